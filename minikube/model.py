@@ -105,7 +105,7 @@ class ChangeKind(StrEnum):
 
 
 class Change(Struct, frozen=True, rename="pascal"):
-    """One entry of the registry's change log; revisions only grow. `instance` is as it stands after (or stood before `gone`)."""
+    """One entry of the change log; revisions only grow. `instance` is as it stands after (or stood before `gone`)."""
 
     revision: int
     kind: ChangeKind
@@ -230,7 +230,7 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line of an instance's output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines)."""
+    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines)."""
 
     time: float
     service: str
