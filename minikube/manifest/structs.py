@@ -1,0 +1,165 @@
+"""What a manifest says, once it is read (floor 0): frozen structs, every default of the contract in one place.
+
+Durations are seconds, sizes are bytes, paths are absolute, strings are interpolated. Nothing here reads,
+checks or acts: `reader` builds these, `rules` refuses the combinations that make no sense.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field
+
+MIB = 1024 * 1024
+
+Register = Literal["supervisor", "self", "none"]
+Condition = Literal["started", "healthy", "completed"]
+HealthKind = Literal["http", "tcp", "command", "log"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+LogFormat = Literal["plain", "json"]
+
+
+class HostPort(Struct, frozen=True):
+    """Where something listens. `str()` gives it back as `host:port`, IPv6 in brackets; port 0 means any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class TlsSettings(Struct, frozen=True):
+    """`tls = {cert, key, ca}`: PEM files. With `ca`, clients must show a certificate it signed."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
+
+
+class RegistrySettings(Struct, frozen=True):
+    """`[registry]`."""
+
+    listen: HostPort = HostPort("127.0.0.1", 5555)
+    token: str = ""
+    """What clients must say first; empty: none is asked for, which only a loopback address may do."""
+    tls: TlsSettings | None = None
+    allow_checks: tuple[str, ...] = ()
+    """Hosts and networks (`10.0.0.0/8`) that a check may point at beside the registered one; `("*",)`: any."""
+    advertise: str = ""
+    """`host:port` that instances are told as MINIKUBE_REGISTRY; empty: where it listens."""
+
+
+class ControlSettings(Struct, frozen=True):
+    """`[control]`."""
+
+    listen: HostPort = HostPort("127.0.0.1", 5556)
+
+
+class RedisSettings(Struct, frozen=True):
+    """`[redis]`. An empty `url` asks for the embedded one."""
+
+    url: str = ""
+    prefix: str = "{minikube}"
+
+
+class BuildSpec(Struct, frozen=True):
+    """`build = "dir"` or a table: what the container's image is built from."""
+
+    context: Path
+    dockerfile: str = "Dockerfile"
+    target: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+
+
+class HealthSpec(Struct, frozen=True):
+    """`[services.x.health]`. Exactly one of the four kinds; the other kinds' fields stay empty."""
+
+    kind: HealthKind
+    http: str = ""
+    """A path (`/health`, on the instance's own host and port) or a whole `http(s)://` URL."""
+    command: tuple[str, ...] = ()
+    log: str = ""
+    """A regular expression; the first line of output that it is found in makes the instance healthy."""
+    interval: float = 5.0
+    timeout: float = 2.0
+    failures: int = 1
+    timeouts: int = 2
+    successes: int = 1
+    start_period: float = 30.0
+    restart_after: int = 0
+
+
+class RestartSpec(Struct, frozen=True):
+    """`[services.x.restart]`."""
+
+    policy: RestartPolicy = "always"
+    delay: float = 0.5
+    max_delay: float = 30.0
+    limit: int = 5
+
+
+class StopSpec(Struct, frozen=True):
+    """`[services.x.stop]`. `signal` is a name without SIG; `command` runs first, inside the time-out."""
+
+    signal: str = "TERM"
+    timeout: float = 10.0
+    command: tuple[str, ...] = ()
+
+
+class LogSpec(Struct, frozen=True):
+    """`[services.x.logs]`."""
+
+    max_size: int = 10 * MIB
+    keep: int = 5
+    format: LogFormat = "plain"
+
+
+class ServiceSpec(Struct, frozen=True):
+    """`[services.x]`. Either `command` or one of `image` and `build` is set.
+
+    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may still hold
+    `${PORT}` and the other names that only an instance knows: `interpolate.fill` puts them in at its start.
+    """
+
+    name: str
+    cwd: Path
+    command: tuple[str, ...] = ()
+    image: str = ""
+    build: BuildSpec | None = None
+    port: int = 0
+    """0: none, or with `auto_port` a free one for each instance."""
+    auto_port: bool = False
+    host: str = "127.0.0.1"
+    env: dict[str, str] = field(default_factory=dict)
+    env_file: tuple[Path, ...] = ()
+    file_env: dict[str, str] = field(default_factory=dict)
+    """What the `env_file`s hold, already read; `env` wins over it, and every value of it is a secret."""
+    user: str = ""
+    replicas: int = 1
+    profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    watch: tuple[str, ...] = ()
+    register: Register = "supervisor"
+    depends_on: dict[str, Condition] = field(default_factory=dict)
+    health: HealthSpec | None = None
+    restart: RestartSpec = RestartSpec()
+    stop: StopSpec = StopSpec()
+    limits: dict[str, int | float] = field(default_factory=dict)
+    """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
+    logs: LogSpec = LogSpec()
+
+
+class Manifest(Struct, frozen=True):
+    """A whole `supervisor.toml`."""
+
+    name: str
+    path: Path
+    directory: Path
+    registry: RegistrySettings = RegistrySettings()
+    control: ControlSettings = ControlSettings()
+    redis: RedisSettings = RedisSettings()
+    services: dict[str, ServiceSpec] = field(default_factory=dict)
+    """In the file's order."""
+    warnings: tuple[str, ...] = ()
+    """What is allowed but probably not meant, a line each: variables that are not set, for one."""
