@@ -1,0 +1,100 @@
+"""Where a project's supervisor listens and how to prove who asks (floor 2): reads `.minikube/`, nothing else.
+
+Standard library only: every short-lived command of the CLI comes through here. It refuses to write, and to trust a
+token file that others can read or own.
+"""
+
+import contextlib
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minikube.errors import MinikubeError, NothingRunning
+
+STATE_DIRECTORY = ".minikube"
+TOKEN_FILE = "token"
+SUPERVISOR_FILE = "supervisor.json"
+TOKEN_PATTERN = re.compile(r"[0-9a-f]{64}")
+"""256 bits, in hex: safe in a header, a file and a shell."""
+
+_FILE_LIMIT = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A control API and the token that opens it. The token never shows in `repr`."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
+
+    @property
+    def netloc(self) -> str:
+        """`127.0.0.1:5556` or `[::1]:5556`: for the Host header and messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.netloc}"
+
+
+def state_directory(manifest: Path) -> Path:
+    """`.minikube` beside the manifest."""
+    return manifest.absolute().parent / STATE_DIRECTORY
+
+
+def find_supervisor(manifest: Path) -> Endpoint:
+    """The endpoint of the supervisor that runs this manifest. Raises `NothingRunning`; does not connect."""
+    directory = state_directory(manifest)
+    nothing = NothingRunning(f"{manifest}: nothing is running — start it with `minikube up {manifest}`")
+    try:
+        state = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:_FILE_LIMIT])
+        pid, control = int(state["pid"]), str(state["control"])
+        host, port = _split(control)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise nothing from None
+    if not _is_alive(pid):
+        raise nothing
+    return Endpoint(host, port, read_token(directory))
+
+
+def read_token(directory: Path) -> str:
+    """The token in a state directory. Raises `NothingRunning` without one, `MinikubeError` when it is not safe."""
+    path = directory / TOKEN_FILE
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise NothingRunning(f"{path}: there is no token — start with `minikube up`") from None
+    except OSError as error:
+        raise MinikubeError(f"{path}: cannot read the token: {error.strerror}") from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise MinikubeError(f"{path}: not a private file of this user — remove it and start again")
+        text = os.read(descriptor, 256).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    if not TOKEN_PATTERN.fullmatch(text):
+        raise MinikubeError(f"{path}: not a token — remove it and start again")
+    return text
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+    return reachable.get(host, host), int(port)
+
+
+def _is_alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

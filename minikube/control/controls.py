@@ -1,0 +1,50 @@
+"""What the control API asks of the supervisor (floor 3): a protocol, implemented by the supervisor's core.
+
+A name is a service's, an instance's name (`product-2`) or an instance's id. Unknown names raise `NotFound`, requests
+that make no sense raise `UsageError`, and nothing was changed then. It refuses to know how any of it is done.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from minikube.model import LogLine
+
+
+class Controls(Protocol):
+    """The supervisor's hands. The caller of an async method may be cancelled; the act then goes on or is undone,
+    never left half done."""
+
+    async def start(self, name: str) -> None:
+        """Starts what is stopped, `fatal` or in backoff; returns when the processes are started, not when they pass."""
+
+    async def stop(self, name: str) -> None:
+        """Stops and keeps stopped; returns when nothing of it is alive."""
+
+    async def restart(self, name: str) -> None:
+        """Stop, then start."""
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        """Sends a signal (a name without SIG) to the instances' processes. What follows is the restart policy's."""
+
+    async def scale(self, name: str, replicas: int) -> None:
+        """Sets the number of replicas of a service, 0 or more."""
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        """Takes instances out of discovery (or back in) without touching their processes."""
+
+    async def apply(self) -> dict[str, Any]:
+        """Reads the manifest again and changes only what differs; says what was done."""
+
+    def shutdown(self, now: bool = False) -> None:
+        """Begins to stop everything, in reverse dependency order or (`now`) at once. Returns immediately."""
+
+    def dependents(self, name: str) -> Sequence[str]:
+        """Names of the services that depend on this one, directly or not: who suffers when it stops."""
+
+    def logs(
+        self, names: Sequence[str], *, tail: int, follow: bool
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        """The last `tail` lines of the named services or instances (none named: of all), in order of time; then, if
+        `follow`, what is written from now on. It must be bounded: a reader that is behind is told how many lines it
+        missed by a line with stream `minikube`."""
