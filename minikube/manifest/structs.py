@@ -117,8 +117,8 @@ class LogSpec(Struct, frozen=True):
 class ServiceSpec(Struct, frozen=True):
     """`[services.x]`. Either `command` or one of `image` and `build` is set.
 
-    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may still hold
-    `${PORT}` and the other names that only an instance knows: `interpolate.fill` puts them in at its start.
+    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may still
+    hold `${PORT}` and the other names that only an instance knows: `interpolate.fill` puts them in at its start.
     """
 
     name: str

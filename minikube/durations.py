@@ -1,0 +1,67 @@
+"""Durations and sizes as people write them (floor 0): `"250ms"` ↔ 0.25, `"10M"` ↔ 10485760.
+
+Pure; raises ValueError with what was expected. Inside the project a duration is seconds as float, a size bytes as int.
+"""
+
+import re
+
+DURATION_FORM = 'a duration such as "250ms", "5s", "2m" or "1h"'
+SIZE_FORM = 'a size such as "512K", "10M" or "2G"'
+
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?([kKMGT]i?)?B?$"
+
+LONGEST_S = 10 * 365 * 86400.0
+"""Ten years: past it a number is a mistake, and far below what a clock or a timer cannot hold."""
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT_B = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_DURATION = re.compile(DURATION_PATTERN, re.ASCII)
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([KMGT]?)i?B?$", re.ASCII)
+_LONGEST_TEXT = 32
+"""Characters; no sensible value needs more, and int() of a long number of digits is slow."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"1m30s"`; a bare `"0"` is 0. Raises ValueError."""
+    if text == "0":
+        return 0.0
+    if len(text) > _LONGEST_TEXT or not _DURATION.fullmatch(text):
+        raise ValueError(f"expected {DURATION_FORM}")
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
+    if seconds > LONGEST_S:
+        raise ValueError("expected a duration of at most ten years")
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `"10M"`, `"512K"`, `"1.5G"`, `"4096"`; `K` is 1024, `MB` and `MiB` are `M`. Raises ValueError."""
+    match = None if len(text) > _LONGEST_TEXT else _SIZE.fullmatch(text.replace("k", "K"))
+    if match is None:
+        raise ValueError(f"expected {SIZE_FORM}")
+    return int(float(match[1]) * _UNIT_B[match[2]])
+
+
+def format_duration(seconds: float) -> str:
+    """The two largest units, for people: `950ms`, `4s`, `1m05s`, `2h03m`, `5d07h`."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms" if round(seconds * 1000) < 1000 else "1s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def format_size(size: int) -> str:
+    """Bytes for people, three digits: `512B`, `9.8K`, `31M`, `1.2G`."""
+    amount, unit = float(size), "B"
+    for larger in "KMGT":
+        if amount < 1000:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.1f}{unit}" if unit != "B" and amount < 9.95 else f"{amount:.0f}{unit}"

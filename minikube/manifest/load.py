@@ -1,0 +1,134 @@
+"""File → Manifest (floor 0): every problem of a manifest in one error. It only reads: the file, `.env`, env_files."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minikube.errors import ManifestError
+from minikube.manifest import reader, rules
+from minikube.manifest.interpolate import parse_env
+from minikube.manifest.place import Place, Reading
+from minikube.manifest.structs import ControlSettings, Manifest, RedisSettings, RegistrySettings
+from minikube.text import printable
+
+DEFAULT_FILE = "supervisor.toml"
+MAX_BYTES = 1024 * 1024
+_AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+
+
+def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manifest:
+    """The manifest in `path` (or in the directory `path`), its variables from `environ` (os.environ) and `.env`.
+
+    Raises ManifestError with one line for each problem.
+    """
+    environ = os.environ if environ is None else environ
+    path = path / DEFAULT_FILE if path.is_dir() else path
+    raw = _parse(_read_text(path), path)
+    directory = path.absolute().parent
+    variables = {**_read_dotenv(directory / ".env"), **environ}
+    reading = Reading(printable(str(path)), directory, variables)
+    manifest = _build(raw, reading, path.absolute())
+    if reading.problems:
+        raise ManifestError("\n".join(reading.problems.values()))
+    return manifest
+
+
+def schema_json() -> str:
+    """The JSON Schema of a manifest, for editors."""
+    import json
+
+    return json.dumps(reader.schema(), indent=2, ensure_ascii=False)
+
+
+def _build(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
+    keys = reader.MANIFEST.read(raw, Place(reading)) or {}
+    raw_services = raw.get("services")
+    # services that were read right are checked further although their neighbours were wrong
+    services = keys.pop("services", None) or _readable(raw_services, reading)
+    if isinstance(raw_services, dict):
+        rules.check(reading, raw_services, services)
+    registry = keys.get("registry", RegistrySettings())
+    control = keys.get("control", ControlSettings())
+    rules.check_listeners(reading, registry, control, services)
+    if "redis" not in keys or not keys["redis"].url:
+        keys["redis"] = _redis_from_environment(keys.get("redis", RedisSettings()), reading)
+    keys.setdefault("name", _default_name(reading.directory))
+    return Manifest(path=path, directory=reading.directory, services=services, warnings=tuple(reading.warnings), **keys)
+
+
+def _readable(raw: object, reading: Reading) -> dict[str, Any]:
+    """Of services with problems among them, those that can be read; what is wrong has been told already."""
+    shape = reader.MANIFEST.shapes["services"]
+    quiet = Reading(reading.file, reading.directory, reading.variables)
+    found: dict[str, Any] = {}
+    for name, value in raw.items() if isinstance(raw, dict) else ():
+        found |= shape.read({name: value}, Place(quiet).key("services")) or {}
+    return found
+
+
+def _redis_from_environment(settings: RedisSettings, reading: Reading) -> RedisSettings:
+    url = reading.variables.get("REDIS_URL", "")
+    if not url:
+        return settings
+    try:
+        return RedisSettings(url=reader.redis_url(url), prefix=settings.prefix)
+    except ValueError as error:
+        reading.fail("redis.url", f"REDIS_URL of the environment: {error}")
+        return settings
+
+
+def _default_name(directory: Path) -> str:
+    """The directory's name made a DNS label, as Compose names a project."""
+    return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
+
+
+def _read_text(path: Path) -> str:
+    shown = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ManifestError(f"{shown}: no such file — `minikube init` writes a first one") from None
+    except OSError as error:
+        raise ManifestError(f"{shown}: cannot be read ({(error.strerror or 'unreadable').lower()})") from None
+    if len(raw) > MAX_BYTES:
+        raise ManifestError(f"{shown}: expected at most 1M, got more")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ManifestError(f"{shown}:{line}: expected UTF-8, got the byte 0x{raw[error.start]:02x}") from None
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    shown = printable(str(path))
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = _AT.fullmatch(str(error))
+        message = printable(match[1] if match else str(error))
+        line, column = (match[2], match[3]) if match and match[2] else (str(text.count("\n") + 1), "end")
+        raise ManifestError(f"{shown}:{line}:{column}: not TOML: {message}") from None
+    except RecursionError:
+        raise ManifestError(f"{shown}: not TOML: nested too deeply") from None
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    shown = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ValueError("expected at most 1M, got more")
+        return parse_env(raw.decode())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ManifestError(f"{shown}: cannot be read ({(error.strerror or 'unreadable').lower()})") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{shown}: expected UTF-8") from None
+    except ValueError as error:
+        raise ManifestError(f"{shown}: {error}") from None

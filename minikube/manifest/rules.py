@@ -1,0 +1,162 @@
+"""What no single value can show (floor 0): keys that exclude each other, dependencies, ports, open addresses.
+
+Pure: takes the parts of a manifest and tells the reading what is wrong. It looks at no socket and no file.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from minikube.manifest.place import Reading, nearest, spoken
+from minikube.manifest.structs import ControlSettings, HostPort, RegistrySettings, ServiceSpec
+from minikube.manifest.values import is_loopback
+
+Services = Mapping[str, ServiceSpec]
+
+
+def check(reading: Reading, raw_services: Mapping[str, object], services: Services) -> None:
+    """Every rule about services. `raw_services` also has those whose values were wrong: their names exist."""
+    for name, raw in raw_services.items():
+        if isinstance(raw, dict):
+            _check_runtime(reading, f"services.{name}", raw)
+    for service in services.values():
+        _check_service(reading, service)
+        _check_dependencies(reading, service, raw_services, services)
+    _check_instance_names(reading, services)
+    for cycle in find_cycles({name: tuple(service.depends_on) for name, service in services.items()}):
+        circle = " → ".join((*cycle, cycle[0]))
+        reading.fail(f"services.{cycle[0]}.depends_on", f"expected no cycle, got {circle} — remove one of them")
+
+
+def check_listeners(reading: Reading, registry: RegistrySettings, control: ControlSettings, services: Services) -> None:
+    """Addresses beyond loopback (the contract's section 9), and ports that two would take."""
+    if not is_loopback(registry.listen.host) and not (registry.token and registry.tls):
+        missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
+        missing = [path for path in missing if not reading.failed(path)]
+        if missing:
+            reading.fail(
+                "registry.listen",
+                f"{registry.listen} is beyond loopback without {spoken(missing, 'and')}"
+                ' — set registry.token and registry.tls = { cert = "…", key = "…" }, or listen on 127.0.0.1',
+            )
+    if not is_loopback(control.listen.host):
+        reading.fail(
+            "control.listen",
+            f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
+            f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
+        )
+    taken: list[tuple[str, HostPort, ServiceSpec | None]] = []
+    for path, where, owner in _listeners(registry, control, services):
+        for other_path, other, other_owner in taken:
+            if where.port == other.port and _same_host(where.host, other.host) and _run_together(owner, other_owner):
+                reading.fail(
+                    path, f'expected a port of its own, got {where.port}, which {other_path} has (or port = "auto")'
+                )
+                break
+        taken.append((path, where, owner))
+
+
+def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """One cycle for each knot of names that depend on each other, starting at the name that comes first."""
+    cycles: list[tuple[str, ...]] = []
+    done: set[str] = set()
+    for start in edges:
+        path: list[str] = []
+        walks: list[Iterator[str]] = [iter((start,))]
+        while walks:
+            following = next(walks[-1], None)
+            if following is None:
+                walks.pop()
+                if path:
+                    done.add(path.pop())
+            elif following in path:
+                cycle = path[path.index(following) :]
+                if not any(set(cycle) & set(known) for known in cycles):
+                    cycles.append(tuple(cycle))
+            elif following in edges and following not in done:
+                path.append(following)
+                walks.append(iter(edges[following]))
+    return cycles
+
+
+def _check_runtime(reading: Reading, path: str, raw: Mapping[str, object]) -> None:
+    container = [key for key in ("image", "build") if key in raw]
+    if "command" in raw and container:
+        reading.fail(path, f"expected either command or image/build, got command and {spoken(container, 'and')}")
+    elif "command" not in raw and not container:
+        reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
+
+
+def _check_service(reading: Reading, service: ServiceSpec) -> None:
+    path = f"services.{service.name}"
+    has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
+    health = service.health
+    if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
+        reading.fail(
+            f"{path}.health",
+            f'expected services.{service.name}.port to be set for a check by {health.kind} (or port = "auto")',
+        )
+    if service.port and service.replicas > 1:
+        reading.fail(
+            f"{path}.port",
+            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which only one instance can have',
+        )
+
+
+def _check_dependencies(
+    reading: Reading, service: ServiceSpec, names: Mapping[str, object], services: Services
+) -> None:
+    for needed, condition in service.depends_on.items():
+        path = f"services.{service.name}.depends_on.{needed}"
+        if needed not in names:
+            reading.fail(path, f"expected a service of this manifest{nearest(needed, names)}")
+            continue
+        other = services.get(needed)
+        if other is None:
+            continue
+        if condition == "healthy" and not _can_be_healthy(reading, other):
+            reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
+        if condition == "completed" and other.restart.policy == "always" and needed != service.name:
+            reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
+
+
+def _can_be_healthy(reading: Reading, service: ServiceSpec) -> bool:
+    """Whether anybody checks it: itself by registering, a health check, or the supervisor's for its port."""
+    if service.health or service.register == "self" or reading.failed(f"services.{service.name}"):
+        return True
+    return service.register == "supervisor" and bool(service.port or service.auto_port)
+
+
+def _check_instance_names(reading: Reading, services: Services) -> None:
+    for service in services.values():
+        for number in range(1, service.replicas + 1 if service.replicas > 1 else 1):
+            if (taken := f"{service.name}-{number}") in services:
+                reading.fail(
+                    f"services.{taken}", f"expected another name, replica {number} of {service.name} is called {taken}"
+                )
+
+
+def _listeners(
+    registry: RegistrySettings, control: ControlSettings, services: Services
+) -> Iterator[tuple[str, HostPort, ServiceSpec | None]]:
+    if registry.listen.port:
+        yield "registry.listen", registry.listen, None
+    if control.listen.port:
+        yield "control.listen", control.listen, None
+    for service in services.values():
+        if service.port:
+            yield f"services.{service.name}.port", HostPort(service.host, service.port), service
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Whether a port of one is taken by the other: equal, both this machine's, or one of them everywhere."""
+    everywhere = ("0.0.0.0", "::")
+    return one == other or one in everywhere or other in everywhere or (one, other) in _LOOPBACK_PAIRS
+
+
+_LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))
+
+
+def _run_together(one: ServiceSpec | None, other: ServiceSpec | None) -> bool:
+    """Services of different profiles may be alternatives to each other."""
+    if one is None or other is None or not one.profiles or not other.profiles:
+        return True
+    return bool(set(one.profiles) & set(other.profiles))
