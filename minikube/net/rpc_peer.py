@@ -1,0 +1,322 @@
+"""One connection of the RPC server (floor 2): bytes in, calls, bytes out. Refuses to touch a socket or wait for one.
+
+`rpc_server` owns the sockets; it feeds a `Peer` what was received and sends what the peer has ready. All lines of
+one receive are decoded and answered together, so that they go out with one send. What needs waiting (a write to
+the store, a long poll) runs as a task of its own and answers when it is done, out of order.
+
+Bounds: while too many calls are under way, or too many bytes wait to be sent, the rest of the input is left
+unread (TCP's own backpressure). A peer that lets notifications pile up is disconnected.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import trio
+from msgspec import Raw, Struct
+
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.protocol import jsonrpc
+from minikube.protocol.jsonrpc import Batch, Invalid, Request, RpcError, decode_request
+from minikube.protocol.ndjson import MAX_LINE_BYTES, LineReader, LineTooLong
+
+LOGGER = logging.getLogger("minikube.rpc")
+
+
+class Limits(Struct, frozen=True):
+    """The server's bounds. Durations are seconds, sizes bytes."""
+
+    line: int = MAX_LINE_BYTES
+    connections: int = 1_024
+    first_line_s: float = 5.0
+    """From the connection's start to its first full line, a TLS handshake included."""
+    in_flight: int = 256
+    """Calls of one connection that wait at the same time; more input is read when one is done."""
+    unsent: int = 262_144
+    """Bytes waiting to be sent to one connection above which nothing more is read from it."""
+    backlog: int = 4_194_304
+    """Bytes of notifications waiting above which the connection is ended. Also the bound of a batch's answer."""
+    stall_s: float = 10.0
+    """How long a send may make no progress."""
+    linger_s: float = 1.0
+    """How long the reading side is drained after a fatal error, so that the peer gets to read why."""
+    half_closed_s: float = 5.0
+    """How long calls under way may still be answered once the peer has closed its sending side."""
+
+
+class Methods(Protocol):
+    """What the server serves. Both raise RpcError (or the project's own errors) for an error answer."""
+
+    def now(self, request: Request, peer: "Peer") -> bytes | None:
+        """The whole answer's line (`splice_reply`), when it needs no waiting; None to have `call` asked."""
+
+    async def call(self, request: Request, peer: "Peer") -> Any:
+        """The result: anything msgspec encodes, or Raw. Never None: Go's client takes a null result for an error."""
+
+
+class Host(Protocol):
+    """What a peer needs of its server."""
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Start a task in the server's nursery."""
+
+    def touch(self, peer: "Peer") -> None:
+        """Look at this peer soon: it has bytes to send, may read again, or is to be closed."""
+
+    @property
+    def clients(self) -> int:
+        """How many connections are open."""
+
+
+class Peer:
+    """A connected client, as methods see it. `closed` is set when the connection is gone."""
+
+    def __init__(self, methods: Methods, host: Host, limits: Limits, address: str) -> None:
+        self.address = address
+        self.authenticated = False
+        """For the methods' own use: the server asks for nothing."""
+        self.closed = trio.Event()
+        self.seen_line = False
+        self.ending = ""
+        """Why the connection is to be ended once everything is sent; empty while it is well."""
+        self.aborted = ""
+        """Why it is to be ended at once."""
+        self._methods = methods
+        self._host = host
+        self._limits = limits
+        self._reader = LineReader(limits.line)
+        self._left: list[bytes] = []
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._in_flight = 0
+        self._scopes: set[trio.CancelScope] = set()
+
+    # ------------------------------------------------------------ for methods
+
+    @property
+    def clients(self) -> int:
+        """How many connections the server has open."""
+        return self._host.clients
+
+    def notify(self, method: str, params: Raw | bytes | Any) -> None:
+        """Send a notification; `params` may be JSON bytes made earlier. Never waits.
+
+        A peer that does not keep up is disconnected; a closed one is ignored.
+        """
+        self.send(jsonrpc.encode_notification(method, Raw(params) if isinstance(params, bytes) else params))
+
+    def send(self, line: bytes) -> None:
+        """Send a whole line made by the caller: one encoding can serve many peers. As `notify` otherwise."""
+        if self.closed.is_set() or self.aborted or self.ending:
+            return
+        if self._out_bytes > self._limits.backlog:
+            self.abort("it does not read what it is sent")
+            return
+        self._put(line)
+        self._host.touch(self)
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a task that ends with the connection. If it raises, the connection is ended, nothing else."""
+        self._host.start_soon(self._run, function, args)
+
+    def abort(self, reason: str) -> None:
+        """End the connection at once."""
+        self.aborted = self.aborted or reason
+        self._host.touch(self)
+
+    # ------------------------------------------------------------ for the server
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received. Answers that are ready now are in `take_output` afterwards."""
+        if self.ending:
+            return
+        try:
+            lines = self._reader.feed(data)
+        except LineTooLong as error:
+            self._process(error.lines)
+            self.end(f"invalid request: {error}", jsonrpc.INVALID_REQUEST)
+        else:
+            self._process(lines)
+
+    def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
+        """Tell the peer why, and end the connection when that is sent."""
+        if not self.ending:
+            self.ending = reason
+            self._put(jsonrpc.encode_error(None, code, reason))
+
+    def take_output(self) -> bytes:
+        """Everything waiting to be sent; the caller owes `sent` for it."""
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def sent(self, count: int) -> None:
+        """So many bytes have left."""
+        self._out_bytes -= count
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._out_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """True while nothing more may be read."""
+        return self._in_flight >= self._limits.in_flight or self._out_bytes > self._limits.unsent
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is under way and nothing waits to be sent."""
+        return not self._in_flight and not self._out_bytes and not self._left
+
+    def catch_up(self) -> bool:
+        """Process what was received and left while the peer was full. False when there was nothing, or it still is."""
+        if not self._left or self.is_full:
+            return False
+        lines, self._left = self._left, []
+        self._process(lines)
+        return True
+
+    def close(self) -> None:
+        """The connection is gone: its tasks are cancelled."""
+        self.closed.set()
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+    # ------------------------------------------------------------ inside
+
+    def _put(self, line: bytes) -> None:
+        self._out.append(line)
+        self._out_bytes += len(line)
+
+    def _process(self, lines: list[bytes]) -> None:
+        if self._left:
+            self._left += lines
+            return
+        now = self._methods.now
+        for index, line in enumerate(lines):
+            if not line:
+                continue
+            self.seen_line = True
+            message = decode_request(line)
+            if isinstance(message, Request):
+                try:
+                    answer = now(message, self)
+                except Exception as error:
+                    answer = _error_line(message, error)
+                if answer is None:
+                    self._in_flight += 1
+                    self._host.start_soon(self._answer, message)
+                elif not message.is_notification:
+                    self._out.append(answer)
+                    self._out_bytes += len(answer)
+            elif isinstance(message, Invalid):
+                self._put(message.error)
+            else:
+                self._begin_batch(message)
+            if self.is_full:
+                self._left = lines[index + 1 :]
+                return
+
+    async def _answer(self, request: Request) -> None:
+        line = b""
+        try:
+            with trio.CancelScope() as scope:
+                self._enter(scope)
+                line = await self._call(request)
+        finally:
+            self._in_flight -= 1
+            self._scopes.discard(scope)
+        if not request.is_notification and not self.closed.is_set():
+            self._put(line)
+        self._host.touch(self)
+
+    async def _call(self, request: Request) -> bytes:
+        try:
+            return jsonrpc.encode_reply(request, await self._methods.call(request, self))
+        except Exception as error:
+            return _error_line(request, error)
+
+    def _enter(self, scope: trio.CancelScope) -> None:
+        self._scopes.add(scope)
+        if self.closed.is_set():
+            scope.cancel()
+
+    async def _run(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        with trio.CancelScope() as scope:
+            self._enter(scope)
+            try:
+                await function(*args)
+            except Exception:
+                LOGGER.exception("a task of the connection from %s failed; the connection is ended", self.address)
+                self.abort("internal error")
+        self._scopes.discard(scope)
+
+    def _begin_batch(self, batch: Batch) -> None:
+        answers: list[bytes] = []
+        waiting: list[tuple[int, Request]] = []
+        for item in batch.items:
+            if isinstance(item, Invalid):
+                answers.append(item.error)
+                continue
+            try:
+                answer = self._methods.now(item, self)
+            except Exception as error:
+                answer = _error_line(item, error)
+            if answer is None:
+                waiting.append((len(answers), item))
+            answers.append(b"" if answer is None or item.is_notification else answer)
+        if waiting:
+            self._in_flight += len(waiting)
+            self._host.start_soon(self._finish_batch, answers, waiting)
+        else:
+            self._put_batch(answers)
+
+    async def _finish_batch(self, answers: list[bytes], waiting: list[tuple[int, Request]]) -> None:
+        async def fill(index: int, request: Request) -> None:
+            line = await self._call(request)
+            answers[index] = b"" if request.is_notification else line
+
+        try:
+            with trio.CancelScope() as scope:
+                self._enter(scope)
+                async with trio.open_nursery() as nursery:
+                    for index, request in waiting:
+                        nursery.start_soon(fill, index, request)
+        finally:
+            self._in_flight -= len(waiting)
+            self._scopes.discard(scope)
+        if not self.closed.is_set():
+            self._put_batch(answers)
+        self._host.touch(self)
+
+    def _put_batch(self, answers: list[bytes]) -> None:
+        filled = [answer for answer in answers if answer]
+        size = sum(map(len, filled))
+        if size > self._limits.backlog:
+            text = f"the answer to the batch has {size} bytes; ask for less than {self._limits.backlog} at once"
+            self._put(jsonrpc.encode_error(None, jsonrpc.REFUSED, text))
+        elif filled:
+            self._put(jsonrpc.join_batch(filled))
+
+
+def _error_line(request: Request, error: Exception) -> bytes:
+    """The answer for what a method raised; only an error of ours that nobody foresaw is logged, and not told."""
+    match error:
+        case RpcError():
+            return jsonrpc.encode_error(request, error.code, error.message, error.data)
+        case RemoteError():
+            return jsonrpc.encode_error(request, error.code, error.message)
+        case NotFound():
+            code = jsonrpc.NOT_FOUND
+        case Unavailable():
+            code = jsonrpc.STORE_UNAVAILABLE
+        case UsageError():
+            code = jsonrpc.INVALID_PARAMS
+        case MinikubeError():
+            code = jsonrpc.REFUSED
+        case _:
+            LOGGER.error("%s failed", request.method, exc_info=error)
+            return jsonrpc.encode_error(request, jsonrpc.INTERNAL_ERROR, "internal error")
+    return jsonrpc.encode_error(request, code, str(error))

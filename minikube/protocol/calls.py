@@ -1,0 +1,72 @@
+"""The caller's half of a conversation (floor 1): calls out, answers and notifications in. Refuses to wait or connect.
+
+One `Calls` lives as long as one connection. Every face of the SDK (trio, blocking, asyncio) talks through it.
+"""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable
+from minikube.protocol import jsonrpc
+from minikube.protocol.jsonrpc import Incoming
+from minikube.protocol.ndjson import LineReader, LineTooLong
+
+MAX_ANSWER_BYTES: Final = 67_108_864
+"""A snapshot of tens of thousands of instances is one line; past this the server is not one of ours."""
+
+T = TypeVar("T")
+
+
+class Calls:
+    """Numbers calls, and cuts and decodes what comes back."""
+
+    def __init__(self, max_line: int = MAX_ANSWER_BYTES) -> None:
+        self._last = 0
+        self._reader = LineReader(max_line)
+
+    def encode(self, method: str, params: Any = ()) -> tuple[int, bytes]:
+        """The id and the line of a new call."""
+        self._last += 1
+        return self._last, jsonrpc.encode_request(self._last, method, params)
+
+    def feed(self, data: bytes) -> list[Incoming]:
+        """What `data` completes, in order. Raises Unavailable when it is not JSON-RPC: the connection is of no use."""
+        try:
+            return [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
+        except (LineTooLong, ValueError) as error:
+            raise Unavailable(f"the server does not speak JSON-RPC: {error}") from None
+
+
+def error_of(incoming: Incoming) -> MinikubeError | None:
+    """The error that an answer carries, as the project's own; None for a good answer."""
+    error = incoming.error
+    if error is None:
+        return (
+            None if incoming.result is not UNSET else RemoteError(jsonrpc.INTERNAL_ERROR, "an answer without a result")
+        )
+    if isinstance(error, str):
+        return RemoteError(jsonrpc.INTERNAL_ERROR, error)
+    match error.code:
+        case jsonrpc.NOT_FOUND:
+            return NotFound(error.message)
+        case jsonrpc.STORE_UNAVAILABLE:
+            return Unavailable(error.message)
+        case code:
+            return RemoteError(code, error.message)
+
+
+def result_of(incoming: Incoming, kind: type[T]) -> T:
+    """The result as `kind`. Raises the error that the answer carries, or RemoteError for a result of another shape."""
+    if error := error_of(incoming):
+        raise error
+    return decode_as(incoming.result, kind)
+
+
+def decode_as(raw: Raw | Any, kind: type[T]) -> T:
+    """Decode JSON as `kind`. Raises RemoteError when it is something else."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteError(jsonrpc.INTERNAL_ERROR, f"an answer of another shape than expected: {error}") from None
