@@ -1,0 +1,212 @@
+"""What is said to Redis on one connection (floor 3, for one worker thread): scripts, the snapshot, the restoring.
+
+Blocking; every answer comes within the connection's time-out or raises redis-py's errors. Decides nothing.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any
+
+from msgspec import Struct
+from redis.exceptions import NoScriptError, ResponseError
+
+from minikube.model import ChangeKind
+from minikube.registry import scripts
+from minikube.registry.catalog import LOG_LENGTH, Snapshot
+from minikube.registry.dial import Wire
+from minikube.registry.records import (
+    Entry,
+    Epoch,
+    Keys,
+    Record,
+    address_field,
+    dump,
+    hash_fields,
+    load_entry,
+    load_registration,
+)
+
+LEAP = 1_000_000
+"""What the revision jumps by when a lost history is replaced: more than anyone can have been ahead of us."""
+
+_SCRIPTS = (scripts.COMMIT, scripts.TICK, scripts.RESTORE)
+_COMMIT, _TICK, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)  # noqa: S324 (Redis names them so)
+
+Command = Sequence[Any]
+
+
+class Op(Struct, frozen=True):
+    """One write: `record` is put or goes, if the stored one still has revision `expected` (0: there is none)."""
+
+    kind: ChangeKind
+    record: Record
+    expected: int
+    old: Record | None = None
+    incarnation: int = 0
+    """0: a new one is given out."""
+
+
+class Tick(Struct, frozen=True):
+    """What a heartbeat saw."""
+
+    clock: float
+    epoch: str
+    revision: int
+    nonce: str
+    registrations: int
+    nodes: dict[str, int]
+    leases: dict[str, int]
+
+
+class Speaker:
+    """One connection and the keys it speaks of."""
+
+    def __init__(self, wire: Wire, keys: Keys) -> None:
+        self._wire = wire
+        self._keys = keys
+
+    def close(self) -> None:
+        self._wire.disconnect()
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all, then read all; an answer that is an error is returned as ResponseError."""
+        self._wire.send_packed_command(self._wire.pack_commands(commands), check_health=False)
+        return [self._read() for _ in commands]
+
+    def ask_one(self, *command: Any) -> Any:
+        """One command; its error is raised."""
+        (answer,) = self.ask([command])
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
+
+    def _read(self) -> Any:
+        try:
+            return self._wire.read_response()
+        except ResponseError as error:
+            return error
+
+    def load_scripts(self) -> None:
+        for answer in self.ask([("SCRIPT", "LOAD", text) for text in _SCRIPTS]):
+            if isinstance(answer, ResponseError):
+                raise answer
+
+    def commit_command(self, op: Op, epoch: str, known: int, deadline: float, nonce: str) -> Command:
+        """`deadline` is by Redis's own clock (Unix seconds): a write told to have failed must not happen later."""
+        keys, record, old = self._keys, op.record, op.old or op.record
+        fields = hash_fields(record) if op.kind is ChangeKind.PUT else []
+        return (
+            *("EVALSHA", _COMMIT, 7),
+            *(keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch),
+            *(keys.instance(record), keys.instance(old)),
+            *(epoch, known, f"{deadline * 1e6:.0f}", op.kind.value, record.id, op.expected, op.incarnation),
+            *(dump(record), address_field(record), address_field(old) if op.expected else ""),
+            *(nonce, LOG_LENGTH, *fields),
+        )
+
+    def tick(self, node: str, known: int, *, leases: bool) -> Tick:
+        keys = self._keys
+        names = (keys.nodes, keys.epoch, keys.revision, keys.changes, keys.registrations, keys.leases)
+        command = ("EVALSHA", _TICK, 6, *names, node, known, "leases" if leases else "")
+        seconds, micros, epoch, revision, nonce, count, nodes, renewed = self._scripted(command)
+        return Tick(
+            int(seconds) + int(micros) / 1e6,
+            epoch.decode(),
+            int(revision),
+            nonce.decode(),
+            count,
+            {name.decode(): int(value) for name, value in _pairs(nodes)},
+            {name.decode(): int(value) for name, value in _pairs(renewed)},
+        )
+
+    def load(self, broken: list[str]) -> Snapshot:
+        """All that is stored, at one moment. What cannot be read is left out and noted in `broken`."""
+        keys = self._keys
+        self.ask_one("MULTI")
+        reads: list[Command] = [
+            ("HMGET", keys.epoch, "n", "id", "floor"),
+            ("GET", keys.revision),
+            ("HVALS", keys.registrations),
+            ("XREVRANGE", keys.changes, "+", "-", "COUNT", LOG_LENGTH),
+        ]
+        *_, answer = self.ask([*reads, ("EXEC",)])
+        for one in [answer] if isinstance(answer, ResponseError) else answer:
+            if isinstance(one, ResponseError):
+                raise one
+        (n, id_, floor), top, values, stream = answer
+        epoch = Epoch(int(n), id_.decode(), int(floor or 0)) if id_ and n else Epoch()
+        records = []
+        for value in values:
+            try:
+                records.append(load_registration(value))
+            except ValueError as error:
+                broken.append(f"registration {value[:60]!r}: {error}")
+        log, nonce, whole = [], "", True
+        for number, raw in reversed(stream):
+            fields = dict(zip(raw[::2], raw[1::2], strict=True))
+            revision = int(number.partition(b"-")[0])
+            try:
+                entry = load_entry(revision, fields)
+            except (ValueError, KeyError) as error:
+                broken.append(f"change {revision}: {error}")
+                log.clear()
+                whole = False
+                continue
+            if entry is None:
+                log.clear()  # what is before the mark of an epoch is another line of history
+            else:
+                log.append(entry)
+            nonce = fields.get(b"nonce", b"").decode()
+        revision = int(top or 0)
+        floor_known = log[0].revision - 1 if log else revision
+        if not log and not stream and revision == 0:
+            floor_known = 0
+        if not whole:
+            nonce = ""
+        return Snapshot(epoch, revision, nonce, tuple(records), tuple(log), floor_known)
+
+    def restore(
+        self, seen: Epoch, new: Epoch, records: Sequence[Record], tombs: Sequence[Entry]
+    ) -> bool:
+        """Put back everything of ours into a Redis that lost it, as the begin of epoch `new`. False: another was first."""
+        keys = self._keys
+        arguments: list[Any] = [seen.id, new.n, new.id, new.floor, LEAP, len(tombs)]
+        for tomb in tombs:
+            arguments += [tomb.record.id, tomb.revision, keys.instance(tomb.record)]
+        for record in records:
+            fields = hash_fields(record)
+            arguments += [record.id, record.revision, record.instance.incarnation, dump(record)]
+            arguments += [address_field(record), keys.instance(record), len(fields), *fields]
+        names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch)
+        return bool(self._scripted(("EVALSHA", _RESTORE, 5, *names, *arguments))[0] == b"ok")
+
+    def follow(self, after: int, wait_ms: int) -> list[tuple[int, dict[bytes, bytes]]]:
+        """The log's entries after a revision; waits for the first up to `wait_ms`."""
+        command = ("XREAD", "BLOCK", wait_ms, "COUNT", 256, "STREAMS", self._keys.changes, f"{after}-0")
+        answer = self.ask_one(*command)
+        if not answer:
+            return []
+        ((_, entries),) = answer
+        return [
+            (int(number.partition(b"-")[0]), dict(zip(raw[::2], raw[1::2], strict=True))) for number, raw in entries
+        ]
+
+    def forget_nodes(self, nodes: Sequence[str]) -> None:
+        self.ask_one("HDEL", self._keys.nodes, *nodes)
+
+    def renewed(self, id_: str) -> Command:
+        return ("HINCRBY", self._keys.leases, id_, 1)
+
+    def revision_command(self) -> Command:
+        return ("GET", self._keys.revision)
+
+    def _scripted(self, command: Command) -> Any:
+        try:
+            return self.ask_one(*command)
+        except NoScriptError:
+            self.load_scripts()
+            return self.ask_one(*command)
+
+
+def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
