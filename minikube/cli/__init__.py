@@ -1,0 +1,18 @@
+"""The command line (floor 4): words to requests, answers to lines.
+
+    app          the group: names and help without importing anything, errors to one line, exit codes
+    common       options, output and connections that commands share
+    table, look  pure: rows to columns, stamps to ages, colours
+    up, plain    starting and stopping a project in the foreground
+    watching     ps, logs, events, describe, wait, dashboard
+    acting       start, stop, restart, scale, kill, maintenance, apply, down
+    discovery    registry, get, instances, register, deregister
+    project      init, validate, schema, completion, version
+
+It decides nothing about services: every command is one request to the supervisor or the registry. Only `app` is
+imported for `--help`; each command imports what it needs when it is called.
+"""
+
+from minikube.cli.app import main
+
+__all__ = ["main"]

@@ -55,7 +55,7 @@ def _build(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
     rules.check_listeners(reading, registry, control, services)
     if "redis" not in keys or not keys["redis"].url:
         keys["redis"] = _redis_from_environment(keys.get("redis", RedisSettings()), reading)
-    keys.setdefault("name", _default_name(reading.directory))
+    keys.setdefault("name", default_name(reading.directory))
     return Manifest(path=path, directory=reading.directory, services=services, warnings=tuple(reading.warnings), **keys)
 
 
@@ -80,7 +80,7 @@ def _redis_from_environment(settings: RedisSettings, reading: Reading) -> RedisS
         return settings
 
 
-def _default_name(directory: Path) -> str:
+def default_name(directory: Path) -> str:
     """The directory's name made a DNS label, as Compose names a project."""
     return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
 

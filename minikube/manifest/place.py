@@ -52,12 +52,12 @@ class Place(Struct, frozen=True):
     def item(self, index: int) -> "Place":
         return Place(self.reading, f"{self.path}[{index}]", self.secret)
 
-    def fail(self, message: str) -> Never | None:
+    def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
         """Tells the reading what is wrong here, and gives None: `return place.fail(…)` is what a failed shape reads."""
         self.reading.fail(self.path, message)
         return None
 
-    def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:
+    def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:  # noqa: RUF020
         """As `fail`: what was expected, what is there, and perhaps a hint."""
         return self.fail(f"expected {expected}, got {describe(value, secret=self.secret)}{hint}")
 

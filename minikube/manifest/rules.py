@@ -47,9 +47,7 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
     for path, where, owner in _listeners(registry, control, services):
         for other_path, other, other_owner in taken:
             if where.port == other.port and _same_host(where.host, other.host) and _run_together(owner, other_owner):
-                reading.fail(
-                    path, f'expected a port of its own, got {where.port}, which {other_path} has (or port = "auto")'
-                )
+                reading.fail(path, f'expected a port of its own or "auto", got {where.port}, which {other_path} has')
                 break
         taken.append((path, where, owner))
 
@@ -92,12 +90,12 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
     if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
         reading.fail(
             f"{path}.health",
-            f'expected services.{service.name}.port to be set for a check by {health.kind} (or port = "auto")',
+            f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
         )
     if service.port and service.replicas > 1:
         reading.fail(
             f"{path}.port",
-            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which only one instance can have',
+            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which one instance alone can have',
         )
 
 

@@ -1,0 +1,108 @@
+"""What commands share (floor 4): the manifest option, JSON output, the connection to the supervisor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from minikube.client.control import ControlClient
+
+DEFAULT_FILE = "supervisor.toml"
+COMPLETION_TIMEOUT_S = 0.5
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def manifest_path(given: str | None) -> Path:
+    """The manifest meant: the one given (or the one in the directory given), else `supervisor.toml` here or above."""
+    if given:
+        path = Path(given)
+        return path / DEFAULT_FILE if path.is_dir() else path
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / DEFAULT_FILE).is_file():
+            return Path(DEFAULT_FILE) if directory == here else directory / DEFAULT_FILE
+    return Path(DEFAULT_FILE)
+
+
+def connect(manifest: str | None) -> ControlClient:
+    """A client of the supervisor that runs the manifest. Raises NothingRunning."""
+    from minikube.client.control import ControlClient, find_supervisor
+
+    return ControlClient(find_supervisor(manifest_path(manifest)))
+
+
+def manifest_option(command: Command) -> Command:
+    """`-m FILE`: which project is meant."""
+    return click.option(
+        "-m",
+        "--manifest",
+        metavar="FILE",
+        envvar="MINIKUBE_MANIFEST",
+        help=f"The project's manifest.  [default: {DEFAULT_FILE} here or above]",
+    )(command)
+
+
+def manifest_argument(command: Command) -> Command:
+    """`[MANIFEST]`, for commands that take no names."""
+    return click.argument("manifest", required=False, envvar="MINIKUBE_MANIFEST", type=click.Path())(command)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
+    """`NAMES...`: services, instances (`product-2`) or instance ids."""
+    return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)
+
+
+def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names that are running now; those of the manifest where nothing runs. Never fails, never waits long."""
+    from click.shell_completion import CompletionItem
+
+    names: list[str] = []
+    given = context.params.get("manifest")
+    try:
+        from minikube.client.control import ControlClient, find_supervisor
+
+        with ControlClient(find_supervisor(manifest_path(given)), timeout=COMPLETION_TIMEOUT_S) as client:
+            snapshot = client.status()
+        names = [*(service.name for service in snapshot.services), *(instance.name for instance in snapshot.instances)]
+    except Exception:
+        try:
+            from minikube.manifest import load_manifest
+
+            names = list(load_manifest(manifest_path(given)).services)
+        except Exception:
+            return []
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def print_json(value: Any) -> None:
+    """One JSON value, indented, as the API shows it."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """One JSON value on a line, flushed: for what goes on."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line for people on stderr; stdout is for results."""
+    from minikube.text import printable
+
+    print(f"minikube: {printable(text)}", file=sys.stderr, flush=True)

@@ -1,0 +1,57 @@
+"""Log lines and events as plain text (floor 4): a prefix for each instance, a colour on a terminal.
+
+`Printer` writes; it never waits for the supervisor. Its form is stable: `NAME | line`, events as `minikube | message`.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from minikube.cli.look import DIM, RED, YELLOW, has_colour, instance_colour, paint
+from minikube.model import Event, LogLine
+from minikube.text import printable, printable_line
+
+OURS = "minikube"
+LONGEST_PREFIX = 24
+
+
+class Printer:
+    """Writes whole lines, so that several followers may share it."""
+
+    def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
+        self._out = out
+        self._colour = has_colour(out)
+        self._timestamps = timestamps
+        self._prefix = prefix
+        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OURS))))
+
+    def line(self, line: LogLine) -> None:
+        """One line of an instance; our own notices (`stream` is `minikube`) are dimmed."""
+        text = printable_line(line.line)
+        colour = DIM if line.stream == OURS else None
+        self._write(line.time, line.instance or OURS, paint(text, colour, self._colour))
+
+    def event(self, event: Event) -> None:
+        colour = {"error": RED, "warning": YELLOW}.get(event.level)
+        self._write(event.time, OURS, paint(printable(event.message), colour, self._colour), dated=True)
+
+    def note(self, text: str) -> None:
+        """Our own word, as an event's."""
+        self._write(time.time(), OURS, printable(text))
+
+    def _write(self, stamp: float, name: str, text: str, *, dated: bool = False) -> None:
+        head = ""
+        if self._timestamps or (dated and not self._prefix):
+            head = f"{format_time(stamp)} "
+        if self._prefix:
+            shown = printable(name)
+            self._width = max(self._width, min(LONGEST_PREFIX, len(shown)))
+            colour = DIM if name == OURS else instance_colour(name)
+            head += paint(f"{shown:<{self._width}} |", colour, self._colour) + " "
+        self._out.write(f"{head}{text}\n")
+        self._out.flush()
+
+
+def format_time(stamp: float) -> str:
+    """`14:03:07.250`, local."""
+    return time.strftime("%H:%M:%S", time.localtime(stamp)) + f".{int(stamp * 1000) % 1000:03}"

@@ -1,0 +1,138 @@
+"""Commands about the manifest and this program (floor 4): init, validate, schema, completion, version. Nothing must run."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from minikube.cli.common import (
+    DEFAULT_FILE,
+    json_option,
+    manifest_argument,
+    manifest_path,
+    note,
+    print_json,
+)
+from minikube.errors import MinikubeError, UsageError
+
+FIRST_MANIFEST = """\
+# What `minikube up` starts. Every key: `minikube schema`; check it: `minikube validate`.
+name = "{name}"
+
+[services.web]
+command = "python -m http.server ${{PORT}} --bind ${{HOST}}"
+port = "auto"                          # a free one; or a number
+health = "/"
+replicas = 2
+
+[services.clock]
+command = ["python", "-u", "clock.py"]
+depends_on = ["web"]                   # started once a web passes
+"""
+
+CLOCK = '''\
+"""Asks the registry where `web` is, every two seconds, and fetches a page from there."""
+
+import time
+import urllib.request
+
+from minikube import blocking
+
+with blocking.open_registry() as registry:
+    while True:
+        address = registry.get("web")
+        with urllib.request.urlopen(f"http://{address}/", timeout=2) as page:
+            print(f"web at {address} answers {page.status}")
+        time.sleep(2)
+'''
+
+
+@click.command()
+@click.argument("directory", required=False, default=".", type=click.Path())
+def init_command(directory: str) -> None:
+    """Write a first manifest, with two small services that run, into DIRECTORY (here)."""
+    from minikube.manifest import load_manifest
+    from minikube.manifest.load import default_name
+
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    manifest, clock = target / DEFAULT_FILE, target / "clock.py"
+    for path in (manifest, clock):
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{path} is there already — nothing was written; move it away or use another directory")
+    written: list[Path] = []
+    try:
+        for path, text in ((manifest, FIRST_MANIFEST.format(name=default_name(target.absolute()))), (clock, CLOCK)):
+            with path.open("x") as file:
+                written.append(path)
+                file.write(text)
+    except OSError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    load_manifest(manifest)
+    where = "" if target == Path() else f" {manifest}"
+    click.echo(f"wrote {manifest} and {clock} — start them with: minikube up{where}")
+
+
+@click.command()
+@manifest_argument
+@json_option
+def validate_command(manifest: str | None, as_json: bool) -> int:
+    """Check a manifest and tell all problems at once; exit code 2 when there are any."""
+    from minikube.errors import ManifestError
+    from minikube.manifest import load_manifest
+
+    path = manifest_path(manifest)
+    try:
+        loaded = load_manifest(path)
+    except ManifestError as error:
+        if not as_json:
+            raise
+        print_json({"valid": False, "problems": str(error).splitlines(), "warnings": []})
+        return error.exit_code
+    if as_json:
+        print_json({"valid": True, "problems": [], "warnings": loaded.warnings, "services": list(loaded.services)})
+        return 0
+    for warning in loaded.warnings:
+        note(f"warning: {warning}")
+    count = len(loaded.services)
+    click.echo(f"{path}: good, {count} service{'' if count == 1 else 's'}")
+    return 0
+
+
+@click.command()
+def schema_command() -> None:
+    """Print the JSON Schema of a manifest. In the first line of supervisor.toml: `#:schema PATH`."""
+    from minikube.manifest import schema_json
+
+    click.echo(schema_json())
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print the completion script for SHELL; for bash: eval "$(minikube completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    from minikube.cli.app import cli
+
+    found = get_completion_class(shell)
+    assert found is not None
+    try:
+        script = found(cli, {}, "minikube", "_MINIKUBE_COMPLETE").source()
+    except RuntimeError as error:
+        raise MinikubeError(f"completion: {error}") from None
+    click.echo(script)
+
+
+@click.command()
+@json_option
+def version_command(as_json: bool) -> None:
+    """Print the version."""
+    from minikube import __version__
+
+    if as_json:
+        print_json({"version": __version__, "python": sys.version.split()[0]})
+    else:
+        click.echo(f"minikube {__version__}")

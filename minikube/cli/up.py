@@ -1,0 +1,284 @@
+"""Starting and stopping a whole project (floor 4): `up` in its three forms, and `down`.
+
+The supervisor is forked off before anything else of weight is imported; this process is only the front: a dashboard or
+a log printer at one end of a lifeline. It refuses to leave anything running that it was not told to leave.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minikube.cli.common import manifest_argument, manifest_option, manifest_path, note
+from minikube.errors import MinikubeError, NothingRunning, Unavailable
+
+if TYPE_CHECKING:
+    from minikube.cli.plain import Printer
+    from minikube.client.control import Endpoint
+    from minikube.model import Snapshot
+    from minikube.supervisor.guardian import Lifeline
+
+READY_TIMEOUT_S = 60.0
+"""For Redis, the registry and the control API, not for the services."""
+
+TELL_EVERY_S = 2.0
+"""How often a stop that is held says who holds it."""
+
+STEP_S = 0.25
+"""How long one wait for the supervisor's end takes; what it tells on the way is looked at in between."""
+
+LAST_LINES_S = 1.0
+"""For lines that were written just before the end."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command()
+@manifest_argument
+@manifest_option
+@click.option("-d", "--detach", is_flag=True, help="Return once it runs, and leave it running.")
+@click.option("--wait", is_flag=True, help="With -d: return once every service is ready.")
+@click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="For --wait.")
+@click.option("--plain", is_flag=True, help="Print prefixed log lines instead of the dashboard.")
+def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, plain: bool) -> int:
+    """Start everything in MANIFEST (supervisor.toml).
+
+    On a terminal the dashboard opens; without one, or with --plain, log lines are printed. The first Ctrl-C or TERM
+    stops everything in reverse order, the second at once.
+    """
+    from minikube.durations import parse_duration
+    from minikube.manifest import load_manifest
+
+    try:
+        patience = parse_duration(timeout)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {timeout!r}", param_hint="--timeout") from None
+    path = manifest_path(manifest)
+    loaded = load_manifest(path)
+    _refuse_second(loaded.path)
+    for warning in loaded.warnings:
+        note(f"warning: {warning}")
+    from minikube.supervisor.guardian import LaunchOptions, launch
+
+    front = Front(launch(loaded.path, LaunchOptions(detach=detach)), loaded.path)
+    with front.signals():
+        if not front.wait_ready():
+            return front.wait_stopped()
+        if detach:
+            return front.detach(str(path), patience if wait else None)
+        if plain or not (sys.stdout.isatty() and sys.stdin.isatty()):
+            return front.print_lines()
+        return front.dashboard()
+
+
+def _refuse_second(path: Path) -> None:
+    from minikube.client.control import ControlClient, find_supervisor
+
+    try:
+        with ControlClient(find_supervisor(path)) as client:
+            pid = client.status().pid
+    except (NothingRunning, Unavailable):
+        return
+    raise MinikubeError(f"{path}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it")
+
+
+class Front:
+    """This process's end of the lifeline, from the launch to the last word."""
+
+    def __init__(self, lifeline: Lifeline, path: Path) -> None:
+        self._lifeline = lifeline
+        self._path = path
+        self._asked = 0
+        self._endpoint: Endpoint | None = None
+        self._printer: Printer | None = None
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Ctrl-C, TERM and HUP mean: stop; a second one: at once."""
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Asks for a stop, the second time for one at once. Safe in a signal handler."""
+        self._asked += 1
+        if self._asked == 1:
+            self._lifeline.stop()
+        else:
+            self._lifeline.stop_now()
+
+    def wait_ready(self) -> bool:
+        """True once it runs; False when a signal came first. Raises what the supervisor says is wrong."""
+        reply: dict[str, Any] = self._lifeline.wait_ready(READY_TIMEOUT_S)
+        if self._asked:
+            return False
+        if "error" in reply:
+            self._lifeline.wait_exit(LAST_LINES_S)
+            failure = MinikubeError(str(reply["error"]))
+            failure.exit_code = int(reply.get("exit_code", 1))
+            raise failure
+        from minikube.client.control import find_supervisor
+
+        self._endpoint = find_supervisor(self._path)
+        return True
+
+    def detach(self, shown: str, patience: float | None) -> int:
+        from minikube.cli.watching import wait_for
+
+        self._lifeline.detach()
+        assert self._endpoint is not None
+        rest = "" if shown == "supervisor.toml" else f" {shown}"
+        click.echo(f"running: control API {self._endpoint.url} — `minikube ps{rest}` shows it, `minikube down{rest}` ends it")
+        return 0 if patience is None else wait_for((), "ready", patience, str(self._path))
+
+    def dashboard(self) -> int:
+        from tui import run_dashboard
+
+        assert self._endpoint is not None
+        answer = run_dashboard(self._endpoint, owner=True)
+        if answer == "detach":
+            self._lifeline.detach()
+            note("left running — `minikube dashboard` opens it again, `minikube down` ends it")
+            return 0
+        if not self._asked:
+            self.stop()
+        return self.wait_stopped()
+
+    def print_lines(self) -> int:
+        from minikube.cli.plain import Printer
+        from minikube.manifest import load_manifest
+
+        assert self._endpoint is not None
+        self._printer = Printer(sys.stdout, list(load_manifest(self._path).services))
+        followers = [
+            threading.Thread(target=follow, args=(self._endpoint, self._printer), daemon=True)
+            for follow in (_follow_logs, _follow_events)
+        ]
+        self._printer.note(f"control API {self._endpoint.url} — Ctrl-C stops everything")
+        for follower in followers:
+            follower.start()
+        code = self.wait_stopped()
+        for follower in followers:
+            follower.join(LAST_LINES_S)
+        return code
+
+    def wait_stopped(self) -> int:
+        """Waits for the supervisor's end; while it stops, tells who holds it."""
+        told = time.monotonic()
+        while (code := self._lifeline.wait_exit(STEP_S)) is None:
+            if self._asked and self._endpoint and time.monotonic() - told >= TELL_EVERY_S:
+                told = time.monotonic()
+                for line in holders(self._endpoint):
+                    self._tell(line)
+        if code and not self._asked:
+            raise MinikubeError(f"the supervisor ended ({_ending(code)}) — see {log_file(self._path)}")
+        self._tell("stopped")
+        return code if code > 0 else 0
+
+    def _tell(self, text: str) -> None:
+        if self._printer:
+            self._printer.note(text)
+        else:
+            note(text)
+
+
+def _ending(code: int) -> str:
+    return f"exit {code}" if code > 0 else f"signal {signal.Signals(-code).name.removeprefix('SIG')}"
+
+
+def log_file(path: Path) -> Path:
+    return path.parent / ".minikube" / "logs" / "supervisor.log"
+
+
+def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
+    from minikube.client.control import ControlClient
+
+    try:
+        with ControlClient(endpoint) as client:
+            started = client.status().started
+            for line in client.logs(tail=10_000, follow=True):
+                if line.time >= started:  # older ones are of an earlier run
+                    printer.line(line)
+    except MinikubeError:
+        return  # it has ended: the main thread says so
+
+
+def _follow_events(endpoint: Endpoint, printer: Printer) -> None:
+    from minikube.client.control import ControlClient
+
+    try:
+        with ControlClient(endpoint) as client:
+            for event in client.follow_events(0):
+                printer.event(event)
+    except MinikubeError:
+        return
+
+
+def holders(endpoint: Endpoint) -> list[str]:
+    """A line for each instance that a stop waits for; empty when nobody answers any more."""
+    from minikube.client.control import ControlClient
+
+    try:
+        with ControlClient(endpoint, timeout=1.0) as client:
+            return [*held_by(client.status(), time.time())]
+    except MinikubeError:
+        return []
+
+
+def held_by(snapshot: Snapshot, now: float) -> Iterator[str]:
+    from minikube.cli.table import age
+
+    for instance in snapshot.instances:
+        if instance.state == "stopping" or (instance.pid and instance.state in ("running", "starting")):
+            since = f" for {age(instance.since, now)}" if instance.since else ""
+            why = f": {instance.reason}" if instance.reason else ""
+            yield f"waiting for {instance.name} (pid {instance.pid}, {instance.state}{since}){why}"
+
+
+@click.command()
+@manifest_argument
+@manifest_option
+@click.option("--now", is_flag=True, help="At once: no time-outs, no order.")
+@click.option("--timeout", metavar="DURATION", default="", help="Give up waiting after that long (exit code 124).")
+def down_command(manifest: str | None, now: bool, timeout: str) -> int:
+    """Stop everything in reverse order, and wait until nothing is left. A second Ctrl-C stops at once."""
+    from minikube.cli.watching import TIMED_OUT
+    from minikube.client.control import ControlClient, find_supervisor
+    from minikube.durations import parse_duration
+
+    try:
+        patience = parse_duration(timeout) if timeout else None
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {timeout!r}", param_hint="--timeout") from None
+    path = manifest_path(manifest)
+    endpoint = find_supervisor(path)
+    with ControlClient(endpoint) as client:
+        client.shutdown(now)
+    begun = told = time.monotonic()
+    while True:
+        try:
+            if wait_gone(path, endpoint, STEP_S):
+                click.echo("stopped")
+                return 0
+        except KeyboardInterrupt:
+            note("stopping at once")
+            with ControlClient(endpoint) as client:
+                client.shutdown(True)
+        if patience is not None and time.monotonic() - begun > patience:
+            note(f"still stopping after {patience:g}s")
+            return TIMED_OUT
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            for line in holders(endpoint):
+                note(line)
