@@ -17,7 +17,7 @@ from minikube.errors import MinikubeError, UsageError
 
 
 def act(manifest: str | None, names: tuple[str, ...], done: str, request: Callable[[Any, str], object]) -> int:
-    """Asks for one name after the other. What fails is told and does not keep the rest; unknown names change nothing."""
+    """Asks for one name after the other. What fails does not keep the rest; an unknown name changes nothing at all."""
     with connect(manifest) as client:
         for name in names:
             client.service(name)  # raises NotFound before anything is changed
@@ -122,5 +122,3 @@ def apply_command(manifest: str | None, as_json: bool) -> None:
     for what, names in done.items():
         if names:
             click.echo(f"{what}: {', '.join(map(str, names)) if isinstance(names, list) else names}")
-
-

@@ -19,7 +19,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Project": {
         "init": ("project", "Write a first manifest with services that run."),
         "up": ("up", "Start everything in a manifest and show it live."),
-        "down": ("up", "Stop everything and wait until nothing is left."),
+        "down": ("down", "Stop everything and wait until nothing is left."),
         "apply": ("acting", "Read the manifest again and change what differs."),
         "validate": ("project", "Check a manifest, all problems at once."),
         "schema": ("project", "Print the manifest's JSON Schema, for editors."),

@@ -59,6 +59,16 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
+def duration(option: str, text: str) -> float:
+    """Seconds in an option's value. Raises a usage error that names the option."""
+    from minikube.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {text!r}", param_hint=option) from None
+
+
 def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
     """`NAMES...`: services, instances (`product-2`) or instance ids."""
     return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)

@@ -24,7 +24,7 @@ STATE_COLOURS: dict[str, int] = {
 
 
 def has_colour(stream: IO[str]) -> bool:
-    """Whether to colour what goes there: a terminal, unless NO_COLOR (no-color.org) or TERM=dumb; FORCE_COLOR insists."""
+    """Whether to colour: on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb; FORCE_COLOR insists."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):

@@ -1,4 +1,4 @@
-"""Commands about the manifest and this program (floor 4): init, validate, schema, completion, version. Nothing must run."""
+"""Commands about the manifest and this program (floor 4). Nothing needs to run for them."""
 
 import sys
 from pathlib import Path

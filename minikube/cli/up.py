@@ -1,4 +1,4 @@
-"""Starting and stopping a whole project (floor 4): `up` in its three forms, and `down`.
+"""Starting a whole project (floor 4): `up` in its three forms.
 
 The supervisor is forked off before anything else of weight is imported; this process is only the front: a dashboard or
 a log printer at one end of a lifeline. It refuses to leave anything running that it was not told to leave.
@@ -17,23 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minikube.cli.common import manifest_argument, manifest_option, manifest_path, note
+from minikube.cli.common import duration, manifest_argument, manifest_option, manifest_path, note
+from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
     from minikube.cli.plain import Printer
     from minikube.client.control import Endpoint
-    from minikube.model import Snapshot
     from minikube.supervisor.guardian import Lifeline
 
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""
-
-TELL_EVERY_S = 2.0
-"""How often a stop that is held says who holds it."""
-
-STEP_S = 0.25
-"""How long one wait for the supervisor's end takes; what it tells on the way is looked at in between."""
 
 LAST_LINES_S = 1.0
 """For lines that were written just before the end."""
@@ -54,13 +48,9 @@ def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, pla
     On a terminal the dashboard opens; without one, or with --plain, log lines are printed. The first Ctrl-C or TERM
     stops everything in reverse order, the second at once.
     """
-    from minikube.durations import parse_duration
     from minikube.manifest import load_manifest
 
-    try:
-        patience = parse_duration(timeout)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {timeout!r}", param_hint="--timeout") from None
+    patience = duration("--timeout", timeout)
     path = manifest_path(manifest)
     loaded = load_manifest(path)
     _refuse_second(loaded.path)
@@ -87,7 +77,9 @@ def _refuse_second(path: Path) -> None:
             pid = client.status().pid
     except (NothingRunning, Unavailable):
         return
-    raise MinikubeError(f"{path}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it")
+    raise MinikubeError(
+        f"{path}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it"
+    )
 
 
 class Front:
@@ -139,7 +131,9 @@ class Front:
         self._lifeline.detach()
         assert self._endpoint is not None
         rest = "" if shown == "supervisor.toml" else f" {shown}"
-        click.echo(f"running: control API {self._endpoint.url} — `minikube ps{rest}` shows it, `minikube down{rest}` ends it")
+        click.echo(
+            f"running: control API {self._endpoint.url} — `minikube ps{rest}` shows it, `minikube down{rest}` ends it"
+        )
         return 0 if patience is None else wait_for((), "ready", patience, str(self._path))
 
     def dashboard(self) -> int:
@@ -223,62 +217,3 @@ def _follow_events(endpoint: Endpoint, printer: Printer) -> None:
                 printer.event(event)
     except MinikubeError:
         return
-
-
-def holders(endpoint: Endpoint) -> list[str]:
-    """A line for each instance that a stop waits for; empty when nobody answers any more."""
-    from minikube.client.control import ControlClient
-
-    try:
-        with ControlClient(endpoint, timeout=1.0) as client:
-            return [*held_by(client.status(), time.time())]
-    except MinikubeError:
-        return []
-
-
-def held_by(snapshot: Snapshot, now: float) -> Iterator[str]:
-    from minikube.cli.table import age
-
-    for instance in snapshot.instances:
-        if instance.state == "stopping" or (instance.pid and instance.state in ("running", "starting")):
-            since = f" for {age(instance.since, now)}" if instance.since else ""
-            why = f": {instance.reason}" if instance.reason else ""
-            yield f"waiting for {instance.name} (pid {instance.pid}, {instance.state}{since}){why}"
-
-
-@click.command()
-@manifest_argument
-@manifest_option
-@click.option("--now", is_flag=True, help="At once: no time-outs, no order.")
-@click.option("--timeout", metavar="DURATION", default="", help="Give up waiting after that long (exit code 124).")
-def down_command(manifest: str | None, now: bool, timeout: str) -> int:
-    """Stop everything in reverse order, and wait until nothing is left. A second Ctrl-C stops at once."""
-    from minikube.cli.watching import TIMED_OUT
-    from minikube.client.control import ControlClient, find_supervisor
-    from minikube.durations import parse_duration
-
-    try:
-        patience = parse_duration(timeout) if timeout else None
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {timeout!r}", param_hint="--timeout") from None
-    path = manifest_path(manifest)
-    endpoint = find_supervisor(path)
-    with ControlClient(endpoint) as client:
-        client.shutdown(now)
-    begun = told = time.monotonic()
-    while True:
-        try:
-            if wait_gone(path, endpoint, STEP_S):
-                click.echo("stopped")
-                return 0
-        except KeyboardInterrupt:
-            note("stopping at once")
-            with ControlClient(endpoint) as client:
-                client.shutdown(True)
-        if patience is not None and time.monotonic() - begun > patience:
-            note(f"still stopping after {patience:g}s")
-            return TIMED_OUT
-        if time.monotonic() - told >= TELL_EVERY_S:
-            told = time.monotonic()
-            for line in holders(endpoint):
-                note(line)

@@ -12,6 +12,7 @@ import click
 
 from minikube.cli.common import (
     connect,
+    duration,
     json_option,
     manifest_argument,
     manifest_option,
@@ -149,13 +150,7 @@ def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool
 @manifest_option
 def wait_command(names: tuple[str, ...], wanted: str, timeout: str, manifest: str | None) -> int:
     """Wait until services (all of them, when none is named) are ready; exit code 124 when the time is over."""
-    from minikube.durations import parse_duration
-
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise UsageError(f"--timeout: {error}, got {timeout!r}") from None
-    return wait_for(names, wanted, seconds, manifest)
+    return wait_for(names, wanted, duration("--timeout", timeout), manifest)
 
 
 def wait_for(names: tuple[str, ...], wanted: str, seconds: float, manifest: str | None) -> int:

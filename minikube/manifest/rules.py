@@ -95,7 +95,7 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
     if service.port and service.replicas > 1:
         reading.fail(
             f"{path}.port",
-            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which one instance alone can have',
+            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which only one can have',
         )
 
 

@@ -1,0 +1,234 @@
+"""Commands that speak to a registry (floor 4): get, instances, register, deregister; and `registry`, which is one.
+
+Which registry: --registry, else MINIKUBE_REGISTRY, else the one of the project here, else 127.0.0.1:5555.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from minikube.cli.common import (
+    complete_names,
+    json_option,
+    manifest_option,
+    manifest_path,
+    note,
+    print_json,
+)
+from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from minikube.blocking import Registry
+    from minikube.manifest import TlsSettings
+
+DEFAULT_REGISTRY = "127.0.0.1:5555"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def registry_option(command: Command) -> Command:
+    return click.option(
+        "--registry", metavar="HOST:PORT", help="Which registry.  [default: MINIKUBE_REGISTRY, or the project's]"
+    )(manifest_option(command))
+
+
+def registry_address(given: str | None, manifest: str | None) -> tuple[str, str | None]:
+    """Where the registry listens, and its token if the manifest tells it."""
+    from minikube.manifest import load_manifest, parse_host_port
+
+    if given:
+        try:
+            return str(parse_host_port(given)), None
+        except ValueError as error:
+            raise UsageError(f"--registry: {error}, got {given!r}") from None
+    if not manifest and (told := os.environ.get("MINIKUBE_REGISTRY")):
+        return told, None
+    path = manifest_path(manifest)
+    if not path.is_file() and not manifest:
+        return DEFAULT_REGISTRY, None
+    loaded = load_manifest(path)
+    token = loaded.registry.token or None
+    return _running_registry(path) or str(loaded.registry.listen), token
+
+
+def _running_registry(path: Path) -> str:
+    """What the supervisor says: the port may have been any free one."""
+    from minikube.client.control import ControlClient, find_supervisor
+
+    try:
+        with ControlClient(find_supervisor(path), timeout=1.0) as client:
+            return client.status().registry
+    except MinikubeError:
+        return ""
+
+
+@contextmanager
+def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]:
+    """A connection to the registry that is meant. Nobody there is NothingRunning (exit code 3)."""
+    from minikube import blocking
+
+    address, token = registry_address(given, manifest)
+    try:
+        with blocking.open_registry(address, token=token) as registry:
+            registry.status()
+            yield registry
+    except Unavailable as error:
+        if isinstance(error.__cause__, ConnectionRefusedError) or "refused" in str(error).lower():
+            raise NothingRunning(
+                f"{address}: no registry there — `minikube up` or `minikube registry` starts one"
+            ) from None
+        raise
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@registry_option
+@json_option
+def get_command(name: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
+    """Print ip:port of one passing instance of NAME; exit code 4 when there is none."""
+    with open_registry(registry, manifest) as found:
+        address = found.get(name)
+    if as_json:
+        print_json(address)
+    else:
+        click.echo(str(address))
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=complete_names)
+@registry_option
+@json_option
+def instances_command(name: str | None, registry: str | None, manifest: str | None, as_json: bool) -> None:
+    """List what is registered (under NAME): state, address, since when, the last check's words."""
+    from minikube.cli.table import age, columns
+
+    with open_registry(registry, manifest) as found:
+        instances = found.instances(name)
+    if as_json:
+        print_json(instances)
+        return
+    now = time.time()
+    rows = [
+        (one.name, one.uuid, one.state, str(one.addr), age(one.since, now), one.output.strip().partition("\n")[0])
+        for one in sorted(instances, key=lambda one: (one.name, str(one.addr)))
+    ]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for line in columns(("NAME", "ID", "STATE", "ADDRESS", "SINCE", "OUTPUT"), rows, width=width, give=5):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--check", metavar="CHECK", help="http(s)://…, tcp://host:port or ttl:  [default: tcp://HOST:PORT]")
+@click.option("--id", "uuid", default="", help="The instance's id.  [default: the registry makes one up]")
+@click.option("--tag", "tags", multiple=True, help="A tag; may be given again.")
+@click.option("--meta", "meta", multiple=True, metavar="KEY=VALUE", help="May be given again.")
+@click.option("--interval", metavar="DURATION", help="Between probes.  [default: 5s]")
+@registry_option
+def register_command(
+    name: str,
+    address: str,
+    check: str | None,
+    uuid: str,
+    tags: tuple[str, ...],
+    meta: tuple[str, ...],
+    interval: str | None,
+    registry: str | None,
+    manifest: str | None,
+) -> None:
+    """Register an instance of NAME at HOST:PORT and print its id."""
+    from minikube.model import Registration
+
+    pairs = dict(pair.partition("=")[::2] for pair in meta)
+    registration = Registration(
+        name=name,
+        addr=address,
+        health_check=check or f"tcp://{address}",
+        uuid=uuid,
+        tags=tags,
+        meta=pairs,
+        interval=interval,
+    )
+    with open_registry(registry, manifest) as found:
+        click.echo(found.register(registration))
+
+
+@click.command()
+@click.argument("id", metavar="ID")
+@registry_option
+def deregister_command(id: str, registry: str | None, manifest: str | None) -> None:
+    """Remove the instance ID from the registry; exit code 4 when it was not there."""
+    with open_registry(registry, manifest) as found:
+        if not found.deregister(id):
+            raise NotFound(f"{id}: no such instance — `minikube instances` lists them")
+    click.echo(f"{id} deregistered")
+
+
+@click.command()
+@click.option("--listen", metavar="HOST:PORT", default=DEFAULT_REGISTRY, show_default=True, help="Where to listen.")
+@click.option("--redis", metavar="URL", help="Which Redis.  [default: REDIS_URL, or redis://127.0.0.1:6379/0]")
+@click.option("--prefix", default="{minikube}", show_default=True, help="Of every key in Redis.")
+@click.option("--node", default="", help="This registry's id among those on one Redis.  [default: made up]")
+@click.option("--allow-checks", "allow", multiple=True, metavar="HOST|NET|*", help="Where checks may point besides.")
+@click.option("--tls-cert", type=click.Path(), help="PEM file of the certificate.")
+@click.option("--tls-key", type=click.Path(), help="PEM file of its key.")
+@click.option("--tls-ca", type=click.Path(), help="PEM file: clients must show a certificate that it signed.")
+def registry_command(
+    listen: str,
+    redis: str | None,
+    prefix: str,
+    node: str,
+    allow: tuple[str, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    tls_ca: str | None,
+) -> None:
+    """Run a registry alone, beside any Redis. Its token comes by MINIKUBE_REGISTRY_TOKEN, never by an option."""
+    from minikube.manifest import is_loopback, parse_host_port
+    from minikube.manifest.reader import redis_url
+    from minikube.registry.config import REDIS_ENV, TOKEN_ENV, RegistryConfig
+
+    try:
+        where = parse_host_port(listen)
+    except ValueError as error:
+        raise UsageError(f"--listen: {error}, got {listen!r}") from None
+    token = os.environ.get(TOKEN_ENV, "")
+    tls = _tls(tls_cert, tls_key, tls_ca)
+    if not is_loopback(where.host) and not (token and tls):
+        raise UsageError(
+            f"--listen: {listen} is beyond loopback, which needs a token and TLS"
+            f" — set {TOKEN_ENV}, --tls-cert and --tls-key, or listen on 127.0.0.1"
+        )
+    url = redis or os.environ.get(REDIS_ENV) or "redis://127.0.0.1:6379/0"
+    try:
+        redis_url(url)
+    except ValueError as error:
+        raise UsageError(f"{'--redis' if redis else REDIS_ENV}: {error}") from None
+    if redis and "@" in redis and ":" in redis.partition("://")[2].rpartition("@")[0]:
+        note(f"warning: a password on the command line is seen by everybody here — pass the URL by {REDIS_ENV}")
+    from minikube.registry.main import run
+
+    run(RegistryConfig(listen=where, redis_url=url, prefix=prefix, token=token, tls=tls, allow_checks=allow, node=node))
+
+
+def _tls(cert: str | None, key: str | None, ca: str | None) -> TlsSettings | None:
+    from minikube.manifest import TlsSettings
+
+    if not (cert or key or ca):
+        return None
+    if not (cert and key):
+        raise UsageError("--tls-cert and --tls-key go together")
+    for path in (cert, key, ca):
+        if path and not Path(path).is_file():
+            raise UsageError(f"{path}: no such file")
+    return TlsSettings(Path(cert), Path(key), Path(ca) if ca else None)
