@@ -133,7 +133,12 @@ class Store:
     def _work(self, token: "trio.lowlevel.TrioToken") -> None:
         link = _Link(self)
         while calls := self._take():
-            replies, trouble = link.exchange([call.command for call in calls])
+            try:
+                replies, trouble = link.exchange([call.command for call in calls])
+            except Exception as error:  # a defect must not end the thread: whoever waits would wait for ever
+                link.close()
+                trouble = f"{type(error).__name__}: {_one_line(error)}"
+                replies = [StoreSilent(trouble) for _ in calls]
             try:
                 token.run_sync_soon(self._deliver, calls, replies, trouble)
             except trio.RunFinishedError:
