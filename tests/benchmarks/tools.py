@@ -3,15 +3,18 @@
 Figures of one machine's one moment: only ratios within a run mean something. The server has one core, the load another.
 """
 
+import collections
 import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -115,30 +118,34 @@ def python_path() -> dict[str, str]:
 @contextlib.contextmanager
 def running(argv: Sequence[str], *, env: dict[str, str] | None = None, ready: str = "") -> Iterator[tuple[int, str]]:
     """A server: yields its pid and the first line that holds `ready`; kills its whole session at the end."""
-    with tempfile.TemporaryFile() as errors:
-        server = subprocess.Popen(
-            list(argv),
-            env=env,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-        assert server.stdout is not None
-        try:
-            for line in server.stdout:
-                if ready in line:
-                    yield server.pid, line.strip()
-                    return
-            errors.seek(0)
-            raise SystemExit(f"{argv} did not start:\n{errors.read().decode(errors='replace')}")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, 9)
-            server.wait()
-            server.stdout.close()
+    server = subprocess.Popen(
+        list(argv),
+        env=env,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout is not None
+    said = []
+    reader = threading.Thread(target=collections.deque, args=(server.stdout, 0), daemon=True)
+    try:
+        for line in server.stdout:
+            said.append(line)
+            if ready in line:
+                reader.start()  # what it says later is read and dropped, so that it never blocks
+                yield server.pid, line.strip()
+                return
+        raise SystemExit(f"{argv} did not start:\n{''.join(said)}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        if reader.ident:
+            reader.join()
+        server.stdout.close()
 
 
 def load(shape: Load, protocol: str, address: str, names: Sequence[str], seconds: float) -> dict[str, float]:

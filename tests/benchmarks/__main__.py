@@ -1,0 +1,55 @@
+"""The figures: `python -m tests.benchmarks [lookups] [http] [up] [spawns] [exits] [--quick]`.
+
+Needs Go (standard library only) and, for the HTTP peer, a package index. Prints one table: medians, and the ratio to
+a peer measured in the same run. `--quick` proves that everything works and measures nothing worth quoting.
+"""
+
+import argparse
+import platform
+from collections.abc import Callable, Sequence
+
+from tests.benchmarks import lookups, projects, requests
+from tests.benchmarks.tools import Row, cores, print_table
+
+
+def parts(quick: bool) -> dict[str, Callable[[], list[Row]]]:
+    """What can be measured, by the name on the command line."""
+    if quick:
+        return {
+            "lookups": lambda: lookups.run(seconds=0.2, rounds=1, many=100),
+            "http": lambda: requests.run(seconds=0.2, rounds=1),
+            "up": lambda: projects.measure_up(1),
+            "spawns": lambda: projects.measure_spawns(10, 1),
+            "exits": lambda: projects.measure_exits(2, 4),
+        }
+    return {
+        "lookups": lambda: lookups.run(seconds=1.0, rounds=5, many=10_000),
+        "http": lambda: requests.run(seconds=1.0, rounds=5),
+        "up": lambda: projects.measure_up(10),
+        "spawns": lambda: projects.measure_spawns(100, 5),
+        "exits": lambda: projects.measure_exits(10, 100),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is named, or everything."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts(True)))
+    parser.add_argument("--quick", action="store_true", help="tiny counts")
+    options = parser.parse_args(arguments)
+    known = parts(options.quick)
+    if wrong := [name for name in options.parts if name not in known]:
+        parser.error(f"no such part: {', '.join(wrong)}; there are {', '.join(known)}")
+    server, load = cores()
+    print(f"Python {platform.python_version()}, server on core {server}, load on core {load}", flush=True)
+    rows = []
+    for name in options.parts or known:
+        rows += known[name]()
+        print(f"{name} done", flush=True)
+    print()
+    print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
