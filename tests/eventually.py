@@ -1,0 +1,28 @@
+"""Waiting for a condition in tests: no fixed sleeps, a bound on everything."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+T = TypeVar("T")
+STEP_S = 0.01
+
+
+def eventually(check: Callable[[], T], within: float = 10.0, what: str = "") -> T:
+    """Call `check` until it returns something true, and return that; AssertionError when the time is over."""
+    deadline = time.monotonic() + within
+    while not (result := check()):
+        assert time.monotonic() < deadline, f"not within {within:g} s: {what or check!r}"
+        time.sleep(STEP_S)
+    return result
+
+
+async def soon(check: Callable[[], T], within: float = 10.0, what: str = "") -> T:
+    """`eventually` for trio."""
+    deadline = trio.current_time() + within
+    while not (result := check()):  # noqa: ASYNC110
+        assert trio.current_time() < deadline, f"not within {within:g} s: {what or check!r}"
+        await trio.sleep(STEP_S)
+    return result
