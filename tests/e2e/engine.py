@@ -1,0 +1,135 @@
+"""Docker's engine for tests: a base image made here (none can be pulled), the project's images, passing containers.
+
+Speaks through the `docker` command with the classic builder, which Debian's `docker.io` and a newer client both have.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from uuid import uuid4
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABEL = "mini-kube-discovery.test"
+TARGETS = ("minikube", "product", "order")
+CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "requirements.lock")
+TREES = ("minikube", "services", "tui")
+WAIT_S = 60.0
+
+
+def docker(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 300) -> str:
+    """One `docker` command; its output. What it printed is in the error when it failed."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0", **(env or {})}
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, env=environment, timeout=timeout)
+    if done.returncode:
+        raise AssertionError(f"docker {arguments[0]}: {done.stderr.strip()[-4000:] or done.stdout.strip()[-4000:]}")
+    return done.stdout.strip()
+
+
+def answers() -> bool:
+    """Whether an engine is there."""
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def make_base(directory: Path, tag: str) -> None:
+    """A small Debian with Python and its venv module, as an image."""
+    archive = directory / "base.tar"
+    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv", "bookworm", str(archive)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-4000:]
+    docker("import", str(archive), tag)
+    archive.unlink()
+
+
+def make_context(directory: Path) -> Path:
+    """What a build needs: the sources, and the wheels of the lock, since a build reaches no package index."""
+    context = directory / "context"
+    context.mkdir()
+    for name in CONTEXT:
+        shutil.copy(ROOT / name, context / name)
+    for name in TREES:
+        shutil.copytree(ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # Markers are left out: the base's Python may need what this one does not.
+    pins = directory / "pins.txt"
+    pins.write_text(re.sub(r" ; .* \\$", r" \\", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
+    command = [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary=:all:"]
+    subprocess.run([*command, "-r", str(pins), "-d", str(context / "wheels")], check=True)
+    return context
+
+
+@contextlib.contextmanager
+def built_images(directory: Path) -> Iterator[dict[str, str]]:
+    """All targets, built; they are removed at the end, with what was built on the way."""
+    name = f"minikube-test-{uuid4().hex[:8]}"
+    base, tags = f"{name}:base", {target: f"{name}:{target}" for target in TARGETS}
+    try:
+        make_base(directory, base)
+        context = make_context(directory)
+        for target, tag in tags.items():
+            arguments = ("--build-arg", f"BASE={base}", "--build-arg", "PIP_NO_INDEX=1", "--label", f"{LABEL}={name}")
+            docker("build", *arguments, "--target", target, "--tag", tag, str(context))
+        yield tags
+    finally:
+        with contextlib.suppress(AssertionError):
+            docker("image", "rm", "--force", *tags.values(), base)
+        with contextlib.suppress(AssertionError):
+            docker("image", "prune", "--force", "--filter", f"label={LABEL}={name}")
+
+
+class Network:
+    """A network of its own with containers in it; a context manager that removes all of it."""
+
+    def __init__(self) -> None:
+        self.name = f"minikube-test-{uuid4().hex[:8]}"
+
+    def __enter__(self) -> "Network":
+        docker("network", "create", self.name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        containers = docker("ps", "--all", "--quiet", "--filter", f"network={self.name}").split()
+        if containers:
+            docker("rm", "--force", "--volumes", *containers)
+        docker("network", "rm", self.name)
+
+    def run(self, alias: str, image: str, *command: str, options: tuple[str, ...] = (), env: Mapping[str, str]) -> str:
+        """Start a container that the others find as `alias`; its name. Values of `env` stay off the command line."""
+        name = f"{self.name}-{alias}"
+        passed = [part for variable in env for part in ("--env", variable)]
+        place = ("--network", self.name, "--network-alias", alias)
+        docker("run", "--detach", "--name", name, *place, *passed, *options, image, *command, env=env)
+        return name
+
+
+def health(container: str) -> str:
+    """What the image's HEALTHCHECK says: `starting`, `healthy` or `unhealthy`; or that it is not running."""
+    state = "{{if .State.Running}}{{.State.Health.Status}}{{else}}exited{{end}}"
+    return docker("inspect", "--format", state, container)
+
+
+def wait_healthy(container: str) -> None:
+    """Until its own health check passes."""
+    wait_until(lambda: health(container) == "healthy", "healthy", container)
+
+
+def logs(container: str) -> str:
+    """What it printed."""
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def wait_until(condition: Callable[[], bool], what: str, container: str) -> None:
+    """Until the condition holds; the container's output is in the error when it does not come to that."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not after {WAIT_S:g} s\n{container} printed:\n{logs(container)}")
+        time.sleep(0.05)
