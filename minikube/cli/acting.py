@@ -110,7 +110,6 @@ def maintenance_command(names: tuple[str, ...], on: bool, reason: str, manifest:
 
 @click.command()
 @manifest_argument
-@manifest_option
 @json_option
 def apply_command(manifest: str | None, as_json: bool) -> None:
     """Read the manifest again and change only what differs; unchanged services keep their processes."""

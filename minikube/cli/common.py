@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -51,8 +52,14 @@ def manifest_option(command: Command) -> Command:
 
 
 def manifest_argument(command: Command) -> Command:
-    """`[MANIFEST]`, for commands that take no names."""
-    return click.argument("manifest", required=False, envvar="MINIKUBE_MANIFEST", type=click.Path())(command)
+    """`[MANIFEST]` and `-m FILE` alike, for commands that take no names."""
+
+    @functools.wraps(command)
+    def either(*args: Any, positional: str | None, manifest: str | None, **options: Any) -> Any:
+        return command(*args, manifest=positional or manifest, **options)
+
+    shape = click.argument("positional", metavar="[MANIFEST]", required=False, type=click.Path())
+    return cast("Command", shape(manifest_option(either)))
 
 
 def json_option(command: Command) -> Command:

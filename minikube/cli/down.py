@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import duration, manifest_argument, manifest_option, manifest_path, note
+from minikube.cli.common import duration, manifest_argument, manifest_path, note
 from minikube.errors import MinikubeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ STEP_S = 0.25
 
 @click.command()
 @manifest_argument
-@manifest_option
 @click.option("--now", is_flag=True, help="At once: no time-outs, no order.")
 @click.option("--timeout", metavar="DURATION", default="", help="Give up waiting after that long (exit code 124).")
 def down_command(manifest: str | None, now: bool, timeout: str) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minikube.cli.common import duration, manifest_argument, manifest_option, manifest_path, note
+from minikube.cli.common import duration, manifest_argument, manifest_path, note
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
@@ -37,7 +37,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @click.command()
 @manifest_argument
-@manifest_option
 @click.option("-d", "--detach", is_flag=True, help="Return once it runs, and leave it running.")
 @click.option("--wait", is_flag=True, help="With -d: return once every service is ready.")
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="For --wait.")

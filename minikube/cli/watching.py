@@ -36,7 +36,6 @@ POLL_S = 20.0
 
 @click.command()
 @manifest_argument
-@manifest_option
 @json_option
 def ps_command(manifest: str | None, as_json: bool) -> None:
     """List instances: process state, check, pid, address, restarts, uptime, and why one is not ready."""
@@ -196,7 +195,6 @@ def is_as_wanted(instance: InstanceView, wanted: str) -> bool:
 
 @click.command()
 @manifest_argument
-@manifest_option
 def dashboard_command(manifest: str | None) -> None:
     """Open the dashboard of what is running; quitting it stops nothing."""
     from minikube.client.control import find_supervisor

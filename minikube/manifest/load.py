@@ -30,7 +30,7 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
     directory = path.absolute().parent
     variables = {**_read_dotenv(directory / ".env"), **environ}
     reading = Reading(printable(str(path)), directory, variables)
-    manifest = _build(raw, reading, path.absolute())
+    manifest = build_manifest(raw, reading, path.absolute())
     if reading.problems:
         raise ManifestError("\n".join(reading.problems.values()))
     return manifest
@@ -43,7 +43,7 @@ def schema_json() -> str:
     return json.dumps(reader.schema(), indent=2, ensure_ascii=False)
 
 
-def _build(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
+def build_manifest(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
     keys = reader.MANIFEST.read(raw, Place(reading)) or {}
     raw_services = raw.get("services")
     # services that were read right are checked further although their neighbours were wrong

@@ -83,10 +83,8 @@ def describe(value: object, *, secret: bool = False) -> str:
             return "a table"
         case list():
             return "a list" if value else "an empty list"
-        case str() if secret:
-            return "another string"
-        case int() | float() if secret:
-            return "a number"
+        case str() | int() | float() if secret:
+            return "something else"
         case str():
             shown = mask_url(value)
             return f'"{shown}"' if len(shown) <= _SHOWN_CHARACTERS else f'"{shown[:_SHOWN_CHARACTERS]}…"'
@@ -97,7 +95,7 @@ def describe(value: object, *, secret: bool = False) -> str:
 def nearest(name: str, valid: Collection[str]) -> str:
     """The valid name that `name` was probably meant to be, as a hint to append; empty where none is near."""
     lowered = {candidate.lower(): candidate for candidate in valid}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.55)
     return f" (did you mean {lowered[found[0]]}?)" if found else ""
 
 

@@ -1,0 +1,103 @@
+"""Strangers' characters become visible, secrets are masked."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minikube.text import looks_secret, mask_env, mask_url, printable, printable_line
+
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain", "plain"),
+        ("größe 🍎 日本", "größe 🍎 日本"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("c1 \x9b31m", "c1 \\x9b31m"),
+        ("del\x7f", "del\\x7f"),
+        ("two\nlines\r", "two\\x0alines\\x0d"),
+        ("a\tb", "a b"),
+        ("user\u202etxt.exe", "user\\u202etxt.exe"),
+        ("line\u2028sep", "line\\u2028sep"),
+        ("lone \udc9b", "lone \\udc9b"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(raw: str, shown: str) -> None:
+    assert printable(raw) == shown
+
+
+def test_a_line_of_output_loses_its_colours_and_keeps_its_tabs() -> None:
+    assert printable_line("\x1b[1;31mred\x1b[0m\tand \x1b[2Jgone") == "red\tand \\x1b[2Jgone"
+    assert printable_line("as it is") == "as it is"
+
+
+@given(st.text())
+def test_nothing_printable_says_is_a_control_or_bidirectional_character(text: str) -> None:
+    for shown in (printable(text), printable_line(text).replace("\t", "")):
+        assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI for char in shown)
+        shown.encode()
+
+
+@given(st.text())
+def test_printable_is_the_same_twice(text: str) -> None:
+    assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DB_PASSWORD",
+        "PGPASSWORD",
+        "passwd",
+        "SECRET",
+        "AUTH_TOKEN",
+        "GITHUB_TOKEN",
+        "API_KEY",
+        "APIKEY",
+        "aws_access_key_id",
+        "PRIVATE_PEM",
+        "SENTRY_DSN",
+        "SESSION_COOKIE",
+        "MYSQL_PWD",
+        "CREDENTIALS",
+        "DEPLOY_KEY",
+        "KEY",
+        "REDIS_AUTH",
+    ],
+)
+def test_names_that_look_secret(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize("name", ["PATH", "PORT", "KEYBOARD", "MONKEY", "AUTHOR", "HOST", "COMPASS", "REDIS_URL"])
+def test_names_that_do_not(name: str) -> None:
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("redis://me:secret@host:1/0", "redis://me:***@host:1/0"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("see http://a:b@c/ and http://d:e@f/", "see http://a:***@c/ and http://d:***@f/"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://a:p@ss@host", "redis://a:***@host"),
+        ("http://host/a:b@c", "http://host/a:b@c"),
+        ("no url: a:b@c", "no url: a:b@c"),
+        ("redis+sentinel://u:p@a:1,b:2/s/0", "redis+sentinel://u:***@a:1,b:2/s/0"),
+    ],
+)
+def test_passwords_in_urls_are_masked(raw: str, shown: str) -> None:
+    assert mask_url(raw) == shown
+
+
+def test_an_environment_is_shown_without_its_secrets() -> None:
+    env = {"PASSWORD": "x", "EMPTY_TOKEN": "", "PLAIN": "1", "URL": "redis://a:b@c", "FROM_FILE": "y"}
+    shown = {"PASSWORD": "***", "EMPTY_TOKEN": "", "PLAIN": "1", "URL": "redis://a:***@c", "FROM_FILE": "***"}
+    assert mask_env(env, {"FROM_FILE"}) == shown
+    assert env["PASSWORD"] == "x"
