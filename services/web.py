@@ -1,6 +1,6 @@
 """A small HTTP/1.1 server for JSON services: h11 decides, trio waits, sockets are read and written bare.
 
-Every connection is one task with one deadline that moves with its phase: waiting for a request (closed
+Every connection is one task with one time limit that moves with its phase: waiting for a request (closed
 silently), reading it (408), handling it (504), writing the reply (closed). Bounds: header size (431), body
 size (413), connections (503). Errors are JSON `{"error": …}`. Draining ends idle connections at once and lets
 the busy ones finish their reply.
@@ -30,6 +30,9 @@ LINGER_S = 1.0
 LINGER_BYTES = 1 << 20
 RECEIVE_BYTES = 1 << 16
 ACCEPT_PAUSE_S = 0.1
+SWEEP_S = 0.25
+"""How exactly time limits are kept. One sweep costs far less than deadlines moved thrice a request."""
+_LATE = {408: "the request did not arrive", 504: "there was no answer"}
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -56,6 +59,7 @@ class Server:
         self.connections: set[_Connection] = set()
         self._accepting = trio.CancelScope()
         self._empty = trio.Event()
+        self._busy = trio.Event()
 
     async def serve(
         self,
@@ -68,6 +72,7 @@ class Server:
         listeners = await open_listeners(host, port)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
                 with self._accepting:
                     async with trio.open_nursery() as acceptors:
                         for listener in listeners:
@@ -118,6 +123,18 @@ class Server:
                 self.log(f"cannot accept a connection: {error.strerror}; trying again")
                 await trio.sleep(ACCEPT_PAUSE_S)
 
+    async def _sweep(self) -> NoReturn:
+        """End what is overdue; asleep while there is nobody."""
+        while True:
+            if not self.connections:
+                self._busy = trio.Event()
+                await self._busy.wait()
+            await trio.sleep(SWEEP_S)
+            now = trio.current_time()
+            for connection in self.connections:
+                if connection.due < now:
+                    connection.scope.cancel()
+
     def _admit(self, peer: socket.socket, nursery: trio.Nursery) -> None:
         peer.setblocking(False)
         connection = _Connection(self, peer)
@@ -125,6 +142,7 @@ class Server:
             connection.turn_away()
             return
         self.connections.add(connection)
+        self._busy.set()
         nursery.start_soon(connection.run)
 
     def _ended(self, connection: "_Connection") -> None:
@@ -141,8 +159,10 @@ class _Connection:
         self.sock = sock
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.header)
         self.scope = trio.CancelScope()
-        self.late: HttpError | None = None
-        """What to answer when the deadline passes now; None: nothing, just close."""
+        self.due = trio.current_time() + server.limits.idle
+        """When the present phase must be over; the server's sweep looks at it."""
+        self.late = 0
+        """The status to answer when it is not; 0: none, just close."""
         self.idle = True
         self.method = ""
         """Of the request being answered: a reply to HEAD carries no body."""
@@ -164,11 +184,11 @@ class _Connection:
         try:
             with self.scope:
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.scope.deadline = trio.current_time() + self.server.limits.idle
                 while await self._exchange():
                     pass
-            if self.scope.cancelled_caught and self.late is not None:
-                await self._refuse(self.late.reply)
+            if self.scope.cancelled_caught and self.late:
+                seconds = self.server.limits.read if self.late == 408 else self.server.limits.handle
+                await self._refuse(HttpError(self.late, f"{_LATE[self.late]} within {seconds:g} s").reply)
         except OSError:
             pass  # the peer is gone; nothing is owed to it
         except Exception:
@@ -190,11 +210,11 @@ class _Connection:
             return False
         if request is None:
             return False
-        self.late = HttpError(504, f"no answer within {limits.handle:g} s")
-        self.scope.deadline = trio.current_time() + limits.handle
+        self.late = 504
+        self.due = trio.current_time() + limits.handle
         reply = await self.server.respond(request)
-        self.late = None
-        self.scope.deadline = trio.current_time() + limits.write
+        self.late = 0
+        self.due = trio.current_time() + limits.write
         await self._send(self._encode(reply, close=self.server.draining))
         http = self.http
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
@@ -202,7 +222,7 @@ class _Connection:
             return False
         http.start_next_cycle()
         self.idle = True
-        self.scope.deadline = trio.current_time() + limits.idle
+        self.due = trio.current_time() + limits.idle
         return not self.server.draining
 
     async def _receive(self) -> Request | None:
@@ -242,10 +262,9 @@ class _Connection:
         return event
 
     def _reading(self) -> None:
-        limit = self.server.limits.read
         self.idle = False
-        self.late = HttpError(408, f"the request did not arrive within {limit:g} s")
-        self.scope.deadline = trio.current_time() + limit
+        self.late = 408
+        self.due = trio.current_time() + self.server.limits.read
 
     def _encode(self, reply: Reply, close: bool) -> bytes:
         http = self.http
@@ -266,7 +285,6 @@ class _Connection:
 
     async def _refuse(self, reply: Reply) -> None:
         """Answer an error and close, where the protocol still allows an answer."""
-        self.late = None
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         with trio.move_on_after(LINGER_S):
