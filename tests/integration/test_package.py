@@ -1,0 +1,63 @@
+"""What is installed is what was meant: the locks, the wheel, and one command for the README and for CI."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Name and version of everything a lock pins."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_by_hash_and_names_no_place(lock: str) -> None:
+    """Every requirement has a hash; no address, path, option or comment is in the file."""
+    text = (ROOT / lock).read_text()
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert re.match(r"[a-z0-9-]+==\S+", requirement), requirement
+        assert "--hash=sha256:" in requirement
+    assert not re.search(r"://|#|/|--(?!hash=sha256:)", text)
+
+
+def test_the_locks_agree() -> None:
+    """What users get is what is tested."""
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+def test_the_lock_has_every_dependency() -> None:
+    """What pyproject.toml asks for, and what builds it, is pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    names = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in wanted}
+    assert names <= pins("requirements.lock").keys()
+
+
+def test_the_readme_and_ci_run_the_same_command() -> None:
+    """The README's second command is what CI runs."""
+    (command,) = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line.endswith("-m tests")]
+    assert command in (ROOT / "README.md").read_text()
+
+
+def test_the_wheel_has_the_command_and_the_dashboard(tmp_path: Path) -> None:
+    """Code, types and styles are in the wheel; services and tests are not."""
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        scripts = next(archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
+    sources = {str(path.relative_to(ROOT)) for top in ("minikube", "tui") for path in (ROOT / top).rglob("*.py")}
+    styles = {str(path.relative_to(ROOT)) for path in (ROOT / "tui").rglob("*.tcss")}
+    assert sources | styles | {"minikube/py.typed"} <= names
+    assert styles
+    assert not [name for name in names if name.startswith(("services", "tests"))]
+    assert "minikube = minikube.cli:main" in scripts
