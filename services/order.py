@@ -67,6 +67,10 @@ class OrderApi:
             "/health": {"GET": self.health, "HEAD": self.health},
         }
 
+    def close(self) -> None:
+        """Close the idle connections to product."""
+        self._pool.close()
+
     async def purchase(self, request: Request, id: str) -> Reply:
         given = read_key(request)
         key = given or uuid4().hex

@@ -73,6 +73,7 @@ class Store:
         self.shas = {name: _sha1(source) for name, source in self.scripts.items()}
         self._token = trio.lowlevel.current_trio_token()
         threading.Thread(target=self._work, args=(self._token,), name="redis", daemon=True).start()
+        self._submit(_Call(("PING",)))  # connect now: the first stock is written, `trouble` tells
         task_status.started()
         try:
             await trio.sleep_forever()

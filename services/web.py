@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 
 import h11
@@ -314,7 +315,7 @@ def _head(status: int, length: int, extra: tuple[tuple[str, str], ...], close: b
     headers = [("date", date), JSON_TYPE, ("content-length", str(length)), *extra]
     if close:
         headers.append(("connection", "close"))
-    return h11.Response(status_code=status, headers=headers)
+    return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
 
 
 def _origin_form(target: str) -> str:
