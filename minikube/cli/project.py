@@ -66,7 +66,7 @@ def init_command(directory: str) -> None:
             with path.open("x") as file:
                 written.append(path)
                 file.write(text)
-    except OSError:
+    except Exception:
         for path in written:
             path.unlink(missing_ok=True)
         raise

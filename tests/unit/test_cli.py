@@ -1,0 +1,214 @@
+"""The command line without anything running: help, errors in one line, exit codes, the manifest's commands."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from minikube.cli.app import COMMANDS, cli, run
+from minikube.errors import MinikubeError
+
+SERVICE = '[services.x]\ncommand = "run"\n'
+
+
+def test_every_command_in_the_help_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"Usage: minikube {name}")
+
+
+def test_the_help_lists_every_command_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    words = "up down ps logs start stop restart kill get events dashboard validate registry init version completion"
+    for name in words.split():
+        assert f"\n  {name} " in out
+
+
+def test_help_imports_nothing_of_weight() -> None:
+    code = (
+        "import sys; from minikube.cli.app import run; run(['--help']);"
+        "heavy = {'trio', 'msgspec', 'textual', 'redis', 'psutil', 'minikube.model'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["pss"], "minikube: no command 'pss' — did you mean ps?\n"),
+        (["zzz"], "minikube: no command 'zzz' — `minikube --help` lists them\n"),
+        (["kill"], "minikube: missing argument 'NAMES...' — see `minikube kill --help`\n"),
+        (
+            ["kill", "-s", "TREM", "x"],
+            "minikube: --signal: expected a signal such as TERM",
+        ),
+        (["ps", "--nope"], "minikube: no such option '--nope'"),
+        (["scale", "x"], "minikube: expected NAME=N, such as product=3, got 'x'\n"),
+        (["scale", "x=-1"], "minikube: expected NAME=N"),
+        (["logs", "--tail", "x"], "minikube: invalid value for --tail: expected a number of lines or `all`"),
+        (["wait", "--timeout", "x"], "minikube: invalid value for --timeout: expected a duration"),
+        (["up", "--timeout", "x"], "minikube: invalid value for --timeout: expected a duration"),
+        (["completion", "csh"], "minikube: invalid value for '{bash|zsh|fish}'"),
+        (["get", "x", "--registry", "here"], "minikube: --registry: expected host:port"),
+        (["registry", "--listen", "here"], "minikube: --listen: expected host:port"),
+        (["registry", "--listen", "0.0.0.0:1"], "minikube: --listen: 0.0.0.0:1 is beyond loopback"),
+        (["registry", "--redis", "http://h"], "minikube: --redis: expected redis://"),
+        (["registry", "--tls-cert", "c"], "minikube: --tls-cert and --tls-key go together"),
+        (["registry", "--tls-cert", "c", "--tls-key", "k"], "minikube: c: no such file"),
+        (["dashboard"], "minikube: the dashboard needs a terminal"),
+        (["validate", "nope.toml"], "minikube: nope.toml: no such file — `minikube init` writes a first one\n"),
+        (["up", "nope.toml"], "minikube: nope.toml: no such file"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(
+    arguments: list[str], told: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ps", "logs", "events", "down", "start x", "stop x", "restart x", "kill x", "describe x", "wait"],
+)
+def test_nothing_running_is_3(command: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command.split()) == 3
+    assert capsys.readouterr().err == (
+        "minikube: supervisor.toml: nothing is running — start it with `minikube up supervisor.toml`\n"
+    )
+
+
+def test_no_registry_is_3(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["get", "x", "--registry", "127.0.0.1:1"]) == 3
+    assert capsys.readouterr().err.startswith("minikube: 127.0.0.1:1: no registry there")
+
+
+def test_init_writes_a_valid_manifest_and_overwrites_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init"]) == 0
+    assert tomllib.loads((project / "supervisor.toml").read_text())["name"]
+    compile((project / "clock.py").read_text(), "clock.py", "exec")
+    assert run(["validate"]) == 0
+    assert "good, 2 services" in capsys.readouterr().out
+    (project / "supervisor.toml").write_text("mine")
+    (project / "clock.py").unlink()
+    assert run(["init"]) == 2
+    assert "is there already — nothing was written" in capsys.readouterr().err
+    assert (project / "supervisor.toml").read_text() == "mine"
+    assert not (project / "clock.py").exists()
+    assert run(["init", "deeper/one"]) == 0
+    assert "minikube up deeper/one/supervisor.toml" in capsys.readouterr().out
+
+
+def test_init_leaves_nothing_half_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.cli.project.CLOCK", "\udc80")
+    monkeypatch.setattr("minikube.cli.project.FIRST_MANIFEST", "{name}")
+    monkeypatch.setenv("MINIKUBE_DEBUG", "1")
+    with pytest.raises(UnicodeEncodeError):
+        run(["init"])
+    assert list(project.iterdir()) == []
+
+
+def test_validate_tells_all_problems_in_text_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text(SERVICE + "port = 0\nreplicas = -1\n")
+    assert run(["validate"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "minikube: supervisor.toml: services.x.port: expected an integer from 1 to 65535, got 0",
+        "minikube: supervisor.toml: services.x.replicas: expected an integer from 0 to 1000, got -1",
+    ]
+    assert run(["validate", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["valid"] is False
+    assert len(told["problems"]) == 2
+    (project / "supervisor.toml").write_text(SERVICE + 'env = { A = "${NOPE}" }\n')
+    assert run(["validate"]) == 0
+    assert "minikube: warning: supervisor.toml: services.x.env.A: NOPE is not set" in capsys.readouterr().err
+    assert run(["validate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["services"] == ["x"]
+
+
+def test_the_manifest_is_found_in_the_directories_above(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "supervisor.toml").write_text(SERVICE)
+    (project / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(project / "deep" / "er")
+    assert run(["validate"]) == 0
+    assert str(project / "supervisor.toml") in capsys.readouterr().out
+    assert run(["validate", str(project)]) == 0
+    assert run(["validate", "-m", "../../supervisor.toml"]) == 0
+
+
+def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    from minikube import __version__
+
+    assert run(["version"]) == 0
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"minikube {__version__}\n" * 2
+    assert run(["version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == __version__
+    assert run(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["services"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert "_MINIKUBE_COMPLETE" in capsys.readouterr().out
+
+
+def test_completion_knows_commands_and_the_manifests_services(project: Path) -> None:
+    (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
+
+    def complete(words: str) -> str:
+        env = {**os.environ, "_MINIKUBE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "2"}
+        env["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+        return subprocess.run(
+            [sys.executable, "-m", "minikube"], env=env, capture_output=True, text=True, check=False
+        ).stdout
+
+    assert complete("minikube val") == "plain,validate\n"
+    assert complete("minikube logs pr") == "plain,product\n"
+    assert complete("minikube logs -m nope.toml pr").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (MinikubeError("first\nsecond \x1b"), 1, "minikube: first\nminikube: second \\x1b\n"),
+        (MinikubeError(), 1, "minikube: MinikubeError\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (PermissionError(13, "Permission denied", "/x"), 1, "minikube: /x: permission denied\n"),
+        (RuntimeError("odd"), 1, "minikube: internal error: RuntimeError: odd — MINIKUBE_DEBUG=1 shows where\n"),
+    ],
+)
+def test_every_error_is_a_line_and_a_code(
+    error: BaseException, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "main", fail)
+    assert run([]) == code
+    assert capsys.readouterr().err == told
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """`minikube schema | head -1` says nothing on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "minikube", "schema"], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
