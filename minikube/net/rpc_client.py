@@ -1,5 +1,6 @@
 """The trio side of an RPC connection (floor 2): many tasks call, one task reads. Refuses to reconnect or to retry."""
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +9,8 @@ from typing import Any, Final
 import trio
 
 from minikube.errors import Unavailable
-from minikube.protocol.calls import Calls, result_of
+from minikube.net.background import open_background
+from minikube.protocol.calls import Calls, ConnectionLost, result_of
 from minikube.protocol.jsonrpc import Incoming
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -33,28 +35,37 @@ class RpcConnection:
     async def call(self, method: str, params: Any = (), *, timeout: float = CALL_TIMEOUT_S, kind: type = object) -> Any:  # noqa: ASYNC109
         """Call and wait for the answer, decoded as `kind`.
 
-        Raises the error that was answered (NotFound, RemoteError, …), or Unavailable: no answer within `timeout`
-        seconds, or the connection was lost. When cancelled, a late answer is dropped.
+        Raises the error that was answered (NotFound, RemoteError, …), Unavailable when there is none within
+        `timeout` seconds, ConnectionLost when the connection is gone. When cancelled, a late answer is dropped.
         """
         if self.closed.is_set():
-            raise Unavailable("the connection is closed")
+            raise ConnectionLost("the connection is closed")
         number, line = self._calls.encode(method, params)
         arrived = self._waiting[number] = trio.Event()
         try:
             with trio.fail_after(timeout):
-                async with self._sending:
-                    await self._stream.send_all(line)
+                await self._send(line)
                 await arrived.wait()
         except trio.TooSlowError:
             raise Unavailable(f"{method}: no answer within {timeout:g} s") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise Unavailable(f"{method}: the connection was lost") from None
+            raise ConnectionLost(f"{method}: the connection was lost") from None
         finally:
             del self._waiting[number]
             answer = self._answers.pop(number, None)
         if answer is None:
-            raise Unavailable(f"{method}: the connection was lost before the answer came")
+            raise ConnectionLost(f"{method}: the connection was lost before the answer came")
         return result_of(answer, kind)
+
+    async def _send(self, line: bytes) -> None:
+        async with self._sending:
+            whole = False
+            try:
+                await self._stream.send_all(line)
+                whole = True
+            finally:
+                if not whole:  # half a line would garble the next one
+                    await self.aclose()
 
     async def read(self) -> None:
         """Hand out what arrives, until the connection ends. Run by whoever owns the nursery."""
@@ -68,6 +79,16 @@ class RpcConnection:
             self.closed.set()
             for arrived in self._waiting.values():
                 arrived.set()
+
+    @property
+    def local_host(self) -> str:
+        """The address that the other side sees us at."""
+        return str(self._socket_stream().socket.getsockname()[0])
+
+    def _socket_stream(self) -> trio.SocketStream:
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        assert isinstance(stream, trio.SocketStream)
+        return stream
 
     def _take(self, incoming: Incoming) -> None:
         if incoming.is_notification:
@@ -89,7 +110,7 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     timeout: float = CONNECT_TIMEOUT_S,  # noqa: ASYNC109
 ) -> trio.abc.Stream:
-    """Open the stream. Raises Unavailable when that does not work within `timeout` seconds."""
+    """Open the stream. Raises ConnectionLost when that does not work within `timeout` seconds."""
     where = f"{host}:{port}"
     try:
         with trio.fail_after(timeout):
@@ -99,10 +120,21 @@ async def connect(
                 await secured.do_handshake()
                 stream = secured
     except (OSError, trio.BrokenResourceError, ExceptionGroup) as error:
-        raise Unavailable(f"cannot connect to {where}: {error}") from None
+        cause = _root(error)
+        number = getattr(cause, "errno", None)
+        # trio's texts repeat the address; a resolver's errors have negative numbers and texts of their own.
+        why = os.strerror(number) if number and number > 0 else cause
+        raise ConnectionLost(f"cannot connect to {where}: {why}") from cause
     except trio.TooSlowError:
-        raise Unavailable(f"cannot connect to {where} within {timeout:g} s") from None
+        raise ConnectionLost(f"cannot connect to {where} within {timeout:g} s") from None
     return stream
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first reason under trio's own wrapping of connection attempts."""
+    if isinstance(error, BaseExceptionGroup):
+        return _root(error.exceptions[0])
+    return _root(error.__cause__) if error.__cause__ else error
 
 
 @asynccontextmanager
@@ -116,10 +148,9 @@ async def open_rpc(
 ) -> AsyncIterator[RpcConnection]:
     """Connect, and own the connection. `notified` is called for each notification, from the reading task."""
     connection = RpcConnection(await connect(host, port, tls=tls, timeout=timeout), notified)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connection.read)
-        try:
+    try:
+        async with open_background() as nursery:
+            nursery.start_soon(connection.read)
             yield connection
-        finally:
-            nursery.cancel_scope.cancel()
-            await connection.aclose()
+    finally:
+        await connection.aclose()

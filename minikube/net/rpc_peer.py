@@ -194,13 +194,14 @@ class Peer:
         if self._left:
             self._left += lines
             return
-        now = self._methods.now
+        now, out = self._methods.now, self._out
         for index, line in enumerate(lines):
             if not line:
                 continue
             self.seen_line = True
             message = decode_request(line)
             if isinstance(message, Request):
+                mark = len(out)
                 try:
                     answer = now(message, self)
                 except Exception as error:
@@ -209,7 +210,8 @@ class Peer:
                     self._in_flight += 1
                     self._host.start_soon(self._answer, message)
                 elif not message.is_notification:
-                    self._out.append(answer)
+                    # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
+                    out.insert(mark, answer)
                     self._out_bytes += len(answer)
             elif isinstance(message, Invalid):
                 self._put(message.error)

@@ -19,6 +19,10 @@ MAX_ANSWER_BYTES: Final = 67_108_864
 T = TypeVar("T")
 
 
+class ConnectionLost(Unavailable):
+    """There is no connection (any more). Unlike a time-out, connecting again and repeating the call may well work."""
+
+
 class Calls:
     """Numbers calls, and cuts and decodes what comes back."""
 
@@ -32,11 +36,11 @@ class Calls:
         return self._last, jsonrpc.encode_request(self._last, method, params)
 
     def feed(self, data: bytes) -> list[Incoming]:
-        """What `data` completes, in order. Raises Unavailable when it is not JSON-RPC: the connection is of no use."""
+        """What `data` completes, in order. Raises ConnectionLost when it is not JSON-RPC: nothing can follow."""
         try:
             return [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
         except (LineTooLong, ValueError) as error:
-            raise Unavailable(f"the server does not speak JSON-RPC: {error}") from None
+            raise ConnectionLost(f"the server does not speak JSON-RPC: {error}") from None
 
 
 def error_of(incoming: Incoming) -> MinikubeError | None:
