@@ -19,6 +19,7 @@ import click
 
 from minikube.cli.common import duration, manifest_argument, manifest_path, note
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
+from minikube.cli.watching import MAX_TAIL
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
     try:
         with ControlClient(endpoint) as client:
             started = client.status().started
-            for line in client.logs(tail=10_000, follow=True):
+            for line in client.logs(tail=MAX_TAIL, follow=True):
                 if line.time >= started:  # older ones are of an earlier run
                     printer.line(line)
     except MinikubeError:

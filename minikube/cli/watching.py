@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 TIMED_OUT = 124
 """The exit code of `timeout(1)`, and ours for `wait`."""
 
+MAX_TAIL = 10_000
+"""The most lines that the control API gives at once."""
+
 POLL_S = 20.0
 """How long one long poll of `wait` may take; the supervisor answers sooner when anything changes."""
 
@@ -86,10 +89,10 @@ def logs_command(
 
 def _tail(text: str) -> int:
     if text == "all":
-        return 1_000_000
+        return MAX_TAIL
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise click.BadParameter("expected a number of lines or `all`", param_hint="--tail")
-    return int(text)
+    return min(int(text), MAX_TAIL)
 
 
 @click.command()

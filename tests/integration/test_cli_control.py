@@ -1,0 +1,228 @@
+"""The commands against a real control API whose supervisor only notes what it was asked."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from minikube.cli.app import run
+from minikube.control.board import Board
+from minikube.control.server import serve_control
+from minikube.control.token import ensure_token
+from minikube.errors import NotFound, RemoteError
+from minikube.model import CheckState, InstanceView, LogLine, ProcessState, ServiceView
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Notes:
+    """A supervisor that only notes what it is asked."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.asked: list[tuple[Any, ...]] = []
+
+    def _note(self, *what: Any) -> None:
+        if what[1] == "held":
+            raise RemoteError(409, "held is stopping")
+        self.asked.append(what)
+
+    async def start(self, name: str) -> None:
+        self._note("start", name)
+
+    async def stop(self, name: str) -> None:
+        self._note("stop", name)
+
+    async def restart(self, name: str) -> None:
+        self._note("restart", name)
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        self._note("kill", name, signal)
+
+    async def scale(self, name: str, replicas: int) -> None:
+        self._note("scale", name, replicas)
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        self._note("maintenance", name, on, reason)
+
+    async def apply(self) -> dict[str, Any]:
+        self._note("apply", "")
+        return {"changed": ["order"], "gone": []}
+
+    def shutdown(self, now: bool = False) -> None:
+        self._note("shutdown", now)
+        self.board.put_instances(InstanceView("2", "order", "order", ProcessState.STOPPING, pid=7, reason="TERM sent"))
+
+    def dependents(self, name: str) -> Sequence[str]:
+        return ("order",) if name == "product" else ()
+
+    @asynccontextmanager
+    async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:
+        if "nope" in names:
+            raise NotFound("nope: no such service or instance")
+
+        async def lines() -> AsyncIterator[LogLine]:
+            for name in names or ("product", "order"):
+                yield LogLine(1.0, name, name, "stdout", f"{name} \x1b[31mtail\x1b[0m {tail} {follow} \x1b]0;x\x07")
+
+        yield lines()
+
+
+@pytest.fixture
+def notes(project: Path) -> Iterator[Notes]:
+    """A control API on a free port, found through `.minikube/` as a real one is."""
+    (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
+    state = project / ".minikube"
+    state.mkdir(mode=0o700)
+    board = Board("shop")
+    notes = Notes(board)
+    board.put_services(
+        ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}), ServiceView("held")
+    )
+    board.put_instances(
+        InstanceView("1", "product", "product", ProcessState.RUNNING, CheckState.PASSING, pid=5, address="127.0.0.1:1"),
+        InstanceView("2", "order", "order", ProcessState.PENDING, reason="waits for product"),
+        InstanceView("3", "held", "held", ProcessState.STOPPING, pid=6),
+    )
+    board.event("instance.started", "product started", service="product", instance="1")
+    ready = threading.Event()
+    stops: list[Callable[[], None]] = []
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            token = ensure_token(state)
+            host, port = await nursery.start(
+                lambda task_status: serve_control(
+                    board, notes, host="127.0.0.1", port=0, token=token, task_status=task_status
+                )
+            )
+            (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "control": f"{host}:{port}"}))
+            trio_token = trio.lowlevel.current_trio_token()
+            stops.append(lambda: trio_token.run_sync_soon(nursery.cancel_scope.cancel))
+            ready.set()
+
+    thread = threading.Thread(target=trio.run, args=(serve,), daemon=True)
+    thread.start()
+    assert ready.wait(5)
+    yield notes
+    stops[0]()
+    thread.join(5)
+
+
+@pytest.fixture
+def minikube(notes: Notes, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_ps_lists_instances_and_why(minikube: Run) -> None:
+    code, out, _ = minikube("ps")
+    assert code == 0
+    assert out.splitlines()[1].split()[:6] == ["product", "running", "passing", "5", "127.0.0.1:1", "0"]
+    assert "  order: waits for product" in out
+    code, out, _ = minikube("ps", "--json", "supervisor.toml")
+    assert [one["name"] for one in json.loads(out)] == ["product", "order", "held"]
+
+
+def test_logs_are_prefixed_and_obeyed_by_no_terminal(minikube: Run) -> None:
+    assert minikube("logs") == (
+        0,
+        "product  | product tail 100 False \\x1b]0;x\\x07\norder    | order tail 100 False \\x1b]0;x\\x07\n",
+        "",
+    )
+    assert minikube("logs", "-f", "--tail", "all", "--no-prefix", "order")[1].startswith("order tail 1000")
+    _code, out, _ = minikube("logs", "--json", "order")
+    assert json.loads(out)["instance"] == "order"
+
+
+def test_unknown_names_are_4_and_change_nothing(minikube: Run, notes: Notes) -> None:
+    for command in (["logs", "nope"], ["stop", "order", "nope"], ["describe", "nope"], ["wait", "nope"]):
+        code, out, err = minikube(*command)
+        assert (code, out) == (4, "")
+        assert err.startswith("minikube: ")
+        assert "nope" in err
+    assert notes.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "told"),
+    [
+        (["start", "product"], [("start", "product")], "product started\n"),
+        (["stop", "product", "2"], [("stop", "product"), ("stop", "2")], "product stopped\n2 stopped\n"),
+        (["restart", "order"], [("restart", "order")], "order restarted\n"),
+        (["kill", "order"], [("kill", "order", "KILL")], "order sent KILL\n"),
+        (["kill", "-s", "sighup", "order"], [("kill", "order", "HUP")], "order sent HUP\n"),
+        (
+            ["scale", "product=3", "order=0"],
+            [("scale", "product", 3), ("scale", "order", 0)],
+            "product scaled\norder scaled\n",
+        ),
+        (["scale", "product", "2"], [("scale", "product", 2)], "product scaled\n"),
+        (["maintenance", "1", "--reason", "x"], [("maintenance", "1", True, "x")], "1 in maintenance\n"),
+        (["maintenance", "1", "--off"], [("maintenance", "1", False, "")], "1 out of maintenance\n"),
+        (["apply"], [("apply", "")], "changed: order\n"),
+    ],
+)
+def test_an_act_is_asked_of_the_supervisor(
+    arguments: list[str], asked: list[Any], told: str, minikube: Run, notes: Notes
+) -> None:
+    assert minikube(*arguments) == (0, told, "")
+    assert notes.asked == asked
+
+
+def test_what_fails_does_not_keep_the_rest(minikube: Run, notes: Notes) -> None:
+    assert minikube("stop", "held") == (1, "", "minikube: held is stopping\n")
+    assert minikube("stop", "held", "order") == (1, "order stopped\n", "minikube: held: held is stopping\n")
+
+
+def test_events_in_text_and_json(minikube: Run) -> None:
+    assert minikube("events") == (0, "minikube | product started\n", "")
+    assert json.loads(minikube("events", "--json")[1])[0]["kind"] == "instance.started"
+    assert minikube("events", "--since", "1")[1] == ""
+
+
+def test_describe(minikube: Run) -> None:
+    code, out, _ = minikube("describe", "product")
+    assert code == 0
+    assert "needed by:   order" in out
+    assert "product started" in out
+    assert json.loads(minikube("describe", "product", "--json")[1])["service"]["name"] == "product"
+
+
+def test_wait_ends_when_they_pass_or_time_is_over(minikube: Run, notes: Notes) -> None:
+    assert minikube("wait", "product")[0] == 0
+    assert minikube("wait", "order", "--for", "stopped", "--timeout", "50ms")[0] == 124
+    code, _, err = minikube("wait", "--timeout", "50ms")
+    assert code == 124
+    assert "order (waits for product)" in err
+
+
+def test_wait_says_at_once_what_can_never_pass(minikube: Run, notes: Notes) -> None:
+    notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason="no such file"))
+    begun = time.monotonic()
+    assert minikube("wait", "order") == (1, "", "minikube: order is fatal: no such file\n")
+    assert time.monotonic() - begun < 5
+
+
+def test_down_asks_and_says_when_it_gives_up(minikube: Run, notes: Notes) -> None:
+    """Our own pid stands for the supervisor's, so it does not go."""
+    code, _, err = minikube("down", "--timeout", "100ms")
+    assert (code, err) == (124, "minikube: still stopping after 0.1s\n")
+    assert notes.asked == [("shutdown", False)]
+
+
+def test_up_refuses_a_second_supervisor(minikube: Run) -> None:
+    code, _, err = minikube("up", "-d")
+    assert code == 1
+    assert "is running already (pid" in err
