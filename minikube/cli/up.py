@@ -19,7 +19,6 @@ import click
 
 from minikube.cli.common import duration, manifest_argument, manifest_path, note
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
-from minikube.cli.watching import MAX_TAIL
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""
+
+BACKLOG_LINES = 10_000
+"""Lines printed between the start of the services and our first look."""
 
 LAST_LINES_S = 1.0
 """For lines that were written just before the end."""
@@ -201,7 +203,7 @@ def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
     try:
         with ControlClient(endpoint) as client:
             started = client.status().started
-            for line in client.logs(tail=MAX_TAIL, follow=True):
+            for line in client.logs(tail=BACKLOG_LINES, follow=True):
                 if line.time >= started:  # older ones are of an earlier run
                     printer.line(line)
     except MinikubeError:

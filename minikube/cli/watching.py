@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TIMED_OUT = 124
 """The exit code of `timeout(1)`, and ours for `wait`."""
 
-MAX_TAIL = 10_000
+MAX_TAIL = 100_000
 """The most lines that the control API gives at once."""
 
 POLL_S = 20.0
