@@ -62,20 +62,30 @@ def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, pla
 
     front = Front(launch(loaded.path, LaunchOptions(detach=detach)), loaded.path)
     with front.signals():
+        dashboard = not detach and not plain and sys.stdout.isatty() and sys.stdin.isatty()
+        _import_ahead(dashboard)
         if not front.wait_ready():
             return front.wait_stopped()
         if detach:
             return front.detach(str(path), patience if wait else None)
-        if plain or not (sys.stdout.isatty() and sys.stdin.isatty()):
-            return front.print_lines()
-        return front.dashboard()
+        return front.dashboard() if dashboard else front.print_lines()
+
+
+def _import_ahead(dashboard: bool) -> None:
+    """What comes next is imported while the supervisor starts: on a second core that costs nothing."""
+
+    if dashboard:
+        import tui.run  # noqa: F401
 
 
 def _refuse_second(path: Path) -> None:
-    from minikube.client.control import ControlClient, find_supervisor
+    from minikube.client.endpoint import find_supervisor
 
     try:
-        with ControlClient(find_supervisor(path)) as client:
+        endpoint = find_supervisor(path)
+        from minikube.client.control import ControlClient
+
+        with ControlClient(endpoint) as client:
             pid = client.status().pid
     except (NothingRunning, Unavailable):
         return

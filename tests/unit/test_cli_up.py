@@ -1,0 +1,137 @@
+"""The front of `up`: what a signal asks, what an end means, who holds a stop."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from minikube.cli import up
+from minikube.cli.app import run
+from minikube.cli.down import Departure, held_by, recorded_pids
+from minikube.errors import MinikubeError
+from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.supervisor.guardian import Lifeline
+
+
+class Line:
+    """A lifeline that answers as told; its script of exits is read one wait at a time."""
+
+    def __init__(self, ready: dict[str, Any], exits: list[int | None]) -> None:
+        self.ready = ready
+        self.exits = exits
+        self.said: list[str] = []
+
+    def wait_ready(self, timeout: float) -> dict[str, Any]:
+        return self.ready
+
+    def wait_exit(self, timeout: float) -> int | None:
+        return self.exits.pop(0) if self.exits else 0
+
+    def stop(self) -> None:
+        self.said.append("stop")
+
+    def stop_now(self) -> None:
+        self.said.append("now")
+
+    def detach(self) -> None:
+        self.said.append("detach")
+
+
+def front(line: Line, path: Path = Path("/p/supervisor.toml")) -> up.Front:
+    return up.Front(cast("Lifeline", line), path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_stops_the_second_stops_at_once(number: signal.Signals) -> None:
+    line = Line({}, [])
+    before = signal.getsignal(number)
+    with front(line).signals():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+    assert line.said == ["stop", "now", "now"]
+    assert signal.getsignal(number) is before
+
+
+def test_what_the_supervisor_says_is_wrong_is_raised_with_its_exit_code() -> None:
+    with pytest.raises(MinikubeError, match="port 5555 is taken") as caught:
+        front(Line({"error": "port 5555 is taken", "exit_code": 2}, [0])).wait_ready()
+    assert caught.value.exit_code == 2
+
+
+def test_a_signal_before_it_is_ready_is_a_stop_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Line({"error": "the supervisor ended"}, [None, 0])
+    one = front(line)
+    one.stop()
+    assert not one.wait_ready()
+    assert one.wait_stopped() == 0
+    assert capsys.readouterr().err == "minikube: stopped\n"
+
+
+@pytest.mark.parametrize(("code", "told"), [(-9, "signal KILL"), (3, "exit 3")])
+def test_an_end_that_nobody_asked_for_is_an_error_that_says_where_to_look(code: int, told: str) -> None:
+    with pytest.raises(MinikubeError, match=rf"ended \({told}\) — see /p/.minikube/logs/supervisor.log"):
+        front(Line({}, [None, code])).wait_stopped()
+
+
+def test_a_stop_that_failed_is_a_failure() -> None:
+    one = front(Line({}, [1]))
+    one.stop()
+    assert one.wait_stopped() == 1
+
+
+def test_who_holds_a_stop() -> None:
+    board = Snapshot(
+        "shop",
+        1,
+        10.0,
+        0.0,
+        "",
+        1,
+        phase="stopping",
+        instances=(
+            InstanceView("1", "a", "a", ProcessState.STOPPING, pid=5, since=7.0, reason="TERM sent"),
+            InstanceView("2", "b", "b", ProcessState.RUNNING, pid=6),
+            InstanceView("3", "c", "c", ProcessState.STOPPED),
+        ),
+    )
+    assert list(held_by(board, 10.0)) == [
+        "waiting for a (pid 5, stopping for 3s): TERM sent",
+        "waiting for b (pid 6, running)",
+    ]
+
+
+def test_the_end_of_a_process_is_seen_without_being_its_parent() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    with Departure(child) as departure:
+        assert not departure.wait(0)
+        os.close(write)
+        assert departure.wait(5)
+        os.waitpid(child, 0)
+    with Departure(child) as gone:
+        assert gone.wait(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "pids"),
+    [('{"pid": 5, "guardian_pid": 6}', [5, 6]), ('{"pid": 5}', [5]), ('{"pid": "5"}', []), ("[]", []), ("x", [])],
+)
+def test_whose_end_down_waits_for(text: str, pids: list[int], tmp_path: Path) -> None:
+    (tmp_path / ".minikube").mkdir()
+    (tmp_path / ".minikube" / "supervisor.json").write_text(text)
+    assert recorded_pids(tmp_path / "supervisor.toml") == pids
+
+
+def test_up_refuses_a_wrong_manifest_before_anything_starts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text("[services.x]\nport = 0\n")
+    assert run(["up", "-d"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (project / ".minikube").exists()
