@@ -48,10 +48,18 @@ def open_redis() -> Iterator[str]:
         yield f"127.0.0.1:{port}"
 
 
+def cpu_seconds(pid: int | None) -> float:
+    """What a process has used so far: tells more than a rate while other programs use the machine."""
+    if pid is None:
+        return 0.0
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
+
+
 def run(*, seconds: float, rounds: int, many: int) -> list[Row]:
     """Every server answers every load in each round, one after another; medians over the rounds."""
     with contextlib.ExitStack() as stack:
-        go = stack.enter_context(running(pinned(cores()[0], go_program("peer"), *names(SOUGHT))))[1]
+        go_pid, go = stack.enter_context(running(pinned(cores()[0], go_program("peer"), *names(SOUGHT))))
         redis = stack.enter_context(open_redis())
         few_pid, few = stack.enter_context(open_registry())
         fill(few, names(10))
@@ -64,14 +72,20 @@ def run(*, seconds: float, rounds: int, many: int) -> list[Row]:
             "go": ("jsonrpc", go, sought),
             "redis": ("redis", redis, sought),
         }
+        pids = {"few": few_pid, "many": many_pid, "go": go_pid}
         figures: dict[tuple[Load, str], list[float]] = {}
+        by_cpu: dict[tuple[Load, str], list[float]] = {}
         for _ in range(rounds):
             for shape in LOADS:
                 for server, (protocol, address, sought) in servers.items():
-                    figures.setdefault((shape, server), []).append(
-                        load(shape, protocol, address, sought, seconds)["per_second"]
-                    )
+                    before = cpu_seconds(pids.get(server))
+                    done = load(shape, protocol, address, sought, seconds)
+                    figures.setdefault((shape, server), []).append(done["per_second"])
+                    if server in pids:
+                        used = max(0.01, cpu_seconds(pids[server]) - before)
+                        by_cpu.setdefault((shape, server), []).append(done["requests"] / used)
         middle = {key: median(values) for key, values in figures.items()}
+        cpu = {key: median(values) for key, values in by_cpu.items()}
         memory = [psutil.Process(pid).memory_info().rss / 1e6 for pid in (few_pid, many_pid)]
     rows = []
     for shape in LOADS:
@@ -79,6 +93,8 @@ def run(*, seconds: float, rounds: int, many: int) -> list[Row]:
             what = f"lookups, {shape.name}, {count:,} instances"
             ours = middle[shape, server]
             rows.append(Row(what, ours, "/s", "Go net/rpc/jsonrpc", middle[shape, "go"], GOALS.get(shape, "")))
+        what = f"the same for a second of the server's CPU, {shape.name}"
+        rows.append(Row(what, cpu[shape, "few"], "/s", "Go net/rpc/jsonrpc", cpu[shape, "go"]))
         rows.append(Row(f"lookups, {shape.name}", middle[shape, "few"], "/s", "redis GET", middle[shape, "redis"]))
     rows.append(Row("registry, resident, 10 instances", memory[0], "MB"))
     rows.append(Row(f"registry, resident, {many:,} instances", memory[1], "MB"))
