@@ -36,13 +36,16 @@ CLOCK = '''\
 import time
 import urllib.request
 
-from minikube import blocking
+from minikube import MinikubeError, blocking
 
 with blocking.open_registry() as registry:
     while True:
-        address = registry.get("web")
-        with urllib.request.urlopen(f"http://{address}/", timeout=2) as page:
-            print(f"web at {address} answers {page.status}")
+        try:
+            address = registry.get("web")
+            with urllib.request.urlopen(f"http://{address}/", timeout=2) as page:
+                print(f"web at {address} answers {page.status}")
+        except (MinikubeError, OSError) as error:
+            print(f"no web now: {error}")
         time.sleep(2)
 '''
 

@@ -1,0 +1,88 @@
+"""`minikube registry` as a process of its own beside a real Redis, and the commands that speak to it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minikube.cli.app import run
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture
+def registry(redis_server: RedisServer, project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A registry on a free port; MINIKUBE_REGISTRY names it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minikube", "registry", "--listen", "127.0.0.1:0"],
+        env={**os.environ, "REDIS_URL": redis_server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.fullmatch(r"registry: listening on (127\.0\.0\.1:[0-9]+)\n", line)
+        assert found, line
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MINIKUBE_REGISTRY", found[1])
+            yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port where somebody listens, so that a TCP check passes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def test_register_get_instances_deregister(
+    registry: subprocess.Popen[str], port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["get", "web"]) == 4
+    assert capsys.readouterr().err.startswith("minikube: ")
+    assert run(["register", "web", f"127.0.0.1:{port}", "--tag", "blue", "--meta", "team=a"]) == 0
+    uuid = capsys.readouterr().out.strip()
+    assert re.fullmatch("[0-9a-f]{8}", uuid)
+    assert run(["get", "web"]) == 0
+    assert capsys.readouterr().out == f"127.0.0.1:{port}\n"
+    assert run(["get", "web", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"IP": "127.0.0.1", "Port": port, "Zone": ""}
+    assert run(["instances"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["web", uuid, "passing", f"127.0.0.1:{port}"]
+    assert run(["instances", "web", "--json"]) == 0
+    (instance,) = json.loads(capsys.readouterr().out)
+    assert (instance["Tags"], instance["Meta"]) == (["blue"], {"team": "a"})
+    assert run(["deregister", uuid]) == 0
+    assert run(["deregister", uuid]) == 4
+    assert "no such instance" in capsys.readouterr().err
+    assert run(["get", "we"]) == 4
+
+
+def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None:
+    registry.send_signal(signal.SIGTERM)
+    assert registry.wait(5) == 0
+
+
+def test_a_taken_port_is_one_line(registry: subprocess.Popen[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "minikube", "registry", "--listen", os.environ["MINIKUBE_REGISTRY"]],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("minikube: ")
+    assert "Traceback" not in done.stderr
