@@ -22,7 +22,7 @@ def eventually(check: Callable[[], T], within: float = 10.0, what: str = "") -> 
 async def soon(check: Callable[[], T], within: float = 10.0, what: str = "") -> T:
     """`eventually` for trio."""
     deadline = trio.current_time() + within
-    while not (result := check()):  # noqa: ASYNC110
+    while not (result := check()):
         assert trio.current_time() < deadline, f"not within {within:g} s: {what or check!r}"
         await trio.sleep(STEP_S)
     return result

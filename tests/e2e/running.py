@@ -1,0 +1,198 @@
+"""A project that the real command runs: a directory and ports of its own, services from the checkout."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import psutil
+import redis
+
+from tests.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+MINIKUBE = str(Path(sys.executable).parent / "minikube")
+PORTS = {"registry": 5555, "control": 5556, "product": 7070, "order": 6060}
+"""Those of the sample manifest."""
+
+
+class Answer(NamedTuple):
+    """Of a service: status, headers (lower case), the JSON body."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class Project:
+    """The sample manifest (and what a test adds to it) in `directory`, and the `minikube up` that runs it."""
+
+    def __init__(self, directory: Path, extra: str = "") -> None:
+        self.directory = directory
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        text = self.translate((ROOT / "supervisor.toml").read_text())
+        text = re.sub(r"(?m)^(command = .*)$", rf'\1\ncwd = "{ROOT}"', text)
+        self.manifest = directory / "supervisor.toml"
+        self.manifest.write_text(text + extra)
+        self.up: subprocess.Popen[bytes] | None = None
+        self.output = directory / "up.log"
+
+    def translate(self, text: str) -> str:
+        """`text` with this project's ports in place of the sample's."""
+        return re.sub("|".join(map(str, PORTS.values())), lambda found: str(self._port(int(found[0]))), text)
+
+    def _port(self, sample: int) -> int:
+        return next(self.ports[name] for name, port in PORTS.items() if port == sample)
+
+    def start(self) -> None:
+        """`minikube up` without a terminal; returns at once."""
+        with self.output.open("ab") as log:
+            self.up = subprocess.Popen(
+                [MINIKUBE, "up", "supervisor.toml"],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> int:
+        """TERM, and the exit code."""
+        assert self.up is not None
+        up, self.up = self.up, None
+        up.terminate()
+        return up.wait(timeout=30)
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """A command of `minikube`, which has to exit with `code`; its standard output."""
+        done = subprocess.run([MINIKUBE, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, f"{arguments} exited with {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        """What `/v1/status` says."""
+        token = (self.directory / ".minikube" / "token").read_text().strip()
+        address = f"http://127.0.0.1:{self.ports['control']}/v1/status"
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            status: dict[str, Any] = json.load(reply)
+        return status
+
+    def instance(self, service: str) -> dict[str, Any]:
+        """The service's first instance on the board; empty when it is not there (yet)."""
+        try:
+            rows = self.status()["instances"]
+        except (OSError, ValueError):
+            return {}
+        return next((row for row in rows if row["service"] == service), {})
+
+    def passes(self, *services: str) -> bool:
+        return all(self.instance(service).get("check") == "passing" for service in services)
+
+    def wait_passing(self, *services: str, within: float = 20.0) -> None:
+        try:
+            eventually(lambda: self.passes(*services), within, f"{services} passing")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output.read_text()}") from None
+
+    def rpc(self, method: str, *params: object) -> Any:
+        """One call of the registry over a plain socket: the whole reply."""
+        line = json.dumps({"method": method, "params": list(params), "id": 1}) + "\n"
+        with socket.create_connection(("127.0.0.1", self.ports["registry"]), 5) as sock, sock.makefile("rb") as file:
+            sock.sendall(line.encode())
+            return json.loads(file.readline())
+
+    def found(self, name: str) -> bool:
+        return self.rpc("Discovery.Get", name)["error"] is None
+
+    def http(self, service: str, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+        return http(self.ports[service], path, method, body)
+
+    def redis(self) -> "redis.Redis":
+        return redis.Redis(unix_socket_path=str(self.directory / ".minikube" / "redis.sock"), decode_responses=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that this project's supervisor started, itself included."""
+        marks = {str(self.directory), *(str(port) for port in self.ports.values())}
+        own = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), process.cwd(), process.environ().get("MINIKUBE_REGISTRY", "")]
+            except psutil.Error:
+                continue
+            if process.pid != os.getpid() and any(mark in word for word in words for mark in marks):
+                own.append(process)
+        return own
+
+
+def http(port: int, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+    """One request on a connection of its own; errors of HTTP are answers too."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, method=method)
+    try:
+        reply = urllib.request.urlopen(request, timeout=15)
+    except urllib.error.HTTPError as error:
+        reply = error
+    with reply:
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return Answer(reply.status, headers, json.loads(reply.read() or b"null"))
+
+
+class running(Project):
+    """`with running(tmp_path) as project`: up, both services passing; at the end nothing is left."""
+
+    def __enter__(self) -> "running":
+        self.start()
+        try:
+            self.wait_passing("product", "order")
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        if self.up is not None and self.up.poll() is None:
+            self.up.send_signal(signal.SIGTERM)
+            try:
+                self.up.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.up.kill()
+                self.up.wait()
+        for process in self.processes():
+            process.kill()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process is paused meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,196 @@
+"""The shop, run by the real command: what the project promises, from outside."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import Project, free_ports, running, stopped
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+OTHERS = """
+[services.files]
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+port = "auto"
+health = "/"
+"""
+
+NODE = """
+const server = require("node:http").createServer((request, response) => response.end("hello"));
+server.listen(process.env.PORT, process.env.HOST);
+process.on("SIGTERM", () => process.exit(0));
+"""
+
+GO = """package main
+import ("net/http"; "os")
+func main() {
+	http.HandleFunc("/health", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("hello")) })
+	panic(http.ListenAndServe(os.Getenv("HOST")+":"+os.Getenv("PORT"), nil))
+}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[running]:
+    with running(tmp_path) as project:
+        yield project
+
+
+def test_up_ends_with_both_services_passing_and_log_lines(shop: running) -> None:
+    rows = {row["service"]: row for row in shop.status()["instances"]}
+    assert {rows[name]["check"] for name in ("product", "order")} == {"passing"}
+    eventually(lambda: "listening on" in shop.output.read_text(), what="log lines")
+    assert "product" in shop.run("ps")
+    assert shop.run("get", "product").strip() == f"127.0.0.1:{shop.ports['product']}"
+    assert shop.stop() == 0
+    assert shop.processes() == []
+    shop.run("ps", code=3)
+
+
+def test_ten_apples_are_sold_and_the_eleventh_is_409(shop: running) -> None:
+    answers = [shop.http("order", "/purchase/aaa") for _ in range(11)]
+    assert [answer.status for answer in answers] == [200] * 10 + [409]
+    assert [answer.body["remaining"] for answer in answers[:10]] == list(range(9, -1, -1))
+    assert len({answer.body["order_id"] for answer in answers[:10]}) == 10
+    assert shop.http("product", "/product/aaa").body == {"id": "aaa", "name": "apple", "quantity": 0}
+    assert len(shop.http("order", "/orders").body) == 10
+
+
+def test_redis_shows_every_instance_with_name_address_and_health(shop: running) -> None:
+    with shop.redis() as client:
+        for name in ("product", "order"):
+            (key,) = client.keys(f"{{minikube}}:instance:{name}:*")
+            row = client.hgetall(key)
+            assert (row["name"], row["addr"]) == (name, f"127.0.0.1:{shop.ports[name]}")
+            assert row["health"].endswith("/health")
+            assert key.endswith(row["uuid"])
+
+
+def test_a_killed_product_is_gone_at_once_and_back_by_itself(shop: running) -> None:
+    """Out of Get, of Redis and of the board within 100 ms (here: of a busy machine, 500)."""
+    pid = shop.instance("product")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    with shop.redis() as client:
+        eventually(lambda: not client.keys("{minikube}:instance:product:*") or shop.instance("product")["pid"] != pid)
+    assert time.monotonic() - killed < 0.5
+    shop.wait_passing("product")
+    row = shop.instance("product")
+    assert row["pid"] != pid
+    assert row["restarts"] == 1
+    eventually(lambda: shop.http("order", "/purchase/aaa").status == 200)
+
+
+def test_without_product_a_purchase_is_503_with_retry_after(shop: running) -> None:
+    shop.run("stop", "product")
+    eventually(lambda: not shop.found("product"))
+    began = time.monotonic()
+    answer = shop.http("order", "/purchase/aaa")
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert time.monotonic() - began < 2
+    shop.run("start", "product")
+    shop.wait_passing("product")
+    assert shop.http("order", "/purchase/aaa").status == 200
+    assert shop.instance("order")["restarts"] == 0
+
+
+def test_parallel_purchases_while_product_is_killed_sell_exactly_what_there_is(shop: running) -> None:
+    """A customer who gets 503 (nothing was done) comes again."""
+    shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 60}')
+
+    def buy(_n: int) -> int:
+        while (answer := shop.http("order", "/purchase/many", "POST")).status == 503:
+            time.sleep(0.05)
+        return answer.status
+
+    with ThreadPoolExecutor(24) as pool:
+        statuses = pool.map(buy, range(80))
+        eventually(lambda: shop.http("product", "/product/many").body["quantity"] < 50)
+        os.kill(shop.instance("product")["pid"], signal.SIGKILL)
+        counted = sorted(statuses)
+    assert counted == [200] * 60 + [409] * 20
+    shop.wait_passing("product")
+    assert shop.http("product", "/product/many").body["quantity"] == 0
+
+
+def test_a_hanging_product_is_removed_and_comes_back_without_a_restart(shop: running) -> None:
+    pid = shop.instance("product")["pid"]
+    with stopped(pid):
+        eventually(lambda: not shop.found("product"), within=11)
+        assert shop.http("order", "/purchase/aaa").status == 503
+    eventually(lambda: shop.found("product"))
+    row = shop.instance("product")
+    assert (row["pid"], row["restarts"]) == (pid, 0)
+
+
+def test_programs_of_other_languages_join_by_manifest_alone(tmp_path: Path, need: Callable[[str], str]) -> None:
+    go = shutil.which("go") or need("go")
+    (tmp_path / "hello.go").write_text(GO)
+    program = tmp_path / "hello"
+    subprocess.run([go, "build", "-o", str(program), "hello.go"], cwd=tmp_path, check=True, timeout=100)
+    extra = OTHERS + f'\n[services.gopher]\ncommand = ["{program}"]\nport = "auto"\nhealth = "/health"\n'
+    names = ["files", "gopher"]
+    if node := shutil.which("node"):
+        (tmp_path / "web.js").write_text(NODE)
+        extra += f'\n[services.web]\ncommand = ["{node}", "web.js"]\nport = "auto"\nhealth = "/"\n'
+        names.append("web")
+    with running(tmp_path, extra) as project:
+        project.wait_passing(*names)
+        for name in names:
+            assert project.found(name)
+
+
+def test_a_program_joins_by_rpc_alone(shop: running, need: Callable[[str], str]) -> None:
+    """`nc` is enough; the registry probes it from then on."""
+    (port,) = free_ports(1)
+    command = ["python3", "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    program = subprocess.Popen(command, cwd=shop.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        line = (
+            f'{{"method":"Discovery.Register","params":[{{"Name":"by-hand","Addr":"127.0.0.1:{port}",'
+            f'"HealthCheck":"http://127.0.0.1:{port}/"}}],"id":1}}\n'
+        )
+        nc = [need("nc"), "-N", "127.0.0.1", str(shop.ports["registry"])]
+        reply = subprocess.run(nc, input=line, capture_output=True, text=True, timeout=10).stdout
+        assert '"error":null' in reply
+        eventually(lambda: shop.found("by-hand"))
+        assert shop.rpc("Discovery.Get", "by-hand")["result"]["Port"] == port
+    finally:
+        program.kill()
+        program.wait()
+    eventually(lambda: not shop.found("by-hand"), within=8)
+
+
+def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_up_starts_clean(tmp_path: Path) -> None:
+    with running(tmp_path) as shop:
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
+        os.kill(shop.status()["pid"], signal.SIGKILL)
+        eventually(lambda: shop.processes() == [], within=5, what="nothing is alive")
+        shop.start()
+        shop.wait_passing("product", "order")
+        assert shop.http("product", "/product/aaa").body["quantity"] == 9
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 8
+
+
+def test_a_second_up_of_the_same_project_is_refused(shop: running) -> None:
+    shop.run("up", "--plain", code=1)
+    assert shop.passes("product", "order")
+
+
+def test_two_checkouts_never_meet(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    with running(one) as first, running(two) as second:
+        assert first.http("order", "/purchase/aaa").body["remaining"] == 9
+        assert second.http("order", "/purchase/aaa").body["remaining"] == 9
+        assert isinstance(first, Project)
