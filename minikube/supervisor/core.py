@@ -1,0 +1,312 @@
+"""The supervisor's core (floor 3): the nursery tree, and the hands of the control API.
+
+    Supervisor.run
+      ├─ redis part ── registry part ── link to the registry
+      ├─ one Runner a replica
+      └─ sampler, reaper of orphans
+
+Services stop before what they depend on; the registry and Redis last. It refuses to serve HTTP: `main` does that with the
+board and this as `Controls`.
+"""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import trio
+
+from minikube.control.board import Board
+from minikube.errors import NotFound, UsageError
+from minikube.manifest import Manifest, ServiceSpec
+from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
+from minikube.probe.prober import Prober
+from minikube.supervisor import graph, leftovers
+from minikube.supervisor.instance import ACTIVE, Runner, instance_id
+from minikube.supervisor.link import Link
+from minikube.supervisor.logs import Capture
+from minikube.supervisor.parts import service_path
+from minikube.supervisor.process import Household, signal_number
+from minikube.supervisor.reader import LogBook
+from minikube.text import mask_url
+
+MAX_REPLICAS = 1_000
+
+
+class Supervisor:
+    """Implements `control.Controls` and what `instance.Home` asks for. Belongs to the trio thread."""
+
+    def __init__(
+        self, manifest: Manifest, state: os.PathLike[str], board: Board, household: Household, logs: LogBook
+    ) -> None:
+        self.manifest = manifest
+        self.board = board
+        self.household = household
+        self.prober = Prober()
+        self.logbook = logs
+        self.redis_url = ""
+        self.registry = str(manifest.registry.listen)
+        self.asked_to_stop = trio.Event()
+        self.now = False
+        self._state = state
+        self._link: Link | None = None
+        self._nursery: trio.Nursery | None = None
+        self._specs: dict[str, ServiceSpec] = dict(manifest.services)
+        self._runners: dict[str, list[Runner]] = {}
+        self._changes = trio.Event()
+
+    # ------------------------------------------------------------ life
+
+    async def run(self, nursery: trio.Nursery, link: Link) -> None:
+        """Starts every instance; returns at once, the tasks belong to `nursery`."""
+        self._nursery, self._link = nursery, link
+        for name in graph.start_order({name: tuple(spec.depends_on) for name, spec in self._specs.items()}):
+            self._open_service(self._specs[name])
+        await trio.lowlevel.checkpoint()
+
+    def _open_service(self, spec: ServiceSpec) -> None:
+        kind = "process" if spec.command else "container"
+        command = " ".join(mask_url(part) for part in spec.command)
+        self.board.put_services(
+            ServiceView(spec.name, kind, command, spec.replicas, spec.register, dict(spec.depends_on), spec.tags)
+        )
+        self._runners[spec.name] = []
+        for index in range(1, spec.replicas + 1):
+            self._add(spec, index)
+
+    def _add(self, spec: ServiceSpec, index: int) -> None:
+        assert self._nursery is not None
+        runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index))
+        self._runners[spec.name].append(runner)
+        runner.publish()
+        self._nursery.start_soon(runner.run)
+
+    async def stop_all(self) -> None:
+        """Everything, in reverse dependency order; returns when nothing of any service is alive."""
+        self.board.set_phase("stopping")
+        dependencies = {name: tuple(spec.depends_on) for name, spec in self._specs.items()}
+        stopped = {name: trio.Event() for name in dependencies}
+
+        async def stop_service(name: str) -> None:
+            for dependent in graph.dependents(dependencies, name):
+                await stopped[dependent].wait()
+            await self._stop_runners(self._runners[name])
+            stopped[name].set()
+
+        async with trio.open_nursery() as nursery:
+            for name in dependencies:
+                nursery.start_soon(stop_service, name)
+
+    async def _stop_runners(self, runners: Sequence[Runner]) -> None:
+        for runner in runners:
+            runner.stop(now=self.now)
+        for runner in runners:
+            await self.board.wait_for(lambda _, one=runner: _is_down(one))  # type: ignore[misc]
+
+    # ------------------------------------------------------------ what runners ask
+
+    def environment(self, spec: ServiceSpec) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MINIKUBE_")}
+        env["PATH"] = service_path(os.environ)
+        env["MINIKUBE_REGISTRY"] = self.manifest.registry.advertise or self.registry
+        env["REDIS_URL"] = self.redis_url
+        env[leftovers.MARK] = os.fspath(self._state)
+        env.setdefault("PYTHONUNBUFFERED", "1")
+        if self.manifest.registry.token:
+            env["MINIKUBE_REGISTRY_TOKEN"] = self.manifest.registry.token
+        if self.manifest.registry.tls:
+            env["MINIKUBE_REGISTRY_CA"] = str(self.manifest.registry.tls.ca or self.manifest.registry.tls.cert)
+        return env
+
+    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture:
+        return self.logbook.open(spec.name, name, spec.logs, secrets)
+
+    async def wait_ready(self, name: str, condition: str) -> None:
+        await self.board.wait_for(lambda _: self._is_met(name, condition))
+
+    def _is_met(self, name: str, condition: str) -> bool:
+        runners = self._runners.get(name, [])
+        if condition == "completed":
+            done = [one.life.state is ProcessState.EXITED and one.life.exit == "exit 0" for one in runners]
+            return bool(done) and all(done)
+        if condition == "started":
+            return any(one.life.state in (*ACTIVE, ProcessState.EXITED) for one in runners)
+        return any(one.ready for one in runners)
+
+    def recorded(self) -> None:
+        leftovers.record(self._state_path, self.household.roots)
+
+    @property
+    def _state_path(self) -> Any:
+        from pathlib import Path
+
+        return Path(self._state)
+
+    def link_want(self, id: str, registration: Registration | None) -> None:
+        if self._link is not None:
+            self._link.want(id, registration)
+
+    def link_gone(self, id: str) -> None:
+        if self._link is not None:
+            self._link.gone(id)
+
+    # ------------------------------------------------------------ what the registry says
+
+    def heard(self, id: str, found: Instance | None) -> None:
+        """Merges a check into the board: one of ours, or an instance that someone else registered."""
+        for runners in self._runners.values():
+            for runner in runners:
+                if runner.id == id:
+                    self._tell(runner, found)
+                    return
+        if found is None:
+            view = self.board.instance(id)
+            self.board.drop_instances(id)
+            if view is not None:
+                self._drop_external(view.service)
+            return
+        if self.board.service(found.name) is None:
+            self.board.put_services(ServiceView(found.name, "external", register="self", tags=found.tags))
+        self.board.put_instances(_external(found))
+
+    def _tell(self, runner: Runner, found: Instance | None) -> None:
+        before = runner.check.state if runner.check else None
+        runner.heard(found)
+        if found is not None and found.state is not before and found.state != "starting":
+            level = "warning" if found.state == "critical" else "info"
+            words = found.output.strip().splitlines()
+            why = f": {words[0]}" if words and level == "warning" else ""
+            text = f"{runner.name} is {found.state}{why}"
+            self.board.event(f"check.{found.state}", text, level, service=found.name, instance=runner.id)
+
+    def _drop_external(self, name: str) -> None:
+        view = self.board.service(name)
+        if view is not None and view.kind == "external":
+            if not any(one.service == name for one in self.board.snapshot.instances):
+                self.board.drop_services(name)
+
+    # ------------------------------------------------------------ Controls
+
+    async def start(self, name: str) -> None:
+        runners = self._find(name)
+        for runner in runners:
+            runner.start()
+        with trio.move_on_after(30):
+            for runner in runners:
+                await self.board.wait_for(lambda _, one=runner: one.life.state not in (ProcessState.STOPPED,))  # type: ignore[misc]
+
+    async def stop(self, name: str) -> None:
+        await self._stop_runners(self._find(name))
+
+    async def restart(self, name: str) -> None:
+        for runner in self._find(name):
+            before = runner.life.restarts
+            runner.restart()
+            await self.board.wait_for(
+                lambda _, one=runner, count=before: (
+                    one.life.restarts > count and one.life.state is not ProcessState.STOPPING
+                )  # type: ignore[misc]
+            )
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        try:
+            number = signal_number(signal)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        alive = [runner.process for runner in self._find(name) if runner.process is not None]
+        if not alive:
+            raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
+        for process in alive:
+            process.send(number)
+        await trio.lowlevel.checkpoint()
+
+    async def scale(self, name: str, replicas: int) -> None:
+        if name not in self._specs:
+            raise NotFound(f"{name}: no such service")
+        spec = self._specs[name]
+        if not 0 <= replicas <= MAX_REPLICAS:
+            raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
+        if replicas > 1 and spec.port and not spec.auto_port:
+            raise UsageError(
+                f'{name}: all replicas would listen on port {spec.port} — set services.{name}.port = "auto"'
+            )
+        runners = self._runners[name]
+        for index in range(len(runners) + 1, replicas + 1):
+            self._add(spec, index)
+        extra = runners[replicas:]
+        del runners[replicas:]
+        for runner in extra:
+            runner.remove()
+        for runner in extra:
+            await runner.finished.wait()
+            self.board.drop_instances(runner.id)
+        view = self.board.service(name)
+        if view is not None:
+            self.board.put_services(
+                ServiceView(view.name, view.kind, view.command, replicas, view.register, view.depends_on, view.tags)
+            )
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        raise UsageError("maintenance: use the registry's Discovery.Maintenance")
+
+    async def apply(self) -> dict[str, Any]:
+        raise UsageError("apply: not supported yet — `minikube down` and `minikube up`")
+
+    def shutdown(self, now: bool = False) -> None:
+        self.now = self.now or now
+        if self.asked_to_stop.is_set() and self.now:
+            for runners in self._runners.values():
+                for runner in runners:
+                    runner.stop(now=True)
+        self.asked_to_stop.set()
+
+    def dependents(self, name: str) -> Sequence[str]:
+        runners = self._find(name)
+        dependencies = {one: tuple(spec.depends_on) for one, spec in self._specs.items()}
+        return graph.dependents(dependencies, runners[0].spec.name if runners else name)
+
+    def logs(
+        self, names: Sequence[str], *, tail: int, follow: bool
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        parts = [name for name in names if name in ("redis", "registry")]
+        wanted = {runner.name for name in names if name not in parts for runner in self._find(name)}
+
+        def captures() -> list[Capture]:
+            known = self.logbook.captures
+            if not names:
+                return [one for name, one in known.items() if name not in ("redis", "registry")]
+            return [one for name, one in known.items() if name in wanted or name in parts or one.service in names]
+
+        return self.logbook.lines(captures, tail=tail, follow=follow)
+
+    def _find(self, name: str) -> list[Runner]:
+        if name in self._runners:
+            return list(self._runners[name])
+        for runners in self._runners.values():
+            for runner in runners:
+                if name in (runner.name, runner.id):
+                    return [runner]
+        if self.board.service(name) is not None:
+            raise UsageError(f"{name}: was registered by someone else, the supervisor has no hand in it")
+        raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
+
+
+def _is_down(runner: Runner) -> bool:
+    return runner.process is None and runner.life.state not in (*ACTIVE, ProcessState.STOPPING, ProcessState.PENDING)
+
+
+def _external(found: Instance) -> InstanceView:
+    return InstanceView(
+        id=found.uuid,
+        service=found.name,
+        name=f"{found.name}-{found.uuid}",
+        state=ProcessState.RUNNING,
+        check=found.state,
+        output=found.output,
+        check_since=found.since,
+        checked=found.checked,
+        address=str(found.addr),
+        health=found.health_check,
+        started=found.registered,
+        since=found.registered,
+    )

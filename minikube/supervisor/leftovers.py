@@ -1,0 +1,68 @@
+"""What a crash of both guardian and supervisor left alive, found again (floor 3).
+
+Every process that is started is recorded under `.minikube/` by identity (pid, start time, boot id). The next `up` ends
+those that still are what was recorded, everything below them, and what carries the project's mark in its environment. It
+refuses to touch a process whose identity does not match.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from minikube.supervisor import tree
+
+MARK = "MINIKUBE_STATE"
+"""In the environment of every process we start: the project's state directory."""
+
+PATIENCE_S = 5.0
+
+
+def record(state: Path, pids: Iterable[int]) -> None:
+    """Writes down who is alive now; never half."""
+    found = [[pid, tree.start_time(pid)] for pid in pids]
+    fresh = state / "processes.json.new"
+    try:
+        fresh.write_text(json.dumps({"boot": tree.boot_id(), "processes": found}))
+        os.replace(fresh, state / "processes.json")
+    except OSError:
+        return  # a full disk: the mark in the environment still finds them
+
+
+def end_leftovers(state: Path) -> list[int]:
+    """Ends what an earlier supervisor of this directory left; returns the pids."""
+    ended: dict[int, None] = {}
+    until = time.monotonic() + PATIENCE_S
+    while (left := _left(state)) and time.monotonic() < until:
+        ended.update(dict.fromkeys(left))
+        tree.kill_all(left)
+        time.sleep(0.01)
+    (state / "processes.json").unlink(missing_ok=True)
+    return list(ended)
+
+
+def _left(state: Path) -> list[int]:
+    roots = {pid for pid, started in _recorded(state) if started and tree.start_time(pid) == started}
+    mark = str(state)
+    me = os.getpid()
+    protected = {me, os.getppid()}
+    sessions = set(roots)
+    found = set(roots)
+    for stat in tree.scan():
+        if not stat.alive or stat.pid in protected:
+            continue
+        if stat.session in sessions or tree.environment(stat.pid).get(MARK) == mark:
+            found.add(stat.pid)
+    found.update(tree.descendants(found))
+    return [pid for pid in found - protected if (one := tree.stat(pid)) is not None and one.alive]
+
+
+def _recorded(state: Path) -> list[tuple[int, int]]:
+    try:
+        found = json.loads((state / "processes.json").read_text())
+        if found["boot"] != tree.boot_id():
+            return []
+        return [(int(pid), int(started)) for pid, started in found["processes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

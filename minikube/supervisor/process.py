@@ -1,0 +1,303 @@
+"""The process runtime (floor 3): starts a command in a session of its own, tells its exit at once, ends its whole tree.
+
+    Household   all processes of this supervisor: who started which, who belongs to whom, dead orphans reaped
+    Process     one running command: pid, exit, signals, output pipes
+
+An exit is noticed through a pidfd, never by polling. A tree is everything that descends from the command, orphans
+that left the session included: as a child subreaper the supervisor inherits those, and tells whose they are by what it saw
+before, by their session, and by INSTANCE_ID in their environment. It refuses to restart anything and to read output.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from minikube.errors import StartError
+from minikube.supervisor import tree
+from minikube.supervisor.lifecycle import Exit
+
+REAP_AGAIN_S = 0.02
+"""How soon a tree whose last known member just died is looked at again: a fork may have been under way."""
+
+KILL_PATIENCE_S = 5.0
+"""How long KILL is repeated before we say who cannot be killed (uninterruptible sleep, another user's process)."""
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ETXTBSY})
+
+
+class Starved(StartError):
+    """The machine has no process, descriptor or memory left: worth another try."""
+
+
+class Command(Struct, frozen=True):
+    """What to execute. `limits` are rlimits by name (`nofile`), -1 for unlimited; `user` is `name`, `uid` or with `:group`."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: Path
+    owner: str = ""
+    """The instance's id: whose tree this is."""
+    user: str = ""
+    limits: Mapping[str, int | float] = {}
+
+
+class Process:
+    """A started command. `exited` is set within about a millisecond of its death; then `exit` tells how."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", pidfd: int, owner: str) -> None:
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        self.pid = popen.pid
+        self.owner = owner
+        self.started = tree.start_time(popen.pid)
+        self.stdout = popen.stdout.fileno()
+        self.stderr = popen.stderr.fileno()
+        os.set_blocking(self.stdout, False)
+        os.set_blocking(self.stderr, False)
+        self.exited = trio.Event()
+        self.exit: Exit | None = None
+        self._popen = popen
+        self._pidfd = pidfd
+
+    async def watch(self) -> Exit:
+        """Returns when it is dead, and reaps it. One task at a time may call this."""
+        while self.exit is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+            status = self._popen.poll()
+            if status is not None:
+                self.exit = Exit(status)
+                self.exited.set()
+        return self.exit
+
+    def send(self, number: int) -> bool:
+        """Signals the command itself. False when it is already dead."""
+        return self.exit is None and tree.send(self.pid, number)
+
+    def close(self) -> None:
+        """Gives back the descriptors, its output's ends included."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+class Household:
+    """Every process that descends from this one. Belongs to the trio thread."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, Process] = {}
+        self._seen: dict[int, tuple[int, str]] = {}
+        """Members seen in walks: start time and owner, for orphans that hide where they came from."""
+        self._starting = 0
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._files = (soft, hard)
+
+    def raise_file_limit(self) -> None:
+        """As many descriptors as allowed for us; what we start keeps the limit we were started with."""
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._files[1], self._files[1]))
+
+    async def start(self, command: Command) -> Process:
+        """Executes `command`. Raises `Starved` when the machine is short of something, else `StartError` when the command
+        cannot be executed. When cancelled, the start is completed and undone."""
+        # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
+        self._starting += 1
+        try:
+            with trio.CancelScope(shield=True):
+                popen = await trio.to_thread.run_sync(_spawn, command)
+            return self.adopt(popen, command.owner)
+        except OSError as error:
+            raise _explained(command, error) from error
+        except (subprocess.SubprocessError, KeyError, ValueError) as error:
+            raise StartError(f"cannot start {command.argv[0]}: {error}") from error
+        finally:
+            self._starting -= 1
+
+    def adopt(self, popen: "subprocess.Popen[bytes]", owner: str) -> Process:
+        """Takes over a child with piped output that was started by other means."""
+        try:
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError:
+            popen.kill()
+            popen.wait()
+            raise
+        process = Process(popen, pidfd, owner)
+        self._processes[process.pid] = process
+        return process
+
+    def limit(self, process: Process, limits: Mapping[str, int | float]) -> None:
+        """Sets rlimits of a running process. Raises `StartError` for what cannot be set."""
+        wanted = {"nofile": self._files[0], **limits}
+        for name, value in wanted.items():
+            number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+            if number is None:
+                continue
+            most = resource.RLIM_INFINITY if value < 0 else int(value)
+            try:
+                hard = self._files[1] if name == "nofile" and name not in limits else most
+                resource.prlimit(process.pid, number, (most, hard))
+            except ProcessLookupError:
+                return
+            except (OSError, ValueError) as error:
+                raise StartError(f"limits.{name} = {value}: {error}") from error
+
+    def forget(self, process: Process) -> None:
+        """It is dead and its tree has been ended."""
+        self._processes.pop(process.pid, None)
+        process.close()
+
+    def members(self, owner: str) -> list[int]:
+        """Living processes of one instance, the command itself included."""
+        roots = [pid for pid, process in self._processes.items() if process.owner == owner]
+        sessions = set(roots)
+        orphans = []
+        for pid in tree.children(os.getpid()):
+            if pid not in self._processes and self._owner_of(pid, owner, sessions):
+                orphans.append(pid)
+        found = [*roots, *orphans, *tree.descendants([*roots, *orphans])]
+        return [pid for pid in dict.fromkeys(found) if self._note(pid, owner)]
+
+    def reap(self) -> None:
+        """Collects dead orphans. For every SIGCHLD."""
+        if self._starting:
+            return
+        for pid in tree.children(os.getpid()):
+            if pid not in self._processes:
+                tree.reap(pid)
+                self._seen.pop(pid, None)
+
+    async def end(self, owner: str, number: int, timeout: float) -> list[int]:
+        """Signals a whole tree, waits for it, kills what is left after `timeout` seconds.
+
+        Returns the pids that had to be killed. When cancelled it kills at once, and still waits until all are dead.
+        """
+        killed: list[int] = []
+        try:
+            with trio.move_on_after(timeout):
+                signalled: set[int] = set()
+                while members := self.members(owner):
+                    for pid in members:
+                        if pid not in signalled:
+                            _try_send(pid, number)
+                            _try_send(pid, signal.SIGCONT)  # a stopped process hears nothing but KILL
+                    signalled.update(members)
+                    await _wait_gone(members)
+                return killed
+        finally:
+            with trio.move_on_after(KILL_PATIENCE_S, shield=True):
+                while members := self.members(owner):
+                    tree.kill_all(members)
+                    killed += [pid for pid in members if pid not in killed]
+                    await _wait_gone(members)
+        return killed
+
+    def usage(self, owners: Mapping[int, str]) -> None:
+        """Remembers whose the processes of a walk are: `pid` → owner, as the sampler saw them."""
+        for pid, owner in owners.items():
+            self._note(pid, owner)
+        self._seen = {pid: seen for pid, seen in self._seen.items() if pid in owners}
+
+    @property
+    def roots(self) -> dict[int, str]:
+        """The commands that were started: pid → owner."""
+        return {pid: process.owner for pid, process in self._processes.items()}
+
+    def _note(self, pid: int, owner: str) -> bool:
+        found = tree.stat(pid)
+        if found is None or not found.alive:
+            return False
+        self._seen[pid] = (found.started, owner)
+        return True
+
+    def _owner_of(self, pid: int, owner: str, sessions: set[int]) -> bool:
+        found = tree.stat(pid)
+        if found is None or not found.alive:
+            return False
+        seen = self._seen.get(pid)
+        if seen is not None and seen[0] == found.started:
+            return seen[1] == owner
+        return found.session in sessions or tree.environment(pid).get("INSTANCE_ID") == owner
+
+
+async def _wait_gone(pids: list[int]) -> None:
+    """Returns when one after the other has died, or after a moment for those that cannot be watched."""
+    for pid in pids:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                await trio.sleep(REAP_AGAIN_S)
+            continue
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            trio.lowlevel.notify_closing(pidfd)
+            os.close(pidfd)
+    # A dead command stays in the list until its watcher has reaped it.
+    await trio.lowlevel.checkpoint()
+
+
+def _try_send(pid: int, number: int) -> None:
+    with contextlib.suppress(PermissionError):
+        tree.send(pid, number)
+
+
+def _spawn(command: Command) -> "subprocess.Popen[bytes]":
+    user, group = _user_and_group(command.user)
+    return subprocess.Popen(
+        command.argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        cwd=command.cwd,
+        env=command.env,
+        start_new_session=True,
+        restore_signals=True,
+        user=user,
+        group=group,
+        extra_groups=None if user is None else [],
+        umask=-1,
+    )
+
+
+def _user_and_group(user: str) -> tuple[str | int | None, str | int | None]:
+    """`name`, `uid`, `name:group`; without a group it is the user's own."""
+    if not user:
+        return None, None
+    import pwd
+
+    name, _, group = user.partition(":")
+    entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    return entry.pw_uid, (int(group) if group.isdecimal() else group) or entry.pw_gid
+
+
+def _explained(command: Command, error: OSError) -> StartError:
+    program = command.argv[0]
+    if error.errno in SHORTAGES:
+        return Starved(f"cannot start {program}: {error.strerror} — trying again")
+    if error.filename is not None and str(error.filename) == str(command.cwd):
+        return StartError(f"cannot start {program}: its directory {command.cwd}: {error.strerror} — set cwd")
+    if error.errno == errno.ENOENT:
+        return StartError(f"command not found: {program} — install it or set command")
+    if error.errno == errno.ENOEXEC:
+        return StartError(f"{program} is neither a program nor a script with a #! line")
+    return StartError(f"cannot execute {program}: {error.strerror}")
+
+
+def signal_number(name: str) -> int:
+    """`TERM` or `SIGTERM` → 15. Raises ValueError for what is no signal."""
+    try:
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"].value
+    except KeyError:
+        raise ValueError(f"{name} is not a signal") from None

@@ -1,0 +1,225 @@
+"""The supervisor's trio run (floor 3): parts, link, services, control API, and the order in which they end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import unquote
+
+import trio
+from msgspec import Struct
+
+import minikube
+from minikube.client.registry import open_registry
+from minikube.control.board import Board
+from minikube.control.server import serve_control
+from minikube.control.token import ensure_token
+from minikube.errors import StartError
+from minikube.manifest import LogSpec, Manifest
+from minikube.supervisor import tree
+from minikube.supervisor.core import Supervisor
+from minikube.supervisor.link import Link
+from minikube.supervisor.main import READY_S, say
+from minikube.supervisor.partrun import PartRunner, wait_redis
+from minikube.supervisor.parts import PartSpec
+from minikube.supervisor.process import Household, Process
+from minikube.supervisor.reader import LogBook
+from minikube.supervisor.sampler import sample
+
+LISTENING = "listening on "
+
+
+class Plan(Struct, frozen=True):
+    """What was found out before trio came in."""
+
+    manifest: Manifest
+    state: Path
+    redis: PartSpec | None
+    registry: PartSpec
+    ended: list[int]
+    """Leftovers of an earlier run that had to be ended."""
+
+
+def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
+    """The exit code: 0 after a stop that was asked for."""
+    return trio.run(_main, plan, begun, sock, alive)
+
+
+async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
+    manifest = plan.manifest
+    household = Household()
+    household.raise_file_limit()
+    registry_address = str(manifest.registry.listen)
+    board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path), registry=registry_address)
+    logs = LogBook(plan.state / "logs")
+    core = Supervisor(manifest, plan.state, board, household, logs)
+    if plan.ended:
+        board.event("leftovers.ended", f"ended {len(plan.ended)} processes that an earlier run left alive", "warning")
+    ours = list(begun)
+    begun.clear()
+    try:
+        async with trio.open_nursery() as outer:
+            outer.start_soon(_reap, household)
+            outer.start_soon(_signals, core)
+            outer.start_soon(_lifeline, core, sock)
+            outer.start_soon(_guarded, core, alive)
+            redis = await _start_redis(plan, core, outer, ours)
+            registry = _registry_runner(plan, core)
+            outer.start_soon(registry.run, ours.pop())
+            with trio.move_on_after(READY_S) as patience:
+                async with trio.open_nursery() as waiting:
+                    waiting.start_soon(_cancel_on_stop, core, waiting.cancel_scope)
+                    await registry.ready.wait()
+                    waiting.cancel_scope.cancel()
+            if patience.cancelled_caught:
+                raise StartError(f"registry: does not answer after {READY_S:g} s — see .minikube/logs/registry.log")
+            if not core.asked_to_stop.is_set():
+                await _serve(plan, core, registry, sock)
+            with trio.CancelScope(shield=True):
+                await registry.stop()
+                if redis is not None:
+                    await redis.stop()
+            outer.cancel_scope.cancel()
+    finally:
+        (plan.state / "supervisor.json").unlink(missing_ok=True)
+        (plan.state / "processes.json").unlink(missing_ok=True)
+        logs.writer.close(1.0)
+    return 0
+
+
+async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socket.socket) -> None:
+    """The project's time: from the control API's start to the last service's end."""
+    manifest, board = plan.manifest, core.board
+    token = ensure_token(plan.state)
+    settings = manifest.registry
+    async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
+        link = Link(client, nursery, core.heard, lambda text: board.event("registry.refused", text, "error") and None)
+        nursery.start_soon(link.run)
+        control = manifest.control.listen
+        host, port = await nursery.start(
+            lambda task_status: serve_control(
+                board, core, host=control.host, port=control.port, token=token, task_status=task_status
+            )
+        )
+        _announce(plan, host, port, core.registry)
+        say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})
+        board.set_phase("running")
+        async with trio.open_nursery() as services:
+            await core.run(services, link)
+            services.start_soon(sample, core.household, board)
+            await core.asked_to_stop.wait()
+            began = time.monotonic()
+            board.event("supervisor.stopping", "stopping everything" + (" at once" if core.now else ""))
+            await core.stop_all()
+            board.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
+            services.cancel_scope.cancel()
+        await trio.sleep(0.06)  # one round of the stream: readers see the end before the connection closes
+        nursery.cancel_scope.cancel()
+
+
+async def _start_redis(
+    plan: Plan, core: Supervisor, nursery: trio.Nursery, ours: "list[subprocess.Popen[bytes]]"
+) -> PartRunner | None:
+    if plan.redis is None:
+        core.redis_url = plan.manifest.redis.url
+        return None
+    core.redis_url = plan.redis.address
+    path = unquote(plan.redis.address.removeprefix("unix://"))
+
+    async def wait_ready(process: Process) -> str:
+        await wait_redis(path)
+        return core.redis_url
+
+    output = core.logbook.open("redis", "redis", LogSpec())
+    runner = PartRunner(plan.redis, core.household, core.board, output, wait_ready)
+    nursery.start_soon(runner.run, ours.pop(0))
+    with trio.move_on_after(READY_S):
+        await runner.ready.wait()
+        return runner
+    raise StartError(f"redis: does not answer after {READY_S:g} s — see .minikube/logs/redis.log")
+
+
+def _registry_runner(plan: Plan, core: Supervisor) -> PartRunner:
+    output = core.logbook.open("registry", "registry", LogSpec())
+
+    async def wait_ready(process: Process) -> str:
+        listening = trio.Event()
+        output.expect(LISTENING, listening.set)
+        for line in output.last_lines:
+            if LISTENING in line:
+                listening.set()
+        await listening.wait()
+        where = next((line for line in reversed(output.last_lines) if LISTENING in line), "")
+        core.registry = where.rpartition(LISTENING)[2].split()[0] if where else core.registry
+        return core.registry
+
+    return PartRunner(plan.registry, core.household, core.board, output, wait_ready)
+
+
+def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
+    me = os.getpid()
+    shown = f"[{host}]" if ":" in host else host
+    text = json.dumps(
+        {
+            "pid": me,
+            "guardian_pid": os.getppid(),
+            "start_time": tree.start_time(me),
+            "boot_id": tree.boot_id(),
+            "control": f"{shown}:{port}",
+            "registry": registry,
+            "manifest": str(plan.manifest.path),
+        }
+    )
+    fresh = plan.state / "supervisor.json.new"
+    fresh.write_text(text)
+    os.replace(fresh, plan.state / "supervisor.json")
+
+
+async def _cancel_on_stop(core: Supervisor, scope: trio.CancelScope) -> None:
+    await core.asked_to_stop.wait()
+    scope.cancel()
+
+
+async def _signals(core: Supervisor) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            core.shutdown(now=core.asked_to_stop.is_set())
+
+
+async def _reap(household: Household) -> None:
+    with trio.open_signal_receiver(signal.SIGCHLD) as received:
+        async for _ in received:
+            household.reap()
+
+
+async def _lifeline(core: Supervisor, sock: socket.socket) -> None:
+    """Obeys the front. Its end without a `detach` means that it was killed: nobody watches, so everything ends at once."""
+    sock.setblocking(False)
+    buffer, detached = b"", False
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            data = sock.recv(4096)
+        except BlockingIOError:
+            continue
+        except OSError:
+            data = b""
+        if not data:
+            if not detached:
+                core.shutdown(now=True)
+            return
+        *lines, buffer = (buffer + data).split(b"\n")
+        for line in lines:
+            if line == b"detach":
+                detached = True
+            elif line in (b"stop", b"now"):
+                core.shutdown(now=line == b"now")
+
+
+async def _guarded(core: Supervisor, alive: int) -> None:
+    """The guardian's death: what we start would have no heir any more, so everything ends at once."""
+    await trio.lowlevel.wait_readable(alive)
+    core.shutdown(now=True)

@@ -1,0 +1,59 @@
+"""What each instance's tree uses (floor 3): CPU and memory, from one walk of `/proc` every two seconds, in a thread."""
+
+import os
+import time
+
+import trio
+
+from minikube.control.board import Board
+from minikube.model import Usage
+from minikube.supervisor import tree
+from minikube.supervisor.process import Household
+
+INTERVAL_S = 2.0
+
+
+async def sample(household: Household, board: Board) -> None:
+    """Puts usages on the board for ever."""
+    before: dict[int, tuple[int, int]] = {}
+    then = time.monotonic()
+    while True:
+        roots = household.roots
+        owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, os.getpid())
+        now = time.monotonic()
+        spent: dict[str, int] = dict.fromkeys(roots.values(), 0)
+        for pid, (started, used) in ticks.items():
+            old = before.get(pid)
+            base = old[1] if old is not None and old[0] == started else used
+            spent[owners[pid]] = spent.get(owners[pid], 0) + used - base
+        seconds = max(now - then, 0.001)
+        board.put_usage(
+            Usage(owner, round(100 * count / tree.TICKS_A_SECOND / seconds, 1), memory.get(owner, 0))
+            for owner, count in spent.items()
+        )
+        household.usage(owners)
+        before, then = ticks, now
+        await trio.sleep(INTERVAL_S)
+
+
+def _walk(roots: dict[int, str], me: int) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
+    found = {stat.pid: stat for stat in tree.scan() if stat.alive}
+    sessions = {pid: owner for pid, owner in roots.items()}
+    owners: dict[int, str] = {}
+    for pid in found:
+        path: list[int] = []
+        at = pid
+        owner = ""
+        while at in found and at != me and len(path) < 64:
+            path.append(at)
+            owner = owners.get(at) or roots.get(at) or sessions.get(found[at].session, "")
+            if owner:
+                break
+            at = found[at].parent
+        if owner:
+            owners.update(dict.fromkeys(path, owner))
+    ticks = {pid: (found[pid].started, found[pid].ticks) for pid in owners}
+    memory: dict[str, int] = {}
+    for pid, owner in owners.items():
+        memory[owner] = memory.get(owner, 0) + found[pid].resident
+    return owners, ticks, memory
