@@ -10,12 +10,12 @@ Blocking programs use `minikube.blocking`, asyncio programs `minikube.aio`: the 
 Names are loaded when first used, so that importing this costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # typing's own would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from minikube import aio, blocking
     from minikube.client.registry import Registry, discover, open_registry, registered, watch
     from minikube.client.verbs import WatchSnapshot
@@ -53,7 +53,9 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name in ("aio", "blocking"):
         return import_module(f"minikube.{name}")
     for home, names in _HOMES.items():

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import trio
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.protocol import jsonrpc
-from minikube.protocol.jsonrpc import Batch, Invalid, Request, RpcError, decode_request
+from minikube.protocol.jsonrpc import Batch, Invalid, Message, Request, RpcError, decode_requests
 from minikube.protocol.ndjson import MAX_LINE_BYTES, LineReader, LineTooLong
 
 LOGGER = logging.getLogger("minikube.rpc")
@@ -85,7 +85,7 @@ class Peer:
         self._host = host
         self._limits = limits
         self._reader = LineReader(limits.line)
-        self._left: list[bytes] = []
+        self._left: list[Message] = []
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._in_flight = 0
@@ -133,10 +133,10 @@ class Peer:
         try:
             lines = self._reader.feed(data)
         except LineTooLong as error:
-            self._process(error.lines)
+            self._receive(error.lines)
             self.end(f"invalid request: {error}", jsonrpc.INVALID_REQUEST)
         else:
-            self._process(lines)
+            self._receive(lines)
 
     def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
         """Tell the peer why, and end the connection when that is sent."""
@@ -174,8 +174,8 @@ class Peer:
         """Process what was received and left while the peer was full. False when there was nothing, or it still is."""
         if not self._left or self.is_full:
             return False
-        lines, self._left = self._left, []
-        self._process(lines)
+        messages, self._left = self._left, []
+        self._process(messages)
         return True
 
     def close(self) -> None:
@@ -190,16 +190,18 @@ class Peer:
         self._out.append(line)
         self._out_bytes += len(line)
 
-    def _process(self, lines: list[bytes]) -> None:
-        if self._left:
-            self._left += lines
-            return
-        now, out = self._methods.now, self._out
-        for index, line in enumerate(lines):
-            if not line:
-                continue
+    def _receive(self, lines: list[bytes]) -> None:
+        if messages := decode_requests(filter(None, lines)):
             self.seen_line = True
-            message = decode_request(line)
+            if self._left:
+                self._left += messages
+            else:
+                self._process(messages)
+
+    def _process(self, messages: list[Message]) -> None:
+        # At a million messages a second each property or call in this loop shows, hence the few that are spelt out.
+        now, out = self._methods.now, self._out
+        for index, message in enumerate(messages):
             if isinstance(message, Request):
                 mark = len(out)
                 try:
@@ -209,7 +211,7 @@ class Peer:
                 if answer is None:
                     self._in_flight += 1
                     self._host.start_soon(self._answer, message)
-                elif not message.is_notification:
+                elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
                     # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
                     out.insert(mark, answer)
                     self._out_bytes += len(answer)
@@ -217,8 +219,8 @@ class Peer:
                 self._put(message.error)
             else:
                 self._begin_batch(message)
-            if self.is_full:
-                self._left = lines[index + 1 :]
+            if self._out_bytes > self._limits.unsent or self._in_flight >= self._limits.in_flight:
+                self._left = messages[index + 1 :]
                 return
 
     async def _answer(self, request: Request) -> None:

@@ -15,6 +15,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
+from time import perf_counter
 from typing import Any, Final, NoReturn
 
 import trio
@@ -28,6 +29,8 @@ RECEIVE_BYTES: Final = 65_536
 ACCEPTS_AT_ONCE: Final = 64
 ACCEPT_RETRY_S: Final = 0.1
 """Out of file descriptors or memory: connections wait in the kernel's queue meanwhile."""
+TURN_S: Final = 0.005
+"""How long connections are served before other tasks get a turn."""
 SWEEP_S: Final = 0.25
 REFUSED_AT_ONCE: Final = 64
 """Refused connections that are kept for a moment, so that they get to read why."""
@@ -127,8 +130,16 @@ class _Server:
         select = self._poller.select
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            for key, events in select(0):
-                self._guarding(key.data, self._receive if events & _READ else self._settle)
+            turn_ends = perf_counter() + TURN_S
+            while ready := select(0):
+                for key, events in ready:
+                    if not key.data.peer.closed.is_set():
+                        self._guarding(key.data, self._receive if events & _READ else self._settle)
+                    if perf_counter() > turn_ends:  # a flood: everybody else gets a turn
+                        await trio.lowlevel.checkpoint()
+                        turn_ends = perf_counter() + TURN_S
+                if len(ready) == 1:
+                    break  # a quiet moment; where several came at once, more have come meanwhile
 
     async def watch_touched(self) -> NoReturn:
         while True:
