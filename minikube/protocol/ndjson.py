@@ -30,13 +30,13 @@ class LineReader:
         """Return the lines that `data` completes, without their ends. Raises LineTooLong."""
         lines = data.split(b"\n")
         rest = lines.pop()
+        longest = self.max_line
+        if not self._held and not rest and len(data) <= longest and b"\r" not in data:
+            return lines  # the common case: whole lines, none of which can be too long
         if lines and self._held:
             lines[0] = b"".join((*self._held, lines[0]))
             self._held.clear()
             self._held_bytes = 0
-        longest = self.max_line
-        if len(data) <= longest and not self._held and not rest and b"\r" not in data:
-            return lines  # the common case: whole lines, none of which can be too long
         # Pieces are kept in a list and joined once: a line that trickles in byte by byte stays linear.
         for index, line in enumerate(lines):
             if line.endswith(b"\r"):

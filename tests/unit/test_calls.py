@@ -1,0 +1,43 @@
+"""The caller's half of a conversation: numbers, answers, and errors as the project's own."""
+
+import pytest
+from msgspec import Raw
+
+from minikube.errors import NotFound, RemoteError, Unavailable
+from minikube.protocol.calls import Calls, ConnectionLost, decode_as, error_of, result_of
+from minikube.protocol.jsonrpc import decode_reply
+
+
+def test_calls_are_numbered_and_answers_found_in_any_splitting() -> None:
+    calls = Calls()
+    assert [calls.encode("a")[0], calls.encode("b", ["x"])[0]] == [1, 2]
+    data = b'{"jsonrpc":"2.0","id":2,"result":5}\r\n\n{"jsonrpc":"2.0","id":1,"result":4}\n'
+    arrived = [incoming for byte in data for incoming in calls.feed(bytes([byte]))]
+    assert [(incoming.id, result_of(incoming, int)) for incoming in arrived] == [(2, 5), (1, 4)]
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\n", b"x" * 11])
+def test_a_server_that_speaks_something_else_is_a_lost_connection(data: bytes) -> None:
+    with pytest.raises(ConnectionLost, match="does not speak JSON-RPC"):
+        Calls(max_line=10).feed(data)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b'{"id":1,"error":{"code":-32004,"message":"no"}}', NotFound),
+        (b'{"id":1,"error":{"code":-32010,"message":"no"}}', Unavailable),
+        (b'{"id":1,"error":{"code":-32601,"message":"no"}}', RemoteError),
+        (b'{"id":1,"error":"no","result":null}', RemoteError),
+        (b'{"id":1}', RemoteError),
+    ],
+)
+def test_errors_become_the_projects_own(line: bytes, kind: type[Exception]) -> None:
+    assert isinstance(error_of(decode_reply(line)), kind)
+    with pytest.raises(kind):
+        result_of(decode_reply(line), int)
+
+
+def test_a_result_of_another_shape_is_the_servers_fault() -> None:
+    with pytest.raises(RemoteError, match="another shape"):
+        decode_as(Raw(b'"x"'), int)
