@@ -1,0 +1,45 @@
+"""The control API's listener (floor 3): HTTP and the websocket on one port, for one board and one set of controls.
+
+`board.py` is what is shown, `controls.py` what can be done, `api.py` what requests mean, `guard.py` who may ask,
+`stream.py` the websocket, `lines.py` endless answers, `encode.py` the JSON, `token.py` the secret.
+"""
+
+import errno
+import os
+from typing import NoReturn
+
+import trio
+
+from minikube.control.api import Api
+from minikube.control.board import Board
+from minikube.control.controls import Controls
+from minikube.control.guard import allowed_hosts
+from minikube.errors import StartError
+from minikube.net.http import HttpLimits, serve_http
+
+__all__ = ["Controls", "serve_control"]
+
+
+async def serve_control(
+    board: Board,
+    controls: Controls,
+    *,
+    host: str,
+    port: int,
+    token: str,
+    limits: HttpLimits | None = None,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serves until cancelled; started with the (host, port) it listens on. Raises `StartError` when it cannot.
+
+    When cancelled, readers of the stream are told within 0.25 s and every connection is closed.
+    """
+    api = Api(board, controls, token=token, hosts=allowed_hosts(host))
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        hint = (
+            "stop what listens there or set control.listen" if error.errno == errno.EADDRINUSE else "set control.listen"
+        )
+        raise StartError(f"control: cannot listen on {host}:{port}: {os.strerror(error.errno or 0)} — {hint}") from None
+    await serve_http(api.handle, listeners, explain=api.explain, limits=limits, task_status=task_status)
