@@ -62,7 +62,7 @@ class Dialer:
             sentinel, service, db = self._sentinel
             self._at = sentinel.discover_master(service)
             host, port = self._at
-            wire = Connection(host=host, port=port, db=db, **self._password, **options)
+            wire = Connection(host=host, port=port, db=db, **self._password, **options)  # type: ignore[no-untyped-call]
         wire.connect()
         return wire  # type: ignore[no-any-return]
 
@@ -105,7 +105,7 @@ class Dialer:
         for key in ("username", "password"):
             if f"sentinel_{key}" in query:
                 sentinel_options[key] = query[f"sentinel_{key}"]
-        sentinel = Sentinel(addresses, sentinel_kwargs=sentinel_options)
+        sentinel = Sentinel(addresses, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
         return sentinel, path[0], int(path[1]) if len(path) == 2 else 0
 
 

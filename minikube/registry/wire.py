@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
 
-from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 from minikube.model import ChangeKind
@@ -25,37 +24,15 @@ from minikube.registry.records import (
     load_entry,
     load_registration,
 )
+from minikube.registry.wire_types import Op, Tick
 
 LEAP = 1_000_000
 """What the revision jumps by when a lost history is replaced: more than anyone can have been ahead of us."""
 
 _SCRIPTS = (scripts.COMMIT, scripts.TICK, scripts.RESTORE)
-_COMMIT, _TICK, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)  # noqa: S324 (Redis names them so)
+_COMMIT, _TICK, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
 
 Command = Sequence[Any]
-
-
-class Op(Struct, frozen=True):
-    """One write: `record` is put or goes, if the stored one still has revision `expected` (0: there is none)."""
-
-    kind: ChangeKind
-    record: Record
-    expected: int
-    old: Record | None = None
-    incarnation: int = 0
-    """0: a new one is given out."""
-
-
-class Tick(Struct, frozen=True):
-    """What a heartbeat saw."""
-
-    clock: float
-    epoch: str
-    revision: int
-    nonce: str
-    registrations: int
-    nodes: dict[str, int]
-    leases: dict[str, int]
 
 
 class Speaker:
@@ -141,7 +118,8 @@ class Speaker:
                 records.append(load_registration(value))
             except ValueError as error:
                 broken.append(f"registration {value[:60]!r}: {error}")
-        log, nonce, whole = [], "", True
+        log: list[Entry] = []
+        nonce, whole = "", True
         for number, raw in reversed(stream):
             fields = dict(zip(raw[::2], raw[1::2], strict=True))
             revision = int(number.partition(b"-")[0])
@@ -165,9 +143,7 @@ class Speaker:
             nonce = ""
         return Snapshot(epoch, revision, nonce, tuple(records), tuple(log), floor_known)
 
-    def restore(
-        self, seen: Epoch, new: Epoch, records: Sequence[Record], tombs: Sequence[Entry]
-    ) -> bool:
+    def restore(self, seen: Epoch, new: Epoch, records: Sequence[Record], tombs: Sequence[Entry]) -> bool:
         """Put back everything of ours into a Redis that lost it, as the begin of epoch `new`. False: another was first."""
         keys = self._keys
         arguments: list[Any] = [seen.id, new.n, new.id, new.floor, LEAP, len(tombs)]

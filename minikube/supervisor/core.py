@@ -169,6 +169,10 @@ class Supervisor:
             self.board.put_services(ServiceView(found.name, "external", register="self", tags=found.tags))
         self.board.put_instances(_external(found))
 
+    def registry_refused(self, text: str) -> None:
+        """The registry does not take one of ours, for a reason that repetition does not mend."""
+        self.board.event("registry.refused", text, "error")
+
     def _tell(self, runner: Runner, found: Instance | None) -> None:
         before = runner.check.state if runner.check else None
         runner.heard(found)

@@ -162,9 +162,9 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
 def _supervise(manifest: Path, options: LaunchOptions, sock: socket.socket, alive: int) -> int:
     """The supervisor's process: everything heavy is imported here."""
     try:
-        from minikube.supervisor import main
+        from minikube.supervisor.main import run
 
-        return main.run(manifest, options, sock, alive)
+        return run(manifest, options, sock, alive)
     except BaseException as error:
         import traceback
 

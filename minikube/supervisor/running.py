@@ -96,7 +96,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
     token = ensure_token(plan.state)
     settings = manifest.registry
     async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
-        link = Link(client, nursery, core.heard, lambda text: board.event("registry.refused", text, "error") and None)
+        link = Link(client, nursery, core.heard, core.registry_refused)
         nursery.start_soon(link.run)
         control = manifest.control.listen
         host, port = await nursery.start(

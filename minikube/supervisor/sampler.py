@@ -38,7 +38,7 @@ async def sample(household: Household, board: Board) -> None:
 
 def _walk(roots: dict[int, str], me: int) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
     found = {stat.pid: stat for stat in tree.scan() if stat.alive}
-    sessions = {pid: owner for pid, owner in roots.items()}
+    sessions = dict(roots.items())
     owners: dict[int, str] = {}
     for pid in found:
         path: list[int] = []

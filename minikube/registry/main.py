@@ -1,0 +1,86 @@
+"""The registry's process (floor 3): `run(config)` serves until TERM or Ctrl-C.
+
+It listens at once, also while Redis is not there yet, and says so in one line on stdout. It refuses to listen beyond loopback
+without a token and TLS.
+"""
+
+import logging
+import os
+import signal
+import ssl
+import sys
+
+import trio
+
+from minikube.errors import StartError, UsageError
+from minikube.manifest.structs import HostPort
+from minikube.manifest.values import is_loopback
+from minikube.net.rpc import serve_rpc
+from minikube.registry.config import TOKEN_ENV, RegistryConfig
+from minikube.registry.judge import Judge
+from minikube.registry.node import Node
+from minikube.registry.server import Discovery
+from minikube.text import mask_url
+
+LOGGER = logging.getLogger("minikube.registry")
+
+STORE_FIRST_S = 1.0
+"""How long the start waits for Redis, so that the first reads know what an earlier registry knew."""
+
+
+def run(config: RegistryConfig) -> None:
+    """Serves until it is told to stop. Raises `UsageError` or `StartError` when it cannot begin."""
+    if not is_loopback(config.listen.host) and not (config.token and config.tls):
+        raise UsageError(
+            f"registry: {config.listen} is beyond loopback, which needs a token and TLS — set {TOKEN_ENV} and tls, "
+            "or listen on 127.0.0.1"
+        )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="registry: %(message)s")
+    trio.run(_main, config)
+
+
+async def _main(config: RegistryConfig) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        node = Node(config, nursery)
+        judge = Judge(node)
+        discovery = Discovery(node, judge, config)
+        node.store.start()
+        nursery.start_soon(judge.beat)
+        with trio.move_on_after(STORE_FIRST_S):
+            while not node.catalog.epoch:
+                await trio.sleep(0.002)
+        try:
+            listen = (config.listen.host, config.listen.port)
+            addresses = await nursery.start(
+                lambda task_status: serve_rpc(discovery, listen, tls=_tls(config), task_status=task_status)
+            )
+        except OSError as error:
+            raise StartError(
+                f"registry: cannot listen on {config.listen}: {os.strerror(error.errno or 0)} — "
+                "stop what listens there or set registry.listen"
+            ) from None
+        print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
+        LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
+    node.store.stop()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            scope.cancel()
+            return
+
+
+def _tls(config: RegistryConfig) -> ssl.SSLContext | None:
+    if config.tls is None:
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(config.tls.cert, config.tls.key)
+        if config.tls.ca:
+            context.load_verify_locations(config.tls.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"registry: tls: {error} — check cert, key and ca") from None
+    return context

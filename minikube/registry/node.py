@@ -1,0 +1,166 @@
+"""One registry node (floor 3): the catalog, its store, and the writes that change both.
+
+Reads come from the catalog. A write is made durable first and enters the catalog as an entry of the log, like those of other
+nodes. It refuses to know RPC (`server`) and to probe (`judge`).
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import trio
+from msgspec.structs import replace
+
+from minikube.errors import Unavailable
+from minikube.model import ChangeKind, CheckState
+from minikube.registry.catalog import Catalog, Snapshot
+from minikube.registry.config import RegistryConfig
+from minikube.registry.records import Entry, Record
+from minikube.registry.shares import Nodes
+from minikube.registry.store import Mark, Memory, Store, StoreState
+from minikube.registry.wire_types import Op, Tick
+
+LOGGER = logging.getLogger("minikube.registry")
+
+MAX_TRIES = 8
+CATCH_UP_S = 1.0
+OUTPUT_LIMIT = 4096
+
+Updated = Callable[[Record], Record | None]
+"""From the record as it stands to the one that is to be; None: leave it."""
+
+
+class Node:
+    """Implements `store.Owner`. Belongs to the trio thread."""
+
+    def __init__(self, config: RegistryConfig, nursery: trio.Nursery) -> None:
+        self.id = config.node or os.urandom(4).hex()
+        self.catalog = Catalog()
+        self.nodes = Nodes(self.id)
+        self.store = Store(config.redis_url, config.prefix, self.id, self)
+        self.nursery = nursery
+        self.reshared: Callable[[], None] = lambda: None
+        self.leased: Callable[[str], None] = lambda _: None
+        self._leases: dict[str, int] = {}
+
+    # ------------------------------------------------------------ store.Owner
+
+    def mark(self) -> Mark:
+        known = self.catalog
+        return Mark(known.epoch, known.revision, known.nonce, len(known.records), known.behind)
+
+    def memory(self) -> Memory:
+        known = self.catalog
+        return Memory(self.mark(), tuple(known.records.values()), tuple(known.tombs()), tuple(known.log))
+
+    def adopt(self, snapshot: Snapshot, lost: Sequence[Op]) -> None:
+        self.catalog.adopt(snapshot)
+        for op in lost:
+            self.nursery.start_soon(self._again, op)
+        self.reshared()
+
+    def arrived(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.catalog.offer(entry)
+
+    def ticked(self, tick: Tick) -> Sequence[str]:
+        changed, lost = self.nodes.beat(tick.nodes)
+        self.store.share_leases = len(self.nodes.living) > 1
+        for id_, count in tick.leases.items():
+            if self._leases.get(id_, count) != count:
+                self.leased(id_)
+        self._leases = dict(tick.leases)
+        if changed:
+            LOGGER.info("registries alive: %s", ", ".join(self.nodes.living))
+            self.reshared()
+        return lost
+
+    def store_changed(self, state: StoreState) -> None:
+        pass
+
+    async def _again(self, op: Op) -> None:
+        try:
+            await self._commit(op)
+        except Unavailable as error:
+            LOGGER.warning("store: a change of %s could not be written again: %s", op.record.id, error)
+
+    # ------------------------------------------------------------ writes
+
+    async def register(self, record: Record) -> Record:
+        """Puts an entry in place of the one with the same id or the same name and address. Raises `Unavailable`.
+
+        The id of an entry at the same name and address is kept.
+        """
+        for _ in range(MAX_TRIES):
+            instance = record.instance
+            key = f"{instance.name} {instance.addr}"
+            holder = self.catalog.addresses.get(key)
+            if holder is not None and holder in self.catalog.records and holder != record.id:
+                if record.id in self.catalog.records:
+                    # The id moved to an address that an entry of its own holds: that one is replaced as well.
+                    await self.remove(holder)
+                    continue
+                record = replace(record, instance=replace(instance, uuid=holder))
+            old = self.catalog.records.get(record.id)
+            if done := await self._commit(Op(ChangeKind.PUT, record, old.revision if old else 0, old)):
+                return done
+        raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
+
+    async def update(self, id_: str, incarnation: int, change: Updated) -> Record | None:
+        """Changes an entry of this incarnation; None when it is another by now, or gone. Raises `Unavailable`."""
+        for _ in range(MAX_TRIES):
+            old = self.catalog.records.get(id_)
+            if old is None or old.instance.incarnation != incarnation:
+                return None
+            new = change(old)
+            if new is None:
+                return old
+            if done := await self._commit(Op(ChangeKind.PUT, new, old.revision, old, incarnation)):
+                return done
+        return None
+
+    async def remove(self, id_: str, incarnation: int | None = None) -> bool:
+        """False when it is not there, or is another incarnation. Raises `Unavailable`."""
+        for _ in range(MAX_TRIES):
+            old = self.catalog.records.get(id_)
+            if old is None or (incarnation and old.instance.incarnation != incarnation):
+                await trio.lowlevel.checkpoint()
+                return False
+            if await self._commit(Op(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
+                return True
+        raise Unavailable(f"{id_}: others keep changing this entry; try again")
+
+    async def _commit(self, op: Op) -> Record | None:
+        """The record as stored; None when someone else was first, and the catalog has caught up since."""
+        status, revision, incarnation, nonce = await self.store.commit(op)
+        if status != "ok":
+            await self._catch_up(revision)
+            return None
+        record = op.record
+        if op.kind is ChangeKind.PUT:
+            record = replace(record, instance=replace(record.instance, revision=revision, incarnation=incarnation))
+        self.catalog.offer(Entry(revision, op.kind, record, nonce))
+        if self.catalog.revision < revision:
+            await self._catch_up(revision)
+        self.store.cursor = max(self.store.cursor, self.catalog.revision)
+        return record
+
+    async def _catch_up(self, revision: int) -> None:
+        """Waits a moment for the log to bring what we have not seen."""
+        moved = trio.Event()
+        unsubscribe = self.catalog.subscribe("*", lambda _: moved.set())
+        try:
+            with trio.move_on_after(CATCH_UP_S):
+                while self.catalog.revision < revision:
+                    moved = trio.Event()
+                    await moved.wait()
+                await trio.lowlevel.checkpoint()
+        finally:
+            unsubscribe()
+
+
+def entered(record: Record, state: CheckState, output: str, checked: float) -> Record:
+    """The record in another state, since now."""
+    instance = replace(record.instance, state=state, output=output[:OUTPUT_LIMIT], checked=checked, since=time.time())
+    return replace(record, instance=instance)

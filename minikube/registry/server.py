@@ -1,0 +1,277 @@
+"""The RPC methods (floor 3): spec §2, in both dialects. The catalog answers, the node writes, the judge probes.
+
+`Discovery.Get` of a passing name and `Watch` are answered without waiting (`now`), all else in a task of its own (`call`).
+"""
+
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+import minikube
+from minikube.model import Change, ChangeKind, CheckState
+from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
+from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, STORE_UNAVAILABLE, UNAUTHORIZED
+from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
+from minikube.registry.catalog import EVERY_NAME, Compacted
+from minikube.registry.config import RegistryConfig
+from minikube.registry.judge import Judge
+from minikube.registry.node import Node, entered
+from minikube.registry.records import Record
+
+FIRST_PROBE_S = 1.0
+"""How long `Register` waits for the first verdict."""
+
+WAIT_MAX_S = 300.0
+MAX_WATCHES = 64
+"""Of one connection."""
+
+Method = Callable[[Request, Peer], Awaitable[Any]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Discovery:
+    """Implements `net.rpc.Methods`."""
+
+    def __init__(self, node: Node, judge: Judge, config: RegistryConfig) -> None:
+        self._node = node
+        self._judge = judge
+        self._config = config
+        self._started = time.monotonic()
+        self._watches: WeakKeyDictionary[Peer, dict[int, Callable[[], None]]] = WeakKeyDictionary()
+        self._next_watch = 0
+        self._methods: dict[str, Method] = {
+            "Discovery.Register": self._register,
+            "Discovery.Get": self._get,
+            "Discovery.Deregister": self._deregister,
+            "Discovery.Renew": self._renew,
+            "Discovery.Instances": self._instances,
+            "Discovery.Services": self._services,
+            "Discovery.Maintenance": self._maintenance,
+            "Discovery.Wait": self._wait,
+            "Discovery.Unwatch": self._unwatch,
+            "Discovery.Status": self._status,
+            "Discovery.Authenticate": self._authenticate,
+        }
+
+    def now(self, request: Request, peer: Peer) -> bytes | None:
+        """The fast path."""
+        if self._config.token and not peer.authenticated:
+            return None
+        if request.method == "Discovery.Get":
+            params = request.params
+            if type(params) is list and len(params) == 1 and type(params[0]) is str:
+                reply = self._node.catalog.get(params[0])
+                if reply is not None:
+                    return splice_reply(request, reply)
+        elif request.method == "Discovery.Watch":
+            return self._watch(request, peer)
+        return None
+
+    async def call(self, request: Request, peer: Peer) -> Any:
+        """Everything else. Raises RpcError, NotFound, Unavailable."""
+        method = self._methods.get(request.method)
+        if method is None:
+            known = ", ".join([*self._methods, "Discovery.Watch"])
+            raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:80]!r}, expected one of {known}")
+        if self._config.token and not peer.authenticated and request.method != "Discovery.Authenticate":
+            raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
+        return await method(request, peer)
+
+    # ------------------------------------------------------------ reading
+
+    async def _get(self, request: Request, peer: Peer) -> Any:
+        (asked,) = arguments(request.params, "Name", least=1)
+        name = as_name(asked)
+        reply = self._node.catalog.get(name)
+        if reply is not None:
+            return msgspec.Raw(reply)
+        self._refuse_unread()
+        counts = self._node.catalog.services().get(name)
+        if counts is None:
+            raise RpcError(NOT_FOUND, f"{name}: no instance is registered")
+        told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        raise RpcError(NOT_FOUND, f"{name}: no passing instance ({told})")
+
+    async def _instances(self, request: Request, peer: Peer) -> Any:
+        (asked,) = arguments(request.params, "Name")
+        self._refuse_unread()
+        return self._node.catalog.instances(EVERY_NAME if asked in (None, "") else as_name(asked, every=True))
+
+    async def _services(self, request: Request, peer: Peer) -> Any:
+        arguments(_without_placeholder(request), "")
+        self._refuse_unread()
+        return self._node.catalog.services()
+
+    async def _status(self, request: Request, peer: Peer) -> Any:
+        arguments(_without_placeholder(request), "")
+        node, state = self._node, self._node.store.state
+        return {
+            "Version": minikube.__version__,
+            "Node": node.id,
+            "Nodes": list(node.nodes.living),
+            "Uptime": round(time.monotonic() - self._started, 3),
+            "Instances": len(node.catalog.records),
+            "Services": node.catalog.services(),
+            "Revision": node.catalog.revision,
+            "Store": {"State": state.state, "Since": state.since, "Detail": state.detail},
+            "Stale": not state.ok,
+            "Doubt": self._judge.doubt,
+            "Clients": peer.clients,
+        }
+
+    async def _wait(self, request: Request, peer: Peer) -> Any:
+        asked, after, limit = arguments(request.params, "Name", "Revision", "Timeout", least=1)
+        name = as_name(asked, every=True)
+        revision = as_type(after or 0, int, "Revision")
+        timeout = seconds(limit, "Timeout", 30.0, 0.0, WAIT_MAX_S)
+        catalog = self._node.catalog
+        changed = trio.Event()
+        unsubscribe = catalog.subscribe(name, lambda _: changed.set())
+        try:
+            if catalog.name_revision(name) <= revision:
+                with trio.move_on_after(timeout):
+                    await changed.wait()
+        finally:
+            unsubscribe()
+        # A name that changed long ago: what to ask with next time is everything that was seen.
+        return {"Revision": max(catalog.name_revision(name), 0), "Instances": catalog.instances(name)}
+
+    # ------------------------------------------------------------ watching
+
+    def _watch(self, request: Request, peer: Peer) -> bytes:
+        if request.dialect == 1:
+            raise wrong('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
+        asked, since = arguments(request.params, "Name", "Since", least=1)
+        name = as_name(asked, every=True)
+        watches = self._watches.setdefault(peer, {})
+        if len(watches) >= MAX_WATCHES:
+            raise wrong(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
+        catalog = self._node.catalog
+        missed: list[Change] = []
+        instances = None
+        if since is None:
+            instances = catalog.instances(name)
+        else:
+            try:
+                missed = catalog.since(name, as_type(since, int, "Since"))
+            except Compacted:
+                raise RpcError(
+                    COMPACTED,
+                    f"compacted: changes since revision {since} are not known any more (those after {catalog.floor} are)"
+                    " — watch without Since",
+                ) from None
+        number = self._next_watch = self._next_watch + 1
+
+        def tell(change: Change) -> None:
+            peer.notify("Discovery.Changed", _notice(number, change))
+
+        if not watches:
+            peer.start_soon(self._end_watches, peer)
+        watches[number] = catalog.subscribe(name, tell)
+        for change in missed:
+            tell(change)
+        return encode_reply(request, {"Watch": number, "Revision": catalog.revision, "Instances": instances})
+
+    async def _end_watches(self, peer: Peer) -> None:
+        try:
+            await peer.closed.wait()
+        finally:
+            for unsubscribe in self._watches.pop(peer, {}).values():
+                unsubscribe()
+
+    async def _unwatch(self, request: Request, peer: Peer) -> Any:
+        (number,) = arguments(request.params, "Watch", least=1)
+        unsubscribe = self._watches.get(peer, {}).pop(as_type(number, int, "Watch"), None)
+        if unsubscribe is not None:
+            unsubscribe()
+        return unsubscribe is not None
+
+    # ------------------------------------------------------------ writing
+
+    async def _register(self, request: Request, peer: Peer) -> Any:
+        record = as_record(request.params, self._config.allow_checks, secrets.token_hex(4), time.time())
+        stored = await self._node.register(record)
+        await self._judge.wait_first(stored.id, FIRST_PROBE_S)
+        return stored.id
+
+    async def _deregister(self, request: Request, peer: Peer) -> Any:
+        asked, incarnation = arguments(request.params, "Id", "Incarnation", least=1)
+        number = None if incarnation is None else as_type(incarnation, int, "Incarnation")
+        id_ = as_type(asked, str, "Id")
+        if id_ not in self._node.catalog.records:
+            self._refuse_unread()
+            self._refuse_unwritten()
+        return await self._node.remove(id_, number)
+
+    async def _renew(self, request: Request, peer: Peer) -> Any:
+        (asked,) = arguments(request.params, "Id", least=1)
+        id_ = as_type(asked, str, "Id")
+        if id_ not in self._node.catalog.records:
+            self._refuse_unread()
+            raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance — register again")
+        self._judge.renewed(id_)
+        if self._node.store.share_leases:
+            await self._node.store.commit(id_)
+        return True
+
+    async def _maintenance(self, request: Request, peer: Peer) -> Any:
+        asked, on, why = arguments(request.params, "Id", "On", "Reason", least=2)
+        id_, wanted = as_type(asked, str, "Id"), as_type(on, bool, "On")
+        reason = as_type(why or "", str, "Reason")
+        record = self._node.catalog.records.get(id_)
+        if record is None:
+            self._refuse_unread()
+            raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance")
+
+        def change(old: Record) -> Record | None:
+            current = old.instance.state
+            if wanted and current is not CheckState.MAINTENANCE:
+                return replace(
+                    entered(old, CheckState.MAINTENANCE, reason or "maintenance", time.time()), resumed=current
+                )
+            if not wanted and current is CheckState.MAINTENANCE:
+                return entered(old, old.resumed, "maintenance is over", time.time())
+            return None
+
+        if await self._node.update(id_, record.instance.incarnation, change) is None:
+            raise RpcError(NOT_FOUND, f"{id_}: it was replaced or removed meanwhile")
+        return True
+
+    # ------------------------------------------------------------ who may
+
+    async def _authenticate(self, request: Request, peer: Peer) -> Any:
+        (given,) = arguments(request.params, "Token", least=1)
+        token = self._config.token.encode()
+        if token and not hmac.compare_digest(as_type(given, str, "Token").encode(), token):
+            await trio.sleep(0.1)
+            raise RpcError(UNAUTHORIZED, "unauthorized: the token is wrong")
+        peer.authenticated = True
+        return True
+
+    def _refuse_unread(self) -> None:
+        """What was never read from the store must not be called "not found"."""
+        if not self._node.catalog.epoch:
+            raise RpcError(STORE_UNAVAILABLE, self._node.store.unavailable())
+
+    def _refuse_unwritten(self) -> None:
+        if not self._node.store.state.ok:
+            raise RpcError(STORE_UNAVAILABLE, self._node.store.unavailable())
+
+
+def _without_placeholder(request: Request) -> Any:
+    """Go's client always sends one param, `null` or a struct for methods that take none."""
+    params = request.params
+    return [] if isinstance(params, list) and len(params) == 1 else params
+
+
+def _notice(number: int, change: Change) -> dict[str, Any]:
+    kind = change.kind if isinstance(change.kind, ChangeKind) else ChangeKind(change.kind)
+    return {"Watch": number, "Revision": change.revision, "Kind": kind.value, "Instance": change.instance}

@@ -1,0 +1,214 @@
+"""Redis from trio's side: two threads, one queue (floor 3).
+
+The writer thread owns one connection: it connects, brings catalog and store together, sends everything that waits
+in one round trip (group commit), and beats once a second. The follower thread reads the change log on another. They
+hand over results with `run_sync_soon`; nothing in trio ever waits for a thread without a bound, and both are
+daemons: at the end they are woken, not awaited.
+
+A write has one deadline for queueing, sending and answering. When it passes, the caller is told "unavailable", and
+Redis, should it get to see the write later, refuses it by its own clock: what was told to have failed stays undone.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import trio
+from msgspec import Struct
+
+from minikube.errors import Unavailable
+from minikube.registry.catalog import Snapshot
+from minikube.registry.records import Entry, Epoch, Record
+from minikube.registry.wire_types import Op, Tick
+
+LOGGER = logging.getLogger("minikube.registry")
+
+WRITE_TIMEOUT_S = 2.0
+"""From a write's queueing to its answer; after it -32010."""
+ANSWER_TIMEOUT_S = 1.5
+"""For one answer of Redis on the writer's connection."""
+PATIENCE_S = 1.0
+"""How long writes are still queued after the store was lost; later they are refused at once."""
+TICK_S = 1.0
+RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.4)
+MAX_BATCH = 512
+MAX_QUEUE = 20_000
+
+
+class StoreState(Struct, frozen=True):
+    """`ok` or `down`, since when (Unix seconds), and why."""
+
+    state: str
+    since: float
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "ok"
+
+
+class Mark(Struct, frozen=True):
+    """Where the catalog stands, as the writer compares it with the store."""
+
+    epoch: Epoch
+    revision: int
+    nonce: str
+    registrations: int
+    behind: bool
+
+
+class Memory(Struct, frozen=True):
+    """Everything the catalog knows, for a store that lost it."""
+
+    mark: Mark
+    records: tuple[Record, ...]
+    tombs: tuple[Entry, ...]
+    log: tuple[Entry, ...]
+
+
+class Owner(Protocol):
+    """Whose store it is. All are called in trio's thread and must not block."""
+
+    def mark(self) -> Mark: ...
+    def memory(self) -> Memory: ...
+    def adopt(self, snapshot: Snapshot, lost: Sequence[Op]) -> None: ...
+    def arrived(self, entries: Sequence[Entry]) -> None: ...
+    def ticked(self, tick: Tick) -> Sequence[str]: ...
+    def store_changed(self, state: StoreState) -> None: ...
+
+
+class Pending:
+    """One write on its way. `answer` is (status, numbers…) once `done` is set, or the reason why there is none."""
+
+    __slots__ = ("answer", "attempts", "deadline", "done", "failure", "nonce", "op")
+
+    def __init__(self, op: Op | str, deadline: float, nonce: str) -> None:
+        self.op = op
+        """A write; or the id of a renewal to pass on, or "" to ask for the store's revision."""
+        self.deadline = deadline
+        self.nonce = nonce
+        self.done = trio.Event()
+        self.attempts = 0
+        self.answer: tuple[str, int, int] = ("", 0, 0)
+        self.failure = ""
+
+
+class Store:
+    """The trio side: queue a write, wait for it; know whether the store is there."""
+
+    def __init__(self, url: str, prefix: str, node: str, owner: Owner) -> None:
+        self.url, self.prefix, self.node, self.owner = url, prefix, node, owner
+        self.state = StoreState("down", time.time(), "connecting")
+        self.queue: deque[Pending] = deque()
+        self.wake = threading.Condition()
+        self.stopping = False
+        self.sync_wanted = False
+        self.share_leases = False
+        self.cursor = 0
+        """The last revision the follower needs no more; only grows."""
+        self.loaded = threading.Event()
+        self._lost_at = time.monotonic()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._nonces = 0
+        self._nonce_base = os.urandom(6).hex()
+
+    def start(self) -> None:
+        """Begin to connect; returns at once. redis-py is imported by the writer, beside everything else."""
+        self._token = trio.lowlevel.current_trio_token()
+        for name, job in (("store-writer", _run_writer), ("store-follower", _run_follower)):
+            threading.Thread(target=job, args=(self,), name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Tell both threads to end; does not wait for them."""
+        with self.wake:
+            self.stopping = True
+            self.wake.notify_all()
+
+    async def commit(self, op: Op | str) -> tuple[str, int, int, str]:
+        """Write one. Returns (`ok`, revision, incarnation, nonce) or (`conflict`, the store's revision, 0, "").
+
+        Raises Unavailable where the store is not there or does not answer in time. Cancelled: may happen or not.
+        """
+        if not self.state.ok and time.monotonic() - self._lost_at > PATIENCE_S:
+            raise Unavailable(self.unavailable())
+        if len(self.queue) >= MAX_QUEUE:
+            raise Unavailable(f"store unavailable: {MAX_QUEUE} writes wait already; try again later")
+        self._nonces += 1
+        pending = Pending(op, time.monotonic() + WRITE_TIMEOUT_S, f"{self._nonce_base}{self._nonces:x}")
+        with self.wake:
+            self.queue.append(pending)
+            self.wake.notify_all()
+        with trio.move_on_after(WRITE_TIMEOUT_S + 0.1):
+            await pending.done.wait()
+        if pending.answer[0]:
+            return *pending.answer, pending.nonce
+        pending.deadline = 0.0  # a writer that has not sent it yet drops it
+        raise Unavailable(pending.failure or f"store unavailable: Redis did not answer within {WRITE_TIMEOUT_S:g} s")
+
+    def unavailable(self) -> str:
+        """One line for callers."""
+        return f"store unavailable: {self.state.detail or 'Redis does not answer'}"
+
+    # ------------------------------------------------------------ for the threads
+
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run in trio's thread, in order, without waiting."""
+        if self._token is None:
+            return
+        try:
+            self._token.run_sync_soon(function, *args)
+        except trio.RunFinishedError:
+            self.stopping = True
+
+    def ask(self, function: Callable[[], Any]) -> Any:
+        """Run in trio's thread and wait for its value. Raises trio.RunFinishedError or trio.Cancelled at the end."""
+        return trio.from_thread.run_sync(function, trio_token=self._token)
+
+    def say(self, state: str, detail: str = "") -> None:
+        """The writer noticed how the store is."""
+        if (self.state.state, self.state.detail) != (state, detail):
+            self.soon(self._say, state, detail)
+
+    def finish(self, done: Sequence[Pending]) -> None:
+        """Answers are in: in trio's thread, after what was handed over before."""
+        self.soon(lambda: [pending.done.set() for pending in done])
+
+    def _say(self, state: str, detail: str) -> None:
+        if (self.state.state, self.state.detail) == (state, detail):
+            return
+        was = self.state
+        self.state = StoreState(state, was.since if was.state == state else time.time(), detail)
+        if was.ok and not self.state.ok:
+            self._lost_at = time.monotonic()
+        if self.state.ok:
+            LOGGER.info("store: connected")
+        else:
+            LOGGER.warning("store: %s; reads go on from memory, writes are refused", detail)
+        self.owner.store_changed(self.state)
+
+
+def _run_writer(store: Store) -> None:
+    from minikube.registry.writer import Writer
+
+    _until_finished(Writer(store).run)
+
+
+def _run_follower(store: Store) -> None:
+    store.loaded.wait()
+    from minikube.registry.follower import follow
+
+    _until_finished(lambda: follow(store))
+
+
+def _until_finished(job: Callable[[], None]) -> None:
+    try:
+        job()
+    except (trio.RunFinishedError, trio.Cancelled):
+        pass
+    except Exception:
+        LOGGER.exception("a store thread failed")
+        os._exit(70)  # without it nothing would ever be written again: whoever watches us starts us anew
