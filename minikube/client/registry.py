@@ -78,7 +78,7 @@ class Registry:
         """Names, with how many instances are in each state."""
         return await self.do(verbs.services())
 
-    async def wait(self, name: str, revision: int, timeout: float = 30.0) -> WatchSnapshot:  # noqa: ASYNC109
+    async def wait(self, name: str, revision: int, timeout: float = 30.0) -> WatchSnapshot:
         """Long poll: the instances, once the name's revision is past `revision` or `timeout` seconds are over."""
         return await self.do(verbs.wait(name, revision, timeout))
 
@@ -90,11 +90,11 @@ class Registry:
         """What the registry says of itself."""
         return await self.do(verbs.status())
 
-    async def call(self, method: str, params: tuple[Any, ...] = (), timeout: float = CALL_TIMEOUT_S) -> Any:  # noqa: ASYNC109
+    async def call(self, method: str, params: tuple[Any, ...] = (), timeout: float = CALL_TIMEOUT_S) -> Any:
         """Any method, decoded without a shape."""
         return await self.do(verbs.other(method, params), timeout)
 
-    async def do(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:  # noqa: ASYNC109
+    async def do(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Carry out a call; what all methods above do."""
         deadline = trio.current_time() + timeout + call.extra_s
         backoff = Backoff()

@@ -32,7 +32,7 @@ class RpcConnection:
         self._waiting: dict[int, trio.Event] = {}
         self._sending = trio.Lock()
 
-    async def call(self, method: str, params: Any = (), *, timeout: float = CALL_TIMEOUT_S, kind: type = object) -> Any:  # noqa: ASYNC109
+    async def call(self, method: str, params: Any = (), *, timeout: float = CALL_TIMEOUT_S, kind: type = object) -> Any:
         """Call and wait for the answer, decoded as `kind`.
 
         Raises the error that was answered (NotFound, RemoteError, …), Unavailable when there is none within
@@ -108,7 +108,7 @@ async def connect(
     port: int,
     *,
     tls: ssl.SSLContext | None = None,
-    timeout: float = CONNECT_TIMEOUT_S,  # noqa: ASYNC109
+    timeout: float = CONNECT_TIMEOUT_S,
 ) -> trio.abc.Stream:
     """Open the stream. Raises ConnectionLost when that does not work within `timeout` seconds."""
     where = f"{host}:{port}"
@@ -143,7 +143,7 @@ async def open_rpc(
     port: int,
     *,
     tls: ssl.SSLContext | None = None,
-    timeout: float = CONNECT_TIMEOUT_S,  # noqa: ASYNC109
+    timeout: float = CONNECT_TIMEOUT_S,
     notified: Notified | None = None,
 ) -> AsyncIterator[RpcConnection]:
     """Connect, and own the connection. `notified` is called for each notification, from the reading task."""

@@ -191,18 +191,21 @@ class Peer:
         self._out_bytes += len(line)
 
     def _receive(self, lines: list[bytes]) -> None:
-        if messages := decode_requests(filter(None, lines)):
+        if filled := list(filter(None, lines)):
             self.seen_line = True
+            messages = decode_requests(filled)
             if self._left:
                 self._left += messages
             else:
                 self._process(messages)
 
     def _process(self, messages: list[Message]) -> None:
-        # At a million messages a second each property or call in this loop shows, hence the few that are spelt out.
+        # At a million messages a second each property or call in this loop shows, hence what is spelt out or kept local.
         now, out = self._methods.now, self._out
+        room = self._limits.unsent - self._out_bytes
+        size = 0
         for index, message in enumerate(messages):
-            if isinstance(message, Request):
+            if type(message) is Request or isinstance(message, Request):
                 mark = len(out)
                 try:
                     answer = now(message, self)
@@ -214,14 +217,17 @@ class Peer:
                 elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
                     # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
                     out.insert(mark, answer)
-                    self._out_bytes += len(answer)
+                    size += len(answer)
+                    if size <= room:
+                        continue
             elif isinstance(message, Invalid):
                 self._put(message.error)
             else:
                 self._begin_batch(message)
-            if self._out_bytes > self._limits.unsent or self._in_flight >= self._limits.in_flight:
+            if size + self._out_bytes > self._limits.unsent or self._in_flight >= self._limits.in_flight:
                 self._left = messages[index + 1 :]
-                return
+                break
+        self._out_bytes += size
 
     async def _answer(self, request: Request) -> None:
         line = b""
