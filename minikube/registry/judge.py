@@ -58,13 +58,13 @@ class Judge:
 
     async def wait_first(self, id_: str, seconds: float) -> None:
         """Until the first probe of the entry was made and its verdict stored, at most `seconds`."""
-        if event := self._first.get(id_):
+        if (event := self._first.get(id_)) is not None:
             with trio.move_on_after(seconds):
                 await event.wait()
 
     def renewed(self, id_: str) -> None:
         """A `ttl:` instance spoke up."""
-        if event := self._renewed.get(id_):
+        if (event := self._renewed.get(id_)) is not None:
             event.set()
 
     def share(self) -> None:
@@ -141,7 +141,7 @@ class Judge:
             self._doubts()
         self._node.catalog.observe(id_, time.time(), result.output)
         await self._settle(id_, incarnation, before, health, result.output)
-        if event := self._first.get(id_):
+        if (event := self._first.get(id_)) is not None:
             event.set()
 
     async def _settle(self, id_: str, incarnation: int, before: Health, health: Health, output: str) -> None:
@@ -186,7 +186,7 @@ class Judge:
         if before.state is not CheckState.CRITICAL:
             health = lease_pass(settings, before, trio.current_time())
             await self._settle(id_, incarnation, before, health, "registered")
-        if event := self._first.get(id_):
+        if (event := self._first.get(id_)) is not None:
             event.set()
         while True:
             event = self._renewed[id_] = trio.Event()

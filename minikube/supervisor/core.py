@@ -78,6 +78,8 @@ class Supervisor:
         assert self._nursery is not None
         runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index))
         self._runners[spec.name].append(runner)
+        if self._link is not None:
+            self._link.absent(runner.id)
         runner.publish()
         self._nursery.start_soon(runner.run)
 
@@ -185,9 +187,9 @@ class Supervisor:
 
     def _drop_external(self, name: str) -> None:
         view = self.board.service(name)
-        if view is not None and view.kind == "external":
-            if not any(one.service == name for one in self.board.snapshot.instances):
-                self.board.drop_services(name)
+        others = any(one.service == name for one in self.board.snapshot.instances)
+        if view is not None and view.kind == "external" and not others:
+            self.board.drop_services(name)
 
     # ------------------------------------------------------------ Controls
 

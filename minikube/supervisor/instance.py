@@ -107,7 +107,9 @@ class Runner:
         self._poke = trio.Event()
 
     def heard(self, found: Instance | None) -> None:
-        """What the registry says of it."""
+        """What the registry says of it. An entry older than the process is of an earlier life and counts for nothing."""
+        if found is not None and (self.process is None or found.registered < self._started):
+            found = None
         before, self.check = self.check, found
         if found is not None and self.process is not None:
             if found.state is CheckState.PASSING:

@@ -32,7 +32,12 @@ class Link:
         self._known: dict[str, Instance] = {}
         self._wanted: dict[str, Registration] = {}
         self._ended: set[str] = set()
+        """Whose process is dead: to be deregistered wherever the registry still knows them."""
         self._busy: set[str] = set()
+
+    def absent(self, id: str) -> None:
+        """An instance of ours that has no process yet: what the registry knows of it is of an earlier run."""
+        self._ended.add(id)
 
     def known(self, id: str) -> Instance | None:
         return self._known.get(id)
