@@ -40,9 +40,13 @@ class Rpc:
     def call(self, method: str, *params: Any) -> Any:
         """Send, and wait for the result."""
         self.send(method, *params)
+        return self.result()
+
+    def result(self) -> Any:
+        """What the next reply says; an error ends the benchmark."""
         reply = self.receive()
         if "error" in reply:
-            raise SystemExit(f"{method}: {reply['error']}")
+            raise SystemExit(f"the registry answered {reply['error']}")
         return reply["result"]
 
     def __enter__(self) -> "Rpc":
@@ -71,11 +75,9 @@ def fill(address: str, names: Sequence[str]) -> None:
                 port = 1024 + place % 60_000
                 wanted = {"Name": name, "Addr": f"127.0.0.1:{port}", "HealthCheck": "ttl:", "Lease": LEASE}
                 rpc.send("Register", wanted, id=place)
-            ids = [reply["result"] for reply in (rpc.receive() for _ in batch)]
+            ids = [rpc.result() for _ in batch]
             for place, instance in enumerate(ids):
                 rpc.send("Renew", instance, id=place)
             for _ in ids:
-                reply = rpc.receive()
-                if "error" in reply:
-                    raise SystemExit(f"Renew: {reply['error']}")
+                rpc.result()
         rpc.call("Get", names[-1])
