@@ -24,15 +24,24 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0) -> Iterator[str]:
             str(instance.restarts),
             age(instance.started, now) if instance.state in LIVE else "-",
         )
-        for instance in snapshot.instances
+        for instance in ordered(snapshot)
     ]
     yield from columns(PS_HEAD, rows, width=width)
-    reasons = [(instance.name, why_not_ready(instance, now)) for instance in snapshot.instances]
+    reasons = [(instance.name, why_not_ready(instance, now)) for instance in ordered(snapshot)]
     parts = [(part.name, f"{part.state}: {part.detail}") for part in snapshot.parts if part.state != "running"]
     for name, reason in reasons + parts:
         if reason:
             line = printable(f"  {name}: {reason}")
             yield shorten(line, width) if width else line
+
+
+def ordered(snapshot: Snapshot) -> list[InstanceView]:
+    """Instances in the manifest's order of their services, replicas by number."""
+    places = {service.name: place for place, service in enumerate(snapshot.services)}
+    last = len(places)
+    return sorted(
+        snapshot.instances, key=lambda one: (places.get(one.service, last), one.service, len(one.name), one.name)
+    )
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:

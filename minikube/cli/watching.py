@@ -44,11 +44,11 @@ def ps_command(manifest: str | None, as_json: bool) -> None:
     """List instances: process state, check, pid, address, restarts, uptime, and why one is not ready."""
     with connect(manifest) as client:
         snapshot = client.status()
-    if as_json:
-        print_json(snapshot.instances)
-        return
-    from minikube.cli.rows import ps_lines
+    from minikube.cli.rows import ordered, ps_lines
 
+    if as_json:
+        print_json(ordered(snapshot))
+        return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in ps_lines(snapshot, time.time(), width):
         click.echo(line)
@@ -111,7 +111,7 @@ def events_command(follow: bool, since: int, manifest: str | None, as_json: bool
         if as_json and not follow:
             print_json(reply.events)
             return
-        printer = Printer(sys.stdout, [])
+        printer = Printer(sys.stdout, [], timestamps=True, prefix=False)
         show = print_json_line if as_json else printer.event
         for event in reply.events:
             show(event)

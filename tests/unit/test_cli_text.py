@@ -6,7 +6,7 @@ import pytest
 
 from minikube.cli.look import INSTANCE_COLOURS, has_colour, instance_colour, paint
 from minikube.cli.plain import Printer, format_time
-from minikube.cli.rows import describe_lines, ps_lines, why_not_ready
+from minikube.cli.rows import describe_lines, ordered, ps_lines, why_not_ready
 from minikube.cli.table import age, columns, shorten
 from minikube.client.messages import ServiceReply
 from minikube.model import (
@@ -56,7 +56,8 @@ def test_ps_fits_80_columns_and_tells_why() -> None:
         PartView("redis", ProcessState.RUNNING, detail="fine"),
         PartView("registry", ProcessState.BACKOFF, detail="signal KILL"),
     )
-    lines = list(ps_lines(board(PRODUCT, ORDER, parts=parts), NOW, 80))
+    services = (ServiceView("product"), ServiceView("order"))
+    lines = list(ps_lines(board(PRODUCT, ORDER, parts=parts, services=services), NOW, 80))
     assert lines == [
         "NAME     STATE    CHECK    PID      ADDRESS         RESTARTS  UPTIME",
         "product  running  passing  4194304  127.0.0.1:7070  3         1h02m",
@@ -65,6 +66,13 @@ def test_ps_fits_80_columns_and_tells_why() -> None:
         "  registry: backoff: signal KILL",
     ]
     assert max(map(len, lines)) <= 80
+
+
+def test_ps_lists_replicas_by_number_in_the_manifests_order() -> None:
+    names = ["web-10", "api", "web-2", "stranger", "web-1"]
+    instances = [InstanceView(name, name.partition("-")[0], name, ProcessState.RUNNING) for name in names]
+    shown = ordered(board(*instances, services=(ServiceView("web"), ServiceView("api"))))
+    assert [one.name for one in shown] == ["web-1", "web-2", "web-10", "api", "stranger"]
 
 
 def test_ps_shortens_names_and_reasons_on_a_terminal_only() -> None:
