@@ -1,0 +1,19 @@
+"""Runs the dashboard on this terminal (floor 4): signals in, an answer out."""
+
+import signal
+
+from minikube.client.control import Endpoint
+from tui.app import SIGNALS, Dashboard
+from tui.stream import StreamFeed
+
+
+def run(endpoint: Endpoint, *, owner: bool) -> str:
+    """See `tui.run_dashboard`."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    app = Dashboard(StreamFeed(endpoint), owner=owner, signals=True)
+    try:
+        answer = app.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return answer or ("stop" if owner else "quit")
