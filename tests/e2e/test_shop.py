@@ -174,7 +174,9 @@ def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_up_starts_clean(tm
     with running(tmp_path) as shop:
         assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
         os.kill(shop.status()["pid"], signal.SIGKILL)
-        eventually(lambda: shop.processes() == [], within=5, what="nothing is alive")
+        assert shop.up is not None
+        assert shop.up.wait(timeout=5) != 0
+        eventually(lambda: shop.processes() == [], within=2, what="nothing is alive")
         shop.start()
         shop.wait_passing("product", "order")
         assert shop.http("product", "/product/aaa").body["quantity"] == 9
