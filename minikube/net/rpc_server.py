@@ -58,19 +58,19 @@ async def serve_rpc(
     sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
     for sock in sockets:
         sock.setblocking(False)
-    async with trio.open_nursery() as nursery:
-        server = _Server(methods, limits or Limits(), tls, nursery)
-        try:
+    with contextlib.ExitStack() as stack:
+        for sock in sockets:
+            stack.enter_context(sock)
+        # Closing comes after the nursery: trio must not be waiting for a descriptor that is closed.
+        async with trio.open_nursery() as nursery:
+            server = _Server(methods, limits or Limits(), tls, nursery)
+            stack.callback(server.close)
             for sock in sockets:
                 nursery.start_soon(server.accept_from, sock)
             nursery.start_soon(server.watch_touched)
             nursery.start_soon(server.watch_deadlines)
             task_status.started([sock.getsockname()[:2] for sock in sockets])
             await server.watch_poller()
-        finally:
-            server.close()
-            for sock in sockets:
-                sock.close()
     raise AssertionError("serving ends by cancellation only")
 
 

@@ -183,7 +183,7 @@ class Supervisor:
             words = found.output.strip().splitlines()
             why = f": {words[0]}" if words and level == "warning" else ""
             text = f"{runner.name} is {found.state}{why}"
-            self.board.event(f"check.{found.state}", text, level, service=found.name, instance=runner.id)
+            self.board.event(f"check.{found.state}", text, level, service=found.name, instance=runner.name)
 
     def _drop_external(self, name: str) -> None:
         view = self.board.service(name)

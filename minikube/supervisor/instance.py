@@ -254,7 +254,7 @@ class Runner:
             nursery.cancel_scope.cancel()
             if killed and not self._now:
                 text = f"{self.name}: {len(killed)} processes had to be killed after {spec.timeout:g} s"
-                self._home.board.event("instance.killed", text, "warning", service=self.spec.name, instance=self.id)
+                self._home.board.event("instance.killed", text, "warning", service=self.spec.name, instance=self.name)
 
     async def _before_stop(self, end: float) -> None:
         env = self._environment()
@@ -423,7 +423,7 @@ class Runner:
         self._event(f"instance.{life.state}", text, level)
 
     def _event(self, kind: str, text: str, level: str = "info") -> None:
-        self._home.board.event(kind, text, level, service=self.spec.name, instance=self.id)
+        self._home.board.event(kind, text, level, service=self.spec.name, instance=self.name)
 
     def _set(self, life: Life) -> None:
         if life.state is not self.life.state:

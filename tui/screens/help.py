@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (one line a group of keys)
 """Every key on one page (floor 4)."""
 
 from typing import ClassVar

@@ -1,0 +1,35 @@
+"""A picture of the dashboard as it stands (floor 4): `python -m tui.picture [MANIFEST] [FILE.svg] [COLUMNSxROWS]`.
+
+Opens the dashboard of the running project without a terminal, waits until it shows services, and writes an SVG.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from minikube.client.endpoint import find_supervisor
+from tui.app import Dashboard
+from tui.stream import StreamFeed
+
+SETTLE_S = 2.5
+"""For usage to be sampled once, and for toasts to go."""
+
+
+async def draw(manifest: Path, target: Path, size: tuple[int, int]) -> None:
+    """Writes the picture. Raises `NothingRunning` when there is nothing to show."""
+    app = Dashboard(StreamFeed(find_supervisor(manifest)))
+    async with app.run_test(size=size) as pilot:
+        while app.snapshot is None:
+            await pilot.pause(0.05)
+        await pilot.pause(SETTLE_S)
+        target.write_text(app.export_screenshot(title="minikube up supervisor.toml"), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    manifest, target, size = [*arguments, *("supervisor.toml", "dashboard.svg", "120x30")[len(arguments) :]]
+    columns, _, rows = size.partition("x")
+    asyncio.run(draw(Path(manifest), Path(target), (int(columns), int(rows))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
