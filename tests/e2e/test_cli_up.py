@@ -1,0 +1,111 @@
+"""The real command from `init` to `down`: what a newcomer types, in an empty directory."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MINIKUBE = [sys.executable, "-m", "minikube"]
+PATIENCE_S = 30
+
+
+def minikube(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MINIKUBE, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def first_project(project: Path) -> Iterator[Path]:
+    """What `init` writes, on ports of its own; stopped afterwards whatever happened."""
+    assert minikube("init").returncode == 0
+    registry, control = free_ports(2)
+    manifest = project / "supervisor.toml"
+    listen = f'[registry]\nlisten = "127.0.0.1:{registry}"\n[control]\nlisten = "127.0.0.1:{control}"\n'
+    manifest.write_text(manifest.read_text().replace("[services.web]", f"{listen}\n[services.web]"))
+    yield project
+    minikube("down", "--now")
+
+
+def pids_of(project: Path) -> set[int]:
+    """Processes whose working directory is the project."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if (entry / "cwd").readlink() == project and (entry / "cmdline").read_bytes():
+                    found.add(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_first_project_runs_is_looked_at_and_ends(first_project: Path) -> None:
+    up = minikube("up", "-d", "--wait")
+    assert (up.returncode, up.stderr) == (0, "")
+    assert "running: control API http://127.0.0.1:" in up.stdout
+    rows = json.loads(minikube("ps", "--json").stdout)
+    assert [(row["name"], row["state"], row["check"]) for row in rows] == [
+        ("web-1", "running", "passing"),
+        ("web-2", "running", "passing"),
+        ("clock", "running", None),
+    ]
+    addresses = {minikube("get", "web").stdout.strip() for _ in range(4)}
+    assert addresses == {row["address"] for row in rows[:2]}
+    assert minikube("get", "nope").returncode == 4
+    again = minikube("up", "-d")
+    assert again.returncode == 1
+    assert "is running already" in again.stderr
+    assert minikube("stop", "clock").stdout == "clock stopped\n"
+    assert minikube("kill", "nope").returncode == 4
+    assert minikube("events").stdout.count("web-1") >= 1
+    down = minikube("down")
+    assert (down.returncode, down.stdout) == (0, "stopped\n")
+    assert pids_of(first_project) == set()
+    assert minikube("ps").returncode == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_without_a_terminal_lines_are_printed_until_a_signal(first_project: Path, number: signal.Signals) -> None:
+    front = subprocess.Popen([*MINIKUBE, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert front.stdout is not None
+    seen = ""
+    for line in front.stdout:
+        seen += line
+        if re.search(r"^clock +\| web at 127\.0\.0\.1:\d+ answers 200$", seen, re.MULTILINE):
+            break
+    assert re.search(r"^minikube \| web-1 is passing$", seen, re.MULTILINE)
+    front.send_signal(number)
+    out, err = front.communicate(timeout=PATIENCE_S)
+    assert (front.returncode, err) == (0, "")
+    assert out.endswith("minikube | stopped\n")
+    assert pids_of(first_project) == set()
+
+
+def test_a_front_that_is_killed_takes_everything_along(first_project: Path) -> None:
+    front = subprocess.Popen([*MINIKUBE, "up", "--plain"], stdout=subprocess.PIPE, text=True)
+    assert front.stdout is not None
+    for line in front.stdout:
+        if "clock started" in line:
+            break
+    front.kill()
+    front.wait()
+    deadline = time.monotonic() + 5
+    while pids_of(first_project) and time.monotonic() < deadline:
+        os.sched_yield()
+    front.stdout.close()
+    assert pids_of(first_project) == set()
