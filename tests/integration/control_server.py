@@ -1,0 +1,138 @@
+"""A control API on a free port, over a real board and controls that only note what they were asked."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import trio
+
+from minikube.client.endpoint import Endpoint
+from minikube.control.board import Board
+from minikube.control.server import serve_control
+from minikube.errors import NotFound, UsageError
+from minikube.model import CheckState, InstanceView, LogLine, ProcessState, ServiceView
+from minikube.net.http import HttpLimits
+
+TOKEN = "ab" * 32
+
+
+class NotedControls:
+    """Notes every call; `gate` holds the acts back until it is set; `lines` is what logs show."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.gate = trio.Event()
+        self.gate.set()
+        self.lines = [LogLine(float(n), "product", "product", "stdout", f"line {n}") for n in range(5)]
+        self.more = trio.Event()
+        self.followers = 0
+
+    async def _note(self, *call: Any) -> None:
+        if call[1] not in ("product", "product-2", "order"):
+            raise NotFound(f"{call[1]}: no such service")
+        self.calls.append(call)
+        await self.gate.wait()
+
+    async def start(self, name: str) -> None:
+        await self._note("start", name)
+
+    async def stop(self, name: str) -> None:
+        await self._note("stop", name)
+
+    async def restart(self, name: str) -> None:
+        await self._note("restart", name)
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        await self._note("kill", name, signal)
+
+    async def scale(self, name: str, replicas: int) -> None:
+        await self._note("scale", name, replicas)
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        await self._note("maintenance", name, on, reason)
+
+    async def apply(self) -> dict[str, Any]:
+        raise UsageError("apply is not supported yet")
+
+    def shutdown(self, now: bool = False) -> None:
+        self.calls.append(("shutdown", now))
+
+    def dependents(self, name: str) -> Sequence[str]:
+        return ("order",) if name == "product" else ()
+
+    @asynccontextmanager
+    async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:
+        self.followers += 1
+        try:
+            async with aclosing(self._lines(tail, follow)) as lines:
+                yield lines
+        finally:
+            self.followers -= 1
+
+    async def _lines(self, tail: int, follow: bool) -> AsyncGenerator[LogLine, None]:
+        for line in self.lines[-tail:] if tail else []:
+            yield line
+        if follow:
+            await self.more.wait()
+            yield LogLine(9.0, "product", "product", "stderr", "afterwards")
+            await trio.sleep_forever()
+
+
+class ControlServer:
+    """What a test needs of one running API."""
+
+    def __init__(self, board: Board, controls: NotedControls, endpoint: Endpoint, scope: trio.CancelScope) -> None:
+        self.board = board
+        self.controls = controls
+        self.endpoint = endpoint
+        self.end = scope.cancel
+
+    async def send(self, raw: bytes) -> bytes:
+        """Sends bytes on a connection of their own, and returns all that comes back until it closes."""
+        async with await trio.open_tcp_stream(self.endpoint.host, self.endpoint.port) as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(raw)
+            return b"".join([bytes(chunk) async for chunk in stream])
+
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """One request with the token: the status, the headers and the body. `headers` replace the usual ones."""
+        usual = {"Host": self.endpoint.netloc, "Authorization": f"Bearer {TOKEN}", "Connection": "close"}
+        if body:
+            usual["Content-Length"] = str(len(body))
+        lines = [f"{name}: {value}" for name, value in {**usual, **(headers or {})}.items() if value]
+        raw = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body
+        head, _, rest = (await self.send(raw)).partition(b"\r\n\r\n")
+        return int(head.split()[1]), head, rest
+
+
+@asynccontextmanager
+async def open_control(limits: HttpLimits | None = None) -> AsyncIterator[ControlServer]:
+    """Starts the API with a product and an order on the board."""
+    board = Board("shop", version="1", manifest="supervisor.toml", registry="127.0.0.1:5555")
+    board.put_services(ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}))
+    board.put_instances(instance("aaaaaaaa", "product"), instance("bbbbbbbb", "order"))
+    controls = NotedControls()
+    scope = trio.CancelScope()
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[tuple[str, int]]) -> None:
+            with scope:
+                await serve_control(
+                    board, controls, host="127.0.0.1", port=0, token=TOKEN, limits=limits, task_status=task_status
+                )
+
+        host, port = await nursery.start(serve)
+        try:
+            yield ControlServer(board, controls, Endpoint(host, port, TOKEN), scope)
+        except Exception as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def instance(id: str, service: str, state: ProcessState = ProcessState.RUNNING, **more: Any) -> InstanceView:
+    return InstanceView(id, service, more.pop("name", service), state, CheckState.PASSING, **more)

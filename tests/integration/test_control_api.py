@@ -1,0 +1,409 @@
+"""Promises of the control API on a real socket: spec §8's requests, and §9's refusals."""
+
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from minikube.client import live
+from minikube.client.control import ControlClient
+from minikube.client.endpoint import Endpoint
+from minikube.client.messages import EventsReply, ServiceReply
+from minikube.control.board import Board
+from minikube.control.guard import allowed_hosts, host_name
+from minikube.control.server import serve_control
+from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, UsageError
+from minikube.model import Event, LogLine, Snapshot
+from minikube.net.http import HttpLimits
+from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
+
+
+async def test_status_is_the_boards_snapshot() -> None:
+    async with open_control() as server:
+        status, head, body = await server.ask("GET", "/v1/status")
+        assert (status, msgspec.json.decode(body, type=Snapshot)) == (200, server.board.snapshot)
+        assert b"application/json" in head
+        assert b"no-store" in head
+
+
+async def test_a_long_poll_of_status_answers_at_the_next_revision_or_when_its_time_is_over() -> None:
+    async with open_control() as server:
+        revision = server.board.revision
+        status, _, body = await server.ask("GET", f"/v1/status?after={revision}&wait=0.05")
+        assert (status, msgspec.json.decode(body, type=Snapshot).revision) == (200, revision)
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                _, _, body = await server.ask("GET", f"/v1/status?after={revision}&wait=30")
+                assert msgspec.json.decode(body, type=Snapshot).revision == revision + 1
+
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            server.board.event("x.y", "now")
+
+
+async def test_a_service_is_described_with_its_instances_events_and_dependents() -> None:
+    async with open_control() as server:
+        server.board.event("instance.exited", "exit 1", service="product", instance="aaaaaaaa")
+        for name in ("product", "aaaaaaaa"):
+            status, _, body = await server.ask("GET", f"/v1/services/{name}")
+            reply = msgspec.json.decode(body, type=ServiceReply)
+            assert status == 200
+            assert [row.id for row in reply.instances] == ["aaaaaaaa"]
+            assert [event.message for event in reply.events] == ["exit 1"]
+            assert reply.dependents == ("order",)
+        status, _, body = await server.ask("GET", "/v1/services/products")
+        assert (status, msgspec.json.decode(body)) == (404, {"error": "products: no such service or instance"})
+
+
+async def test_events_are_told_since_a_number_and_followed() -> None:
+    async with open_control() as server:
+        for number in range(3):
+            server.board.event("x.y", f"event {number + 1}")
+        _, _, body = await server.ask("GET", "/v1/events?since=1")
+        reply = msgspec.json.decode(body, type=EventsReply)
+        assert ([event.number for event in reply.events], reply.last, reply.missed) == ([2, 3], 3, False)
+        _, _, body = await server.ask("GET", "/v1/events?since=3&wait=0.05")
+        assert msgspec.json.decode(body, type=EventsReply) == EventsReply((), 3)
+        seen: list[Event] = []
+
+        def follow() -> None:
+            with ControlClient(server.endpoint) as client:
+                for event in client.follow_events(2):
+                    seen.append(event)
+                    if len(seen) == 2:
+                        return
+                    trio.from_thread.run_sync(server.board.event, "x.y", "event 4")
+
+        await trio.to_thread.run_sync(follow)
+        assert [event.number for event in seen] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "call"),
+    [
+        ("/v1/services/product/start", b"", ("start", "product")),
+        ("/v1/services/product/stop", b"{}", ("stop", "product")),
+        ("/v1/services/product/restart", b"", ("restart", "product")),
+        ("/v1/services/product-2/kill", b"", ("kill", "product-2", "KILL")),
+        ("/v1/services/product/kill", b'{"signal": "HUP"}', ("kill", "product", "HUP")),
+        ("/v1/services/product/scale", b'{"replicas": 3}', ("scale", "product", 3)),
+        ("/v1/services/product/maintenance", b"", ("maintenance", "product", True, "")),
+        (
+            "/v1/services/product/maintenance",
+            b'{"on": false, "reason": "done"}',
+            ("maintenance", "product", False, "done"),
+        ),
+        ("/v1/shutdown", b"", ("shutdown", False)),
+        ("/v1/shutdown", b'{"now": true}', ("shutdown", True)),
+    ],
+)
+async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tuple[Any, ...]) -> None:
+    async with open_control() as server:
+        status, _, answer = await server.ask("POST", path, body)
+        assert msgspec.json.decode(answer)["ok"] is True
+        assert status == (202 if "shutdown" in path else 200)
+        assert server.controls.calls == [call]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status", "message"),
+    [
+        ("GET", "/", b"", 404, "there is no / here"),
+        ("GET", "/v1/services/", b"", 404, "there is no /v1/services/ here"),
+        ("POST", "/v1/services/product/explode", b"", 404, "there is no"),
+        ("GET", "/v1/%1b[31m", b"", 404, r"\x1b[31m"),
+        ("POST", "/v1/services/nobody/stop", b"", 404, "nobody"),
+        ("GET", "/v1/services/nobody/logs", b"", 404, "nobody"),
+        ("GET", "/v1/services/product/stop", b"", 405, "takes POST, not GET"),
+        ("DELETE", "/v1/status", b"", 405, "takes GET, HEAD, not DELETE"),
+        ("OPTIONS", "/v1/status", b"", 405, "takes GET, HEAD, not OPTIONS"),
+        ("POST", "/v1/services/product/scale", b"", 400, "replicas"),
+        ("POST", "/v1/services/product/scale", b'{"replicas": -1}', 400, "replicas"),
+        ("POST", "/v1/services/product/scale", b'{"replicas": 1, "x": 1}', 400, "unknown field"),
+        ("POST", "/v1/services/product/scale", b'{"replicas": NaN}', 400, "malformed"),
+        ("POST", "/v1/services/product/kill", b'{"signal": "kill -9"}', 400, "signal"),
+        ("POST", "/v1/services/product/stop", b'{"a":' + b"[" * 60_000, 400, "body is wrong"),
+        ("POST", "/v1/services/product/maintenance", b'{"reason": "\xff"}', 400, "body is wrong"),
+        ("GET", "/v1/events?since=x", b"", 400, "since must be a whole number"),
+        ("GET", "/v1/events?sinc=1", b"", 400, "there is no parameter sinc here: since, wait, follow"),
+        ("GET", "/v1/events?since=1&since=2", b"", 400, "given twice"),
+        ("GET", "/v1/status?wait=1e9", b"", 400, "wait must be seconds"),
+        ("GET", "/v1/logs?tail=-1", b"", 400, "tail"),
+        ("GET", "/v1/logs?follow=maybe", b"", 400, "follow must be true or false"),
+        ("POST", "/v1/apply", b"", 400, "not supported yet"),
+        ("GET", "http://localhost/v1/status", b"", 400, "must be a path"),
+    ],
+)
+async def test_a_wrong_request_gets_its_status_and_a_json_error(
+    method: str, target: str, body: bytes, status: int, message: str
+) -> None:
+    async with open_control() as server:
+        got, head, answer = await server.ask(method, target, body)
+        assert got == status
+        assert message in msgspec.json.decode(answer)["error"]
+        assert b"application/json" in head
+        assert (status == 405) == (b"Allow:" in head or b"allow:" in head)
+        assert server.controls.calls == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer "}, 401),
+        ({"Authorization": "Bearer " + "cd" * 32}, 401),
+        ({"Authorization": f"Basic {TOKEN}"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ({"Authorization": f"Bearer {TOKEN[:-1]}"}, 401),
+        ({"Authorization": "Bearer \xff\xfe"}, 401),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost.evil.example:5556"}, 421),
+        ({"Host": "127.0.0.1@evil.example"}, 421),
+        ({"Host": "[::1"}, 421),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:5556"}, 403),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("GET", "/v1/status"), ("POST", "/v1/shutdown"), ("GET", "/v1/stream"), ("GET", "/nowhere"), ("OPTIONS", "/v1")],
+)
+async def test_nobody_without_the_token_and_no_web_page_gets_in(
+    headers: dict[str, str], status: int, method: str, target: str
+) -> None:
+    async with open_control() as server:
+        got, _, body = await server.ask(method, target, headers=headers)
+        assert got == status
+        assert "error" in msgspec.json.decode(body)
+        assert server.controls.calls == []
+
+
+async def test_health_needs_no_token_but_refuses_web_pages() -> None:
+    async with open_control() as server:
+        assert (await server.ask("GET", "/health", headers={"Authorization": ""}))[0] == 200
+        assert (await server.ask("GET", "/health", headers={"Authorization": "", "Origin": "null"}))[0] == 403
+        assert (await server.ask("GET", "/health", headers={"Host": "evil.example"}))[0] == 421
+        status, _, body = await server.ask("HEAD", "/health")
+        assert (status, body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("LocalHost:80", "localhost"),
+        ("[::1]:5556", "::1"),
+        ("[::1]", "::1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]x", ""),
+        ("a:b", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_header_is_read_strictly(header: str, name: str) -> None:
+    assert host_name(header) == name
+
+
+def test_a_wildcard_listener_takes_any_address_but_no_foreign_name() -> None:
+    assert "*" in allowed_hosts("0.0.0.0")
+    assert "*" not in allowed_hosts("127.0.0.1")
+    assert socket.gethostname().lower() in allowed_hosts("::")
+
+
+SHORT = HttpLimits(header_bytes=4_096, body_bytes=100, request_s=0.2, idle_s=0.2, send_s=0.5, connections=2)
+
+
+async def test_a_request_that_comes_too_slowly_is_told_so() -> None:
+    async with open_control(SHORT) as server:
+        for start in (
+            b"",
+            b"GET /v1/status HTTP/1.1\r\nHost: lo",
+            b"POST /v1/shutdown HTTP/1.1\r\nHost: localhost\r\n",
+        ):
+            assert (await server.send(start)).startswith(b"HTTP/1.1 408 ")
+        async with await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port) as stream:
+            with trio.fail_after(2):
+                answer = b""
+                for byte in b"GET / HTTP/1.1\r\nX: " + b"y" * 1_000:
+                    await stream.send_all(bytes([byte]))
+                    with trio.move_on_after(0.01):
+                        answer = bytes(await stream.receive_some(100))
+                    if answer:
+                        break
+            assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_headers_and_bodies_over_their_bounds_are_refused() -> None:
+    async with open_control(SHORT) as server:
+        many = b"".join(b"X-%d: y\r\n" % number for number in range(5_000))
+        huge = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+        assert (await server.send(huge + many)).startswith(b"HTTP/1.1 431 ")
+        assert (await server.send(huge + b"X: " + b"y" * 100_000)).startswith(b"HTTP/1.1 431 ")
+        assert (await server.send(b"GET /" + b"y" * 100_000)).startswith(b"HTTP/1.1 431 ")
+        assert (await server.ask("POST", "/v1/shutdown", b"x" * 101))[0] == 413
+        chunked = b"POST /v1/shutdown HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert (await server.send(chunked + b"65\r\n" + b"x" * 101 + b"\r\n")).startswith(b"HTTP/1.1 413 ")
+        assert server.controls.calls == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET \xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused_as_json(raw: bytes) -> None:
+    async with open_control() as server:
+        head, _, body = (await server.send(raw)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert "error" in msgspec.json.decode(body)
+        assert (await server.ask("GET", "/health"))[0] == 200
+
+
+async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_others_go_on() -> None:
+    limits = msgspec.structs.replace(SHORT, request_s=5.0)
+    async with open_control(limits) as server:
+        first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+        second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert (await server.send(b"")).startswith(b"HTTP/1.1 503 ")
+        await first.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert (await server.ask("GET", "/health"))[0] == 200
+        await second.aclose()
+
+
+async def test_a_connection_serves_many_requests_also_sent_at_once() -> None:
+    async with open_control(SHORT) as server:
+        request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        answer = await server.send(request * 5)
+        assert answer.count(b"HTTP/1.1 200 ") == 5
+
+
+async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_the_log_has_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: NotedControls, name: str) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(NotedControls, "stop", fail)
+    async with open_control() as server:
+        status, _, body = await server.ask("POST", "/v1/services/product/stop")
+        assert status == 500
+        assert b"secret" not in body
+        assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_taken_port_is_an_error_that_names_it() -> None:
+    async with open_control() as server:
+        with pytest.raises(StartError, match=f"127.0.0.1:{server.endpoint.port}.*control.listen"):
+            await serve_control(Board("x"), NotedControls(), host="127.0.0.1", port=server.endpoint.port, token=TOKEN)
+
+
+# ---------------------------------------------------------------- the clients
+
+
+async def test_the_blocking_client_reads_and_acts() -> None:
+    async with open_control() as server:
+
+        def use() -> None:
+            with ControlClient(server.endpoint) as client:
+                assert client.health()
+                assert client.status().project == "shop"
+                assert [row.id for row in client.service("product").instances] == ["aaaaaaaa"]
+                assert [line.line for line in client.logs(["product"], tail=2)] == ["line 3", "line 4"]
+                assert len(list(client.logs())) == 5
+                client.restart("product")
+                client.kill("product", "TERM")
+                client.scale("product", 2)
+                client.maintenance("product", True, "a look inside")
+                client.shutdown(now=True)
+                with pytest.raises(NotFound, match="nobody"):
+                    client.stop("nobody")
+                with pytest.raises(NotFound, match="nobody"):
+                    next(client.logs(["nobody"]))
+                with pytest.raises(UsageError, match="not supported"):
+                    client.apply()
+            wrong = Endpoint(server.endpoint.host, server.endpoint.port, "cd" * 32)
+            with pytest.raises(RemoteError, match="bearer token"):
+                ControlClient(wrong).status()
+
+        await trio.to_thread.run_sync(use)
+        assert server.controls.calls[-1] == ("shutdown", True)
+    with pytest.raises(NothingRunning):
+        ControlClient(server.endpoint).status()
+
+
+async def test_the_trio_client_acts_and_describes() -> None:
+    async with open_control() as server:
+        await live.act(server.endpoint, "kill", "product", signal="TERM")
+        await live.shutdown(server.endpoint)
+        assert server.controls.calls == [("kill", "product", "TERM"), ("shutdown", False)]
+        assert (await live.describe(server.endpoint, "product")).dependents == ("order",)
+        with pytest.raises(NotFound):
+            await live.act(server.endpoint, "stop", "nobody")
+    with pytest.raises(NothingRunning):
+        await live.shutdown(server.endpoint)
+
+
+async def test_a_follower_of_logs_gets_what_comes_later_and_leaves_nothing_behind() -> None:
+    async with open_control() as server:
+        lines: list[LogLine] = []
+        async with live.follow_logs(server.endpoint, ["product"], tail=1) as logs:
+            lines.append(await anext(logs))
+            server.controls.more.set()
+            lines.append(await anext(logs))
+            assert server.controls.followers == 1
+        assert [line.line for line in lines] == ["line 4", "afterwards"]
+        with trio.fail_after(2):
+            while server.controls.followers:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_logs_that_do_not_follow_end_by_themselves_with_every_line() -> None:
+    async with open_control() as server:
+        server.controls.lines = [LogLine(0.0, "x", "x", "stdout", f"{number} \x1b[31m") for number in range(50_000)]
+        async with live.follow_logs(server.endpoint, tail=100_000, follow=False) as logs:
+            count = 0
+            while batch := await logs.batch():
+                count += len(batch)
+        assert count == 50_000
+
+
+async def test_a_follower_that_stops_reading_is_cut_off_and_holds_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = HttpLimits(send_s=0.3)
+    async with open_control(limits) as server:
+        server.controls.lines = [LogLine(0.0, "x", "x", "stdout", "y" * 1_000)] * 20_000
+        stalled = await _ask_and_stall(server, "/v1/logs?tail=100000&follow=true")
+        with trio.fail_after(5):
+            while not server.controls.followers:
+                await trio.sleep(0.01)
+            assert (await server.ask("GET", "/v1/status"))[0] == 200
+            while server.controls.followers:
+                await trio.sleep(0.01)
+        await stalled.aclose()
+        assert caplog.records == []
+
+
+async def _ask_and_stall(server: ControlServer, target: str) -> trio.SocketStream:
+    stream = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+    await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    return stream
+
+
+async def test_metrics_show_the_board() -> None:
+    async with open_control() as server:
+        server.board.put_instances(instance("aaaaaaaa", "product", restarts=3))
+        status, head, body = await server.ask("GET", "/metrics")
+        assert (status, b"text/plain" in head) == (200, True)
+        assert b'minikube_instance_restarts_total{service="product",instance="product"} 3\n' in body
