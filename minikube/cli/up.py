@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +152,12 @@ class Front:
         from tui import run_dashboard
 
         assert self._endpoint is not None
-        answer = run_dashboard(self._endpoint, owner=True)
+        try:
+            answer = run_dashboard(self._endpoint, owner=True)
+        except Exception:
+            self.stop()  # nobody looks any more
+            self.wait_stopped()
+            raise
         if answer == "detach":
             self._lifeline.detach()
             note("left running — `minikube dashboard` opens it again, `minikube down` ends it")
@@ -168,7 +173,7 @@ class Front:
         assert self._endpoint is not None
         self._printer = Printer(sys.stdout, list(load_manifest(self._path).services))
         followers = [
-            threading.Thread(target=follow, args=(self._endpoint, self._printer), daemon=True)
+            threading.Thread(target=self._follow, args=(follow,), daemon=True)
             for follow in (_follow_logs, _follow_events)
         ]
         self._printer.note(f"control API {self._endpoint.url} — Ctrl-C stops everything")
@@ -178,6 +183,18 @@ class Front:
         for follower in followers:
             follower.join(LAST_LINES_S)
         return code
+
+    def _follow(self, follow: Callable[[Endpoint, Printer], None]) -> None:
+        """A follower's thread. When nobody reads what it prints any more, that is a stop."""
+        assert self._endpoint is not None
+        assert self._printer is not None
+        try:
+            follow(self._endpoint, self._printer)
+        except MinikubeError:
+            return  # it has ended: the main thread says so
+        except OSError:
+            if not self._asked:
+                self.stop()
 
     def wait_stopped(self) -> int:
         """Waits for the supervisor's end; while it stops, tells who holds it."""
@@ -193,10 +210,11 @@ class Front:
         return code if code > 0 else 0
 
     def _tell(self, text: str) -> None:
-        if self._printer:
-            self._printer.note(text)
-        else:
-            note(text)
+        with suppress(OSError):  # a closed terminal or pipe is no reason to leave a stop
+            if self._printer:
+                self._printer.note(text)
+            else:
+                note(text)
 
 
 def _ending(code: int) -> str:
@@ -210,22 +228,16 @@ def log_file(path: Path) -> Path:
 def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
     from minikube.client.control import ControlClient
 
-    try:
-        with ControlClient(endpoint) as client:
-            started = client.status().started
-            for line in client.logs(tail=BACKLOG_LINES, follow=True):
-                if line.time >= started:  # older ones are of an earlier run
-                    printer.line(line)
-    except MinikubeError:
-        return  # it has ended: the main thread says so
+    with ControlClient(endpoint) as client:
+        started = client.status().started
+        for line in client.logs(tail=BACKLOG_LINES, follow=True):
+            if line.time >= started:  # older ones are of an earlier run
+                printer.line(line)
 
 
 def _follow_events(endpoint: Endpoint, printer: Printer) -> None:
     from minikube.client.control import ControlClient
 
-    try:
-        with ControlClient(endpoint) as client:
-            for event in client.follow_events(0):
-                printer.event(event)
-    except MinikubeError:
-        return
+    with ControlClient(endpoint) as client:
+        for event in client.follow_events(0):
+            printer.event(event)
