@@ -15,20 +15,20 @@ SETTLE_S = 2.5
 """For usage to be sampled once, and for toasts to go."""
 
 
-async def draw(manifest: Path, target: Path, size: tuple[int, int]) -> None:
-    """Writes the picture. Raises `NothingRunning` when there is nothing to show."""
+async def draw(manifest: Path, size: tuple[int, int]) -> str:
+    """The picture. Raises `NothingRunning` when there is nothing to show."""
     app = Dashboard(StreamFeed(find_supervisor(manifest)))
     async with app.run_test(size=size) as pilot:
         while app.snapshot is None:
             await pilot.pause(0.05)
         await pilot.pause(SETTLE_S)
-        target.write_text(app.export_screenshot(title="minikube up supervisor.toml"), encoding="utf-8")
+        return app.export_screenshot(title="minikube up supervisor.toml")
 
 
 def main(arguments: list[str]) -> None:
     manifest, target, size = [*arguments, *("supervisor.toml", "dashboard.svg", "120x30")[len(arguments) :]]
     columns, _, rows = size.partition("x")
-    asyncio.run(draw(Path(manifest), Path(target), (int(columns), int(rows))))
+    Path(target).write_text(asyncio.run(draw(Path(manifest), (int(columns), int(rows)))), encoding="utf-8")
 
 
 if __name__ == "__main__":

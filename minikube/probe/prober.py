@@ -29,7 +29,7 @@ class Prober:
         self._parsed: dict[str, SplitResult] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def probe(self, url: str, timeout: float) -> ProbeResult:  # noqa: ASYNC109 (part of the result)
+    async def probe(self, url: str, timeout: float) -> ProbeResult:
         """Ask `url` (`http://`, `https://` or `tcp://host:port`); the whole exchange ends within `timeout` seconds."""
         began = trio.current_time()
         outcome, output = Outcome.TIMEOUT, f"no answer within {timeout:g} s"
