@@ -117,7 +117,11 @@ async def connect(
             stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
             if tls is not None:
                 secured = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
-                await secured.do_handshake()
+                try:
+                    await secured.do_handshake()
+                except BaseException:
+                    await trio.aclose_forcefully(stream)
+                    raise
                 stream = secured
     except (OSError, trio.BrokenResourceError, ExceptionGroup) as error:
         cause = _root(error)

@@ -1,0 +1,598 @@
+"""The RPC server on real sockets: what a client can rely on, and what a hostile one cannot do."""
+
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.net.rpc import Limits, Peer, Request, RpcError, encode_reply, open_rpc, serve_rpc, splice_reply
+from minikube.protocol.calls import ConnectionLost
+from tests.certificates import make_certificates
+
+Serve = Callable[..., Any]
+
+
+class Sample:
+    """Methods to be called: some answer at once, some wait, some fail."""
+
+    def __init__(self) -> None:
+        self.peers: list[Peer] = []
+        self.gates: dict[str, trio.Event] = {}
+        self.running = 0
+        self.most = 0
+        self.ended = trio.Event()
+
+    def gate(self, name: str) -> trio.Event:
+        return self.gates.setdefault(name, trio.Event())
+
+    def now(self, request: Request, peer: Peer) -> bytes | None:
+        match request.method:
+            case "ready":
+                return splice_reply(request, b'"ready"')
+            case "big":
+                return splice_reply(request, b'"' + b"x" * 100_000 + b'"')
+            case "broken.now":
+                raise RuntimeError("a secret")
+            case "missing.now":
+                raise NotFound("no such thing")
+            case "watch":
+                self.peers.append(peer)
+                peer.notify("first", [1])
+                return encode_reply(request, "snapshot")
+            case "clients":
+                return encode_reply(request, peer.clients)
+        return None
+
+    async def call(self, request: Request, peer: Peer) -> Any:
+        args = request.params if isinstance(request.params, list) else []
+        match request.method:
+            case "echo":
+                return args
+            case "wait":
+                self.running += 1
+                self.most = max(self.most, self.running)
+                try:
+                    await self.gate(args[0]).wait()
+                finally:
+                    self.running -= 1
+                return args[0]
+            case "open":
+                self.gate(args[0]).set()
+                return True
+            case "unencodable":
+                return object()
+            case "raise":
+                raise ERRORS[args[0]]
+            case "task":
+                peer.start_soon(self.task, args[0])
+                return True
+        raise RpcError(-32601, f"no method {request.method}")
+
+    async def task(self, what: str) -> None:
+        try:
+            if what == "fail":
+                raise RuntimeError("in a task")
+            await trio.sleep_forever()
+        finally:
+            self.ended.set()
+
+
+ERRORS: dict[str, Exception] = {
+    "rpc": RpcError(-1, "own", {"a": 1}),
+    "remote": RemoteError(-2, "theirs"),
+    "missing": NotFound("not there"),
+    "away": Unavailable("away"),
+    "usage": UsageError("wrong"),
+    "ours": MinikubeError("ours"),
+    "bug": RuntimeError("a secret"),
+}
+
+
+@asynccontextmanager
+async def serving(methods: Sample, **options: Any) -> AsyncIterator[tuple[str, int]]:
+    async with trio.open_nursery() as nursery:
+        (address,) = await nursery.start(partial(serve_rpc, methods, ("127.0.0.1", 0), **options))
+        yield address
+        nursery.cancel_scope.cancel()
+
+
+class Raw:
+    """A client that sends what it likes and reads lines."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = b""
+
+    async def send(self, *lines: str | bytes) -> None:
+        encoded = [line.encode() if isinstance(line, str) else line for line in lines]
+        await self.stream.send_all(b"".join(line + b"\n" for line in encoded))
+
+    async def line(self) -> Any:
+        with trio.fail_after(10):
+            while b"\n" not in self.buffer:
+                data = await self.stream.receive_some(65_536)
+                if not data:
+                    raise EOFError
+                self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    async def ends(self) -> bool:
+        """True when the connection ends after whatever still comes."""
+        with trio.fail_after(10):
+            try:
+                async for _ in self.stream:
+                    pass
+            except trio.BrokenResourceError:
+                pass
+        return True
+
+    async def ended(self) -> bool:
+        with trio.fail_after(10):
+            try:
+                return await self.stream.receive_some(1) == b""
+            except trio.BrokenResourceError:
+                return True
+
+
+@asynccontextmanager
+async def raw(address: tuple[str, int]) -> AsyncIterator[Raw]:
+    async with await trio.open_tcp_stream(*address) as stream:
+        yield Raw(stream)
+
+
+def two(method: str, id_: Any = 1, *params: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id_})
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not condition():
+            await trio.sleep(0.005)
+
+
+# ---------------------------------------------------------------- the ordinary
+
+
+async def test_both_dialects_on_one_connection() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send('{"method":"ready","params":[],"id":1}', two("ready", "x"), two("echo", 2, "a"))
+        assert await client.line() == {"id": 1, "result": "ready", "error": None}
+        assert await client.line() == {"jsonrpc": "2.0", "id": "x", "result": "ready"}
+        assert await client.line() == {"jsonrpc": "2.0", "id": 2, "result": ["a"]}
+
+
+async def test_answers_come_out_of_order_when_a_call_waits() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("wait", 1, "g"), two("ready", 2), two("open", 3, "g"))
+        assert [(await client.line())["id"] for _ in range(3)] == [2, 3, 1]
+
+
+async def test_a_request_may_arrive_in_any_pieces() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        for byte in b'\n\r\n{"method":"ready","id":1}\r\n':
+            await client.stream.send_all(bytes([byte]))
+        assert (await client.line())["id"] == 1
+
+
+async def test_everything_in_one_receive_is_answered_with_one_send() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(*[two("ready", number) for number in range(500)])
+        assert [(await client.line())["id"] for _ in range(500)] == list(range(500))
+
+
+async def test_a_notification_is_carried_out_and_not_answered() -> None:
+    methods = Sample()
+    async with serving(methods) as address, raw(address) as client:
+        quiet = '{"jsonrpc":"2.0","method":"%s","params":["g"]}'
+        await client.send(quiet % "open", quiet % "ready", quiet % "nothing", two("ready", 9))
+        assert (await client.line())["id"] == 9
+        await wait_until(lambda: methods.gate("g").is_set())
+
+
+async def test_a_batch_is_answered_with_one_array() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        quiet = '{"jsonrpc":"2.0","method":"%s","params":["g"]}'
+        await client.send(f"[{two('ready', 1)},{two('missing.now', 2)},{quiet % 'ready'},7]")
+        answers = await client.line()
+        assert [answer["id"] for answer in answers] == [1, 2, None]
+        assert answers[1]["error"]["code"] == -32004
+        await client.send(f"[{two('wait', 1, 'g')},{two('ready', 2)},{quiet % 'echo'},{two('open', 3, 'g')}]")
+        assert [(answer["id"], answer["result"]) for answer in await client.line()] == [
+            (1, "g"),
+            (2, "ready"),
+            (3, True),
+        ]
+
+
+async def test_a_batch_of_notifications_is_not_answered() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        quiet = '{"jsonrpc":"2.0","method":"%s","params":["g"]}'
+        await client.send(f"[{quiet % 'ready'}]", f"[{quiet % 'echo'}]", two("ready", 5))
+        assert (await client.line())["id"] == 5
+
+
+async def test_what_is_sent_before_half_closing_is_still_answered() -> None:
+    """`echo … | nc` is enough of a client."""
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("echo", 1, "a"))
+        await client.stream.send_eof()
+        assert (await client.line())["result"] == ["a"]
+        assert await client.ended()
+
+
+async def test_a_watchers_snapshot_comes_before_its_changes() -> None:
+    methods = Sample()
+    async with serving(methods) as address, raw(address) as client:
+        await client.send(two("watch", 1))
+        assert (await client.line())["result"] == "snapshot"
+        assert (await client.line())["params"] == [1]
+        methods.peers[0].notify("later", b'{"a":2}')
+        methods.peers[0].send(b'{"whole":"line"}\n')
+        assert await client.line() == {"jsonrpc": "2.0", "method": "later", "params": {"a": 2}}
+        assert await client.line() == {"whole": "line"}
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "message"),
+    [
+        ("rpc", -1, "own"),
+        ("remote", -2, "theirs"),
+        ("missing", -32004, "not there"),
+        ("away", -32010, "away"),
+        ("usage", -32602, "wrong"),
+        ("ours", -32000, "ours"),
+        ("bug", -32603, "internal error"),
+    ],
+)
+async def test_what_a_method_raises_becomes_the_right_code(kind: str, code: int, message: str) -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("raise", 1, kind))
+        error = (await client.line())["error"]
+        assert (error["code"], error["message"]) == (code, message)
+        await client.send(f'{{"method":"raise","params":["{kind}"],"id":2}}')
+        assert await client.line() == {"id": 2, "result": None, "error": message}
+
+
+async def test_an_error_of_ours_stays_with_its_call_and_tells_nothing() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("broken.now", 1), two("unencodable", 2), two("ready", 3))
+        lines = sorted([await client.line() for _ in range(3)], key=lambda line: int(line["id"]))
+        assert [line.get("error", {}).get("message") for line in lines] == ["internal error", "internal error", None]
+
+
+async def test_a_broken_line_does_not_end_the_connection() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send("no json", b"\xff", '{"id":4}', two("ready", 5))
+        assert [(await client.line())["id"] for _ in range(4)] == [None, None, 4, 5]
+
+
+# ---------------------------------------------------------------- bounds
+
+
+async def test_a_line_past_the_bound_is_refused_and_the_connection_ended() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("ready", 1))
+        assert (await client.line())["id"] == 1
+        with trio.move_on_after(5):
+            await client.stream.send_all(b"x" * 200_000)
+        assert "longer than 65536 bytes" in (await client.line())["error"]["message"]
+        assert await client.ended()
+
+
+async def test_lines_before_one_that_is_too_long_are_answered() -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("ready", 1), two("echo", 2), b"x" * 65_537)
+        lines = [await client.line() for _ in range(3)]
+        assert {line["id"] for line in lines} == {1, 2, None}
+
+
+@pytest.mark.parametrize("sent", [b"", b"half a line", b"\n\r\n\n"])
+async def test_a_client_that_says_nothing_whole_is_told_so_and_ended(sent: bytes) -> None:
+    async with serving(Sample(), limits=Limits(first_line_s=0.1, linger_s=0.1)) as address, raw(address) as client:
+        if sent:
+            await client.stream.send_all(sent)
+        assert "no full line within 0.1 s" in (await client.line())["error"]["message"]
+        assert await client.ended()
+
+
+async def test_after_the_first_line_a_client_may_be_silent() -> None:
+    async with serving(Sample(), limits=Limits(first_line_s=0.1)) as address, raw(address) as client:
+        await client.send(two("ready", 1))
+        await client.line()
+        with trio.move_on_after(1.0) as scope:
+            await client.stream.receive_some(1)
+        assert scope.cancelled_caught
+
+
+async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing() -> None:
+    async with serving(Sample(), limits=Limits(connections=2, linger_s=0.1)) as address:
+        async with raw(address) as one, raw(address) as two_:
+            for client in (one, two_):
+                await client.send(two("ready", 1))
+                await client.line()
+            async with raw(address) as third:
+                assert "too many connections: 2" in (await third.line())["error"]["message"]
+                assert await third.ended()
+            await one.send(two("clients", 2))
+            assert (await one.line())["result"] == 2
+        with trio.fail_after(5):
+            while True:
+                async with raw(address) as client:
+                    await client.send(two("ready", 1))
+                    if "result" in await client.line():
+                        break
+
+
+async def test_a_crowd_of_refused_connections_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.net.rpc_server.REFUSED_AT_ONCE", 1)
+    async with serving(Sample(), limits=Limits(connections=0)) as address, raw(address) as one, raw(address) as other:
+        assert "too many" in (await one.line())["error"]["message"]
+        assert await other.ended()
+
+
+async def test_calls_under_way_are_bounded_and_the_rest_waits_its_turn() -> None:
+    methods = Sample()
+    async with serving(methods, limits=Limits(in_flight=4)) as address, raw(address) as client:
+        await client.send(*[two("wait", number, "g") for number in range(20)])
+        await wait_until(lambda: methods.running == 4)
+        await client.send(two("ready", 99))
+        methods.gate("g").set()
+        answered = [(await client.line())["id"] for _ in range(21)]
+        assert sorted(answered) == [*range(20), 99]
+        assert methods.most == 4
+
+
+async def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
+    methods = Sample()
+    async with serving(methods, limits=Limits(stall_s=60)) as address, raw(address) as client:
+        await client.send(*[two("big", number) for number in range(300)], two("watch", 300))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not methods.peers
+        assert [(await client.line())["id"] for _ in range(301)] == list(range(301))
+
+
+async def test_a_client_that_reads_nothing_for_too_long_is_ended() -> None:
+    methods = Sample()
+    async with serving(methods, limits=Limits(stall_s=0.1)) as address, raw(address) as client:
+        await client.send(two("watch", 1), *[two("big", number) for number in range(300)])
+        await wait_until(lambda: bool(methods.peers))
+        with trio.fail_after(5):
+            await methods.peers[0].closed.wait()
+        methods.peers[0].notify("into", "the void")
+
+
+async def test_notifications_do_not_pile_up_for_a_slow_reader() -> None:
+    methods = Sample()
+    async with (
+        serving(methods, limits=Limits(backlog=1_000_000)) as address,
+        raw(address) as slow,
+        raw(address) as quick,
+    ):
+        for client in (slow, quick):
+            await client.send(two("watch", 1))
+            await client.line()
+            await client.line()
+        line, sent = json.dumps("x" * 1000).encode(), 0
+        while not methods.peers[0].closed.is_set():
+            for peer in methods.peers:
+                peer.notify("n", line)
+            sent += 1
+            assert methods.peers[0].unsent < 1_100_000
+            await quick.line()
+        await quick.send(two("ready", 2))
+        assert (await quick.line())["id"] == 2
+
+
+async def test_the_answer_to_a_batch_has_a_bound() -> None:
+    async with serving(Sample(), limits=Limits(backlog=150_000)) as address, raw(address) as client:
+        await client.send(f"[{two('big', 1)},{two('big', 2)}]")
+        assert "the answer to the batch has" in (await client.line())["error"]["message"]
+
+
+# ---------------------------------------------------------------- ends
+
+
+async def test_what_a_connection_has_under_way_ends_with_it() -> None:
+    methods = Sample()
+    async with serving(methods, limits=Limits(half_closed_s=0.1)) as address:
+        async with raw(address) as client:
+            await client.send(two("task", 1, "wait"), two("wait", 2, "g"), f"[{two('wait', 3, 'g')}]")
+            await client.line()
+            await wait_until(lambda: methods.running == 2)
+        await wait_until(lambda: methods.running == 0)
+        with trio.fail_after(5):
+            await methods.ended.wait()
+
+
+async def test_a_task_that_fails_ends_its_connection_only() -> None:
+    async with serving(Sample()) as address, raw(address) as client, raw(address) as other:
+        await client.send(two("task", 1, "fail"))
+        assert await client.ends()
+        await other.send(two("ready", 1))
+        assert (await other.line())["id"] == 1
+
+
+async def test_a_reset_connection_disturbs_nobody() -> None:
+    methods = Sample()
+    async with serving(methods) as address, raw(address) as other:
+        for _ in range(20):
+            sock = socket.create_connection(address)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.sendall(two("big").encode() + b"\n" + two("echo").encode() + b"\n")
+            sock.close()
+        await other.send(two("echo", 1))
+        assert (await other.line())["id"] == 1
+
+
+async def test_a_defect_in_serving_one_connection_ends_that_one_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(Sample()) as address, raw(address) as other:
+        await other.send(two("ready", 1))
+        await other.line()
+        with monkeypatch.context() as patch, socket.create_connection(address) as victim:
+            patch.setattr(Peer, "feed", lambda self, data: 1 / 0)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            victim.sendall(b"x\n")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert victim.recv(1) == b""
+        await other.send(two("ready", 2))
+        assert (await other.line())["id"] == 2
+
+
+async def test_a_port_that_is_taken_is_an_os_error_at_start() -> None:
+    async with serving(Sample()) as address:
+        with pytest.raises(OSError, match="in use"):
+            await serve_rpc(Sample(), address)
+
+
+async def test_no_file_descriptors_left_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, failures = socket.socket.accept, [24, 104]
+
+    def exhausted(self: socket.socket) -> Any:
+        if failures:
+            raise OSError(failures.pop(0), "none left")
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(two("ready", 1))
+        assert (await client.line())["id"] == 1
+    assert not failures
+
+
+# ---------------------------------------------------------------- the client's side
+
+
+async def test_many_tasks_share_a_connection() -> None:
+    async with serving(Sample()) as address, open_rpc(*address) as connection:
+        results: dict[int, Any] = {}
+
+        async def ask(number: int) -> None:
+            results[number] = await connection.call("echo", [number], kind=list[int])
+
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(ask, number)
+        assert results == {number: [number] for number in range(50)}
+        assert connection.local_host == "127.0.0.1"
+
+
+async def test_errors_come_out_of_the_block_as_they_are() -> None:
+    async with serving(Sample()) as address:
+        with pytest.raises(NotFound, match="no such thing"):
+            async with open_rpc(*address) as connection:
+                await connection.call("missing.now")
+
+
+async def test_no_answer_in_time_is_unavailable_and_the_connection_goes_on() -> None:
+    async with serving(Sample()) as address, open_rpc(*address) as connection:
+        with pytest.raises(Unavailable, match="no answer within"):
+            await connection.call("wait", ["g"], timeout=0.05)
+        await connection.call("open", ["g"])
+        assert await connection.call("ready") == "ready"
+
+
+async def test_notifications_are_handed_over() -> None:
+    arrived: list[str] = []
+    async with (
+        serving(Sample()) as address,
+        open_rpc(*address, notified=lambda n: arrived.append(n.method)) as connection,
+    ):
+        await connection.call("watch")
+        await wait_until(lambda: arrived == ["first"])
+    async with serving(Sample()) as address, open_rpc(*address) as connection:
+        await connection.call("watch")
+        assert await connection.call("ready") == "ready"
+
+
+async def test_calls_under_way_are_told_when_the_connection_is_lost() -> None:
+    methods = Sample()
+    async with serving(methods) as address, open_rpc(*address) as connection:
+        await connection.call("watch")
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(ConnectionLost):
+                    await connection.call("wait", ["g"])
+
+            nursery.start_soon(ask)
+            await wait_until(lambda: methods.running == 1)
+            methods.peers[0].abort("for the test")
+        with pytest.raises(ConnectionLost, match="closed"):
+            await connection.call("ready")
+
+
+async def test_nobody_there_is_told_with_the_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    with pytest.raises(ConnectionLost, match="Connection refused"):
+        async with open_rpc(*address):
+            pass
+
+
+async def test_a_server_that_does_not_answer_the_handshake_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ConnectionLost, match="within"):
+        async with open_rpc(*server.getsockname(), tls=ssl.create_default_context(), timeout=0.05):
+            pass
+
+
+# ---------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    files = make_certificates(tmp_path_factory.mktemp("tls"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.cert, files.key)
+    return server, ssl.create_default_context(cafile=str(files.ca))
+
+
+async def test_tls_carries_the_same_conversation(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    server, client = contexts
+    methods = Sample()
+    async with serving(methods, tls=server) as address, open_rpc(*address, tls=client) as connection:
+        assert await connection.call("ready") == "ready"
+        assert len(await connection.call("big", kind=str)) == 100_000
+        assert await connection.call("echo", ["x" * 50_000], kind=list[str]) == ["x" * 50_000]
+        assert connection.local_host == "127.0.0.1"
+
+
+async def test_plain_text_to_a_tls_port_ends_that_connection_only(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    server, client = contexts
+    async with serving(Sample(), tls=server) as address, open_rpc(*address, tls=client) as connection:
+        async with raw(address) as stranger:
+            await stranger.send(two("ready", 1))
+            assert await stranger.ends()
+        assert await connection.call("ready") == "ready"
+
+
+async def test_a_tls_client_that_closes_properly_is_let_go(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    server, client = contexts
+    methods = Sample()
+    async with serving(methods, tls=server) as address:
+        stream = trio.SSLStream(await trio.open_tcp_stream(*address), client, server_hostname="127.0.0.1")
+        await stream.send_all(two("watch").encode() + b"\n")
+        await stream.receive_some(100)
+        await stream.aclose()
+        with trio.fail_after(5):
+            await methods.peers[0].closed.wait()
+
+
+async def test_the_handshake_has_the_same_five_seconds(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    server, _ = contexts
+    limits = Limits(first_line_s=0.1, linger_s=0.1)
+    async with serving(Sample(), tls=server, limits=limits) as address, raw(address) as client:
+        assert await client.ended()
