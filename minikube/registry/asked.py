@@ -62,7 +62,7 @@ def as_type(value: Any, kind: type[T], name: str) -> T:
 def as_name(value: Any, *, every: bool = False) -> str:
     """A service's name, or `*`."""
     text = as_type(value, str, "Name")
-    if not (every and text == "*") and not _NAME.match(text):
+    if not (every and text == "*") and not _NAME.fullmatch(text):
         raise wrong(f"Name: expected a DNS label (a-z, 0-9, -; 1 to 63 characters), got {text[:80]!r}")
     return text
 
@@ -100,7 +100,7 @@ def as_record(params: Params, allow: tuple[str, ...], new_id: str, now: float) -
             raise wrong(f"{name} is missing")
     asked = as_type(given, Registration, "Registration")
     as_name(asked.name)
-    if asked.uuid and not _GIVEN_ID.match(asked.uuid):
+    if asked.uuid and not _GIVEN_ID.fullmatch(asked.uuid):
         raise wrong(f"Uuid: expected 1 to 64 of A-Z a-z 0-9 . _ -, got {asked.uuid[:80]!r}")
     address = as_address(asked.addr)
     check_target(asked.health_check, address, allow)
@@ -134,7 +134,7 @@ def as_settings(asked: Registration) -> ProbeSettings:
 
 
 def as_address(value: Address | str) -> Address:
-    """`{"IP","Port","Zone"}` or `host:port`; the host is kept as it was given."""
+    """`{"IP","Port","Zone"}` or `host:port`; a host name other than `localhost` is kept."""
     if isinstance(value, str):
         host, _, port = value.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
@@ -142,13 +142,13 @@ def as_address(value: Address | str) -> Address:
             raise wrong(f'Addr: expected {{"IP","Port","Zone"}} or "host:port", got {value[:80]!r}')
         host, _, zone = host.partition("%")
         value = Address(host, int(port), zone)
-    if not value.IP or len(value.IP) > 253 or not re.match(r"^[A-Za-z0-9.:_-]+$", value.IP):
+    if not value.IP or len(value.IP) > 253 or not re.fullmatch(r"[A-Za-z0-9.:_-]+", value.IP):
         raise wrong(f"Addr.IP: expected an address or host name, got {value.IP[:80]!r}")
     if not 1 <= value.Port <= 65_535:
         raise wrong(f"Addr.Port: expected 1 to 65535, got {value.Port}")
-    if value.Zone and not re.match(r"^[A-Za-z0-9._-]{1,32}$", value.Zone):
+    if value.Zone and not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", value.Zone):
         raise wrong(f"Addr.Zone: expected an interface's name, got {value.Zone[:80]!r}")
-    return value
+    return Address(_spelled(value.IP), value.Port, value.Zone)
 
 
 def check_target(check: str, address: Address, allow: tuple[str, ...]) -> None:
@@ -197,6 +197,21 @@ def _check_size(asked: Registration) -> None:
         len(key) > 256 or len(text) > 1_024 for key, text in asked.meta.items()
     ):
         raise wrong("Meta: expected at most 64, names of at most 256 and values of at most 1,024 characters")
+
+
+def _spelled(host: str) -> str:
+    """An address in its shortest spelling, `localhost` as the address it means: Go's client takes nothing else."""
+    if host.lower() in ("localhost", "localhost."):
+        return "127.0.0.1"
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        if ":" in host or re.fullmatch(r"[0-9.]+", host):
+            raise wrong(f"Addr.IP: {host[:80]!r} is no IP address") from None
+        return host.lower()
+    if found.is_unspecified or found.is_multicast:
+        raise wrong(f"Addr.IP: nobody can connect to {host} — register the address that clients are to use")
+    return str(found)
 
 
 def _plain(host: str) -> str:

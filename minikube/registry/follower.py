@@ -32,6 +32,7 @@ def follow(store: Store) -> None:
             _read(store, speaker)
             tries = 0
         except (RedisError, OSError):
+            store.beat_soon()
             tries += 1
             time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
         finally:

@@ -1,12 +1,19 @@
 """Probes this node's share of the instances and says what follows (floor 3): the trio shell round `probe.health`.
 
-One task an instance: wait until it is due, ask, judge, and write when its state changes. A verdict that cannot be written
-(the store is gone) is not acted on; the next probe judges again. It refuses to remove anybody on the word of a paused process.
+A heap of due times, and a task for each probe under way. A state is written before it counts: a verdict that cannot
+be written (the store is gone) is not acted on, the next probe judges again. It refuses to remove anybody on the word
+of a process that was paused, or of one that hears nobody at all.
+
+An instance can be replaced or removed while its probe is under way: after every wait, what was learned counts only
+if the very same ward is still ours.
 """
 
+import heapq
 import logging
 import random
 import time
+from itertools import count
+from typing import NoReturn
 
 import trio
 from msgspec.structs import replace
@@ -30,48 +37,119 @@ from minikube.registry.records import Record
 LOGGER = logging.getLogger("minikube.registry")
 
 STORE_RETRY_S = 0.5
-IDLE_CONNECTIONS = 0
+PROBES_AT_ONCE = 256
+"""Each holds a file descriptor; more wait for their turn."""
+
+KEEP_ALIVE_FROM = 512
+"""Instances of one share from which on connections are kept: below it, new ones cost nothing worth mentioning, and
+a kept one would block a server that serves one connection at a time."""
+
+SWEEP_AT_ONCE = 128
+"""How many others are asked at once when one falls silent, to learn whether it is them or us."""
+
+RECOUNT_S = 0.05
+"""A large share is not counted anew at each result."""
+
+GRACE_S = 30.0
+"""A registry that has just started (or taken over) knows an absent instance at least so long, unless told less."""
+
+
+class Ward:
+    """One instance in this node's care."""
+
+    __slots__ = ("asking", "first", "health", "id", "incarnation", "url")
+
+    def __init__(self, record: Record, health: Health) -> None:
+        self.id = record.id
+        self.incarnation = record.instance.incarnation
+        self.url = record.instance.health_check
+        self.health = health
+        self.asking = False
+        self.first = trio.Event()
 
 
 class Judge:
-    """Belongs to the trio thread."""
+    """Belongs to the trio thread. `doubt` says, where there is any, why this registry doubts itself."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._prober = Prober(IDLE_CONNECTIONS)
-        self._scopes: dict[str, tuple[int, trio.CancelScope]] = {}
-        self._healths: dict[str, Health] = {}
-        self._first: dict[str, trio.Event] = {}
-        self._renewed: dict[str, trio.Event] = {}
-        self._silence = SilenceWatch()
-        self._pause = PauseWatch(trio.current_time(), _boottime())
         self.doubt = ""
+        self._node = node
+        self._prober = Prober()
+        self._wards: dict[str, Ward] = {}
+        self._heap: list[tuple[float, int, Ward]] = []
+        self._numbers = count()
+        self._sooner = trio.Event()
+        self._slots = trio.CapacityLimiter(PROBES_AT_ONCE)
+        self._silence = SilenceWatch()
+        self._doubted_at = 0.0
+        self._pause = PauseWatch(trio.current_time(), _boottime())
         node.reshared = self.share
         node.leased = self.renewed
         node.catalog.subscribe("*", self._changed)
 
-    async def beat(self) -> None:
+    async def beat(self) -> NoReturn:
         """Finds the pauses of this process, for ever."""
         while True:
             self._beat()
             await trio.sleep(BEAT_S)
 
+    async def run(self) -> NoReturn:
+        """Probes whatever is due, for ever."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                now = trio.current_time()
+                while self._heap and self._heap[0][0] <= now:
+                    _, _, ward = heapq.heappop(self._heap)
+                    if self._wards.get(ward.id) is ward and not ward.asking and _next(ward.health) <= now:
+                        ward.asking = True
+                        nursery.start_soon(self._attend, ward)
+                self._sooner = trio.Event()
+                with trio.move_on_at(self._heap[0][0] if self._heap else float("inf")):
+                    await self._sooner.wait()
+
     async def wait_first(self, id_: str, seconds: float) -> None:
-        """Until the first probe of the entry was made and its verdict stored, at most `seconds`."""
-        if (event := self._first.get(id_)) is not None:
-            with trio.move_on_after(seconds):
-                await event.wait()
+        """Until the entry's first probe was made and its verdict stored, at most `seconds`."""
+        ward = self._wards.get(id_)
+        with trio.move_on_after(seconds):
+            if ward is not None:
+                await ward.first.wait()
+                return
+            seen = trio.Event()  # another registry's to probe: its verdict comes by the log
+
+            def look(change: Change) -> None:
+                if change.instance.uuid == id_:
+                    seen.set()
+
+            unsubscribe = self._node.catalog.subscribe("*", look)
+            try:
+                record = self._node.catalog.records.get(id_)
+                if record is not None and record.instance.state is CheckState.STARTING:
+                    await seen.wait()
+            finally:
+                unsubscribe()
 
     def renewed(self, id_: str) -> None:
         """A `ttl:` instance spoke up."""
-        if (event := self._renewed.get(id_)) is not None:
-            event.set()
+        ward = self._wards.get(id_)
+        record = self._node.catalog.records.get(id_)
+        if ward is None or record is None or ward.url != "ttl:":
+            return
+        now = trio.current_time()
+        health = lease_pass(record.settings, ward.health, now)
+        self._node.catalog.observe(id_, time.time(), "renewed")
+        if health.state is ward.health.state and self._stored(record) is health.state:
+            ward.health = health
+            self._plan(ward)
+        elif not ward.asking:
+            ward.asking = True
+            self._node.nursery.start_soon(self._settle_and_plan, ward, health, "renewed")
 
     def share(self) -> None:
         """Takes up what is ours to probe and drops what is not."""
-        for record in list(self._node.catalog.records.values()):
+        records = self._node.catalog.records
+        for record in list(records.values()):
             self._take(record, fresh=False)
-        for id_ in [id_ for id_ in self._scopes if id_ not in self._node.catalog.records]:
+        for id_ in [id_ for id_ in self._wards if id_ not in records]:
             self._drop(id_)
 
     def _changed(self, change: Change) -> None:
@@ -86,132 +164,155 @@ class Judge:
         if not self._node.nodes.mine(record.id):
             self._drop(record.id)
             return
-        known = self._scopes.get(record.id)
-        if known is not None and known[0] == record.instance.incarnation:
+        known = self._wards.get(record.id)
+        if known is not None and known.incarnation == record.instance.incarnation:
             return
         self._drop(record.id)
-        now = trio.current_time()
-        settings = record.settings
-        state = record.resumed if record.instance.state is CheckState.MAINTENANCE else record.instance.state
-        if fresh:
+        now, settings, state = trio.current_time(), record.settings, self._stored(record)
+        if fresh and state is CheckState.STARTING:
             health = new_health(now, settings)
         else:
-            health = resumed_health(state, now, settings, jitter=random.random(), grace=settings.forget_after)
-        scope = trio.CancelScope()
-        self._scopes[record.id] = (record.instance.incarnation, scope)
-        self._healths[record.id] = health
-        self._first[record.id] = trio.Event()
-        self._node.nursery.start_soon(self._follow, record, scope)
+            grace = settings.forget_after if fresh else max(_left(record), min(settings.forget_after, GRACE_S))
+            jitter = 0.0 if fresh else random.random()
+            health = resumed_health(state, now, settings, jitter=jitter, grace=grace)
+        ward = self._wards[record.id] = Ward(record, health)
+        if ward.url == "ttl:" and state is not CheckState.STARTING:
+            ward.health = replace(health, due=now + settings.lease if state is CheckState.PASSING else float("inf"))
+            ward.first.set()
+        self._prober.keep = PROBES_AT_ONCE if len(self._wards) >= KEEP_ALIVE_FROM else 0
+        self._plan(ward)
 
     def _drop(self, id_: str) -> None:
-        known = self._scopes.pop(id_, None)
-        if known is not None:
-            known[1].cancel()
-        for table in (self._healths, self._first, self._renewed):
-            table.pop(id_, None)
-        self._silence.forget(id_)
+        ward = self._wards.pop(id_, None)
+        if ward is not None:
+            ward.first.set()
+            self._prober.forget(ward.url)
+            self._silence.forget(id_)
 
-    async def _follow(self, record: Record, scope: trio.CancelScope) -> None:
-        id_, incarnation = record.id, record.instance.incarnation
-        with scope:
-            if record.instance.health_check.startswith("ttl:"):
-                await self._lease(id_, incarnation)
-            while True:
-                health = self._healths[id_]
-                await trio.sleep_until(min(health.due, health.forget_at))
-                if await self._forget(id_, incarnation):
-                    continue
-                await self._ask(id_, incarnation)
+    def _plan(self, ward: Ward) -> None:
+        due = _next(ward.health)
+        if due < float("inf"):
+            heapq.heappush(self._heap, (due, next(self._numbers), ward))
+            if self._heap[0][2] is ward:
+                self._sooner.set()
 
-    async def _ask(self, id_: str, incarnation: int) -> None:
-        record = self._node.catalog.records[id_]
-        before = self._healths[id_]
-        result = await self._prober.probe(record.instance.health_check, record.settings.timeout)
-        now = trio.current_time()
-        if self._beat() or self._pause.spoiled(result.began):
-            self._healths[id_] = replace(before, due=now)  # measured across a pause of our own: says nothing
+    # ------------------------------------------------------------ one ward, due
+
+    async def _attend(self, ward: Ward) -> None:
+        """Forget it, let its lease lapse, or ask it; then plan what comes next."""
+        record, now = self._node.catalog.records.get(ward.id), trio.current_time()
+        if record is None:
             return
+        if now >= ward.health.forget_at and await self._forget(ward):
+            return
+        if ward.url != "ttl:":
+            async with self._slots:
+                await self._ask(ward, record)
+        elif ward.health.state is CheckState.STARTING and not ward.first.is_set():
+            await self._settle(ward, lease_pass(record.settings, ward.health, now), "registered")
+        elif self._beat() or self._pause.spoiled(now - record.settings.lease):
+            ward.health = replace(ward.health, due=now + record.settings.lease)  # we could not have heard it
+        elif now >= ward.health.due:
+            health = lease_lapsed(record.settings, ward.health, now)
+            await self._settle(ward, health, f"no renewal within {record.settings.lease:g} s")
+        self._finish(ward)
+
+    async def _settle_and_plan(self, ward: Ward, health: Health, output: str) -> None:
+        await self._settle(ward, health, output)
+        self._finish(ward)
+
+    def _finish(self, ward: Ward) -> None:
+        ward.asking = False
+        ward.first.set()
+        if self._wards.get(ward.id) is ward:
+            self._plan(ward)
+
+    async def _ask(self, ward: Ward, record: Record) -> None:
+        result = await self._prober.probe(ward.url, record.settings.timeout)
+        if self._wards.get(ward.id) is not ward:
+            return
+        before, now = ward.health, trio.current_time()
+        if self._beat() or self._pause.spoiled(result.began):
+            ward.health = replace(before, due=now)  # measured across a pause of our own: says nothing
+            return
+        self._node.catalog.observe(ward.id, time.time(), result.output)
         extra = 0
         if before.state is CheckState.PASSING:
-            self._silence.note(id_, result.began, silent=result.outcome is Outcome.TIMEOUT)
+            silent = result.outcome is Outcome.TIMEOUT
+            self._silence.note(ward.id, result.began, silent=silent)
             extra = self._doubts()
+            if silent and not before.timeouts:
+                self._sweep()
         health = after_probe(before, result, record.settings, now, jitter=random.random(), extra=extra)
-        if health.state is not CheckState.PASSING:
-            self._silence.forget(id_)
+        await self._settle(ward, health, result.output)
+        if ward.health.state is not CheckState.PASSING:
+            self._silence.forget(ward.id)
             self._doubts()
-        self._node.catalog.observe(id_, time.time(), result.output)
-        await self._settle(id_, incarnation, before, health, result.output)
-        if (event := self._first.get(id_)) is not None:
-            event.set()
 
-    async def _settle(self, id_: str, incarnation: int, before: Health, health: Health, output: str) -> None:
+    async def _settle(self, ward: Ward, health: Health, output: str) -> None:
         """Writes a new state before it counts."""
+        stored = self._node.catalog.records.get(ward.id)
+        if stored is None or stored.instance.incarnation != ward.incarnation:
+            return
 
         def change(record: Record) -> Record | None:
-            if record.instance.state is CheckState.MAINTENANCE:
-                return None if record.resumed is health.state else replace(record, resumed=health.state)
-            if record.instance.state is health.state:
+            if self._stored(record) is health.state:
                 return None
+            if record.instance.state is CheckState.MAINTENANCE:
+                return replace(record, resumed=health.state)
             return entered(record, health.state, output, time.time())
 
-        self._healths[id_] = health
-        stored = self._node.catalog.records[id_]
-        shown = stored.resumed if stored.instance.state is CheckState.MAINTENANCE else stored.instance.state
-        if shown is health.state:
-            return
-        try:
-            await self._node.update(id_, incarnation, change)
-        except Unavailable:
-            retry = trio.current_time() + STORE_RETRY_S
-            if id_ in self._healths:
-                self._healths[id_] = replace(before, due=retry)
-            return
-        words = output.strip().splitlines()
-        LOGGER.info("%s %s is %s: %s", stored.instance.name, id_, health.state, words[0][:200] if words else "")
+        if self._stored(stored) is not health.state:
+            try:
+                await self._node.update(ward.id, ward.incarnation, change)
+            except Unavailable:
+                ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
+                return
+            words = output.strip().splitlines()
+            LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
+        ward.health = health
 
-    async def _forget(self, id_: str, incarnation: int) -> bool:
-        """True when its time as an absent one was over."""
-        if trio.current_time() < self._healths[id_].forget_at:
-            return False
+    async def _forget(self, ward: Ward) -> bool:
+        """Its time as an absent one is over. True when it is gone."""
         try:
-            await self._node.remove(id_, incarnation)
+            await self._node.remove(ward.id, ward.incarnation)
         except Unavailable:
-            self._healths[id_] = replace(self._healths[id_], forget_at=trio.current_time() + STORE_RETRY_S)
+            ward.health = replace(ward.health, forget_at=trio.current_time() + STORE_RETRY_S)
+            return False
+        LOGGER.info("%s is forgotten: it did not pass for too long", ward.id)
         return True
 
-    async def _lease(self, id_: str, incarnation: int) -> None:
-        """A `ttl:` instance: its registration and each renewal is a pass; a lease without one is a lapse."""
-        before = self._healths[id_]
-        settings = self._node.catalog.records[id_].settings
-        if before.state is not CheckState.CRITICAL:
-            health = lease_pass(settings, before, trio.current_time())
-            await self._settle(id_, incarnation, before, health, "registered")
-        if (event := self._first.get(id_)) is not None:
-            event.set()
-        while True:
-            event = self._renewed[id_] = trio.Event()
-            health = self._healths[id_]
-            with trio.move_on_at(min(health.due, health.forget_at)):
-                await event.wait()
-            now = trio.current_time()
-            if event.is_set():
-                after = lease_pass(settings, health, now)
-                self._node.catalog.observe(id_, time.time(), "renewed")
-                await self._settle(id_, incarnation, health, after, "renewed")
-            elif self._beat() or self._pause.spoiled(now - settings.lease):
-                self._healths[id_] = replace(health, due=now + settings.lease)
-            elif not await self._forget(id_, incarnation):
-                text = f"no renewal within {settings.lease:g} s"
-                await self._settle(id_, incarnation, health, lease_lapsed(settings, health, now), text)
+    @staticmethod
+    def _stored(record: Record) -> CheckState:
+        """What the record says of its health, under maintenance too."""
+        return record.resumed if record.instance.state is CheckState.MAINTENANCE else record.instance.state
+
+    # ------------------------------------------------------------ doubt
+
+    def _sweep(self) -> None:
+        """One fell silent: ask the others now, so that silence of all is known before the first is removed."""
+        now = trio.current_time()
+        others = [
+            ward
+            for ward in self._wards.values()
+            if ward.health.state is CheckState.PASSING and not ward.asking and ward.health.due > now + BEAT_S
+        ]
+        for ward in random.sample(others, min(len(others), SWEEP_AT_ONCE)):
+            if ward.url != "ttl:":
+                ward.health = replace(ward.health, due=now)
+                self._plan(ward)
 
     def _doubts(self) -> int:
         """How many time-outs more than usual are needed, while many fall silent together."""
+        now = trio.current_time()
+        if len(self._wards) > KEEP_ALIVE_FROM and now - self._doubted_at < RECOUNT_S:
+            return 1 if self.doubt else 0
+        self._doubted_at = now
         doubt = self._silence.doubt()
         text = str(doubt) if doubt else ""
-        if text != self.doubt:
-            if bool(text) != bool(self.doubt):
-                LOGGER.warning("%s", text or "the general silence is over")
-            self.doubt = text
+        if bool(text) != bool(self.doubt):
+            LOGGER.warning("%s", text or "the general silence is over")
+        self.doubt = text
         return 1 if doubt else 0
 
     def _beat(self) -> float:
@@ -221,5 +322,14 @@ class Judge:
         return gap
 
 
+def _next(health: Health) -> float:
+    return min(health.due, health.forget_at)
+
+
+def _left(record: Record) -> float:
+    """How much of its time as an absent one is left, by the wall clock (which may have been moved: `GRACE_S`)."""
+    return min(record.settings.forget_after, record.instance.since + record.settings.forget_after - time.time())
+
+
 def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

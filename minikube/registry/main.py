@@ -1,7 +1,7 @@
 """The registry's process (floor 3): `run(config)` serves until TERM or Ctrl-C.
 
-It listens at once, also while Redis is not there yet, and says so in one line on stdout. It refuses to listen beyond loopback
-without a token and TLS.
+It listens at once, also while Redis is not there yet, and says so in one line on stdout; requests that come before
+Redis was read wait for that, within a bound. It refuses to listen beyond loopback without a token and TLS.
 """
 
 import logging
@@ -24,9 +24,6 @@ from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
 
-STORE_FIRST_S = 1.0
-"""How long the start waits for Redis, so that the first reads know what an earlier registry knew."""
-
 
 def run(config: RegistryConfig) -> None:
     """Serves until it is told to stop. Raises `UsageError` or `StartError` when it cannot begin."""
@@ -47,9 +44,7 @@ async def _main(config: RegistryConfig) -> None:
         discovery = Discovery(node, judge, config)
         node.store.start()
         nursery.start_soon(judge.beat)
-        with trio.move_on_after(STORE_FIRST_S):
-            while not node.catalog.epoch:
-                await trio.sleep(0.002)
+        nursery.start_soon(judge.run)
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(

@@ -25,6 +25,9 @@ LOGGER = logging.getLogger("minikube.registry")
 
 MAX_TRIES = 8
 CATCH_UP_S = 1.0
+LOAD_S = 2.0
+"""How long a request that comes before the first load waits for it."""
+
 OUTPUT_LIMIT = 4096
 
 Updated = Callable[[Record], Record | None]
@@ -42,6 +45,7 @@ class Node:
         self.nursery = nursery
         self.reshared: Callable[[], None] = lambda: None
         self.leased: Callable[[str], None] = lambda _: None
+        self.loaded = trio.Event()
         self._leases: dict[str, int] = {}
 
     # ------------------------------------------------------------ store.Owner
@@ -59,10 +63,16 @@ class Node:
         for op in lost:
             self.nursery.start_soon(self._again, op)
         self.reshared()
+        self.loaded.set()
+
+    def committed(self, op: Op, revision: int, incarnation: int, nonce: str) -> None:
+        self.catalog.offer(Entry(revision, op.kind, _stamped(op, revision, incarnation), nonce))
+        self.store.cursor = max(self.store.cursor, self.catalog.revision)
 
     def arrived(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self.catalog.offer(entry)
+        self.store.cursor = max(self.store.cursor, self.catalog.revision)
 
     def ticked(self, tick: Tick) -> Sequence[str]:
         changed, lost = self.nodes.beat(tick.nodes)
@@ -103,7 +113,8 @@ class Node:
                     continue
                 record = replace(record, instance=replace(instance, uuid=holder))
             old = self.catalog.records.get(record.id)
-            if done := await self._commit(Op(ChangeKind.PUT, record, old.revision if old else 0, old)):
+            wanted = record if old is None else _kept(old, record)
+            if done := await self._commit(Op(ChangeKind.PUT, wanted, old.revision if old else 0, old)):
                 return done
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
 
@@ -133,18 +144,24 @@ class Node:
 
     async def _commit(self, op: Op) -> Record | None:
         """The record as stored; None when someone else was first, and the catalog has caught up since."""
-        status, revision, incarnation, nonce = await self.store.commit(op)
-        if status != "ok":
-            await self._catch_up(revision)
-            return None
-        record = op.record
-        if op.kind is ChangeKind.PUT:
-            record = replace(record, instance=replace(record.instance, revision=revision, incarnation=incarnation))
-        self.catalog.offer(Entry(revision, op.kind, record, nonce))
+        status, revision, incarnation = await self.store.commit(op)
         if self.catalog.revision < revision:
             await self._catch_up(revision)
-        self.store.cursor = max(self.store.cursor, self.catalog.revision)
-        return record
+        return _stamped(op, revision, incarnation) if status == "ok" else None
+
+    async def catch_up(self) -> None:
+        """Waits until everything that any registry acknowledged before now is known here. Raises `Unavailable`."""
+        _, revision, _ = await self.store.commit("")
+        if self.catalog.revision < revision:
+            await self._catch_up(revision)
+
+    async def wait_loaded(self) -> None:
+        """Until the store was read for the first time. Raises `Unavailable` where that takes too long."""
+        if not self.loaded.is_set():
+            with trio.move_on_after(LOAD_S):
+                await self.loaded.wait()
+            if not self.loaded.is_set():
+                raise Unavailable(self.store.unavailable())
 
     async def _catch_up(self, revision: int) -> None:
         """Waits a moment for the log to bring what we have not seen."""
@@ -164,3 +181,23 @@ def entered(record: Record, state: CheckState, output: str, checked: float) -> R
     """The record in another state, since now."""
     instance = replace(record.instance, state=state, output=output[:OUTPUT_LIMIT], checked=checked, since=time.time())
     return replace(record, instance=instance)
+
+
+def _stamped(op: Op, revision: int, incarnation: int) -> Record:
+    """The record as stored; as it stood, for a removal."""
+    if op.kind is ChangeKind.GONE:
+        return op.record
+    return replace(op.record, instance=replace(op.record.instance, revision=revision, incarnation=incarnation))
+
+
+def _kept(old: Record, new: Record) -> Record:
+    """What a new registration takes over: maintenance, which is the operator's; and that it passes, where it is the
+    same instance with the same check, so that registering again makes no gap (its probe comes at once)."""
+    was, instance = old.instance, new.instance
+    same = (was.name, was.addr, was.health_check) == (instance.name, instance.addr, instance.health_check)
+    if was.state is CheckState.MAINTENANCE:
+        kept = replace(instance, state=was.state, output=was.output, since=was.since)
+        return replace(new, instance=kept, resumed=old.resumed if same else CheckState.STARTING)
+    if same and was.state is CheckState.PASSING:
+        return replace(new, instance=replace(instance, state=was.state, since=was.since, output=was.output))
+    return new

@@ -67,6 +67,11 @@ if (redis.call('HGET', KEYS[5], 'id') or '') ~= ARGV[1] then return {'raced'} en
 local known = tonumber(ARGV[4])
 local top = tonumber(redis.call('GET', KEYS[3]) or '0')
 if known > top then top = known end
+local last = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)
+if last[1] then
+  local id = tonumber(string.match(last[1][1], '^%d+'))
+  if id > top then top = id end
+end
 if known > 0 then top = top + tonumber(ARGV[5]) end
 local revision = string.format('%.0f', top)
 redis.call('SET', KEYS[3], revision)

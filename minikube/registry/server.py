@@ -15,9 +15,9 @@ import trio
 from msgspec.structs import replace
 
 import minikube
-from minikube.model import Change, ChangeKind, CheckState
+from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
-from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, STORE_UNAVAILABLE, UNAUTHORIZED
+from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
 from minikube.registry.catalog import EVERY_NAME, Compacted
 from minikube.registry.config import RegistryConfig
@@ -31,6 +31,8 @@ FIRST_PROBE_S = 1.0
 WAIT_MAX_S = 300.0
 MAX_WATCHES = 64
 """Of one connection."""
+
+_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, Peer], Awaitable[Any]]
 
@@ -47,6 +49,7 @@ class Discovery:
         self._started = time.monotonic()
         self._watches: WeakKeyDictionary[Peer, dict[int, Callable[[], None]]] = WeakKeyDictionary()
         self._next_watch = 0
+        self._told: tuple[Change | None, bytes] = (None, b"")
         self._methods: dict[str, Method] = {
             "Discovery.Register": self._register,
             "Discovery.Get": self._get,
@@ -56,6 +59,7 @@ class Discovery:
             "Discovery.Services": self._services,
             "Discovery.Maintenance": self._maintenance,
             "Discovery.Wait": self._wait,
+            "Discovery.Watch": self._watch_late,
             "Discovery.Unwatch": self._unwatch,
             "Discovery.Status": self._status,
             "Discovery.Authenticate": self._authenticate,
@@ -71,7 +75,7 @@ class Discovery:
                 reply = self._node.catalog.get(params[0])
                 if reply is not None:
                     return splice_reply(request, reply)
-        elif request.method == "Discovery.Watch":
+        elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             return self._watch(request, peer)
         return None
 
@@ -79,10 +83,12 @@ class Discovery:
         """Everything else. Raises RpcError, NotFound, Unavailable."""
         method = self._methods.get(request.method)
         if method is None:
-            known = ", ".join([*self._methods, "Discovery.Watch"])
+            known = ", ".join(self._methods)
             raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:80]!r}, expected one of {known}")
         if self._config.token and not peer.authenticated and request.method != "Discovery.Authenticate":
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
+        if request.method not in _WITHOUT_STORE:
+            await self._node.wait_loaded()
         return await method(request, peer)
 
     # ------------------------------------------------------------ reading
@@ -93,7 +99,6 @@ class Discovery:
         reply = self._node.catalog.get(name)
         if reply is not None:
             return msgspec.Raw(reply)
-        self._refuse_unread()
         counts = self._node.catalog.services().get(name)
         if counts is None:
             raise RpcError(NOT_FOUND, f"{name}: no instance is registered")
@@ -102,12 +107,10 @@ class Discovery:
 
     async def _instances(self, request: Request, peer: Peer) -> Any:
         (asked,) = arguments(request.params, "Name")
-        self._refuse_unread()
         return self._node.catalog.instances(EVERY_NAME if asked in (None, "") else as_name(asked, every=True))
 
     async def _services(self, request: Request, peer: Peer) -> Any:
         arguments(_without_placeholder(request), "")
-        self._refuse_unread()
         return self._node.catalog.services()
 
     async def _status(self, request: Request, peer: Peer) -> Any:
@@ -136,7 +139,8 @@ class Discovery:
         changed = trio.Event()
         unsubscribe = catalog.subscribe(name, lambda _: changed.set())
         try:
-            if catalog.name_revision(name) <= revision:
+            # A revision from the future is another store's: the caller is to look anew, not to wait.
+            if catalog.name_revision(name) <= revision <= catalog.revision:
                 with trio.move_on_after(timeout):
                     await changed.wait()
         finally:
@@ -146,7 +150,17 @@ class Discovery:
 
     # ------------------------------------------------------------ watching
 
+    async def _watch_late(self, request: Request, peer: Peer) -> Any:
+        """A watch that came before the store was read. Nothing waits between here and the answer's queueing."""
+        late = _Late(peer)
+        result = self._watch_result(request, peer, late.notify)
+        peer.start_soon(late.begin)
+        return result
+
     def _watch(self, request: Request, peer: Peer) -> bytes:
+        return encode_reply(request, self._watch_result(request, peer, peer.notify))
+
+    def _watch_result(self, request: Request, peer: Peer, notify: Callable[[str, Any], None]) -> dict[str, Any]:
         if request.dialect == 1:
             raise wrong('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
         asked, since = arguments(request.params, "Name", "Since", least=1)
@@ -171,14 +185,21 @@ class Discovery:
         number = self._next_watch = self._next_watch + 1
 
         def tell(change: Change) -> None:
-            peer.notify("Discovery.Changed", _notice(number, change))
+            notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._tail(change))))
 
         if not watches:
             peer.start_soon(self._end_watches, peer)
         watches[number] = catalog.subscribe(name, tell)
         for change in missed:
             tell(change)
-        return encode_reply(request, {"Watch": number, "Revision": catalog.revision, "Instances": instances})
+        return {"Watch": number, "Revision": catalog.revision, "Instances": instances}
+
+    def _tail(self, change: Change) -> bytes:
+        """What all watchers of a change get alike, encoded once."""
+        if self._told[0] is not change:
+            values = {"Revision": change.revision, "Kind": change.kind.value, "Instance": change.instance}
+            self._told = (change, _encode(values)[1:])
+        return self._told[1]
 
     async def _end_watches(self, peer: Peer) -> None:
         try:
@@ -207,15 +228,15 @@ class Discovery:
         number = None if incarnation is None else as_type(incarnation, int, "Incarnation")
         id_ = as_type(asked, str, "Id")
         if id_ not in self._node.catalog.records:
-            self._refuse_unread()
-            self._refuse_unwritten()
+            await self._node.catch_up()  # another registry may have taken it a moment ago
         return await self._node.remove(id_, number)
 
     async def _renew(self, request: Request, peer: Peer) -> Any:
         (asked,) = arguments(request.params, "Id", least=1)
         id_ = as_type(asked, str, "Id")
         if id_ not in self._node.catalog.records:
-            self._refuse_unread()
+            await self._node.catch_up()
+        if id_ not in self._node.catalog.records:
             raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance — register again")
         self._judge.renewed(id_)
         if self._node.store.share_leases:
@@ -226,9 +247,10 @@ class Discovery:
         asked, on, why = arguments(request.params, "Id", "On", "Reason", least=2)
         id_, wanted = as_type(asked, str, "Id"), as_type(on, bool, "On")
         reason = as_type(why or "", str, "Reason")
+        if id_ not in self._node.catalog.records:
+            await self._node.catch_up()
         record = self._node.catalog.records.get(id_)
         if record is None:
-            self._refuse_unread()
             raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance")
 
         def change(old: Record) -> Record | None:
@@ -256,15 +278,6 @@ class Discovery:
         peer.authenticated = True
         return True
 
-    def _refuse_unread(self) -> None:
-        """What was never read from the store must not be called "not found"."""
-        if not self._node.catalog.epoch:
-            raise RpcError(STORE_UNAVAILABLE, self._node.store.unavailable())
-
-    def _refuse_unwritten(self) -> None:
-        if not self._node.store.state.ok:
-            raise RpcError(STORE_UNAVAILABLE, self._node.store.unavailable())
-
 
 def _without_placeholder(request: Request) -> Any:
     """Go's client always sends one param, `null` or a struct for methods that take none."""
@@ -272,6 +285,21 @@ def _without_placeholder(request: Request) -> Any:
     return [] if isinstance(params, list) and len(params) == 1 else params
 
 
-def _notice(number: int, change: Change) -> dict[str, Any]:
-    kind = change.kind if isinstance(change.kind, ChangeKind) else ChangeKind(change.kind)
-    return {"Watch": number, "Revision": change.revision, "Kind": kind.value, "Instance": change.instance}
+class _Late:
+    """Holds back a watch's notices until its answer is queued."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._held: list[tuple[str, Any]] | None = []
+
+    def notify(self, method: str, params: Any) -> None:
+        if self._held is None:
+            self._peer.notify(method, params)
+        else:
+            self._held.append((method, params))
+
+    async def begin(self) -> None:
+        await trio.lowlevel.checkpoint()
+        held, self._held = self._held or [], None
+        for method, params in held:
+            self._peer.notify(method, params)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import trio
 from msgspec import Struct
 
-from minikube.errors import Unavailable
+from minikube.errors import Unavailable, UsageError
 from minikube.registry.catalog import Snapshot
 from minikube.registry.records import Entry, Epoch, Record
 from minikube.registry.wire_types import Op, Tick
@@ -35,6 +35,7 @@ PATIENCE_S = 1.0
 """How long writes are still queued after the store was lost; later they are refused at once."""
 TICK_S = 1.0
 RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.4)
+FAREWELL_S = 0.2
 MAX_BATCH = 512
 MAX_QUEUE = 20_000
 
@@ -76,6 +77,7 @@ class Owner(Protocol):
     def mark(self) -> Mark: ...
     def memory(self) -> Memory: ...
     def adopt(self, snapshot: Snapshot, lost: Sequence[Op]) -> None: ...
+    def committed(self, op: Op, revision: int, incarnation: int, nonce: str) -> None: ...
     def arrived(self, entries: Sequence[Entry]) -> None: ...
     def ticked(self, tick: Tick) -> Sequence[str]: ...
     def store_changed(self, state: StoreState) -> None: ...
@@ -107,29 +109,35 @@ class Store:
         self.wake = threading.Condition()
         self.stopping = False
         self.sync_wanted = False
+        self.beat_wanted = False
         self.share_leases = False
         self.cursor = 0
         """The last revision the follower needs no more; only grows."""
         self.loaded = threading.Event()
         self._lost_at = time.monotonic()
         self._token: trio.lowlevel.TrioToken | None = None
+        self._threads: list[threading.Thread] = []
         self._nonces = 0
         self._nonce_base = os.urandom(6).hex()
 
     def start(self) -> None:
         """Begin to connect; returns at once. redis-py is imported by the writer, beside everything else."""
         self._token = trio.lowlevel.current_trio_token()
-        for name, job in (("store-writer", _run_writer), ("store-follower", _run_follower)):
-            threading.Thread(target=job, args=(self,), name=name, daemon=True).start()
+        jobs = (("store-writer", _run_writer), ("store-follower", _run_follower))
+        self._threads = [threading.Thread(target=job, args=(self,), name=name, daemon=True) for name, job in jobs]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Tell both threads to end; does not wait for them."""
+        """Tell both threads to end. Blocks for a moment, so that the other registries get to know; not longer."""
         with self.wake:
             self.stopping = True
             self.wake.notify_all()
+        if self._threads:
+            self._threads[0].join(FAREWELL_S)
 
-    async def commit(self, op: Op | str) -> tuple[str, int, int, str]:
-        """Write one. Returns (`ok`, revision, incarnation, nonce) or (`conflict`, the store's revision, 0, "").
+    async def commit(self, op: Op | str) -> tuple[str, int, int]:
+        """Write one. Returns (`ok`, revision, incarnation) or (`conflict`, the store's revision, 0).
 
         Raises Unavailable where the store is not there or does not answer in time. Cancelled: may happen or not.
         """
@@ -145,7 +153,7 @@ class Store:
         with trio.move_on_after(WRITE_TIMEOUT_S + 0.1):
             await pending.done.wait()
         if pending.answer[0]:
-            return *pending.answer, pending.nonce
+            return pending.answer
         pending.deadline = 0.0  # a writer that has not sent it yet drops it
         raise Unavailable(pending.failure or f"store unavailable: Redis did not answer within {WRITE_TIMEOUT_S:g} s")
 
@@ -175,7 +183,22 @@ class Store:
 
     def finish(self, done: Sequence[Pending]) -> None:
         """Answers are in: in trio's thread, after what was handed over before."""
-        self.soon(lambda: [pending.done.set() for pending in done])
+        if done:
+            self.soon(self._finish, tuple(done))
+
+    def beat_soon(self) -> None:
+        """The follower lost its connection: have the writer look at once, not at the next beat."""
+        with self.wake:
+            self.beat_wanted = True
+            self.wake.notify_all()
+
+    def _finish(self, done: Sequence[Pending]) -> None:
+        """Apply what is stored before anyone is answered; a caller who went away changes nothing of it."""
+        for pending in done:
+            if pending.answer[0] == "ok" and isinstance(pending.op, Op):
+                self.owner.committed(pending.op, *pending.answer[1:], pending.nonce)
+        for pending in done:
+            pending.done.set()
 
     def _say(self, state: str, detail: str) -> None:
         if (self.state.state, self.state.detail) == (state, detail):
@@ -209,6 +232,9 @@ def _until_finished(job: Callable[[], None]) -> None:
         job()
     except (trio.RunFinishedError, trio.Cancelled):
         pass
+    except UsageError as error:
+        LOGGER.error("%s", error)
+        os._exit(error.exit_code)
     except Exception:
         LOGGER.exception("a store thread failed")
         os._exit(70)  # without it nothing would ever be written again: whoever watches us starts us anew

@@ -144,7 +144,7 @@ class Speaker:
         return Snapshot(epoch, revision, nonce, tuple(records), tuple(log), floor_known)
 
     def restore(self, seen: Epoch, new: Epoch, records: Sequence[Record], tombs: Sequence[Entry]) -> bool:
-        """Put back everything of ours into a Redis that lost it, as the begin of epoch `new`. False: another was first."""
+        """Put all of ours back into a Redis that lost it, as the begin of epoch `new`. False: another was first."""
         keys = self._keys
         arguments: list[Any] = [seen.id, new.n, new.id, new.floor, LEAP, len(tombs)]
         for tomb in tombs:

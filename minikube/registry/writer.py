@@ -57,7 +57,7 @@ class Writer:
                 self._tries += 1
                 self._drop_late()
                 continue
-            if not store.queue and not store.sync_wanted:
+            if not (store.queue or store.sync_wanted or store.beat_wanted):
                 self._wait(self._next_tick - time.monotonic())
             self._step()
         if self._speaker is not None:
@@ -75,7 +75,8 @@ class Writer:
                 self._agree()
             if batch:
                 self._write(batch)
-            if time.monotonic() >= self._next_tick:
+            if store.beat_wanted or time.monotonic() >= self._next_tick:
+                store.beat_wanted = False
                 self._beat()
         except LOST as error:
             self._lost(error)
@@ -136,7 +137,9 @@ class Writer:
     def _wait(self, seconds: float) -> None:
         store = self._store
         with store.wake:
-            if not store.stopping and (self._speaker is None or not (store.queue or store.sync_wanted)):
+            if not store.stopping and (
+                self._speaker is None or not (store.queue or store.sync_wanted or store.beat_wanted)
+            ):
                 store.wake.wait(max(0.001, seconds))
 
     def _drop_late(self) -> None:
@@ -191,7 +194,7 @@ class Writer:
             self._agree()
         self._behind = mark.behind
         store.say("ok")
-        lost = store.ask(lambda: store.owner.ticked(tick))
+        lost = store.ask(partial(store.owner.ticked, tick))
         if lost:
             speaker.forget_nodes(lost)
 
