@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import h11
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, connect_websocket
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from minikube.client.endpoint import Endpoint
 from minikube.client.messages import ServiceReply, error_for
@@ -65,57 +65,69 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
     `Unavailable` is also raised into the block when the supervisor stops answering pings.
     """
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    stream = await _connect(endpoint)
+    try:
+        async with stream, trio.open_nursery() as nursery:
 
-        async def miss_pongs(socket: WebSocketConnection) -> None:
-            nonlocal failure
-            while True:
-                await trio.sleep(PING_INTERVAL_S)
-                with trio.move_on_after(PONG_S) as waiting:
-                    try:
-                        await socket.ping()
-                    except ConnectionClosed:
-                        return
-                if waiting.cancelled_caught:
-                    failure = Unavailable(f"{endpoint.netloc}: the supervisor does not answer")
-                    nursery.cancel_scope.cancel()
+            async def miss_pongs(socket: WebSocketConnection) -> None:
+                nonlocal failure
+                while True:
+                    await trio.sleep(PING_INTERVAL_S)
+                    with trio.move_on_after(PONG_S) as waiting:
+                        try:
+                            await socket.ping()
+                        except ConnectionClosed:
+                            return
+                    if waiting.cancelled_caught:
+                        failure = Unavailable(f"{endpoint.netloc}: the supervisor does not answer")
+                        nursery.cancel_scope.cancel()
 
-        try:  # errors leave the nursery's block by hand, so that they arrive bare and not in a group
-            socket = await _connect(nursery, endpoint)
-            nursery.start_soon(miss_pongs, socket)
-            try:
-                yield UpdateStream(endpoint, socket)
-            finally:
-                with trio.move_on_after(CLOSE_S, shield=True):
-                    await socket.aclose()
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
+            try:  # errors leave the nursery's block by hand, so that they arrive bare and not in a group
+                socket = await _shake_hands(nursery, stream, endpoint)
+                nursery.start_soon(miss_pongs, socket)
+                try:
+                    yield UpdateStream(endpoint, socket)
+                finally:
+                    with trio.move_on_after(CLOSE_S, shield=True):
+                        await socket.aclose()
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    except* ConnectionRejected as group:  # trio-websocket raises it out of its own task
+        rejected = next(error for error in group.exceptions if isinstance(error, ConnectionRejected))
+        failure = error_for(rejected.status_code, rejected.body or b"")
+    except* Exception as group:
+        failure = Unavailable(f"{endpoint.netloc}: the stream broke: {group.exceptions[0]}")
     if failure is not None:
         raise failure
 
 
-async def _connect(nursery: trio.Nursery, endpoint: Endpoint) -> WebSocketConnection:
+async def _connect(endpoint: Endpoint) -> trio.SocketStream:
     try:
         with trio.fail_after(CONNECT_S):
-            return await connect_websocket(
+            return await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    except trio.TooSlowError:
+        raise Unavailable(f"{endpoint.netloc}: the supervisor does not answer") from None
+    except OSError as error:
+        raise _no_connection(endpoint, error) from None
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: trio.SocketStream, endpoint: Endpoint) -> WebSocketConnection:
+    try:
+        with trio.fail_after(CONNECT_S):
+            return await wrap_client_stream(
                 nursery,
-                endpoint.host,
-                endpoint.port,
+                stream,
+                endpoint.netloc,
                 "/v1/stream",
-                use_ssl=False,
                 extra_headers=[(b"Authorization", f"Bearer {endpoint.token}".encode())],
                 max_message_size=UPDATE_BYTES,
                 receive_buffer_size=RECEIVE_BYTES,
             )
-    except ConnectionRejected as error:
-        raise error_for(error.status_code, error.body or b"") from None
     except trio.TooSlowError:
         raise Unavailable(f"{endpoint.netloc}: the supervisor does not answer") from None
     except HandshakeError as error:
         raise RemoteError(0, f"{endpoint.netloc}: no websocket there: {error}") from None
-    except OSError as error:
-        raise _no_connection(endpoint, error) from None
 
 
 async def act(endpoint: Endpoint, verb: str, name: str, **body: Any) -> None:
@@ -237,13 +249,7 @@ async def _open_exchange(
     endpoint: Endpoint, method: str, target: str, body: bytes, answer_s: float
 ) -> AsyncIterator[_Exchange]:
     """Connects, asks, and yields once the answer is a success; anything else is raised."""
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
-    except trio.TooSlowError:
-        raise Unavailable(f"{endpoint.netloc}: the supervisor does not answer") from None
-    except OSError as error:
-        raise _no_connection(endpoint, error) from None
+    stream = await _connect(endpoint)
     async with stream:
         exchange = _Exchange(endpoint, stream)
         try:
