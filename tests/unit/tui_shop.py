@@ -180,7 +180,7 @@ def play(scene: Play, *, size: tuple[int, int] = SMALL, snapshot: Snapshot | Non
     app = Dashboard(feed, owner=owner)
 
     async def run() -> None:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await asyncio.to_thread(feed.ready.wait, 5)
             if snapshot is not None:
                 feed.live(snapshot)

@@ -25,6 +25,9 @@ class Choice(tuple[str, str, str]):
 class Ask(ModalScreen[str]):
     """A title, some lines, and buttons; gives back the chosen result, "" for Cancel."""
 
+    AUTO_FOCUS = "#cancel"
+    """Cancel is what Enter hits."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n,q", "cancel", "Cancel"),
         Binding("left,h,up,k,shift+tab", "app.focus_previous", show=False),
@@ -45,10 +48,6 @@ class Ask(ModalScreen[str]):
                 yield Button("Cancel", id="cancel", compact=True)
                 for result, words, key in self._choices:
                     yield Button(Text(f"{words} ({key})").plain, id=f"do-{result}", variant="error", compact=True)
-
-    def on_mount(self) -> None:
-        """Cancel is what Enter hits."""
-        self.query_one("#cancel", Button).focus()
 
     def on_key(self, event: object) -> None:
         """A choice's own key chooses it."""
