@@ -7,7 +7,6 @@
 Each step's time is shown; pytest's own closing line is the last one. Exits with 1 when any step failed.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -75,7 +74,6 @@ def run_tests(arguments: list[str]) -> tuple[bool, str]:
 
 def main(arguments: list[str]) -> int:
     """Run every step, also after one failed, and tell all of it."""
-    os.environ.setdefault("PYTHONWARNINGS", "default")
     passed = [run_step(step) for step in STATIC]
     if arguments == ["--quick"]:
         return 0 if all(passed) else 1

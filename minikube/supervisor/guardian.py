@@ -69,8 +69,9 @@ class Lifeline:
         self._send(b"now\n")
 
     def detach(self) -> None:
-        """From now on the front's end means nothing."""
+        """From now on the front's end means nothing; nothing more can be asked or heard here."""
         self._send(b"detach\n")
+        self._sock.close()
 
     def wait_exit(self, timeout: float) -> int | None:
         """The supervisor's exit status (minus the signal's number), once nothing is alive; None when time is up."""
@@ -82,6 +83,7 @@ class Lifeline:
             if "exit" in message:
                 self._exit = int(message["exit"])
                 self._reap()
+                self._sock.close()
         return self._exit
 
     def _send(self, line: bytes) -> None:
