@@ -220,8 +220,10 @@ class Keeper:
         self._incarnation = 0
         for instance in instances:
             same_place = instance.addr == self._registration.addr
-            if instance.uuid == self.id or (not self.id and same_place):
-                self.id, self._incarnation = instance.uuid, instance.incarnation if same_place else 0
+            if same_place and self.id in ("", instance.uuid):
+                self.id, self._incarnation = instance.uuid, instance.incarnation
+            elif instance.uuid == self.id:
+                self._asked = False  # somebody else has taken the id: nothing of ours is left to deregister
 
     def failed(self, now: float, call: Call[Any], error: MinikubeError) -> None:
         """`call` was answered with an error, or not at all."""
