@@ -1,0 +1,228 @@
+"""What must survive (spec sections 4 and 10): the registry, Redis and instances killed, emptied, stopped."""
+
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.eventually import eventually
+from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services
+from tests.redis_server import RedisServer
+
+QUICK = {"Interval": "200ms", "Timeout": "200ms"}
+STORE_UNAVAILABLE = -32010
+
+
+@pytest.fixture
+def registry(redis_server: RedisServer) -> Iterator[Registry]:
+    made = Registry(redis_server.url)
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def client(registry: Registry) -> Client:
+    return registry.client()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with services(1) as (made,):
+        yield made
+
+
+def refused(client: Client, method: str, *params: object) -> float:
+    """Seconds until the write was refused for want of a store."""
+    began = time.monotonic()
+    with pytest.raises(RpcFailed) as failed:
+        client.call(method, *params)
+    assert failed.value.code == STORE_UNAVAILABLE, failed.value
+    return time.monotonic() - began
+
+
+def all_asked_again(made: list[Service], began: list[int]) -> bool:
+    return all(one.asked > was + 1 for one, was in zip(made, began, strict=True))
+
+
+def store_is(client: Client, state: str) -> bool:
+    return bool(client.call("Status")["Store"]["State"] == state)
+
+
+def test_a_killed_registry_knows_everything_again(registry: Registry, client: Client, service: Service) -> None:
+    passing = client.call("Register", service.registration("product"))
+    with services(1) as (dead,):
+        critical = client.call("Register", dead.registration("order", **QUICK))
+    eventually(lambda: client.state(critical) == "critical")
+    kept = client.call("Register", {"Name": "x", "Addr": "127.0.0.1:1", "HealthCheck": "tcp://127.0.0.1:1"})
+    client.call("Maintenance", passing, True, "")
+    client.call("Maintenance", passing, False, "")
+    revision = client.call("Status")["Revision"]
+    registry.kill()
+    began = time.monotonic()
+    again = registry.start().client()
+    assert again.get("product") == service.port
+    assert time.monotonic() - began < 2
+    states = {one["Uuid"]: one["State"] for one in again.call("Instances")}
+    assert states == {passing: "passing", critical: "critical", kept: "starting"}
+    assert again.call("Status")["Revision"] >= revision
+    watcher = registry.client()
+    assert watcher.call("Watch", "*", revision)["Instances"] is None, "a watcher resumes across the kill"
+
+
+@pytest.mark.parametrize("how", ["flushed", "killed and emptied", "killed"])
+def test_redis_comes_back_even_empty(
+    redis_server: RedisServer, registry: Registry, client: Client, service: Service, how: str
+) -> None:
+    id_ = client.call("Register", service.registration("product"))
+    revision = client.call("Status")["Revision"]
+    watcher = registry.client()
+    watcher.call("Watch", "*")
+    if how == "flushed":
+        with redis_server.client() as redis:
+            redis.flushall()
+    else:
+        redis_server.kill()
+        eventually(lambda: store_is(client, "down"))
+        assert client.get("product") == service.port
+        assert client.call("Status")["Stale"] is True
+        assert refused(client, "Register", service.registration("order")) < 3
+        assert client.call("Renew", id_) is True
+        if how == "killed and emptied":
+            for path in (redis_server.directory / "appendonlydir").iterdir():
+                path.unlink()
+        redis_server.start()
+    with redis_server.client() as redis:
+        key = f"{{minikube}}:instance:product:{id_}"
+        eventually(lambda: redis.exists(key), within=5, what="the instance is back in Redis")
+    eventually(lambda: store_is(client, "ok"))
+    assert client.get("product") == service.port
+    assert client.call("Status")["Revision"] >= revision
+    with services(1) as (late,):
+        client.call("Register", late.registration("order"))
+        notices = [watcher.notice(), watcher.notice()]
+        assert [one["Instance"]["Name"] for one in notices] == ["order", "order"], "nothing else was ever told"
+        assert notices[0]["Revision"] > revision
+    registry.kill()
+    again = registry.start().client()
+    assert again.get("product") == service.port, "what was put back is all there"
+
+
+def test_a_paused_redis_freezes_nobody(redis_server: RedisServer, client: Client, service: Service) -> None:
+    id_ = client.call("Register", service.registration("product"))
+    redis_server.pause()
+    try:
+        assert refused(client, "Register", {"Name": "late", "Addr": "127.0.0.1:1", "HealthCheck": "ttl:"}) < 3
+        began = time.monotonic()
+        assert client.get("product") == service.port
+        assert time.monotonic() - began < 0.5
+        assert refused(client, "Deregister", id_) < 3
+        assert store_is(client, "down")
+    finally:
+        redis_server.resume()
+    eventually(lambda: store_is(client, "ok"), within=5)
+    assert client.get("product") == service.port
+    assert [one["Name"] for one in client.call("Instances")] == ["product"], "what was refused did not happen later"
+
+
+def test_a_verdict_waits_for_redis(redis_server: RedisServer, client: Client) -> None:
+    with services(1) as (service,):
+        id_ = client.call("Register", service.registration("product", **QUICK))
+        redis_server.kill()
+        eventually(lambda: store_is(client, "down"))
+    eventually(lambda: "refused" in client.call("Instances")[0]["Output"])
+    assert client.state(id_) == "passing", "nothing is removed while Redis is gone"
+    redis_server.start()
+    eventually(lambda: client.state(id_) == "critical", within=5)
+
+
+@pytest.mark.parametrize("command", ["CONFIG SET maxmemory 1", "REPLICAOF 127.0.0.1 1"])
+def test_a_redis_that_refuses_writes_is_no_store(
+    redis_server: RedisServer, client: Client, service: Service, command: str
+) -> None:
+    client.call("Register", service.registration("product"))
+    with redis_server.client() as redis:
+        redis.execute_command(*command.split())
+        refused(client, "Register", service.registration("order"))
+        assert client.get("product") == service.port
+        eventually(lambda: store_is(client, "down"))
+        redis.config_set("maxmemory", 0)
+        redis.replicaof("NO", "ONE")
+    eventually(lambda: store_is(client, "ok"), within=5)
+    client.call("Register", service.registration("order"))
+    assert client.get("order") == service.port
+
+
+def test_a_paused_registry_removes_nobody(registry: Registry, client: Client) -> None:
+    with services(4) as made:
+        for number, one in enumerate(made):
+            client.call("Register", one.registration(f"product-{number}", **QUICK))
+        watcher = registry.client()
+        watcher.call("Watch", "*")
+        revision = client.call("Status")["Revision"]
+        for _ in range(3):
+            registry.signal(signal.SIGSTOP)
+            time.sleep(1.5)
+            registry.signal(signal.SIGCONT)
+            began = [one.asked for one in made]
+            eventually(partial(all_asked_again, made, began))
+        assert client.call("Status")["Revision"] == revision
+
+
+def test_silence_of_many_is_doubted_first(client: Client) -> None:
+    with services(4) as made:
+        ids = [client.call("Register", one.registration("product", Interval="1s", Timeout="300ms")) for one in made]
+        for one in made:
+            one.hang()
+        asked = {id_: one.asked for id_, one in zip(ids, made, strict=True)}
+        doubt = eventually(lambda: client.call("Status")["Doubt"], within=5)
+        assert "4 of 4" in doubt or "3 of" in doubt
+        eventually(lambda: all(client.state(id_) == "critical" for id_ in ids), within=10)
+        for id_, one in zip(ids, made, strict=True):
+            assert one.asked - asked[id_] >= 3, "each was asked once more than its time-outs"
+        for one in made:
+            one.release()
+        eventually(lambda: all(client.state(id_) == "passing" for id_ in ids), within=10)
+        assert client.call("Status")["Doubt"] == ""
+
+
+def test_registries_agree_and_take_over(redis_server: RedisServer, registry: Registry, client: Client) -> None:
+    other = Registry(redis_server.url)
+    try:
+        second = other.start().client()
+        eventually(lambda: len(client.call("Status")["Nodes"]) == len(second.call("Status")["Nodes"]) == 2)
+        with services(8) as made:
+            ids = [client.call("Register", one.registration("product", **QUICK)) for one in made]
+            eventually(lambda: len([1 for one in second.call("Instances") if one["State"] == "passing"]) == 8)
+            watcher = registry.client()
+            start = watcher.call("Watch", "*")["Revision"]
+            assert second.call("Deregister", ids[0]) is True
+            notice = watcher.notice()
+            assert (notice["Kind"], notice["Instance"]["Uuid"], notice["Revision"]) == ("gone", ids[0], start + 1)
+            assert client.call("Deregister", ids[0]) is False
+            third = client.call("Register", made[0].registration("product"))
+            assert second.call("Renew", third) is True, "what one acknowledged the other knows"
+            other.kill()
+            eventually(lambda: len(client.call("Status")["Nodes"]) == 1, within=10)
+            for one in made:
+                one.status = 500
+            eventually(lambda: client.get("product") == 0, within=5, what="the dead node's share is probed")
+    finally:
+        other.close()
+
+
+def test_reads_before_the_first_load_are_never_not_found(redis_server: RedisServer) -> None:
+    redis_server.kill()
+    registry = Registry(redis_server.url)
+    try:
+        client = registry.start().client()
+        refused(client, "Get", "product")
+        assert client.call("Status")["Store"]["State"] == "down"
+        redis_server.start()
+        eventually(lambda: store_is(client, "ok"), within=5)
+        assert client.get("product") == 0
+    finally:
+        registry.close()
