@@ -49,6 +49,13 @@ async def _connect(target: Target, tls: "ssl.SSLContext | None") -> Streams:
         raise ConnectionLost(f"cannot connect to {target}: {error.strerror or error}") from error
 
 
+async def _abort(writer: asyncio.StreamWriter) -> None:
+    """Close at once, and wait until the socket is closed: the loop may end right after."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 class _Connection:
     """Open streams, the calls under way, and the task that reads."""
 
@@ -81,7 +88,7 @@ class _Connection:
         except (OSError, Unavailable):
             pass  # whoever waits for an answer is told
         finally:
-            self.writer.close()
+            self.writer.transport.abort()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(ConnectionLost("the connection was lost"))
@@ -90,6 +97,7 @@ class _Connection:
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
+        await _abort(self.writer)
 
 
 class Registry:
@@ -227,7 +235,7 @@ class Registry:
                 pass
             finally:
                 if writer is not None:
-                    writer.close()
+                    await _abort(writer)
             await asyncio.sleep(backoff.next())
 
 

@@ -79,6 +79,7 @@ class RpcConnection:
             self.closed.set()
             for arrived in self._waiting.values():
                 arrived.set()
+            await self.aclose()
 
     @property
     def local_host(self) -> str:
