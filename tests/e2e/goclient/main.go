@@ -42,6 +42,10 @@ func main() {
 	err = client.Call("Discovery.Register", Registration{name, address, fmt.Sprintf("http://127.0.0.1:%d/", port)}, &id)
 	check("register", err == nil && len(id) == 8, fmt.Sprint(id, err))
 
+	var again string
+	err = client.Call("Discovery.Register", Registration{name, address, fmt.Sprintf("http://127.0.0.1:%d/", port)}, &again)
+	check("register again keeps the id", err == nil && again == id, fmt.Sprint(again, err))
+
 	var found Address
 	err = client.Call("Discovery.Get", name, &found)
 	check("get", err == nil && found == address, fmt.Sprint(found, err))
@@ -73,10 +77,6 @@ func main() {
 	}
 	waiting.Wait()
 	check("many calls at once on one connection", len(errors) == 0, len(errors))
-
-	var again string
-	err = client.Call("Discovery.Register", Registration{name, address, fmt.Sprintf("http://127.0.0.1:%d/", port)}, &again)
-	check("register again keeps the id", err == nil && again == id, fmt.Sprint(again, err))
 
 	var gone bool
 	err = client.Call("Discovery.Deregister", id, &gone)
