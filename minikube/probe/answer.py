@@ -115,6 +115,7 @@ def _chunks(data: bytes) -> tuple[bytes, bool, bool]:
             return body, False, False
         length = int(size, 16)
         if length == 0:
-            return body, True, rest == b"\r\n"
+            end = 0 if rest.startswith(b"\r\n") else rest.find(b"\r\n\r\n") + 2  # trailer fields come before it
+            return body, end != 1, end + 2 == len(rest)
         body += rest[:length]
         data = rest[length + 2 :]

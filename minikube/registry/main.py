@@ -42,9 +42,6 @@ async def _main(config: RegistryConfig) -> None:
         node = Node(config, nursery)
         judge = Judge(node)
         discovery = Discovery(node, judge, config)
-        node.store.start()
-        nursery.start_soon(judge.beat)
-        nursery.start_soon(judge.run)
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(
@@ -55,6 +52,10 @@ async def _main(config: RegistryConfig) -> None:
                 f"registry: cannot listen on {config.listen}: {os.strerror(error.errno or 0)} — "
                 "stop what listens there or set registry.listen"
             ) from None
+        # Only now: a process that ends at once must not end while a thread of its own is still importing.
+        node.store.start()
+        nursery.start_soon(judge.beat)
+        nursery.start_soon(judge.run)
         print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
     node.store.stop()

@@ -215,26 +215,36 @@ class Store:
 
 
 def _run_writer(store: Store) -> None:
-    from minikube.registry.writer import Writer
+    def job() -> None:
+        from minikube.registry.writer import Writer
 
-    _until_finished(Writer(store).run)
+        Writer(store).run()
+
+    _until_finished(store, job)
 
 
 def _run_follower(store: Store) -> None:
-    store.loaded.wait()
-    from minikube.registry.follower import follow
+    def job() -> None:
+        store.loaded.wait()
+        from minikube.registry.follower import follow
 
-    _until_finished(lambda: follow(store))
+        follow(store)
+
+    _until_finished(store, job)
 
 
-def _until_finished(job: Callable[[], None]) -> None:
+def _until_finished(store: Store, job: Callable[[], None]) -> None:
+    """A thread's whole life. Once the store is stopping the interpreter may be going down, and whatever fails then
+    (an import, a call into trio) is nobody's concern."""
     try:
         job()
     except (trio.RunFinishedError, trio.Cancelled):
         pass
-    except UsageError as error:
-        LOGGER.error("%s", error)
-        os._exit(error.exit_code)
-    except Exception:
+    except Exception as error:
+        if store.stopping:
+            return
+        if isinstance(error, UsageError):
+            LOGGER.error("%s", error)
+            os._exit(error.exit_code)
         LOGGER.exception("a store thread failed")
         os._exit(70)  # without it nothing would ever be written again: whoever watches us starts us anew

@@ -21,6 +21,7 @@ WHOLE = [
         "200 OK: ok!",
         True,
     ),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\nZ: 1\r\n\r\n", 200, "200 OK", True),
     (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 200, "200 OK: ok", True),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfeA", 200, "200 OK: \ufffd\ufffdA", True),
 ]
