@@ -17,17 +17,19 @@ from typing import Any
 import trio
 
 from minikube.control.board import Board
-from minikube.errors import NotFound, UsageError
+from minikube.errors import NotFound, StartError, UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import graph, leftovers
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.link import Link
+from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.parts import service_path
 from minikube.supervisor.process import Household, signal_number
 from minikube.supervisor.reader import LogBook
+from minikube.supervisor.runtime import Runtime
 from minikube.text import mask_url
 
 MAX_REPLICAS = 1_000
@@ -42,6 +44,7 @@ class Supervisor:
         self.manifest = manifest
         self.board = board
         self.household = household
+        self._processes = ProcessRuntime(household, self.environment)
         self.prober = Prober()
         self.logbook = logs
         self.redis_url = ""
@@ -106,6 +109,15 @@ class Supervisor:
             await self.board.wait_for(lambda _, one=runner: _is_down(one))  # type: ignore[misc]
 
     # ------------------------------------------------------------ what runners ask
+
+    def runtime(self, spec: ServiceSpec) -> Runtime:
+        if not spec.command:
+            raise StartError("containers are not supported yet — set command")
+        return self._processes
+
+    def taken_ports(self, spec: ServiceSpec, id: str) -> frozenset[int]:
+        """Ports of other instances, whether they listen already or not."""
+        return frozenset(one.port for runners in self._runners.values() for one in runners if one.id != id and one.port)
 
     def environment(self, spec: ServiceSpec) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("MINIKUBE_")}
@@ -223,8 +235,7 @@ class Supervisor:
         if not alive:
             raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
         for process in alive:
-            process.send(number)
-        await trio.lowlevel.checkpoint()
+            await process.send(number)
 
     async def scale(self, name: str, replicas: int) -> None:
         if name not in self._specs:

@@ -7,7 +7,6 @@ is to be is in `wanted`; `poke` makes the task look at it. It refuses to decide 
 import math
 import random
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -17,14 +16,17 @@ import trio
 
 from minikube.control.board import Board
 from minikube.errors import StartError
-from minikube.manifest import HealthSpec, ServiceSpec, fill
+from minikube.manifest import ServiceSpec
 from minikube.model import Address, CheckState, Instance, InstanceView, ProcessState, Registration
-from minikube.probe.health import Outcome
+from minikube.probe.health import Outcome, ProbeResult
 from minikube.probe.prober import Prober
-from minikube.supervisor import lifecycle, tree
+from minikube.supervisor import lifecycle
+from minikube.supervisor.checkup import health_url, registration, watch_health
 from minikube.supervisor.lifecycle import Exit, Life
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.process import Command, Household, Process, Starved, signal_number
+from minikube.supervisor.ports import PortTaken
+from minikube.supervisor.process import Starved, signal_number
+from minikube.supervisor.runtime import Launch, Running, Runtime
 from minikube.text import looks_secret
 
 DRAIN_S = 0.5
@@ -37,10 +39,10 @@ class Home(Protocol):
     """What a runner needs of the supervisor's core."""
 
     board: Board
-    household: Household
     prober: Prober
 
-    def environment(self, spec: ServiceSpec) -> dict[str, str]: ...
+    def runtime(self, spec: ServiceSpec) -> Runtime: ...
+    def taken_ports(self, spec: ServiceSpec, id: str) -> frozenset[int]: ...
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture: ...
     async def wait_ready(self, name: str, condition: str) -> None: ...
     def recorded(self) -> None: ...
@@ -65,8 +67,9 @@ class Runner:
         self.removed = False
         self.finished = trio.Event()
         self.life = Life()
-        self.process: Process | None = None
+        self.process: Running | None = None
         self.check: Instance | None = None
+        self.host = spec.host
         self.port = spec.port
         self._home = home
         self._own_check: CheckState | None = None
@@ -197,15 +200,15 @@ class Runner:
             await self._watch(process, output)
         finally:
             self.process = None
-            self._home.household.forget(process)
+            process.close()
             self._home.recorded()
 
-    async def _watch(self, process: Process, output: Capture) -> None:
+    async def _watch(self, process: Running, output: Capture) -> None:
         readers = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, process, output, readers)
             nursery.start_soon(process.watch)
-            nursery.start_soon(self._judge, output)
+            nursery.start_soon(watch_health, self.spec, process, output, self._home.prober, self._probed)
             stopped = await self._exit_or_stop(process)
             if stopped and process.exit is None:
                 self._set(lifecycle.stopping(self.life))
@@ -215,14 +218,14 @@ class Runner:
             assert process.exit is not None
             self._ended(process.exit, stopped)
             # What outlived its command must not hold the port or the log of the next one.
-            await self._home.household.end(self.id, signal.SIGKILL, 0.0)
+            await process.end(signal.SIGKILL, 0.0)
             with trio.move_on_after(DRAIN_S):
                 await readers.wait()
             nursery.cancel_scope.cancel()
         self._last_lines = output.last_lines
         self.publish()
 
-    async def _exit_or_stop(self, process: Process) -> bool:
+    async def _exit_or_stop(self, process: Running) -> bool:
         """True: it is to be stopped; False: it ended by itself."""
         while self.wanted and not self._restart and process.exit is None:
             poke = self._poke
@@ -236,12 +239,12 @@ class Runner:
                 nursery.start_soon(stop_waiting, process.exited)
         return process.exit is None
 
-    async def _stop(self, process: Process) -> None:
+    async def _stop(self, process: Running) -> None:
         spec = self.spec.stop
         number = signal_number(spec.signal)
         end = trio.current_time() + (0.0 if self._now else spec.timeout)
         if spec.command and not self._now:
-            await self._before_stop(end)
+            await self._before_stop(process, end)
         async with trio.open_nursery() as nursery:
 
             async def hurry() -> None:
@@ -250,135 +253,61 @@ class Runner:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(hurry)
-            killed = await self._home.household.end(self.id, number, max(end - trio.current_time(), 0.0))
+            killed = await process.end(number, max(end - trio.current_time(), 0.0))
             nursery.cancel_scope.cancel()
             if killed and not self._now:
                 text = f"{self.name}: {len(killed)} processes had to be killed after {spec.timeout:g} s"
                 self._home.board.event("instance.killed", text, "warning", service=self.spec.name, instance=self.name)
 
-    async def _before_stop(self, end: float) -> None:
-        env = self._environment()
-        argv = tuple(fill(part, env) for part in self.spec.stop.command)
+    async def _before_stop(self, process: Running, end: float) -> None:
         try:
-            helper = await self._home.household.start(Command(argv, env, self.spec.cwd, f"{self.id}.stop"))
+            ran = await process.run(self.spec.stop.command, max(end - trio.current_time(), 0.0))
         except StartError as error:
-            self._event("instance.stop_command", f"stop command: {error}", "warning")
+            self._event("instance.stop_command", f"{self.name}: stop command: {error}", "warning")
             return
-        with trio.move_on_at(end):
-            await helper.watch()
-        await self._home.household.end(f"{self.id}.stop", signal.SIGKILL, 0.0)
-        with trio.move_on_after(1.0):
-            await helper.watch()
-        self._home.household.forget(helper)
+        if ran.exit is None or not ran.exit.clean:
+            how = ran.exit or "did not end in time"
+            self._event("instance.stop_command", f"{self.name}: stop command: {how}", "warning")
 
-    async def _begin(self) -> tuple[Process, Capture]:
-        if self.spec.auto_port and not (self.port and _port_is_free(self.spec.host, self.port)):
-            self.port = _free_port(self.spec.host)
-        self._check_port()
-        env = self._environment()
-        secrets = tuple(value for name, value in {**self.spec.file_env, **self.spec.env}.items() if looks_secret(name))
-        output = self._output = self._home.capture(self.spec, self.name, (*secrets, *self.spec.file_env.values()))
+    async def _begin(self) -> tuple[Running, Capture]:
+        spec = self.spec
+        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
+        output = self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
         output.clear()
-        argv = tuple(fill(part, env) for part in self.spec.command)
-        rlimits = {name: value for name, value in self.spec.limits.items() if name not in ("memory", "cpus", "pids")}
-        command = Command(argv, env, self.spec.cwd, self.id, self.spec.user, rlimits)
-        process = await self._home.household.start(command)
+        launch = Launch(spec, self.id, self.name, self.port, self._home.taken_ports(spec, self.id))
+        process = await self._home.runtime(spec).start(launch)
         self.process = process
-        self._home.household.limit(process, rlimits)
-        self._own_check = None if self.spec.health is None else CheckState.STARTING
+        self.host, self.port = process.host, process.port
+        self._own_check = None if spec.health is None else CheckState.STARTING
         self._started = time.time()
         self._set(lifecycle.start(self.life, trio.current_time()))
         self._event("instance.started", f"{self.name} started, pid {process.pid}")
         self._home.recorded()
-        self._home.link_want(self.id, self._registration())
+        self._home.link_want(self.id, registration(spec, self.id, self.host, self.port))
         return process, output
-
-    def _check_port(self) -> None:
-        if not self.port or _port_is_free(self.spec.host, self.port):
-            return
-        owner = tree.port_owner(self.port)
-        who = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
-        raise PortTaken(
-            f"{self.spec.name}: port {self.port} is taken by {who} — set services.{self.spec.name}.port or stop it"
-        )
-
-    def _environment(self) -> dict[str, str]:
-        spec = self.spec
-        own = {"HOST": spec.host, "SERVICE_NAME": spec.name, "INSTANCE_ID": self.id}
-        if self.port:
-            own["PORT"] = str(self.port)
-        base = self._home.environment(spec) | own
-        env = {name: fill(value, base) for name, value in (spec.file_env | spec.env).items()}
-        return base | env
-
-    def _health_url(self) -> str:
-        """Empty where the registry cannot check."""
-        host, health = self.spec.host, self.spec.health
-        shown = f"[{host}]" if ":" in host else host
-        if health is None or health.kind == "tcp":
-            return f"tcp://{shown}:{self.port}"
-        if health.kind == "http":
-            path = fill(health.http, {"PORT": str(self.port), "HOST": host})
-            return path if "://" in path else f"http://{shown}:{self.port}{path}"
-        return ""
-
-    def _registration(self) -> Registration | None:
-        spec, health = self.spec, self.spec.health or HealthSpec("tcp")
-        if spec.register != "supervisor" or not self.port or not self._health_url():
-            return None
-        return Registration(
-            name=spec.name,
-            addr=Address(spec.host, self.port),
-            health_check=self._health_url(),
-            uuid=self.id,
-            tags=spec.tags,
-            meta=dict(spec.meta),
-            interval=health.interval,
-            timeout=health.timeout,
-            failures=health.failures,
-            timeouts=health.timeouts,
-            successes=health.successes,
-        )
 
     # ------------------------------------------------------------ is it well?
 
-    async def _judge(self, output: Capture) -> None:
-        health = self.spec.health
-        ours = self.spec.register == "none" or not self.port
-        if health is None and (ours or self.spec.register == "self"):
-            await trio.sleep(lifecycle.WELL_AFTER_S)
+    def _probed(self, result: ProbeResult) -> bool:
+        """What our own probe found. False: nothing has to be probed any more."""
+        self._own_output = result.output
+        if result.outcome is Outcome.PASS:
+            if self.spec.health is not None:
+                self._own_check = CheckState.PASSING
             self._passed()
             self.publish()
-        elif health is not None and health.kind == "log":
-            output.expect(health.log, self._own_pass)
-        elif health is not None and health.kind in ("http", "tcp") and (ours or health.restart_after):
-            await self._probe(health)
-
-    async def _probe(self, health: HealthSpec) -> None:
-        delay = min(0.1, health.interval)
-        while True:
-            result = await self._home.prober.probe(self._health_url(), health.timeout)
-            self._own_output = result.output
-            if result.outcome is Outcome.PASS:
-                self._own_pass()
-                delay = health.interval
-            else:
-                self._own_check = CheckState.CRITICAL if self.life.well else CheckState.STARTING
-                self.life, again = lifecycle.failed_check(
-                    self.life, trio.current_time(), health.start_period, health.restart_after, result.output
-                )
-                self.publish()
-                if again:
-                    self._event("instance.unhealthy", f"{self.name} restarts: {result.output}", "warning")
-                    self.restart()
-                    return
-                delay = min(delay * 2, 1.0, health.interval)
-            await trio.sleep(delay)
-
-    def _own_pass(self) -> None:
-        self._own_check = CheckState.PASSING
-        self._passed()
+            return True
+        health = self.spec.health
+        assert health is not None
+        self._own_check = CheckState.CRITICAL if self.life.well else CheckState.STARTING
+        self.life, again = lifecycle.failed_check(
+            self.life, trio.current_time(), health.start_period, health.restart_after, result.output
+        )
         self.publish()
+        if again:
+            self._event("instance.unhealthy", f"{self.name} restarts: {result.output}", "warning")
+            self.restart()
+        return not again
 
     def _passed(self) -> None:
         self.life = lifecycle.passed(self.life)
@@ -394,7 +323,7 @@ class Runner:
 
     # ------------------------------------------------------------ telling
 
-    async def _read(self, process: Process, output: Capture, done: trio.Event) -> None:
+    async def _read(self, process: Running, output: Capture, done: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.read, process.stdout, "stdout")
             nursery.start_soon(output.read, process.stderr, "stderr")
@@ -448,8 +377,8 @@ class Runner:
                 output=check.output if check else self._own_output,
                 check_since=check.since if check else 0.0,
                 checked=check.checked if check else 0.0,
-                address=f"{self.spec.host}:{self.port}" if self.port else "",
-                health=self._health_url() if self.port else "",
+                address=str(Address(self.host, self.port)) if self.port else "",
+                health=health_url(self.spec, self.host, self.port) if self.port else "",
                 pid=self.process.pid if self.process else 0,
                 restarts=life.restarts,
                 failed_starts=life.failed_starts,
@@ -461,24 +390,3 @@ class Runner:
                 last_lines=self._last_lines if bad else (),
             )
         )
-
-
-class PortTaken(StartError):
-    """Someone else listens on the instance's port."""
-
-
-def _port_is_free(host: str, port: int) -> bool:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-    except OSError:
-        return False
-    return True
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])

@@ -30,6 +30,9 @@ REAP_AGAIN_S = 0.02
 KILL_PATIENCE_S = 5.0
 """How long KILL is repeated before we say who cannot be killed (uninterruptible sleep, another user's process)."""
 
+HELPER = "MINIKUBE_HELPER"
+"""In the environment of a helper command: whose tree it is, where INSTANCE_ID is that of the instance beside it."""
+
 SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ETXTBSY})
 
 
@@ -226,7 +229,10 @@ class Household:
         seen = self._seen.get(pid)
         if seen is not None and seen[0] == found.started:
             return seen[1] == owner
-        return found.session in sessions or tree.environment(pid).get("INSTANCE_ID") == owner
+        if found.session in sessions:
+            return True
+        env = tree.environment(pid)
+        return (env.get(HELPER) or env.get("INSTANCE_ID")) == owner
 
 
 async def _wait_gone(pids: list[int]) -> None:

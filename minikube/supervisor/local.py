@@ -1,0 +1,112 @@
+"""Instances as processes of this machine (floor 3): `runtime.Runtime` over the Household."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+import trio
+
+from minikube.errors import StartError
+from minikube.manifest import ServiceSpec
+from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.ports import choose_port
+from minikube.supervisor.process import HELPER, Command, Household, Process
+from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled, instance_environment
+
+CGROUP_LIMITS = ("memory", "cpus", "pids")
+REAP_S = 1.0
+"""A helper that was killed is dead at once; its own watcher need not wait longer for the word."""
+
+
+class ProcessRuntime:
+    """Implements `Runtime`. `environment` gives what every process of a service sees before its own variables."""
+
+    def __init__(self, household: Household, environment: Callable[[ServiceSpec], Mapping[str, str]]) -> None:
+        self._household = household
+        self._environment = environment
+
+    async def start(self, launch: Launch) -> "LocalProcess":
+        spec = launch.spec
+        port = choose_port(spec, launch.port, launch.taken)
+        env = instance_environment(self._environment(spec), spec, launch.id, spec.host, port)
+        rlimits = {name: value for name, value in spec.limits.items() if name not in CGROUP_LIMITS}
+        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, spec.user, rlimits)
+        process = await self._household.start(command)
+        try:
+            self._household.limit(process, rlimits)
+        except StartError:
+            with trio.CancelScope(shield=True):
+                await self._household.end(launch.id, signal.SIGKILL, 0.0)
+                await process.watch()
+            self._household.forget(process)
+            raise
+        return LocalProcess(self._household, process, command, spec.host, port)
+
+
+class LocalProcess:
+    """Implements `Running`."""
+
+    def __init__(self, household: Household, process: Process, command: Command, host: str, port: int) -> None:
+        self.pid = process.pid
+        self.host = host
+        self.port = port
+        self.env: Mapping[str, str] = command.env
+        self.stdout, self.stderr = process.stdout, process.stderr
+        self.exited = process.exited
+        self._household = household
+        self._process = process
+        self._command = command
+        self._helpers = 0
+
+    @property
+    def exit(self) -> Exit | None:
+        return self._process.exit
+
+    async def watch(self) -> Exit:
+        return await self._process.watch()
+
+    async def send(self, number: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self._process.send(number)
+
+    async def end(self, number: int, timeout: float) -> list[int]:
+        return await self._household.end(self._process.owner, number, timeout)
+
+    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+        self._helpers += 1
+        owner = f"{self._process.owner}.{self._helpers}"
+        env = {**self.env, HELPER: owner}
+        command = Command(filled(argv, self.env), env, self._command.cwd, owner, self._command.user)
+        helper = await self._household.start(command)
+        output = bytearray()
+        try:
+            with trio.move_on_after(timeout):
+                async with trio.open_nursery() as nursery:
+                    for descriptor in (helper.stdout, helper.stderr):
+                        nursery.start_soon(_collect, descriptor, output)
+                    await helper.watch()
+                    await self._household.end(owner, signal.SIGKILL, 0.0)
+        finally:
+            with trio.move_on_after(REAP_S, shield=True):
+                ended = helper.exit
+                await self._household.end(owner, signal.SIGKILL, 0.0)
+                await helper.watch()
+            self._household.forget(helper)
+        return Ran(ended, output.decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        self._household.forget(self._process)
+
+
+async def _collect(descriptor: int, output: bytearray) -> None:
+    """Reads to the end of it, and keeps the last `OUTPUT_LIMIT` bytes."""
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        try:
+            data = os.read(descriptor, 65_536)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        output += data
+        del output[:-OUTPUT_LIMIT]

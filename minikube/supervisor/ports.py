@@ -1,0 +1,47 @@
+"""Ports of this machine (floor 3): which is free, who has it. Looks at sockets and at `/proc`; holds nothing."""
+
+import socket
+
+from minikube.errors import StartError
+from minikube.manifest import ServiceSpec
+from minikube.supervisor import tree
+
+
+class PortTaken(StartError):
+    """Someone else listens on the instance's port."""
+
+
+def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
+    """The port for one instance: the manifest's, or the one it had last, or a free one; 0 where it has none.
+
+    Raises `PortTaken`. What is free now may be taken before the instance listens: then its own start fails, and it is
+    tried again.
+    """
+    if spec.auto_port:
+        return last if last and is_free(spec.host, last) else _any_free(spec.host, taken)
+    if spec.port and not is_free(spec.host, spec.port):
+        owner = tree.port_owner(spec.port)
+        who = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
+        raise PortTaken(f"{spec.name}: port {spec.port} is taken by {who} — set services.{spec.name}.port or stop it")
+    return spec.port
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether it could be listened on now."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+def _any_free(host: str, taken: frozenset[int]) -> int:
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            sock.bind((host, 0))
+            port = int(sock.getsockname()[1])
+        if port not in taken:
+            return port
