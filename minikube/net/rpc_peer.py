@@ -10,6 +10,7 @@ unread (TCP's own backpressure). A peer that lets notifications pile up is disco
 
 import logging
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 import trio
@@ -52,6 +53,9 @@ class Methods(Protocol):
 
     async def call(self, request: Request, peer: "Peer") -> Any:
         """The result: anything msgspec encodes, or Raw. Never None: Go's client takes a null result for an error."""
+
+    def answered(self, count: int, seconds: float) -> None:
+        """`now` answered (or refused) so many requests of one receive, at least one, in `seconds` altogether."""
 
 
 class Host(Protocol):
@@ -203,7 +207,8 @@ class Peer:
         # At a million messages a second each property or call in this loop shows, hence what is spelt out or kept local.
         now, out = self._methods.now, self._out
         room = self._limits.unsent - self._out_bytes
-        size = 0
+        began = perf_counter()
+        size = others = 0
         for index, message in enumerate(messages):
             if type(message) is Request or isinstance(message, Request):
                 mark = len(out)
@@ -212,6 +217,7 @@ class Peer:
                 except Exception as error:
                     answer = _error_line(message, error)
                 if answer is None:
+                    others += 1
                     self._in_flight += 1
                     self._host.start_soon(self._answer, message)
                 elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
@@ -221,13 +227,17 @@ class Peer:
                     if size <= room:
                         continue
             elif isinstance(message, Invalid):
+                others += 1
                 self._put(message.error)
             else:
+                others += 1
                 self._begin_batch(message)
             if size + self._out_bytes > self._limits.unsent or self._in_flight >= self._limits.in_flight:
                 self._left = messages[index + 1 :]
                 break
         self._out_bytes += size
+        if index >= others:
+            self._methods.answered(index + 1 - others, perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
         line = b""
@@ -266,8 +276,10 @@ class Peer:
     def _begin_batch(self, batch: Batch) -> None:
         answers: list[bytes] = []
         waiting: list[tuple[int, Request]] = []
+        began, invalid = perf_counter(), 0
         for item in batch.items:
             if isinstance(item, Invalid):
+                invalid += 1
                 answers.append(item.error)
                 continue
             try:
@@ -277,6 +289,8 @@ class Peer:
             if answer is None:
                 waiting.append((len(answers), item))
             answers.append(b"" if answer is None or item.is_notification else answer)
+        if done := len(answers) - len(waiting) - invalid:
+            self._methods.answered(done, perf_counter() - began)
         if waiting:
             self._in_flight += len(waiting)
             self._host.start_soon(self._finish_batch, answers, waiting)

@@ -18,6 +18,7 @@ from typing import NoReturn
 import trio
 from msgspec.structs import replace
 
+from minikube.counters import ProbeTally
 from minikube.errors import Unavailable
 from minikube.model import Change, ChangeKind, CheckState
 from minikube.probe.doubt import BEAT_S, PauseWatch, SilenceWatch
@@ -73,6 +74,7 @@ class Judge:
 
     def __init__(self, node: Node) -> None:
         self.doubt = ""
+        self.tally = ProbeTally()
         self._node = node
         self._prober = Prober()
         self._wards: dict[str, Ward] = {}
@@ -235,6 +237,7 @@ class Judge:
         if self._beat() or self._pause.spoiled(result.began):
             ward.health = replace(before, due=now)  # measured across a pause of our own: says nothing
             return
+        self.tally.note(record.instance.name, result.outcome.value, result.ended - result.began)
         self._node.catalog.observe(ward.id, time.time(), result.output)
         extra = 0
         if before.state is CheckState.PASSING:

@@ -15,6 +15,7 @@ import trio
 from msgspec.structs import replace
 
 import minikube
+from minikube.counters import RegistryCounters
 from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
 from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED
@@ -24,6 +25,7 @@ from minikube.registry.config import RegistryConfig
 from minikube.registry.judge import Judge
 from minikube.registry.node import Node, entered
 from minikube.registry.records import Record
+from minikube.registry.tally import OK, UNKNOWN, CallTally, result_name
 
 FIRST_PROBE_S = 1.0
 """How long `Register` waits for the first verdict."""
@@ -53,6 +55,8 @@ class Discovery:
         self._watches: WeakKeyDictionary[Peer, dict[int, Callable[[], None]]] = WeakKeyDictionary()
         self._next_watch = 0
         self._told: tuple[Change | None, bytes] = (None, b"")
+        self._tally = CallTally()
+        self.answered = self._tally.answered
         self._methods: dict[str, Method] = {
             "Discovery.Register": self._register,
             "Discovery.Get": self._get,
@@ -73,6 +77,7 @@ class Discovery:
         if self._config.token and not peer.authenticated:
             if request.method == "Discovery.Authenticate" and self._is_token(request.params):
                 peer.authenticated = True  # at once: what came in the same receive counts on it
+                self._tally.aside(request.method, OK, 0.0)
                 return encode_reply(request, True)
             return None
         if request.method == "Discovery.Get":
@@ -82,11 +87,32 @@ class Discovery:
                 if reply is not None:
                     return splice_reply(request, reply)
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
-            return self._watch(request, peer)
+            began, result = time.perf_counter(), OK
+            try:
+                return self._watch(request, peer)
+            except Exception as error:
+                result = result_name(error)
+                raise
+            finally:
+                self._tally.aside(request.method, result, time.perf_counter() - began)
         return None
 
     async def call(self, request: Request, peer: Peer) -> Any:
         """Everything else. Raises RpcError, NotFound, Unavailable."""
+        began, result = time.perf_counter(), OK
+        try:
+            return await self._call(request, peer)
+        except trio.Cancelled:
+            result = "cancelled"
+            raise
+        except Exception as error:
+            result = result_name(error)
+            raise
+        finally:
+            name = request.method if request.method in self._methods else UNKNOWN
+            self._tally.note(name, result, time.perf_counter() - began)
+
+    async def _call(self, request: Request, peer: Peer) -> Any:
         method = self._methods.get(request.method)
         if method is None:
             known = ", ".join(self._methods)
@@ -120,8 +146,11 @@ class Discovery:
         return self._node.catalog.services()
 
     async def _status(self, request: Request, peer: Peer) -> Any:
-        arguments(_without_placeholder(request), "")
+        counted = _asks_counters(request.params)
+        if not counted:
+            arguments(_without_placeholder(request), "")
         node, state = self._node, self._node.store.state
+        told = {"Counters": RegistryCounters(self._tally.view, self._judge.tally.view)} if counted else {}
         return {
             "Version": minikube.__version__,
             "Node": node.id,
@@ -134,6 +163,7 @@ class Discovery:
             "Stale": not state.ok,
             "Doubt": self._judge.doubt,
             "Clients": peer.clients,
+            **told,
         }
 
     async def _wait(self, request: Request, peer: Peer) -> Any:
@@ -294,6 +324,12 @@ def _without_placeholder(request: Request) -> Any:
     """Go's client always sends one param, `null` or a struct for methods that take none."""
     params = request.params
     return [] if isinstance(params, list) and len(params) == 1 else params
+
+
+def _asks_counters(params: Any) -> bool:
+    """`Discovery.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
+    asked = params[0] if isinstance(params, list) and len(params) == 1 else params
+    return asked is True or (isinstance(asked, dict) and asked == {"Counters": True})
 
 
 class _Late:

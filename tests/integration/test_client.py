@@ -30,6 +30,9 @@ class FakeRegistry:
         self.watchers: list[Peer] = []
         self.oldest = 0
 
+    def answered(self, count: int, seconds: float) -> None:
+        pass
+
     def now(self, request: Request, peer: Peer) -> bytes | None:
         self.peers.add(peer)
         params: Any = request.params

@@ -238,3 +238,39 @@ def test_dialect_one_as_go_speaks_it(registry: Registry, service: Service) -> No
         assert lines.readline() == expected
         sock.sendall(b'{"method":"Discovery.Get","params":["nobody"],"id":2}\n')
         assert json.loads(lines.readline()) == {"id": 2, "result": None, "error": "nobody: no instance is registered"}
+
+
+def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: Service) -> None:
+    client.call("Register", service.registration("product", **QUICK))
+    for _ in range(3):
+        client.get("product")
+    client.get("nobody")
+    client.call("Watch", "product")
+    with pytest.raises(RpcFailed):
+        client.call("Watch", "product", 10**9)
+    with pytest.raises(RpcFailed):
+        client.call("Nonsense")
+    assert "Counters" not in client.call("Status")
+
+    def calls() -> dict[str, dict[str, int]]:
+        return {one["Method"]: one["Results"] for one in client.call("Status", True)["Counters"]["Calls"]}
+
+    assert calls() == {
+        "Discovery.Get": {"ok": 3, "not_found": 1},
+        "Discovery.Register": {"ok": 1},
+        "Discovery.Watch": {"ok": 1, "compacted": 1},
+        "unknown": {"method_not_found": 1},
+        "Discovery.Status": {"ok": 1},
+    }
+    request = '{"jsonrpc":"2.0","method":"Discovery.Get","params":["product"],"id":1}'
+    client.sock.sendall(f"{request}\n{request}\n[{request},{request}]\n".encode())
+    for _ in range(3):
+        client.read()
+    assert calls()["Discovery.Get"] == {"ok": 7, "not_found": 1}
+    eventually(lambda: service.asked >= 3, 5, "three probes")
+    (probes,) = client.call("Status", {"Counters": True})["Counters"]["Probes"]
+    assert probes["Service"] == "product"
+    assert probes["Results"]["pass"] >= 2
+    assert sum(probes["Seconds"]["Counts"]) == sum(probes["Results"].values())
+    with pytest.raises(RpcFailed, match=r"."):
+        client.call("Status", 1, 2)

@@ -30,6 +30,11 @@ class Sample:
         self.running = 0
         self.most = 0
         self.ended = trio.Event()
+        self.counted = 0
+
+    def answered(self, count: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.counted += count
 
     def gate(self, name: str) -> trio.Event:
         return self.gates.setdefault(name, trio.Event())

@@ -1,0 +1,70 @@
+"""Histograms and tallies: what is counted, where it lands, and that strangers' names cannot fill the memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minikube.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeTally
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.protocol.jsonrpc import COMPACTED, RpcError
+from minikube.registry.tally import FAST, CallTally, result_name
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 5))))
+def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observed: list[tuple[float, int]]) -> None:
+    bounds = (0.1, 1.0, 10.0)
+    histogram = Histogram(bounds)
+    for value, times in observed:
+        histogram.observe(value, times)
+    edges = (-1.0, *bounds, float("inf"))
+    for low, high, count in zip(edges, edges[1:], histogram.view.counts, strict=False):
+        assert count == sum(times for value, times in observed if low < value <= high)
+    assert histogram.view.sum == pytest.approx(sum(value * times for value, times in observed))
+
+
+def test_probes_are_counted_by_service_and_outcome() -> None:
+    tally = ProbeTally()
+    for outcome in ("pass", "pass", "timeout"):
+        tally.note("product", outcome, 0.002)
+    tally.note("order", "fail", 0.1)
+    product, order = tally.view
+    assert (product.service, product.results, sum(product.seconds.counts)) == ("product", {"pass": 2, "timeout": 1}, 3)
+    assert (order.results, order.seconds.bounds) == ({"fail": 1}, PROBE_BOUNDS_S)
+
+
+def test_strangers_names_do_not_pile_up() -> None:
+    tally = ProbeTally()
+    for number in range(NAMES_KEPT + 10):
+        tally.note(f"name-{number}", "pass", 0.0)
+    assert len(tally.view) == NAMES_KEPT
+    assert tally.view[-1].service == f"name-{NAMES_KEPT + 9}"
+
+
+def test_a_receives_lookups_are_what_was_answered_but_for_what_spoke_for_itself() -> None:
+    tally = CallTally()
+    tally.aside("Discovery.Watch", "ok", 0.5)
+    tally.answered(101, 0.0002)
+    tally.aside("Discovery.Watch", "ok", 0.5)
+    tally.answered(1, 0.1)
+    counts = {one.method: one for one in tally.view}
+    assert counts["Discovery.Watch"].results == {"ok": 2}
+    assert counts[FAST].results == {"ok": 100}
+    assert counts[FAST].seconds.counts[0] == 100
+    assert counts[FAST].seconds.sum == pytest.approx(0.0002)
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (RpcError(COMPACTED, ""), "compacted"),
+        (RpcError(7, ""), "other"),
+        (RemoteError(-32602, ""), "invalid_params"),
+        (NotFound(), "not_found"),
+        (Unavailable(), "store_unavailable"),
+        (UsageError(), "invalid_params"),
+        (MinikubeError(), "refused"),
+        (RuntimeError(), "internal_error"),
+    ],
+)
+def test_an_error_is_counted_under_its_name(error: Exception, name: str) -> None:
+    assert result_name(error) == name
