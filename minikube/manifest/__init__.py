@@ -5,6 +5,7 @@
     place        key paths, problems, hints
     values       what some strings mean: addresses, signals
     shapes       how one value is read and how the JSON Schema describes it, said once
+    containers   the keys that only a container has
     reader       the tree of all keys, made of shapes
     rules        what no single value can show: cycles, ports, addresses beyond loopback
     load         file → Manifest, all problems at once
@@ -16,6 +17,7 @@ from minikube.manifest.interpolate import fill
 from minikube.manifest.load import DEFAULT_FILE, load_manifest, schema_json
 from minikube.manifest.structs import (
     BuildSpec,
+    ContainerSettings,
     ControlSettings,
     HealthSpec,
     HostPort,
@@ -27,12 +29,14 @@ from minikube.manifest.structs import (
     ServiceSpec,
     StopSpec,
     TlsSettings,
+    VolumeSpec,
 )
 from minikube.manifest.values import is_loopback, parse_host_port, parse_signal
 
 __all__ = [
     "DEFAULT_FILE",
     "BuildSpec",
+    "ContainerSettings",
     "ControlSettings",
     "HealthSpec",
     "HostPort",
@@ -44,6 +48,7 @@ __all__ = [
     "ServiceSpec",
     "StopSpec",
     "TlsSettings",
+    "VolumeSpec",
     "fill",
     "is_loopback",
     "load_manifest",

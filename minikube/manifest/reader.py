@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from minikube.manifest import structs
+from minikube.manifest import containers, structs
 from minikube.manifest.interpolate import parse_env
 from minikube.manifest.place import Place
 from minikube.manifest.shapes import (
@@ -53,6 +53,9 @@ def _directory_path(text: str, place: Place) -> Path:
 
 def _file_path(text: str, place: Place) -> Path:
     return place.reading.directory / Path(text).expanduser()
+
+
+_DIRECTORY: Shape[Path] = Then(_WORD, _directory_path)
 
 
 def _split(text: str, place: Place) -> tuple[str, ...] | None:
@@ -218,25 +221,6 @@ DEPENDS_ON: Shape[dict[str, structs.Condition]] = OneOf(
     'a list of service names, or a table such as { product = "healthy" }',
 )
 
-BUILD: Shape[structs.BuildSpec] = OneOf(
-    {
-        str: Then(Then(_WORD, _directory_path), lambda context, _: structs.BuildSpec(context)),
-        dict: Then(
-            Keys(
-                {
-                    "context": Then(_WORD, _directory_path),
-                    "dockerfile": _WORD,
-                    "target": Text(),
-                    "args": Table(ENV_VALUE, "strings", ENV_NAME, "a name"),
-                },
-                required=("context",),
-            ),
-            lambda keys, _: structs.BuildSpec(**keys) if "context" in keys else None,
-        ),
-    },
-    "a directory, or a table with context",
-)
-
 PORT: Shape[int] = OneOf(
     {
         int: Number(int, 1, 65535),
@@ -264,11 +248,12 @@ _SERVICE = Keys(
     {
         "command": COMMAND,
         "image": _WORD,
-        "build": BUILD,
+        "build": containers.build_shape(_DIRECTORY, ENV_VALUE),
+        **containers.SHAPES,
         "args": Many(_LATER, "strings"),
         "port": PORT,
         "host": Text("an address or host name", r"^[A-Za-z0-9._:%-]+$"),
-        "cwd": Then(_WORD, _directory_path),
+        "cwd": _WORD,
         "env": Table(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
         "env_file": Then(Many(PATH, "files", lone=True), _read_env_files),
         "user": Text(),
@@ -296,7 +281,12 @@ _SERVICE = Keys(
 
 def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
     fields = dict(keys)
-    fields.setdefault("cwd", place.reading.directory)
+    if "runtime" not in fields:
+        made = "command" not in fields and not fields.keys().isdisjoint(("image", "build"))
+        fields["runtime"] = "container" if made else "process"
+    if fields["runtime"] == "container":
+        fields["workdir"] = fields.get("cwd", "")
+    fields["cwd"] = _directory_path(fields.get("cwd", "."), place)
     fields["command"] = fields.get("command", ()) + fields.pop("args", ())
     if "port" in fields:
         fields |= {"port": max(0, fields["port"]), "auto_port": fields["port"] < 0}
@@ -330,6 +320,7 @@ MANIFEST = Keys(
             Keys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
             lambda keys, _: structs.RedisSettings(**keys),
         ),
+        "containers": containers.CONTAINERS,
         "services": Table(Then(_SERVICE, _service), "services", NAME_PATTERN, NAME_FORM),
     }
 )

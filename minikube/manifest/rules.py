@@ -5,6 +5,7 @@ Pure: takes the parts of a manifest and tells the reading what is wrong. It look
 
 from collections.abc import Iterator, Mapping
 
+from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.place import Reading, nearest, spoken
 from minikube.manifest.structs import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_loopback
@@ -76,23 +77,49 @@ def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _check_runtime(reading: Reading, path: str, raw: Mapping[str, object]) -> None:
-    container = [key for key in ("image", "build") if key in raw]
-    if "command" in raw and container:
-        reading.fail(path, f"expected either command or image/build, got command and {spoken(container, 'and')}")
-    elif "command" not in raw and not container:
+    made = [key for key in ("image", "build") if key in raw]
+    if "command" not in raw and not made:
         reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
+    elif "command" in raw and made and "runtime" not in raw:
+        reading.fail(
+            path,
+            f"expected either command or image/build, got command and {spoken(made, 'and')}"
+            ' — set runtime = "process" or "container" to have both',
+        )
+    for key in () if made else CONTAINER_KEYS:
+        if key in raw:
+            reading.fail(f"{path}.{key}", "expected image or build beside it, a process has no such thing")
+
+
+def _check_container(reading: Reading, path: str, service: ServiceSpec) -> None:
+    if not service.image and not service.build and not reading.failed(path):
+        reading.fail(f"{path}.runtime", 'expected image or build for runtime = "container"')
+    if service.workdir and not service.workdir.startswith("/"):
+        reading.fail(f"{path}.cwd", f'expected an absolute path inside the container, got "{service.workdir}"')
+    if service.container_port and service.network:
+        reading.fail(
+            f"{path}.container_port",
+            f'expected no container_port with network = "{service.network}", where the program is reached without it'
+            " — set port to what it listens on",
+        )
+    if service.container_port and not (service.port or service.auto_port or reading.failed(f"{path}.port")):
+        reading.fail(f"{path}.container_port", f'expected {path}.port to be set (or "auto"), where others reach it')
 
 
 def _check_service(reading: Reading, service: ServiceSpec) -> None:
     path = f"services.{service.name}"
     has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
     health = service.health
+    if service.runtime == "container":
+        _check_container(reading, path, service)
+    elif not service.command and not reading.failed(path):
+        reading.fail(f"{path}.runtime", 'expected command for runtime = "process"')
     if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
         reading.fail(
             f"{path}.health",
             f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
         )
-    if service.port and service.replicas > 1:
+    if service.port and service.replicas > 1 and not _has_own_address(service):
         reading.fail(
             f"{path}.port",
             f'expected "auto" with replicas = {service.replicas}, got {service.port}, which only one can have',
@@ -140,8 +167,13 @@ def _listeners(
     if control.listen.port:
         yield "control.listen", control.listen, None
     for service in services.values():
-        if service.port:
+        if service.port and not _has_own_address(service):
             yield f"services.{service.name}.port", HostPort(service.host, service.port), service
+
+
+def _has_own_address(service: ServiceSpec) -> bool:
+    """Whether every instance has an address of its own, and so all ports to itself."""
+    return service.runtime == "container" and service.network == "project"
 
 
 def _same_host(one: str, other: str) -> bool:

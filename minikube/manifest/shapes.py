@@ -130,6 +130,16 @@ class True_(Struct, frozen=True):
         return {"const": True}
 
 
+class Truth(Struct, frozen=True):
+    """true or false."""
+
+    def read(self, value: object, place: Place) -> bool | None:
+        return value if isinstance(value, bool) else place.wrong("true or false", value)
+
+    def schema(self) -> Schema:
+        return {"enum": [True, False]}
+
+
 class Many(Struct, Generic[T], frozen=True):
     """A list of one shape, as a tuple; with `lone`, a single value stands for a list of one."""
 

@@ -16,6 +16,9 @@ Condition = Literal["started", "healthy", "completed"]
 HealthKind = Literal["http", "tcp", "command", "log"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 LogFormat = Literal["plain", "json"]
+RuntimeKind = Literal["process", "container"]
+NetworkKind = Literal["", "host", "project"]
+PullPolicy = Literal["missing", "always", "never"]
 
 
 class HostPort(Struct, frozen=True):
@@ -60,6 +63,24 @@ class RedisSettings(Struct, frozen=True):
 
     url: str = ""
     prefix: str = "{minikube}"
+
+
+class ContainerSettings(Struct, frozen=True):
+    """`[containers]`. An empty `engine` asks for the first one on the PATH: docker, podman, nerdctl."""
+
+    engine: str = ""
+
+
+class VolumeSpec(Struct, frozen=True):
+    """`source:target[:ro]`: a path of this machine (absolute here), or a named volume that the engine keeps."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+    @property
+    def is_path(self) -> bool:
+        return self.source.startswith(("/", ".", "~"))
 
 
 class BuildSpec(Struct, frozen=True):
@@ -115,7 +136,7 @@ class LogSpec(Struct, frozen=True):
 
 
 class ServiceSpec(Struct, frozen=True):
-    """`[services.x]`. Either `command` or one of `image` and `build` is set.
+    """`[services.x]`. `runtime` tells whether `command` is run, or a container of `image` or `build`.
 
     Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may still
     hold `${PORT}` and the other names that only an instance knows: `interpolate.fill` puts them in at its start.
@@ -124,8 +145,21 @@ class ServiceSpec(Struct, frozen=True):
     name: str
     cwd: Path
     command: tuple[str, ...] = ()
+    """A process's command; a container's replaces the image's CMD, and may be empty."""
+    runtime: RuntimeKind = "process"
     image: str = ""
+    """A reference, or with `build` the name that what is built gets."""
     build: BuildSpec | None = None
+    workdir: str = ""
+    """`cwd` of a container, as it was written; empty: the image's own."""
+    network: NetworkKind = ""
+    """Empty: `host`, or with a `container_port` a port published on `host`."""
+    container_port: int = 0
+    """What the program in the container listens on, whatever PORT says; 0: it listens on PORT."""
+    volumes: tuple[VolumeSpec, ...] = ()
+    init: bool = False
+    """Whether the engine's own init is the container's first process: it reaps orphans and passes signals on."""
+    pull: PullPolicy = "missing"
     port: int = 0
     """0: none, or with `auto_port` a free one for each instance."""
     auto_port: bool = False
@@ -159,6 +193,7 @@ class Manifest(Struct, frozen=True):
     registry: RegistrySettings = RegistrySettings()
     control: ControlSettings = ControlSettings()
     redis: RedisSettings = RedisSettings()
+    containers: ContainerSettings = ContainerSettings()
     services: dict[str, ServiceSpec] = field(default_factory=dict)
     """In the file's order."""
     warnings: tuple[str, ...] = ()

@@ -68,10 +68,11 @@ class Supervisor:
         await trio.lowlevel.checkpoint()
 
     def _open_service(self, spec: ServiceSpec) -> None:
-        kind = "process" if spec.command else "container"
         command = " ".join(mask_url(part) for part in spec.command)
         self.board.put_services(
-            ServiceView(spec.name, kind, command, spec.replicas, spec.register, dict(spec.depends_on), spec.tags)
+            ServiceView(
+                spec.name, spec.runtime, command, spec.replicas, spec.register, dict(spec.depends_on), spec.tags
+            )
         )
         self._runners[spec.name] = []
         for index in range(1, spec.replicas + 1):
@@ -111,7 +112,7 @@ class Supervisor:
     # ------------------------------------------------------------ what runners ask
 
     def runtime(self, spec: ServiceSpec) -> Runtime:
-        if not spec.command:
+        if spec.runtime == "container":
             raise StartError("containers are not supported yet — set command")
         return self._processes
 

@@ -7,7 +7,16 @@ what the message says. A path starts at the manifest, or with `.` at `services.x
 from pathlib import Path
 from typing import Any
 
-from minikube.manifest import BuildSpec, HealthSpec, HostPort, LogSpec, RestartSpec, StopSpec, TlsSettings
+from minikube.manifest import (
+    BuildSpec,
+    HealthSpec,
+    HostPort,
+    LogSpec,
+    RestartSpec,
+    StopSpec,
+    TlsSettings,
+    VolumeSpec,
+)
 
 ROOT = Path("/project")
 
@@ -25,6 +34,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("redis.url", "unix:///run/r.sock", "unix:///run/r.sock"),
     ("redis.url", "redis+sentinel://a:1,b:2/main/0", "redis+sentinel://a:1,b:2/main/0"),
     ("redis.prefix", "{a}", "{a}"),
+    ("containers.engine", "podman", "podman"),
     (".command", ["a", "", "b c"], ("a", "", "b c")),
     (".command", "a 'b c' \"d\"", ("a", "b c", "d")),
     (".args", [], ("run",)),
@@ -86,6 +96,22 @@ CONTAINERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"image": "mine", "build": {"context": ".", "dockerfile": "D", "target": "t", "args": {"A": 1}}},
         {"image": "mine", "build": BuildSpec(ROOT, "D", "t", {"A": "1"})},
     ),
+    ({"image": "i", "command": ["run"], "runtime": "container"}, {"runtime": "container", "command": ("run",)}),
+    ({"image": "i", "command": ["run"], "runtime": "process"}, {"runtime": "process", "command": ("run",)}),
+    ({"image": "i", "cwd": "/srv"}, {"runtime": "container", "workdir": "/srv"}),
+    ({"image": "i", "network": "project", "port": 80, "replicas": 3}, {"network": "project", "port": 80}),
+    ({"image": "i", "port": "auto", "container_port": 80}, {"container_port": 80, "auto_port": True}),
+    ({"image": "i", "init": True, "pull": "always"}, {"init": True, "pull": "always"}),
+    (
+        {"image": "i", "volumes": ["./data:/data", "/etc/ssl:/ssl:ro", "cache:/var/cache"]},
+        {
+            "volumes": (
+                VolumeSpec("/project/data", "/data"),
+                VolumeSpec("/etc/ssl", "/ssl", read_only=True),
+                VolumeSpec("cache", "/var/cache"),
+            )
+        },
+    ),
 ]
 
 BAD: list[tuple[str, Any, str]] = [
@@ -119,6 +145,7 @@ BAD: list[tuple[str, Any, str]] = [
         "services.y.comand: unknown key, expected a key of [services.y] (did you mean command?)",
     ),
     ("services.y", "run", 'services.y: expected a table, got "run"'),
+    ("containers.engine", "dockr", '"docker", "podman" or "nerdctl", got "dockr" (did you mean docker?)'),
     (".command", [], "services.x.command: expected a list of strings, got an empty list"),
     (".command", [""], "services.x.command[0]: expected a command, got an empty string"),
     (".command", "", "services.x.command: expected a command, got an empty string"),

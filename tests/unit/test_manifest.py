@@ -148,7 +148,7 @@ def test_only_supported_keywords_are_in_the_schema_and_an_empty_manifest_is_vali
 
 def test_every_field_of_a_service_can_be_set_from_the_manifest() -> None:
     keys = set(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
-    assert set(ServiceSpec.__struct_fields__) == (keys | {"name", "file_env", "auto_port"}) - {"args"}
+    assert set(ServiceSpec.__struct_fields__) == (keys | {"name", "file_env", "auto_port", "workdir"}) - {"args"}
 
 
 json_values = st.recursive(

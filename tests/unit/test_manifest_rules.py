@@ -26,6 +26,28 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
         ),
         (services(x={"image": "i"}), "services.x: expected either command or image/build, got command and image"),
         (services(x={"image": "i", "build": "."}), "got command and image and build"),
+        ({"services": {"x": {"command": "a", "init": True}}}, "services.x.init: expected image or build beside it"),
+        (services(x={"runtime": "container"}), 'services.x.runtime: expected image or build for runtime = "container"'),
+        (
+            {"services": {"x": {"image": "i", "runtime": "process"}}},
+            'services.x.runtime: expected command for runtime = "process"',
+        ),
+        (
+            {"services": {"x": {"image": "i", "cwd": "sub"}}},
+            'services.x.cwd: expected an absolute path inside the container, got "sub"',
+        ),
+        (
+            {"services": {"x": {"image": "i", "container_port": 80}}},
+            'services.x.container_port: expected services.x.port to be set (or "auto")',
+        ),
+        (
+            {"services": {"x": {"image": "i", "port": 80, "container_port": 80, "network": "host"}}},
+            'services.x.container_port: expected no container_port with network = "host"',
+        ),
+        (
+            {"services": {"x": {"image": "i", "volumes": ["data"]}}},
+            "services.x.volumes[0]: expected source:/target or source:/target:ro",
+        ),
         (services(x={"health": "/h"}), 'services.x.health: expected services.x.port to be set (or "auto")'),
         (services(x={"health": "tcp"}), "for a check by tcp"),
         (services(x={"port": 1, "replicas": 2}), 'services.x.port: expected "auto" with replicas = 2, got 1'),
