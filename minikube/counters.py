@@ -48,6 +48,17 @@ class RegistryCounters(Struct, frozen=True, rename="pascal"):
     probes: tuple[ProbeCount, ...] = ()
 
 
+class RegistryStatus(Struct, frozen=True, rename="pascal"):
+    """What `/metrics` shows of a `Discovery.Status` with counters. `uptime` is seconds."""
+
+    uptime: float
+    instances: int
+    revision: int
+    clients: int
+    stale: bool
+    counters: RegistryCounters
+
+
 class Histogram:
     """Observations in buckets with fixed upper bounds."""
 

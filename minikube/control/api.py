@@ -16,10 +16,11 @@ import trio
 from minikube.client.messages import EventsReply, ServiceReply
 from minikube.control.board import Board
 from minikube.control.controls import Controls
+from minikube.control.discovery import target_groups
 from minikube.control.encode import Once, encode
 from minikube.control.guard import refuse
 from minikube.control.lines import open_batches, open_events
-from minikube.control.metrics import METRICS_TYPE, metrics
+from minikube.control.metrics import Scrape, exposition
 from minikube.control.stream import Stream
 from minikube.errors import MinikubeError, NotFound, Unavailable, UsageError
 from minikube.model import Snapshot
@@ -67,11 +68,13 @@ class Api:
         self._token = token
         self._hosts = hosts
         self._stream = Stream(board)
+        self._scrapes = trio.CapacityLimiter(1)
         self._encode_once = Once(lambda value: encode(value) + b"\n", keep=1)
         self._pages: dict[str, dict[str, Callable[[Request], Awaitable[Answer]]]] = {
             "/health": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
             "/v1/status": {"GET": self._status},
+            "/v1/sd": {"GET": self._sd},
             "/v1/events": {"GET": self._events},
             "/v1/logs": {"GET": self._all_logs},
             "/v1/stream": {"GET": self._open_stream},
@@ -134,7 +137,17 @@ class Api:
 
     async def _metrics(self, request: Request) -> Answer:
         _query(request)
-        return Reply(200, metrics(self._board.snapshot, self._stream.readers), METRICS_TYPE)
+        figures = await self._controls.figures()
+        board, tally = self._board, self._board.tally
+        scrape = Scrape(board.snapshot, tally.view, tally.probes.view, figures, self._stream.readers)
+        body, content_type = await trio.to_thread.run_sync(
+            exposition, scrape, request.header("accept"), limiter=self._scrapes
+        )
+        return Reply(200, body, content_type)
+
+    async def _sd(self, request: Request) -> Answer:
+        query = _query(request, "service", "tag")
+        return _json(target_groups(self._controls.registered(), query.get("service", ""), query.get("tag", "")))
 
     async def _status(self, request: Request) -> Answer:
         query = _query(request, "after", "wait")

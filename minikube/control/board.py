@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from minikube.control.tally import InstanceTally
 from minikube.model import (
     Delta,
     Event,
@@ -114,6 +115,7 @@ class Board:
         self._services: _Table[ServiceView] = _Table()
         self._instances: _Table[InstanceView] = _Table()
         self._usage: _Table[Usage] = _Table()
+        self.tally = InstanceTally()
         self._events: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
         self._event_number = 0
         self._snapshot: Snapshot | None = None
@@ -203,7 +205,13 @@ class Board:
         self._put(self._services, ((service.name, service) for service in services))
 
     def put_instances(self, *instances: InstanceView) -> None:
+        before = self._instances.rows
+        was = [(before.get(instance.id), instance) for instance in instances]
         self._put(self._instances, ((instance.id, instance) for instance in instances))
+        for old, new in was:
+            service = self._services.rows.get(new.service)
+            if old != new and not (service is not None and service.kind == "external"):
+                self.tally.moved(old, new, self._time)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
         """Usage of known instances; the rest is ignored. It goes when its instance goes."""
@@ -216,6 +224,7 @@ class Board:
             revision = self._begin()
             for id in known:
                 self._instances.drop(id, revision)
+                self.tally.dropped(id)
                 if id in self._usage.rows:
                     self._usage.drop(id, revision)
             self._announce()

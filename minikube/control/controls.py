@@ -8,7 +8,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from minikube.model import LogLine
+from msgspec import Struct
+
+from minikube.counters import RegistryStatus
+from minikube.model import Instance, LogLine
+
+
+class LogCount(Struct, frozen=True):
+    """Lines of an instance's output: how many were read, and how many of them never reached the disk."""
+
+    service: str
+    instance: str
+    lines: int
+    dropped: int
+
+
+class Figures(Struct, frozen=True):
+    """What the supervisor knows for `/metrics` besides the board. `registry` is None when it does not answer."""
+
+    registry: RegistryStatus | None = None
+    logs: tuple[LogCount, ...] = ()
 
 
 class Controls(Protocol):
@@ -41,6 +60,12 @@ class Controls(Protocol):
 
     def dependents(self, name: str) -> Sequence[str]:
         """Names of the services that depend on this one, directly or not: who suffers when it stops."""
+
+    def registered(self) -> Sequence[Instance]:
+        """Everything that the registry is known to have, also what others registered."""
+
+    async def figures(self) -> Figures:
+        """For `/metrics`; asks the registry, and waits for it a second at most."""
 
     def logs(
         self, names: Sequence[str], *, tail: int, follow: bool

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from minikube.control.board import Board
+from minikube.control.controls import Figures, LogCount
 from minikube.errors import NotFound, StartError, UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
@@ -33,6 +34,9 @@ from minikube.supervisor.runtime import Runtime
 from minikube.text import mask_url
 
 MAX_REPLICAS = 1_000
+
+STATUS_TIMEOUT_S = 1.0
+"""How long a scrape waits for the registry."""
 
 
 class Supervisor:
@@ -282,6 +286,15 @@ class Supervisor:
         runners = self._find(name)
         dependencies = {one: tuple(spec.depends_on) for one, spec in self._specs.items()}
         return graph.dependents(dependencies, runners[0].spec.name if runners else name)
+
+    def registered(self) -> Sequence[Instance]:
+        return self._link.instances if self._link is not None else ()
+
+    async def figures(self) -> Figures:
+        lines = tuple(
+            LogCount(one.service, one.instance, one.lines, one.dropped) for one in self.logbook.captures.values()
+        )
+        return Figures(await self._link.status(STATUS_TIMEOUT_S) if self._link is not None else None, lines)
 
     def logs(
         self, names: Sequence[str], *, tail: int, follow: bool

@@ -290,6 +290,9 @@ class Runner:
 
     def _probed(self, result: ProbeResult) -> bool:
         """What our own probe found. False: nothing has to be probed any more."""
+        if result.ended:
+            seconds = result.ended - result.began
+            self._home.board.tally.probes.note(self.spec.name, result.outcome.value, seconds)
         self._own_output = result.output
         if result.outcome is Outcome.PASS:
             if self.spec.health is not None:

@@ -5,12 +5,14 @@ a late one never removes a newer entry), watches everything, and after every rec
 to start or stop anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
 from minikube.client.registry import Registry
 from minikube.client.verbs import WatchSnapshot
+from minikube.counters import RegistryStatus
 from minikube.errors import MinikubeError, RemoteError
 from minikube.model import Change, ChangeKind, Instance, Registration
 
@@ -34,6 +36,19 @@ class Link:
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
         self._busy: set[str] = set()
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """Everything that the registry is known to have."""
+        return tuple(self._known.values())
+
+    async def status(self, timeout: float) -> RegistryStatus | None:
+        """What the registry says of itself and has counted; None when it does not within `timeout` seconds."""
+        try:
+            told = await self._registry.call("Discovery.Status", (True,), timeout)
+            return msgspec.convert(told, RegistryStatus)
+        except (MinikubeError, msgspec.ValidationError):
+            return None
 
     def absent(self, id: str) -> None:
         """An instance of ours that has no process yet: what the registry knows of it is of an earlier run."""

@@ -95,6 +95,8 @@ class Capture:
         self.path = path
         self.spec = spec
         self.pending = 0
+        self.lines = 0
+        """Lines that were read, altogether."""
         self.dropped = 0
         """Lines that never reached the file, altogether."""
         self.trouble = ""
@@ -173,6 +175,7 @@ class Capture:
 
     def _take(self, stream: str, whole: bytes) -> None:
         whole = whole.replace(b"\r\n", b"\n")
+        self.lines += whole.count(b"\n")
         for secret in self._secrets:
             if secret in whole:
                 whole = whole.replace(secret, MASK)

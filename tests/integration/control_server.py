@@ -8,9 +8,10 @@ import trio
 
 from minikube.client.endpoint import Endpoint
 from minikube.control.board import Board
+from minikube.control.controls import Figures
 from minikube.control.server import serve_control
 from minikube.errors import NotFound, UsageError
-from minikube.model import CheckState, InstanceView, LogLine, ProcessState, ServiceView
+from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 from minikube.net.http import HttpLimits
 
 TOKEN = "ab" * 32
@@ -26,6 +27,7 @@ class NotedControls:
         self.lines = [LogLine(float(n), "product", "product", "stdout", f"line {n}") for n in range(5)]
         self.more = trio.Event()
         self.followers = 0
+        self.known: list[Instance] = []
 
     async def _note(self, *call: Any) -> None:
         if call[1] not in ("product", "product-2", "order"):
@@ -59,6 +61,12 @@ class NotedControls:
 
     def dependents(self, name: str) -> Sequence[str]:
         return ("order",) if name == "product" else ()
+
+    def registered(self) -> Sequence[Instance]:
+        return self.known
+
+    async def figures(self) -> Figures:
+        return Figures()
 
     @asynccontextmanager
     async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:

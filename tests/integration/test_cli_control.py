@@ -15,10 +15,11 @@ import trio
 
 from minikube.cli.app import run
 from minikube.control.board import Board
+from minikube.control.controls import Figures
 from minikube.control.server import serve_control
 from minikube.control.token import ensure_token
 from minikube.errors import NotFound, RemoteError
-from minikube.model import CheckState, InstanceView, LogLine, ProcessState, ServiceView
+from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +64,12 @@ class Notes:
 
     def dependents(self, name: str) -> Sequence[str]:
         return ("order",) if name == "product" else ()
+
+    def registered(self) -> Sequence[Instance]:
+        return ()
+
+    async def figures(self) -> Figures:
+        return Figures()
 
     @asynccontextmanager
     async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:

@@ -16,7 +16,7 @@ from minikube.control.board import Board
 from minikube.control.guard import allowed_hosts, host_name
 from minikube.control.server import serve_control
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, UsageError
-from minikube.model import Event, LogLine, Snapshot
+from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.http import HttpLimits
 from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
 
@@ -406,4 +406,22 @@ async def test_metrics_show_the_board() -> None:
         server.board.put_instances(instance("aaaaaaaa", "product", restarts=3))
         status, head, body = await server.ask("GET", "/metrics")
         assert (status, b"text/plain" in head) == (200, True)
-        assert b'minikube_instance_restarts_total{service="product",instance="product"} 3\n' in body
+        assert b'minikube_instance_restarts_total{instance="product",service="product"} 3.0\n' in body
+        assert b"minikube_registry_up 0.0\n" in body
+        _, head, body = await server.ask("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
+        assert (b"openmetrics" in head, body.endswith(b"# EOF\n")) == (True, True)
+
+
+async def test_prometheus_finds_what_passes() -> None:
+    async with open_control() as server:
+        address = Address("127.0.0.1", 7070)
+        server.controls.known = [
+            Instance("aaaaaaaa", "product", address, "ttl:", CheckState.PASSING, ("v1",)),
+            Instance("bbbbbbbb", "order", address, "ttl:", CheckState.CRITICAL),
+        ]
+        for query, count in (("", 1), ("?service=product&tag=v1", 1), ("?tag=v2", 0), ("?service=order", 0)):
+            status, head, body = await server.ask("GET", f"/v1/sd{query}")
+            assert (status, len(msgspec.json.decode(body))) == (200, count)
+            assert b"application/json" in head
+        assert (await server.ask("GET", "/v1/sd", headers={"Authorization": ""}))[0] == 401
+        assert (await server.ask("GET", "/v1/sd?tags=v1"))[0] == 400

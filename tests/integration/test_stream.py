@@ -97,9 +97,9 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
     async with open_control() as server:
         stalled = await _open_raw(server)
         with trio.fail_after(10):
-            while (await _metric(server, b"minikube_stream_readers")) != 1:
+            while (await _metric(server, b"minikube_stream_clients")) != 1:
                 await trio.sleep(0.01)
-            while (await _metric(server, b"minikube_stream_readers")) != 0:
+            while (await _metric(server, b"minikube_stream_clients")) != 0:
                 for _ in range(200):
                     server.board.event("x.y", "z" * 2_000)
                 await trio.sleep(0.01)
@@ -161,7 +161,7 @@ async def test_a_reader_that_speaks_or_breaks_the_protocol_ends_only_itself(
         else:
             await stream.send_eof()
         with trio.fail_after(5):
-            while await _metric(server, b"minikube_stream_readers") != 1:
+            while await _metric(server, b"minikube_stream_clients") != 1:
                 await trio.sleep(0.01)
         await stream.aclose()
         server.board.event("x.y", "still here")
