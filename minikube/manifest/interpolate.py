@@ -44,6 +44,11 @@ def fill(text: str, variables: Mapping[str, str]) -> str:
     return interpolate(text, variables) if _LATER.search(text) else text
 
 
+def as_written(text: str, *, later: bool = False) -> str:
+    """What has to stand in a manifest for `interpolate` to give `text`: the reverse of loading it."""
+    return text if later and _LATER.search(text) else text.replace("$", "$$")
+
+
 def _expand(
     text: str, variables: Mapping[str, str], later: bool, warn: Callable[[str], object], depth: int
 ) -> list[tuple[str, bool]]:

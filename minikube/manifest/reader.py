@@ -14,8 +14,11 @@ from minikube.manifest.place import Place
 from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
+    LISTEN,
+    SCHEDULE,
     SIGNAL,
     SIZE,
+    UMASK,
     Choice,
     Keys,
     Many,
@@ -257,6 +260,8 @@ _SERVICE = Keys(
         "env": Table(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
         "env_file": Then(Many(PATH, "files", lone=True), _read_env_files),
         "user": Text(),
+        "group": Text(),
+        "umask": OneOf({str: UMASK, int: Number(int, 0, 0o777)}, 'an octal mask such as "022" or 0o022'),
         "replicas": Number(int, 0, MAX_REPLICAS),
         "profiles": STRINGS,
         "tags": STRINGS,
@@ -266,6 +271,7 @@ _SERVICE = Keys(
         "depends_on": DEPENDS_ON,
         "health": HEALTH,
         "restart": RESTART,
+        "schedule": SCHEDULE,
         "stop": Then(
             Keys({"signal": SIGNAL, "timeout": _duration(zero=True), "command": COMMAND_OR_NONE}),
             lambda keys, _: structs.StopSpec(**keys),
@@ -292,6 +298,8 @@ def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
         fields |= {"port": max(0, fields["port"]), "auto_port": fields["port"] < 0}
     if "env_file" in fields:
         fields["env_file"], fields["file_env"] = fields["env_file"]
+    if fields.get("schedule"):
+        fields.setdefault("restart", structs.RestartSpec("never"))
     return structs.ServiceSpec(name=place.path.rpartition(".")[2], **fields)
 
 
@@ -306,16 +314,18 @@ MANIFEST = Keys(
         "registry": Then(
             Keys(
                 {
-                    "listen": HOST_PORT,
+                    "listen": LISTEN,
                     "token": Text(secret=True),
                     "tls": _TLS,
                     "allow_checks": STRINGS,
                     "advertise": Then(HOST_PORT, lambda where, _: str(where)),
                 }
             ),
-            lambda keys, _: structs.RegistrySettings(**keys),
+            lambda keys, _: structs.RegistrySettings(chosen="listen" in keys, **keys),
         ),
-        "control": Then(Keys({"listen": HOST_PORT}), lambda keys, _: structs.ControlSettings(**keys)),
+        "control": Then(
+            Keys({"listen": LISTEN}), lambda keys, _: structs.ControlSettings(chosen="listen" in keys, **keys)
+        ),
         "redis": Then(
             Keys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
             lambda keys, _: structs.RedisSettings(**keys),

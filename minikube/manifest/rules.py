@@ -20,6 +20,7 @@ def check(reading: Reading, raw_services: Mapping[str, object], services: Servic
             _check_runtime(reading, f"services.{name}", raw)
     for service in services.values():
         _check_service(reading, service)
+        _check_schedule(reading, service)
         _check_dependencies(reading, service, raw_services, services)
     _check_instance_names(reading, services)
     for cycle in find_cycles({name: tuple(service.depends_on) for name, service in services.items()}):
@@ -126,6 +127,16 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
         )
 
 
+def _check_schedule(reading: Reading, service: ServiceSpec) -> None:
+    path = f"services.{service.name}"
+    if service.schedule and service.restart.policy == "always":
+        reading.fail(
+            f"{path}.restart", 'expected "never" or "on-failure" with a schedule, which decides when it runs, got "always"'
+        )
+    if service.schedule and service.watch:
+        reading.fail(f"{path}.watch", "expected either watch or schedule, got both")
+
+
 def _check_dependencies(
     reading: Reading, service: ServiceSpec, names: Mapping[str, object], services: Services
 ) -> None:
@@ -137,7 +148,11 @@ def _check_dependencies(
         other = services.get(needed)
         if other is None:
             continue
-        if condition == "healthy" and not _can_be_healthy(reading, other):
+        if other.schedule and condition != "completed":
+            reading.fail(
+                path, f'expected the condition "completed", {needed} runs on a schedule: its first good run is waited for'
+            )
+        elif condition == "healthy" and not _can_be_healthy(reading, other):
             reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
         if condition == "completed" and other.restart.policy == "always" and needed != service.name:
             reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')

@@ -12,7 +12,14 @@ from msgspec import Struct
 
 from minikube import durations
 from minikube.manifest.place import Place, describe, nearest, spoken
-from minikube.manifest.values import parse_host_port, parse_signal
+from minikube.manifest.values import (
+    SCHEDULE_FORM,
+    parse_host_port,
+    parse_listen,
+    parse_schedule,
+    parse_signal,
+    parse_umask,
+)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -281,4 +288,7 @@ def either(*schemas: Schema) -> Schema:
 DURATION = Parsed(durations.parse_duration, durations.DURATION_FORM, durations.DURATION_PATTERN + "|^0$")
 SIZE = Parsed(durations.parse_size, durations.SIZE_FORM, durations.SIZE_PATTERN)
 HOST_PORT = Parsed(parse_host_port, 'host:port, such as "127.0.0.1:5555"', r"^.+:[0-9]+$")
+LISTEN = Parsed(parse_listen, 'host:port, such as "127.0.0.1:5555", or "auto"', r"^(auto|.+:[0-9]+)$")
+SCHEDULE = Parsed(parse_schedule, SCHEDULE_FORM, r"^\s*(@[A-Za-z]+|every\s.+|(\S+\s+){4}\S+)\s*$")
+UMASK = Parsed(parse_umask, 'an octal mask such as "022"', r"^(0o)?[0-7]{1,4}$")
 SIGNAL = Parsed(parse_signal, "a signal such as TERM, INT or QUIT")

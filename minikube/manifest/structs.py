@@ -43,6 +43,8 @@ class RegistrySettings(Struct, frozen=True):
     """`[registry]`."""
 
     listen: HostPort = HostPort("127.0.0.1", 5555)
+    chosen: bool = False
+    """Whether the manifest says where: otherwise a port that is taken is replaced by a free one."""
     token: str = ""
     """What clients must say first; empty: none is asked for, which only a loopback address may do."""
     tls: TlsSettings | None = None
@@ -53,9 +55,10 @@ class RegistrySettings(Struct, frozen=True):
 
 
 class ControlSettings(Struct, frozen=True):
-    """`[control]`."""
+    """`[control]`. `chosen` is as the registry's."""
 
     listen: HostPort = HostPort("127.0.0.1", 5556)
+    chosen: bool = False
 
 
 class RedisSettings(Struct, frozen=True):
@@ -169,6 +172,10 @@ class ServiceSpec(Struct, frozen=True):
     file_env: dict[str, str] = field(default_factory=dict)
     """What the `env_file`s hold, already read; `env` wins over it, and every value of it is a secret."""
     user: str = ""
+    """A name or a number, empty: as we are. So is `group`; without one it is the user's own."""
+    group: str = ""
+    umask: int = -1
+    """-1: as we were started."""
     replicas: int = 1
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -178,6 +185,9 @@ class ServiceSpec(Struct, frozen=True):
     depends_on: dict[str, Condition] = field(default_factory=dict)
     health: HealthSpec | None = None
     restart: RestartSpec = RestartSpec()
+    """With a `schedule` and nothing said, the policy is `never`."""
+    schedule: str = ""
+    """When it is run: five cron fields or `every 30s`, as `values.parse_schedule` gives it back. Empty: from the start on."""
     stop: StopSpec = StopSpec()
     limits: dict[str, int | float] = field(default_factory=dict)
     """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""

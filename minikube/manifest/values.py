@@ -1,11 +1,33 @@
-"""What some strings of a manifest mean (floor 0): addresses and signals. Pure; ValueError says what was expected."""
+"""What some strings of a manifest mean (floor 0): addresses, signals, schedules, masks. Pure; ValueError says what was
+expected."""
 
 import ipaddress
 import re
 import signal
 
+from minikube.durations import parse_duration
 from minikube.manifest.place import nearest
 from minikube.manifest.structs import HostPort
+
+
+SCHEDULE_FORM = 'a schedule such as "*/5 * * * *", "@daily" or "every 30s"'
+NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+"""Those of crontab(5), but for @reboot: a service without a schedule is that."""
+
+LEAST_EVERY_S = 1.0
+
+
+def parse_listen(text: str) -> HostPort:
+    """As `parse_host_port`; `auto` is a free port on 127.0.0.1."""
+    return HostPort("127.0.0.1", 0) if text == "auto" else parse_host_port(text)
 
 
 def parse_host_port(text: str) -> HostPort:
@@ -41,3 +63,32 @@ def parse_signal(text: str) -> str:
         if text == str(number):
             return known
     raise ValueError(f"expected a signal such as TERM, INT or QUIT{nearest(name, names)}")
+
+
+def parse_schedule(text: str) -> str:
+    """`*/5 * * * *`, `@hourly` → five fields; `every 30s` as it is. Raises ValueError."""
+    words = text.split()
+    if words[:1] == ["every"]:
+        if len(words) != 2 or parse_duration(words[1]) < LEAST_EVERY_S:
+            raise ValueError(f"expected {SCHEDULE_FORM}, every of at least {LEAST_EVERY_S:g}s")
+        return " ".join(words)
+    fields = NICKNAMES.get(text.strip().lower(), " ".join(words)).upper()
+    if len(fields.split()) != 5:
+        raise ValueError(f"expected {SCHEDULE_FORM}{nearest(text, NICKNAMES) if text.startswith('@') else ''}")
+    from datetime import datetime
+
+    from cronsim import CronSim, CronSimError  # costs 10 ms: only for manifests that schedule something
+
+    try:
+        next(CronSim(fields, datetime(2024, 1, 1)))
+    except (CronSimError, StopIteration) as error:  # StopIteration: no such day in fifty years
+        raise ValueError(f"expected {SCHEDULE_FORM} ({str(error).lower() or 'there is no such day'})") from None
+    return fields
+
+
+def parse_umask(text: str) -> int:
+    """`022`, `0o77` → the mask. Raises ValueError."""
+    digits = text.removeprefix("0o")
+    if not re.fullmatch(r"[0-7]{1,4}", digits) or int(digits, 8) > 0o777:
+        raise ValueError('expected an octal mask such as "022"')
+    return int(digits, 8)

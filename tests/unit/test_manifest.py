@@ -66,6 +66,9 @@ def test_the_defaults_are_the_contracts() -> None:
     assert (manifest.redis.url, manifest.redis.prefix) == ("", "{minikube}")
     x = manifest.services["x"]
     assert (x.command, x.cwd, x.env, x.env_file, x.user) == (("run",), ROOT, {}, (), "")
+    assert (x.group, x.umask, x.schedule) == ("", -1, "")
+    assert not manifest.registry.chosen
+    assert not manifest.control.chosen
     assert (x.replicas, x.profiles, x.tags, x.watch, x.meta) == (1, (), (), (), {})
     assert (x.register, x.port, x.auto_port, x.host, x.depends_on) == ("supervisor", 0, True, "127.0.0.1", {})
     assert x.health is not None

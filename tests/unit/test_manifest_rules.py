@@ -97,6 +97,15 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
             {"registry": {"listen": "[::]:1", "tls": {"cert": "c", "key": "k"}}},
             "[::]:1 is beyond loopback without registry.token — set",
         ),
+        (
+            services(x={"schedule": "@daily", "restart": "always"}),
+            'services.x.restart: expected "never" or "on-failure" with a schedule',
+        ),
+        (services(x={"schedule": "@daily", "watch": ["src"]}), "services.x.watch: expected either watch or schedule"),
+        (
+            services(x={"schedule": "@daily", "port": 1}, y={"depends_on": ["x"]}),
+            'services.y.depends_on.x: expected the condition "completed", x runs on a schedule',
+        ),
         ({"control": {"listen": "0.0.0.0:9"}}, "control.listen: 0.0.0.0:9 is beyond loopback"),
     ],
 )
@@ -119,6 +128,8 @@ def test_a_combination_that_makes_no_sense_is_refused(raw: dict[str, Any], probl
         services(a={"depends_on": {"b": "started", "c": "started"}}, b={"depends_on": {"c": "started"}}, c={}),
         {"registry": {"listen": "0.0.0.0:1", "token": "t", "tls": {"cert": "c", "key": "k"}}},
         {"registry": {"listen": "127.0.0.1:0"}, "control": {"listen": "127.0.0.1:0"}},
+        {"registry": {"listen": "auto"}, "control": {"listen": "auto"}},
+        services(x={"schedule": "@daily"}, y={"depends_on": {"x": "completed"}}),
     ],
 )
 def test_a_combination_that_does_is_taken(raw: dict[str, Any]) -> None:
