@@ -7,6 +7,8 @@
     watching     ps, logs, events, describe, wait, dashboard
     acting       start, stop, restart, scale, kill, maintenance, apply, down
     discovery    registry, get, instances, register, deregister
+    config       config: the manifest as it is meant
+    graph        graph: who depends on whom
     project      init, validate, schema, completion, version
 
 It decides nothing about services: every command is one request to the supervisor or the registry. Only `app` is

@@ -22,6 +22,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "down": ("down", "Stop everything and wait until nothing is left."),
         "apply": ("acting", "Read the manifest again and change what differs."),
         "validate": ("project", "Check a manifest, all problems at once."),
+        "config": ("config", "Print the manifest resolved, secrets masked."),
+        "graph": ("graph", "Draw which service depends on which."),
         "schema": ("project", "Print the manifest's JSON Schema, for editors."),
     },
     "Look": {

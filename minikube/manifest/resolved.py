@@ -29,7 +29,7 @@ _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 def resolved(manifest: Manifest, *, defaults: bool = False) -> dict[str, Any]:
     """`manifest` as a tree of plain values, fit for TOML and JSON."""
-    whole = {"name": manifest.name}
+    whole: dict[str, Any] = {"name": manifest.name}
     for name in manifest.__struct_fields__:
         value = getattr(manifest, name)
         if isinstance(value, Struct):
@@ -63,7 +63,12 @@ def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        if field.name in HIDDEN or value is None or value == "" or (value == default and not defaults and field.name not in ALWAYS):
+        if (
+            field.name in HIDDEN
+            or value is None
+            or value == ""
+            or (value == default and not defaults and field.name not in ALWAYS)
+        ):
             continue
         found[field.name] = _value(field.name, field.type, value, defaults)
     if isinstance(struct, HealthSpec):

@@ -131,7 +131,8 @@ def _check_schedule(reading: Reading, service: ServiceSpec) -> None:
     path = f"services.{service.name}"
     if service.schedule and service.restart.policy == "always":
         reading.fail(
-            f"{path}.restart", 'expected "never" or "on-failure" with a schedule, which decides when it runs, got "always"'
+            f"{path}.restart",
+            'expected "never" or "on-failure" with a schedule, which decides when it runs, got "always"',
         )
     if service.schedule and service.watch:
         reading.fail(f"{path}.watch", "expected either watch or schedule, got both")
@@ -150,7 +151,8 @@ def _check_dependencies(
             continue
         if other.schedule and condition != "completed":
             reading.fail(
-                path, f'expected the condition "completed", {needed} runs on a schedule: its first good run is waited for'
+                path,
+                f'expected the condition "completed", {needed} runs on a schedule: its first good run is waited for',
             )
         elif condition == "healthy" and not _can_be_healthy(reading, other):
             reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')

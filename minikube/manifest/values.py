@@ -9,7 +9,6 @@ from minikube.durations import parse_duration
 from minikube.manifest.place import nearest
 from minikube.manifest.structs import HostPort
 
-
 SCHEDULE_FORM = 'a schedule such as "*/5 * * * *", "@daily" or "every 30s"'
 NICKNAMES = {
     "@yearly": "0 0 1 1 *",

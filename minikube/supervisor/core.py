@@ -23,11 +23,11 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import graph, leftovers
+from minikube.supervisor.environment import project_environment
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.link import Link
 from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.parts import service_path
 from minikube.supervisor.process import Household, signal_number
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.runtime import Runtime
@@ -125,16 +125,8 @@ class Supervisor:
         return frozenset(one.port for runners in self._runners.values() for one in runners if one.id != id and one.port)
 
     def environment(self, spec: ServiceSpec) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MINIKUBE_")}
-        env["PATH"] = service_path(os.environ)
-        env["MINIKUBE_REGISTRY"] = self.manifest.registry.advertise or self.registry
-        env["REDIS_URL"] = self.redis_url
+        env = project_environment(self.manifest, os.environ, self.registry, self.redis_url)
         env[leftovers.MARK] = os.fspath(self._state)
-        env.setdefault("PYTHONUNBUFFERED", "1")
-        if self.manifest.registry.token:
-            env["MINIKUBE_REGISTRY_TOKEN"] = self.manifest.registry.token
-        if self.manifest.registry.tls:
-            env["MINIKUBE_REGISTRY_CA"] = str(self.manifest.registry.tls.ca or self.manifest.registry.tls.cert)
         return env
 
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture:

@@ -8,10 +8,12 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
+from minikube.supervisor.environment import instance_environment
+from minikube.supervisor.identity import identity
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.ports import choose_port
 from minikube.supervisor.process import HELPER, Command, Household, Process
-from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled, instance_environment
+from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled
 
 CGROUP_LIMITS = ("memory", "cpus", "pids")
 REAP_S = 1.0
@@ -30,7 +32,8 @@ class ProcessRuntime:
         port = choose_port(spec, launch.port, launch.taken)
         env = instance_environment(self._environment(spec), spec, launch.id, spec.host, port)
         rlimits = {name: value for name, value in spec.limits.items() if name not in CGROUP_LIMITS}
-        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, spec.user, rlimits)
+        who = identity(spec.name, spec.user, spec.group)
+        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits)
         process = await self._household.start(command)
         try:
             self._household.limit(process, rlimits)
@@ -76,7 +79,9 @@ class LocalProcess:
         self._helpers += 1
         owner = f"{self._process.owner}.{self._helpers}"
         env = {**self.env, HELPER: owner}
-        command = Command(filled(argv, self.env), env, self._command.cwd, owner, self._command.user)
+        command = Command(
+            filled(argv, self.env), env, self._command.cwd, owner, self._command.identity, self._command.umask
+        )
         helper = await self._household.start(command)
         output = bytearray()
         try:

@@ -45,12 +45,6 @@ class PartSpec(Struct, frozen=True):
     address: str
 
 
-def service_path(environ: Mapping[str, str]) -> str:
-    """PATH with this Python's programs first, so that `python` is the one that runs us."""
-    own = str(Path(sys.executable).parent)
-    return os.pathsep.join([own, environ.get("PATH", os.defpath)])
-
-
 def find_redis(environ: Mapping[str, str]) -> str:
     """A server's program: MINIKUBE_REDIS_SERVER, one on the PATH, or the wheel's. Raises `StartError`."""
     if given := environ.get("MINIKUBE_REDIS_SERVER"):

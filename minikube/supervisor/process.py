@@ -10,6 +10,7 @@ before, by their session, and by INSTANCE_ID in their environment. It refuses to
 
 import contextlib
 import errno
+import functools
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from msgspec import Struct
 
 from minikube.errors import StartError
 from minikube.supervisor import tree
+from minikube.supervisor.identity import Identity
 from minikube.supervisor.lifecycle import Exit
 
 REAP_AGAIN_S = 0.02
@@ -41,14 +43,15 @@ class Starved(StartError):
 
 
 class Command(Struct, frozen=True):
-    """What to execute. `limits` are rlimits by name (`nofile`), -1 for unlimited; `user` is `name`, `uid` or with `:group`."""
+    """What to execute. `limits` are rlimits by name (`nofile`), -1 for unlimited; a `umask` of -1 is ours."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: Path
     owner: str = ""
     """The instance's id: whose tree this is."""
-    user: str = ""
+    identity: Identity = Identity()
+    umask: int = -1
     limits: Mapping[str, int | float] = {}
 
 
@@ -139,20 +142,21 @@ class Household:
         return process
 
     def limit(self, process: Process, limits: Mapping[str, int | float]) -> None:
-        """Sets rlimits of a running process. Raises `StartError` for what cannot be set."""
-        wanted = {"nofile": self._files[0], **limits}
-        for name, value in wanted.items():
-            number = getattr(resource, f"RLIMIT_{name.upper()}", None)
-            if number is None:
-                continue
-            most = resource.RLIM_INFINITY if value < 0 else int(value)
+        """Sets rlimits of a running process (it had them from its first instruction, if they can be set), and gives it
+        back the number of files that we were started with. Raises `StartError` for what cannot be set."""
+        if "nofile" not in limits:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._files)
+        for name, number, pair in _rlimits(limits):
             try:
-                hard = self._files[1] if name == "nofile" and name not in limits else most
-                resource.prlimit(process.pid, number, (most, hard))
+                resource.prlimit(process.pid, number, pair)
             except ProcessLookupError:
                 return
+            except PermissionError:
+                hard = resource.getrlimit(number)[1]
+                raise StartError(f"limits.{name} = {limits[name]}: only root may raise it above {hard}") from None
             except (OSError, ValueError) as error:
-                raise StartError(f"limits.{name} = {value}: {error}") from error
+                raise StartError(f"limits.{name} = {limits[name]}: {error}") from error
 
     def forget(self, process: Process) -> None:
         """It is dead and its tree has been ended."""
@@ -258,8 +262,26 @@ def _try_send(pid: int, number: int) -> None:
         tree.send(pid, number)
 
 
+def _rlimits(limits: Mapping[str, int | float]) -> list[tuple[str, int, tuple[int, int]]]:
+    """Name, number and (soft, hard) of each limit that is an rlimit here."""
+    found = []
+    for name, value in limits.items():
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is not None:
+            most = resource.RLIM_INFINITY if value < 0 else int(value)
+            found.append((name, number, (most, most)))
+    return found
+
+
+def _limit_self(rlimits: list[tuple[str, int, tuple[int, int]]]) -> None:
+    """In the child, before it is the command: what cannot be set is told by `Household.limit` afterwards."""
+    for _, number, pair in rlimits:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(number, pair)
+
+
 def _spawn(command: Command) -> "subprocess.Popen[bytes]":
-    user, group = _user_and_group(command.user)
+    who, rlimits = command.identity, _rlimits(command.limits)
     return subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,
@@ -270,22 +292,13 @@ def _spawn(command: Command) -> "subprocess.Popen[bytes]":
         env=command.env,
         start_new_session=True,
         restore_signals=True,
-        user=user,
-        group=group,
-        extra_groups=None if user is None else [],
-        umask=-1,
+        user=who.user,
+        group=who.group,
+        extra_groups=who.groups,
+        umask=command.umask,
+        # Only with limits: it makes the start a plain fork, and Python code runs in the child.
+        preexec_fn=functools.partial(_limit_self, rlimits) if rlimits else None,
     )
-
-
-def _user_and_group(user: str) -> tuple[str | int | None, str | int | None]:
-    """`name`, `uid`, `name:group`; without a group it is the user's own."""
-    if not user:
-        return None, None
-    import pwd
-
-    name, _, group = user.partition(":")
-    entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    return entry.pw_uid, (int(group) if group.isdecimal() else group) or entry.pw_gid
 
 
 def _explained(command: Command, error: OSError) -> StartError:

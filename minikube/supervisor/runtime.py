@@ -83,11 +83,3 @@ class Runtime(Protocol):
 def filled(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
     """A command with what only the instance knows (`${PORT}`) filled in."""
     return tuple(fill(word, env) for word in words)
-
-
-def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int) -> dict[str, str]:
-    """Everything that an instance sees: `base`, who it is, then what its manifest says (env wins over env_file)."""
-    whole = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
-    if port:
-        whole["PORT"] = str(port)
-    return whole | {name: fill(value, whole) for name, value in (spec.file_env | spec.env).items()}

@@ -1,0 +1,39 @@
+"""What a process of a service sees (floor 3, pure): the same for an instance, a helper beside it and a command by hand.
+
+It reads nothing and starts nothing, so that `minikube run` costs no more than its command.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from minikube.manifest import Manifest, ServiceSpec, fill
+
+
+def service_path(environ: Mapping[str, str]) -> str:
+    """PATH with this Python's programs first, so that `python` is the one that runs us."""
+    own = str(Path(sys.executable).parent)
+    return os.pathsep.join([own, environ.get("PATH", os.defpath)])
+
+
+def project_environment(manifest: Manifest, environ: Mapping[str, str], registry: str, redis: str) -> dict[str, str]:
+    """What every process of the project sees: `environ` without our own variables, and where registry and Redis are."""
+    env = {name: value for name, value in environ.items() if not name.startswith("MINIKUBE_")}
+    env["PATH"] = service_path(environ)
+    env["MINIKUBE_REGISTRY"] = manifest.registry.advertise or registry
+    env["REDIS_URL"] = redis
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    if manifest.registry.token:
+        env["MINIKUBE_REGISTRY_TOKEN"] = manifest.registry.token
+    if manifest.registry.tls:
+        env["MINIKUBE_REGISTRY_CA"] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
+    return env
+
+
+def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int) -> dict[str, str]:
+    """Everything that an instance sees: `base`, who it is, then what its manifest says (env wins over env_file)."""
+    whole = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
+    if port:
+        whole["PORT"] = str(port)
+    return whole | {name: fill(value, whole) for name, value in (spec.file_env | spec.env).items()}
