@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.interpolate import as_written
-from minikube.manifest.structs import HealthSpec, HostPort, Manifest, ServiceSpec
+from minikube.manifest.structs import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 
 LATER = frozenset({"command", "env", "http"})
@@ -21,7 +22,8 @@ LATER = frozenset({"command", "env", "http"})
 
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command")
-HIDDEN = frozenset({"chosen", "name", "path", "directory", "warnings", "auto_port", "file_env", "kind"})
+KEPT = ("image", "build")
+HIDDEN = frozenset({"chosen", "name", "path", "directory", "warnings", "auto_port", "file_env", "kind", "workdir"})
 """Not keys, or written by hand below."""
 
 _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
@@ -50,9 +52,17 @@ def resolved_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, 
         keys["umask"] = f"{spec.umask:03o}"
     if not spec.command:
         keys.pop("command", None)
-    elif spec.image or spec.build:
-        keys["args"] = keys.pop("command")
-    return keys
+    if spec.runtime == "container":
+        keys |= {"runtime": "container", "cwd": spec.workdir}
+    else:
+        keys = {name: value for name, value in keys.items() if name in KEPT or name not in CONTAINER_KEYS}
+    if spec.runtime == "process" and (spec.image or spec.build):
+        keys["runtime"] = "process"
+    return {name: value for name, value in keys.items() if value not in ("", 0) or name == "replicas"}
+
+
+def _volume(volume: VolumeSpec) -> str:
+    return f"{volume.source}:{volume.target}" + (":ro" if volume.read_only else "")
 
 
 def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
@@ -85,6 +95,8 @@ def _health(health: HealthSpec, found: dict[str, Any]) -> dict[str, Any]:
 
 def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
     match value:
+        case VolumeSpec():
+            return _string(name, _volume(value))
         case Struct() if not isinstance(value, HostPort):
             return _table(value, defaults)
         case HostPort() | Path():
