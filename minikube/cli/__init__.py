@@ -4,7 +4,8 @@
     common       options, output and connections that commands share
     table, look  pure: rows to columns, stamps to ages, colours
     up, plain    starting and stopping a project in the foreground
-    watching     ps, logs, events, describe, wait, dashboard
+    watching     ps, logs, events, describe, dashboard
+    waiting      wait
     acting       start, stop, restart, scale, kill, maintenance, apply, down
     discovery    registry, get, instances, register, deregister
     config       config: the manifest as it is meant

@@ -32,7 +32,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("watching", "Show what services print; -f goes on."),
         "events": ("watching", "Show what happened; -f goes on."),
         "describe": ("watching", "Tell everything about one service or instance."),
-        "wait": ("watching", "Wait until services pass (or are stopped)."),
+        "wait": ("waiting", "Wait until services pass (or are stopped)."),
     },
     "Act": {
         "start": ("acting", "Start stopped services or instances."),

@@ -33,7 +33,7 @@ STEP_S = 0.25
 @click.option("--timeout", metavar="DURATION", default="", help="Give up waiting after that long (exit code 124).")
 def down_command(manifest: str | None, now: bool, timeout: str) -> int:
     """Stop everything in reverse order, and wait until nothing is left. Ctrl-C while waiting stops at once."""
-    from minikube.cli.watching import TIMED_OUT
+    from minikube.cli.waiting import TIMED_OUT
     from minikube.client.control import ControlClient, find_supervisor
 
     patience = duration("--timeout", timeout) if timeout else None

@@ -138,7 +138,7 @@ class Front:
         return True
 
     def detach(self, shown: str, patience: float | None) -> int:
-        from minikube.cli.watching import wait_for
+        from minikube.cli.waiting import wait_for
 
         self._lifeline.detach()
         assert self._endpoint is not None

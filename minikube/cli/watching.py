@@ -1,4 +1,4 @@
-"""Commands that only look (floor 4): ps, logs, events, describe, wait, dashboard. Everything shown is the board."""
+"""Commands that only look (floor 4): ps, logs, events, describe, dashboard. Everything shown is the board."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import contextlib
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from minikube.cli.common import (
     connect,
-    duration,
     json_option,
     manifest_argument,
     manifest_option,
@@ -22,19 +20,10 @@ from minikube.cli.common import (
     print_json,
     print_json_line,
 )
-from minikube.errors import MinikubeError, NotFound, UsageError
-
-if TYPE_CHECKING:
-    from minikube.model import InstanceView, Snapshot
-
-TIMED_OUT = 124
-"""The exit code of `timeout(1)`, and ours for `wait`."""
+from minikube.errors import UsageError
 
 MAX_TAIL = 100_000
 """The most lines that the control API gives at once."""
-
-POLL_S = 20.0
-"""How long one long poll of `wait` may take; the supervisor answers sooner when anything changes."""
 
 
 @click.command()
@@ -136,64 +125,6 @@ def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool
     for reply in replies:
         for line in describe_lines(reply, time.time()):
             click.echo(line)
-
-
-@click.command()
-@names_argument(required=False)
-@click.option(
-    "--for",
-    "wanted",
-    type=click.Choice(["ready", "passing", "running", "stopped"]),
-    default="ready",
-    show_default=True,
-    help="ready: passing where there is a check, else running.",
-)
-@click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="Give up after that long.")
-@manifest_option
-def wait_command(names: tuple[str, ...], wanted: str, timeout: str, manifest: str | None) -> int:
-    """Wait until services (all of them, when none is named) are ready; exit code 124 when the time is over."""
-    return wait_for(names, wanted, duration("--timeout", timeout), manifest)
-
-
-def wait_for(names: tuple[str, ...], wanted: str, seconds: float, manifest: str | None) -> int:
-    """Waits on the board's long poll; says on stderr what kept it when the time is over."""
-    deadline = time.monotonic() + seconds
-    with connect(manifest) as client:
-        snapshot = client.status()
-        while True:
-            chosen = choose(snapshot, names)
-            late = [instance for instance in chosen if not is_as_wanted(instance, wanted)]
-            if not late and (chosen or not snapshot.services or wanted == "stopped"):
-                return 0
-            if wanted != "stopped" and (dead := [instance for instance in late if instance.state == "fatal"]):
-                raise MinikubeError(f"{dead[0].name} is fatal: {dead[0].reason or dead[0].exit}")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                waited = ", ".join(f"{instance.name} ({instance.reason or instance.state})" for instance in late)
-                note(f"waited {seconds:g}s for {waited or 'the first instance'}")
-                return TIMED_OUT
-            snapshot = client.status(after=snapshot.revision, wait=min(POLL_S, left))
-
-
-def choose(snapshot: Snapshot, names: tuple[str, ...]) -> list[InstanceView]:
-    """Instances of the named services, instances and ids. Raises NotFound for a name that is none of them."""
-    if not names:
-        return list(snapshot.instances)
-    services = {service.name for service in snapshot.services}
-    for name in names:
-        if name not in services and not any(name in (one.name, one.id) for one in snapshot.instances):
-            raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
-    return [one for one in snapshot.instances if {one.service, one.name, one.id} & set(names)]
-
-
-def is_as_wanted(instance: InstanceView, wanted: str) -> bool:
-    if wanted == "stopped":
-        return instance.state in ("stopped", "exited", "fatal")
-    if wanted == "passing":
-        return instance.check == "passing"
-    if wanted == "running" or instance.check is None:
-        return instance.state == "running" or (wanted == "ready" and instance.state == "exited" and not instance.pid)
-    return instance.check in ("passing", "maintenance")
 
 
 @click.command()

@@ -30,6 +30,7 @@ class Notes:
     def __init__(self, board: Board) -> None:
         self.board = board
         self.asked: list[tuple[Any, ...]] = []
+        self.call: Callable[..., None] = lambda *_: None
 
     def _note(self, *what: Any) -> None:
         if what[1] == "held":
@@ -113,6 +114,7 @@ def notes(project: Path) -> Iterator[Notes]:
             )
             (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "control": f"{host}:{port}"}))
             trio_token = trio.lowlevel.current_trio_token()
+            notes.call = trio_token.run_sync_soon
             stops.append(lambda: trio_token.run_sync_soon(nursery.cancel_scope.cancel))
             ready.set()
 
@@ -215,7 +217,26 @@ def test_wait_ends_when_they_pass_or_time_is_over(minikube: Run, notes: Notes) -
     assert minikube("wait", "order", "--for", "stopped", "--timeout", "50ms")[0] == 124
     code, _, err = minikube("wait", "--timeout", "50ms")
     assert code == 124
-    assert "order (waits for product)" in err
+    assert err == "minikube: waited 0.05s: order is pending (waits for product); held is stopping\n"
+
+
+def test_wait_ends_when_the_last_one_changes(minikube: Run, notes: Notes) -> None:
+    """By the supervisor's own word, not by asking again and again."""
+    passing = InstanceView("2", "order", "order", ProcessState.RUNNING, CheckState.PASSING)
+    threading.Timer(0.2, lambda: notes.call(notes.board.put_instances, passing)).start()
+    begun = time.monotonic()
+    assert minikube("wait", "product", "order", "--for", "healthy", "--timeout", "30s") == (0, "", "")
+    assert time.monotonic() - begun < 5
+
+
+def test_wait_for_what_never_was_is_4_and_gone_is_reached(minikube: Run, notes: Notes) -> None:
+    assert minikube("wait", "nope", "--for", "stopped")[0] == 4
+    assert minikube("wait", "nope", "--for", "gone") == (0, "", "")
+    assert minikube("wait", "held", "--for", "gone", "--timeout", "0s") == (
+        124,
+        "",
+        "minikube: waited 0s: held is stopping\n",
+    )
 
 
 def test_wait_says_at_once_what_can_never_pass(minikube: Run, notes: Notes) -> None:
