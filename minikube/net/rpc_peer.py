@@ -46,7 +46,13 @@ class Limits(Struct, frozen=True):
 
 
 class Methods(Protocol):
-    """What the server serves. Both raise RpcError (or the project's own errors) for an error answer."""
+    """What the server serves. `now` and `call` raise RpcError (or the project's own errors) for an error answer."""
+
+    def at_once(self, data: bytes, peer: "Peer") -> bytes | None:
+        """The answer to a whole receive, where that can be told from its bytes; None to have its lines decoded.
+
+        Only for what `now` would answer, line by line, with the same bytes. Never raises.
+        """
 
     def now(self, request: Request, peer: "Peer") -> bytes | None:
         """The whole answer's line (`splice_reply`), when it needs no waiting; None to have `call` asked."""
@@ -133,6 +139,10 @@ class Peer:
     def feed(self, data: bytes) -> None:
         """Take what was received. Answers that are ready now are in `take_output` afterwards."""
         if self.ending:
+            return
+        if not self._left and not self._reader.pending and (answer := self._methods.at_once(data, self)) is not None:
+            self.seen_line = True
+            self._put(answer)  # past the bound by one receive's answers at most
             return
         try:
             lines = self._reader.feed(data)

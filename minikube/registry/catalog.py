@@ -6,7 +6,8 @@ not block, must not raise and must not change the catalog.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
 
 import msgspec
 from msgspec import Struct
@@ -45,35 +46,36 @@ class Observation(Struct, frozen=True):
     output: str
 
 
-class Ready:
-    """The replies to `Get` for one name, encoded once, handed out in turn."""
+class Turns(dict[bytes, Iterator[bytes]]):
+    """For each name the replies to `Get`, encoded once, in turn and without end; KeyError where there is none.
 
-    __slots__ = ("_list", "_next", "replies")
+    An iterator is made when it is first asked for after a change. It begins one further along than the one before, so that a
+    name that keeps changing does not always send to the same instance.
+    """
 
     def __init__(self) -> None:
-        self.replies: dict[str, bytes] = {}
-        self._list: list[bytes] | None = None
-        self._next = 0
+        super().__init__()
+        self._replies: dict[bytes, dict[str, bytes]] = {}
+        self._made = 0
 
-    def set(self, id_: str, reply: bytes | None) -> None:
+    def put(self, name: str, id_: str, reply: bytes | None) -> None:
+        """Set an instance's reply; None: it has none (any more)."""
+        key = name.encode()
+        self.pop(key, None)
+        replies = self._replies.setdefault(key, {})
         if reply is None:
-            self.replies.pop(id_, None)
+            replies.pop(id_, None)
         else:
-            self.replies[id_] = reply
-        self._list = None
+            replies[id_] = reply
+        if not replies:
+            del self._replies[key]
 
-    def turn(self) -> bytes | None:
-        """The next one's reply; None where there is none."""
-        replies = self._list
-        if replies is None:
-            replies = self._list = list(self.replies.values())
-        index = self._next
-        if index >= len(replies):
-            if not replies:
-                return None
-            index = 0
-        self._next = index + 1
-        return replies[index]
+    def __missing__(self, name: bytes) -> Iterator[bytes]:
+        replies = [*self._replies[name].values()]
+        first = self._made % len(replies)
+        self._made += 1
+        turn = self[name] = cycle(replies[first:] + replies[:first])
+        return turn
 
 
 class Catalog:
@@ -89,7 +91,7 @@ class Catalog:
         self.addresses: dict[str, str] = {}
         self.log: deque[Entry] = deque()
         self._name_revisions: dict[str, int] = {}
-        self._ready: dict[str, Ready] = {}
+        self.turns = Turns()
         self._ahead: dict[int, Entry] = {}
         self._observed: dict[str, Observation] = {}
         self._sinks: dict[str, dict[int, Sink]] = {}
@@ -99,8 +101,10 @@ class Catalog:
 
     def get(self, name: str) -> bytes | None:
         """One passing instance's `{"IP","Port","Zone"}`, encoded, round robin; None where there is none."""
-        ready = self._ready.get(name)
-        return None if ready is None else ready.turn()
+        try:
+            return next(self.turns[name.encode()])
+        except KeyError:
+            return None
 
     def view(self, record: Record) -> Instance:
         """The instance with what this node's last probe said."""
@@ -270,7 +274,7 @@ class Catalog:
         self.by_name.setdefault(instance.name, {})[record.id] = record
         self.addresses[address_field(record)] = record.id
         reply = _encode(instance.addr) if record.discoverable else None
-        self._ready.setdefault(instance.name, Ready()).set(record.id, reply)
+        self.turns.put(instance.name, record.id, reply)
         self._name_revisions[instance.name] = max(record.revision, self._name_revisions.get(instance.name, 0))
 
     def _remove(self, id_: str) -> None:
@@ -280,9 +284,9 @@ class Catalog:
         name = old.instance.name
         self._observed.pop(id_, None)
         del self.by_name[name][id_]
-        self._ready[name].set(id_, None)
+        self.turns.put(name, id_, None)
         if not self.by_name[name]:
-            del self.by_name[name], self._ready[name]
+            del self.by_name[name]
         if self.addresses.get(address_field(old)) == id_:
             del self.addresses[address_field(old)]
 

@@ -1,6 +1,7 @@
 """The RPC methods (floor 3): spec §2, in both dialects. The catalog answers, the node writes, the judge probes.
 
-`Discovery.Get` of a passing name and `Watch` are answered without waiting (`now`), all else in a task of its own (`call`).
+`Discovery.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
+own (`call`).
 """
 
 import hmac
@@ -19,6 +20,7 @@ from minikube.counters import RegistryCounters
 from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
 from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED
+from minikube.protocol.plain import PlainCalls, join_replies
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
 from minikube.registry.catalog import EVERY_NAME, Compacted
 from minikube.registry.config import RegistryConfig
@@ -34,6 +36,9 @@ WAIT_MAX_S = 300.0
 WRONG_TOKEN_S = 0.1
 """What a wrong token waits for its answer."""
 
+AT_ONCE_BYTES = 160
+"""A receive shorter than this holds one or two calls, which `now` answers sooner (measured: 2.8 µs against 3.9)."""
+
 MAX_WATCHES = 64
 """Of one connection."""
 
@@ -41,6 +46,7 @@ _WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, Peer], Awaitable[Any]]
 
+_GETS = PlainCalls("Discovery.Get")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,6 +77,23 @@ class Discovery:
             "Discovery.Status": self._status,
             "Discovery.Authenticate": self._authenticate,
         }
+
+    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+        """The fastest path: a receive of nothing but lookups, in the one form that Go's client gives them."""
+        if len(data) < AT_ONCE_BYTES or (self._config.token and not peer.authenticated):
+            return None
+        began = time.perf_counter()
+        if (found := _GETS.find(data)) is None:
+            return None
+        names, ids = found
+        try:
+            # All of them before any turn is taken: what is not answered here must leave no trace.
+            turns = [*map(self._node.catalog.turns.__getitem__, names)]
+        except KeyError:
+            return None
+        answer = join_replies(ids, map(next, turns))
+        self._tally.answered(len(ids), time.perf_counter() - began)
+        return answer
 
     def now(self, request: Request, peer: Peer) -> bytes | None:
         """The fast path."""

@@ -33,6 +33,9 @@ class FakeRegistry:
     def answered(self, count: int, seconds: float) -> None:
         pass
 
+    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+        return None
+
     def now(self, request: Request, peer: Peer) -> bytes | None:
         self.peers.add(peer)
         params: Any = request.params

@@ -39,6 +39,9 @@ class Sample:
     def gate(self, name: str) -> trio.Event:
         return self.gates.setdefault(name, trio.Event())
 
+    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+        return None
+
     def now(self, request: Request, peer: Peer) -> bytes | None:
         match request.method:
             case "ready":
