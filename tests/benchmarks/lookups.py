@@ -12,13 +12,11 @@ from tests.benchmarks.tools import (
     PARALLEL,
     PIPELINED,
     SEQUENTIAL,
-    Load,
     Row,
+    Trial,
     cores,
     free_port,
     go_program,
-    load,
-    median,
     pinned,
     running,
 )
@@ -36,8 +34,8 @@ def names(count: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def open_redis() -> Iterator[str]:
-    """A Redis server with the names as keys, pinned like the others."""
+def open_redis() -> Iterator[tuple[int, str]]:
+    """A Redis server with the names as keys, pinned like the others: its pid and address."""
     port = free_port()
     with TemporaryDirectory(prefix="mk-bench-") as directory, RedisServer(Path(directory), port=port) as server:
         assert server.process is not None
@@ -45,57 +43,37 @@ def open_redis() -> Iterator[str]:
         with server.client() as client:
             for name in names(SOUGHT):
                 client.set(name, '{"IP":"127.0.0.1","Port":7070,"Zone":""}')
-        yield f"127.0.0.1:{port}"
-
-
-def cpu_seconds(pid: int | None) -> float:
-    """What a process has used so far: tells more than a rate while other programs use the machine."""
-    if pid is None:
-        return 0.0
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
+        yield server.process.pid, f"127.0.0.1:{port}"
 
 
 def run(*, seconds: float, rounds: int, many: int) -> list[Row]:
     """Every server answers every load in each round, one after another; medians over the rounds."""
+    sought, spread = names(SOUGHT), names(many)[:: max(1, many // 1000)]
     with contextlib.ExitStack() as stack:
-        go_pid, go = stack.enter_context(running(pinned(cores()[0], go_program("peer"), *names(SOUGHT))))
+        go = stack.enter_context(running(pinned(cores()[0], go_program("peer"), *sought)))
         redis = stack.enter_context(open_redis())
-        few_pid, few = stack.enter_context(open_registry())
-        fill(few, names(10))
-        many_pid, crowded = stack.enter_context(open_registry())
-        fill(crowded, names(many))
-        sought = names(SOUGHT)
+        few = stack.enter_context(open_registry())
+        fill(few[1], names(10))
+        crowded = stack.enter_context(open_registry())
+        fill(crowded[1], names(many))
         servers = {
-            "few": ("jsonrpc", few, sought),
-            "many": ("jsonrpc", crowded, names(many)[:: max(1, many // 1000)]),
-            "go": ("jsonrpc", go, sought),
-            "redis": ("redis", redis, sought),
+            "few": ("jsonrpc", *few, sought),
+            "many": ("jsonrpc", *crowded, spread),
+            "go": ("jsonrpc", *go, sought),
+            "redis": ("redis", *redis, sought),
         }
-        pids = {"few": few_pid, "many": many_pid, "go": go_pid}
-        figures: dict[tuple[Load, str], list[float]] = {}
-        by_cpu: dict[tuple[Load, str], list[float]] = {}
+        trial = Trial()
         for _ in range(rounds):
             for shape in LOADS:
-                for server, (protocol, address, sought) in servers.items():
-                    before = cpu_seconds(pids.get(server))
-                    done = load(shape, protocol, address, sought, seconds)
-                    figures.setdefault((shape, server), []).append(done["per_second"])
-                    if server in pids:
-                        used = max(0.01, cpu_seconds(pids[server]) - before)
-                        by_cpu.setdefault((shape, server), []).append(done["requests"] / used)
-        middle = {key: median(values) for key, values in figures.items()}
-        cpu = {key: median(values) for key, values in by_cpu.items()}
-        memory = [psutil.Process(pid).memory_info().rss / 1e6 for pid in (few_pid, many_pid)]
+                for server, (protocol, pid, address, asked) in servers.items():
+                    trial.run(server, pid, shape, protocol, address, asked, seconds)
+        memory = [psutil.Process(pid).memory_info().rss / 1e6 for pid in (few[0], crowded[0])]
     rows = []
     for shape in LOADS:
         for server, count in (("few", 10), ("many", many)):
             what = f"lookups, {shape.name}, {count:,} instances"
-            ours = middle[shape, server]
-            rows.append(Row(what, ours, "/s", "Go net/rpc/jsonrpc", middle[shape, "go"], GOALS.get(shape, "")))
-        what = f"the same for a second of the server's CPU, {shape.name}"
-        rows.append(Row(what, cpu[shape, "few"], "/s", "Go net/rpc/jsonrpc", cpu[shape, "go"]))
-        rows.append(Row(f"lookups, {shape.name}", middle[shape, "few"], "/s", "redis GET", middle[shape, "redis"]))
+            rows += trial.rows(what, shape, server, "go", "Go net/rpc/jsonrpc", GOALS.get(shape, ""))
+        rows += trial.rows(f"lookups, {shape.name}", shape, "few", "redis", "redis GET")
     rows.append(Row("registry, resident, 10 instances", memory[0], "MB"))
     rows.append(Row(f"registry, resident, {many:,} instances", memory[1], "MB"))
     return rows

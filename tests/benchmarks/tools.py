@@ -160,6 +160,52 @@ def load(shape: Load, protocol: str, address: str, names: Sequence[str], seconds
     return figures
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process and its threads have used so far: tells more than a rate while others use the machine.
+
+    The scheduler's own count, in nanoseconds; `/proc/PID/stat` counts ticks of 10 ms.
+    """
+    used = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            used += int((thread / "schedstat").read_text().split()[0])
+    return used / 1e9
+
+
+class Trial:
+    """Loads on several servers, one after another, round by round: rates, and requests a second of the server's CPU."""
+
+    def __init__(self) -> None:
+        self._rates: dict[tuple[Load, str], list[float]] = {}
+        self._by_cpu: dict[tuple[Load, str], list[float]] = {}
+
+    def run(
+        self, server: str, pid: int, shape: Load, protocol: str, address: str, names: Sequence[str], seconds: float
+    ) -> None:
+        """One load on one server, known by a word."""
+        before = cpu_seconds(pid)
+        done = load(shape, protocol, address, names, seconds)
+        used = max(1e-6, cpu_seconds(pid) - before)
+        self._rates.setdefault((shape, server), []).append(done["per_second"])
+        self._by_cpu.setdefault((shape, server), []).append(done["requests"] / used)
+
+    def rows(self, what: str, shape: Load, ours: str, theirs: str, peer: str, goal: str = "") -> list[Row]:
+        """One row by the clock, one by the CPU; medians over the rounds."""
+        return [
+            Row(f"{what}{by}", median(of[shape, ours]), unit, peer, median(of[shape, theirs]), wanted)
+            for of, by, unit, wanted in (
+                (self._rates, "", "/s", goal),
+                (self._by_cpu, ", by CPU", "/CPU s", ""),
+            )
+        ]
+
+
+def install(directory: Path, lock: Path) -> None:
+    """Put Python programs of others into a directory."""
+    argv = [sys.executable, "-m", "pip", "install", "-q", "--no-warn-conflicts", "--target", str(directory)]
+    subprocess.run([*argv, "--require-hashes", "-r", str(lock)], check=True)
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:
