@@ -4,7 +4,9 @@
     common       options, output and connections that commands share
     table, look  pure: rows to columns, stamps to ages, colours
     up, plain    starting and stopping a project in the foreground
-    watching     ps, logs, events, describe, dashboard
+    listing      ps, status
+    rows, shapes pure: the board as text, and as JSON
+    watching     logs, events, describe, dashboard
     waiting      wait
     acting       start, stop, restart, scale, kill, maintenance, apply, down
     discovery    registry, get, instances, register, deregister

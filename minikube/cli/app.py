@@ -28,7 +28,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "dashboard": ("watching", "Open the dashboard of what is running."),
-        "ps": ("watching", "List instances: state, check, address, restarts."),
+        "ps": ("listing", "List instances: state, health, address, usage, why."),
+        "status": ("listing", "Tell in a few lines how the project is."),
         "logs": ("watching", "Show what services print; -f goes on."),
         "events": ("watching", "Show what happened; -f goes on."),
         "describe": ("watching", "Tell everything about one service or instance."),

@@ -86,16 +86,19 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
     from minikube.errors import ManifestError
     from minikube.manifest import load_manifest
 
+    if as_json:
+        from minikube.cli.shapes import Validation
+
     path = manifest_path(manifest)
     try:
         loaded = load_manifest(path)
     except ManifestError as error:
         if not as_json:
             raise
-        print_json({"valid": False, "problems": str(error).splitlines(), "warnings": []})
+        print_json(Validation(False, tuple(str(error).splitlines())))
         return error.exit_code
     if as_json:
-        print_json({"valid": True, "problems": [], "warnings": loaded.warnings, "services": list(loaded.services)})
+        print_json(Validation(True, (), loaded.warnings, tuple(loaded.services)))
         return 0
     for warning in loaded.warnings:
         note(f"warning: {warning}")
@@ -136,6 +139,8 @@ def version_command(as_json: bool) -> None:
     from minikube import __version__
 
     if as_json:
-        print_json({"version": __version__, "python": sys.version.split()[0]})
+        from minikube.cli.shapes import Version
+
+        print_json(Version(__version__, sys.version.split()[0]))
     else:
         click.echo(f"minikube {__version__}")

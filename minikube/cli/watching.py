@@ -1,9 +1,8 @@
-"""Commands that only look (floor 4): ps, logs, events, describe, dashboard. Everything shown is the board."""
+"""Commands that only look (floor 4): logs, events, describe, dashboard. Everything shown is the board."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 
@@ -24,23 +23,6 @@ from minikube.errors import UsageError
 
 MAX_TAIL = 100_000
 """The most lines that the control API gives at once."""
-
-
-@click.command()
-@manifest_argument
-@json_option
-def ps_command(manifest: str | None, as_json: bool) -> None:
-    """List instances: process state, check, pid, address, restarts, uptime, and why one is not ready."""
-    with connect(manifest) as client:
-        snapshot = client.status()
-    from minikube.cli.rows import ordered, ps_lines
-
-    if as_json:
-        print_json(ordered(snapshot))
-        return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    for line in ps_lines(snapshot, time.time(), width):
-        click.echo(line)
 
 
 @click.command()
