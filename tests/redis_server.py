@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,9 +36,17 @@ def server_command() -> str:
 class RedisServer:
     """One server process with its data in `directory`. A context manager that starts it and, at the end, kills it."""
 
-    def __init__(self, directory: Path, *, port: int = 0) -> None:
+    def __init__(
+        self, directory: Path, *, port: int = 0, options: Sequence[str] = (), user: str = "", mode: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
         self.port = port
+        self.options = options
+        """More of the server's own, as on its command line."""
+        self.user = user
+        """`user:password` as a URL has it, where the server asks for them."""
+        self.mode = mode
+        """What the command line begins with instead of our own options: a file, `--sentinel`."""
         self._private = tempfile.mkdtemp(prefix="mk-") if len(str(directory)) > SOCKET_PATH_MAX - 16 else ""
         self.socket = Path(self._private or directory) / "redis.sock"
         self.process: subprocess.Popen[bytes] | None = None
@@ -45,16 +54,18 @@ class RedisServer:
     @property
     def url(self) -> str:
         """What `redis.from_url` takes."""
-        return f"unix://{self.socket}?db=0"
+        return f"unix://{self.user}{'@' if self.user else ''}{self.socket}?db=0"
 
     def start(self) -> None:
         """Start and wait until it answers; after a kill it comes back with what the append-only file holds."""
         assert self.process is None, "already running"
         command = [
             server_command(),
+            *self.mode,
             *("--port", str(self.port), "--bind", "127.0.0.1"),
             *("--unixsocket", str(self.socket), "--unixsocketperm", "700"),
-            *("--dir", str(self.directory), "--appendonly", "yes", "--save", ""),
+            *(("--dir", str(self.directory), "--appendonly", "yes", "--save", "") if not self.mode else ()),
+            *self.options,
         ]
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(

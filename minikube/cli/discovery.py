@@ -81,6 +81,8 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
         with blocking.open_registry(address, token=token) as registry:
             registry.status()
             yield registry
+            if registry.stale:
+                note("the registry's store is away: this is from its memory")
     except Unavailable as error:
         if isinstance(error.__cause__, ConnectionRefusedError) or "refused" in str(error).lower():
             raise NothingRunning(

@@ -66,6 +66,10 @@ class _Connection:
         self._waiting: dict[int, asyncio.Future[Incoming]] = {}
         self.task = asyncio.create_task(self._read())
 
+    @property
+    def stale(self) -> bool:
+        return self._calls.stale
+
     async def call(self, call: Call[T]) -> T:
         if self.task.done():
             raise ConnectionLost("the connection is closed")
@@ -171,6 +175,11 @@ class Registry:
                     await asyncio.sleep(wait)
         except TimeoutError:
             raise Unavailable(f"{call.method}: no answer from {self.target} in time") from None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last answer was from the registry's memory, because its store is away."""
+        return self._connection is not None and self._connection.stale
 
     async def local_host(self) -> str:
         """The address that the registry sees us at."""

@@ -61,6 +61,10 @@ class _Connection:
         self.sock = sock
         self._calls = Calls()
 
+    @property
+    def stale(self) -> bool:
+        return self._calls.stale
+
     def call(self, call: Call[T], deadline: float) -> T:
         number, line = self._calls.encode(call.method, call.params)
         try:
@@ -164,6 +168,11 @@ class Registry:
                     self.close()  # a time-out or an interrupt: half a line may have been sent
                     raise
             time.sleep(wait)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last answer was from the registry's memory, because its store is away."""
+        return self._connection is not None and self._connection.stale
 
     def local_host(self) -> str:
         """The address that the registry sees us at."""

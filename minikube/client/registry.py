@@ -111,6 +111,11 @@ class Registry:
                     raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
                 await trio.sleep(wait)
 
+    @property
+    def stale(self) -> bool:
+        """Whether the last answer was from the registry's memory, because its store is away."""
+        return self._connection is not None and self._connection.stale
+
     async def local_host(self) -> str:
         """The address that the registry sees us at."""
         return (await self._connect(CALL_TIMEOUT_S)).local_host

@@ -82,6 +82,11 @@ class RpcConnection:
             await self.aclose()
 
     @property
+    def stale(self) -> bool:
+        """Whether the last answer was from the registry's memory, because its store is away."""
+        return self._calls.stale
+
+    @property
     def local_host(self) -> str:
         """The address that the other side sees us at."""
         return str(self._socket_stream().socket.getsockname()[0])

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.protocol import jsonrpc
-from minikube.protocol.jsonrpc import Batch, Invalid, Message, Request, RpcError, decode_requests
+from minikube.protocol.jsonrpc import Batch, Invalid, Line, Message, Request, RpcError, decode_requests
 from minikube.protocol.ndjson import MAX_LINE_BYTES, LineReader, LineTooLong
 
 LOGGER = logging.getLogger("minikube.rpc")
@@ -58,7 +58,8 @@ class Methods(Protocol):
         """The whole answer's line (`splice_reply`), when it needs no waiting; None to have `call` asked."""
 
     async def call(self, request: Request, peer: "Peer") -> Any:
-        """The result: anything msgspec encodes, or Raw. Never None: Go's client takes a null result for an error."""
+        """The result: anything msgspec encodes, or Raw; or a whole `Line`. Never None: Go's client takes a null result
+        for an error."""
 
     def answered(self, count: int, seconds: float) -> None:
         """`now` answered (or refused) so many requests of one receive, at least one, in `seconds` altogether."""
@@ -264,7 +265,8 @@ class Peer:
 
     async def _call(self, request: Request) -> bytes:
         try:
-            return jsonrpc.encode_reply(request, await self._methods.call(request, self))
+            result = await self._methods.call(request, self)
+            return result if type(result) is Line else jsonrpc.encode_reply(request, result)
         except Exception as error:
             return _error_line(request, error)
 

@@ -27,6 +27,8 @@ class Calls:
     """Numbers calls, and cuts and decodes what comes back."""
 
     def __init__(self, max_line: int = MAX_ANSWER_BYTES) -> None:
+        self.stale = False
+        """Whether the last answer was from the registry's memory, its store being away."""
         self._last = 0
         self._reader = LineReader(max_line)
 
@@ -38,9 +40,13 @@ class Calls:
     def feed(self, data: bytes) -> list[Incoming]:
         """What `data` completes, in order. Raises ConnectionLost when it is not JSON-RPC: nothing can follow."""
         try:
-            return [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
+            arrived = [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
         except (LineTooLong, ValueError) as error:
             raise ConnectionLost(f"the server does not speak JSON-RPC: {error}") from None
+        for incoming in arrived:
+            if not incoming.is_notification:
+                self.stale = incoming.stale
+        return arrived
 
 
 def error_of(incoming: Incoming) -> MinikubeError | None:

@@ -46,6 +46,8 @@ class Node:
         self.reshared: Callable[[], None] = lambda: None
         self.leased: Callable[[str], None] = lambda _: None
         self.loaded = trio.Event()
+        self.stale = True
+        """While the store is away: what is read is memory."""
         self._leases: dict[str, int] = {}
 
     # ------------------------------------------------------------ store.Owner
@@ -87,7 +89,7 @@ class Node:
         return lost
 
     def store_changed(self, state: StoreState) -> None:
-        pass
+        self.stale = not state.ok
 
     async def _again(self, op: Op) -> None:
         try:

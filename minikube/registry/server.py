@@ -19,7 +19,7 @@ import minikube
 from minikube.counters import RegistryCounters
 from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
-from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED
+from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
 from minikube.protocol.plain import PlainCalls, join_replies
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
 from minikube.registry.catalog import EVERY_NAME, Compacted
@@ -80,7 +80,7 @@ class Discovery:
 
     def at_once(self, data: bytes, peer: Peer) -> bytes | None:
         """The fastest path: a receive of nothing but lookups, in the one form that Go's client gives them."""
-        if len(data) < AT_ONCE_BYTES or (self._config.token and not peer.authenticated):
+        if len(data) < AT_ONCE_BYTES or self._node.stale or (self._config.token and not peer.authenticated):
             return None
         began = time.perf_counter()
         if (found := _GETS.find(data)) is None:
@@ -108,7 +108,8 @@ class Discovery:
             if type(params) is list and len(params) == 1 and type(params[0]) is str:
                 reply = self._node.catalog.get(params[0])
                 if reply is not None:
-                    return splice_reply(request, reply)
+                    line = splice_reply(request, reply)
+                    return mark_stale(line) if self._node.stale else line
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             began, result = time.perf_counter(), OK
             try:
@@ -144,7 +145,13 @@ class Discovery:
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
         if request.method not in _WITHOUT_STORE:
             await self._node.wait_loaded()
-        return await method(request, peer)
+        try:
+            result = await method(request, peer)
+        except RpcError as error:
+            if error.code == NOT_FOUND and self._node.stale:
+                raise RpcError(NOT_FOUND, f"{error.message} (as far as is remembered: the store is away)") from None
+            raise
+        return mark_stale(encode_reply(request, result)) if self._node.stale else result
 
     # ------------------------------------------------------------ reading
 
@@ -217,7 +224,8 @@ class Discovery:
         return result
 
     def _watch(self, request: Request, peer: Peer) -> bytes:
-        return encode_reply(request, self._watch_result(request, peer, peer.notify))
+        line = encode_reply(request, self._watch_result(request, peer, peer.notify))
+        return mark_stale(line) if self._node.stale else line
 
     def _watch_result(self, request: Request, peer: Peer, notify: Callable[[str, Any], None]) -> dict[str, Any]:
         if request.dialect == 1:

@@ -89,7 +89,7 @@ class Speaker:
         return Tick(
             int(seconds) + int(micros) / 1e6,
             epoch.decode(),
-            int(revision),
+            _number(revision, keys.revision),
             nonce.decode(),
             count,
             {name.decode(): int(value) for name, value in _pairs(nodes)},
@@ -111,7 +111,9 @@ class Speaker:
             if isinstance(one, ResponseError):
                 raise one
         (n, id_, floor), top, values, stream = answer
-        epoch = Epoch(int(n), id_.decode(), int(floor or 0)) if id_ and n else Epoch()
+        epoch = Epoch()
+        if id_ and n:
+            epoch = Epoch(_number(n, keys.epoch), id_.decode("utf-8", "replace"), _number(floor or 0, keys.epoch))
         records = []
         for value in values:
             try:
@@ -135,7 +137,7 @@ class Speaker:
             else:
                 log.append(entry)
             nonce = fields.get(b"nonce", b"").decode()
-        revision = int(top or 0)
+        revision = _number(top or 0, keys.revision)
         floor_known = log[0].revision - 1 if log else revision
         if not log and not stream and revision == 0:
             floor_known = 0
@@ -167,6 +169,30 @@ class Speaker:
             (int(number.partition(b"-")[0]), dict(zip(raw[::2], raw[1::2], strict=True))) for number, raw in entries
         ]
 
+    def confirmations(self) -> int:
+        """How many replicas this master wants (`min-replicas-to-write`); a write is durable when so many have it."""
+        try:
+            answer = self.ask_one("CONFIG", "GET", "min-replicas-to-write")
+            return int(answer[1]) if answer else 0
+        except (ResponseError, ValueError):  # managed Redis forbids CONFIG
+            return int(b"min_slaves_good_slaves" in self.ask_one("INFO", "replication"))
+
+    def misplaced(self) -> str:
+        """Which of our keys holds a value that is not ours, for people; empty where none does."""
+        keys = self._keys
+        kinds = {
+            **dict.fromkeys((keys.registrations, keys.addresses, keys.epoch, keys.nodes, keys.leases), b"hash"),
+            keys.revision: b"string",
+            keys.changes: b"stream",
+        }
+        *answers, revision = self.ask([*(("TYPE", key) for key in kinds), ("GET", keys.revision)])
+        for (key, kind), found in zip(kinds.items(), answers, strict=True):
+            if isinstance(found, bytes) and found not in (kind, b"none"):
+                return f"{key} is a {found.decode()} of somebody else's — delete it, or set another redis.prefix"
+        if isinstance(revision, bytes) and not revision.isdigit():
+            return f"{keys.revision} is no number — delete it, or set another redis.prefix"
+        return ""
+
     def forget_nodes(self, nodes: Sequence[str]) -> None:
         self.ask_one("HDEL", self._keys.nodes, *nodes)
 
@@ -182,6 +208,14 @@ class Speaker:
         except NoScriptError:
             self.load_scripts()
             return self.ask_one(*command)
+
+
+def _number(value: bytes | int, key: str) -> int:
+    """What somebody else wrote under our key is a refusal like Redis' own: told, and not fallen over."""
+    try:
+        return int(value)
+    except ValueError:
+        raise ResponseError(f"{key} is no number") from None
 
 
 def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:

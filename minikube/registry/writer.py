@@ -31,6 +31,8 @@ from minikube.text import mask_url
 LOGGER = logging.getLogger("minikube.registry")
 
 MAX_ATTEMPTS = 4
+CONFIRM_MARGIN_S = 0.3
+"""WAIT answers so much before the connection's own time-out."""
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
@@ -47,6 +49,10 @@ class Writer:
         """Redis's clock and our monotonic one, at the last heartbeat."""
         self._behind = False
         self._tries = 0
+        self._misplaced = False
+        """One of our keys is of another type: until it is gone there is no store, whatever else works."""
+        self._replicas = 0
+        """How many must confirm a write before it is answered."""
 
     def run(self) -> None:
         """Until the store is stopped."""
@@ -83,7 +89,7 @@ class Writer:
         except RedisError as error:
             # Redis is there and refuses: no disk, no memory, read-only, no permission. The heartbeat, a write,
             # tells when it is over.
-            store.say("down", _tell(error))
+            store.say("down", self._explain(error))
             if isinstance(error, ReadOnlyError):
                 self._drop()
             self._next_tick = time.monotonic() + RETRY_S[-1]
@@ -110,17 +116,27 @@ class Writer:
             speaker = Speaker(self._dialer.open(ANSWER_TIMEOUT_S), self._keys)
             self._speaker = speaker
             speaker.load_scripts()
+            self._replicas = speaker.confirmations()
             self._agree()
             self._beat()
         except LOST as error:
             self._lost(error)
             return False
         except RedisError as error:
-            store.say("down", _tell(error))
+            store.say("down", self._explain(error))
             self._drop()
             return False
         self._tries = 0
         return True
+
+    def _explain(self, error: RedisError) -> str:
+        """What Redis refuses, in one line; a wrong type names the key that has it."""
+        told = ""
+        if isinstance(error, ResponseError) and self._speaker is not None:
+            with contextlib.suppress(*LOST, RedisError):
+                told = self._speaker.misplaced()
+        self._misplaced = bool(told)
+        return told or _tell(error)
 
     def _lost(self, error: Exception) -> None:
         detail = _tell(error)
@@ -184,6 +200,9 @@ class Writer:
         speaker, store = self._speaker, self._store
         assert speaker is not None
         self._next_tick = time.monotonic() + TICK_S
+        if self._misplaced and speaker.misplaced():
+            return
+        self._misplaced = False
         if self._dialer.moved():
             raise RedisConnectionError("the sentinels name another master")
         mark = store.ask(store.owner.mark)
@@ -209,7 +228,16 @@ class Writer:
                 one.failure = store.unavailable()
         live = [one for one in batch if not one.failure]
         mark = store.ask(store.owner.mark)
-        answers = speaker.ask([self._command(speaker, one, mark.epoch.id, mark.revision) for one in live])
+        commands = [self._command(speaker, one, mark.epoch.id, mark.revision) for one in live]
+        if live and self._replicas:
+            *answers, confirmed = speaker.ask([*commands, self._wait_command(live)])
+            if confirmed < self._replicas:
+                # Nobody is told "done" of what a failover could lose; what it became, the change log tells.
+                for one in live:
+                    one.failure = f"store unavailable: {confirmed} of {self._replicas} replicas have the write in time"
+                return
+        else:
+            answers = speaker.ask(commands)
         refused: Exception | None = None
         diverged = late = False
         for one, answer in zip(live, answers, strict=True):
@@ -235,6 +263,10 @@ class Writer:
             self._agree()
         elif late:
             self._beat()
+
+    def _wait_command(self, live: Sequence[Pending]) -> Any:
+        left = min(max(one.deadline for one in live) - time.monotonic(), ANSWER_TIMEOUT_S - CONFIRM_MARGIN_S)
+        return ("WAIT", self._replicas, max(1, int(left * 1000)))
 
     def _command(self, speaker: Speaker, one: Pending, epoch: str, known: int) -> Any:
         if isinstance(one.op, str):

@@ -1,5 +1,6 @@
 """What must survive (spec sections 4 and 10): the registry, Redis and instances killed, emptied, stopped."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from minikube import NotFound, blocking
 from tests.eventually import eventually
 from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services
 from tests.redis_server import RedisServer
@@ -109,6 +111,47 @@ def test_redis_comes_back_even_empty(
     registry.kill()
     again = registry.start().client()
     assert again.get("product") == service.port, "what was put back is all there"
+
+
+def test_reads_say_that_they_are_stale_in_both_dialects(
+    redis_server: RedisServer, registry: Registry, client: Client, service: Service
+) -> None:
+    client.call("Register", service.registration("product"))
+    asked = [
+        ("Discovery.Get", ["product"]),
+        ("Discovery.Instances", ["product"]),
+        ("Discovery.Services", [None]),
+        ("Discovery.Wait", ["product", 0, 0]),
+    ]
+    lines = [json.dumps({"method": method, "params": params, "id": 1}) for method, params in asked]
+    lines += [json.dumps({"method": method, "params": params, "id": 1, "jsonrpc": "2.0"}) for method, params in asked]
+    lines.append(json.dumps({"method": "Discovery.Watch", "params": ["product"], "id": 1, "jsonrpc": "2.0"}))
+
+    def answers() -> list[dict[str, object]]:
+        talk = registry.client()
+        talk.sock.sendall("".join(f"{line}\n" for line in lines).encode())
+        return [talk.read() for _ in lines]
+
+    assert not any("stale" in answer for answer in answers())
+    redis_server.kill()
+    eventually(lambda: store_is(client, "down"))
+    with blocking.open_registry(f"127.0.0.1:{registry.port}") as sdk:
+        for answer in answers():
+            assert answer["stale"] is True
+            assert "product" in json.dumps(answer) or answer["result"] == {
+                "IP": "127.0.0.1",
+                "Port": service.port,
+                "Zone": "",
+            }
+        assert sdk.get("product").Port == service.port
+        assert sdk.stale
+        with pytest.raises(NotFound, match="as far as is remembered"):
+            sdk.get("nobody")
+        redis_server.start()
+        eventually(lambda: store_is(client, "ok"))
+        assert not any("stale" in answer for answer in answers())
+        sdk.get("product")
+        assert not sdk.stale
 
 
 def test_a_paused_redis_freezes_nobody(redis_server: RedisServer, client: Client, service: Service) -> None:

@@ -41,3 +41,11 @@ def test_errors_become_the_projects_own(line: bytes, kind: type[Exception]) -> N
 def test_a_result_of_another_shape_is_the_servers_fault() -> None:
     with pytest.raises(RemoteError, match="another shape"):
         decode_as(Raw(b'"x"'), int)
+
+
+def test_a_stale_answer_is_remembered_until_a_fresh_one() -> None:
+    calls = Calls()
+    calls.feed(b'{"id":1,"result":1,"error":null,"stale":true}\n{"method":"x","params":[]}\n')
+    assert calls.stale
+    calls.feed(b'{"id":2,"result":1,"error":null}\n')
+    assert not calls.stale
