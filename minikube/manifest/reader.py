@@ -90,6 +90,10 @@ def redis_url(text: str) -> str:
         raise ValueError(
             "expected redis://host:port/db, rediss://…, unix:///path or redis+sentinel://host:port,host:port/service/db"
         )
+    for host in rest.partition("/")[0].partition("?")[0].rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else "1"
+        if scheme != "unix" and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65_535):
+            raise ValueError("expected a port of 1 to 65535 after the host")
     return text
 
 

@@ -5,7 +5,6 @@ Redis was read wait for that, within a bound. It refuses to listen beyond loopba
 """
 
 import logging
-import os
 import signal
 import ssl
 import sys
@@ -15,6 +14,7 @@ import trio
 from minikube.errors import StartError, UsageError
 from minikube.manifest.structs import HostPort
 from minikube.manifest.values import is_loopback
+from minikube.net.background import open_background
 from minikube.net.rpc import serve_rpc
 from minikube.registry.config import TOKEN_ENV, RegistryConfig
 from minikube.registry.judge import Judge
@@ -37,7 +37,8 @@ def run(config: RegistryConfig) -> None:
 
 
 async def _main(config: RegistryConfig) -> None:
-    async with trio.open_nursery() as nursery:
+    tls = _tls(config)
+    async with open_background() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         node = Node(config, nursery)
         judge = Judge(node)
@@ -45,11 +46,11 @@ async def _main(config: RegistryConfig) -> None:
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(
-                lambda task_status: serve_rpc(discovery, listen, tls=_tls(config), task_status=task_status)
+                lambda task_status: serve_rpc(discovery, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
             raise StartError(
-                f"registry: cannot listen on {config.listen}: {os.strerror(error.errno or 0)} — "
+                f"registry: cannot listen on {config.listen}: {error.strerror or error} — "
                 "stop what listens there or set registry.listen"
             ) from None
         # Only now: a process that ends at once must not end while a thread of its own is still importing.
@@ -58,6 +59,7 @@ async def _main(config: RegistryConfig) -> None:
         nursery.start_soon(judge.run)
         print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
+        await trio.sleep_forever()
     node.store.stop()
 
 

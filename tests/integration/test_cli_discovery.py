@@ -75,14 +75,27 @@ def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None
     assert registry.wait(5) == 0
 
 
-def test_a_taken_port_is_one_line(registry: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize(
+    ("listen", "more", "told"),
+    [
+        ("", (), r"registry: cannot listen on 127\.0\.0\.1:[0-9]+: .*in use.* — stop what listens there or set .*"),
+        ("nowhere.invalid:0", (), r".*nowhere\.invalid.*"),
+        ("127.0.0.1:0", ("--tls-cert", "/etc/passwd", "--tls-key", "/etc/passwd"), "registry: tls: .* — check .*"),
+        ("127.0.0.1:0", ("--redis", "redis://127.0.0.1:port/0"), "--redis: expected a port of 1 to 65535 .*"),
+    ],
+)
+def test_what_keeps_a_registry_from_starting_is_one_line(
+    registry: subprocess.Popen[str], listen: str, more: tuple[str, ...], told: str
+) -> None:
+    where = listen or os.environ["MINIKUBE_REGISTRY"]
     done = subprocess.run(
-        [sys.executable, "-m", "minikube", "registry", "--listen", os.environ["MINIKUBE_REGISTRY"]],
+        [sys.executable, "-m", "minikube", "registry", "--listen", where, *more],
         capture_output=True,
         text=True,
         timeout=20,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode in (1, 2)
     (line,) = done.stderr.splitlines()
-    assert line.startswith("minikube: registry: cannot listen on 127.0.0.1:")
+    assert re.fullmatch(f"minikube: {told}", line)
+    assert done.stdout == ""
