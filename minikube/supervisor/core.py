@@ -12,17 +12,19 @@ board and this as `Controls`.
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
-from minikube.errors import NotFound, StartError, UsageError
+from minikube.errors import NotFound, UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import graph, leftovers
+from minikube.supervisor.container import ContainerRuntime
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.link import Link
@@ -49,6 +51,7 @@ class Supervisor:
         self.board = board
         self.household = household
         self._processes = ProcessRuntime(household, self.environment)
+        self._containers = ContainerRuntime(household, manifest, Path(state), lambda: (self.registry, self.redis_url))
         self.prober = Prober()
         self.logbook = logs
         self.redis_url = ""
@@ -106,6 +109,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             for name in dependencies:
                 nursery.start_soon(stop_service, name)
+        self._containers.ended()
 
     async def _stop_runners(self, runners: Sequence[Runner]) -> None:
         for runner in runners:
@@ -116,9 +120,7 @@ class Supervisor:
     # ------------------------------------------------------------ what runners ask
 
     def runtime(self, spec: ServiceSpec) -> Runtime:
-        if spec.runtime == "container":
-            raise StartError("containers are not supported yet — set command")
-        return self._processes
+        return self._containers if spec.runtime == "container" else self._processes
 
     def taken_ports(self, spec: ServiceSpec, id: str) -> frozenset[int]:
         """Ports of other instances, whether they listen already or not."""
@@ -148,14 +150,15 @@ class Supervisor:
         leftovers.record(self._state_path, self.household.roots)
 
     @property
-    def _state_path(self) -> Any:
-        from pathlib import Path
-
+    def _state_path(self) -> Path:
         return Path(self._state)
 
     def link_want(self, id: str, registration: Registration | None) -> None:
         if self._link is not None:
             self._link.want(id, registration)
+
+    def link_known(self, id: str) -> Instance | None:
+        return self._link.known(id) if self._link is not None else None
 
     def link_gone(self, id: str) -> None:
         if self._link is not None:

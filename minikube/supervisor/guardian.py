@@ -156,6 +156,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     signal.signal(signal.SIGTERM, lambda *_: tree.send(supervisor, signal.SIGTERM))
     status = _wait(supervisor)
     _end_all()
+    _remove_containers(state)
     (state / "supervisor.json").unlink(missing_ok=True)
     _say(sock, {"exit": status})
     os._exit(0)
@@ -204,6 +205,14 @@ def _end_all() -> None:
             return
         tree.kill_all(left)
         time.sleep(KILL_ROUND_S)
+
+
+def _remove_containers(state: Path) -> None:
+    """Those of a supervisor that was killed: it had no time to."""
+    if (state / "containers.json").exists():
+        from minikube.supervisor.engine import sweep_recorded
+
+        sweep_recorded(state)
 
 
 def _say(sock: socket.socket, message: dict[str, Any]) -> None:

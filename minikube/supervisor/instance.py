@@ -47,6 +47,7 @@ class Home(Protocol):
     async def wait_ready(self, name: str, condition: str) -> None: ...
     def recorded(self) -> None: ...
     def link_want(self, id: str, registration: Registration | None) -> None: ...
+    def link_known(self, id: str) -> Instance | None: ...
     def link_gone(self, id: str) -> None: ...
 
 
@@ -153,7 +154,7 @@ class Runner:
                 elif self.life.state is ProcessState.BACKOFF and self.life.next_try > trio.current_time():
                     with trio.move_on_at(self.life.next_try):
                         await self._poke.wait()
-                elif await self._dependencies():
+                elif await self._dependencies() and await self._prepared():
                     await self._live()
         finally:
             self.finished.set()
@@ -166,6 +167,26 @@ class Runner:
                 return False
         await trio.lowlevel.checkpoint()
         return True
+
+    async def _prepared(self) -> bool:
+        """What a start needs (an image) is there. False: interrupted, or in trouble."""
+        spec, output, failure = self.spec, self._open_output(), None
+
+        async def prepare() -> None:
+            nonlocal failure
+            try:
+                await self._home.runtime(spec).prepare(
+                    spec, output, lambda text: self._set(lifecycle.wait(self.life, text))
+                )
+            except StartError as error:
+                failure = error
+
+        if await self._unless_poked(prepare):
+            return False
+        if failure is not None:
+            self._last_lines = output.last_lines
+            self._cannot_start(failure)
+        return failure is None
 
     async def _unless_poked(self, wait: Callable[[], Awaitable[None]]) -> bool:
         """True when the poke came first."""
@@ -184,17 +205,11 @@ class Runner:
         return poked
 
     async def _live(self) -> None:
-        now, jitter = trio.current_time(), random.uniform(-1, 1)
         try:
             process, output = await self._begin()
-        except Starved as error:
-            self._trouble(lifecycle.starved(self.life, self.spec.restart, str(error), now, jitter))
-            return
-        except PortTaken as error:
-            self._trouble(lifecycle.refused(self.life, self.spec.restart, str(error), now, jitter))
-            return
         except StartError as error:
-            self._trouble(lifecycle.cannot_execute(self.life, str(error)))
+            self._home.link_gone(self.id)
+            self._cannot_start(error)
             return
         try:
             await self._watch(process, output)
@@ -202,6 +217,15 @@ class Runner:
             self.process = None
             process.close()
             self._home.recorded()
+
+    def _cannot_start(self, error: StartError) -> None:
+        now, jitter = trio.current_time(), random.uniform(-1, 1)
+        if isinstance(error, Starved):
+            self._trouble(lifecycle.starved(self.life, self.spec.restart, str(error), now, jitter))
+        elif isinstance(error, PortTaken):
+            self._trouble(lifecycle.refused(self.life, self.spec.restart, str(error), now, jitter))
+        else:
+            self._trouble(lifecycle.cannot_execute(self.life, str(error)))
 
     async def _watch(self, process: Running, output: Capture) -> None:
         readers = trio.Event()
@@ -270,21 +294,29 @@ class Runner:
             self._event("instance.stop_command", f"{self.name}: stop command: {how}", "warning")
 
     async def _begin(self) -> tuple[Running, Capture]:
-        spec = self.spec
-        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
-        output = self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
+        spec, output = self.spec, self._open_output()
         output.clear()
-        launch = Launch(spec, self.id, self.name, self.port, self._home.taken_ports(spec, self.id))
+        taken = self._home.taken_ports(spec, self.id)
+        launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
+        # It may register itself before its runtime has told us that it runs.
+        self._started = time.time()
+        self._home.link_want(self.id, None)
         process = await self._home.runtime(spec).start(launch)
         self.process = process
         self.host, self.port = process.host, process.port
         self._own_check = None if spec.health is None else CheckState.STARTING
-        self._started = time.time()
         self._set(lifecycle.start(self.life, trio.current_time()))
         self._event("instance.started", f"{self.name} started, pid {process.pid}")
         self._home.recorded()
         self._home.link_want(self.id, registration(spec, self.id, self.host, self.port))
+        self.heard(self._home.link_known(self.id))
         return process, output
+
+    def _open_output(self) -> Capture:
+        spec = self.spec
+        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
+        self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
+        return self._output
 
     # ------------------------------------------------------------ is it well?
 

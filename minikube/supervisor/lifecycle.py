@@ -47,18 +47,21 @@ class Exit(Struct, frozen=True):
     """How a process ended: an exit code, or minus the number of the signal that killed it (as `subprocess` tells)."""
 
     status: int
+    note: str = ""
+    """What is known beyond it: why the kernel killed it."""
 
     @property
     def clean(self) -> bool:
         return self.status == 0
 
     def __str__(self) -> str:
+        note = f" ({self.note})" if self.note else ""
         if self.status >= 0:
-            return f"exit {self.status}"
+            return f"exit {self.status}{note}"
         try:
-            return f"signal {signal.Signals(-self.status).name.removeprefix('SIG')}"
+            return f"signal {signal.Signals(-self.status).name.removeprefix('SIG')}{note}"
         except ValueError:
-            return f"signal {-self.status}"
+            return f"signal {-self.status}{note}"
 
 
 class Life(Struct, frozen=True):

@@ -11,9 +11,10 @@ from minikube.manifest import ServiceSpec
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.identity import identity
 from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import choose_port
 from minikube.supervisor.process import HELPER, Command, Household, Process
-from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled
+from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
 
 CGROUP_LIMITS = ("memory", "cpus", "pids")
 REAP_S = 1.0
@@ -26,6 +27,9 @@ class ProcessRuntime:
     def __init__(self, household: Household, environment: Callable[[ServiceSpec], Mapping[str, str]]) -> None:
         self._household = household
         self._environment = environment
+
+    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
         spec = launch.spec

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minikube.errors import MinikubeError, StartError
-from minikube.supervisor import leftovers, tree
+from minikube.supervisor import engine, leftovers, tree
 from minikube.supervisor.guardian import LaunchOptions
 
 READY_S = 30.0
@@ -53,6 +53,7 @@ def _run(
     state = manifest.directory / ".minikube"
     lock = _lock(state)
     ended = leftovers.end_leftovers(state)
+    removed = engine.sweep_recorded(state)
     tree.become_subreaper()
     os.environ[leftovers.MARK] = str(state)
     redis = None if manifest.redis.url else redis_part(state, os.environ)
@@ -66,7 +67,7 @@ def _run(
     from minikube.supervisor import running
 
     try:
-        return running.run(running.Plan(manifest, state, redis, registry, ended), begun, sock, alive)
+        return running.run(running.Plan(manifest, state, redis, registry, ended, removed), begun, sock, alive)
     finally:
         os.close(lock)
 

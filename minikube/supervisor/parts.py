@@ -61,19 +61,28 @@ def find_redis(environ: Mapping[str, str]) -> str:
 
 
 def socket_path(state: Path) -> Path:
-    """`.minikube/redis.sock`; where that is too long for a socket, a link there to one in a private temporary directory."""
-    path = state / "redis.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
-        return path
+    """Where the server listens; `.minikube/redis.sock` is a link to it.
+
+    It has a directory to itself, which a container may be given without what else is in `.minikube/`. Where the path is too
+    long for a socket, that directory is in a private temporary one.
+    """
+    link, real = state / "redis.sock", state / "run" / "redis.sock"
+    if len(os.fsencode(real)) > SOCKET_PATH_LIMIT:
+        real = _private_directory(state) / "run" / "redis.sock"
+    real.parent.mkdir(exist_ok=True)
+    real.parent.chmod(0o755)
+    link.unlink(missing_ok=True)
+    link.symlink_to(real)
+    return real
+
+
+def _private_directory(state: Path) -> Path:
     private = Path(tempfile.gettempdir(), f"minikube-{os.geteuid()}-{sha256(os.fsencode(state)).hexdigest()[:12]}")
     private.mkdir(mode=0o700, exist_ok=True)
     found = private.stat(follow_symlinks=False)
     if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise StartError(f"redis: {private} is not a private directory of this user — remove it")
-    real = private / "redis.sock"
-    path.unlink(missing_ok=True)
-    path.symlink_to(real)
-    return real
+    return private
 
 
 def redis_part(state: Path, environ: Mapping[str, str]) -> PartSpec:
@@ -84,7 +93,8 @@ def redis_part(state: Path, environ: Mapping[str, str]) -> PartSpec:
     options = {
         "port": "0",
         "unixsocket": str(path),
-        "unixsocketperm": "700",
+        # Who may come at all is decided by the directory above (mode 0700); a container's user is another one.
+        "unixsocketperm": "777",
         "dir": str(data),
         "appendonly": "yes",
         "appendfsync": "everysec",

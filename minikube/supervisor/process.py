@@ -104,6 +104,7 @@ class Household:
         self._processes: dict[int, Process] = {}
         self._seen: dict[int, tuple[int, str]] = {}
         """Members seen in walks: start time and owner, for orphans that hide where they came from."""
+        self._lodgers: dict[int, str] = {}
         self._starting = 0
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._files = (soft, hard)
@@ -163,6 +164,13 @@ class Household:
         self._processes.pop(process.pid, None)
         process.close()
 
+    def lodge(self, pid: int, owner: str) -> None:
+        """A process that is not our child but belongs to an instance: a container's first one."""
+        self._lodgers[pid] = owner
+
+    def moved_out(self, pid: int) -> None:
+        self._lodgers.pop(pid, None)
+
     def members(self, owner: str) -> list[int]:
         """Living processes of one instance, the command itself included."""
         roots = [pid for pid, process in self._processes.items() if process.owner == owner]
@@ -216,8 +224,8 @@ class Household:
 
     @property
     def roots(self) -> dict[int, str]:
-        """The commands that were started: pid → owner."""
-        return {pid: process.owner for pid, process in self._processes.items()}
+        """The commands that were started, and the lodgers: pid → owner."""
+        return {pid: process.owner for pid, process in self._processes.items()} | self._lodgers
 
     def _note(self, pid: int, owner: str) -> bool:
         found = tree.stat(pid)

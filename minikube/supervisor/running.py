@@ -41,6 +41,8 @@ class Plan(Struct, frozen=True):
     registry: PartSpec
     ended: list[int]
     """Leftovers of an earlier run that had to be ended."""
+    removed: list[str]
+    """Containers of an earlier run that had to be removed."""
 
 
 def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
@@ -58,6 +60,9 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     core = Supervisor(manifest, plan.state, board, household, logs)
     if plan.ended:
         board.event("leftovers.ended", f"ended {len(plan.ended)} processes that an earlier run left alive", "warning")
+    if plan.removed:
+        text = f"removed {len(plan.removed)} containers that an earlier run left: {', '.join(plan.removed)}"
+        board.event("leftovers.ended", text, "warning")
     ours = list(begun)
     begun.clear()
     try:

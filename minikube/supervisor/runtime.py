@@ -2,11 +2,11 @@
 
     Launch ──► Runtime.start ──► Running     start, signal, stop the whole tree, wait, output, a helper command beside it
 
-`local.py` runs processes. A Runtime refuses to know policies: when to start, what an exit means and how long a stop may take
-come from the Runner. Everything here belongs to the trio thread.
+`local.py` runs processes, `container.py` containers. A Runtime refuses to know policies: when to start, what an exit
+means and how long a stop may take come from the Runner. Everything here belongs to the trio thread.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import trio
@@ -14,9 +14,14 @@ from msgspec import Struct
 
 from minikube.manifest import ServiceSpec, fill
 from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.logs import Capture
 
 OUTPUT_LIMIT = 4096
 """What is kept of a helper's output, in bytes: its end, where the reason stands."""
+
+
+Tell = Callable[[str], None]
+"""Hears in a few words what is being waited for."""
 
 
 class Launch(Struct, frozen=True):
@@ -27,6 +32,8 @@ class Launch(Struct, frozen=True):
     name: str
     port: int = 0
     taken: frozenset[int] = frozenset()
+    gone: Callable[[], None] = lambda: None
+    """Called, perhaps more than once, as soon as it is known to be dead; how it died may be known a little later."""
 
 
 class Ran(Struct, frozen=True):
@@ -74,6 +81,9 @@ class Running(Protocol):
 
 class Runtime(Protocol):
     """Starts instances of one kind."""
+
+    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+        """Makes sure that what a start needs is there; may take minutes, and may be cancelled. Raises as `start`."""
 
     async def start(self, launch: Launch) -> Running:
         """Starts it. Raises `Starved` when the machine is short of something, `PortTaken` when its port is not free,

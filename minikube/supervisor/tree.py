@@ -106,6 +106,15 @@ def environment(pid: int) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items if "=" in item)
 
 
+def cgroup(pid: int) -> str:
+    """Its control groups as `/proc/PID/cgroup` tells them (cgroups(7)); empty once it is gone."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def name_of(pid: int) -> str:
     """The command's name, for messages; empty once it is gone."""
     try:

@@ -1,0 +1,129 @@
+"""The engine's command, run for one question or for a container's whole life (floor 3).
+
+Every client is a child of the supervisor like any other, so that nothing of it outlives us. It refuses to know what a
+container is for.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+
+from minikube.errors import StartError
+from minikube.supervisor.engine import Engine, client_environment, complaint, is_unreachable
+from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.logs import Capture
+from minikube.supervisor.process import HELPER, Command, Household, Process, Starved
+
+ASK_S = 30.0
+"""For one question. An engine under load takes seconds; one that hangs must not hold a stop for ever."""
+
+ANSWER_LIMIT = 262_144
+REAP_S = 1.0
+
+
+class Answer:
+    """What a client printed, and how it ended (None: it took too long and was killed)."""
+
+    def __init__(self) -> None:
+        self.exit: Exit | None = None
+        self.out = bytearray()
+        self.err = bytearray()
+
+    @property
+    def good(self) -> bool:
+        return self.exit is not None and self.exit.status == 0
+
+    @property
+    def text(self) -> str:
+        return self.out.decode("utf-8", "replace").strip()
+
+    @property
+    def error(self) -> str:
+        return self.err.decode("utf-8", "replace").strip()
+
+
+class Client:
+    """One engine, asked by one supervisor."""
+
+    def __init__(self, household: Household, engine: Engine, directory: Path) -> None:
+        self.engine = engine
+        self.household = household
+        self._directory = directory
+        self._count = 0
+
+    async def ask(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = ASK_S) -> Answer:
+        """Runs one command to its end, at most `timeout` seconds. Failures are in the answer."""
+        process = await self.begin(*arguments, env=env)
+        answer = Answer()
+        try:
+            with trio.move_on_after(timeout):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(collect, process.stdout, answer.out)
+                    nursery.start_soon(collect, process.stderr, answer.err)
+                    answer.exit = await process.watch()
+        finally:
+            await self.end(process)
+        return answer
+
+    async def need(self, what: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """As `ask`, for what has to work: its output. Raises `Starved` while the engine does not answer, else `StartError`."""
+        answer = await self.ask(*arguments, env=env)
+        if answer.good:
+            return answer.text
+        raise self.failure(what, answer)
+
+    async def show(self, output: Capture, *arguments: str, env: Mapping[str, str] | None = None) -> Answer:
+        """Runs a command that takes its time (a pull, a build), its lines in the instance's output as they come."""
+        process = await self.begin(*arguments, env=env)
+        answer = Answer()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(output.read, process.stdout, "stdout")
+                nursery.start_soon(output.read, process.stderr, "stderr")
+                answer.exit = await process.watch()
+            answer.err += "\n".join(output.last_lines).encode()
+        finally:
+            await self.end(process)
+        return answer
+
+    def failure(self, what: str, answer: Answer) -> StartError:
+        """One line that says what the engine said."""
+        kind = self.engine.kind
+        if answer.exit is None:
+            return Starved(f"{what}: {kind} did not answer in {ASK_S:g} s — trying again")
+        if is_unreachable(answer.error):
+            return Starved(f"{what}: {kind}'s engine does not answer ({complaint(answer.error)}) — start it")
+        return StartError(f"{what}: {complaint(answer.error or answer.text)}")
+
+    async def begin(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
+        """Starts a command; `end` has to follow."""
+        self._count += 1
+        owner = f"{self.engine.kind}.{self._count}"
+        environment = {**client_environment(os.environ), **(env or {}), HELPER: owner}
+        argv = (self.engine.program, *arguments)
+        return await self.household.start(Command(argv, environment, self._directory, owner))
+
+    async def end(self, process: Process) -> None:
+        """Whatever is left of it is killed; its descriptors are given back."""
+        with trio.move_on_after(REAP_S, shield=True):
+            if process.exit is None:
+                await self.household.end(process.owner, signal.SIGKILL, 0.0)
+                await process.watch()
+        self.household.forget(process)
+
+
+async def collect(descriptor: int, into: bytearray) -> None:
+    """Reads to the end of it, and keeps the last `ANSWER_LIMIT` bytes."""
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        try:
+            data = os.read(descriptor, 65_536)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        into += data
+        del into[:-ANSWER_LIMIT]

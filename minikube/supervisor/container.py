@@ -1,0 +1,339 @@
+"""Instances as containers (floor 3): `runtime.Runtime` over an engine's command.
+
+    ensure the image ─► create ─► start --attach ─► … ─► rm
+
+`start --attach` stays for as long as the container lives: its pipes are the container's output, its exit code is the
+container's. That it has died is seen sooner, through a pidfd of its first process, where the engine is on this machine. A
+container is removed as soon as it has ended, so that its name is free for the next one; the engine restarts nothing.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import trio
+
+from minikube.errors import StartError
+from minikube.manifest import Manifest, ServiceSpec
+from minikube.supervisor import engine as engines
+from minikube.supervisor import tree
+from minikube.supervisor.client import Answer, Client
+from minikube.supervisor.environment import instance_environment
+from minikube.supervisor.images import Images
+from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.logs import Capture
+from minikube.supervisor.ports import PortTaken, choose_port
+from minikube.supervisor.process import HELPER, Household, Process, Starved
+from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, surroundings
+from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
+
+LOOK_S = 0.1
+"""Between two looks at whether it runs: a start takes the engine three to five tenths of a second."""
+
+START_S = 60.0
+LAST_WORDS_S = 5.0
+"""How long the engine may take to tell the exit code of a container that is dead."""
+
+REMOVE_S = 10.0
+SIGNALLED = 128
+"""Exit codes above it mean a signal, as in a shell."""
+
+NOT_EXECUTABLE = (126, 127)
+
+Where = Callable[[], tuple[str, str]]
+"""The registry's address and the URL of Redis, as they are now."""
+
+
+class ContainerRuntime:
+    """Implements `Runtime`. The engine is looked for when the first container is wanted."""
+
+    def __init__(self, household: Household, manifest: Manifest, state: Path, where: Where) -> None:
+        self._household = household
+        self._manifest = manifest
+        self._state = state
+        self._where = where
+        self._client: Client | None = None
+        self._images: Images | None = None
+        self._unremoved: set[str] = set()
+        """Names of containers that the engine has, as far as we know."""
+
+    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+        client = self._found()
+        if self._images is None:
+            self._images = Images(client, self._manifest.name)
+        await self._images.ensure(spec, output, tell)
+
+    async def start(self, launch: Launch) -> "Container":
+        client, spec = self._found(), launch.spec
+        port = choose_port(spec, launch.port, launch.taken)
+        base, mounts = surroundings(self._manifest, *self._where())
+        place, seen = Place(), (spec.host, port)
+        if spec.container_port:
+            place = Place("bridge", f"{spec.host}:{port}:{spec.container_port}")
+            seen = ("0.0.0.0", spec.container_port)
+        env = instance_environment(base, spec, launch.id, *seen)
+        who = Identity(self._manifest.name, spec.name, launch.id, launch.name)
+        plain, filed = engines.split_environment(env, os.environ)
+        with _env_file(self._state, filed) as env_file:
+            arguments = create_arguments(
+                client.engine,
+                spec,
+                who,
+                place,
+                image=image_name(client.engine, who.project, spec),
+                command=filled(spec.command, env),
+                variables=plain,
+                env_file=env_file,
+                mounts=mounts,
+            )
+            container = await self._create(client, launch, arguments, plain, env, port)
+        try:
+            await container.begin()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await container.undo()
+            raise
+        return container
+
+    def ended(self) -> None:
+        """Everything has been stopped. The record stays where an engine that was away still has something of ours."""
+        if self._client is not None and not self._unremoved:
+            engines.forget(self._state)
+
+    def _found(self) -> Client:
+        if self._client is None:
+            engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
+            engines.record(self._state, engine)
+            self._client = Client(self._household, engine, self._manifest.directory)
+        return self._client
+
+    async def _create(
+        self,
+        client: Client,
+        launch: Launch,
+        arguments: tuple[str, ...],
+        plain: Mapping[str, str],
+        env: Mapping[str, str],
+        port: int,
+    ) -> "Container":
+        name = engines.container_name(self._manifest.name, client.engine.mark, launch.name)
+        container = Container(client, launch, name, env, port, self._unremoved)
+        self._unremoved.add(name)
+        answer = await client.ask(*arguments, env=plain)
+        if not answer.good and "in use" in answer.error and name in answer.error:
+            await self._make_room(client, name)
+            answer = await client.ask(*arguments, env=plain)
+        if not answer.good:
+            if answer.exit is not None:
+                self._unremoved.discard(name)
+            raise client.failure("cannot create its container", answer)
+        container.id = answer.text.split()[-1]
+        return container
+
+    async def _make_room(self, client: Client, name: str) -> None:
+        """Removes a container of ours that an engine's failure has left with the name."""
+        form = f'{{{{index .Config.Labels "{engines.LABEL}.mark"}}}}'
+        mark = await client.need(f"container {name}", "container", "inspect", "--format", form, name)
+        if mark != client.engine.mark:
+            raise StartError(f"a container that is not ours is called {name} — remove or rename it")
+        await client.ask("rm", *client.engine.force, name)
+
+
+class Container:
+    """Implements `Running`."""
+
+    def __init__(
+        self, client: Client, launch: Launch, name: str, env: Mapping[str, str], port: int, unremoved: set[str]
+    ) -> None:
+        self.id = ""
+        self.pid = 0
+        self.host = launch.spec.host
+        self.port = port
+        self.env = env
+        self.stdout = self.stderr = -1
+        self.exited = trio.Event()
+        self._exit: Exit | None = None
+        self._client = client
+        self._launch = launch
+        self._name = name
+        self._process: Process | None = None
+        self._pidfd = -1
+        self._unremoved = unremoved
+        self._helpers = 0
+
+    @property
+    def exit(self) -> Exit | None:
+        return self._exit
+
+    async def begin(self) -> None:
+        """Starts what was created; returns when it runs (or has run). Raises as `Runtime.start`."""
+        self._process = process = await self._client.begin("start", "--attach", self._name)
+        self.stdout, self.stderr = process.stdout, process.stderr
+        with trio.move_on_after(START_S):
+            while True:
+                with trio.move_on_after(LOOK_S):
+                    await process.watch()
+                state = await self._look()
+                if state.get("Status") in ("running", "paused"):
+                    self._meet(int(str(state.get("Pid") or 0)))
+                    return
+                if process.exit is not None:
+                    break
+        if process.exit is None:
+            raise Starved(f"its container does not run after {START_S:g} s — trying again")
+        if state.get("Status") in ("created", "configured", None):
+            raise self._refused(str(state.get("Error") or ""))
+
+    async def watch(self) -> Exit:
+        process = self._begun
+        async with trio.open_nursery() as nursery:
+            if self._pidfd >= 0:
+                nursery.start_soon(self._see_death)
+            ended = await process.watch()
+            nursery.cancel_scope.cancel()
+        self._launch.gone()
+        self._exit = await self._told(ended)
+        self.exited.set()
+        return self._exit
+
+    async def send(self, number: int) -> bool:
+        if self._exit is not None:
+            return False
+        if self._pidfd >= 0:
+            with contextlib.suppress(PermissionError):
+                await trio.lowlevel.checkpoint()
+                return _send(self._pidfd, number)
+        return (await self._client.ask("kill", "--signal", str(number), self._name)).good
+
+    async def end(self, number: int, timeout: float) -> list[int]:
+        killed: list[int] = []
+        try:
+            with trio.move_on_after(timeout):
+                if await self.send(number):
+                    await self.exited.wait()
+        finally:
+            with trio.move_on_after(REMOVE_S, shield=True):
+                if self._exit is None:
+                    killed.append(self.pid)
+                await self._remove()
+                if self._exit is None:
+                    with trio.move_on_after(LAST_WORDS_S):
+                        await self.exited.wait()
+                if self._exit is None:  # the engine is away: its command would wait for ever
+                    await self._client.household.end(self._begun.owner, signal.SIGKILL, 0.0)
+        return killed
+
+    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+        self._helpers += 1
+        mark = f"{self._launch.id}.{self._helpers}"
+        words = ("exec", "--env", f"{HELPER}={mark}", self._name, *filled(argv, self.env))
+        answer = Answer()
+        try:
+            answer = await self._client.ask(*words, timeout=timeout)
+        finally:
+            if answer.exit is None:  # the client is dead, what it started in the container is not
+                tree.kill_all(stat.pid for stat in tree.scan() if tree.environment(stat.pid).get(HELPER) == mark)
+        if answer.exit is not None and answer.exit.status in NOT_EXECUTABLE and "OCI runtime" in answer.error:
+            raise StartError(f"{argv[0]}: {engines.complaint(answer.error)}")
+        return Ran(answer.exit, (answer.out + answer.err)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        self._client.household.moved_out(self.pid)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._process is not None:
+            self._client.household.forget(self._process)
+
+    async def undo(self) -> None:
+        """Removes what could not be started."""
+        with trio.move_on_after(REMOVE_S):
+            await self._remove()
+        if self._process is not None:
+            await self._client.end(self._process)
+
+    @property
+    def _begun(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def _meet(self, pid: int) -> None:
+        """Its first process, if that is one of this machine: a pid of an engine elsewhere would be a stranger's here."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return
+        if self.id[:12] not in tree.cgroup(pid):
+            os.close(pidfd)
+            return
+        self.pid, self._pidfd = pid, pidfd
+        self._client.household.lodge(pid, self._launch.id)
+
+    async def _see_death(self) -> None:
+        await trio.lowlevel.wait_readable(self._pidfd)
+        self._launch.gone()
+        await trio.sleep(LAST_WORDS_S)
+        await self._client.household.end(self._begun.owner, signal.SIGKILL, 0.0)
+
+    async def _look(self) -> dict[str, object]:
+        answer = await self._client.ask("container", "inspect", "--format", "{{json .State}}", self._name)
+        try:
+            found = json.loads(answer.text)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    async def _told(self, ended: Exit) -> Exit:
+        if ended.status <= SIGNALLED:
+            return ended
+        number = ended.status - SIGNALLED
+        starved = (
+            number == signal.SIGKILL and "memory" in self._launch.spec.limits and (await self._look()).get("OOMKilled")
+        )
+        return Exit(-number, "out of memory, limits.memory" if starved else "")
+
+    def _refused(self, said: str) -> StartError:
+        """Why the engine could not start it."""
+        if not said:
+            with contextlib.suppress(OSError):
+                said = os.read(self.stderr, 65_536).decode("utf-8", "replace")
+        service = self._launch.spec.name
+        if "address already in use" in said or "port is already allocated" in said:
+            return PortTaken(f"{service}: port {self.port} is taken — set services.{service}.port or stop who has it")
+        return StartError(f"cannot start its container: {engines.complaint(said)}")
+
+    async def _remove(self) -> None:
+        if self._name in self._unremoved:
+            answer = await self._client.ask("rm", *self._client.engine.force, self._name, timeout=REMOVE_S)
+            if answer.good or "no such container" in answer.error.lower():
+                self._unremoved.discard(self._name)
+            elif self._pidfd >= 0:
+                with contextlib.suppress(PermissionError):
+                    _send(self._pidfd, signal.SIGKILL)
+
+
+def _send(pidfd: int, number: int) -> bool:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
+    """The variables in a file that only we can read, for as long as the engine's command reads it."""
+    if not variables:
+        yield None
+        return
+    descriptor, name = tempfile.mkstemp(prefix="env-", dir=state)  # mode 0600
+    try:
+        with open(descriptor, "w") as file:
+            file.writelines(f"{key}={value}\n" for key, value in variables.items())
+        yield Path(name)
+    finally:
+        os.unlink(name)
