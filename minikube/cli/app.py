@@ -19,6 +19,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Project": {
         "init": ("project", "Write a first manifest with services that run."),
         "up": ("up", "Start everything in a manifest and show it live."),
+        "build": ("build", "Build the images of services."),
         "down": ("down", "Stop everything and wait until nothing is left."),
         "apply": ("acting", "Read the manifest again and change what differs."),
         "validate": ("project", "Check a manifest, all problems at once."),

@@ -44,7 +44,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--wait", is_flag=True, help="With -d: return once every service is ready.")
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="For --wait.")
 @click.option("--plain", is_flag=True, help="Print prefixed log lines instead of the dashboard.")
-def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, plain: bool) -> int:
+@click.option("--build", is_flag=True, help="Build images first, those that are there already too.")
+def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, plain: bool, build: bool) -> int:
     """Start everything in MANIFEST (supervisor.toml).
 
     On a terminal the dashboard opens; without one, or with --plain, log lines are printed. The first Ctrl-C or TERM
@@ -58,6 +59,10 @@ def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, pla
     _refuse_second(loaded.path)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
+    if build:
+        from minikube.cli.build import build_images
+
+        build_images(loaded)
     from minikube.supervisor.guardian import LaunchOptions, launch
 
     front = Front(launch(loaded.path, LaunchOptions(detach=detach)), loaded.path)

@@ -1,5 +1,7 @@
 """Images, made or fetched before an instance is started (floor 3): build when missing, pull as the manifest's `pull` says."""
 
+import os
+
 import trio
 
 from minikube.errors import StartError
@@ -47,7 +49,7 @@ class Images:
     async def _build(self, spec: ServiceSpec, name: str, output: Capture, tell: Tell) -> None:
         assert spec.build is not None
         tell(f"building image {name}")
-        arguments, env = build_arguments(self._client.engine, spec.build, name, {})
+        arguments, env = build_arguments(self._client.engine, spec.build, name, os.environ)
         answer = await self._client.show(output, *arguments, env=env)
         if not answer.good:
             failure = self._client.failure(f"build of {spec.build.context} failed", answer)

@@ -1,0 +1,201 @@
+"""What an engine is asked for: every key of the manifest reaches it, no value of a variable is on a command line."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from minikube.errors import StartError
+from minikube.manifest import (
+    BuildSpec,
+    HostPort,
+    Manifest,
+    RegistrySettings,
+    ServiceSpec,
+    TlsSettings,
+    VolumeSpec,
+)
+from minikube.supervisor.engine import Engine, complaint, container_name, is_unreachable, mark_of, split_environment
+from minikube.supervisor.recipe import Identity, Place, build_arguments, create_arguments, image_name, surroundings
+
+DOCKER, PODMAN, NERDCTL = (Engine(kind, f"/usr/bin/{kind}", "0123456789ab") for kind in ("docker", "podman", "nerdctl"))
+HOST = Place()
+WHO = Identity("shop", "web", "abcd1234", "web-2")
+MANIFEST = Manifest("shop", Path("/shop/supervisor.toml"), Path("/shop"))
+
+
+def create(engine: Engine = DOCKER, place: Place = HOST, **fields: Any) -> list[str]:
+    spec = ServiceSpec("web", Path("/shop"), image="nginx:1", **fields)
+    return list(
+        create_arguments(
+            engine, spec, WHO, place, image=spec.image, command=spec.command, variables=("A", "B"), env_file=None
+        )
+    )
+
+
+def option(words: list[str], name: str) -> list[str]:
+    """All values of one option."""
+    return [value for word, value in pairwise(words) if word == name]
+
+
+def test_a_container_carries_its_project_in_name_and_labels() -> None:
+    words = create()
+    assert words[0] == "create"
+    assert option(words, "--name") == ["minikube-shop-01234567-web-2"]
+    assert sorted(option(words, "--label")) == [
+        "mini-kube-discovery.instance=abcd1234",
+        "mini-kube-discovery.mark=0123456789ab",
+        "mini-kube-discovery.project=shop",
+        "mini-kube-discovery.service=web",
+    ]
+    assert mark_of(Path("/one/.minikube")) != mark_of(Path("/two/.minikube"))
+    assert container_name("shop", "0123456789ab", "web") != container_name("shop", "ba9876543210", "web")
+
+
+def test_the_command_comes_last_and_variables_are_only_named() -> None:
+    words = create(command=("run", "-v"))
+    assert words[-3:] == ["nginx:1", "run", "-v"]
+    assert option(words, "--env") == ["A", "B"]
+    assert not any("=" in word for word in option(words, "--env"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "values"),
+    [
+        ({}, "--network", ["host"]),
+        ({"user": "1000"}, "--user", ["1000"]),
+        ({"user": "1000", "group": "app"}, "--user", ["1000:app"]),
+        ({"group": "app"}, "--user", ["0:app"]),
+        ({"workdir": "/srv"}, "--workdir", ["/srv"]),
+        ({"limits": {"memory": 67108864}}, "--memory", ["67108864"]),
+        ({"limits": {"memory": -1}}, "--memory", []),
+        ({"limits": {"cpus": 0.5}}, "--cpus", ["0.5"]),
+        ({"limits": {"pids": 100}}, "--pids-limit", ["100"]),
+        ({"limits": {"nofile": 256, "core": -1}}, "--ulimit", ["nofile=256", "core=-1"]),
+        (
+            {"volumes": (VolumeSpec("/a,b", "/x", read_only=True), VolumeSpec("cache", "/y"))},
+            "--mount",
+            [
+                'type=bind,"source=/a,b",target=/x,readonly',
+                "type=volume,source=minikube-shop-01234567-cache,target=/y",
+            ],
+        ),
+    ],
+)
+def test_a_key_of_the_manifest_reaches_the_engine(fields: dict[str, Any], name: str, values: list[str]) -> None:
+    assert option(create(**fields), name) == values
+
+
+def test_init_is_asked_for_only_where_it_is_wanted() -> None:
+    assert "--init" in create(init=True)
+    assert "--init" not in create()
+
+
+def test_a_published_port_is_on_its_own_network() -> None:
+    words = create(place=Place("bridge", "127.0.0.1:8080:80"))
+    assert option(words, "--network") == ["bridge"]
+    assert option(words, "--publish") == ["127.0.0.1:8080:80"]
+
+
+def test_the_image_is_never_pulled_behind_our_back_and_its_own_check_is_off() -> None:
+    for engine in (DOCKER, PODMAN):
+        words = create(engine)
+        assert option(words, "--pull") == ["never"]
+        assert "--no-healthcheck" in words
+        assert option(words, "--log-driver") == ["none"]
+    assert "--no-healthcheck" not in create(NERDCTL)
+
+
+def test_removal_is_at_once_with_every_engine() -> None:
+    assert DOCKER.force == ("--force", "--volumes")
+    assert PODMAN.force == ("--force", "--volumes", "--time", "0")
+
+
+def test_an_image_is_called_as_the_manifest_says_or_after_its_service() -> None:
+    build = BuildSpec(Path("/shop"))
+    assert image_name(DOCKER, "shop", ServiceSpec("web", Path("/"), image="mine", build=build)) == "mine"
+    assert image_name(DOCKER, "shop", ServiceSpec("web", Path("/"), build=build)) == "minikube-shop-01234567-web"
+
+
+def test_a_build_names_its_arguments_and_hands_their_values_by_environment() -> None:
+    build = BuildSpec(Path("/shop"), "Dockerfile.dev", "web", {"TOKEN": "hidden", "PATH": "/bin"})
+    words, env = build_arguments(DOCKER, build, "tag", {"PATH": "/usr/bin"})
+    assert option(list(words), "--build-arg") == ["TOKEN", "PATH=/bin"]
+    assert env == {"TOKEN": "hidden"}
+    assert option(list(words), "--file") == ["/shop/Dockerfile.dev"]
+    assert option(list(words), "--target") == ["web"]
+    assert words[-1] == "/shop"
+    assert "--no-cache" not in words
+    assert "--no-cache" in build_arguments(DOCKER, build, "tag", {}, no_cache=True)[0]
+
+
+def test_a_container_finds_registry_and_redis_where_they_are_mounted(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "redis.sock").symlink_to("run/redis.sock")
+    env, mounts = surroundings(MANIFEST, "127.0.0.1:5555", f"unix://{tmp_path}/redis.sock?db=1")
+    assert env == {
+        "MINIKUBE_REGISTRY": "127.0.0.1:5555",
+        "REDIS_URL": "unix:///run/minikube/redis/redis.sock?db=1",
+    }
+    assert mounts == (VolumeSpec(str(tmp_path / "run"), "/run/minikube/redis"),)
+
+
+def test_a_container_gets_the_token_and_the_certificate() -> None:
+    tls = TlsSettings(Path("/c.pem"), Path("/k.pem"))
+    registry = RegistrySettings(HostPort("0.0.0.0", 5555), token="t0ken", tls=tls, advertise="10.0.0.1:5555")
+    env, mounts = surroundings(msgspec.structs.replace(MANIFEST, registry=registry), "x", "redis://me:pw@h/0")
+    assert env == {
+        "MINIKUBE_REGISTRY": "10.0.0.1:5555",
+        "REDIS_URL": "redis://me:pw@h/0",
+        "MINIKUBE_REGISTRY_TOKEN": "t0ken",
+        "MINIKUBE_REGISTRY_CA": "/run/minikube/ca.pem",
+    }
+    assert mounts == (VolumeSpec("/c.pem", "/run/minikube/ca.pem", read_only=True),)
+
+
+def test_variables_that_would_change_the_client_travel_by_file() -> None:
+    env = {"PORT": "80", "PATH": "/bin", "DOCKER_HOST": "tcp://x", "TEXT": "a\nb"}
+    plain, filed = split_environment(env, {"PATH": "/usr/bin"})
+    assert plain == {"PORT": "80", "TEXT": "a\nb"}
+    assert filed == {"PATH": "/bin", "DOCKER_HOST": "tcp://x"}
+    with pytest.raises(StartError, match=r"env\.PATH: a line break"):
+        split_environment({"PATH": "a\nb"}, {"PATH": ""})
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            "Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable "
+            'to start container process: exec: "nosuch": executable file not found in $PATH: unknown\n',
+            'exec: "nosuch": executable file not found in $PATH',
+        ),
+        (
+            "Step 1/2 : FROM x\nThe command 'false' returned a non-zero code: 1\n",
+            "The command 'false' returned a non-zero code: 1",
+        ),
+        (
+            "docker: Error response from daemon: pull access denied for x.\nSee 'docker run --help'.\n",
+            "pull access denied for x",
+        ),
+        ("Error: no such object: x", "no such object: x"),
+        ("", "it said nothing"),
+    ],
+)
+def test_an_engines_complaint_is_one_line_about_the_matter(said: str, line: str) -> None:
+    assert complaint(said) == line
+
+
+@pytest.mark.parametrize(
+    ("said", "away"),
+    [
+        ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", True),
+        ("error during connect: Get ...", True),
+        ("Cannot connect to Podman. Please verify your connection", True),
+        ("Error response from daemon: No such image: x", False),
+    ],
+)
+def test_an_engine_that_is_away_is_told_from_one_that_refuses(said: str, away: bool) -> None:
+    assert is_unreachable(said) is away
