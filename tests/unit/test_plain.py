@@ -107,7 +107,7 @@ class LongWay(Discovery):
         return None
 
 
-def connect(methods: type[Discovery], token: str = "") -> tuple[Peer, Host, Discovery]:
+def connect(methods: type[Discovery], token: str = "", *, stale: bool = False) -> tuple[Peer, Host, Discovery]:
     """A connection to a registry that knows two products, an order, and an order's like that does not pass."""
     catalog = Catalog()
     catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
@@ -116,13 +116,14 @@ def connect(methods: type[Discovery], token: str = "") -> tuple[Peer, Host, Disc
         instance = Instance(f"{number:08x}", name, Address("127.0.0.1", number), "ttl:", state, revision=number)
         catalog.offer(Entry(number, ChangeKind.PUT, Record(instance)))
     host = Host()
-    discovery = methods(cast(Any, SimpleNamespace(catalog=catalog)), cast(Any, None), RegistryConfig(token=token))
+    node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
+    discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
     return Peer(discovery, host, Limits(), "test"), host, discovery
 
 
-@given(st.lists(receives.map(b"".join), max_size=3), st.booleans())
-def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut: bool) -> None:
-    (short, short_host, _), (long, long_host, _) = connect(Discovery), connect(LongWay)
+@given(st.lists(receives.map(b"".join), max_size=3), st.booleans(), st.booleans())
+def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut: bool, stale: bool) -> None:
+    (short, short_host, _), (long, long_host, _) = connect(Discovery, stale=stale), connect(LongWay, stale=stale)
     for piece in [b"".join(pieces)[:-7], b"".join(pieces)[-7:]] if cut else pieces:
         short.feed(piece)
         long.feed(piece)
