@@ -104,17 +104,19 @@ def complete_names(context: click.Context, _: click.Parameter, incomplete: str) 
 
 
 def print_json(value: Any) -> None:
-    """One JSON value, indented, as the API shows it."""
+    """One JSON value, indented, as the API shows it: harmless to a terminal."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    from minikube.control.encode import encode
+
+    sys.stdout.write(msgspec.json.format(encode(value), indent=2).decode() + "\n")
 
 
 def print_json_line(value: Any) -> None:
     """One JSON value on a line, flushed: for what goes on."""
-    import msgspec
+    from minikube.control.encode import encode
 
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(encode(value).decode() + "\n")
     sys.stdout.flush()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import connect, json_option, manifest_argument, print_json, print_json_line
-from minikube.errors import NothingRunning, UsageError
+from minikube.errors import NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from minikube.cli.shapes import InstanceRow
@@ -70,7 +70,7 @@ def _watch(client: ControlClient, as_json: bool) -> None:
                 if told.get(row.id) != row:
                     print_json_line(row)
             told = rows
-    except NothingRunning:
+    except (NothingRunning, Unavailable):
         return
 
 

@@ -108,11 +108,22 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
 
 
 @click.command()
-def schema_command() -> None:
-    """Print the JSON Schema of a manifest. In the first line of supervisor.toml: `#:schema PATH`."""
-    from minikube.manifest import schema_json
+@click.argument("command", required=False)
+def schema_command(command: str | None) -> None:
+    """Print the JSON Schema of a manifest, or of what COMMAND --json prints.
 
-    click.echo(schema_json())
+    In the first line of supervisor.toml, for editors: `#:schema PATH`.
+    """
+    if command is None:
+        from minikube.manifest import schema_json
+
+        click.echo(schema_json())
+        return
+    from minikube.cli.shapes import SHAPES, output_schema
+
+    if command not in SHAPES:
+        raise UsageError(f"{command}: expected a command that has --json: {', '.join(SHAPES)}")
+    print_json(output_schema(command))
 
 
 @click.command()

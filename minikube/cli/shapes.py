@@ -1,12 +1,18 @@
-"""What `--json` prints where the control API has no shape for it (floor 4): frozen structs, the source of the README's table.
+"""What `--json` prints where the control API has no shape for it (floor 4): frozen structs, and the shapes of all commands.
 
 Everything else is the API's and the registry's own: `minikube.model`, `minikube.client.messages`. It refuses to be made
 from anything but what commands know already.
 """
 
+from types import GenericAlias
+from typing import Any, Literal
+
+import msgspec
 from msgspec import Struct
 
-from minikube.model import InstanceView
+from minikube.cli.graph import Node
+from minikube.client.messages import ServiceReply
+from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
 
 
 class InstanceRow(InstanceView, frozen=True):
@@ -33,3 +39,43 @@ class Version(Struct, frozen=True):
 
     version: str
     python: str
+
+
+class Graph(Struct, frozen=True):
+    """`graph`."""
+
+    services: tuple[Node, ...]
+
+
+class Shape(Struct, frozen=True):
+    """What one command prints: one `of`, a list of it, or one on each line. `live` is an option that makes lines of a list."""
+
+    kind: Literal["object", "list", "lines"]
+    of: Any
+    live: str = ""
+
+
+SHAPES: dict[str, Shape] = {
+    "ps": Shape("list", InstanceRow, "-w"),
+    "status": Shape("object", Snapshot),
+    "describe": Shape("list", ServiceReply),
+    "events": Shape("list", Event, "-f"),
+    "logs": Shape("lines", LogLine),
+    "get": Shape("object", Address),
+    "instances": Shape("list", Instance),
+    "graph": Shape("object", Graph),
+    "config": Shape("object", dict[str, Any]),
+    "apply": Shape("object", dict[str, Any]),
+    "validate": Shape("object", Validation),
+    "version": Shape("object", Version),
+}
+"""Of every command with `--json`."""
+
+
+def output_schema(command: str) -> dict[str, Any]:
+    """The JSON Schema of what `command --json` prints; of one line, where it prints lines."""
+    shape = SHAPES[command]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(GenericAlias(list, (shape.of,)) if shape.kind == "list" else shape.of),
+    }

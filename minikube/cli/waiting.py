@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import connect, duration, manifest_option, names_argument, note
-from minikube.errors import MinikubeError, NotFound, NothingRunning
+from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
+    from minikube.client.control import ControlClient
     from minikube.model import InstanceView, Snapshot
 
 TIMED_OUT = 124
@@ -66,11 +67,19 @@ def wait_for(names: tuple[str, ...], goal: str, seconds: float, manifest: str | 
                 if left <= 0:
                     note(f"waited {seconds:g}s: {'; '.join(missing)}")
                     return TIMED_OUT
-                snapshot = client.status(after=snapshot.revision, wait=min(POLL_S, left))
+                snapshot = _next(client, snapshot.revision, min(POLL_S, left))
     except NothingRunning:
         if goal != "gone":
             raise
     return 0
+
+
+def _next(client: ControlClient, revision: int, seconds: float) -> Snapshot:
+    """The next board. Raises NothingRunning also when the supervisor ends while it is asked."""
+    try:
+        return client.status(after=revision, wait=seconds)
+    except Unavailable:
+        return client.status()
 
 
 def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:

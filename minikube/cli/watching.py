@@ -102,7 +102,7 @@ def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool
     with connect(manifest) as client:
         replies = [client.service(name) for name in names]
     if as_json:
-        print_json(replies if len(replies) > 1 else replies[0])
+        print_json(replies)
         return
     for reply in replies:
         for line in describe_lines(reply, time.time()):

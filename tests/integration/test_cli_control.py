@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from minikube.control.server import serve_control
 from minikube.control.token import ensure_token
 from minikube.errors import NotFound, RemoteError
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
+from tests.conforming import conforming
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +31,7 @@ class Notes:
     def __init__(self, board: Board) -> None:
         self.board = board
         self.asked: list[tuple[Any, ...]] = []
+        self.end: Callable[[], None] = lambda: None
         self.call: Callable[..., None] = lambda *_: None
 
     def _note(self, *what: Any) -> None:
@@ -114,6 +116,7 @@ def notes(project: Path) -> Iterator[Notes]:
             )
             (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "control": f"{host}:{port}"}))
             trio_token = trio.lowlevel.current_trio_token()
+            notes.end = nursery.cancel_scope.cancel
             notes.call = trio_token.run_sync_soon
             stops.append(lambda: trio_token.run_sync_soon(nursery.cancel_scope.cancel))
             ready.set()
@@ -122,7 +125,8 @@ def notes(project: Path) -> Iterator[Notes]:
     thread.start()
     assert ready.wait(5)
     yield notes
-    stops[0]()
+    with suppress(trio.RunFinishedError):
+        stops[0]()
     thread.join(5)
 
 
@@ -209,7 +213,7 @@ def test_describe(minikube: Run) -> None:
     assert code == 0
     assert "needed by:     order" in out
     assert "product started" in out
-    assert json.loads(minikube("describe", "product", "--json")[1])["service"]["name"] == "product"
+    assert json.loads(minikube("describe", "product", "--json")[1])[0]["service"]["name"] == "product"
 
 
 def test_wait_ends_when_they_pass_or_time_is_over(minikube: Run, notes: Notes) -> None:
@@ -239,6 +243,12 @@ def test_wait_for_what_never_was_is_4_and_gone_is_reached(minikube: Run, notes: 
     )
 
 
+def test_a_supervisor_that_ends_meanwhile_is_3_and_all_gone(minikube: Run, notes: Notes) -> None:
+    threading.Timer(0.3, lambda: notes.call(notes.end)).start()
+    assert minikube("wait", "held", "--for", "gone") == (0, "", "")
+    assert minikube("wait", "held", "--for", "stopped")[0] == 3
+
+
 def test_wait_says_at_once_what_can_never_pass(minikube: Run, notes: Notes) -> None:
     notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason="no such file"))
     begun = time.monotonic()
@@ -257,3 +267,46 @@ def test_up_refuses_a_second_supervisor(minikube: Run) -> None:
     code, _, err = minikube("up", "-d")
     assert code == 1
     assert "is running already (pid" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ps", "status", "describe product order", "events", "logs product", "graph", "config", "apply", "validate"],
+)
+def test_json_is_of_the_shape_that_the_command_documents(words: str, minikube: Run) -> None:
+    code, out, err = minikube(*words.split(), "--json")
+    assert (code, err) == (0, "")
+    assert conforming(words.split()[0], out)
+
+
+def test_an_error_with_json_is_a_line_on_stderr_all_the_same(minikube: Run) -> None:
+    code, out, err = minikube("describe", "nope", "--json")
+    assert (code, out, err) == (4, "", "minikube: nope: no such service or instance\n")
+
+
+def test_json_shows_a_terminal_nothing_that_it_obeys(minikube: Run, notes: Notes) -> None:
+    reason = "\x9b31m \u202e \x1b[2J"
+    notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason=reason))
+    for command in ("ps", "status", "describe order"):
+        out = minikube(*command.split(), "--json")[1]
+        assert out.replace("\n", "").isprintable()
+        assert r"\u202e" in out
+    assert conforming("ps", minikube("ps", "--json")[1])[1]["reason"] == reason
+
+
+def test_ps_watch_prints_each_change_as_a_line(minikube: Run, notes: Notes) -> None:
+    def change() -> None:
+        notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.RUNNING, CheckState.PASSING, pid=9))
+
+    threading.Timer(0.3, lambda: notes.call(change)).start()
+    threading.Timer(0.9, lambda: notes.call(notes.end)).start()
+    code, out, _ = minikube("ps", "--watch", "--json")
+    rows = conforming("ps", out, live=True)
+    assert code == 0
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("product", "running"),
+        ("order", "pending"),
+        ("held", "stopping"),
+        ("order", "running"),
+    ]
+    assert minikube("ps", "-w")[0] == 2

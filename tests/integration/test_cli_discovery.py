@@ -1,6 +1,5 @@
 """`minikube registry` as a process of its own beside a real Redis, and the commands that speak to it."""
 
-import json
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
+from tests.conforming import conforming
 from tests.redis_server import RedisServer
 
 
@@ -58,11 +58,11 @@ def test_register_get_instances_deregister(
     assert run(["get", "web"]) == 0
     assert capsys.readouterr().out == f"127.0.0.1:{port}\n"
     assert run(["get", "web", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"IP": "127.0.0.1", "Port": port, "Zone": ""}
+    assert conforming("get", capsys.readouterr().out) == {"IP": "127.0.0.1", "Port": port, "Zone": ""}
     assert run(["instances"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["web", uuid, "passing", f"127.0.0.1:{port}"]
     assert run(["instances", "web", "--json"]) == 0
-    (instance,) = json.loads(capsys.readouterr().out)
+    (instance,) = conforming("instances", capsys.readouterr().out)
     assert (instance["Tags"], instance["Meta"]) == (["blue"], {"team": "a"})
     assert run(["deregister", uuid]) == 0
     assert run(["deregister", uuid]) == 4
