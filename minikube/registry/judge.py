@@ -41,6 +41,11 @@ STORE_RETRY_S = 0.5
 PROBES_AT_ONCE = 256
 """Each holds a file descriptor; more wait for their turn."""
 
+FIRST_AT_ONCE = 128
+REST_AT_ONCE = 64
+"""First probes, and those of instances that do not pass, wait in lines of their own: a crowd that hangs until its
+time-out holds up neither the well nor the new."""
+
 KEEP_ALIVE_FROM = 512
 """Instances of one share from which on connections are kept: below it, new ones cost nothing worth mentioning, and
 a kept one would block a server that serves one connection at a time."""
@@ -81,7 +86,7 @@ class Judge:
         self._heap: list[tuple[float, int, Ward]] = []
         self._numbers = count()
         self._sooner = trio.Event()
-        self._slots = trio.CapacityLimiter(PROBES_AT_ONCE)
+        self._well, self._first, self._rest = map(trio.CapacityLimiter, (PROBES_AT_ONCE, FIRST_AT_ONCE, REST_AT_ONCE))
         self._silence = SilenceWatch()
         self._doubted_at = 0.0
         self._pause = PauseWatch(trio.current_time(), _boottime())
@@ -208,7 +213,7 @@ class Judge:
         if now >= ward.health.forget_at and await self._forget(ward):
             return
         if ward.url != "ttl:":
-            async with self._slots:
+            async with self._line(ward):
                 await self._ask(ward, record)
         elif ward.health.state is CheckState.STARTING and not ward.first.is_set():
             await self._settle(ward, lease_pass(record.settings, ward.health, now), "registered")
@@ -218,6 +223,11 @@ class Judge:
             health = lease_lapsed(record.settings, ward.health, now)
             await self._settle(ward, health, f"no renewal within {record.settings.lease:g} s")
         self._finish(ward)
+
+    def _line(self, ward: Ward) -> trio.CapacityLimiter:
+        if ward.health.state is CheckState.PASSING:
+            return self._well
+        return self._rest if ward.first.is_set() else self._first
 
     async def _settle_and_plan(self, ward: Ward, health: Health, output: str) -> None:
         await self._settle(ward, health, output)

@@ -5,6 +5,7 @@ Redis was read wait for that, within a bound. It refuses to listen beyond loopba
 """
 
 import logging
+import resource
 import signal
 import ssl
 import sys
@@ -24,6 +25,9 @@ from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
 
+FILES = 4_096
+"""1,024 connections, as many probes, kept connections of a large share, and some."""
+
 
 def run(config: RegistryConfig) -> None:
     """Serves until it is told to stop. Raises `UsageError` or `StartError` when it cannot begin."""
@@ -33,7 +37,16 @@ def run(config: RegistryConfig) -> None:
             "or listen on 127.0.0.1"
         )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="registry: %(message)s")
+    _allow_files()
     trio.run(_main, config)
+
+
+def _allow_files() -> None:
+    """Connections and probes hold a descriptor each: the usual soft limit of 1,024 is below our own bounds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _main(config: RegistryConfig) -> None:

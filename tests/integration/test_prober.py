@@ -1,0 +1,159 @@
+"""Probes over real sockets (spec section 3): what passes, what counts at once, and that no answer takes longer than allowed."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import pytest
+import trio
+
+from minikube.probe.health import MAX_OUTPUT_BYTES, Outcome
+from minikube.probe.prober import Prober
+
+Behaviour = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+class Server:
+    """Answers every connection with `behave`, and remembers what it was sent."""
+
+    def __init__(self, behave: Behaviour) -> None:
+        self.behave = behave
+        self.connections = 0
+        self.port = 0
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        with suppress(trio.BrokenResourceError):
+            await self.behave(stream)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/health"
+
+
+@asynccontextmanager
+async def serving(behave: Behaviour) -> AsyncIterator[Server]:
+    server = Server(behave)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, server.handle, 0, host="127.0.0.1"))
+        server.port = listener.socket.getsockname()[1]
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+def says(answer: bytes) -> Behaviour:
+    """Reads one request, sends `answer`, and closes."""
+
+    async def behave(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(answer)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(200, Outcome.PASS), (204, Outcome.PASS), (299, Outcome.PASS), (300, Outcome.FAIL), (404, Outcome.FAIL)],
+)
+async def test_two_hundred_to_two_ninety_nine_passes(status: int, outcome: Outcome) -> None:
+    async with serving(says(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nhi" % status)) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is outcome
+        assert result.output.startswith(f"{status} Word")
+
+
+async def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    async with serving(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n"
+        async with serving(says(moved.encode())) as server:
+            result = await Prober().probe(server.url, 5)
+            assert (result.outcome, result.output) == (Outcome.FAIL, "302 Found")
+        assert other.connections == 0
+
+
+async def test_no_more_than_4_kib_is_read_of_an_endless_answer() -> None:
+    ended = trio.Event()
+
+    async def behave(stream: trio.SocketStream) -> None:
+        try:
+            await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                await stream.send_all(b"x" * 65_536)
+        finally:
+            ended.set()
+
+    async with serving(behave) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is Outcome.PASS
+        assert len(result.output.encode()) <= MAX_OUTPUT_BYTES
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (b"", "closed before an answer"),
+        (b"HTTP/1.1 200 OK\r\nConte", "closed before an answer"),
+        (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+        (b"\x16\x03\x01 tls", "not HTTP"),
+    ],
+)
+async def test_what_is_no_answer_counts_at_once(answer: bytes, word: str) -> None:
+    async with serving(says(answer)) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is Outcome.FAIL
+        assert word in result.output
+
+
+async def test_a_refusal_counts_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    for url in (f"http://127.0.0.1:{port}/", f"tcp://127.0.0.1:{port}"):
+        result = await Prober().probe(url, 5)
+        assert (result.outcome, result.output) == (Outcome.FAIL, "connection refused")
+        assert result.ended - result.began < 1
+
+
+async def drip(stream: trio.SocketStream) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 4_000:
+        await stream.send_all(bytes([byte]))
+        await trio.sleep(0.02)
+
+
+async def silence(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("behave", [drip, silence])
+async def test_the_whole_exchange_has_one_time_limit(behave: Behaviour) -> None:
+    async with serving(behave) as server:
+        result = await Prober().probe(server.url, 0.2)
+        assert (result.outcome, result.output) == (Outcome.TIMEOUT, "no answer within 0.2 s")
+        assert 0.2 <= result.ended - result.began < 1
+
+
+async def test_a_tcp_check_connects_and_that_is_all() -> None:
+    async with serving(silence) as server:
+        result = await Prober().probe(f"tcp://127.0.0.1:{server.port}", 5)
+        assert (result.outcome, result.output) == (Outcome.PASS, "connected")
+
+
+async def test_kept_connections_are_used_again_and_replaced_when_they_went_stale() -> None:
+    requests = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal requests
+        for _ in range(3):
+            if not await stream.receive_some():
+                return
+            requests += 1
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(behave) as server:
+        prober = Prober(keep=8)
+        for _ in range(7):
+            assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
+        assert (server.connections, requests) == (3, 7)
+        prober.close()
