@@ -1,6 +1,7 @@
 """The command line (floor 4): words to requests, answers to lines.
 
     app          the group: names and help without importing anything, errors to one line, exit codes
+    completing   what the shell may complete
     common       options, output and connections that commands share
     table, look  pure: rows to columns, stamps to ages, colours
     up, plain    starting and stopping a project in the foreground

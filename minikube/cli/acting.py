@@ -13,6 +13,7 @@ from minikube.cli.common import (
     names_argument,
     print_json,
 )
+from minikube.cli.completing import complete_services, complete_signals
 from minikube.errors import MinikubeError, UsageError
 
 
@@ -63,7 +64,14 @@ def restart_command(names: tuple[str, ...], manifest: str | None) -> int:
 
 @click.command()
 @names_argument()
-@click.option("-s", "--signal", default="KILL", show_default=True, help="A signal's name, such as TERM or HUP.")
+@click.option(
+    "-s",
+    "--signal",
+    default="KILL",
+    show_default=True,
+    help="A signal's name, such as TERM or HUP.",
+    shell_complete=complete_signals,
+)
 @manifest_option
 def kill_command(names: tuple[str, ...], signal: str, manifest: str | None) -> int:
     """Send a signal to the processes of services or instances; the restart policy does the rest."""
@@ -77,7 +85,7 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: str | None) -> i
 
 
 @click.command()
-@click.argument("assignments", nargs=-1, required=True, metavar="NAME=N...")
+@click.argument("assignments", nargs=-1, required=True, metavar="NAME=N...", shell_complete=complete_services)
 @manifest_option
 def scale_command(assignments: tuple[str, ...], manifest: str | None) -> int:
     """Set how many replicas services have: minikube scale product=3 (or: product 3)."""
@@ -98,7 +106,7 @@ def _assignments(words: tuple[str, ...]) -> dict[str, int]:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@names_argument()
 @click.option("--on/--off", default=True, help="Out of discovery (on, the default), or back in.")
 @click.option("--reason", default="", help="Shown wherever the instance is.")
 @manifest_option

@@ -117,6 +117,8 @@ cli.params.append(
 
 def main() -> NoReturn:
     """The entry point of the `minikube` command."""
+    if "_MINIKUBE_COMPLETE" in os.environ:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whatever is wrong: nothing may be written into somebody's prompt
     sys.exit(run(sys.argv[1:]))
 
 

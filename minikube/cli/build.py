@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import DEFAULT_FILE, complete_names, manifest_option, manifest_path, note
+from minikube.cli.common import DEFAULT_FILE, manifest_option, manifest_path, note
+from minikube.cli.completing import complete_services
 from minikube.errors import MinikubeError, NotFound
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("services", nargs=-1, shell_complete=complete_names)
+@click.argument("services", nargs=-1, shell_complete=complete_services)
 @click.option("--no-cache", is_flag=True, help="Build every step anew.")
 @manifest_option
 def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | None) -> int:

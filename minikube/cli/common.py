@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from minikube.cli.completing import complete_names
 
+if TYPE_CHECKING:
     from minikube.client.control import ControlClient
 
 DEFAULT_FILE = "supervisor.toml"
-COMPLETION_TIMEOUT_S = 0.5
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +45,7 @@ def manifest_option(command: Command) -> Command:
         "-m",
         "--manifest",
         metavar="FILE",
+        type=click.Path(),
         envvar="MINIKUBE_MANIFEST",
         help=f"The project's manifest.  [default: {DEFAULT_FILE} here or above]",
     )(command)
@@ -79,28 +79,6 @@ def duration(option: str, text: str) -> float:
 def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
     """`NAMES...`: services, instances (`product-2`) or instance ids."""
     return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)
-
-
-def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names that are running now; those of the manifest where nothing runs. Never fails, never waits long."""
-    from click.shell_completion import CompletionItem
-
-    names: list[str] = []
-    given = context.params.get("manifest")
-    try:
-        from minikube.client.control import ControlClient, find_supervisor
-
-        with ControlClient(find_supervisor(manifest_path(given)), timeout=COMPLETION_TIMEOUT_S) as client:
-            snapshot = client.status()
-        names = [*(service.name for service in snapshot.services), *(instance.name for instance in snapshot.instances)]
-    except Exception:
-        try:
-            from minikube.manifest import load_manifest
-
-            names = list(load_manifest(manifest_path(given)).services)
-        except Exception:
-            return []
-    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
 def print_json(value: Any) -> None:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from minikube.cli.common import (
-    complete_names,
     json_option,
     manifest_option,
     manifest_path,
     note,
     print_json,
 )
+from minikube.cli.completing import complete_ids, complete_names
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def register_command(
 
 
 @click.command()
-@click.argument("id", metavar="ID")
+@click.argument("id", metavar="ID", shell_complete=complete_ids)
 @registry_option
 def deregister_command(id: str, registry: str | None, manifest: str | None) -> None:
     """Remove the instance ID from the registry; exit code 4 when it was not there."""

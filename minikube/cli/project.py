@@ -107,8 +107,15 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
     return 0
 
 
+def complete_commands(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Commands with `--json`."""
+    from minikube.cli.shapes import SHAPES
+
+    return [name for name in SHAPES if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("command", required=False)
+@click.argument("command", required=False, shell_complete=complete_commands)
 def schema_command(command: str | None) -> None:
     """Print the JSON Schema of a manifest, or of what COMMAND --json prints.
 
