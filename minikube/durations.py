@@ -1,11 +1,15 @@
-"""Durations and sizes as people write them (floor 0): `"250ms"` ↔ 0.25, `"10M"` ↔ 10485760.
+"""Durations, sizes and moments as people write them (floor 0): `"250ms"` ↔ 0.25, `"10M"` ↔ 10485760, `"14:30"`.
 
 Pure; raises ValueError with what was expected. Inside the project a duration is seconds as float, a size bytes as int.
 """
 
+import contextlib
 import re
+from datetime import datetime, timedelta
+from datetime import time as clock
 
 DURATION_FORM = 'a duration such as "250ms", "5s", "2m" or "1h"'
+MOMENT_FORM = 'a moment such as "5m" (ago), "14:30", "2026-11-24 14:30" or "2026-11-24T14:30:00Z"'
 SIZE_FORM = 'a size such as "512K", "10M" or "2G"'
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
@@ -19,6 +23,7 @@ _UNIT_B = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([KMGT]?)i?B?$", re.ASCII)
+_UNIX = re.compile(r"[0-9]{9,11}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 32
 """Characters; no sensible value needs more, and int() of a long number of digits is slow."""
 
@@ -33,6 +38,26 @@ def parse_duration(text: str) -> float:
     if seconds > LONGEST_S:
         raise ValueError("expected a duration of at most ten years")
     return seconds
+
+
+def parse_moment(text: str, now: float) -> float:
+    """Unix seconds in what people write for a moment that is past. Raises ValueError.
+
+    `"5m"` (so long before `now`), `"14:30"` (today, or yesterday where that is still to come), `"2026-11-24T14:30:00Z"`,
+    with a space for the T, to the day, the minute or the second, local time without a zone; `"1795530000.5"`.
+    """
+    if len(text) <= _LONGEST_TEXT:
+        if _UNIX.fullmatch(text):
+            return float(text)
+        with contextlib.suppress(ValueError):
+            return now - parse_duration(text)
+        with contextlib.suppress(ValueError):
+            today = datetime.fromtimestamp(now)
+            moment = datetime.combine(today, clock.fromisoformat(text))
+            return (moment if moment.timestamp() <= now else moment - timedelta(days=1)).timestamp()
+        with contextlib.suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(text).timestamp()
+    raise ValueError(f"expected {MOMENT_FORM}")
 
 
 def parse_size(text: str) -> int:

@@ -230,10 +230,14 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines)."""
+    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines).
+
+    `level` is what the line itself says (`minikube.levels`), empty where it says nothing.
+    """
 
     time: float
     service: str
     instance: str
     stream: str
     line: str
+    level: str = ""

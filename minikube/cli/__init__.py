@@ -7,7 +7,8 @@
     up, plain    starting and stopping a project in the foreground
     listing      ps, status
     rows, shapes pure: the board as text, and as JSON
-    watching     logs, events, describe, dashboard
+    logs         logs, from the supervisor or from what was kept
+    watching     events, describe, dashboard
     waiting      wait
     acting       start, stop, restart, scale, kill, maintenance, apply, down
     discovery    registry, get, instances, register, deregister

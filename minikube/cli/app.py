@@ -31,7 +31,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "dashboard": ("watching", "Open the dashboard of what is running."),
         "ps": ("listing", "List instances: state, health, address, usage, why."),
         "status": ("listing", "Tell in a few lines how the project is."),
-        "logs": ("watching", "Show what services print; -f goes on."),
+        "logs": ("logs", "Show what services print; -f goes on."),
         "events": ("watching", "Show what happened; -f goes on."),
         "describe": ("watching", "Tell everything about one service or instance."),
         "wait": ("waiting", "Wait until services pass (or are stopped)."),

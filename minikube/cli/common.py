@@ -76,6 +76,18 @@ def duration(option: str, text: str) -> float:
         raise click.BadParameter(f"{error}, got {text!r}", param_hint=option) from None
 
 
+def moment(option: str, text: str) -> float:
+    """Unix seconds in an option's value. Raises a usage error that names the option."""
+    import time
+
+    from minikube.durations import parse_moment
+
+    try:
+        return parse_moment(text, time.time())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {text!r}", param_hint=option) from None
+
+
 def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
     """`NAMES...`: services, instances (`product-2`) or instance ids."""
     return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)

@@ -13,6 +13,7 @@ from minikube.text import printable, printable_line
 
 OURS = "minikube"
 LONGEST_PREFIX = 24
+LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class Printer:
@@ -26,13 +27,14 @@ class Printer:
         self._width = min(LONGEST_PREFIX, max(map(len, (*names, OURS))))
 
     def line(self, line: LogLine) -> None:
-        """One line of an instance; our own notices (`stream` is `minikube`) are dimmed."""
-        text = printable_line(line.line)
-        colour = DIM if line.stream == OURS else None
+        """One line of an instance: as it stands after its last carriage return, errors and warnings in their colour, our
+        own notices (`stream` is `minikube`) dimmed."""
+        text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
+        colour = DIM if line.stream == OURS else LEVEL_COLOURS.get(line.level)
         self._write(line.time, line.instance or OURS, paint(text, colour, self._colour))
 
     def event(self, event: Event) -> None:
-        colour = {"error": RED, "warning": YELLOW}.get(event.level)
+        colour = LEVEL_COLOURS.get(event.level)
         self._write(event.time, OURS, paint(printable(event.message), colour, self._colour), dated=True)
 
     def note(self, text: str) -> None:

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""
 
-BACKLOG_LINES = 10_000
-"""Lines printed between the start of the services and our first look."""
-
 LAST_LINES_S = 1.0
 """For lines that were written just before the end."""
 
@@ -232,12 +229,12 @@ def log_file(path: Path) -> Path:
 
 def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
     from minikube.client.control import ControlClient
+    from minikube.client.messages import ALL_LINES, LogQuery
 
     with ControlClient(endpoint) as client:
-        started = client.status().started
-        for line in client.logs(tail=BACKLOG_LINES, follow=True):
-            if line.time >= started:  # older ones are of an earlier run
-                printer.line(line)
+        # Not before its start: those lines are of an earlier run.
+        for line in client.logs((), LogQuery(ALL_LINES, follow=True, since=client.status().started)):
+            printer.line(line)
 
 
 def _follow_events(endpoint: Endpoint, printer: Printer) -> None:

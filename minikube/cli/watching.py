@@ -1,4 +1,4 @@
-"""Commands that only look (floor 4): logs, events, describe, dashboard. Everything shown is the board."""
+"""Commands that only look (floor 4): events, describe, dashboard. Everything shown is the board."""
 
 from __future__ import annotations
 
@@ -20,50 +20,6 @@ from minikube.cli.common import (
     print_json_line,
 )
 from minikube.errors import UsageError
-
-MAX_TAIL = 100_000
-"""The most lines that the control API gives at once."""
-
-
-@click.command()
-@names_argument(required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
-@click.option("-n", "--tail", metavar="N", default="100", help="How many last lines, or `all`.", show_default=True)
-@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
-@click.option("--no-prefix", is_flag=True, help="Show the lines without the instances' names.")
-@manifest_option
-@json_option
-def logs_command(
-    names: tuple[str, ...],
-    follow: bool,
-    tail: str,
-    timestamps: bool,
-    no_prefix: bool,
-    manifest: str | None,
-    as_json: bool,
-) -> None:
-    """Show what services print; NAMES are services or instances, none for all of them."""
-    from minikube.cli.plain import Printer
-
-    count = _tail(tail)
-    with connect(manifest) as client:
-        snapshot = client.status()
-        printer = Printer(
-            sys.stdout, [instance.name for instance in snapshot.instances], timestamps=timestamps, prefix=not no_prefix
-        )
-        for line in client.logs(names, tail=count, follow=follow):
-            if as_json:
-                print_json_line(line)
-            else:
-                printer.line(line)
-
-
-def _tail(text: str) -> int:
-    if text == "all":
-        return MAX_TAIL
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise click.BadParameter("expected a number of lines or `all`", param_hint="--tail")
-    return min(int(text), MAX_TAIL)
 
 
 @click.command()

@@ -12,17 +12,19 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from minikube.client.endpoint import Endpoint, find_supervisor
-from minikube.client.messages import EventsReply, ServiceReply, error_for
+from minikube.client.messages import EventsReply, LogQuery, ServiceReply, error_for
 from minikube.errors import NothingRunning, Unavailable
 from minikube.model import Event, LogLine, Snapshot
 
-__all__ = ["ControlClient", "Endpoint", "EventsReply", "ServiceReply", "find_supervisor"]
+__all__ = ["ControlClient", "Endpoint", "EventsReply", "LogQuery", "ServiceReply", "find_supervisor"]
 
 TIMEOUT_S = 10.0
 """For requests that are answered from memory."""
 
 ACT_TIMEOUT_S = 600.0
 """For acts: stopping a tree takes its stop time-outs, in dependency order."""
+
+LATEST = LogQuery()
 
 Shape = TypeVar("Shape")
 
@@ -74,17 +76,17 @@ class ControlClient:
         """Events above `since`, then new ones as they happen, until the supervisor ends."""
         yield from self._lines("/v1/events", [("since", str(since)), ("follow", "true")], Event, follow=True)
 
-    def logs(self, names: Sequence[str] = (), *, tail: int = 100, follow: bool = False) -> Iterator[LogLine]:
-        """The last lines of the named services or instances (or of all), then, if `follow`, new ones as they come.
+    def logs(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[LogLine]:
+        """The wanted lines of the named services or instances (or of all), then, if `follow`, new ones as they come.
 
         Ends when the supervisor ends the answer. Closing the generator closes the connection.
         """
-        query = [("tail", str(tail)), *(("follow", "true") for _ in range(follow))]
+        path, parameters = "/v1/logs", query.parameters()
         if len(names) == 1:
             path = f"/v1/services/{quote(names[0], safe='')}/logs"
         else:
-            path, query = "/v1/logs", [*query, *(("name", name) for name in names)]
-        yield from self._lines(path, query, LogLine, follow=follow)
+            parameters += [("name", name) for name in names]
+        yield from self._lines(path, parameters, LogLine, follow=query.follow)
 
     # ------------------------------------------------------------ acting
 

@@ -15,7 +15,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from minikube.client.endpoint import Endpoint
-from minikube.client.messages import ServiceReply, error_for
+from minikube.client.messages import LogQuery, ServiceReply, error_for
 from minikube.client.view import decode_update
 from minikube.errors import MinikubeError, NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, LogLine, Snapshot
@@ -185,11 +185,11 @@ async def follow_logs(
 
     Ends when the supervisor ends; raises `NotFound` on entering, `Unavailable` when the connection breaks.
     """
-    query = [("tail", str(tail)), *(("follow", "true") for _ in range(follow))]
+    path, query = "/v1/logs", LogQuery(tail, follow).parameters()
     if len(names) == 1:
         path = f"/v1/services/{quote(names[0], safe='')}/logs"
     else:
-        path, query = "/v1/logs", [*query, *(("name", name) for name in names)]
+        query += [("name", name) for name in names]
     async with _open_exchange(endpoint, "GET", f"{path}?{urlencode(query)}", b"", ANSWER_S) as exchange:
         yield Lines(exchange, LogLine)
 

@@ -6,6 +6,7 @@ parameters and body fields, each with a JSON error that names them.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from minikube.client.messages import EventsReply, ServiceReply
+from minikube.client.messages import ALL_LINES, EventsReply, LogQuery, ServiceReply
 from minikube.control.board import Board
 from minikube.control.controls import Controls
 from minikube.control.discovery import target_groups
@@ -21,7 +22,9 @@ from minikube.control.encode import Once, encode
 from minikube.control.guard import refuse
 from minikube.control.lines import open_batches, open_events
 from minikube.control.metrics import Scrape, exposition
+from minikube.control.sieve import Sieve
 from minikube.control.stream import Stream
+from minikube.durations import parse_moment
 from minikube.errors import MinikubeError, NotFound, Unavailable, UsageError
 from minikube.model import Snapshot
 from minikube.net.http import Answer, Reply, Request, StreamReply, error_reply
@@ -179,12 +182,24 @@ class Api:
         return _json(msgspec.structs.replace(reply, dependents=dependents))
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
-        query = _query(request, "tail", "follow", repeated="name" if not names else "")
+        known = ("tail", "follow", "since", "until", "grep", "level")
+        query = _query(request, *known, repeated="name" if not names else "")
         names = names or tuple(value for key, value in parse_qsl(request.query) if key == "name")
+        parts = {part.name for part in self._board.snapshot.parts}
         for name in names:
-            describe(self._board.snapshot, name)
-        tail, follow = _integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX), _flag(query, "follow")
-        return StreamReply(lambda: open_batches(self._controls.logs(names, tail=tail, follow=follow)))
+            if name not in parts:
+                describe(self._board.snapshot, name)
+        all_lines = query.get("tail") == "all"
+        wanted = LogQuery(
+            tail=ALL_LINES if all_lines else _integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX),
+            follow=_flag(query, "follow"),
+            since=_moment(query, "since"),
+            until=_moment(query, "until"),
+            grep=query.get("grep", ""),
+            level=query.get("level", ""),
+        )
+        Sieve(wanted)  # a wrong pattern is told before the answer begins
+        return StreamReply(lambda: open_batches(self._controls.logs(names, wanted)))
 
     async def _all_logs(self, request: Request) -> Answer:
         return await self._logs((), request)
@@ -277,6 +292,14 @@ def _seconds(query: dict[str, str], name: str) -> float:
     if not text.replace(".", "", 1).isdecimal() or float(text) > WAIT_MAX_S:
         raise UsageError(f"{name} must be seconds from 0 to {WAIT_MAX_S:g}, not {_shown(text)}")
     return float(text)
+
+
+def _moment(query: dict[str, str], name: str) -> float:
+    """Unix seconds, 0 where it is not given."""
+    try:
+        return parse_moment(query[name], time.time()) if query.get(name) else 0.0
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}, not {_shown(query[name])}") from None
 
 
 def _flag(query: dict[str, str], name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from minikube.client.messages import LogQuery
 from minikube.counters import RegistryStatus
 from minikube.model import Instance, LogLine
 
@@ -67,9 +68,7 @@ class Controls(Protocol):
     async def figures(self) -> Figures:
         """For `/metrics`; asks the registry, and waits for it a second at most."""
 
-    def logs(
-        self, names: Sequence[str], *, tail: int, follow: bool
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
-        """The last `tail` lines of the named services or instances (none named: of all), in order of time; then, if
-        `follow`, what is written from now on. It must be bounded: a reader that is behind is told how many lines it
-        missed by a line with stream `minikube`."""
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        """The wanted lines of the named services, instances or parts (none named: of all services), in order of time;
+        then, if `follow`, what is written from now on. It must be bounded: a reader that is behind is told how many
+        lines it missed by a line with stream `minikube`."""

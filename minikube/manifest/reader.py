@@ -35,6 +35,7 @@ from minikube.manifest.shapes import (
 from minikube.model import NAME_PATTERN
 
 MAX_REPLICAS = 1000
+MAX_LOG_FILES = 1000
 MAX_ENV_FILE_BYTES = 1024 * 1024
 
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
@@ -282,7 +283,14 @@ _SERVICE = Keys(
         ),
         "limits": LIMITS,
         "logs": Then(
-            Keys({"max_size": SIZE, "keep": _COUNT, "format": Choice(("plain", "json"))}),
+            Keys(
+                {
+                    "max_size": SIZE,
+                    "keep": Number(int, 0, MAX_LOG_FILES),
+                    "max_age": _duration(zero=True),
+                    "format": Choice(("plain", "json")),
+                }
+            ),
             lambda keys, _: structs.LogSpec(**keys),
         ),
     }

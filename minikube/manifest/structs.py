@@ -131,11 +131,14 @@ class StopSpec(Struct, frozen=True):
 
 
 class LogSpec(Struct, frozen=True):
-    """`[services.x.logs]`."""
+    """`[services.x.logs]`. A file is followed by the next at `max_size`, or once it spans its share of `max_age`; files that
+    were last written before `max_age` are removed, and those beyond the `keep` latest."""
 
     max_size: int = 10 * MIB
     keep: int = 5
     format: LogFormat = "plain"
+    max_age: float = 7 * 86400.0
+    """Seconds; 0: nothing is too old."""
 
 
 class ServiceSpec(Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any
 
 import trio
 
+from minikube.client.messages import LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
 from minikube.errors import NotFound, UsageError
@@ -29,6 +30,7 @@ from minikube.supervisor.environment import project_environment
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.link import Link
 from minikube.supervisor.local import ProcessRuntime
+from minikube.supervisor.logfile import Source
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.process import Household, signal_number
 from minikube.supervisor.reader import LogBook
@@ -36,6 +38,7 @@ from minikube.supervisor.runtime import Runtime
 from minikube.text import mask_url
 
 MAX_REPLICAS = 1_000
+PARTS = ("redis", "registry")
 
 STATUS_TIMEOUT_S = 1.0
 """How long a scrape waits for the registry."""
@@ -54,6 +57,7 @@ class Supervisor:
         self._containers = ContainerRuntime(household, manifest, Path(state), lambda: (self.registry, self.redis_url))
         self.prober = Prober()
         self.logbook = logs
+        logs.notice = self._log_notice
         self.redis_url = ""
         self.registry = str(manifest.registry.listen)
         self.asked_to_stop = trio.Event()
@@ -291,19 +295,23 @@ class Supervisor:
         )
         return Figures(await self._link.status(STATUS_TIMEOUT_S) if self._link is not None else None, lines)
 
-    def logs(
-        self, names: Sequence[str], *, tail: int, follow: bool
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
-        parts = [name for name in names if name in ("redis", "registry")]
-        wanted = {runner.name for name in names if name not in parts for runner in self._find(name)}
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        wanted = {runner.name for name in names if name not in PARTS for runner in self._find(name)}
 
-        def captures() -> list[Capture]:
-            known = self.logbook.captures
+        def sources() -> list[Source]:
+            known = {one.instance: one for one in self.logbook.captures.values()}
+            found = {name: self.logbook.source(one.service, name, one.spec) for name, one in known.items()}
+            for runners in self._runners.values():
+                for one in runners:
+                    found[one.name] = self.logbook.source(one.spec.name, one.name, one.spec.logs)
             if not names:
-                return [one for name, one in known.items() if name not in ("redis", "registry")]
-            return [one for name, one in known.items() if name in wanted or name in parts or one.service in names]
+                return [one for name, one in found.items() if name not in PARTS]
+            return [one for name, one in found.items() if name in wanted or name in names or one.service in names]
 
-        return self.logbook.lines(captures, tail=tail, follow=follow)
+        return self.logbook.lines(sources, query)
+
+    def _log_notice(self, service: str, instance: str, text: str) -> None:
+        self.board.event("logs.dropped", text, "warning", service=service, instance=instance)
 
     def _find(self, name: str) -> list[Runner]:
         if name in self._runners:

@@ -1,16 +1,16 @@
-"""Output of the instances (floor 3): captured into files, rotated, read back, followed.
+"""Output of the instances (floor 3): captured into files, rotated by size and age.
 
     Capture    one instance's output over all its restarts: cuts lines, masks secrets, stamps them, keeps the last few
     LogWriter  one thread that writes for everybody, so that a slow or full disk stalls neither trio nor a child
-    reader.py  tail and follow, from the files
+    logfile.py the form on disk; trail.py reads it back; reader.py follows
 
-A child is never blocked by us for longer than `PATIENCE_S` in a burst: what the disk cannot take is dropped, counted, and said
-in the log itself (stream `minikube`) as soon as it can be written. Memory is bounded per instance and altogether.
-A line on disk is `2026-11-24T00:16:00.123456Z stdout text`, or with `format = "json"` an object with the same three.
-It refuses to interpret what services print.
+A child is never blocked by us for longer than `PATIENCE_S` in a burst: what the disk cannot take is dropped, counted, told as
+an event, and said in the log itself (stream `minikube`) as soon as it can be written. Memory is bounded per instance and
+altogether. It refuses to interpret what services print.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import threading
@@ -19,12 +19,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
 import trio
 
 from minikube.manifest import LogSpec
+from minikube.supervisor.logfile import OURS, numbers, rotated, stamped, written_at
 
 READ_BYTES = 262_144
+PIPE_BYTES = 1_048_576
+"""What a child may write ahead of us: the most that an unprivileged process may ask for (pipe(7))."""
+
+GATHER_S = 0.002
+"""Between two reads of one pipe while little comes at a time."""
+
 LINE_LIMIT = 65_536
 """Longer lines are cut into pieces of this size."""
 
@@ -32,20 +38,33 @@ PENDING_LIMIT = 4 * 1024 * 1024
 """Bytes of one instance that wait for the disk."""
 
 PENDING_LIMIT_ALL = 16 * 1024 * 1024
-PATIENCE_S = 0.1
+PENDING_FLOOR = 65_536
+"""What an instance may have waiting whatever the others do: a flood of theirs costs it nothing."""
+
+PATIENCE_S = 1.0
 LAST_LINES = 20
 LAST_LINE_BYTES = 400
 DISK_RETRY_S = 1.0
+SWEEP_S = 3600.0
+NOTICE_S = 5.0
+"""A disk that comes and goes is told of this often."""
+
 MASK = b"***"
 SHORTEST_SECRET = 5
 """Shorter values would mask half of every line."""
 
+ORIGINS_KEPT = 256
+FILES_BY_AGE = 8
+"""More files than these are begun for their size only."""
+
 
 class LogWriter:
-    """The thread that writes. `changed` is called in it after every round. Daemonic: it never holds up the end."""
+    """The thread that writes. `changed` is called in it after every round, `sweep` every hour. Daemonic: it never
+    holds up the end."""
 
-    def __init__(self, changed: Callable[[], object]) -> None:
+    def __init__(self, changed: Callable[[], object], sweep: Callable[[], object] = lambda: None) -> None:
         self._changed = changed
+        self._sweep = sweep
         self._ready = threading.Condition()
         self._queue: deque[tuple[Capture, bytes]] = deque()
         self._closed = False
@@ -68,27 +87,47 @@ class LogWriter:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        due = 0.0
         while True:
+            now = time.monotonic()
+            if now >= due:
+                due = now + SWEEP_S
+                self._sweep()
             with self._ready:
-                while not self._queue and not self._closed:
-                    self._ready.wait()
+                if not self._queue and not self._closed:
+                    self._ready.wait(due - now)
                 items = list(self._queue)
                 self._queue.clear()
                 if not items and self._closed:
                     return
+            together: dict[Capture, list[bytes]] = {}
             for capture, data in items:
-                capture.write(data)
+                together.setdefault(capture, []).append(data)
+            for capture, pieces in together.items():
+                capture.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                size = sum(map(len, pieces))
                 with self._ready:
-                    self.pending -= len(data)
-                    capture.pending -= len(data)
-            self._changed()
+                    self.pending -= size
+                    capture.pending -= size
+            if items:
+                self._changed()
 
 
 class Capture:
-    """One instance's output. `feed` and `read` belong to the trio thread, `write` to the writer's."""
+    """One instance's output. `feed` and `read` belong to the trio thread, `write` and `expire` to the writer's.
+
+    `notice` is called, from either, with what is worth an event: that lines are dropped, and that they are not any more.
+    """
 
     def __init__(
-        self, service: str, instance: str, path: Path, writer: LogWriter, spec: LogSpec, secrets: Iterable[str] = ()
+        self,
+        service: str,
+        instance: str,
+        path: Path,
+        writer: LogWriter,
+        spec: LogSpec,
+        secrets: Iterable[str] = (),
+        notice: Callable[["Capture", str], object] = lambda capture, text: None,
     ) -> None:
         self.service = service
         self.instance = instance
@@ -101,7 +140,17 @@ class Capture:
         """Lines that never reached the file, altogether."""
         self.trouble = ""
         """Why the disk takes nothing at the moment; empty while it does."""
+        self.written = 0
+        """Lines that this run wrote."""
+        self.rounds = 0
+        """Grows with every write: who has seen this number has seen everything."""
+        self.origins: tuple[tuple[int, int], ...] = ()
+        """Inode and number of the first line of the files that this run began, newest last."""
         self._writer = writer
+        self._notice = notice
+        self._told = -NOTICE_S
+        self._announced = False
+        self._counting = threading.Lock()
         self._secrets = _as_bytes(secrets)
         self._partial = {"stdout": b"", "stderr": b""}
         self._last: deque[bytes] = deque(maxlen=LAST_LINES)
@@ -111,6 +160,7 @@ class Capture:
         self._found: Callable[[], object] | None = None
         self._file = -1
         self._size = 0
+        self._born = 0.0
         self._retry = 0.0
 
     # ------------------------------------------------------------ the trio side
@@ -134,23 +184,26 @@ class Capture:
 
     async def read(self, descriptor: int, stream: str) -> None:
         """Reads a pipe to its end."""
+        with contextlib.suppress(OSError):  # a user's pages for pipes are bounded: then it stays as it is
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        due = 0.0
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            while True:
-                try:
-                    data = os.read(descriptor, READ_BYTES)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    data = b""
-                if not data:
-                    self.finish(stream)
-                    return
-                self.feed(stream, data)
-                if self.pending > PENDING_LIMIT or self._writer.pending > PENDING_LIMIT_ALL:
-                    await self._wait_room()
-                else:
-                    await trio.lowlevel.checkpoint()
+            # A wake-up costs as much as a thousand lines: who writes them one by one is let write a few ahead.
+            await trio.sleep_until(due)
+            try:
+                data = os.read(descriptor, READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self.finish(stream)
+                return
+            self.feed(stream, data)
+            if self._is_behind():
+                await self._wait_room()
+            due = trio.current_time() + (GATHER_S if len(data) < PIPE_BYTES // 16 else 0.0)
 
     def feed(self, stream: str, data: bytes) -> None:
         """Takes what was read: whole lines go to the file, the rest waits for its end."""
@@ -158,7 +211,12 @@ class Capture:
         cut = data.rfind(b"\n") + 1
         whole, rest = data[:cut], data[cut:]
         if len(rest) > LINE_LIMIT:
-            whole, rest = whole + rest + b"\n", b""
+            # What is cut off must not end inside a secret; masking what stays behind comes with the rest of it.
+            rest = self._masked(rest)
+            room = len(rest) - max((len(secret) for secret in self._secrets), default=0)
+            room -= room % LINE_LIMIT
+            if room > 0:
+                whole, rest = whole + rest[:room] + b"\n", rest[room:]
         self._partial[stream] = rest
         if whole:
             self._take(stream, whole)
@@ -171,40 +229,61 @@ class Capture:
 
     def say(self, text: str) -> None:
         """A notice of our own, with stream `minikube`."""
-        self._queue("minikube", text.encode("utf-8", "replace") + b"\n")
+        self._queue(OURS, text.encode("utf-8", "replace") + b"\n")
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            if secret in data:
+                data = data.replace(secret, MASK)
+        return data
 
     def _take(self, stream: str, whole: bytes) -> None:
-        whole = whole.replace(b"\r\n", b"\n")
+        whole = _cut_long(self._masked(whole.replace(b"\r\n", b"\n")))
         self.lines += whole.count(b"\n")
-        for secret in self._secrets:
-            if secret in whole:
-                whole = whole.replace(secret, MASK)
         for line in whole[-8192:].splitlines()[-LAST_LINES:]:
             self._last.append(line[:LAST_LINE_BYTES])
         if self._pattern is not None and any(self._pattern.search(line) for line in whole.splitlines()):
             found, self._pattern, self._found = self._found, None, None
             if found is not None:
                 found()
-        if self.pending > PENDING_LIMIT or self._writer.pending > PENDING_LIMIT_ALL:
-            self._drop(whole.count(b"\n"))
+        if self._is_behind():
+            self._drop(whole.count(b"\n"), "the disk is too slow")
             self._skipping = True
             return
         if self._skipping:
             self._skipping = False
-            self._tell_dropped("the disk is too slow")
+            if text := self._take_untold("the disk was too slow"):
+                self.say(text)
         self._queue(stream, whole)
+
+    def _is_behind(self) -> bool:
+        if self.pending > PENDING_LIMIT:
+            return True
+        return self.pending > PENDING_FLOOR and self._writer.pending > PENDING_LIMIT_ALL
 
     def _queue(self, stream: str, whole: bytes) -> None:
         self._writer.put(self, stamped(stream, whole, self.spec.format))
 
-    def _drop(self, lines: int) -> None:
-        self.dropped += lines
-        self._untold += lines
+    def _drop(self, lines: int, why: str) -> None:
+        """From either side."""
+        with self._counting:
+            self.dropped += lines
+            self._untold += lines
+        if not self._announced and time.monotonic() - self._told >= NOTICE_S:
+            self._announced, self._told = True, time.monotonic()
+            self._notice(self, f"{self.instance}: output is not kept: {why} ({self.path})")
 
-    def _tell_dropped(self, why: str) -> None:
-        lines, self._untold = self._untold, 0
-        if lines:
-            self.say(f"{lines} lines dropped: {why}")
+    def _take_untold(self, why: str) -> str:
+        """What to say about the lines dropped since this was asked last; empty when none were."""
+        with self._counting:
+            lines, self._untold = self._untold, 0
+        if not lines:
+            return ""
+        text = f"{lines} lines dropped: {why}"
+        if self._announced:
+            self._announced = False
+            self._notice(self, f"{self.instance}: output is kept again; {text}")
+        return text
 
     async def _wait_room(self) -> None:
         """A burst may hold its child up for a moment; a disk that stays slow may not."""
@@ -212,7 +291,7 @@ class Capture:
             await trio.lowlevel.checkpoint()
             return
         with trio.move_on_after(PATIENCE_S):
-            while self.pending > PENDING_LIMIT // 2:
+            while self.pending > PENDING_LIMIT // 2 or self._is_behind():
                 await trio.sleep(0.002)
 
     # ------------------------------------------------------------ the writer's side
@@ -220,32 +299,51 @@ class Capture:
     def write(self, data: bytes) -> None:
         """Appends to the file. A disk that refuses is tried again every second, and what it missed is counted."""
         now = time.monotonic()
+        lines = data.count(b"\n")
         if self.trouble and now < self._retry:
-            self._drop(data.count(b"\n"))
+            self._drop(lines, self.trouble)
             return
         try:
             if self._file < 0:
                 self._open()
-            if self._size + len(data) > self.spec.max_size and self._size:
+            if self._size and (self._size + len(data) > self.spec.max_size or self._is_old(time.time())):
                 self._rotate()
-            if self.trouble and self._untold:
-                notice = f"{self._untold} lines dropped: {self.trouble}\n".encode()
-                self._write(stamped("minikube", notice, self.spec.format))
-                self._untold = 0
-            self._write(data)
+            if self.trouble and (text := self._take_untold(self.trouble)):
+                notice = stamped(OURS, text.encode() + b"\n", self.spec.format)
+                data, lines = notice + data, lines + 1
+            self._write(data, lines)
             self.trouble = ""
         except OSError as error:
+            self._drop(lines, error.strerror or str(error))
             self.trouble = error.strerror or str(error)
             self._retry = now + DISK_RETRY_S
-            self._drop(data.count(b"\n"))
             self._close()
+        self.rounds += 1
 
-    def _write(self, data: bytes) -> None:
+    def expire(self, now: float) -> None:
+        """Puts away what is too old: `now` is the time of day. Errors wait for the next time."""
+        with contextlib.suppress(OSError):
+            if self._file >= 0 and self._size and self._is_old(now):
+                self._rotate()
+        if self.spec.max_age:
+            for number in numbers(self.path, self.spec.keep):
+                if number:
+                    remove_older(rotated(self.path, number), now - self.spec.max_age)
+
+    def _is_old(self, now: float) -> bool:
+        """A file may span as much time as its share of `max_age`: what all of them hold is then hardly older."""
+        share = self.spec.max_age / min(self.spec.keep + 1, FILES_BY_AGE)
+        return bool(self.spec.max_age) and now - self._born > share
+
+    def _write(self, data: bytes, lines: int) -> None:
         view = memoryview(data)
+        if not self._size:
+            self._born = time.time()
         while view:
             count = os.write(self._file, view)
             self._size += count
             view = view[count:]
+        self.written += lines
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -254,16 +352,19 @@ class Capture:
         except FileNotFoundError:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, flags, 0o600)
-        self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._write(b"\n")  # a disk that filled up cut a line
+        status = os.fstat(self._file)
+        self._size = status.st_size
+        self.origins = (*self.origins[1 - ORIGINS_KEPT :], (status.st_ino, self.written))
+        if self._size:
+            self._born = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
+            if os.pread(self._file, 1, self._size - 1) != b"\n":
+                self._write(b"\n", 0)  # a disk that filled up cut a line
 
     def _rotate(self) -> None:
         self._close()
-        for number in range(self.spec.keep, 0, -1):
-            source = rotated(self.path, number - 1)
+        for number in reversed([*numbers(self.path, self.spec.keep - 1)]):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(source, rotated(self.path, number))
+                os.replace(rotated(self.path, number), rotated(self.path, number + 1))
         if not self.spec.keep:
             self.path.unlink(missing_ok=True)
         self._open()
@@ -274,25 +375,31 @@ class Capture:
             self._file = -1
 
 
-def rotated(path: Path, number: int) -> Path:
-    """`x.log`, `x.log.1`, …: 0 is the one that is written, the highest the oldest."""
-    return path.with_name(f"{path.name}.{number}") if number else path
+def remove_older(path: Path, then: float) -> None:
+    """Removes a file that was last written before `then`; one that cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_mtime < then:
+            path.unlink()
 
 
-def stamped(stream: str, whole: bytes, style: str) -> bytes:
-    """Whole lines as they stand in the file; all of one read carry the same time."""
-    now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-    if style == "json":
-        encoder = msgspec.json.Encoder()
-        record = {"time": stamp, "stream": stream, "line": ""}
-        lines = whole.decode("utf-8", "replace").split("\n")[:-1]
-        return b"".join(encoder.encode({**record, "line": line}) + b"\n" for line in lines)
-    prefix = f"{stamp} {stream} ".encode()
-    return prefix + whole[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+def _cut_long(whole: bytes) -> bytes:
+    """Whole lines with an end put into those that are longer than `LINE_LIMIT`."""
+    if len(whole) <= LINE_LIMIT:
+        return whole
+    pieces, start = [], 0
+    while len(whole) - start > LINE_LIMIT + 1:
+        end = whole.rfind(b"\n", start, start + LINE_LIMIT + 1) + 1
+        if end:
+            pieces.append(whole[start:end])
+        else:
+            end = start + LINE_LIMIT
+            pieces.append(whole[start:end] + b"\n")
+        start = end
+    return b"".join(pieces) + whole[start:]
 
 
 def _as_bytes(secrets: Iterable[str]) -> tuple[bytes, ...]:
-    """Longest first, so that a secret that holds another is masked whole."""
-    found = {secret.encode("utf-8", "surrogateescape") for secret in secrets if len(secret) >= SHORTEST_SECRET}
+    """Longest first, so that a secret that holds another is masked whole. One of several lines is a secret in each of them."""
+    lines = (line for secret in secrets for line in secret.splitlines())
+    found = {line.encode("utf-8", "surrogateescape") for line in lines if len(line) >= SHORTEST_SECRET}
     return tuple(sorted(found, key=len, reverse=True))

@@ -1,220 +1,187 @@
-"""Logs read back (floor 3): the last lines of some instances, and what they write from now on.
+"""Logs for the control API (floor 3): what there is, then what comes; and the book of all captures.
 
-The files are the truth: a reader holds a descriptor and an offset for each, so that a slow one costs nothing. What
-was rotated away before it came round is told to it as a line with stream `minikube`. It refuses to write.
+Files are read in worker threads: a disk that hangs holds up who reads from it, nobody else. The files are the truth: a
+reader costs a descriptor and an offset for each instance, however slow it is. It refuses to write.
 """
 
-import calendar
 import contextlib
-import os
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-import msgspec
 import trio
 
+from minikube.client.messages import LogQuery
+from minikube.control.sieve import Sieve
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
-from minikube.supervisor.logs import Capture, LogWriter, rotated
+from minikube.supervisor.logfile import NOT_CAPTURED, Source, split_name
+from minikube.supervisor.logs import Capture, LogWriter, remove_older
+from minikube.supervisor.trail import Trail, backlog, fresh
 
-BLOCK = 32_768
-TAIL_LIMIT = 100_000
-STAMP_LENGTH = len("2026-11-24T00:16:00.123456Z")
+GATHER_S = 0.01
+"""Between two looks at the files while something is written all the time."""
 
+READERS = 8
+"""Worker threads for all readers: a disk that hangs takes no more than these."""
 
-def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
-    """A line of a file. None for what is none, such as one that a full disk cut."""
-    text = raw.decode("utf-8", "replace")
-    if text.startswith("{"):
-        try:
-            record = msgspec.json.decode(raw, type=dict[str, str])
-            return LogLine(_seconds(record["time"]), service, instance, record["stream"], record["line"])
-        except (msgspec.DecodeError, KeyError, ValueError, UnicodeDecodeError):
-            return None
-    stamp, _, rest = text.partition(" ")
-    stream, separator, line = rest.partition(" ")
-    if len(stamp) != STAMP_LENGTH or not separator:
-        return None
-    with contextlib.suppress(ValueError):
-        return LogLine(_seconds(stamp), service, instance, stream, line)
-    return None
+Result = TypeVar("Result")
 
 
-_minute: tuple[str, float] = ("", 0.0)
+class Shelf:
+    """The trails of one reader: used by one thread at a time, closed when nobody uses them any more."""
 
+    def __init__(self, book: "LogBook", query: LogQuery) -> None:
+        self._book = book
+        self._sieve = Sieve(query)
+        self._query = query
+        self._trails: dict[str, Trail] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._began = time.time()
 
-def _seconds(stamp: str) -> float:
-    global _minute
-    head, seconds = stamp[:17], stamp[17:-1]
-    if _minute[0] != head:  # strptime for each line would cost more than everything else here
-        _minute = (head, float(calendar.timegm(time.strptime(head, "%Y-%m-%dT%H:%M:"))))
-    return _minute[1] + float(seconds)
+    def begin(self, sources: Iterable[Source]) -> Iterator[list[LogLine]]:
+        """What is there, in batches."""
+        for source in sources:
+            self._trails[source.instance] = Trail(source, self._book.captures.get(source.instance))
+        batches = backlog(list(self._trails.values()), self._query, self._sieve)
+        while (batch := self._locked(lambda: next(batches, None))) is not None:
+            yield batch
+        for trail in self._trails.values():
+            trail.go_on()
 
+    def fresh(self, sources: Iterable[Source]) -> list[LogLine] | None:
+        """What has come since; None for nothing."""
+        return self._locked(lambda: self._fresh(sources))
 
-class Follower:
-    """One file's reader: the tail, then what comes."""
+    def _fresh(self, sources: Iterable[Source]) -> list[LogLine] | None:
+        for source in sources:
+            if source.instance not in self._trails:
+                trail = self._trails[source.instance] = Trail(source, self._book.captures.get(source.instance))
+                trail.open()
+                trail.begin_at(self._began)
+                trail.go_on()
+        return fresh(self._trails.values(), self._sieve)
 
-    def __init__(self, capture: Capture) -> None:
-        self.capture = capture
-        self._file = -1
-        self._offset = 0
-        self._partial = b""
-
-    def tail(self, count: int) -> list[LogLine]:
-        """The last `count` lines; `fresh` goes on after them."""
-        self._open(at_end=True)
-        end = self._offset
-        lines: list[bytes] = []
-        for number in range(self.capture.spec.keep + 1):
-            missing = count - len(lines)
-            if missing <= 0:
-                break
-            lines = _last_lines(rotated(self.capture.path, number), missing, end if number == 0 else None) + lines
-        return self._parsed(lines)
-
-    def fresh(self) -> list[LogLine]:
-        """What was written since, at most a block of it; empty when there is nothing new."""
-        while True:
-            if self._file < 0 and not self._open(at_end=False):
-                return []
-            data = os.pread(self._file, BLOCK, self._offset)
-            if data:
-                self._offset += len(data)
-                *lines, self._partial = (self._partial + data).split(b"\n")
-                if parsed := self._parsed(lines):
-                    return parsed
-            elif not self._next():
-                return []
+    def _locked(self, work: Callable[[], Result]) -> Result | None:
+        with self._lock:
+            try:
+                return None if self._closed else work()
+            finally:
+                if self._closed:
+                    self._close()
 
     def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Gives back the files: now, or when the thread that was left behind is done with them."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            self._close()
+            self._lock.release()
 
-    def _parsed(self, lines: list[bytes]) -> list[LogLine]:
-        service, instance = self.capture.service, self.capture.instance
-        return [line for raw in lines if (line := parse(raw, service, instance)) is not None]
-
-    def _open(self, *, at_end: bool, path: Path | None = None) -> bool:
-        try:
-            self._file = os.open(path or self.capture.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return False
-        self._offset = os.fstat(self._file).st_size if at_end else 0
-        return True
-
-    def _next(self) -> bool:
-        """Moves to the file that followed this one, if this one has been rotated. False: there is no news."""
-        mine = os.fstat(self._file).st_ino
-        newer = None
-        for number in range(self.capture.spec.keep + 1):
-            try:
-                inode = os.stat(rotated(self.capture.path, number)).st_ino
-            except OSError:
-                continue
-            if inode == mine:
-                if number == 0:
-                    return False
-                break
-            newer = number
-        if newer is None:
-            return False
-        self.close()
-        self._partial = b""
-        return self._open(at_end=False, path=rotated(self.capture.path, newer))
-
-
-def _last_lines(path: Path, count: int, end: int | None) -> list[bytes]:
-    """The last `count` whole lines before offset `end`, read backwards."""
-    try:
-        with open(path, "rb") as file:
-            at = os.fstat(file.fileno()).st_size if end is None else end
-            data = b""
-            while at > 0 and data.count(b"\n") <= count:
-                step = min(BLOCK, at)
-                at -= step
-                data = os.pread(file.fileno(), step, at) + data
-    except OSError:
-        return []
-    return data.splitlines()[-count:]
-
-
-async def read_logs(
-    captures: Callable[[], list[Capture]], changed: Callable[[], trio.Event], *, tail: int, follow: bool
-) -> AsyncGenerator[LogLine, None]:
-    """The last `tail` lines of all, by time; then, if `follow`, what they write, those that appear later included.
-
-    `changed` gives the event that is set at the next write of anybody. Close the iterator to give back its files.
-    """
-    followers: dict[str, Follower] = {}
-    try:
-        lines: list[LogLine] = []
-        for capture in captures():
-            followers[capture.instance] = follower = Follower(capture)
-            lines += await trio.to_thread.run_sync(follower.tail, min(tail, TAIL_LIMIT))
-        lines.sort(key=lambda line: line.time)
-        for line in lines[len(lines) - min(tail, len(lines)) :]:
-            yield line
-        while follow:
-            event = changed()
-            while batch := _fresh(captures(), followers):
-                for line in batch:
-                    yield line
-                await trio.lowlevel.checkpoint()
-            await event.wait()
-    finally:
-        for follower in followers.values():
-            follower.close()
-
-
-def _fresh(captures: list[Capture], followers: dict[str, Follower]) -> list[LogLine]:
-    lines: list[LogLine] = []
-    for capture in captures:
-        if capture.instance not in followers:
-            followers[capture.instance] = Follower(capture)
-        lines += followers[capture.instance].fresh()
-    lines.sort(key=lambda line: line.time)
-    return lines
+    def _close(self) -> None:
+        for trail in self._trails.values():
+            trail.close()
 
 
 class LogBook:
-    """All captures by instance name, and the writer's news. Belongs to the trio thread."""
+    """All captures by instance name, and the writer's news. Belongs to the trio thread.
+
+    `notice` (set by the supervisor) is called with a service, an instance and what is worth an event about its log.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.captures: dict[str, Capture] = {}
+        self.notice: Callable[[str, str, str], object] = lambda service, instance, text: None
         self._token = trio.lowlevel.current_trio_token()
         self._changed = trio.Event()
-        self.writer = LogWriter(self._tell)
+        self._awaited = False
+        self._limiter = trio.CapacityLimiter(READERS)
+        self.writer = LogWriter(self._tell, self._sweep)
 
     def open(self, service: str, instance: str, spec: LogSpec, secrets: Iterable[str] = ()) -> Capture:
         """The instance's capture; one that is there already goes on."""
         capture = self.captures.get(instance)
         if capture is None:
             path = self.directory / f"{instance}.log"
-            capture = self.captures[instance] = Capture(service, instance, path, self.writer, spec, secrets)
+            capture = Capture(service, instance, path, self.writer, spec, secrets, self._notice)
+            self.captures[instance] = capture
         capture.spec = spec
         capture.mask(secrets)
         return capture
 
+    def source(self, service: str, instance: str, spec: LogSpec) -> Source:
+        """An instance's files, whether it has run in this run or not."""
+        return Source(service, instance, self.directory / f"{instance}.log", spec.keep)
+
     def changed(self) -> trio.Event:
         """The event of the next write."""
+        self._awaited = True
         return self._changed
 
     @asynccontextmanager
     async def lines(
-        self, wanted: Callable[[], list[Capture]], *, tail: int, follow: bool
+        self, sources: Callable[[], list[Source]], query: LogQuery
     ) -> AsyncIterator[AsyncIterator[LogLine]]:
-        """As `Controls.logs`; `wanted` gives the captures to read, again at every round."""
-        async with aclosing(read_logs(wanted, self.changed, tail=tail, follow=follow)) as found:
+        """As `Controls.logs`; `sources` gives the files to read, again at every round."""
+        shelf = Shelf(self, query)
+        async with aclosing(self._lines(shelf, sources, query)) as found:
             yield found
 
+    async def _lines(
+        self, shelf: Shelf, sources: Callable[[], list[Source]], query: LogQuery
+    ) -> AsyncGenerator[LogLine, None]:
+        try:
+            batches = shelf.begin(sources())
+            while batch := await self._in_thread(lambda: next(batches, None)):
+                for line in batch:
+                    yield line
+            while query.follow and not 0 < query.until < time.time():
+                event = self.changed()
+                wanted = sources()
+                while (lines := await self._in_thread(lambda now=wanted: shelf.fresh(now))) is not None:  # type: ignore[misc]
+                    for line in lines:
+                        yield line
+                await event.wait()
+                await trio.sleep(GATHER_S)
+        finally:
+            shelf.close()
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+
+    # ------------------------------------------------------------ from the writer's thread
+
     def _tell(self) -> None:
+        if self._awaited:
+            self._soon(self._wake)
+
+    def _notice(self, capture: Capture, text: str) -> None:
+        self._soon(lambda: self.notice(capture.service, capture.instance, text))
+
+    def _soon(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._wake, idempotent=True)
+            self._token.run_sync_soon(call)
 
     def _wake(self) -> None:
+        self._awaited = False
         self._changed.set()
         self._changed = trio.Event()
+
+    def _sweep(self) -> None:
+        """What is too old goes, also that of instances that are no more."""
+        now = time.time()
+        known = dict(self.captures)
+        for capture in known.values():
+            capture.expire(now)
+        with contextlib.suppress(OSError):
+            for path in self.directory.iterdir():
+                found = split_name(path.name)
+                if found is None or found[0] in NOT_CAPTURED:
+                    continue
+                name, number = found
+                if name not in known or number > known[name].spec.keep:
+                    remove_older(path, now - LogSpec().max_age)

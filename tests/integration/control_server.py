@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from minikube.client.endpoint import Endpoint
+from minikube.client.messages import LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures
 from minikube.control.server import serve_control
@@ -69,10 +70,10 @@ class NotedControls:
         return Figures()
 
     @asynccontextmanager
-    async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:
+    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[LogLine]]:
         self.followers += 1
         try:
-            async with aclosing(self._lines(tail, follow)) as lines:
+            async with aclosing(self._lines(query.tail, query.follow)) as lines:
                 yield lines
         finally:
             self.followers -= 1

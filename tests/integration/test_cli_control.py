@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from minikube.cli.app import run
+from minikube.client.messages import LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures
 from minikube.control.server import serve_control
@@ -75,13 +76,15 @@ class Notes:
         return Figures()
 
     @asynccontextmanager
-    async def logs(self, names: Sequence[str], *, tail: int, follow: bool) -> AsyncIterator[AsyncIterator[LogLine]]:
+    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[LogLine]]:
         if "nope" in names:
             raise NotFound("nope: no such service or instance")
 
         async def lines() -> AsyncIterator[LogLine]:
             for name in names or ("product", "order"):
-                yield LogLine(1.0, name, name, "stdout", f"{name} \x1b[31mtail\x1b[0m {tail} {follow} \x1b]0;x\x07")
+                yield LogLine(
+                    1.0, name, name, "stdout", f"{name} \x1b[31mtail\x1b[0m {query.tail} {query.follow} \x1b]0;x\x07"
+                )
 
         yield lines()
 
@@ -155,7 +158,7 @@ def test_logs_are_prefixed_and_obeyed_by_no_terminal(minikube: Run) -> None:
         "product  | product tail 100 False \\x1b]0;x\\x07\norder    | order tail 100 False \\x1b]0;x\\x07\n",
         "",
     )
-    assert minikube("logs", "-f", "--tail", "all", "--no-prefix", "order")[1].startswith("order tail 1000")
+    assert minikube("logs", "-f", "--tail", "all", "--no-prefix", "order")[1].startswith("order tail -1 True")
     _code, out, _ = minikube("logs", "--json", "order")
     assert json.loads(out)["instance"] == "order"
 

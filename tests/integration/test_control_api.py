@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from minikube.client import live
-from minikube.client.control import ControlClient
+from minikube.client.control import ControlClient, LogQuery
 from minikube.client.endpoint import Endpoint
 from minikube.client.messages import EventsReply, ServiceReply
 from minikube.control.board import Board
@@ -319,7 +319,7 @@ async def test_the_blocking_client_reads_and_acts() -> None:
                 assert client.health()
                 assert client.status().project == "shop"
                 assert [row.id for row in client.service("product").instances] == ["aaaaaaaa"]
-                assert [line.line for line in client.logs(["product"], tail=2)] == ["line 3", "line 4"]
+                assert [line.line for line in client.logs(["product"], LogQuery(tail=2))] == ["line 3", "line 4"]
                 assert len(list(client.logs())) == 5
                 client.restart("product")
                 client.kill("product", "TERM")

@@ -96,6 +96,8 @@ GOOD: list[tuple[str, Any, Any]] = [
     (".limits", {"nofile": 256, "core": "unlimited", "as": "1G"}, {"nofile": 256, "core": -1, "as": 1 << 30}),
     (".limits", {"cpus": 2, "memory": 1024}, {"cpus": 2.0, "memory": 1024}),
     (".logs", {"max_size": "1K", "keep": 0, "format": "json"}, LogSpec(1024, 0, "json")),
+    (".logs", {"max_age": "36h"}, LogSpec(max_age=129600.0)),
+    (".logs", {"max_age": "0"}, LogSpec(max_age=0.0)),
 ]
 
 CONTAINERS: list[tuple[dict[str, Any], dict[str, Any]]] = [

@@ -1,5 +1,7 @@
 """Durations and sizes: what people write, what comes out, what is refused."""
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from minikube.durations import (
     format_duration,
     format_size,
     parse_duration,
+    parse_moment,
     parse_size,
 )
 
@@ -117,3 +120,33 @@ def test_every_whole_number_of_a_unit_is_read_exactly(number: int, unit: str) ->
 def test_a_shown_duration_is_at_most_a_unit_off(seconds: float) -> None:
     shown = parse_duration(format_duration(seconds))
     assert shown == pytest.approx(seconds, rel=0.02, abs=0.0006) or (seconds >= 1 and seconds - 3600 < shown <= seconds)
+
+
+NOW = datetime(2026, 11, 24, 14, 30, 15).timestamp()
+"""Local time, as what is typed."""
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("5m", NOW - 300),
+        ("1h30m", NOW - 5400),
+        ("0", NOW),
+        ("14:30", NOW - 15),
+        ("14:30:15", NOW),
+        ("14:31", NOW + 45 - 86400),
+        ("2026-11-24", NOW - 14.5 * 3600 - 15),
+        ("2026-11-23 14:30:15", NOW - 86400),
+        ("1970-01-02T00:00:00Z", 86400),
+        ("1970-01-02T01:00:00.5+01:00", 86400.5),
+        ("1795500000.25", 1795500000.25),
+    ],
+)
+def test_a_moment_is_read_as_people_write_it(text: str, moment: float) -> None:
+    assert parse_moment(text, NOW) == moment
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5", "25:00", "2026-13-01", "0001-01-01", "9" * 40, "-5m"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a moment such as"):
+        parse_moment(text, NOW)

@@ -1,0 +1,156 @@
+"""`minikube logs` (floor 4): from the supervisor while it runs, from the files it kept when it does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import (
+    json_option,
+    manifest_option,
+    manifest_path,
+    moment,
+    names_argument,
+    note,
+    print_json_line,
+)
+from minikube.errors import MinikubeError, NotFound, NothingRunning
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from minikube.client.messages import LogQuery
+    from minikube.model import LogLine
+
+DEFAULT_TAIL = 100
+MAX_TAIL = 100_000
+"""The most lines that the control API goes back to; `all` has no such bound."""
+
+
+@click.command()
+@names_argument(required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
+@click.option(
+    "-n", "--tail", metavar="N", help="How many last lines, or `all`.  [default: 100; all with --since, --grep, …]"
+)
+@click.option("--since", metavar="WHEN", help='Not before: "5m" (ago), "14:30", "2026-11-24T14:30:00Z".')
+@click.option("--until", metavar="WHEN", help="Before that moment only.")
+@click.option("-g", "--grep", metavar="REGEX", default="", help="Only lines in which this is found; (?i) for any case.")
+@click.option(
+    "-l",
+    "--level",
+    metavar="LEVEL",
+    default="",
+    help="Only lines of this level or worse: debug, info, warning, error, …",
+)
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
+@click.option("--no-prefix", is_flag=True, help="Show the lines without the instances' names.")
+@manifest_option
+@json_option
+def logs_command(
+    names: tuple[str, ...],
+    follow: bool,
+    tail: str | None,
+    since: str | None,
+    until: str | None,
+    grep: str,
+    level: str,
+    timestamps: bool,
+    no_prefix: bool,
+    manifest: str | None,
+    as_json: bool,
+) -> None:
+    """Show what services print; NAMES are services or instances, `redis`, `registry`, none for all services.
+
+    A line's level is what it says itself: JSON, logfmt, [error], WARNING: and the like. One without counts as info.
+    What is kept is shown when nothing runs, too.
+    """
+    from minikube.client.messages import LogQuery
+
+    narrowed = bool(since or until) or (bool(grep or level) and not follow)
+    query = LogQuery(
+        tail=_tail(tail, narrowed),
+        follow=follow,
+        since=moment("--since", since) if since else 0.0,
+        until=moment("--until", until) if until else 0.0,
+        grep=grep,
+        level=level,
+    )
+    path = manifest_path(manifest)
+    show = print_json_line if as_json else None
+    try:
+        known, lines = _from_supervisor(path, names, query)
+        _print(lines, show, known, timestamps, not no_prefix)
+        if follow:
+            note("the supervisor has ended")
+    except NothingRunning as nothing:
+        known, lines = _from_files(path, names, query, nothing)
+        _print(lines, show, known, timestamps, not no_prefix)
+        if follow:
+            note("nothing is running: these are the lines that were kept")
+
+
+def _print(lines: Iterable[LogLine], show: object, names: list[str], timestamps: bool, prefix: bool) -> None:
+    from minikube.cli.plain import Printer
+
+    printer = Printer(sys.stdout, names, timestamps=timestamps, prefix=prefix)
+    write = show if callable(show) else printer.line
+    for line in lines:
+        write(line)
+
+
+def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tuple[list[str], Iterator[LogLine]]:
+    """Names for the prefix, and the lines as they come. Raises NothingRunning before the first line, or not at all."""
+    from minikube.client.control import ControlClient, find_supervisor
+
+    client = ControlClient(find_supervisor(path))
+    snapshot = client.status()
+    chosen = [one.name for one in snapshot.instances if not names or {one.name, one.service, one.id} & set(names)]
+    return chosen, client.logs(names, query)
+
+
+def _from_files(
+    path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning
+) -> tuple[list[str], Iterator[LogLine]]:
+    from minikube.client.endpoint import state_directory
+    from minikube.control.sieve import Sieve
+    from minikube.supervisor.logfile import kept_sources
+    from minikube.supervisor.trail import Trail, backlog
+
+    parts = ("redis", "registry")
+    sieve = Sieve(query)
+    services = _services(path)
+    kept = kept_sources(state_directory(path) / "logs", services)
+    if not kept:
+        raise nothing
+    for name in names:
+        if name not in services and not any(name in (one.instance, one.service) for one in kept):
+            raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
+    wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
+    batches = backlog([Trail(one) for one in wanted], query, sieve)
+    return [one.instance for one in wanted], (line for batch in batches for line in batch)
+
+
+def _services(path: Path) -> list[str]:
+    """Those of the manifest; none where it cannot be read: the files have names of their own."""
+    from minikube.manifest import load_manifest
+
+    try:
+        return list(load_manifest(path).services)
+    except (MinikubeError, OSError):
+        return []
+
+
+def _tail(text: str | None, narrowed: bool) -> int:
+    from minikube.client.messages import ALL_LINES
+
+    if text == "all" or (text is None and narrowed):
+        return ALL_LINES
+    if text is None:
+        return DEFAULT_TAIL
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise click.BadParameter("expected a number of lines or `all`", param_hint="--tail")
+    return min(int(text), MAX_TAIL)

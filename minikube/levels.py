@@ -1,0 +1,161 @@
+"""How bad a line of output is (floor 0): the level that services write into it, in the shapes that are common.
+
+Pure. JSON (`"level":"error"`, pino's and bunyan's numbers, `severity`), logfmt (`level=warn`), `[error]`, `ERROR:`,
+klog's `E1124 10:00:00`, systemd's `<3>`, Redis' `* - # .`, and what Python, Node, Go and Java print when they fail. It refuses
+to guess from words inside a sentence: "0 errors" has no level.
+"""
+
+import re
+
+import msgspec
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""From the mildest up. A line without a level counts as `info`."""
+
+UNKNOWN = ""
+_RANKS = {name: number for number, name in enumerate(LEVELS)} | {UNKNOWN: 1}
+
+_NAMES = {
+    "trace": "debug",
+    "debug": "debug",
+    "dbug": "debug",
+    "verbose": "debug",
+    "info": "info",
+    "information": "info",
+    "notice": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "err": "error",
+    "eror": "error",
+    "severe": "error",
+    "fail": "error",
+    "critical": "critical",
+    "crit": "critical",
+    "fatal": "critical",
+    "panic": "critical",
+    "alert": "critical",
+    "emerg": "critical",
+    "emergency": "critical",
+}
+_SYSLOG = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
+_SIGNS = {
+    "syslog": {str(number): name for number, name in enumerate(_SYSLOG)},
+    "klog": {"I": "info", "W": "warning", "E": "error", "F": "critical"},
+    "redis": {".": "debug", "-": "debug", "*": "info", "#": "warning"},
+}
+_MACHINE_STARTS = frozenset("<IWEF0123456789")
+
+HEAD = 160
+"""Characters of a line that are looked at."""
+
+NEAR = 64
+"""A bare or bracketed word stands before the message: past this it belongs to a sentence."""
+
+_CLUES = frozenset(
+    {"err", "warn", "info", "debug", "fatal", "crit", "exce", "fail", "trac", "notic", "panic", "sever", "level", "lvl"}
+    | {"verb", "dbug", "eror", "aler", "emer", "caused", "inter", "exit"}
+)
+"""Every shape that begins with a letter holds one of these: most lines are done after this look."""
+
+_WORDS = "|".join(sorted(_NAMES, key=len, reverse=True))
+_MACHINES = re.compile(
+    r"""
+      <(?P<syslog>[0-7])>
+    | (?P<klog>[IWEF])[0-9]{4}[ ][0-9]{2}:
+    | [0-9]+:[A-Z][ ][0-9]{2}[ ]\w{3}[ ][0-9]{4}[ ][0-9:.]+[ ](?P<redis>[-.*\#])[ ]
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_LOGFMT = re.compile(r"""(?:^|[\s,{.])(?:level|lvl|severity)=["']?(\w+)""", re.ASCII)
+_UPPER = re.compile(rf"(?:^|[\s|:\[(<])({_WORDS.upper()})(?=[\s:|\])>,]|$)", re.ASCII)
+_BRACKET = re.compile(rf"[\[<(|]\s*({_WORDS})\s*[\]>)|]", re.ASCII | re.IGNORECASE)
+_START = re.compile(rf"({_WORDS})\s*(?:\[[\w.-]*\]\s*)?(?::|\[)", re.ASCII | re.IGNORECASE)
+_TROUBLE = re.compile(
+    r"Traceback \(most recent|Exception in thread|Caused by:|fatal error:"
+    r"|(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?::|$)",
+    re.ASCII,
+)
+
+
+class _Record(msgspec.Struct):
+    """What of a JSON line says how bad it is. Anything may stand there: it is a stranger's."""
+
+    level: str | float | None = None
+    severity: str | float | None = None
+    levelname: str | None = None
+    lvl: str | float | None = None
+    message: str | None = None
+    msg: str | None = None
+    event: str | None = None
+
+
+_RECORD = msgspec.json.Decoder(_Record)
+
+
+def level_of(line: str) -> str:
+    """The level of a line, one of `LEVELS`, or `UNKNOWN` where it says none."""
+    if line.startswith("{"):
+        record = _read(line)
+        if record is not None:
+            found = (record.level, record.severity, record.levelname, record.lvl)
+            return _named(next((value for value in found if value is not None), None))
+    if line[:1] in _MACHINE_STARTS and (match := _MACHINES.match(line)):
+        kind = match.lastgroup or ""
+        return _SIGNS[kind][match[kind]]
+    head = line[:HEAD]
+    lowered = head.lower()
+    if not any(clue in lowered for clue in _CLUES):
+        return UNKNOWN
+    match = (
+        _START.match(head)
+        or ("=" in head and _LOGFMT.search(head))
+        or _UPPER.search(head, 0, NEAR)
+        or _BRACKET.search(head, 0, NEAR)
+        or None
+    )
+    if match:
+        return _NAMES.get(match[1].lower(), UNKNOWN)
+    return "error" if _TROUBLE.match(head) else UNKNOWN
+
+
+def message_of(line: str) -> str:
+    """The message of a JSON line; any other line as it is."""
+    record = _read(line) if line.startswith("{") else None
+    if record is None:
+        return line
+    return next((text for text in (record.message, record.msg, record.event) if text is not None), line)
+
+
+def parse_level(text: str) -> str:
+    """`warn` → `warning`. Raises ValueError with what was expected."""
+    level = _NAMES.get(text.lower())
+    if level is None:
+        raise ValueError(f"expected a level, one of {', '.join(LEVELS)}")
+    return level
+
+
+def at_least(level: str, least: str) -> bool:
+    """Whether `level` (may be `UNKNOWN`) is as bad as `least` or worse."""
+    return _RANKS[level] >= _RANKS[least]
+
+
+def goes_on(line: str) -> bool:
+    """Whether a line belongs to the one before it, as those of a stack trace do."""
+    return line[:1] in (" ", "\t") and not line.isspace()
+
+
+def _read(line: str) -> _Record | None:
+    try:
+        return _RECORD.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
+
+
+def _named(value: str | float | None) -> str:
+    """pino and bunyan count in tens: 10 trace, 20 debug, 30 info, 40 warn, 50 error, 60 fatal."""
+    if isinstance(value, str):
+        return _NAMES.get(value.strip().lower(), UNKNOWN)
+    if value is None or not 10 <= value < 70:
+        return UNKNOWN
+    return ("debug", "debug", "info", "warning", "error", "critical")[int(value // 10) - 1]

@@ -1,0 +1,132 @@
+"""Logs on disk (floor 3): their names and the form of a line. No trio, no threads.
+
+`NAME.log` is written, `NAME.log.1` is the file before it, the highest number the oldest. A line is
+`2026-11-24T00:16:00.123456Z stdout text`, or with `format = "json"` an object with `time`, `stream` and `line`. Our own
+notices have the stream `minikube`. A file holds whole lines, except where a full disk cut one.
+"""
+
+import calendar
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from minikube.model import LogLine
+
+OURS = "minikube"
+STAMP_LENGTH = len("2026-11-24T00:16:00.123456Z")
+NOT_CAPTURED = frozenset({"supervisor"})
+"""Files of the directory that are written by other means."""
+
+_NUMBERED = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[0-9]{1,4}))?")
+_ENCODER = msgspec.json.Encoder()
+
+
+class Source(Struct, frozen=True):
+    """One instance's files."""
+
+    service: str
+    instance: str
+    path: Path
+    keep: int
+    """The highest number that a file may have."""
+
+
+def rotated(path: Path, number: int) -> Path:
+    """`x.log`, `x.log.1`, …: 0 is the one that is written, the highest the oldest."""
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def numbers(path: Path, keep: int) -> Iterator[int]:
+    """The numbers of the files that are there, from 0 up. One may be missing: a rotation is under way."""
+    missing = 0
+    for number in range(keep + 1):
+        if os.path.lexists(rotated(path, number)):
+            missing = 0
+            yield number
+        elif number:
+            missing += 1
+            if missing == 2:
+                return
+
+
+def split_name(file: str) -> tuple[str, int] | None:
+    """`product-2.log.1` → (`product-2`, 1). None for what is no log of ours."""
+    match = _NUMBERED.fullmatch(file)
+    return (match["name"], int(match["number"] or 0)) if match else None
+
+
+def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
+    """What lies in a directory of logs, by name. `services` are the manifest's: `a-2` is the second `a` where only `a` is one."""
+    highest: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            found = split_name(path.name)
+            if found is not None and found[0] not in NOT_CAPTURED:
+                highest[found[0]] = max(highest.get(found[0], 0), found[1])
+    known = frozenset(services)
+    return [
+        Source(service_of(name, known), name, directory / f"{name}.log", number)
+        for name, number in sorted(highest.items())
+    ]
+
+
+def service_of(instance: str, services: frozenset[str]) -> str:
+    """The service that an instance's name stands for."""
+    head, _, number = instance.rpartition("-")
+    return head if instance not in services and number.isdecimal() and head in services else instance
+
+
+def stamped(stream: str, whole: bytes, style: str) -> bytes:
+    """Whole lines as they stand in the file; all of one read carry the same time."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+    if style == "json":
+        record = {"time": stamp, "stream": stream, "line": ""}
+        lines = whole.decode("utf-8", "replace").split("\n")[:-1]
+        return b"".join(_ENCODER.encode({**record, "line": line}) + b"\n" for line in lines)
+    prefix = f"{stamp} {stream} ".encode()
+    return prefix + whole[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
+
+def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
+    """A line of a file. None for what is none, such as one that a full disk cut."""
+    text = raw.decode("utf-8", "replace")
+    if text.startswith("{"):
+        try:
+            record = msgspec.json.decode(raw, type=dict[str, str])
+            return LogLine(_seconds(record["time"]), service, instance, record["stream"], record["line"])
+        except (msgspec.DecodeError, KeyError, ValueError, UnicodeDecodeError):
+            return None
+    stamp, _, rest = text.partition(" ")
+    stream, separator, line = rest.partition(" ")
+    if len(stamp) != STAMP_LENGTH or not separator:
+        return None
+    with contextlib.suppress(ValueError):
+        return LogLine(_seconds(stamp), service, instance, stream, line)
+    return None
+
+
+def written_at(raw: bytes) -> float:
+    """When the line that begins with these bytes was written, in either format; 0 where it does not say."""
+    text = raw[:64].decode("ascii", "replace")
+    with contextlib.suppress(ValueError):
+        return _seconds(text.removeprefix('{"time":"')[:STAMP_LENGTH])
+    return 0.0
+
+
+_minute: tuple[str, float] = ("", 0.0)
+
+
+def _seconds(stamp: str) -> float:
+    global _minute
+    head, minute = _minute
+    if head != stamp[:17]:  # strptime for each line would cost more than everything else here
+        head, minute = stamp[:17], float(calendar.timegm(time.strptime(stamp[:17], "%Y-%m-%dT%H:%M:")))
+        _minute = (head, minute)
+    return minute + float(stamp[17:-1])

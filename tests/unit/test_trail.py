@@ -1,0 +1,305 @@
+"""Logs on disk and read back: rotation, tails, times, and what a reader that was late is told."""
+
+import os
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minikube.client.messages import ALL_LINES, LogQuery
+from minikube.control.sieve import Sieve
+from minikube.errors import UsageError
+from minikube.manifest import LogSpec
+from minikube.model import LogLine
+from minikube.supervisor.logfile import Source, kept_sources, parse, rotated, stamped, written_at
+from minikube.supervisor.logs import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
+from minikube.supervisor.trail import BLOCK, Trail, backlog, fresh
+
+PLAIN = LogSpec()
+
+
+class Directly:
+    """In the writer's place: writes at once, or keeps it waiting."""
+
+    def __init__(self, *, stuck: bool = False) -> None:
+        self.pending = 0
+        self.stuck = stuck
+        self.waiting: list[tuple[Capture, bytes]] = []
+
+    def put(self, capture: Capture, data: bytes) -> None:
+        capture.pending += len(data)
+        self.waiting.append((capture, data))
+        if not self.stuck:
+            self.flush()
+
+    def flush(self) -> None:
+        for capture, data in self.waiting:
+            capture.write(data)
+            capture.pending -= len(data)
+        self.waiting.clear()
+
+
+def capture_in(
+    directory: Path, name: str = "a", spec: LogSpec = PLAIN, writer: Directly | None = None, **more: object
+) -> Capture:
+    return Capture(name, name, directory / f"{name}.log", cast("LogWriter", writer or Directly()), spec, **more)  # type: ignore[arg-type]
+
+
+def trail_of(capture: Capture) -> Trail:
+    return Trail(Source(capture.service, capture.instance, capture.path, capture.spec.keep), capture)
+
+
+def read(trails: list[Trail], query: LogQuery) -> list[str]:
+    lines = [line.line for batch in backlog(trails, query, Sieve(query)) for line in batch]
+    for trail in trails:
+        trail.close()
+    return lines
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of day, settable."""
+    now = [1_795_500_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("style", ["plain", "json"])
+def test_a_line_comes_back_as_it_was_written(tmp_path: Path, style: str, clock: list[float]) -> None:
+    raw = stamped("stderr", "käse \t| 1\n\n".encode(), style)
+    first, second = (parse(line, "s", "s-1") for line in raw.splitlines())
+    assert first == LogLine(clock[0], "s", "s-1", "stderr", "käse \t| 1")
+    assert second is not None
+    assert second.line == ""
+    assert written_at(raw) == clock[0]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b'{"time":1}', b"no stamp", b"2026-11-24T00:16:00.123456Z", b"\x00\xff" * 20]
+)
+def test_what_is_no_line_of_ours_is_left_out(raw: bytes) -> None:
+    assert parse(raw, "s", "s") is None
+    assert written_at(raw) in (0.0, written_at(b"2026-11-24T00:16:00.123456Z"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    writes=st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=12), min_size=1, max_size=25),
+    keep=st.integers(0, 3),
+    looks=st.sets(st.integers(0, 25)),
+    style=st.sampled_from(["plain", "json"]),
+)
+def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_missed(
+    writes: list[list[int]], keep: int, looks: set[int], style: str
+) -> None:
+    """Files of 1 KiB, written and rotated while one reader looks now and then."""
+    with TemporaryDirectory() as place:
+        capture = capture_in(Path(place), spec=LogSpec(1024, keep, "json" if style == "json" else "plain"))
+        trail, sieve = trail_of(capture), Sieve(LogQuery())
+        list(backlog([trail], LogQuery(follow=True), sieve))
+        trail.go_on()
+        written, missed, seen = 0, 0, []
+
+        def look() -> None:
+            nonlocal missed
+            while (lines := fresh([trail], sieve)) is not None:
+                for line in lines:
+                    if line.stream == "minikube":
+                        missed += int(line.line.split()[0])
+                    else:
+                        seen.append(int(line.line.split()[0]))
+
+        for number, lengths in enumerate(writes):
+            text = b""
+            for length in lengths:
+                text += b"%d %s\n" % (written, b"x" * length)
+                written += 1
+            capture.feed("stdout", text)
+            if number in looks:
+                look()
+        look()
+        trail.close()
+        assert seen == sorted(set(seen))
+        assert len(seen) + missed == written
+        assert seen[-1:] == [written - 1]
+
+
+def test_a_tail_reaches_back_over_rotated_files_and_over_instances_by_time(tmp_path: Path, clock: list[float]) -> None:
+    one, two = (capture_in(tmp_path, name, LogSpec(2048, 9)) for name in "ab")
+    for number in range(300):
+        clock[0] += 1
+        (one if number % 3 else two).feed("stdout", b"line %d %s\n" % (number, b"." * 40))
+    assert len(list(tmp_path.iterdir())) > 8
+    for tail in (0, 1, 7, 100):
+        lines = read([trail_of(one), trail_of(two)], LogQuery(tail=tail))
+        assert [line.split()[1] for line in lines] == [str(n) for n in range(300 - tail, 300)]
+    everything = read([trail_of(one), trail_of(two)], LogQuery(tail=ALL_LINES))
+    assert len(everything) == 300
+    assert [line.split()[1] for line in everything] == sorted((line.split()[1] for line in everything), key=int)
+
+
+@pytest.mark.parametrize("size", [3_000, 10_000_000])
+def test_since_and_until_cut_exactly(tmp_path: Path, clock: list[float], size: int) -> None:
+    capture = capture_in(tmp_path, spec=LogSpec(size, 1000, max_age=0.0))
+    start = clock[0]
+    for number in range(2_000):
+        clock[0] = start + number
+        capture.feed("stdout", b"%d %s\n" % (number, b"x" * 150))
+    assert size > 3_000 or len(list(tmp_path.iterdir())) > 50
+    assert capture.path.stat().st_size > 2 * BLOCK or size < 10_000
+    for tail in (ALL_LINES, 100_000):
+        query = LogQuery(tail=tail, since=start + 700, until=start + 1_500)
+        assert [int(line.split()[0]) for line in read([trail_of(capture)], query)] == list(range(700, 1_500))
+    assert len(read([trail_of(capture)], LogQuery(tail=5, since=start + 1_990))) == 5
+
+
+def test_level_and_pattern_narrow_what_is_shown_and_what_is_counted(tmp_path: Path) -> None:
+    capture = capture_in(tmp_path)
+    for number in range(50):
+        capture.feed("stdout", b'INFO ok %d\n{"level":"warn","msg":"slow %d"}\n' % (number, number))
+    capture.feed("stderr", b"Traceback (most recent call last):\n  File x\nValueError: y\nafterwards\n")
+    warnings = read([trail_of(capture)], LogQuery(tail=5, level="warn"))
+    assert warnings == [
+        *(f'{{"level":"warn","msg":"slow {n}"}}' for n in (47, 48, 49)),
+        "Traceback (most recent call last):",
+        "  File x",
+        "ValueError: y",
+    ]
+    assert read([trail_of(capture)], LogQuery(tail=ALL_LINES, grep="^slow 4[0-2]$")) == [
+        f'{{"level":"warn","msg":"slow {n}"}}' for n in (40, 41, 42)
+    ]
+    assert read([trail_of(capture)], LogQuery(tail=2, grep="ok .*9")) == ["INFO ok 39", "INFO ok 49"]
+
+
+def test_a_pattern_is_refused_with_the_reason_and_never_takes_long() -> None:
+    for wrong in ("(", "(?=x)", "[z-a]", "x" * 1001):
+        with pytest.raises(UsageError, match="grep"):
+            Sieve(LogQuery(grep=wrong))
+    with pytest.raises(UsageError, match="level: expected a level"):
+        Sieve(LogQuery(level="loud"))
+    started = time.process_time()
+    assert not Sieve(LogQuery(grep="(a+)+$")).takes(LogLine(1.0, "s", "s", "stdout", "a" * LINE_LIMIT + "b"))
+    assert time.process_time() - started < 1.0  # a backtracking engine would not end before the sun does
+
+
+# ---------------------------------------------------------------- capturing
+
+
+def test_a_secret_is_masked_wherever_reads_and_lines_are_cut(tmp_path: Path) -> None:
+    capture = capture_in(tmp_path, secrets=["hunter22", "-----BEGIN\nMIIEpAIBAAKCAQ\n-----END"])
+    capture.feed("stdout", b"password is hun")
+    capture.feed("stdout", b"ter22 indeed\n")
+    capture.feed("stdout", b"MIIEpAIBAAKCAQ\n")
+    for split in (3, 8):
+        line = b"x" * (LINE_LIMIT - split) + b"hunter22" + b"y" * LINE_LIMIT
+        for at in range(0, len(line), 9_973):
+            capture.feed("stdout", line[at : at + 9_973])
+        capture.feed("stdout", b"\n")
+    text = capture.path.read_text()
+    assert "password is *** indeed" in text
+    assert "hunter22" not in "".join(line.split(" ", 2)[2] for line in text.splitlines())
+    assert "MIIE" not in text
+    assert all("hunter" not in line for line in capture.last_lines)
+
+
+def test_a_line_of_ten_megabytes_is_kept_in_pieces(tmp_path: Path) -> None:
+    capture = capture_in(tmp_path, spec=LogSpec(1 << 30))
+    for _ in range(160):
+        capture.feed("stdout", b"z" * 65_000)
+    capture.feed("stdout", b"\nnext\n")
+    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+    assert sum(map(len, lines[:-1])) == 160 * 65_000
+    assert max(map(len, lines)) == LINE_LIMIT
+    assert lines[-1] == "next"
+    assert read([trail_of(capture)], LogQuery(tail=2))[-1] == "next"
+
+
+def test_garbage_empty_lines_and_a_last_line_without_an_end_are_lines(tmp_path: Path) -> None:
+    capture = capture_in(tmp_path)
+    capture.feed("stdout", bytes(range(256)) + b"\n\n\r\n10%\r20%\r\nhalf")
+    capture.feed("stderr", b"\xff\xfe")
+    capture.finish("stdout")
+    capture.finish("stderr")
+    capture.finish("stderr")
+    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+    assert lines[1:] == [
+        "\x0b\x0c\r" + "".join(map(chr, range(14, 128))) + "\ufffd" * 128,
+        "",
+        "",
+        "10%\r20%",
+        "half",
+        "\ufffd\ufffd",
+    ]
+
+
+def test_a_disk_that_is_too_slow_drops_lines_and_says_how_many(tmp_path: Path) -> None:
+    notices: list[str] = []
+    writer = Directly(stuck=True)
+    capture = capture_in(tmp_path, writer=writer, notice=lambda _, text: notices.append(text))
+    chunk = b"".join(b"%05d %s\n" % (n, b"x" * 90) for n in range(10_000))
+    while capture.pending <= PENDING_LIMIT:
+        capture.feed("stdout", chunk)
+    kept = len(writer.waiting) * 10_000
+    capture.feed("stdout", chunk)
+    capture.feed("stdout", chunk)
+    assert capture.dropped == 20_000
+    writer.stuck = False
+    writer.flush()
+    capture.feed("stdout", b"again\n")
+    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+    assert len(lines) == kept + 2
+    assert lines[-2:] == ["20000 lines dropped: the disk was too slow", "again"]
+    assert [text.split(":")[1] for text in notices] == [
+        " output is not kept",
+        " output is kept again; 20000 lines dropped",
+    ]
+
+
+def test_old_files_go_and_a_quiet_log_is_rotated_by_age(tmp_path: Path, clock: list[float]) -> None:
+    capture = capture_in(tmp_path, spec=LogSpec(keep=2, max_age=300.0))
+    capture.feed("stdout", b"first\n")
+    clock[0] += 90
+    capture.feed("stdout", b"second\n")
+    assert not rotated(capture.path, 1).exists()
+    clock[0] += 20
+    capture.expire(clock[0])
+    assert b"first" in rotated(capture.path, 1).read_bytes()
+    assert capture.path.read_bytes() == b""
+    clock[0] += 200
+    capture.feed("stdout", b"third\n")
+    os.utime(rotated(capture.path, 1), (clock[0] - 301, clock[0] - 301))
+    capture.expire(clock[0])
+    assert not rotated(capture.path, 1).exists()
+    assert b"third" in capture.path.read_bytes()
+
+
+def test_a_restarted_supervisor_goes_on_with_the_file_and_its_age(tmp_path: Path, clock: list[float]) -> None:
+    spec = LogSpec(keep=2, max_age=300.0)
+    capture_in(tmp_path, spec=spec).feed("stdout", b"first\n")
+    with (tmp_path / "a.log").open("ab") as file:
+        file.write(b"cut by a full d")
+    clock[0] += 50
+    capture_in(tmp_path, spec=spec).feed("stdout", b"second\n")
+    again = capture_in(tmp_path, spec=spec)
+    clock[0] += 60
+    again.feed("stdout", b"third\n")
+    assert b"second" in rotated(again.path, 1).read_bytes()
+    assert read([trail_of(again)], LogQuery(tail=ALL_LINES)) == ["first", "second", "third"]
+
+
+def test_kept_files_are_found_by_the_manifest_s_names(tmp_path: Path) -> None:
+    for name in ("web-1.log", "web-2.log.3", "web-10.log", "api-2.log", "supervisor.log", "notes.txt", "gone-x.log.1"):
+        (tmp_path / name).touch()
+    found = kept_sources(tmp_path, ["web", "api-2", "api"])
+    assert [(one.service, one.instance, one.keep) for one in found] == [
+        ("api-2", "api-2", 0),
+        ("gone-x", "gone-x", 1),
+        ("web", "web-1", 0),
+        ("web", "web-10", 0),
+        ("web", "web-2", 3),
+    ]
+    assert kept_sources(tmp_path / "nowhere", []) == []
