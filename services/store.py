@@ -1,8 +1,8 @@
 """Redis for a trio program: redis-py's blocking connection in one thread of its own, everything waiting sent at once.
 
 Commands that arrive while a round trip is under way go out together in the next one, so a thousand waiting
-callers cost two round trips, and trio never blocks. redis-py is imported in the thread too: the program
-answers before that is done (it takes as long as everything else together).
+callers cost two round trips, and trio never blocks. redis-py is imported in the thread too, when it is first
+needed or a moment after the start: the program answers before that is done (it takes as long as everything else together).
 
 Every command given to a store must be safe to repeat: after a broken connection it is sent once more on a new
 one. What fails is one of two: `StoreAway` (it was not done) or `StoreSilent` (it may have been done).
@@ -18,6 +18,9 @@ import trio
 
 if TYPE_CHECKING:
     from redis import ConnectionPool
+
+CONNECT_AFTER_S = 0.15
+"""From the start to the first connection, where nobody asks sooner: to be found comes first."""
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
@@ -73,9 +76,10 @@ class Store:
         self.shas = {name: _sha1(source) for name, source in self.scripts.items()}
         self._token = trio.lowlevel.current_trio_token()
         threading.Thread(target=self._work, args=(self._token,), name="redis", daemon=True).start()
-        self._submit(_Call(("PING",)))  # connect now: the first stock is written, `trouble` tells
         task_status.started()
         try:
+            await trio.sleep(CONNECT_AFTER_S)
+            self._submit(_Call(("PING",)))  # connect: the first stock is written, `trouble` tells
             await trio.sleep_forever()
         finally:
             self._queue.put(None)

@@ -74,13 +74,8 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
             redis = await _start_redis(plan, core, outer, ours)
             registry = _registry_runner(plan, core)
             outer.start_soon(registry.run, ours.pop())
-            with trio.move_on_after(READY_S) as patience:
-                async with trio.open_nursery() as waiting:
-                    waiting.start_soon(_cancel_on_stop, core, waiting.cancel_scope)
-                    await registry.ready.wait()
-                    waiting.cancel_scope.cancel()
-            if patience.cancelled_caught:
-                raise StartError(f"registry: does not answer after {READY_S:g} s — see .minikube/logs/registry.log")
+            if not manifest.registry.listen.port:
+                await _wait_registry(core, registry)  # services are told where it listens
             if not core.asked_to_stop.is_set():
                 await _serve(plan, core, registry, sock)
             with trio.CancelScope(shield=True):
@@ -95,25 +90,40 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     return 0
 
 
+async def _wait_registry(core: Supervisor, registry: PartRunner) -> None:
+    """Until it answers, or a stop is asked for. Raises `StartError` when it takes too long."""
+    with trio.move_on_after(READY_S) as patience:
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(_cancel_on_stop, core, waiting.cancel_scope)
+            await registry.ready.wait()
+            waiting.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        raise StartError(f"registry: does not answer after {READY_S:g} s — see .minikube/logs/registry.log")
+
+
 async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socket.socket) -> None:
-    """The project's time: from the control API's start to the last service's end."""
+    """The project's time: from the control API's start to the last service's end.
+
+    The first services start while the registry does: most take as long, and whoever registers tries until it answers.
+    """
     manifest, board = plan.manifest, core.board
     token = ensure_token(plan.state)
     settings = manifest.registry
     async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
         link = Link(client, nursery, core.heard, core.registry_refused)
-        nursery.start_soon(link.run)
         control = manifest.control.listen
         host, port = await nursery.start(
             lambda task_status: serve_control(
                 board, core, host=control.host, port=control.port, token=token, task_status=task_status
             )
         )
-        _announce(plan, host, port, core.registry)
-        say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})
-        board.set_phase("running")
         async with trio.open_nursery() as services:
             await core.run(services, link)
+            await _wait_registry(core, registry)
+            nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
+            _announce(plan, host, port, core.registry)
+            say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})
+            board.set_phase("running")
             services.start_soon(sample, core.household, board)
             await core.asked_to_stop.wait()
             began = time.monotonic()

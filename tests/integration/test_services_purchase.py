@@ -225,10 +225,10 @@ async def test_nobody_answering_is_504_with_a_key_to_ask_again(
 
 
 async def test_an_absent_redis_is_503(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.order.PURCHASE_S", 0.5)
     async with open_shop(redis_server) as shop:
         shop.directory.apply(snapshot(await shop.products.start()))
         assert (await shop.buy("aaa")).status == 200
+        monkeypatch.setattr("services.order.PURCHASE_S", 0.5)
         redis_server.kill()
         first = await shop.buy("aaa")
         assert first.status in (503, 504)
