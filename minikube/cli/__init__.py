@@ -12,6 +12,7 @@
     waiting      wait
     acting       start, stop, restart, scale, kill, maintenance, apply, down
     discovery    registry, get, instances, register, deregister
+    run          run, exec, shell: this process becomes a command with a service's environment
     config       config: the manifest as it is meant
     graph        graph: who depends on whom
     project      init, validate, schema, completion, version

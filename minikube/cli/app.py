@@ -44,6 +44,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "kill": ("acting", "Send a signal (KILL) to services or instances."),
         "maintenance": ("acting", "Take instances out of discovery, or back in."),
     },
+    "By hand": {
+        "run": ("run", "Run a command once as a service would be run."),
+        "exec": ("run", "Run a command beside a running instance."),
+        "shell": ("run", "Open a shell with a service's environment."),
+    },
     "Discovery": {
         "get": ("discovery", "Print the address of one passing instance."),
         "instances": ("discovery", "List what is registered, healthy or not."),

@@ -62,6 +62,31 @@ class EventsReply(Struct, frozen=True):
     missed: bool = False
 
 
+class KeyChange(Struct, frozen=True):
+    """A key of a service with its value before and after, as `minikube config` shows it; empty: it was not there."""
+
+    key: str
+    before: str = ""
+    after: str = ""
+
+
+class ServiceChange(Struct, frozen=True):
+    """`change` is `added`, `removed`, `replaced`, `follows` (restarted after what it depends on), `adjusted` or `scaled`."""
+
+    service: str
+    change: str
+    keys: tuple[KeyChange, ...] = ()
+
+
+class ApplyReply(Struct, frozen=True):
+    """`POST /v1/apply`: what was (or with `dry_run` would be) done, and the services that are as they were."""
+
+    changes: tuple[ServiceChange, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
 def error_for(status: int, body: bytes) -> MinikubeError:
     """The error of the family that an answer stands for."""
     try:

@@ -1,12 +1,13 @@
-"""What a process of a service sees (floor 3, pure): the same for an instance, a helper beside it and a command by hand.
+"""What a process of a service sees (floor 3): the same for an instance, a helper beside it and a command by hand.
 
-It reads nothing and starts nothing, so that `minikube run` costs no more than its command.
+Nothing of weight is imported and nothing started, so that `minikube run` costs no more than its command.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from minikube.manifest import Manifest, ServiceSpec, fill
 
@@ -29,6 +30,16 @@ def project_environment(manifest: Manifest, environ: Mapping[str, str], registry
     if manifest.registry.tls:
         env["MINIKUBE_REGISTRY_CA"] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
     return env
+
+
+def redis_address(manifest: Manifest, state: Path) -> str:
+    """REDIS_URL of the project: the manifest's, or the private server's socket, whether it runs or not."""
+    if manifest.redis.url:
+        return manifest.redis.url
+    path = state / "redis.sock"
+    if path.is_symlink():  # where the path is too long for a socket: see parts.socket_path
+        path = path.readlink()
+    return f"unix://{quote(str(path))}"
 
 
 def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int) -> dict[str, str]:

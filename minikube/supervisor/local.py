@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.identity import identity
@@ -39,14 +38,6 @@ class ProcessRuntime:
         who = identity(spec.name, spec.user, spec.group)
         command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits)
         process = await self._household.start(command)
-        try:
-            self._household.limit(process, rlimits)
-        except StartError:
-            with trio.CancelScope(shield=True):
-                await self._household.end(launch.id, signal.SIGKILL, 0.0)
-                await process.watch()
-            self._household.forget(process)
-            raise
         return LocalProcess(self._household, process, command, spec.host, port)
 
 

@@ -25,6 +25,7 @@ from minikube.errors import StartError
 from minikube.supervisor import tree
 from minikube.supervisor.identity import Identity
 from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.rlimits import Rlimit, limit_self, rlimits, too_high
 
 REAP_AGAIN_S = 0.02
 """How soon a tree whose last known member just died is looked at again: a fork may have been under way."""
@@ -119,14 +120,17 @@ class Household:
         cannot be executed. When cancelled, the start is completed and undone."""
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
         self._starting += 1
+        limits = self._limits(command)
         try:
             with trio.CancelScope(shield=True):
-                popen = await trio.to_thread.run_sync(_spawn, command)
-            return self.adopt(popen, command.owner)
+                popen = await trio.to_thread.run_sync(_spawn, command, limits)
+            process = self.adopt(popen, command.owner)
+            self._give_back_files(process, command)
+            return process
         except OSError as error:
             raise _explained(command, error) from error
         except (subprocess.SubprocessError, KeyError, ValueError) as error:
-            raise StartError(f"cannot start {command.argv[0]}: {error}") from error
+            raise StartError(too_high(limits) or f"cannot start {command.argv[0]}: {error}") from error
         finally:
             self._starting -= 1
 
@@ -142,22 +146,18 @@ class Household:
         self._processes[process.pid] = process
         return process
 
-    def limit(self, process: Process, limits: Mapping[str, int | float]) -> None:
-        """Sets rlimits of a running process (it had them from its first instruction, if they can be set), and gives it
-        back the number of files that we were started with. Raises `StartError` for what cannot be set."""
-        if "nofile" not in limits:
-            with contextlib.suppress(ProcessLookupError):
+    def _limits(self, command: Command) -> list[Rlimit]:
+        """What the child sets. Of another user's process we could not give the number of files back afterwards."""
+        found = rlimits(command.limits)
+        if command.identity.user is not None and "nofile" not in command.limits:
+            found.append(("nofile", resource.RLIMIT_NOFILE, self._files))
+        return found
+
+    def _give_back_files(self, process: Process, command: Command) -> None:
+        """The number of files that we were started with, not what we have raised ours to."""
+        if "nofile" not in command.limits:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._files)
-        for name, number, pair in _rlimits(limits):
-            try:
-                resource.prlimit(process.pid, number, pair)
-            except ProcessLookupError:
-                return
-            except PermissionError:
-                hard = resource.getrlimit(number)[1]
-                raise StartError(f"limits.{name} = {limits[name]}: only root may raise it above {hard}") from None
-            except (OSError, ValueError) as error:
-                raise StartError(f"limits.{name} = {limits[name]}: {error}") from error
 
     def forget(self, process: Process) -> None:
         """It is dead and its tree has been ended."""
@@ -270,26 +270,8 @@ def _try_send(pid: int, number: int) -> None:
         tree.send(pid, number)
 
 
-def _rlimits(limits: Mapping[str, int | float]) -> list[tuple[str, int, tuple[int, int]]]:
-    """Name, number and (soft, hard) of each limit that is an rlimit here."""
-    found = []
-    for name, value in limits.items():
-        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
-        if number is not None:
-            most = resource.RLIM_INFINITY if value < 0 else int(value)
-            found.append((name, number, (most, most)))
-    return found
-
-
-def _limit_self(rlimits: list[tuple[str, int, tuple[int, int]]]) -> None:
-    """In the child, before it is the command: what cannot be set is told by `Household.limit` afterwards."""
-    for _, number, pair in rlimits:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(number, pair)
-
-
-def _spawn(command: Command) -> "subprocess.Popen[bytes]":
-    who, rlimits = command.identity, _rlimits(command.limits)
+def _spawn(command: Command, limits: list[Rlimit]) -> "subprocess.Popen[bytes]":
+    who = command.identity
     return subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,
@@ -305,7 +287,7 @@ def _spawn(command: Command) -> "subprocess.Popen[bytes]":
         extra_groups=who.groups,
         umask=command.umask,
         # Only with limits: it makes the start a plain fork, and Python code runs in the child.
-        preexec_fn=functools.partial(_limit_self, rlimits) if rlimits else None,
+        preexec_fn=functools.partial(limit_self, limits) if limits else None,
     )
 
 

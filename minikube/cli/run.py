@@ -1,0 +1,210 @@
+"""`run`, `exec`, `shell` (floor 4): a command with a service's environment, directory, user, umask and limits.
+
+This process becomes the command (execve): terminal, signals and exit code are its own, and nothing of ours stays
+between. It refuses containers, whose programs are not on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from minikube.cli.common import complete_names, manifest_option, manifest_path, note
+from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minikube.manifest import Manifest, ServiceSpec
+    from minikube.model import InstanceView, Snapshot
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""Exit codes of a shell that could not run a command."""
+
+FREE_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+"""What follows the service's name is the command's, options included."""
+
+
+@click.command(context_settings=FREE_WORDS)
+@click.argument("service", shell_complete=complete_names)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Another variable, or another value."
+)
+@manifest_option
+def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ...], manifest: str | None) -> NoReturn:
+    """Run a command once, in the foreground, as SERVICE would be run: minikube run SERVICE -- COMMAND...
+
+    It gets SERVICE's environment (an INSTANCE_ID of its own), directory, user, umask and limits; its exit code is
+    ours. Without COMMAND it is SERVICE's own. Nothing has to run, and nothing is started for it.
+    """
+    loaded, snapshot = _look(manifest)
+    _become(loaded, snapshot, _spec(loaded, service), None, _words(command), variables)
+
+
+@click.command(context_settings=FREE_WORDS)
+@click.argument("name", shell_complete=complete_names)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Another variable, or another value."
+)
+@manifest_option
+def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...], manifest: str | None) -> NoReturn:
+    """Run a command beside a running instance: minikube exec NAME -- COMMAND... ($SHELL without one).
+
+    NAME is a service, an instance or an instance's id. As `run`, with that instance's PORT and INSTANCE_ID.
+    """
+    loaded, snapshot = _look(manifest)
+    if snapshot is None:
+        path = manifest_path(manifest)
+        raise NothingRunning(f"{path}: nothing is running — `minikube run {name} -- COMMAND` needs nothing running")
+    instance = _instance(snapshot, name)
+    if instance is None:
+        raise MinikubeError(f"{name}: no instance is running — start it, or use `minikube run`")
+    _become(loaded, snapshot, _spec(loaded, instance.service), instance, _words(command) or _shell(), variables)
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@manifest_option
+def shell_command(name: str, manifest: str | None) -> NoReturn:
+    """Open $SHELL with the environment and in the directory of a service: of a running instance where there is one."""
+    loaded, snapshot = _look(manifest)
+    instance = _instance(snapshot, name) if snapshot else None
+    spec = _spec(loaded, instance.service if instance else name)
+    _become(loaded, snapshot, spec, instance, _shell(), ())
+
+
+def _shell() -> tuple[str, ...]:
+    return (os.environ.get("SHELL") or "/bin/sh",)
+
+
+def _look(manifest: str | None) -> tuple[Manifest, Snapshot | None]:
+    """The manifest as it is now, and the board where something runs."""
+    from minikube.client.control import ControlClient, find_supervisor
+    from minikube.manifest import load_manifest
+
+    path = manifest_path(manifest)
+    loaded = load_manifest(path)
+    try:
+        with ControlClient(find_supervisor(path)) as client:
+            return loaded, client.status()
+    except NothingRunning:
+        return loaded, None
+
+
+def _spec(manifest: Manifest, name: str) -> ServiceSpec:
+    if name not in manifest.services:
+        from minikube.manifest.place import nearest
+
+        hint = nearest(name, list(manifest.services)) or f" (there are: {', '.join(manifest.services) or 'none'})"
+        raise NotFound(f"{name}: no such service in {manifest.path.name}{hint}")
+    spec = manifest.services[name]
+    if spec.runtime == "container":
+        raise UsageError(f"{name}: runs in a container, whose programs are not here — use its engine: docker exec")
+    return spec
+
+
+def _instance(snapshot: Snapshot, name: str) -> InstanceView | None:
+    """The running instance meant, one that passes first. Raises NotFound for a name that nobody has."""
+    known = [one for one in snapshot.instances if name in (one.service, one.name, one.id)]
+    if not known and all(service.name != name for service in snapshot.services):
+        raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
+    alive = [one for one in known if one.pid]
+    return min(alive, key=lambda one: one.check != "passing", default=None)
+
+
+def _words(command: tuple[str, ...]) -> tuple[str, ...]:
+    return command[1:] if command[:1] == ("--",) else command
+
+
+def _become(
+    manifest: Manifest,
+    snapshot: Snapshot | None,
+    spec: ServiceSpec,
+    instance: InstanceView | None,
+    command: Sequence[str],
+    variables: Sequence[str],
+) -> NoReturn:
+    from minikube.client.endpoint import state_directory
+    from minikube.manifest import fill
+    from minikube.supervisor.environment import instance_environment, project_environment, redis_address
+    from minikube.supervisor.identity import identity
+
+    registry = snapshot.registry if snapshot else str(manifest.registry.listen)
+    redis = redis_address(manifest, state_directory(manifest.path))
+    base = project_environment(manifest, os.environ, registry, redis)
+    id = instance.id if instance else secrets.token_hex(4)
+    env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
+    argv = tuple(command) or tuple(fill(word, env) for word in spec.command)
+    who = identity(spec.name, spec.user, spec.group)
+    _limit(spec)
+    try:
+        if who.groups is not None:
+            os.setgroups(who.groups)
+        if who.group is not None:
+            os.setgid(who.group)
+        if who.user is not None:
+            os.setuid(who.user)
+        if spec.umask >= 0:
+            os.umask(spec.umask)
+        os.chdir(spec.cwd)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        raise MinikubeError(f"{spec.name}: {what}{(error.strerror or str(error)).lower()}") from None
+    _exec(argv, env)
+
+
+def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
+    if instance and instance.address:
+        return int(instance.address.rpartition(":")[2])
+    if spec.auto_port:
+        from minikube.supervisor.ports import choose_port
+
+        return choose_port(spec, 0, frozenset())
+    return spec.port
+
+
+def _given(variables: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in variables:
+        name, equals, value = text.partition("=")
+        if not name or not equals or "\0" in text:
+            raise UsageError(f"--env: expected NAME=VALUE, got {name!r}")
+        found[name] = value
+    return found
+
+
+def _limit(spec: ServiceSpec) -> None:
+    from minikube.supervisor.rlimits import limit_self, rlimits, too_high
+
+    limits = rlimits(spec.limits)
+    try:
+        limit_self(limits)
+    except (OSError, ValueError) as error:
+        raise MinikubeError(f"{spec.name}: {too_high(limits) or error}") from None
+
+
+def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two, its children must not
+        signal.signal(number, signal.SIG_DFL)
+    program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
+    if program is None and "/" not in argv[0]:
+        note(f"command not found: {argv[0]}")
+        sys.exit(NOT_FOUND)
+    try:
+        os.execve(program or argv[0], list(argv), env)
+    except FileNotFoundError:
+        note(f"{argv[0]}: its #! line names no program" if program else f"command not found: {argv[0]}")
+        sys.exit(NOT_FOUND)
+    except OSError as error:
+        note(f"{argv[0]}: {(error.strerror or str(error)).lower()}")
+        sys.exit(NOT_EXECUTABLE)
