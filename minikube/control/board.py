@@ -245,6 +245,13 @@ class Board:
             self._phase = phase
             self._announce()
 
+    def set_registry(self, address: str) -> None:
+        """Where the registry listens, `host:port`. Shown by snapshots only."""
+        if address != self._registry:
+            self._begin()
+            self._registry = address
+            self._announce()
+
     def event(self, kind: str, message: str, level: str = "info", *, service: str = "", instance: str = "") -> Event:
         """Records something worth telling, with the next number and the time. `message` is cut at 2,000 characters."""
         revision = self._begin()

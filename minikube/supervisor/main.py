@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from minikube.errors import MinikubeError, StartError
+from minikube.manifest import HostPort
 from minikube.supervisor import engine, leftovers, tree
 from minikube.supervisor.guardian import LaunchOptions
+from minikube.text import printable
 
 READY_S = 30.0
 
@@ -57,9 +59,10 @@ def _run(
     tree.become_subreaper()
     os.environ[leftovers.MARK] = str(state)
     redis = None if manifest.redis.url else redis_part(state, os.environ)
-    registry = registry_part(manifest, redis.address if redis else manifest.redis.url, os.environ)
-    _check_free("registry", manifest.registry.listen.host, manifest.registry.listen.port)
-    _check_free("control", manifest.control.listen.host, manifest.control.listen.port)
+    notes: list[str] = []
+    where = _place("registry", manifest.registry.listen, manifest.registry.chosen, notes)
+    control = _place("control", manifest.control.listen, manifest.control.chosen, notes)
+    registry = registry_part(manifest, where, redis.address if redis else manifest.redis.url, os.environ)
     for part in (redis, registry):
         if part is not None:
             part.env[leftovers.MARK] = str(state)
@@ -67,7 +70,8 @@ def _run(
     from minikube.supervisor import running
 
     try:
-        return running.run(running.Plan(manifest, state, redis, registry, ended, removed), begun, sock, alive)
+        plan = running.Plan(manifest, options, state, redis, registry, control, ended, removed, tuple(notes))
+        return running.run(plan, begun, sock, alive)
     finally:
         os.close(lock)
 
@@ -91,17 +95,37 @@ def _lock(state: Path) -> int:
     return descriptor
 
 
-def _check_free(key: str, host: str, port: int) -> None:
-    if not port:
-        return
+def _place(key: str, wanted: HostPort, chosen: bool, notes: list[str]) -> HostPort:
+    """Where to listen: as the manifest says; where it says nothing and another project has the usual port, a free one."""
+    if not wanted.port:
+        return wanted
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = _taken(wanted)
+    except socket.gaierror as error:
+        raise StartError(f"{key}: cannot resolve {wanted.host}: {error.strerror} — set {key}.listen") from None
+    if not taken:
+        return wanted
+    if chosen:
+        raise StartError(f'{key}: port {wanted.port} is {taken} — stop it, or set {key}.listen (to "auto": a free one)')
+    notes.append(f"{key}: port {wanted.port} is {taken}, so a free one is used — set {key}.listen to choose")
+    return HostPort(wanted.host, 0)
+
+
+def _taken(where: HostPort) -> str:
+    """Who keeps us from listening there, in words; empty where nobody does."""
+    family, kind, protocol, _, address = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
+    try:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except socket.gaierror as error:
-        raise StartError(f"{key}: cannot resolve {host}: {error.strerror} — set {key}.listen") from None
     except OSError as error:
-        owner = tree.port_owner(port)
-        who = f"taken by pid {owner[0]} ({owner[1]})" if owner else f"not to be had ({error.strerror})"
-        raise StartError(f"{key}: port {port} is {who} — set {key}.listen or stop it") from None
+        owner = tree.port_owner(where.port)
+        return f"taken by pid {owner[0]} ({_called(*owner)})" if owner else f"not to be had ({error.strerror})"
+    return ""
+
+
+def _called(pid: int, name: str) -> str:
+    """Of another project's registry or supervisor, the project as well."""
+    if mark := tree.environment(pid).get(leftovers.MARK):
+        return f"minikube of {printable(str(Path(mark).parent))}"
+    return printable(name)

@@ -19,10 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from minikube.errors import StartError
-from minikube.manifest import Manifest
+from minikube.manifest import HostPort, Manifest
 
 SOCKET_PATH_LIMIT = 100
 """sun_path holds 108 bytes (unix(7)), and clients may add something."""
@@ -108,12 +108,12 @@ def redis_part(state: Path, environ: Mapping[str, str]) -> PartSpec:
     return PartSpec("redis", tuple(argv), env, state, f"unix://{quote(str(path))}")
 
 
-def registry_part(manifest: Manifest, redis_url: str, environ: Mapping[str, str]) -> PartSpec:
-    """The registry's process. Its secrets travel by environment."""
+def registry_part(manifest: Manifest, where: HostPort, redis_url: str, environ: Mapping[str, str]) -> PartSpec:
+    """The registry's process, listening on `where`. Its secrets travel by environment."""
     settings = manifest.registry
     frozen = getattr(sys, "frozen", False)
     argv = [sys.executable, *(() if frozen else ("-m", "minikube")), "registry"]
-    argv += ["--listen", str(settings.listen), "--prefix", manifest.redis.prefix]
+    argv += ["--listen", str(where), "--prefix", manifest.redis.prefix]
     for host in settings.allow_checks:
         argv += ["--allow-checks", host]
     if settings.tls:
@@ -123,7 +123,13 @@ def registry_part(manifest: Manifest, redis_url: str, environ: Mapping[str, str]
     env |= {"REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"}
     if settings.token:
         env["MINIKUBE_REGISTRY_TOKEN"] = settings.token
-    return PartSpec("registry", tuple(argv), env, manifest.directory, str(settings.listen))
+    return PartSpec("registry", tuple(argv), env, manifest.directory, str(where))
+
+
+def settled(spec: PartSpec, address: str) -> PartSpec:
+    """The registry's part once it listens: started again, it is where its clients know it, also if the port was any."""
+    argv = tuple(address if word == spec.address else word for word in spec.argv)
+    return structs.replace(spec, argv=argv, address=address)
 
 
 def begin(spec: PartSpec) -> "subprocess.Popen[bytes]":

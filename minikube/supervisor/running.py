@@ -18,13 +18,14 @@ from minikube.control.board import Board
 from minikube.control.server import serve_control
 from minikube.control.token import ensure_token
 from minikube.errors import StartError
-from minikube.manifest import LogSpec, Manifest
+from minikube.manifest import HostPort, LogSpec, Manifest
 from minikube.supervisor import tree
 from minikube.supervisor.core import Supervisor
+from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.link import Link
 from minikube.supervisor.main import READY_S, say
 from minikube.supervisor.partrun import PartRunner, wait_redis
-from minikube.supervisor.parts import PartSpec
+from minikube.supervisor.parts import PartSpec, settled
 from minikube.supervisor.process import Household, Process
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.sampler import sample
@@ -36,13 +37,17 @@ class Plan(Struct, frozen=True):
     """What was found out before trio came in."""
 
     manifest: Manifest
+    options: LaunchOptions
     state: Path
     redis: PartSpec | None
     registry: PartSpec
+    control: HostPort
     ended: list[int]
     """Leftovers of an earlier run that had to be ended."""
     removed: list[str]
     """Containers of an earlier run that had to be removed."""
+    notes: tuple[str, ...] = ()
+    """What is not as one might expect, for the events."""
 
 
 def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
@@ -54,8 +59,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     manifest = plan.manifest
     household = Household()
     household.raise_file_limit()
-    registry_address = str(manifest.registry.listen)
-    board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path), registry=registry_address)
+    board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     logs = LogBook(plan.state / "logs")
     core = Supervisor(manifest, plan.state, board, household, logs)
     if plan.ended:
@@ -63,6 +67,8 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     if plan.removed:
         text = f"removed {len(plan.removed)} containers that an earlier run left: {', '.join(plan.removed)}"
         board.event("leftovers.ended", text, "warning")
+    for note in plan.notes:
+        board.event("supervisor.ports", note, "warning")
     ours = list(begun)
     begun.clear()
     try:
@@ -111,7 +117,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
     settings = manifest.registry
     async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
         link = Link(client, nursery, core.heard, core.registry_refused)
-        control = manifest.control.listen
+        control = plan.control
         host, port = await nursery.start(
             lambda task_status: serve_control(
                 board, core, host=control.host, port=control.port, token=token, task_status=task_status
@@ -169,9 +175,12 @@ def _registry_runner(plan: Plan, core: Supervisor) -> PartRunner:
         await listening.wait()
         where = next((line for line in reversed(output.last_lines) if LISTENING in line), "")
         core.registry = where.rpartition(LISTENING)[2].split()[0] if where else core.registry
+        core.board.set_registry(core.registry)
+        runner.spec = settled(runner.spec, core.registry)
         return core.registry
 
-    return PartRunner(plan.registry, core.household, core.board, output, wait_ready)
+    runner = PartRunner(plan.registry, core.household, core.board, output, wait_ready)
+    return runner
 
 
 def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
