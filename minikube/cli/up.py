@@ -6,6 +6,7 @@ a log printer at one end of a lifeline. It refuses to leave anything running tha
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -17,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minikube.cli.common import duration, manifest_argument, manifest_path, note
+from minikube.cli.app import INTERRUPTED
+from minikube.cli.common import complete_names, duration, manifest_option, manifest_path, note
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
-from minikube.errors import MinikubeError, NothingRunning, Unavailable
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
+from minikube.supervisor.guardian import LaunchOptions, launch
 
 if TYPE_CHECKING:
     from minikube.cli.plain import Printer
     from minikube.client.control import Endpoint
+    from minikube.manifest import Manifest
     from minikube.supervisor.guardian import Lifeline
 
 READY_TIMEOUT_S = 60.0
@@ -36,14 +40,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-@manifest_argument
+@click.argument("words", nargs=-1, metavar="[MANIFEST] [SERVICE]...", shell_complete=complete_names)
+@manifest_option
 @click.option("-d", "--detach", is_flag=True, help="Return once it runs, and leave it running.")
-@click.option("--wait", is_flag=True, help="With -d: return once every service is ready.")
+@click.option("--wait", is_flag=True, help="Until every started service is ready; what cannot get ready is a failure.")
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="For --wait.")
 @click.option("--plain", is_flag=True, help="Print prefixed log lines instead of the dashboard.")
 @click.option("--build", is_flag=True, help="Build images first, those that are there already too.")
-def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, plain: bool, build: bool) -> int:
-    """Start everything in MANIFEST (supervisor.toml).
+@click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Start these services too (* for all).")
+@click.option("--only", multiple=True, metavar="SERVICE", help="The same as naming it.", shell_complete=complete_names)
+@click.option("--watch", is_flag=True, help="Apply the manifest whenever it, .env or an env_file is saved.")
+@click.option("--exit-with", metavar="SERVICE", default="", help="Stop all when SERVICE ends; its exit code is ours.")
+def up_command(
+    words: tuple[str, ...],
+    manifest: str | None,
+    detach: bool,
+    wait: bool,
+    timeout: str,
+    plain: bool,
+    profiles: tuple[str, ...],
+    only: tuple[str, ...],
+    watch: bool,
+    exit_with: str,
+    build: bool,
+) -> int:
+    """Start what is in MANIFEST (supervisor.toml), or the named services and what they need.
 
     On a terminal the dashboard opens; without one, or with --plain, log lines are printed. The first Ctrl-C or TERM
     stops everything in reverse order, the second at once.
@@ -51,8 +72,14 @@ def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, pla
     from minikube.manifest import load_manifest
 
     patience = duration("--timeout", timeout)
-    path = manifest_path(manifest)
+    if detach and exit_with:
+        raise UsageError("--exit-with: needs somebody who waits for the end — leave out --detach")
+    path, names = split_words(words, manifest)
     loaded = load_manifest(path)
+    options = LaunchOptions(
+        detach, (*names, *only), profiles or _profiles_of(os.environ.get("MINIKUBE_PROFILES", "")), watch, exit_with
+    )
+    started = services_to_start(loaded, options)
     _refuse_second(loaded.path)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
@@ -60,17 +87,51 @@ def up_command(manifest: str | None, detach: bool, wait: bool, timeout: str, pla
         from minikube.cli.build import build_images
 
         build_images(loaded)
-    from minikube.supervisor.guardian import LaunchOptions, launch
 
-    front = Front(launch(loaded.path, LaunchOptions(detach=detach)), loaded.path)
+    front = Front(launch(loaded.path, options), loaded.path, exit_with)
     with front.signals():
-        dashboard = not detach and not plain and sys.stdout.isatty() and sys.stdin.isatty()
+        dashboard = not (detach or plain or exit_with) and sys.stdout.isatty() and sys.stdin.isatty()
         _import_ahead(dashboard)
         if not front.wait_ready():
             return front.wait_stopped()
+        wanted = started if wait else ()
         if detach:
-            return front.detach(str(path), patience if wait else None)
-        return front.dashboard() if dashboard else front.print_lines()
+            return front.detach(str(path), wanted, patience)
+        if not dashboard:
+            return front.print_lines(wanted, patience)
+        return front.await_all(wanted, patience) or front.dashboard()
+
+
+def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
+    """The manifest's path and the services meant: the first word is a manifest where it looks like a path."""
+    looks = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
+    if words and not manifest and not looks and Path(words[0]).is_dir():
+        from minikube.manifest import load_manifest
+
+        usual = manifest_path(None)
+        looks = not usual.is_file() or words[0] not in load_manifest(usual).services
+    if not looks:
+        return manifest_path(manifest), words
+    if manifest:
+        raise UsageError(f"{words[0]}: --manifest is given already, expected services")
+    return manifest_path(words[0]), words[1:]
+
+
+def _profiles_of(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, ...]:
+    """In the manifest's order. Raises UsageError for names and profiles that it does not have."""
+    from minikube.supervisor.selection import check_choice, chosen
+
+    check_choice(manifest.services, options.only, options.profiles)
+    names = chosen(manifest.services, options.only, options.profiles)
+    if options.exit_with:
+        check_choice(manifest.services, (options.exit_with,), ())
+        if options.exit_with not in names or not manifest.services[options.exit_with].replicas:
+            raise UsageError(f"--exit-with {options.exit_with}: this service is not started — name it, or its profile")
+    return tuple(name for name, spec in manifest.services.items() if name in names and spec.replicas)
 
 
 def _import_ahead(dashboard: bool) -> None:
@@ -99,9 +160,10 @@ def _refuse_second(path: Path) -> None:
 class Front:
     """This process's end of the lifeline, from the launch to the last word."""
 
-    def __init__(self, lifeline: Lifeline, path: Path) -> None:
+    def __init__(self, lifeline: Lifeline, path: Path, exit_with: str = "") -> None:
         self._lifeline = lifeline
         self._path = path
+        self._exit_with = exit_with
         self._asked = 0
         self._endpoint: Endpoint | None = None
         self._printer: Printer | None = None
@@ -139,7 +201,8 @@ class Front:
         self._endpoint = find_supervisor(self._path)
         return True
 
-    def detach(self, shown: str, patience: float | None) -> int:
+    def detach(self, shown: str, wanted: tuple[str, ...], patience: float) -> int:
+        """With `wanted`, waits for them; what does not get ready is left running, to be looked at."""
         from minikube.cli.waiting import wait_for
 
         self._lifeline.detach()
@@ -148,7 +211,38 @@ class Front:
         click.echo(
             f"running: control API {self._endpoint.url} — `minikube ps{rest}` shows it, `minikube down{rest}` ends it"
         )
-        return 0 if patience is None else wait_for((), "ready", patience, str(self._path))
+        return wait_for(wanted, "ready", patience, str(self._path)) if wanted else 0
+
+    def await_all(self, wanted: tuple[str, ...], patience: float) -> int:
+        """0 when all are ready (or a stop was asked for); otherwise everything has been stopped."""
+        from minikube.cli.waiting import TIMED_OUT, judge
+        from minikube.client.control import ControlClient
+
+        assert self._endpoint is not None
+        if not wanted:
+            return 0
+        begun = time.monotonic()
+        code = 0
+        try:
+            with ControlClient(self._endpoint) as client:
+                snapshot = client.status()
+                while not code and not self._asked and (missing := judge(snapshot, wanted, "ready")):
+                    left = begun + patience - time.monotonic()
+                    if left <= 0:
+                        self._tell(f"waited {patience:g}s: {'; '.join(missing)}")
+                        code = TIMED_OUT
+                    snapshot = client.status(after=snapshot.revision, wait=min(STEP_S, max(left, 0.0)))
+        except (NothingRunning, Unavailable):
+            return 0  # it has ended: wait_stopped tells how
+        except MinikubeError as error:
+            self._tell(str(error))
+            code = error.exit_code
+        if code:
+            self.stop()
+            self.wait_stopped()
+        elif not self._asked:
+            self._tell(f"ready after {time.monotonic() - begun:.1f} s")
+        return code
 
     def dashboard(self) -> int:
         from tui import run_dashboard
@@ -168,7 +262,7 @@ class Front:
             self.stop()
         return self.wait_stopped()
 
-    def print_lines(self) -> int:
+    def print_lines(self, wanted: tuple[str, ...], patience: float) -> int:
         from minikube.cli.plain import Printer
         from minikube.manifest import load_manifest
 
@@ -181,7 +275,7 @@ class Front:
         self._printer.note(f"control API {self._endpoint.url} — Ctrl-C stops everything")
         for follower in followers:
             follower.start()
-        code = self.wait_stopped()
+        code = self.await_all(wanted, patience) or self.wait_stopped()
         for follower in followers:
             follower.join(LAST_LINES_S)
         return code
@@ -206,10 +300,13 @@ class Front:
                 told = time.monotonic()
                 for line in holders(self._endpoint):
                     self._tell(line)
+        if ended := self._lifeline.ended:
+            self._tell(f"stopped, as {ended['service']} ended: {ended['how']}")
+            return int(ended["code"])
         if code and not self._asked:
             raise MinikubeError(f"the supervisor ended ({_ending(code)}) — see {log_file(self._path)}")
         self._tell("stopped")
-        return code if code > 0 else 0
+        return code if code > 0 else INTERRUPTED if self._exit_with else 0
 
     def _tell(self, text: str) -> None:
         with suppress(OSError):  # a closed terminal or pipe is no reason to leave a stop

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec import structs
 
 from minikube.client.messages import LogQuery
 from minikube.control.board import Board
@@ -27,7 +28,9 @@ from minikube.probe.prober import Prober
 from minikube.supervisor import graph, leftovers
 from minikube.supervisor.container import ContainerRuntime
 from minikube.supervisor.environment import project_environment
+from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
+from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.link import Link
 from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logfile import Source
@@ -35,6 +38,7 @@ from minikube.supervisor.logs import Capture
 from minikube.supervisor.process import Household, signal_number
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.runtime import Runtime
+from minikube.supervisor.selection import chosen
 from minikube.text import mask_url
 
 MAX_REPLICAS = 1_000
@@ -48,9 +52,16 @@ class Supervisor:
     """Implements `control.Controls` and what `instance.Home` asks for. Belongs to the trio thread."""
 
     def __init__(
-        self, manifest: Manifest, state: os.PathLike[str], board: Board, household: Household, logs: LogBook
+        self,
+        manifest: Manifest,
+        options: LaunchOptions,
+        state: os.PathLike[str],
+        board: Board,
+        household: Household,
+        logs: LogBook,
     ) -> None:
         self.manifest = manifest
+        self.options = options
         self.board = board
         self.household = household
         self._processes = ProcessRuntime(household, self.environment)
@@ -65,7 +76,8 @@ class Supervisor:
         self._state = state
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
-        self._specs: dict[str, ServiceSpec] = dict(manifest.services)
+        self._specs: dict[str, ServiceSpec] = self.prepared(manifest)
+        self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
         self._changes = trio.Event()
 
@@ -92,11 +104,27 @@ class Supervisor:
     def _add(self, spec: ServiceSpec, index: int) -> None:
         assert self._nursery is not None
         runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index))
+        runner.wanted = spec.name in self._chosen
         self._runners[spec.name].append(runner)
         if self._link is not None:
             self._link.absent(runner.id)
         runner.publish()
         self._nursery.start_soon(runner.run)
+
+    def prepared(self, manifest: Manifest) -> dict[str, ServiceSpec]:
+        """The manifest's services as this `up` runs them: one whose end is awaited is not started again and again."""
+        name, specs = self.options.exit_with, dict(manifest.services)
+        if name in specs and specs[name].restart.policy == "always":
+            never = structs.replace(specs[name].restart, policy="never")
+            specs[name] = structs.replace(specs[name], restart=never)
+        return specs
+
+    async def wait_ended(self, name: str) -> list[Life]:
+        """How every instance of a service ended, once each has for good."""
+        ended = (ProcessState.EXITED, ProcessState.FATAL)
+        runners = self._runners[name]
+        await self.board.wait_for(lambda _: bool(runners) and all(one.life.state in ended for one in runners))
+        return [one.life for one in runners]
 
     async def stop_all(self) -> None:
         """Everything, in reverse dependency order; returns when nothing of any service is alive."""

@@ -4,9 +4,10 @@
          └────────── lifeline: a socket pair; commands down, news up ──────────┘
 
 Down go `stop`, `now` and `detach`, a line each; the front's end without `detach` means `now`. Up goes JSON, a line each:
-`{"ready": …}` or `{"error": …, "exit_code": n}` from the supervisor, `{"exit": status}` from the guardian when nothing is
-left alive. When the supervisor dies, whatever it started becomes the guardian's and is killed, children that called setsid
-included. When the guardian dies, the supervisor sees its end of a pipe close. It refuses to hold any policy.
+`{"ready": …}` or `{"error": …, "exit_code": n}` (and `{"ended": …}`) from the supervisor, `{"exit": status}` from the
+guardian when nothing is left alive. When the supervisor dies, whatever it started becomes the guardian's and is killed,
+children that called setsid included. When the guardian dies, the supervisor sees its end of a pipe close. It refuses to
+hold any policy.
 """
 
 import json
@@ -33,10 +34,16 @@ _MESSAGE_LIMIT = 65_536
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How `up` was called. `only`: these services and what they need; empty: all."""
+    """How `up` was called. `only`: these services and what they need; empty: those of the `profiles` and all without one.
+
+    `watch` applies the manifest whenever it is saved. `exit_with` is the service whose end is everybody's.
+    """
 
     detach: bool = False
     only: tuple[str, ...] = field(default=())
+    profiles: tuple[str, ...] = field(default=())
+    watch: bool = False
+    exit_with: str = ""
 
 
 class Lifeline:
@@ -47,6 +54,8 @@ class Lifeline:
         self._guardian = guardian
         self._buffer = b""
         self._exit: int | None = None
+        self.ended: dict[str, Any] | None = None
+        """How the service of `exit_with` ended: `{"service": …, "how": "exit 3", "code": 3}`."""
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -80,6 +89,7 @@ class Lifeline:
             message = self._next(end - time.monotonic())
             if message is None:
                 return None
+            self.ended = message.get("ended", self.ended)
             if "exit" in message:
                 self._exit = int(message["exit"])
                 self._reap()

@@ -126,6 +126,7 @@ def _taken(where: HostPort) -> str:
 
 def _called(pid: int, name: str) -> str:
     """Of another project's registry or supervisor, the project as well."""
-    if mark := tree.environment(pid).get(leftovers.MARK):
-        return f"minikube of {printable(str(Path(mark).parent))}"
-    return printable(name)
+    project = str(Path(mark).parent) if (mark := tree.environment(pid).get(leftovers.MARK)) else ""
+    if name == "minikube" and not project:  # a supervisor: it runs where `up` was typed
+        project = tree.directory(pid)
+    return printable(f"minikube of {project}" if project else name)

@@ -32,6 +32,9 @@ from minikube.supervisor.sampler import sample
 
 LISTENING = "listening on "
 
+FOLLOWER_S = 3.0
+"""How long the front may take until it follows the logs."""
+
 
 class Plan(Struct, frozen=True):
     """What was found out before trio came in."""
@@ -61,7 +64,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     household.raise_file_limit()
     board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     logs = LogBook(plan.state / "logs")
-    core = Supervisor(manifest, plan.state, board, household, logs)
+    core = Supervisor(manifest, plan.options, plan.state, board, household, logs)
     if plan.ended:
         board.event("leftovers.ended", f"ended {len(plan.ended)} processes that an earlier run left alive", "warning")
     if plan.removed:
@@ -131,6 +134,8 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
             say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})
             board.set_phase("running")
             services.start_soon(sample, core.household, board)
+            if plan.options.exit_with:
+                services.start_soon(_end_with, core, plan.options.exit_with, sock)
             await core.asked_to_stop.wait()
             began = time.monotonic()
             board.event("supervisor.stopping", "stopping everything" + (" at once" if core.now else ""))
@@ -200,6 +205,28 @@ def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
     fresh = plan.state / "supervisor.json.new"
     fresh.write_text(text)
     os.replace(fresh, plan.state / "supervisor.json")
+
+
+async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:
+    """When that service has ended for good, everything does; the front passes its exit code on."""
+    ended = await core.wait_ended(name)
+    worst = max(ended, key=lambda life: exit_code(life.exit))
+    how = worst.exit or worst.reason
+    core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
+    with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print its lines
+        await core.logbook.followed.wait()
+    say(sock, {"ended": {"service": name, "how": how, "code": exit_code(worst.exit)}})
+    core.shutdown()
+
+
+def exit_code(how: str) -> int:
+    """`exit 3` → 3, `signal KILL` → 137 as a shell tells it; 1 for what could not even be started."""
+    kind, _, which = how.partition(" ")
+    if kind == "exit":
+        return int(which)
+    if kind == "signal":
+        return 128 + (int(which) if which.isdecimal() else signal.Signals[f"SIG{which}"].value)
+    return 1
 
 
 async def _cancel_on_stop(core: Supervisor, scope: trio.CancelScope) -> None:

@@ -124,6 +124,14 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def directory(pid: int) -> str:
+    """Where it runs; empty where we may not look."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def send(pid: int, number: int) -> bool:
     """False: there is no such process any more. Raises PermissionError for one that is not ours to signal."""
     try:

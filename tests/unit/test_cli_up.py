@@ -10,7 +10,7 @@ import pytest
 from minikube.cli import up
 from minikube.cli.app import run
 from minikube.cli.down import Departure, held_by, recorded_pids
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.guardian import Lifeline
 
@@ -22,6 +22,7 @@ class Line:
         self.ready = ready
         self.exits = exits
         self.said: list[str] = []
+        self.ended: dict[str, Any] | None = None
 
     def wait_ready(self, timeout: float) -> dict[str, Any]:
         return self.ready
@@ -135,3 +136,39 @@ def test_up_refuses_a_wrong_manifest_before_anything_starts(project: Path, capsy
     assert run(["up", "-d"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
     assert not (project / ".minikube").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "manifest", "path", "names"),
+    [
+        ((), None, "supervisor.toml", ()),
+        (("supervisor.toml",), None, "supervisor.toml", ()),
+        ((".",), None, "supervisor.toml", ()),
+        (("./one", "two"), None, "one/supervisor.toml", ("two",)),
+        (("one", "two"), None, "supervisor.toml", ("one", "two")),
+        (("other", "one"), None, "other/supervisor.toml", ("one",)),
+        (("nope",), None, "supervisor.toml", ("nope",)),
+        (("x.toml", "one"), None, "x.toml", ("one",)),
+        (("one",), "x.toml", "x.toml", ("one",)),
+    ],
+)
+def test_the_first_word_is_a_manifest_where_it_looks_like_one(
+    project: Path, words: tuple[str, ...], manifest: str | None, path: str, names: tuple[str, ...]
+) -> None:
+    """`one` is a service and a directory: the service is meant."""
+    (project / "supervisor.toml").write_text('[services.one]\ncommand = "x"\n[services.two]\ncommand = "x"\n')
+    for directory in ("one", "other"):
+        (project / directory).mkdir()
+    assert up.split_words(words, manifest) == (Path(path), names)
+    with pytest.raises(UsageError, match="given already"):
+        up.split_words(("a.toml",), "b.toml")
+
+
+def test_the_front_passes_on_how_the_awaited_service_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Line({}, [3])
+    line.ended = {"service": "tests", "how": "exit 3", "code": 3}
+    assert front(line).wait_stopped() == 3
+    assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
+    one = up.Front(cast("Lifeline", Line({}, [0])), Path("/p/supervisor.toml"), "tests")
+    one.stop()
+    assert one.wait_stopped() == 130

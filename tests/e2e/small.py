@@ -1,0 +1,109 @@
+"""A small project of a test's own, run by the real command on free ports: any manifest, edited at will."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from minikube.client.control import ControlClient, find_supervisor
+from minikube.errors import MinikubeError
+from minikube.model import InstanceView, Snapshot
+from tests.eventually import eventually
+
+T = TypeVar("T")
+MINIKUBE = (sys.executable, "-m", "minikube")
+PATIENCE_S = 30
+AUTO = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
+SLEEP = 'command = ["sleep", "1000"]\n'
+
+
+class Small:
+    """`with Small(tmp_path, services) as small`: the manifest is written; whatever runs at the end is ended at once."""
+
+    def __init__(self, directory: Path, services: str = "") -> None:
+        self.directory = directory
+        self.path = directory / "supervisor.toml"
+        self.write(services)
+
+    def __enter__(self) -> "Small":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.run("down", "--now", code=None)
+
+    def write(self, services: str) -> None:
+        """As an editor saves: never half."""
+        fresh = self.directory / ".supervisor.toml.new"
+        fresh.write_text(AUTO + services)
+        fresh.replace(self.path)
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.path.read_text()
+        assert old in text
+        self.write(text.removeprefix(AUTO).replace(old, new))
+
+    def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """A command of `minikube`, run in the project."""
+        return subprocess.run(
+            [*MINIKUBE, *arguments],
+            cwd=self.directory,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    def run(self, *arguments: str, code: int | None = 0) -> str:
+        """The same; it has to exit with `code`. What it prints, on both streams."""
+        done = self.command(*arguments)
+        text = done.stdout + done.stderr
+        assert code is None or done.returncode == code, f"{arguments} exited with {done.returncode}: {text}"
+        return text
+
+    def up(self, *arguments: str) -> str:
+        return self.run("up", "-d", *arguments)
+
+    def ask(self, question: Callable[[ControlClient], T]) -> T:
+        with ControlClient(find_supervisor(self.path)) as client:
+            return question(client)
+
+    def status(self) -> Snapshot:
+        return self.ask(lambda client: client.status())
+
+    def instance(self, name: str) -> InstanceView | None:
+        """By its name, or by its service's."""
+        try:
+            rows = self.status().instances
+        except MinikubeError:
+            return None
+        return next((row for row in rows if name in (row.name, row.service)), None)
+
+    def states(self) -> dict[str, str]:
+        """Instance names and their states."""
+        return {row.name: str(row.state) for row in self.status().instances}
+
+    def pid(self, name: str) -> int:
+        """Of the instance, once it runs."""
+        found = eventually(lambda: (row := self.instance(name)) and row.state == "running" and row.pid, what=name)
+        assert isinstance(found, int)
+        return found
+
+    def until(self, name: str, state: str) -> InstanceView:
+        """The instance, once it is in that state."""
+        row = eventually(lambda: (row := self.instance(name)) and row.state == state and row, what=f"{name} {state}")
+        assert isinstance(row, InstanceView)
+        return row
+
+    def events(self, kind: str = "") -> list[str]:
+        """Messages of all events of a kind (a prefix)."""
+        found = self.ask(lambda client: client.events(0)).events
+        return [event.message for event in found if event.kind.startswith(kind)]
+
+    def lines(self, name: str) -> list[str]:
+        return [line.line for line in self.ask(lambda client: list(client.logs((name,), tail=100)))]

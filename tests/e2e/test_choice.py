@@ -1,0 +1,152 @@
+"""What `up` starts and how long it stays: profiles, names, --wait, --exit-with, and two projects at once."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.eventually import eventually
+
+SERVICES = f"""
+[services.db]
+{SLEEP}
+[services.api]
+{SLEEP}
+depends_on = {{ db = "started" }}
+[services.debug]
+{SLEEP}
+profiles = ["dev"]
+[services.tests]
+command = ["sh", "-c", "echo tested; exit 3"]
+profiles = ["test"]
+depends_on = {{ db = "started" }}
+[services.broken]
+command = "no-such-program"
+profiles = ["broken"]
+"""
+
+
+def test_profiles_decide_who_starts_and_the_rest_is_there_to_be_started(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        small.up("--wait")
+        assert {name for name, state in small.states().items() if state == "running"} == {"db", "api"}
+        assert small.states()["debug"] == "stopped"
+        assert "debug started" in small.run("start", "debug")
+        small.pid("debug")
+        small.run("down")
+        small.up("--wait", "--profile", "dev")
+        assert small.states()["debug"] == "running"
+        small.run("down")
+        assert small.command("up", "-d", "--wait", env={"MINIKUBE_PROFILES": "dev, other"}).returncode == 2
+
+
+def test_named_services_start_with_what_they_need(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        small.up("--wait", "db")
+        assert [name for name, state in small.states().items() if state == "running"] == ["db"]
+        small.run("down")
+        small.up("--wait", "supervisor.toml", "--only", "debug", "api")
+        assert {name for name, state in small.states().items() if state == "running"} == {"db", "api", "debug"}
+
+
+def test_names_that_do_not_exist_start_nothing(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        assert "apo: no such service in the manifest (did you mean api?)" in small.run("up", "-d", "apo", code=2)
+        assert "--profile x: no service has this profile" in small.run("up", "-d", "--profile", "x", code=2)
+        assert "--exit-with tests: this service is not started" in small.run("up", "--exit-with", "tests", code=2)
+        assert "--exit-with: needs somebody" in small.run("up", "-d", "--exit-with", "db", code=2)
+        assert not (tmp_path / ".minikube").exists()
+
+
+def test_the_end_of_one_is_the_end_of_all_and_its_exit_code_ours(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        text = small.run("up", "--profile", "test", "--exit-with", "tests", code=3)
+        assert "tests    | tested" in text
+        assert text.endswith("stopped, as tests ended: exit 3\n")
+        small.run("ps", code=3)
+        text = small.run("up", "broken", "--exit-with", "broken", code=1)
+        assert "command not found: no-such-program" in text
+        small.edit("exit 3", "kill -9 $$$$")
+        assert small.command("up", "tests", "--exit-with", "tests").returncode == 128 + signal.SIGKILL
+
+
+def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        text = small.run("up", "--wait", "db", "broken", code=1)
+        assert "broken is fatal: command not found" in text
+        assert text.endswith("stopped\n")
+        front = subprocess.Popen(
+            [*MINIKUBE, "up", "--wait", "--plain"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        assert front.stdout is not None
+        assert any("ready after" in line for line in front.stdout)
+        front.terminate()
+        front.communicate(timeout=20)
+        assert front.returncode == 0
+        small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
+        assert "waited 0.1s: debug is" in small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
+
+
+def test_waiting_detached_tells_the_failure_and_leaves_the_rest_running(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        assert "broken is fatal" in small.run("up", "-d", "--wait", "--profile", "broken", code=1)
+        assert small.pid("db")
+
+
+def test_a_second_up_names_the_first(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        small.up()
+        pid = small.status().pid
+        assert f"is running already (pid {pid})" in small.run("up", "-d", code=1)
+
+
+def test_two_projects_that_choose_no_ports_run_at_once(tmp_path: Path) -> None:
+    """Both would like 5555 and 5556; a port that was chosen and is taken is an error that names its owner."""
+    one, two = Small(tmp_path_of(tmp_path, "one")), Small(tmp_path_of(tmp_path, "two"))
+    with one, two:
+        for small in (one, two):
+            small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
+            small.up()
+        assert one.status().registry != two.status().registry
+        told = [message for small in (one, two) for message in small.events("supervisor.ports")]
+        assert any(": port 5555 is taken by pid " in message and "a free one is used" in message for message in told)
+        two.run("down")
+        port = one.status().registry.rpartition(":")[2]
+        two.path.write_text(f'[registry]\nlisten = "127.0.0.1:{port}"\n[services.x]\n{SLEEP}')
+        text = two.run("up", "-d", code=1)
+        registry = next(part.pid for part in one.status().parts if part.name == "registry")
+        assert f"registry: port {port} is taken by pid {registry} (minikube of {one.directory})" in text
+        assert 'set registry.listen (to "auto": a free one)' in text
+
+
+def tmp_path_of(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+def test_a_registry_on_any_port_is_found_and_keeps_it_when_it_is_started_again(tmp_path: Path) -> None:
+    service = (
+        '[services.web]\ncommand = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
+    )
+    with Small(tmp_path, service) as small:
+        small.up("--wait")
+        address = small.run("get", "web").strip()
+        row = small.instance("web")
+        assert row is not None
+        assert address == row.address
+        registry = small.status().registry
+        before = next(part.pid for part in small.status().parts if part.name == "registry")
+        os.kill(before, signal.SIGKILL)
+
+        def is_back() -> bool:
+            part = next(part for part in small.status().parts if part.name == "registry")
+            return part.pid not in (0, before) and part.state == "running"
+
+        eventually(is_back, 10, "the registry's second life")
+        assert small.status().registry == registry
+        assert eventually(lambda: small.command("get", "web").stdout.strip(), 10, "web is found") == address
