@@ -83,10 +83,10 @@ def up_command(
     _refuse_second(loaded.path)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
-    if build:
+    if build and (images := tuple(name for name in started if loaded.services[name].runtime == "container")):
         from minikube.cli.build import build_images
 
-        build_images(loaded)
+        build_images(loaded, images)
 
     front = Front(launch(loaded.path, options), loaded.path, exit_with)
     with front.signals():
