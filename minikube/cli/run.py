@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from minikube.cli.common import complete_names, manifest_option, manifest_path, note
+from minikube.cli.common import manifest_option, manifest_path, note
+from minikube.cli.completing import complete_names
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minikube.cli.app import INTERRUPTED
-from minikube.cli.common import complete_names, duration, manifest_option, manifest_path, note
+from minikube.cli.common import duration, manifest_option, manifest_path, note
+from minikube.cli.completing import complete_services
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.supervisor.guardian import LaunchOptions, launch
@@ -40,7 +41,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[MANIFEST] [SERVICE]...", shell_complete=complete_names)
+@click.argument("words", nargs=-1, metavar="[MANIFEST] [SERVICE]...", shell_complete=complete_services)
 @manifest_option
 @click.option("-d", "--detach", is_flag=True, help="Return once it runs, and leave it running.")
 @click.option("--wait", is_flag=True, help="Until every started service is ready; what cannot get ready is a failure.")
@@ -48,7 +49,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--plain", is_flag=True, help="Print prefixed log lines instead of the dashboard.")
 @click.option("--build", is_flag=True, help="Build images first, those that are there already too.")
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Start these services too (* for all).")
-@click.option("--only", multiple=True, metavar="SERVICE", help="The same as naming it.", shell_complete=complete_names)
+@click.option(
+    "--only", multiple=True, metavar="SERVICE", help="The same as naming it.", shell_complete=complete_services
+)
 @click.option("--watch", is_flag=True, help="Apply the manifest whenever it, .env or an env_file is saved.")
 @click.option("--exit-with", metavar="SERVICE", default="", help="Stop all when SERVICE ends; its exit code is ours.")
 def up_command(
