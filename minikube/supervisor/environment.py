@@ -12,10 +12,17 @@ from urllib.parse import quote
 from minikube.manifest import Manifest, ServiceSpec, fill
 
 
+def bundled() -> bool:
+    """Whether this is the single binary's interpreter (`binary.py` leaves the mark), not one that the user chose."""
+    return Path(sys.prefix, "minikube.bundle").is_file()
+
+
 def service_path(environ: Mapping[str, str]) -> str:
-    """PATH with this Python's programs first, so that `python` is the one that runs us."""
+    """PATH with this Python's programs first, so that `python` is the one that runs us; the single binary's last, so
+    that the machine's own `python` wins where there is one."""
     own = str(Path(sys.executable).parent)
-    return os.pathsep.join([own, environ.get("PATH", os.defpath)])
+    rest = environ.get("PATH", os.defpath)
+    return os.pathsep.join([rest, own] if bundled() else [own, rest])
 
 
 def project_environment(manifest: Manifest, environ: Mapping[str, str], registry: str, redis: str) -> dict[str, str]:

@@ -111,8 +111,8 @@ def redis_part(state: Path, environ: Mapping[str, str]) -> PartSpec:
 def registry_part(manifest: Manifest, where: HostPort, redis_url: str, environ: Mapping[str, str]) -> PartSpec:
     """The registry's process, listening on `where`. Its secrets travel by environment."""
     settings = manifest.registry
-    frozen = getattr(sys, "frozen", False)
-    argv = [sys.executable, *(() if frozen else ("-m", "minikube")), "registry"]
+    # -P: nothing in the project's directory, where it runs, may take a module's place
+    argv = [sys.executable, "-I" if sys.flags.isolated else "-P", "-u", "-m", "minikube", "registry"]
     argv += ["--listen", str(where), "--prefix", manifest.redis.prefix]
     for host in settings.allow_checks:
         argv += ["--allow-checks", host]
@@ -120,7 +120,7 @@ def registry_part(manifest: Manifest, where: HostPort, redis_url: str, environ: 
         argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
-    env |= {"REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"}
+    env["REDIS_URL"] = redis_url
     if settings.token:
         env["MINIKUBE_REGISTRY_TOKEN"] = settings.token
     return PartSpec("registry", tuple(argv), env, manifest.directory, str(where))
