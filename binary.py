@@ -165,7 +165,9 @@ def main(arguments: list[str]) -> int:
     partial.chmod(0o755)
     partial.replace(output)
     size = output.stat().st_size
-    print(f"{output}: {size / 1e6:.1f} MB, unpacked {unpacked / 1e6:.1f} MB, for glibc {platform.libc_ver()[1]} or newer")
+    print(
+        f"{output}: {size / 1e6:.1f} MB, unpacked {unpacked / 1e6:.1f} MB, for glibc {platform.libc_ver()[1]} or newer"
+    )
     return 0
 
 
@@ -230,7 +232,10 @@ def collect(tree: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     """A directory without what is not needed."""
     shutil.copytree(
-        source, target, ignore=lambda _, names: {name for name in names if NOT_NEEDED.fullmatch(name)}, dirs_exist_ok=True
+        source,
+        target,
+        ignore=lambda _, names: {name for name in names if NOT_NEEDED.fullmatch(name)},
+        dirs_exist_ok=True,
     )
 
 

@@ -1,8 +1,9 @@
 """The README is true: every command in it runs, every manifest in it is valid, every block says what it is.
 
 The word after a block's language is its class. `sh install`: one of the two commands that everything else rests on;
-`sh shop`: typed while the shop runs, in order; `sh example`: for a place that a test has not (other machines, an image
-registry, a relock), so only the options are looked at. `toml manifest`: a whole manifest.
+`sh build`: run by test_package and test_binary; `sh shop`: typed while the shop runs, in order; `sh example`: for a
+place that a test has not (other machines, an image registry, a relock), so only the options are looked at. `toml
+manifest`: a whole manifest.
 """
 
 import re
@@ -18,6 +19,7 @@ from tests.e2e.running import MINIKUBE, ROOT, running
 README = (ROOT / "README.md").read_text()
 CLASSES = {
     ("sh", "install"),
+    ("sh", "build"),
     ("sh", "shop"),
     ("sh", "example"),
     ("toml", "manifest"),

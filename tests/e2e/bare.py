@@ -1,0 +1,80 @@
+"""A Debian without Python, in namespaces of its own: made by mmdebstrap, entered with nsenter, gone with its holder."""
+
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from tests.eventually import eventually
+
+SETUP = """
+ip link set lo up
+mount -t proc proc "$0/proc"
+mount --bind /dev "$0/dev"
+echo ready
+exec chroot "$0" sleep 600
+"""
+
+ENVIRONMENT = ("PATH=/usr/bin:/bin", "HOME=/root", "TERM=xterm-256color", "LANG=C.UTF-8")
+
+
+class BareDebian:
+    """A context manager. Processes inside see neither this machine's files, nor its network, nor its processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._install = subprocess.Popen(
+            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=busybox", "bookworm", str(root)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._holder: subprocess.Popen[str] | None = None
+        self._pid = 0
+
+    def __enter__(self) -> "BareDebian":
+        output, _ = self._install.communicate()
+        assert self._install.returncode == 0, output
+        unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
+        self._holder = subprocess.Popen(
+            [*unshare, "sh", "-ec", SETUP, str(self.root)],
+            stdout=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
+        self._pid = int(eventually(children.read_text))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._holder is not None
+        self._holder.kill()  # --kill-child: then its child, which is 1 in there, and with it all the others
+        self._holder.wait()
+
+    def command(self, *argv: str, cwd: str = "/") -> list[str]:
+        """What to execute out here for `argv` in there."""
+        enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--root"]
+        return [*enter, "env", "-i", f"--chdir={cwd}", *ENVIRONMENT, *argv]
+
+    def run(self, *argv: str, cwd: str = "/", code: int = 0) -> str:
+        """Its output; it has to exit with `code`."""
+        done = subprocess.run(self.command(*argv, cwd=cwd), capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def processes(self) -> list[str]:
+        """The command lines of all that runs in there, but for the holder."""
+        script = 'for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || { tr "\\0" " " <$p/cmdline; echo; } 2>/dev/null; done'
+        lines = [line.strip() for line in self.run("sh", "-c", script).splitlines()]
+        return [line for line in lines if line and not line.startswith(("sleep 600", "tr "))]
+
+
+def available() -> bool:
+    """Whether this user may make one."""
+    return os.geteuid() == 0

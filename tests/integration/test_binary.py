@@ -1,0 +1,162 @@
+"""The single binary's head: it unpacks once, only where nobody else can write, and leaves nothing half done.
+
+The payload here is a few bytes: an interpreter that is a shell script. The real one is built by the end-to-end tests.
+"""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import binary
+
+INTERPRETER = """#!/bin/sh
+[ "$2" = -c ] && exit 0
+printf '%s\\n' "$0" "$@"
+"""
+NOBODY = 65534
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to another user")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A single binary whose interpreter prints its own place and its arguments."""
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / "python3").write_text(INTERPRETER)
+    (tree / "bin" / "python3").chmod(0o755)
+    return write(tmp_path / "minikube", binary.packed(tree))
+
+
+def write(path: Path, payload: bytes) -> Path:
+    path.write_bytes(binary.head(payload) + payload)
+    path.chmod(0o755)
+    return path
+
+
+def run(program: Path, *arguments: str, code: int = 0, **env: Path) -> tuple[str, str]:
+    """Its output and errors, with nothing but PATH and `env` around it."""
+    environ = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in env.items()}}
+    done = subprocess.run([program, *arguments], env=environ, capture_output=True, text=True, timeout=20)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def copies(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir())
+
+
+def test_it_unpacks_once_privately_and_passes_arguments_on(program: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    output, errors = run(program, "a b", "$c", HOME=home)
+    cache = home / ".cache" / "minikube"
+    (copy,) = cache.iterdir()
+    assert output.splitlines() == [f"{copy}/bin/python3", "-I", "-m", "minikube", "a b", "$c"]
+    assert errors == ""
+    assert [path.stat().st_mode & 0o777 for path in (cache, copy, copy / "bin" / "python3")] == [0o700] * 3
+    made = copy.stat().st_ino
+    assert run(program, "a b", "$c", HOME=home) == (output, "")
+    assert copy.stat().st_ino == made
+
+
+def test_another_content_is_another_copy(program: Path, tmp_path: Path) -> None:
+    run(program, MINIKUBE_CACHE=tmp_path / "cache")
+    tree = tmp_path / "tree"
+    (tree / "more").touch()
+    run(write(tmp_path / "second", binary.packed(tree)), MINIKUBE_CACHE=tmp_path / "cache")
+    assert len(copies(tmp_path / "cache")) == 2
+
+
+def test_the_same_content_is_the_same_file(program: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    os.utime(tree / "bin" / "python3", (1, 1))
+    payload = binary.packed(tree)
+    assert program.read_bytes() == binary.head(payload) + payload
+
+
+def test_many_first_starts_at_once_make_one_copy(program: Path, tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "MINIKUBE_CACHE": str(tmp_path / "cache")}
+    starts = [subprocess.Popen([program, "x"], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    outputs = {start.communicate(timeout=20)[0] for start in starts}
+    assert [start.returncode for start in starts] == [0] * 8
+    assert len(outputs) == 1
+    assert len(copies(tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize("cut", [slice(0, -1), slice(0, binary.HEAD_BYTES)])
+def test_a_damaged_file_is_refused_and_leaves_nothing(program: Path, tmp_path: Path, cut: slice) -> None:
+    program.write_bytes(program.read_bytes()[cut])
+    _, errors = run(program, code=1, MINIKUBE_CACHE=tmp_path / "cache")
+    assert errors == f"minikube: {program} is damaged: its content has another checksum - copy or build it again\n"
+    assert copies(tmp_path / "cache") == []
+
+
+def test_a_copy_that_cannot_run_is_told_and_removed(program: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "bin" / "python3").write_text("#!/no/such/interpreter\n")
+    broken = write(tmp_path / "broken", binary.packed(tree))
+    _, errors = run(broken, code=1, MINIKUBE_CACHE=tmp_path / "cache")
+    assert "it needs glibc" in errors.splitlines()[-1]
+    assert copies(tmp_path / "cache") == []
+
+
+@AS_ROOT
+def test_somebody_elses_home_is_not_used(program: Path, tmp_path: Path) -> None:
+    """As under sudo: the owner of the home could change what root executes."""
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    output, _ = run(program, HOME=home, TMPDIR=tmp_path)
+    assert output.startswith(f"{tmp_path}/minikube-cache-0/")
+    assert list(home.iterdir()) == []
+    assert (tmp_path / "minikube-cache-0").stat().st_mode & 0o777 == 0o700
+    assert run(program, HOME=home, TMPDIR=tmp_path)[0] == output
+
+
+@AS_ROOT
+def test_somebody_elses_copy_is_not_run(program: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    run(program, MINIKUBE_CACHE=cache)
+    os.chown(cache, NOBODY, NOBODY)
+    _, errors = run(program, code=1, MINIKUBE_CACHE=cache)
+    assert errors.startswith(f"minikube: MINIKUBE_CACHE: cannot write to {cache}, or it is somebody else's")
+
+
+@pytest.mark.parametrize("trap", ["link", "open", pytest.param("foreign", marks=AS_ROOT)])
+def test_a_prepared_directory_in_the_common_one_is_refused(program: Path, tmp_path: Path, trap: str) -> None:
+    place = tmp_path / f"minikube-cache-{os.geteuid()}"
+    if trap == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.mkdir(mode=0o700)
+    if trap == "open":
+        place.chmod(0o777)
+    if trap == "foreign":
+        os.chown(place, NOBODY, NOBODY)
+    _, errors = run(program, code=1, TMPDIR=tmp_path)
+    assert errors.startswith(f"minikube: {place} is not a private directory of this user")
+    assert list(place.iterdir()) == []
+
+
+def test_what_killed_starts_and_old_versions_left_goes(program: Path, tmp_path: Path) -> None:
+    """Half-unpacked copies after an hour, other versions a month after their last use; not younger ones."""
+    cache = tmp_path / "cache"
+    now = time.time()
+    for name, used, age_s in (
+        (".0123.77", False, 7200),
+        (".0123.78", False, 60),
+        ("old", True, 32 * 86400),
+        ("recent", True, 86400),
+    ):
+        (cache / name).mkdir(parents=True)
+        if used:
+            (cache / name / ".used").touch()
+            os.utime(cache / name / ".used", (now - age_s, now - age_s))
+        os.utime(cache / name, (now - age_s, now - age_s))
+    run(program, MINIKUBE_CACHE=cache)
+    assert copies(cache)[::2] == [".0123.78", "recent"]
+    assert len(copies(cache)) == 3
