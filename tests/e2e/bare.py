@@ -56,6 +56,8 @@ class BareDebian:
         assert self._holder is not None
         self._holder.kill()  # --kill-child: then its child, which is 1 in there, and with it all the others
         self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
 
     def command(self, *argv: str, cwd: str = "/") -> list[str]:
         """What to execute out here for `argv` in there."""
