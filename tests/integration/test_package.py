@@ -1,10 +1,7 @@
-"""What is installed is what was meant: the locks, the wheel, and one command for the README and for CI."""
+"""What is installed is what was meant: the locks, and one command for the README and for CI."""
 
 import re
-import subprocess
-import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,19 +42,3 @@ def test_the_readme_and_ci_run_the_same_command() -> None:
     """The README's second command is what CI runs."""
     (command,) = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line.endswith("-m tests")]
     assert command in (ROOT / "README.md").read_text()
-
-
-def test_the_wheel_has_the_command_and_the_dashboard(tmp_path: Path) -> None:
-    """Code, types and styles are in the wheel; services and tests are not."""
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        scripts = next(archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
-    sources = {str(path.relative_to(ROOT)) for top in ("minikube", "tui") for path in (ROOT / top).rglob("*.py")}
-    styles = {str(path.relative_to(ROOT)) for path in (ROOT / "tui").rglob("*.tcss")}
-    assert sources | styles | {"minikube/py.typed"} <= names
-    assert styles
-    assert not [name for name in names if name.startswith(("services", "tests"))]
-    assert "minikube = minikube.cli:main" in scripts
