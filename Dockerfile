@@ -1,4 +1,5 @@
-# Three images from one file: minikube (the registry, unless told otherwise), product and order.
+# Three images from one file, which share all their layers but the last: minikube (the registry, unless told otherwise),
+# product and order.
 #
 #   docker build --target minikube --tag minikube .
 #   docker build --target product  --tag product  .
@@ -19,7 +20,12 @@ RUN python3 -m venv /opt/minikube \
 COPY pyproject.toml README.md LICENSE ./
 COPY minikube minikube
 COPY tui tui
-RUN /opt/minikube/bin/pip install --no-deps --no-build-isolation .
+# What runs is kept, what builds is not; pip's own check tells when the list takes too much.
+RUN cd /opt/minikube && bin/pip install --no-deps --no-build-isolation /build \
+    && bin/pip uninstall -q -y hatchling packaging pluggy setuptools tomlkit trove-classifiers \
+    && bin/pip check \
+    && bin/pip uninstall -q -y pip \
+    && find . -type d \( -name tests -o -name _tests -o -name test \) -prune -exec rm -rf {} +
 
 FROM ${BASE} AS minikube
 COPY --from=build /opt/minikube /opt/minikube
