@@ -122,7 +122,7 @@ def build_arguments(
     engine: Engine, build: BuildSpec, tag: str, environ: Mapping[str, str], *, no_cache: bool = False
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """`build …`, and the variables that its client needs: arguments of the build are named, their values go by environment."""
-    words = ["build", "--tag", tag, "--label", f"{LABEL}.mark={engine.mark}"]
+    words = ["build", "--tag", tag]
     words += ["--force-rm"] if engine.kind != "nerdctl" else []  # a failed step leaves its container otherwise
     words += ["--no-cache"] if no_cache else []
     words += ["--file", str(build.context / build.dockerfile)]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,9 +41,14 @@ def answers() -> bool:
 
 
 def make_base(directory: Path, tag: str) -> None:
-    """A small Debian with Python and its venv module, as an image."""
+    """A small Debian with Python and its venv module, as an image; or the one that MINIKUBE_TEST_BASE names."""
+    if ready := os.environ.get("MINIKUBE_TEST_BASE"):
+        docker("tag", ready, tag)
+        return
     archive = directory / "base.tar"
-    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv", "bookworm", str(archive)]
+    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv"]
+    command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")]
+    command += ["bookworm", str(archive)]
     made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-4000:]
     docker("import", str(archive), tag)
@@ -65,8 +71,16 @@ def make_context(directory: Path) -> Path:
     return context
 
 
+class Built(NamedTuple):
+    """The base image, the targets' images by name, and the directory they were built from."""
+
+    base: str
+    tags: dict[str, str]
+    context: Path
+
+
 @contextlib.contextmanager
-def built_images(directory: Path) -> Iterator[dict[str, str]]:
+def built_images(directory: Path) -> Iterator[Built]:
     """All targets, built; they are removed at the end, with what was built on the way."""
     name = f"minikube-test-{uuid4().hex[:8]}"
     base, tags = f"{name}:base", {target: f"{name}:{target}" for target in TARGETS}
@@ -76,7 +90,7 @@ def built_images(directory: Path) -> Iterator[dict[str, str]]:
         for target, tag in tags.items():
             arguments = ("--build-arg", f"BASE={base}", "--build-arg", "PIP_NO_INDEX=1", "--label", f"{LABEL}={name}")
             docker("build", *arguments, "--target", target, "--tag", tag, str(context))
-        yield tags
+        yield Built(base, tags, context)
     finally:
         with contextlib.suppress(AssertionError):
             docker("image", "rm", "--force", *tags.values(), base)

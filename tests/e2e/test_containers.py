@@ -4,14 +4,13 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import IN_CI
 from tests.e2e import engine
-from tests.e2e.engine import Network, docker
+from tests.e2e.engine import Built, Network, docker
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,13 +21,10 @@ FIND_REDIS = (
 REDIS = f'exec "$(python -c "{FIND_REDIS}")" --bind 0.0.0.0 --protected-mode no --save ""'
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The three images, or no test without an engine."""
-    if not engine.answers():
-        (pytest.fail if IN_CI else pytest.skip)("no Docker engine answers")
-    with engine.built_images(tmp_path_factory.mktemp("images")) as tags:
-        yield tags
+@pytest.fixture
+def images(built: Built) -> dict[str, str]:
+    """The three images."""
+    return built.tags
 
 
 @pytest.fixture

@@ -1,0 +1,284 @@
+"""The shop in containers, run by the real command: the same promises as for processes, and nothing left at the engine."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from minikube.supervisor.engine import mark_of
+from tests.e2e.engine import Built, docker
+from tests.e2e.running import ROOT, running
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(300)
+
+AUTO = """
+[services.many]
+image = "IMAGE"
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
+runtime = "container"
+port = "auto"
+health = "/"
+init = true
+
+[services.fixed]
+image = "IMAGE"
+command = ["python", "-m", "http.server", "8000"]
+runtime = "container"
+port = "auto"
+container_port = 8000
+health = "/"
+init = true
+cwd = "/pages"
+volumes = ["./pages:/pages:ro"]
+env = { API_KEY = "hidden-value", PATH = "/opt/minikube/bin:/usr/bin:/bin" }
+stop = { command = ["python", "-c", "import time; time.sleep(4321)"], timeout = "1s" }
+limits = { memory = "64M", cpus = 0.5, pids = 50, nofile = 256 }
+
+[services.greedy]
+image = "IMAGE"
+command = ["python", "-c", "bytearray(200_000_000)"]
+runtime = "container"
+limits = { memory = "32M" }
+"""
+
+WRONG = """
+[services.missing]
+image = "localhost:1/no-such-image:1"
+pull = "never"
+
+[services.unbuildable]
+build = "./unbuildable"
+
+[services.nocommand]
+image = "IMAGE"
+command = ["no-such-program"]
+runtime = "container"
+
+[services.novolume]
+image = "IMAGE"
+volumes = ["./not-there:/data"]
+"""
+
+
+class boxed(running):
+    """The shop of `containers.toml`, built from `built`; `processes` names those that run as processes all the same."""
+
+    def __init__(self, directory: Path, built: Built, extra: str = "", processes: tuple[str, ...] = ()) -> None:
+        super().__init__(directory)
+        text = self.translate((ROOT / "containers.toml").read_text()).replace(
+            'context = "."', f'context = "{built.context}"'
+        )
+        for name in processes:
+            words = f'command = ["python", "-m", "services.{name}"]\ncwd = "{ROOT}"\nruntime = "process"'
+            text = text.replace(f"[services.{name}]", f"[services.{name}]\n{words}")
+        for name in ("registry", "control"):
+            text += f'\n[{name}]\nlisten = "127.0.0.1:{self.ports[name]}"\n'
+        self.manifest.write_text(text + extra.replace("IMAGE", built.tags["product"]))
+        self.mark = mark_of(directory / ".minikube")
+
+    def containers(self) -> list[str]:
+        """Names of all that the engine has of this project, running or not."""
+        form = ("--format", "{{.Names}}")
+        return docker("ps", "--all", "--filter", f"label=mini-kube-discovery.mark={self.mark}", *form).split()
+
+    def __enter__(self) -> "boxed":
+        super().__enter__()
+        return self
+
+    def container(self, instance: str) -> str:
+        return next(name for name in self.containers() if name.endswith(f"-{instance}"))
+
+    def end(self) -> None:
+        super().end()
+        if left := self.containers():
+            docker("rm", "--force", *left)
+        if made := docker("image", "ls", "--quiet", f"minikube-shop-{self.mark[:8]}-*").split():
+            docker("image", "rm", "--force", *set(made))
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, built: Built) -> None:
+    """What containers.toml takes from the environment."""
+    monkeypatch.setenv("BASE", built.base)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, built: Built) -> Iterator[boxed]:
+    with boxed(tmp_path, built) as project:
+        yield project
+
+
+def command_lines() -> str:
+    """Of every process of this machine."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+            except OSError:
+                continue
+    return "\n".join(found)
+
+
+def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
+    """Ten apples and no eleventh; kill, hang and stop are seen as with processes; at the end the engine has nothing of it."""
+    assert {row["kind"] for row in shop.status()["services"]} == {"container"}
+    answers = [shop.http("order", "/purchase/aaa") for _ in range(11)]
+    assert [answer.status for answer in answers] == [200] * 10 + [409]
+    assert len(shop.containers()) == 2
+    with shop.redis() as client:
+        (key,) = client.keys("{minikube}:instance:product:*")
+        assert client.hgetall(key)["addr"] == f"127.0.0.1:{shop.ports['product']}"
+
+    pid = shop.instance("product")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    eventually(lambda: not shop.found("product"))
+    assert time.monotonic() - killed < 0.5
+    answer = shop.http("order", "/purchase/bbb")
+    assert (answer.status, "retry-after" in answer.headers) == (503, True)
+    shop.wait_passing("product")
+    row = shop.instance("product")
+    assert (row["restarts"], row["pid"] != pid) == (1, True)
+    eventually(lambda: shop.http("order", "/purchase/bbb").status == 200)
+
+    docker("pause", shop.container("product"))
+    eventually(lambda: not shop.found("product"), within=11)
+    assert shop.http("order", "/purchase/bbb").status == 503
+    docker("unpause", shop.container("product"))
+    eventually(lambda: shop.found("product"))
+    assert shop.instance("product")["restarts"] == 1
+
+    shop.run("stop", "product")
+    assert not shop.found("product")
+    assert [name.rpartition("-")[2] for name in shop.containers()] == ["order"]
+    shop.run("start", "product")
+    shop.wait_passing("product")
+    assert "listening on" in shop.run("logs", "product")
+    assert shop.stop() == 0
+    assert shop.containers() == []
+    assert shop.processes() == []
+    assert not (shop.directory / ".minikube" / "containers.json").exists()
+
+
+def test_kill_9_of_the_supervisor_leaves_no_container(tmp_path: Path, built: Built) -> None:
+    """The guardian removes them; where it was killed too, the next `up` does. The stock is as it was."""
+    with boxed(tmp_path, built) as shop:
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
+        os.kill(shop.status()["pid"], signal.SIGKILL)
+        eventually(lambda: shop.containers() == [], within=4, what="no container")
+        assert shop.up is not None
+        assert shop.up.wait(timeout=10) != 0
+        shop.start()
+        shop.wait_passing("product", "order")
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 8
+
+        pids = json.loads((tmp_path / ".minikube" / "supervisor.json").read_text())
+        before = docker("inspect", "--format", "{{.Id}}", shop.container("product"))
+        os.kill(pids["guardian_pid"], signal.SIGKILL)
+        os.kill(pids["pid"], signal.SIGKILL)
+        shop.up.wait(timeout=10)
+        shop.start()
+        shop.wait_passing("product", "order")
+        assert docker("inspect", "--format", "{{.Id}}", shop.container("product")) != before
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 7
+
+
+@pytest.mark.parametrize("process", ["product", "order"])
+def test_processes_and_containers_find_each_other(tmp_path: Path, built: Built, process: str) -> None:
+    with boxed(tmp_path, built, processes=(process,)) as shop:
+        kinds = {row["name"]: row["kind"] for row in shop.status()["services"]}
+        assert kinds == {"product": "container", "order": "container"} | {process: "process"}
+        assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
+        assert len(shop.containers()) == 1
+        assert shop.stop() == 0
+        assert shop.containers() == []
+
+
+def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built: Built) -> None:
+    """Ports, volumes, variables, limits, scale and stop; no secret on a command line."""
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "index.html").write_text("null")
+    with boxed(tmp_path, built, AUTO) as shop:
+        shop.wait_passing("many", "fixed")
+        at = shop.instance("fixed")["address"]
+        config = json.loads(docker("inspect", "--format", "{{json .HostConfig}}", shop.container("fixed")))
+        assert config["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": at.rpartition(":")[2]}]}
+        assert (config["Memory"], config["NanoCpus"], config["PidsLimit"]) == (64 << 20, 500_000_000, 50)
+        assert config["Ulimits"] == [{"Name": "nofile", "Hard": 256, "Soft": 256}]
+        env = docker("exec", shop.container("fixed"), "env").splitlines()
+        assert {"API_KEY=hidden-value", "PORT=8000", "HOST=0.0.0.0"} <= set(env)
+        assert "hidden-value" not in command_lines()
+        eventually(lambda: "out of memory" in shop.instance("greedy").get("reason", ""), what="out of memory")
+
+        shop.run("scale", "many=3")
+        eventually(lambda: len({shop.rpc("Discovery.Get", "many")["result"]["Port"] for _ in range(6)}) == 3)
+        shop.run("scale", "many=1")
+        assert sum("-many" in name for name in shop.containers()) == 1
+        shop.run("stop", "fixed")
+        assert "4321" not in command_lines()
+        shop.run("kill", "many")
+        eventually(lambda: shop.instance("many")["restarts"] == 1)
+        shop.wait_passing("many")
+
+
+def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, built: Built) -> None:
+    (tmp_path / "unbuildable").mkdir()
+    (tmp_path / "unbuildable" / "Dockerfile").write_text(f"FROM {built.base}\nRUN echo no; exit 3\n")
+    with boxed(tmp_path, built, WRONG) as shop:
+        reasons = {
+            "missing": "no image localhost:1/no-such-image:1 here",
+            "unbuildable": "non-zero code: 3",
+            "nocommand": '"no-such-program": executable file not found',
+            "novolume": f"bind source path does not exist: {tmp_path}/not-there",
+        }
+        for name, words in reasons.items():
+            eventually(lambda name=name: shop.instance(name).get("state") == "fatal", what=name)  # type: ignore[misc]
+            reason = shop.instance(name)["reason"]
+            assert words in reason
+            assert "\n" not in reason
+        assert shop.http("order", "/purchase/aaa").status == 200
+        build = shop.run("build", "unbuildable", code=1)
+        assert "unbuildable | no" in build.replace("  ", " ")
+
+
+def test_without_an_engine_processes_run_and_containers_wait(
+    tmp_path: Path, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = '\n[services.page]\ncommand = ["python", "-m", "http.server", "${PORT}"]\nport = "auto"\nhealth = "/"\n'
+    shop = boxed(tmp_path, built, extra)
+    with monkeypatch.context() as patch:
+        patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+        shop.start()
+    try:
+        shop.wait_passing("page")
+        eventually(lambda: "does not answer" in shop.instance("product").get("reason", ""))
+        assert shop.instance("product")["state"] == "backoff"
+        assert "start it" in shop.instance("product")["reason"]
+        assert shop.stop() == 0
+    finally:
+        shop.end()
+
+
+def test_purchases_in_parallel_with_a_container_killed_lose_nothing(shop: boxed) -> None:
+    shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 30}')
+
+    def buy(_n: int) -> int:
+        while (answer := shop.http("order", "/purchase/many", "POST")).status == 503:
+            time.sleep(0.05)
+        return answer.status
+
+    with ThreadPoolExecutor(12) as pool:
+        statuses = pool.map(buy, range(40))
+        eventually(lambda: shop.http("product", "/product/many").body["quantity"] < 25)
+        os.kill(shop.instance("product")["pid"], signal.SIGKILL)
+        counted = sorted(statuses)
+    assert counted == [200] * 30 + [409] * 10
