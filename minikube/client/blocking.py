@@ -121,9 +121,10 @@ class Registry:
         """False when it was not there."""
         return self.do(verbs.deregister(id_, incarnation))
 
-    def renew(self, id_: str) -> bool:
-        """NotFound when the registry does not know it."""
-        return self.do(verbs.renew(id_))
+    def renew(self, id_: str, state: str = "", output: str = "") -> bool:
+        """NotFound when the registry does not know it. With `state` ("passing" or "critical") and `output`, the instance
+        with a `ttl:` check says how it is; critical counts at once."""
+        return self.do(verbs.renew(id_, state, output))
 
     def instances(self, name: str | None = None) -> list[Instance]:
         """Every instance of a name, or of all."""

@@ -43,9 +43,9 @@ def deregister(id_: str, incarnation: int | None = None) -> Call[bool]:
     return Call("Discovery.Deregister", (id_, incarnation) if incarnation else (id_,), bool)
 
 
-def renew(id_: str) -> Call[bool]:
-    """NotFound when the registry does not know the id: register again."""
-    return Call("Discovery.Renew", (id_,), bool)
+def renew(id_: str, state: str = "", output: str = "") -> Call[bool]:
+    """NotFound when the registry does not know the id: register again. `state` is for a `ttl:` check's own verdict."""
+    return Call("Discovery.Renew", (id_, state, output) if state else (id_,), bool)
 
 
 def instances(name: str | None = None) -> Call[list[Instance]]:

@@ -17,6 +17,7 @@ from minikube.manifest.interpolate import fill
 from minikube.manifest.load import DEFAULT_FILE, load_manifest, schema_json
 from minikube.manifest.structs import (
     BuildSpec,
+    Condition,
     ContainerSettings,
     ControlSettings,
     HealthSpec,
@@ -36,6 +37,7 @@ from minikube.manifest.values import is_loopback, parse_host_port, parse_signal
 __all__ = [
     "DEFAULT_FILE",
     "BuildSpec",
+    "Condition",
     "ContainerSettings",
     "ControlSettings",
     "HealthSpec",

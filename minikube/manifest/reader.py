@@ -212,6 +212,11 @@ RESTART: Shape[structs.RestartSpec] = OneOf(
                     "delay": _duration(zero=True),
                     "max_delay": _duration(zero=True),
                     "limit": _POSITIVE,
+                    "reset_after": _duration(zero=False),
+                    "max_restarts": _COUNT,
+                    "window": _duration(zero=False),
+                    "success": Many(Number(int, 0, 255), "exit codes", least=1),
+                    "max_unavailable": _POSITIVE,
                 }
             ),
             _restart_table,
@@ -229,19 +234,22 @@ DEPENDS_ON: Shape[dict[str, structs.Condition]] = OneOf(
     'a list of service names, or a table such as { product = "healthy" }',
 )
 
-PORT: Shape[int] = OneOf(
-    {
-        int: Number(int, 1, 65535),
-        str: Then(Text(), lambda text, place: -1 if text == "auto" else _port_text(text, place)),
-    },
-    'a port from 1 to 65535, or "auto"',
+PORT_FORM = 'a port from 1 to 65535, "auto", or a range such as "7070-7079"'
+PORT: Shape[tuple[int, int]] = OneOf(
+    {int: Then(Number(int, 1, 65535), lambda port, _: (port, port)), str: Then(Text(), lambda *read: _ports(*read))},
+    PORT_FORM,
 )
+"""First and last; (0, 0) for `"auto"`."""
 
 
-def _port_text(text: str, place: Place) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
-        return int(text)
-    return place.wrong('a port from 1 to 65535, or "auto"', text)
+def _ports(text: str, place: Place) -> tuple[int, int] | None:
+    if text == "auto":
+        return 0, 0
+    first, dash, last = text.partition("-")
+    numbers = [int(word) for word in (first, last if dash else first) if re.fullmatch(r"[0-9]{1,5}", word)]
+    if len(numbers) == 2 and 1 <= numbers[0] <= numbers[1] <= 65535:
+        return numbers[0], numbers[1]
+    return place.wrong(PORT_FORM, text)
 
 
 LIMITS: Shape[dict[str, int | float]] = Keys(
@@ -278,7 +286,14 @@ _SERVICE = Keys(
         "restart": RESTART,
         "schedule": SCHEDULE,
         "stop": Then(
-            Keys({"signal": SIGNAL, "timeout": _duration(zero=True), "command": COMMAND_OR_NONE}),
+            Keys(
+                {
+                    "signal": SIGNAL,
+                    "timeout": _duration(zero=True),
+                    "command": COMMAND_OR_NONE,
+                    "drain": _duration(zero=True),
+                }
+            ),
             lambda keys, _: structs.StopSpec(**keys),
         ),
         "limits": LIMITS,
@@ -307,7 +322,10 @@ def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
     fields["cwd"] = _directory_path(fields.get("cwd", "."), place)
     fields["command"] = fields.get("command", ()) + fields.pop("args", ())
     if "port" in fields:
-        fields |= {"port": max(0, fields["port"]), "auto_port": fields["port"] < 0}
+        first, last = fields["port"]
+        fixed = first == last and first > 0
+        fields |= {"port": first if fixed else 0, "auto_port": not fixed}
+        fields["port_range"] = (0, 0) if fixed else (first, last)
     if "env_file" in fields:
         fields["env_file"], fields["file_env"] = fields["env_file"]
     if fields.get("schedule"):

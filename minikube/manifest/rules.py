@@ -5,9 +5,11 @@ Pure: takes the parts of a manifest and tells the reading what is wrong. It look
 
 from collections.abc import Iterator, Mapping
 
+from msgspec import Struct
+
 from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.place import Reading, nearest, spoken
-from minikube.manifest.structs import ControlSettings, HostPort, RegistrySettings, ServiceSpec
+from minikube.manifest.structs import ControlSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_loopback
 
 Services = Mapping[str, ServiceSpec]
@@ -45,13 +47,15 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
             f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
             f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
         )
-    taken: list[tuple[str, HostPort, ServiceSpec | None]] = []
-    for path, where, owner in _listeners(registry, control, services):
-        for other_path, other, other_owner in taken:
-            if where.port == other.port and _same_host(where.host, other.host) and _run_together(owner, other_owner):
-                reading.fail(path, f'expected a port of its own or "auto", got {where.port}, which {other_path} has')
+    taken: list[_Listener] = []
+    for one in _listeners(registry, control, services):
+        for other in taken:
+            together = _same_host(one.host, other.host) and _run_together(one.service, other.service)
+            if together and one.first <= other.last and other.first <= one.last:
+                first = max(one.first, other.first)
+                reading.fail(one.path, f'expected a port of its own or "auto", got {first}, which {other.path} has')
                 break
-        taken.append((path, where, owner))
+        taken.append(one)
 
 
 def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -123,8 +127,16 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
     if service.port and service.replicas > 1 and not _has_own_address(service):
         reading.fail(
             f"{path}.port",
-            f'expected "auto" with replicas = {service.replicas}, got {service.port}, which only one can have',
+            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port}, which only one can have',
         )
+    first, last = service.port_range
+    if first and service.replicas > last - first + 1:
+        reading.fail(
+            f"{path}.port",
+            f"expected a port for each of {service.replicas} replicas, got {first}-{last}, which are {last - first + 1}",
+        )
+    if health and health.restart_after and service.restart.policy == "never":
+        reading.warn(f"{path}.health.restart_after", 'it ends the instance, and restart = "never" leaves it at that')
 
 
 def _check_schedule(reading: Reading, service: ServiceSpec) -> None:
@@ -176,16 +188,24 @@ def _check_instance_names(reading: Reading, services: Services) -> None:
                 )
 
 
-def _listeners(
-    registry: RegistrySettings, control: ControlSettings, services: Services
-) -> Iterator[tuple[str, HostPort, ServiceSpec | None]]:
-    if registry.listen.port:
-        yield "registry.listen", registry.listen, None
-    if control.listen.port:
-        yield "control.listen", control.listen, None
+class _Listener(Struct, frozen=True):
+    """Who may listen on any of these ports, first to last."""
+
+    path: str
+    host: str
+    first: int
+    last: int
+    service: ServiceSpec | None = None
+
+
+def _listeners(registry: RegistrySettings, control: ControlSettings, services: Services) -> Iterator[_Listener]:
+    for path, listen in (("registry.listen", registry.listen), ("control.listen", control.listen)):
+        if listen.port:
+            yield _Listener(path, listen.host, listen.port, listen.port)
     for service in services.values():
-        if service.port and not _has_own_address(service):
-            yield f"services.{service.name}.port", HostPort(service.host, service.port), service
+        first, last = (service.port, service.port) if service.port else service.port_range
+        if first and not _has_own_address(service):
+            yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
 
 
 def _has_own_address(service: ServiceSpec) -> bool:

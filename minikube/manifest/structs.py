@@ -120,6 +120,16 @@ class RestartSpec(Struct, frozen=True):
     delay: float = 0.5
     max_delay: float = 30.0
     limit: int = 5
+    """Failed starts in a row that make it `fatal`."""
+    reset_after: float = 60.0
+    """A life at least this long forgives the ones before it."""
+    max_restarts: int = 0
+    """By itself, within `window` seconds, until it is `fatal`; 0: never given up for having been well."""
+    window: float = 600.0
+    success: tuple[int, ...] = (0,)
+    """Exit codes that are no failure; death by a signal counts as 128 and its number, as in a shell."""
+    max_unavailable: int = 1
+    """How many replicas a rolling restart may take away at a time."""
 
 
 class StopSpec(Struct, frozen=True):
@@ -128,6 +138,8 @@ class StopSpec(Struct, frozen=True):
     signal: str = "TERM"
     timeout: float = 10.0
     command: tuple[str, ...] = ()
+    drain: float = 0.2
+    """Between leaving discovery and the signal: for requests that are on their way. Not when everything stops."""
 
 
 class LogSpec(Struct, frozen=True):
@@ -169,6 +181,8 @@ class ServiceSpec(Struct, frozen=True):
     port: int = 0
     """0: none, or with `auto_port` a free one for each instance."""
     auto_port: bool = False
+    port_range: tuple[int, int] = (0, 0)
+    """With `auto_port`: only these, first and last; (0, 0): any."""
     host: str = "127.0.0.1"
     env: dict[str, str] = field(default_factory=dict)
     env_file: tuple[Path, ...] = ()

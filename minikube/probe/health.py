@@ -140,3 +140,9 @@ def lease_lapsed(settings: ProbeSettings, health: Health, now: float) -> Health:
     state = CheckState.CRITICAL if health.state is CheckState.PASSING else health.state
     forget_at = now + settings.forget_after if health.state is CheckState.PASSING else health.forget_at
     return Health(state, float("inf"), forget_at, timeouts=health.timeouts + 1)
+
+
+def lease_failed(settings: ProbeSettings, health: Health, now: float) -> Health:
+    """A `ttl:` instance said that it is not well: critical at once, and nothing is asked until it renews."""
+    forget_at = now + settings.forget_after if health.state is CheckState.PASSING else health.forget_at
+    return Health(CheckState.CRITICAL, float("inf"), forget_at, failures=health.failures + 1)

@@ -26,13 +26,14 @@ from minikube.probe.health import (
     Health,
     Outcome,
     after_probe,
+    lease_failed,
     lease_lapsed,
     lease_pass,
     new_health,
     resumed_health,
 )
 from minikube.probe.prober import Prober
-from minikube.registry.node import Node, entered
+from minikube.registry.node import Node, Updated, entered
 from minikube.registry.records import Record
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -151,6 +152,21 @@ class Judge:
             ward.asking = True
             self._node.nursery.start_soon(self._settle_and_plan, ward, health, "renewed")
 
+    async def reported(self, id_: str, passing: bool, output: str) -> None:
+        """A `ttl:` instance says how it is, and is believed at once. Raises `Unavailable` where that cannot be stored."""
+        ward, record = self._wards.get(id_), self._node.catalog.records.get(id_)
+        if record is None:
+            return
+        self._node.catalog.observe(id_, time.time(), output)
+        if ward is None:
+            if not passing:  # another registry's ward: that one hears of passes by the lease, and of this by the log
+                await self._node.update(id_, record.instance.incarnation, self._entering(CheckState.CRITICAL, output))
+            return
+        judge = lease_pass if passing else lease_failed
+        await self._settle(ward, judge(record.settings, ward.health, trio.current_time()), output)
+        if self._wards.get(id_) is ward:
+            self._plan(ward)
+
     def share(self) -> None:
         """Takes up what is ours to probe and drops what is not."""
         records = self._node.catalog.records
@@ -268,22 +284,27 @@ class Judge:
         if stored is None or stored.instance.incarnation != ward.incarnation:
             return
 
-        def change(record: Record) -> Record | None:
-            if self._stored(record) is health.state:
-                return None
-            if record.instance.state is CheckState.MAINTENANCE:
-                return replace(record, resumed=health.state)
-            return entered(record, health.state, output, time.time())
-
         if self._stored(stored) is not health.state:
             try:
-                await self._node.update(ward.id, ward.incarnation, change)
+                await self._node.update(ward.id, ward.incarnation, self._entering(health.state, output))
             except Unavailable:
                 ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
                 return
             words = output.strip().splitlines()
             LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
         ward.health = health
+
+    def _entering(self, state: CheckState, output: str) -> Updated:
+        """What `Node.update` is to make of an entry; maintenance hides the state until it is over."""
+
+        def change(record: Record) -> Record | None:
+            if self._stored(record) is state:
+                return None
+            if record.instance.state is CheckState.MAINTENANCE:
+                return replace(record, resumed=state)
+            return entered(record, state, output, time.time())
+
+        return change
 
     async def _forget(self, ward: Ward) -> bool:
         """Its time as an absent one is over. True when it is gone."""

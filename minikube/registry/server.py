@@ -25,7 +25,7 @@ from minikube.registry.asked import arguments, as_name, as_record, as_type, seco
 from minikube.registry.catalog import EVERY_NAME, Compacted
 from minikube.registry.config import RegistryConfig
 from minikube.registry.judge import Judge
-from minikube.registry.node import Node, entered
+from minikube.registry.node import OUTPUT_LIMIT, Node, entered
 from minikube.registry.records import Record
 from minikube.registry.tally import OK, UNKNOWN, CallTally, result_name
 
@@ -299,14 +299,23 @@ class Discovery:
         return await self._node.remove(id_, number)
 
     async def _renew(self, request: Request, peer: Peer) -> Any:
-        (asked,) = arguments(request.params, "Id", least=1)
+        asked, state, output = arguments(request.params, "Id", "State", "Output", least=1)
         id_ = as_type(asked, str, "Id")
+        if state not in (None, "", "passing", "critical"):
+            raise wrong(f'State: expected "passing" or "critical", got {str(state)[:80]!r}')
         if id_ not in self._node.catalog.records:
             await self._node.catch_up()
-        if id_ not in self._node.catalog.records:
+        record = self._node.catalog.records.get(id_)
+        if record is None:
             raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance — register again")
-        self._judge.renewed(id_)
-        if self._node.store.share_leases:
+        if not state:
+            self._judge.renewed(id_)
+        elif record.instance.health_check != "ttl:":
+            raise wrong(f'State: {id_} is checked by the registry; only one with the HealthCheck "ttl:" says how it is')
+        else:
+            await self._judge.reported(id_, state == "passing", as_type(output or "", str, "Output")[:OUTPUT_LIMIT])
+        # The lease of one that says it is critical is not renewed: its ward on another registry would take it for a pass.
+        if self._node.store.share_leases and state != "critical":
             await self._node.store.commit(id_)
         return True
 

@@ -1,49 +1,127 @@
 """Is the instance well? (floor 3): the supervisor's own probes of one running instance, for one life of it.
 
-The registry checks what is registered; this is for what it cannot see (`register = "none"`, no port, log lines) and for
-`restart_after`. It tells what it finds and decides nothing about the process.
+The registry checks what is registered by address; this is for what it cannot see (`register = "none"`, no port), for what
+it must not do (run a command, read output), and for `restart_after`. It tells what it finds and decides nothing about the
+process: thresholds are `verdict`'s.
 """
 
+import random
 from collections.abc import Callable
 
 import trio
 
+from minikube.errors import StartError
 from minikube.manifest import HealthSpec, ServiceSpec, fill
 from minikube.model import Address, Registration
-from minikube.probe.health import Outcome, ProbeResult
+from minikube.probe.health import NEXT_RETRY_S, Outcome, ProbeResult
 from minikube.probe.prober import Prober
-from minikube.supervisor import lifecycle
+from minikube.supervisor.lifecycle import WELL_AFTER_S
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.runtime import Running
+from minikube.supervisor.verdict import Verdict, judged, new_verdict
 
-FIRST_DELAY_S = 0.1
-RETRY_MAX_S = 1.0
+LEASE_S = 15.0
+"""How long the registry believes a verdict that is not repeated. A killed supervisor leaves nothing to believe in anyway."""
 
-Found = Callable[[ProbeResult], bool]
-"""Hears of each probe; False: enough, nothing has to be probed any more."""
-
-
-async def watch_health(spec: ServiceSpec, running: Running, output: Capture, prober: Prober, found: Found) -> None:
-    """Probes as the manifest says, for as long as somebody else does not."""
-    health = spec.health
-    ours = spec.register == "none" or not running.port
-    if health is None and (ours or spec.register == "self"):
-        await trio.sleep(lifecycle.WELL_AFTER_S)
-        found(ProbeResult(Outcome.PASS, ""))
-    elif health is not None and health.kind == "log":
-        output.expect(health.log, lambda: found(ProbeResult(Outcome.PASS, "")))
-    elif health is not None and health.kind in ("http", "tcp") and (ours or health.restart_after):
-        await _probe(health, health_url(spec, running.host, running.port), prober, found)
+Found = Callable[[Verdict, ProbeResult], object]
+"""Hears of each probe, and the verdict after it."""
 
 
-async def _probe(health: HealthSpec, url: str, prober: Prober, found: Found) -> None:
-    delay = min(FIRST_DELAY_S, health.interval)
-    while True:
-        result = await prober.probe(url, health.timeout)
-        if not found(result):
+def is_registered(spec: ServiceSpec, port: int) -> bool:
+    """Whether the registry is to know it, by its own hand or ours."""
+    return spec.register == "self" or (spec.register == "supervisor" and port > 0)
+
+
+def is_reported(spec: ServiceSpec, port: int) -> bool:
+    """Whether the registry learns from us how it is: we register it, and only we can check it."""
+    return spec.register == "supervisor" and port > 0 and is_ours_alone(spec.health)
+
+
+def is_ours_alone(health: HealthSpec | None) -> bool:
+    """A check that only the supervisor can make."""
+    return health is not None and health.kind in ("command", "log")
+
+
+class Checkup:
+    """The probes of one life. Make it before the first output is read: a `log` check misses nothing then.
+
+    `lived` is called where there is no check, and it has lived long enough to be well.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        running: Running,
+        output: Capture,
+        prober: Prober,
+        found: Found,
+        lived: Callable[[], object],
+    ) -> None:
+        self._spec = spec
+        self._running = running
+        self._prober = prober
+        self._found = found
+        self._lived = lived
+        self._seen = trio.Event()
+        self._started = trio.current_time()
+        health = spec.health
+        ours = not is_registered(spec, running.port) or is_ours_alone(health)
+        self.probed = health if health is not None and (ours or health.restart_after) else None
+        """What is probed here; None where somebody else does it, or nobody."""
+        self._well_by_age = health is None and (ours or spec.register == "self")
+        if health is not None and health.kind == "log":
+            output.expect(health.log, self._seen.set)
+
+    async def run(self) -> None:
+        """Probes for as long as it has to; cancel it when the instance ends or is to."""
+        if self._well_by_age:
+            await trio.sleep(WELL_AFTER_S)
+            self._lived()
+        if self.probed is None:
             return
-        delay = health.interval if result.outcome is Outcome.PASS else min(delay * 2, RETRY_MAX_S, health.interval)
-        await trio.sleep(delay)
+        verdict = new_verdict(self.probed, trio.current_time())
+        while verdict.due < float("inf"):
+            result = await self._probe(self.probed, verdict.due)
+            now, jitter = trio.current_time(), random.random()
+            verdict = judged(verdict, result, self.probed, started=self._started, now=now, jitter=jitter)
+            self._found(verdict, result)
+            if self.probed.kind == "log" and result.outcome is Outcome.PASS:
+                return  # what was said once stays said
+
+    async def _probe(self, health: HealthSpec, due: float) -> ProbeResult:
+        if health.kind == "log":
+            return await self._look(health, due)
+        await trio.sleep_until(due)
+        if health.kind == "command":
+            return await self._command(health)
+        url = health_url(self._spec, self._running.host, self._running.port)
+        return await self._prober.probe(url, health.timeout)
+
+    async def _look(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Passes the moment the line is there."""
+        began = trio.current_time()
+        # The first look is not made before anything could have been printed.
+        with trio.move_on_at(due if due > began else began + min(NEXT_RETRY_S, health.interval)):
+            await self._seen.wait()
+        now = trio.current_time()
+        if self._seen.is_set():
+            return ProbeResult(Outcome.PASS, "the line was printed", began, now)
+        return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
+
+    async def _command(self, health: HealthSpec) -> ProbeResult:
+        began = trio.current_time()
+        try:
+            ran = await self._running.run(health.command, health.timeout)
+        except StartError as error:
+            return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
+        said = ran.output.strip()
+        if ran.exit is None:
+            outcome, output = Outcome.TIMEOUT, f"check command: no end within {health.timeout:g} s"
+        elif ran.exit.clean:
+            return ProbeResult(Outcome.PASS, said, began, trio.current_time())
+        else:
+            outcome, output = Outcome.FAIL, f"check command: {ran.exit}"
+        return ProbeResult(outcome, f"{output}: {said}" if said else output, began, trio.current_time())
 
 
 def health_url(spec: ServiceSpec, host: str, port: int) -> str:
@@ -58,15 +136,27 @@ def health_url(spec: ServiceSpec, host: str, port: int) -> str:
     return ""
 
 
+def check_text(spec: ServiceSpec, host: str, port: int) -> str:
+    """The check as people are shown it; empty where there is none."""
+    health = spec.health
+    if health is not None and health.kind == "command":
+        return " ".join(health.command)
+    if health is not None and health.kind == "log":
+        return f"log {health.log!r}"
+    return health_url(spec, host, port) if port or (health and "://" in health.http) else ""
+
+
 def registration(spec: ServiceSpec, id: str, host: str, port: int) -> Registration | None:
     """What the supervisor registers on the instance's behalf; None where it does not."""
-    health, url = spec.health or HealthSpec("tcp"), health_url(spec, host, port)
-    if spec.register != "supervisor" or not port or not url:
+    if spec.register != "supervisor" or not port:
         return None
+    health = spec.health or HealthSpec("tcp")
+    if is_ours_alone(health):  # the thresholds have been applied when the registry hears of it
+        return Registration(spec.name, Address(host, port), "ttl:", id, spec.tags, dict(spec.meta), lease=LEASE_S)
     return Registration(
         name=spec.name,
         addr=Address(host, port),
-        health_check=url,
+        health_check=health_url(spec, host, port),
         uuid=id,
         tags=spec.tags,
         meta=dict(spec.meta),

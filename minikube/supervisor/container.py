@@ -209,8 +209,11 @@ class Container:
                 return _send(self._pidfd, number)
         return (await self._client.ask("kill", "--signal", str(number), self._name)).good
 
-    async def end(self, number: int, timeout: float) -> list[int]:
-        killed: list[int] = []
+    def holders(self) -> list[str]:
+        return [] if self._exit is not None else [f"container {self._name}"]
+
+    async def end(self, number: int, timeout: float) -> list[str]:
+        killed: list[str] = []
         try:
             with trio.move_on_after(timeout):
                 if await self.send(number):
@@ -218,7 +221,7 @@ class Container:
         finally:
             with trio.move_on_after(REMOVE_S, shield=True):
                 if self._exit is None:
-                    killed.append(self.pid)
+                    killed += self.holders()
                 await self._remove()
                 if self._exit is None:
                     with trio.move_on_after(LAST_WORDS_S):

@@ -25,7 +25,7 @@ from minikube.errors import NotFound, UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
-from minikube.supervisor import graph, leftovers
+from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor.container import ContainerRuntime
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
@@ -73,6 +73,7 @@ class Supervisor:
         self.registry = str(manifest.registry.listen)
         self.asked_to_stop = trio.Event()
         self.now = False
+        self.ending = False
         self._state = state
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
@@ -128,6 +129,7 @@ class Supervisor:
 
     async def stop_all(self) -> None:
         """Everything, in reverse dependency order; returns when nothing of any service is alive."""
+        self.ending = True
         self.board.set_phase("stopping")
         dependencies = {name: tuple(spec.depends_on) for name, spec in self._specs.items()}
         stopped = {name: trio.Event() for name in dependencies}
@@ -154,7 +156,7 @@ class Supervisor:
     def runtime(self, spec: ServiceSpec) -> Runtime:
         return self._containers if spec.runtime == "container" else self._processes
 
-    def taken_ports(self, spec: ServiceSpec, id: str) -> frozenset[int]:
+    def taken_ports(self, id: str) -> frozenset[int]:
         """Ports of other instances, whether they listen already or not."""
         return frozenset(one.port for runners in self._runners.values() for one in runners if one.id != id and one.port)
 
@@ -166,17 +168,12 @@ class Supervisor:
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture:
         return self.logbook.open(spec.name, name, spec.logs, secrets)
 
-    async def wait_ready(self, name: str, condition: str) -> None:
-        await self.board.wait_for(lambda _: self._is_met(name, condition))
-
-    def _is_met(self, name: str, condition: str) -> bool:
-        runners = self._runners.get(name, [])
-        if condition == "completed":
-            done = [one.life.state is ProcessState.EXITED and one.life.exit == "exit 0" for one in runners]
-            return bool(done) and all(done)
-        if condition == "started":
-            return any(one.life.state in (*ACTIVE, ProcessState.EXITED) for one in runners)
-        return any(one.ready for one in runners)
+    def unmet(self, spec: ServiceSpec) -> str:
+        for name, condition in spec.depends_on.items():
+            standings = [runner.standing for runner in self._runners.get(name, [])]
+            if reason := dependency.unmet(name, condition, standings):
+                return reason
+        return ""
 
     def recorded(self) -> None:
         leftovers.record(self._state_path, self.household.roots)
@@ -192,9 +189,16 @@ class Supervisor:
     def link_known(self, id: str) -> Instance | None:
         return self._link.known(id) if self._link is not None else None
 
+    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+        if self._link is not None:
+            self._link.report(id, registration, passing, output)
+
     def link_gone(self, id: str) -> None:
         if self._link is not None:
             self._link.gone(id)
+
+    async def link_left(self, id: str) -> bool:
+        return self._link is not None and await self._link.left(id)
 
     # ------------------------------------------------------------ what the registry says
 
@@ -296,7 +300,13 @@ class Supervisor:
             )
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        raise UsageError("maintenance: use the registry's Discovery.Maintenance")
+        runners = self._find(name)
+        known = [runner for runner in runners if self._link is not None and self._link.known(runner.id)]
+        if not known:
+            raise UsageError(f"{name}: is not registered at the moment, so nobody finds it anyway — see `minikube ps`")
+        for runner in known:
+            assert self._link is not None
+            await self._link.maintain(runner.id, on, reason)
 
     async def apply(self) -> dict[str, Any]:
         raise UsageError("apply: not supported yet — `minikube down` and `minikube up`")

@@ -1,10 +1,10 @@
 """One instance, from its first start to its removal (floor 3): the trio shell round `lifecycle`.
 
 `Runner.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the tree, back off, again. What
-is to be is in `wanted`; `poke` makes the task look at it. It refuses to decide anything that `lifecycle` can decide.
+is to be is in `wanted`; `poke` makes the task look at it. It refuses to decide anything that `lifecycle`, `verdict`,
+`dependency` or `view` can decide, and to know what runs it (`runtime`) and how it is stopped (`stopping`).
 """
 
-import math
 import random
 import signal
 import time
@@ -13,26 +13,31 @@ from hashlib import sha256
 from typing import Protocol
 
 import trio
+from msgspec.structs import replace
 
 from minikube.control.board import Board
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.model import Address, CheckState, Instance, InstanceView, ProcessState, Registration
-from minikube.probe.health import Outcome, ProbeResult
+from minikube.probe.health import ProbeResult
 from minikube.probe.prober import Prober
-from minikube.supervisor import lifecycle
-from minikube.supervisor.checkup import health_url, registration, watch_health
+from minikube.supervisor import lifecycle, verdict, view
+from minikube.supervisor.checkup import Checkup, check_text, is_registered, is_reported, registration
+from minikube.supervisor.dependency import Standing
 from minikube.supervisor.lifecycle import Exit, Life
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import PortTaken
-from minikube.supervisor.process import Starved, signal_number
+from minikube.supervisor.process import Starved
 from minikube.supervisor.runtime import Launch, Running, Runtime
+from minikube.supervisor.stopping import end_instance
+from minikube.supervisor.verdict import Verdict
 from minikube.text import looks_secret
 
 DRAIN_S = 0.5
 """How long the output of a dead process is still read; a survivor may hold the pipe open."""
 
 ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
+ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 
 
 class Home(Protocol):
@@ -40,15 +45,19 @@ class Home(Protocol):
 
     board: Board
     prober: Prober
+    ending: bool
+    """Everything is being stopped."""
 
     def runtime(self, spec: ServiceSpec) -> Runtime: ...
-    def taken_ports(self, spec: ServiceSpec, id: str) -> frozenset[int]: ...
+    def taken_ports(self, id: str) -> frozenset[int]: ...
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture: ...
-    async def wait_ready(self, name: str, condition: str) -> None: ...
+    def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
     def link_want(self, id: str, registration: Registration | None) -> None: ...
     def link_known(self, id: str) -> Instance | None: ...
+    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
     def link_gone(self, id: str) -> None: ...
+    async def link_left(self, id: str) -> bool: ...
 
 
 def instance_id(project: str, service: str, index: int) -> str:
@@ -73,10 +82,13 @@ class Runner:
         self.host = spec.host
         self.port = spec.port
         self._home = home
-        self._own_check: CheckState | None = None
-        self._own_output = ""
+        self._own: Verdict | None = None
+        self._own_since = 0.0
+        self._own_checked = 0.0
+        self._unwell = ""
+        """Why it is ended by us, to be started again; empty otherwise."""
         self._restart = False
-        self._now = False
+        self._hurry = trio.Event()
         self._poke = trio.Event()
         self._since = time.time()
         self._started = 0.0
@@ -87,13 +99,15 @@ class Runner:
 
     def start(self) -> None:
         self.wanted = True
+        self._hurry = trio.Event()
         if self.life.state not in (*ACTIVE, ProcessState.STOPPING):
             self.life = Life(restarts=self.life.restarts, exit=self.life.exit)
         self.poke()
 
     def stop(self, *, now: bool = False) -> None:
         self.wanted = False
-        self._now = self._now or now
+        if now:
+            self._hurry.set()
         self.poke()
 
     def restart(self) -> None:
@@ -114,23 +128,25 @@ class Runner:
         """What the registry says of it. An entry older than the process is of an earlier life and counts for nothing."""
         if found is not None and (self.process is None or found.registered < self._started):
             found = None
-        before, self.check = self.check, found
-        if found is not None and self.process is not None:
-            if found.state is CheckState.PASSING:
-                self._passed()
-            elif found.state is CheckState.CRITICAL and (before is None or before.state is not found.state):
-                self.life = lifecycle.failed_check(
-                    self.life, trio.current_time(), self._start_period, 0, f"check failed: {found.output}"
-                )[0]
+        self.check = found
+        if found is not None and found.state is CheckState.PASSING and not self._is_reported:
+            self.life = lifecycle.passed(self.life)
         self.publish()
 
     @property
     def ready(self) -> bool:
-        """Whether who depends on it being healthy may start."""
+        """Whether who depends on it being healthy may start: it is well, and found where it is to be found."""
         if self.life.state is not ProcessState.RUNNING:
             return False
-        state = self._check_state()
-        return state is None or state is CheckState.PASSING
+        if is_registered(self.spec, self.port) and (self.check is None or self.check.state is not CheckState.PASSING):
+            return False
+        return self._own is None or self._own.state is CheckState.PASSING
+
+    @property
+    def standing(self) -> Standing:
+        """What its dependents ask about."""
+        why = self._why() or (self.life.exit if self.life.state in ENDED else "")
+        return Standing(self.name, self.life.state, self.ready, self.life.completed, why)
 
     # ------------------------------------------------------------ the task
 
@@ -160,13 +176,18 @@ class Runner:
             self.finished.set()
 
     async def _dependencies(self) -> bool:
-        """False: interrupted, look again at what is wanted."""
-        for name, condition in self.spec.depends_on.items():
-            self._set(lifecycle.wait(self.life, f"waiting for {name} to be {condition}"))
-            if await self._unless_poked(lambda name=name, how=condition: self._home.wait_ready(name, how)):  # type: ignore[misc]
+        """Waits until all are met at the same time. False: interrupted, look again at what is wanted."""
+        while reason := self._home.unmet(self.spec):
+            self._set(lifecycle.wait(self.life, reason))
+            if await self._poked_before_change():
                 return False
         await trio.lowlevel.checkpoint()
         return True
+
+    async def _poked_before_change(self) -> bool:
+        """Returns at the next change of the board or poke; True when there was a poke, be it at the same moment."""
+        revision = self._home.board.revision
+        return await self._unless_poked(lambda: self._home.board.wait_past(revision))
 
     async def _prepared(self) -> bool:
         """What a start needs (an image) is there. False: interrupted, or in trouble."""
@@ -189,20 +210,18 @@ class Runner:
         return failure is None
 
     async def _unless_poked(self, wait: Callable[[], Awaitable[None]]) -> bool:
-        """True when the poke came first."""
-        poke, poked = self._poke, False
+        """True when a poke interrupted it, or came at the same moment: nobody else will look at what it was for."""
+        poke = self._poke
         async with trio.open_nursery() as nursery:
 
             async def stop_waiting() -> None:
-                nonlocal poked
                 await poke.wait()
-                poked = True
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(stop_waiting)
             await wait()
             nursery.cancel_scope.cancel()
-        return poked
+        return poke.is_set()
 
     async def _live(self) -> None:
         try:
@@ -227,16 +246,47 @@ class Runner:
         else:
             self._trouble(lifecycle.cannot_execute(self.life, str(error)))
 
+    async def _begin(self) -> tuple[Running, Capture]:
+        spec, output = self.spec, self._open_output()
+        output.clear()
+        taken = self._home.taken_ports(self.id)
+        launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
+        # It may register itself before its runtime has told us that it runs.
+        self._started = time.time()
+        self._own = None
+        self._home.link_want(self.id, None)
+        process = await self._home.runtime(spec).start(launch)
+        self.process = process
+        self.host, self.port = process.host, process.port
+        self._set(lifecycle.start(self.life, trio.current_time()))
+        self._event("instance.started", f"started, pid {process.pid}")
+        self._home.recorded()
+        if not self._is_reported:
+            self._home.link_want(self.id, registration(spec, self.id, self.host, self.port))
+        self.heard(self._home.link_known(self.id))
+        return process, output
+
+    def _open_output(self) -> Capture:
+        spec = self.spec
+        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
+        self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
+        return self._output
+
     async def _watch(self, process: Running, output: Capture) -> None:
+        checkup = Checkup(self.spec, process, output, self._home.prober, self._probed, self._lived)
+        if checkup.probed is not None:
+            self._own = verdict.new_verdict(checkup.probed, trio.current_time())
+            self._own_since = time.time()
         readers = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, process, output, readers)
             nursery.start_soon(process.watch)
-            nursery.start_soon(watch_health, self.spec, process, output, self._home.prober, self._probed)
-            stopped = await self._exit_or_stop(process)
-            if stopped and process.exit is None:
-                self._set(lifecycle.stopping(self.life))
-                self._home.link_gone(self.id)
+            checking = trio.CancelScope()
+            nursery.start_soon(self._check_up, checkup, checking)
+            await self._exit_or_stop(process)
+            checking.cancel()
+            stopped = process.exit is None
+            if stopped:
                 await self._stop(process)
                 await process.exited.wait()
             assert process.exit is not None
@@ -249,9 +299,9 @@ class Runner:
         self._last_lines = output.last_lines
         self.publish()
 
-    async def _exit_or_stop(self, process: Running) -> bool:
-        """True: it is to be stopped; False: it ended by itself."""
-        while self.wanted and not self._restart and process.exit is None:
+    async def _exit_or_stop(self, process: Running) -> None:
+        """Returns when it has ended or is to be stopped."""
+        while self.wanted and not self._restart and not self._unwell and process.exit is None:
             poke = self._poke
             async with trio.open_nursery() as nursery:
 
@@ -261,100 +311,70 @@ class Runner:
 
                 nursery.start_soon(stop_waiting, poke)
                 nursery.start_soon(stop_waiting, process.exited)
-        return process.exit is None
 
     async def _stop(self, process: Running) -> None:
-        spec = self.spec.stop
-        number = signal_number(spec.signal)
-        end = trio.current_time() + (0.0 if self._now else spec.timeout)
-        if spec.command and not self._now:
-            await self._before_stop(process, end)
-        async with trio.open_nursery() as nursery:
-
-            async def hurry() -> None:
-                while not self._now:
-                    await self._poke.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(hurry)
-            killed = await process.end(number, max(end - trio.current_time(), 0.0))
-            nursery.cancel_scope.cancel()
-            if killed and not self._now:
-                text = f"{self.name}: {len(killed)} processes had to be killed after {spec.timeout:g} s"
-                self._home.board.event("instance.killed", text, "warning", service=self.spec.name, instance=self.name)
-
-    async def _before_stop(self, process: Running, end: float) -> None:
-        try:
-            ran = await process.run(self.spec.stop.command, max(end - trio.current_time(), 0.0))
-        except StartError as error:
-            self._event("instance.stop_command", f"{self.name}: stop command: {error}", "warning")
-            return
-        if ran.exit is None or not ran.exit.clean:
-            how = ran.exit or "did not end in time"
-            self._event("instance.stop_command", f"{self.name}: stop command: {how}", "warning")
-
-    async def _begin(self) -> tuple[Running, Capture]:
-        spec, output = self.spec, self._open_output()
-        output.clear()
-        taken = self._home.taken_ports(spec, self.id)
-        launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
-        # It may register itself before its runtime has told us that it runs.
-        self._started = time.time()
-        self._home.link_want(self.id, None)
-        process = await self._home.runtime(spec).start(launch)
-        self.process = process
-        self.host, self.port = process.host, process.port
-        self._own_check = None if spec.health is None else CheckState.STARTING
-        self._set(lifecycle.start(self.life, trio.current_time()))
-        self._event("instance.started", f"{self.name} started, pid {process.pid}")
-        self._home.recorded()
-        self._home.link_want(self.id, registration(spec, self.id, self.host, self.port))
-        self.heard(self._home.link_known(self.id))
-        return process, output
-
-    def _open_output(self) -> Capture:
-        spec = self.spec
-        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
-        self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
-        return self._output
+        """Out of discovery first, a moment for requests that are on their way, then the signal."""
+        self._stopping("it leaves discovery")
+        drain = self.spec.stop.drain
+        was_found = await self._home.link_left(self.id)
+        if was_found and drain and not self._home.ending and not self._unwell and not self._hurry.is_set():
+            self._stopping(f"it finishes what it was asked, for {drain:g} s")
+            with trio.move_on_after(drain):
+                await self._hurry.wait()
+        await end_instance(process, self.spec.stop, self._hurry, self._stopping, self._event)
 
     # ------------------------------------------------------------ is it well?
 
-    def _probed(self, result: ProbeResult) -> bool:
-        """What our own probe found. False: nothing has to be probed any more."""
-        if result.ended:
-            seconds = result.ended - result.began
-            self._home.board.tally.probes.note(self.spec.name, result.outcome.value, seconds)
-        self._own_output = result.output
-        if result.outcome is Outcome.PASS:
-            if self.spec.health is not None:
-                self._own_check = CheckState.PASSING
-            self._passed()
-            self.publish()
-            return True
-        health = self.spec.health
-        assert health is not None
-        self._own_check = CheckState.CRITICAL if self.life.well else CheckState.STARTING
-        self.life, again = lifecycle.failed_check(
-            self.life, trio.current_time(), health.start_period, health.restart_after, result.output
-        )
-        self.publish()
-        if again:
-            self._event("instance.unhealthy", f"{self.name} restarts: {result.output}", "warning")
-            self.restart()
-        return not again
+    async def _check_up(self, checkup: Checkup, scope: trio.CancelScope) -> None:
+        with scope:
+            await checkup.run()
 
-    def _passed(self) -> None:
+    def _lived(self) -> None:
+        """There is no check, and it is well."""
         self.life = lifecycle.passed(self.life)
+        self.publish()
+
+    def _probed(self, found: Verdict, result: ProbeResult) -> None:
+        """What our own probe came to."""
+        health, before = self.spec.health, self._own
+        assert health is not None
+        self._home.board.tally.probes.note(self.spec.name, result.outcome.value, result.ended - result.began)
+        self._own, self._own_checked = found, time.time()
+        if found.state is CheckState.PASSING:
+            self.life = lifecycle.passed(self.life)
+        if before is None or before.state is not found.state:
+            self._own_since = self._own_checked
+            self._tell_check(found)
+        if verdict.is_hung(found, health) and not self._unwell:
+            self._unwell = f"check failed {found.misses} times in a row: {view.first_line(found.output)}"
+            self._event("instance.unhealthy", f"restarts: {self._unwell}", "warning")
+            self.poke()
+        self.publish()
+
+    def _tell_check(self, found: Verdict) -> None:
+        """At once, to the registry or, where that does not know it, to who watches."""
+        passing = found.state is CheckState.PASSING
+        if self._is_reported and found.state is not CheckState.STARTING:
+            wanted = registration(self.spec, self.id, self.host, self.port)
+            assert wanted is not None
+            self._home.link_report(self.id, wanted, passing, found.output)
+        elif not is_registered(self.spec, self.port) and found.state is not CheckState.STARTING:
+            said = "" if passing else f": {view.first_line(found.output)}"
+            self._event(f"check.{found.state}", f"is {found.state}{said}", "info" if passing else "warning")
 
     @property
-    def _start_period(self) -> float:
-        return self.spec.health.start_period if self.spec.health else math.inf
+    def _is_reported(self) -> bool:
+        return is_reported(self.spec, self.port)
 
+    @property
     def _check_state(self) -> CheckState | None:
-        if self.check is not None:
-            return self.check.state
-        return self._own_check
+        spec = self.spec
+        if self.process is None:
+            return None
+        registry = self.check.state if self.check else None
+        if registry is None and is_registered(spec, self.port) and (spec.health or spec.register == "supervisor"):
+            registry = CheckState.STARTING
+        return view.check_state(registry, self._own.state if self._own else None, reported=self._is_reported)
 
     # ------------------------------------------------------------ telling
 
@@ -367,27 +387,32 @@ class Runner:
     def _ended(self, end: Exit, asked: bool) -> None:
         """At once, before anything is cleaned up: who looks it up must not find it any more."""
         self._home.link_gone(self.id)
-        self.check, self._own_check = None, None
+        self.check, self._own = None, None
         self.process = None
+        unwell, self._unwell = self._unwell, ""
         if self._output is not None:
             self._last_lines = self._output.last_lines
-        if asked:
+        if asked and (self._restart or not self.wanted or not unwell):
             self._set(lifecycle.stopped(self.life, end) if not self._restart else self.life)
-            self._event("instance.stopped", f"{self.name} stopped: {end}")
+            self._event("instance.stopped", f"stopped: {end}")
             return
-        now = trio.current_time()
-        self._trouble(lifecycle.died(self.life, self.spec.restart, end, now, random.uniform(-1, 1)))
+        now, jitter = trio.current_time(), random.uniform(-1, 1)
+        self._trouble(lifecycle.died(self.life, self.spec.restart, end, now, jitter, unwell if asked else ""))
 
     def _trouble(self, life: Life) -> None:
         self._set(life)
         wait = life.next_try - trio.current_time()
         then = f", next try in {wait:.1f} s" if life.state is ProcessState.BACKOFF and wait > 0 else ""
-        level = "error" if life.state is ProcessState.FATAL else "info" if life.exit == "exit 0" else "warning"
-        text = f"{self.name} {life.state}: {life.reason or life.exit}{then}"
+        last = view.last_line(self._last_lines) if life.state is ProcessState.FATAL and life.exit else ""
+        level = "error" if life.state is ProcessState.FATAL else "info" if life.completed else "warning"
+        text = f"{life.state}: {life.reason or life.exit}{then}" + (f" — last line: {last}" if last else "")
         self._event(f"instance.{life.state}", text, level)
 
     def _event(self, kind: str, text: str, level: str = "info") -> None:
-        self._home.board.event(kind, text, level, service=self.spec.name, instance=self.name)
+        self._home.board.event(kind, f"{self.name} {text}", level, service=self.spec.name, instance=self.name)
+
+    def _stopping(self, how: str) -> None:
+        self._set(lifecycle.stopping(self.life, how))
 
     def _set(self, life: Life) -> None:
         if life.state is not self.life.state:
@@ -395,33 +420,47 @@ class Runner:
         self.life = life
         self.publish()
 
+    def _why(self) -> str:
+        return view.why_not_ready(
+            self.life,
+            self._check_state,
+            self._check_output,
+            registered=is_registered(self.spec, self.port),
+            known=self.check is not None,
+        )
+
+    @property
+    def _check_output(self) -> str:
+        maintained = self.check is not None and self.check.state is CheckState.MAINTENANCE
+        if self.check and (maintained or self._own is None or (not self._own.output and self.check.output)):
+            return self.check.output
+        return self._own.output if self._own else ""
+
     def publish(self) -> None:
         """Puts the instance on the board as it stands."""
         if self.removed and self.finished.is_set():
             return
         life, check = self.life, self.check
-        wait = life.next_try - trio.current_time()
-        bad = life.state in (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
-        self._home.board.put_instances(
-            InstanceView(
-                id=self.id,
-                service=self.spec.name,
-                name=self.name,
-                state=life.state,
-                check=self._check_state(),
-                output=check.output if check else self._own_output,
-                check_since=check.since if check else 0.0,
-                checked=check.checked if check else 0.0,
-                address=str(Address(self.host, self.port)) if self.port else "",
-                health=health_url(self.spec, self.host, self.port) if self.port else "",
-                pid=self.process.pid if self.process else 0,
-                restarts=life.restarts,
-                failed_starts=life.failed_starts,
-                started=self._started if self.process else 0.0,
-                since=self._since,
-                exit=life.exit,
-                reason=life.reason,
-                next_try=time.time() + wait if life.state is ProcessState.BACKOFF and wait > 0 else 0.0,
-                last_lines=self._last_lines if bad else (),
-            )
+        shown = InstanceView(
+            id=self.id,
+            service=self.spec.name,
+            name=self.name,
+            state=life.state,
+            check=self._check_state,
+            output=self._check_output,
+            check_since=check.since if check else self._own_since if self._own else 0.0,
+            checked=max(check.checked if check else 0.0, self._own_checked if self._own else 0.0),
+            address=str(Address(self.host, self.port)) if self.port else "",
+            health=check_text(self.spec, self.host, self.port),
+            pid=self.process.pid if self.process else 0,
+            restarts=life.restarts,
+            failed_starts=life.failed_starts,
+            started=self._started if self.process else 0.0,
+            since=self._since,
+            exit=life.exit,
+            reason=self._why(),
         )
+        if life.state in ENDED:
+            wait = life.next_try - trio.current_time() if life.state is ProcessState.BACKOFF else 0.0
+            shown = replace(shown, last_lines=self._last_lines, next_try=time.time() + wait if wait > 0 else 0.0)
+        self._home.board.put_instances(shown)

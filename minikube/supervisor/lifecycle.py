@@ -1,14 +1,15 @@
 """One instance's life (floor 3, pure): what happened and when, in; the next state and the next try, out.
 
     stopped ─► pending ─► starting ─► running ─► backoff ─► (pending …)      always, and on-failure after a failure
-                             │           └─────► exited                      never, and on-failure after exit 0
+                             │           └─────► exited                      never, and on-failure after a success
                              └─► backoff, or fatal after `limit` failed starts in a row
 
 The rules are spec §5's. An instance is *well* once it passed its check or, without one, lived a second. A well one that
 dies is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long as each life ends within
-60 s of its start; it is never given up. One that dies before it was well has failed to start: always a delay, and
-`fatal` after `limit` of those in a row. A shortage of the machine (no process, no descriptor, no memory) is nobody's failed
-start: it waits and tries again for ever.
+`reset_after` of its start; it is given up only where `max_restarts` within `window` says so. One that dies before it was well
+has failed to start: always a delay, and `fatal` after `limit` of those in a row. One that is ended for failing its check has
+died. A shortage of the machine (no process, no descriptor, no memory) is nobody's failed start: it waits and tries again
+for ever.
 
 Times are monotonic seconds, jitter is a number from -1 to 1; both come in as arguments. It refuses to start or wait.
 """
@@ -19,13 +20,11 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from minikube.durations import format_duration
 from minikube.model import ProcessState
 
 WELL_AFTER_S = 1.0
 """How long an instance without a check lives before it counts as well."""
-
-QUICK_DEATH_S = 60.0
-"""A life shorter than this makes the next delay longer."""
 
 JITTER = 0.2
 
@@ -41,6 +40,14 @@ class Policy(Protocol):
     def max_delay(self) -> float: ...
     @property
     def limit(self) -> int: ...
+    @property
+    def reset_after(self) -> float: ...
+    @property
+    def max_restarts(self) -> int: ...
+    @property
+    def window(self) -> float: ...
+    @property
+    def success(self) -> tuple[int, ...]: ...
 
 
 class Exit(Struct, frozen=True):
@@ -49,6 +56,11 @@ class Exit(Struct, frozen=True):
     status: int
     note: str = ""
     """What is known beyond it: why the kernel killed it."""
+
+    @property
+    def code(self) -> int:
+        """As a shell tells it: 143 for death by TERM."""
+        return self.status if self.status >= 0 else 128 - self.status
 
     @property
     def clean(self) -> bool:
@@ -71,12 +83,14 @@ class Life(Struct, frozen=True):
     started: float = 0.0
     well: bool = False
     deaths: int = 0
-    """Ends in a row, each within 60 s of its start: what the next delay depends on."""
+    """Ends in a row, each within `reset_after` of its start: what the next delay depends on."""
     failed_starts: int = 0
     """In a row."""
     restarts: int = 0
-    failures: int = 0
-    """Failed checks in a row, as far as they count."""
+    recent: tuple[float, ...] = ()
+    """When it was restarted by itself, as far as `max_restarts` asks."""
+    completed: bool = False
+    """It ended, with success, and is to stay so."""
     next_try: float = 0.0
     exit: str = ""
     reason: str = ""
@@ -90,7 +104,7 @@ def wait(life: Life, reason: str) -> Life:
 def start(life: Life, now: float) -> Life:
     """Its process has been started."""
     return msgspec.structs.replace(
-        life, state=ProcessState.STARTING, started=now, well=False, failures=0, next_try=0.0, reason=""
+        life, state=ProcessState.STARTING, started=now, well=False, completed=False, next_try=0.0, reason=""
     )
 
 
@@ -98,49 +112,40 @@ def passed(life: Life) -> Life:
     """Its check passed, or it has no check and lived `WELL_AFTER_S`."""
     if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
         return life
-    return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, failures=0, reason="")
-
-
-def failed_check(life: Life, now: float, start_period: float, restart_after: int, reason: str) -> tuple[Life, bool]:
-    """A check failed. True: the instance is to be restarted. Failures before the first pass count after `start_period`."""
-    if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
-        return life, False
-    counts = life.well or now - life.started >= start_period
-    life = msgspec.structs.replace(life, failures=life.failures + counts, reason=reason)
-    return life, 0 < restart_after <= life.failures
+    return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, reason="")
 
 
 def died(life: Life, policy: Policy, end: Exit, now: float, jitter: float, reason: str = "") -> Life:
     """Its process ended without having been told to, or was ended by us for failing its check (`reason`)."""
     why = reason or str(end)
-    if policy.policy == "never" or (policy.policy == "on-failure" and end.clean and not reason):
-        return msgspec.structs.replace(life, state=ProcessState.EXITED, exit=str(end), reason=why, failures=0)
-    if life.well and now - life.started >= QUICK_DEATH_S:
-        life = msgspec.structs.replace(life, deaths=0)
-    failed_starts = 0 if life.well else life.failed_starts + 1
-    if not life.well and failed_starts >= policy.limit:
+    good = end.code in policy.success and not reason
+    if policy.policy == "never" or (policy.policy == "on-failure" and good):
         return msgspec.structs.replace(
-            life,
-            state=ProcessState.FATAL,
-            failed_starts=failed_starts,
-            exit=str(end),
-            reason=f"{why}: {failed_starts} failed starts in a row",
-            failures=0,
+            life, state=ProcessState.EXITED, exit=str(end), reason="" if good else why, completed=good
         )
+    if life.well and now - life.started >= policy.reset_after:
+        life = msgspec.structs.replace(life, deaths=0)
+    life = msgspec.structs.replace(life, exit=str(end), failed_starts=0 if life.well else life.failed_starts + 1)
+    if not life.well and life.failed_starts >= policy.limit:
+        return _fatal(life, f"{why}: {life.failed_starts} failed starts in a row")
+    recent = tuple(when for when in life.recent if now - when < policy.window)
+    if 0 < policy.max_restarts <= len(recent):
+        return _fatal(life, f"{why}: restarted {len(recent)} times within {format_duration(policy.window)}")
     # A failed start is never repeated at once: what just refused to start would do so again.
     step = life.deaths if life.well else max(life.deaths, 1)
-    wait_s = backoff(policy, step, jitter)
     return msgspec.structs.replace(
         life,
         state=ProcessState.BACKOFF,
         deaths=step + 1,
-        failed_starts=failed_starts,
         restarts=life.restarts + 1,
-        next_try=now + wait_s,
-        exit=str(end),
-        reason=why if life.well else f"{why} before it was well ({failed_starts} of {policy.limit})",
-        failures=0,
+        recent=(*recent, now) if policy.max_restarts else (),
+        next_try=now + backoff(policy, step, jitter),
+        reason=why if life.well else f"{why} before it was well ({life.failed_starts} of {policy.limit})",
     )
+
+
+def _fatal(life: Life, reason: str) -> Life:
+    return msgspec.structs.replace(life, state=ProcessState.FATAL, reason=reason)
 
 
 def refused(life: Life, policy: Policy, reason: str, now: float, jitter: float) -> Life:
@@ -170,9 +175,9 @@ def starved(life: Life, policy: Policy, reason: str, now: float, jitter: float) 
     )
 
 
-def stopping(life: Life) -> Life:
-    """It has been told to stop."""
-    return msgspec.structs.replace(life, state=ProcessState.STOPPING, next_try=0.0, reason="")
+def stopping(life: Life, reason: str = "") -> Life:
+    """It is being stopped; `reason` says how far that is."""
+    return msgspec.structs.replace(life, state=ProcessState.STOPPING, next_try=0.0, reason=reason)
 
 
 def stopped(life: Life, end: Exit | None = None) -> Life:
@@ -181,7 +186,7 @@ def stopped(life: Life, end: Exit | None = None) -> Life:
 
 
 def restarted(life: Life) -> Life:
-    """Someone asked for a fresh start: counts as a restart, without history."""
+    """Someone asked for a fresh start: counts as a restart, without history. `state` is what it is in meanwhile."""
     return Life(state=life.state, restarts=life.restarts + 1, exit=life.exit)
 
 

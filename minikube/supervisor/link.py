@@ -1,30 +1,44 @@
 """The supervisor's line to the registry (floor 3): speaks for its instances, and hears what the registry finds of all.
 
-It registers `register = "supervisor"` instances, deregisters each instance whose process ended (by id and incarnation, so that
-a late one never removes a newer entry), watches everything, and after every reconnect puts right what differs. It refuses
-to start or stop anything.
+It registers `register = "supervisor"` instances, reports the verdicts that only the supervisor can reach (`ttl:` checks),
+deregisters each instance whose process ended (by id and incarnation, so that a late one never removes a newer entry), watches
+everything, and after every reconnect puts right what differs. It refuses to start or stop anything.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from minikube.client.registry import Registry
 from minikube.client.verbs import WatchSnapshot
 from minikube.counters import RegistryStatus
-from minikube.errors import MinikubeError, RemoteError
-from minikube.model import Change, ChangeKind, Instance, Registration
+from minikube.errors import MinikubeError, NotFound, RemoteError
+from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
 
 RETRY_S = 0.1
-CALL_TIMEOUT_S = 2.0
+REFUSED_RETRY_S = 1.0
+RENEW_S = 5.0
+"""A third of `checkup.LEASE_S`: two may be lost."""
+
+LEAVE_S = 1.0
+"""How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""
 
 Heard = Callable[[str, Instance | None], None]
 """An instance's id and what the registry now says of it; None: it is not registered any more."""
 
 
+class _Report(Struct, frozen=True):
+    """A verdict of ours. Told again until the registry has taken this very one, and then in intervals."""
+
+    passing: bool
+    output: str
+
+
 class Link:
-    """Belongs to the trio thread. `want` and `gone` return at once; what they ask for is repeated until it is so."""
+    """Belongs to the trio thread. `want`, `report` and `gone` return at once; what they ask for is repeated until it is so."""
 
     def __init__(self, registry: Registry, nursery: trio.Nursery, heard: Heard, said: Callable[[str], None]) -> None:
         self._registry = registry
@@ -33,9 +47,12 @@ class Link:
         self._said = said
         self._known: dict[str, Instance] = {}
         self._wanted: dict[str, Registration] = {}
+        self._reports: dict[str, _Report] = {}
+        self._told: dict[str, _Report] = {}
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
         self._busy: set[str] = set()
+        self._moved = trio.Event()
 
     @property
     def instances(self) -> Sequence[Instance]:
@@ -64,29 +81,62 @@ class Link:
             self._wanted[id] = registration
             self._act(id)
 
+    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+        """Our verdict of an instance with a `ttl:` check. It is registered from its first pass on: registering is one."""
+        self._ended.discard(id)
+        self._wanted[id] = registration
+        self._reports[id] = _Report(passing, output)
+        self._told.pop(id, None)
+        self._act(id)
+
     def gone(self, id: str) -> None:
-        """The instance's process has ended: out of discovery, now."""
+        """The instance's process has ended or is about to: out of discovery, now."""
         self._wanted.pop(id, None)
+        self._reports.pop(id, None)
+        self._told.pop(id, None)
         self._ended.add(id)
         if id in self._known:
             self._act(id)
 
-    async def run(self) -> None:
+    async def left(self, id: str) -> bool:
+        """`gone`, and waits until it is so, for at most `LEAVE_S`. False: it was not there anyway."""
+        was_known = id in self._known
+        self.gone(id)
+        with trio.move_on_after(LEAVE_S):
+            while id in self._known:
+                await self._moved.wait()
+        return was_known
+
+    async def maintain(self, id: str, on: bool, reason: str) -> None:
+        """Takes an instance out of `Get`, or back in. Raises `NotFound` when the registry does not know it."""
+        await self._registry.maintenance(id, on, reason)
+
+    async def run(self) -> NoReturn:
         """Follows the registry for ever."""
-        async with self._registry.watch("*") as updates:
-            async for update in updates:
-                if isinstance(update, WatchSnapshot):
-                    self._replace({one.uuid: one for one in update.instances})
-                else:
-                    self._change(update)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._renew)
+            async with self._registry.watch("*") as updates:
+                async for update in updates:
+                    if isinstance(update, WatchSnapshot):
+                        self._replace({one.uuid: one for one in update.instances})
+                    else:
+                        self._change(update)
+        raise AssertionError("a watch never ends")
+
+    async def _renew(self) -> NoReturn:
+        while True:
+            await trio.sleep(RENEW_S)
+            self._told.clear()
+            for id in list(self._reports):
+                self._act(id)
 
     def _replace(self, found: dict[str, Instance]) -> None:
         lost = [id for id in self._known if id not in found]
         self._known = found
         for id in lost:
-            self._heard(id, None)
+            self._hear(id, None)
         for id, one in found.items():
-            self._heard(id, one)
+            self._hear(id, one)
         for id in [*self._wanted, *self._ended]:
             self._act(id)
 
@@ -94,11 +144,16 @@ class Link:
         id = change.instance.uuid
         if change.kind is ChangeKind.GONE:
             self._known.pop(id, None)
-            self._heard(id, None)
+            self._hear(id, None)
         else:
             self._known[id] = change.instance
-            self._heard(id, change.instance)
+            self._hear(id, change.instance)
         self._act(id)
+
+    def _hear(self, id: str, found: Instance | None) -> None:
+        self._heard(id, found)
+        self._moved.set()
+        self._moved = trio.Event()
 
     def _act(self, id: str) -> None:
         if id not in self._busy and self._differs(id):
@@ -106,28 +161,38 @@ class Link:
             self._nursery.start_soon(self._settle, id)
 
     def _differs(self, id: str) -> bool:
-        if id in self._wanted:
-            return id not in self._known
-        return id in self._ended and id in self._known
+        if id not in self._wanted:
+            return id in self._ended and id in self._known
+        report = self._reports.get(id)
+        if id not in self._known:
+            return report is None or report.passing
+        return report is not None and self._told.get(id) is not report
 
     async def _settle(self, id: str) -> None:
         """Asks until the registry says what is so; the watch tells when it does."""
         try:
             while self._differs(id):
+                wait = RETRY_S
                 try:
-                    if registration := self._wanted.get(id):
-                        await self._register(id, registration)
-                    else:
-                        await self._deregister(id)
+                    await self._once(id)
                 except RemoteError as error:
                     self._said(f"registry refused {id}: {error}")
-                    await trio.sleep(1.0)
+                    wait = REFUSED_RETRY_S
                 except MinikubeError:
                     pass  # not there at the moment: again
                 if self._differs(id):
-                    await trio.sleep(RETRY_S)
+                    await trio.sleep(wait)
         finally:
             self._busy.discard(id)
+
+    async def _once(self, id: str) -> None:
+        registration = self._wanted.get(id)
+        if registration is None:
+            await self._deregister(id)
+        elif id not in self._known:
+            await self._register(id, registration)
+        else:
+            await self._tell(id, self._reports[id])
 
     async def _register(self, id: str, registration: Registration) -> None:
         await self._registry.register(registration)
@@ -135,7 +200,17 @@ class Link:
             # Its change may be on its way to us; a registration repeated meanwhile would be a new incarnation.
             with trio.move_on_after(1.0):
                 while id not in self._known:
-                    await trio.sleep(0.02)
+                    await self._moved.wait()
+
+    async def _tell(self, id: str, report: _Report) -> None:
+        try:
+            state = CheckState.PASSING if report.passing else CheckState.CRITICAL
+            await self._registry.renew(id, state, report.output)
+        except NotFound:
+            self._known.pop(id, None)  # forgotten, or replaced on another registry: registered again if it passes
+            return
+        if self._reports.get(id) is report:
+            self._told[id] = report
 
     async def _deregister(self, id: str) -> None:
         known = self._known.get(id)
@@ -144,4 +219,4 @@ class Link:
         await self._registry.deregister(id, known.incarnation)
         if self._known.get(id) is known:
             del self._known[id]
-            self._heard(id, None)
+            self._hear(id, None)

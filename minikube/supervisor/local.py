@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import trio
 
 from minikube.manifest import ServiceSpec
+from minikube.supervisor import tree
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.identity import identity
 from minikube.supervisor.lifecycle import Exit
@@ -26,13 +27,22 @@ class ProcessRuntime:
     def __init__(self, household: Household, environment: Callable[[ServiceSpec], Mapping[str, str]]) -> None:
         self._household = household
         self._environment = environment
+        self._starting: set[int] = set()
+        """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them."""
 
     async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
+        port = choose_port(launch.spec, launch.port, launch.taken | self._starting)
+        self._starting.add(port)
+        try:
+            return await self._start(launch, port)
+        finally:
+            self._starting.discard(port)
+
+    async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
-        port = choose_port(spec, launch.port, launch.taken)
         env = instance_environment(self._environment(spec), spec, launch.id, spec.host, port)
         rlimits = {name: value for name, value in spec.limits.items() if name not in CGROUP_LIMITS}
         who = identity(spec.name, spec.user, spec.group)
@@ -67,7 +77,10 @@ class LocalProcess:
         await trio.lowlevel.checkpoint()
         return self._process.send(number)
 
-    async def end(self, number: int, timeout: float) -> list[int]:
+    def holders(self) -> list[str]:
+        return [tree.called(pid) for pid in self._household.members(self._process.owner)]
+
+    async def end(self, number: int, timeout: float) -> list[str]:
         return await self._household.end(self._process.owner, number, timeout)
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:

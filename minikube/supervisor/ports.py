@@ -18,7 +18,9 @@ def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
     tried again.
     """
     if spec.auto_port:
-        return last if last and is_free(spec.host, last) else _any_free(spec.host, taken)
+        if last and last not in taken and is_free(spec.host, last):
+            return last
+        return _first_free(spec, taken) if spec.port_range[0] else _any_free(spec.host, taken)
     if spec.port and not is_free(spec.host, spec.port):
         owner = tree.port_owner(spec.port)
         who = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
@@ -36,6 +38,16 @@ def is_free(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _first_free(spec: ServiceSpec, taken: frozenset[int]) -> int:
+    first, last = spec.port_range
+    for port in range(first, last + 1):
+        if port not in taken and is_free(spec.host, port):
+            return port
+    raise PortTaken(
+        f"{spec.name}: every port from {first} to {last} is taken — widen services.{spec.name}.port or stop who has them"
+    )
 
 
 def _any_free(host: str, taken: frozenset[int]) -> int:

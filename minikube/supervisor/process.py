@@ -191,12 +191,13 @@ class Household:
                 tree.reap(pid)
                 self._seen.pop(pid, None)
 
-    async def end(self, owner: str, number: int, timeout: float) -> list[int]:
+    async def end(self, owner: str, number: int, timeout: float) -> list[str]:
         """Signals a whole tree, waits for it, kills what is left after `timeout` seconds.
 
-        Returns the pids that had to be killed. When cancelled it kills at once, and still waits until all are dead.
+        Returns who had to be killed, for messages. When cancelled it kills at once, and still waits until all are dead,
+        for at most `KILL_PATIENCE_S`.
         """
-        killed: list[int] = []
+        killed: dict[int, str] = {}
         try:
             with trio.move_on_after(timeout):
                 signalled: set[int] = set()
@@ -207,14 +208,14 @@ class Household:
                             _try_send(pid, signal.SIGCONT)  # a stopped process hears nothing but KILL
                     signalled.update(members)
                     await _wait_gone(members)
-                return killed
+                return []
         finally:
             with trio.move_on_after(KILL_PATIENCE_S, shield=True):
                 while members := self.members(owner):
+                    killed.update((pid, tree.called(pid)) for pid in members if pid not in killed)
                     tree.kill_all(members)
-                    killed += [pid for pid in members if pid not in killed]
                     await _wait_gone(members)
-        return killed
+        return list(killed.values())
 
     def usage(self, owners: Mapping[int, str]) -> None:
         """Remembers whose the processes of a walk are: `pid` → owner, as the sampler saw them."""

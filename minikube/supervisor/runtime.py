@@ -65,10 +65,14 @@ class Running(Protocol):
     async def send(self, number: int) -> bool:
         """Signals the command itself. False when it has ended already."""
 
-    async def end(self, number: int, timeout: float) -> list[int]:
+    def holders(self) -> list[str]:
+        """Whom its end waits for, for messages: `pid 123 (python)`."""
+
+    async def end(self, number: int, timeout: float) -> list[str]:
         """Signals the whole tree, waits until none of it is alive, kills what is left after `timeout` seconds.
 
-        Returns whom it had to kill. When cancelled it kills at once, and still waits until all are dead.
+        Returns whom it had to kill, as `holders` does. When cancelled it kills at once, and still waits until all are
+        dead, as long as KILL is known to take.
         """
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:

@@ -132,6 +132,13 @@ def directory(pid: int) -> str:
         return ""
 
 
+def called(pid: int) -> str:
+    """`pid 123 (python)`, for messages; a process that nothing can end says why."""
+    found = stat(pid)
+    stuck = ", in uninterruptible sleep" if found is not None and found.state == "D" else ""
+    return f"pid {pid} ({name_of(pid) or 'gone'}{stuck})"
+
+
 def send(pid: int, number: int) -> bool:
     """False: there is no such process any more. Raises PermissionError for one that is not ours to signal."""
     try:

@@ -151,7 +151,8 @@ def test_only_supported_keywords_are_in_the_schema_and_an_empty_manifest_is_vali
 
 def test_every_field_of_a_service_can_be_set_from_the_manifest() -> None:
     keys = set(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
-    assert set(ServiceSpec.__struct_fields__) == (keys | {"name", "file_env", "auto_port", "workdir"}) - {"args"}
+    own = {"name", "file_env", "auto_port", "port_range", "workdir"}
+    assert set(ServiceSpec.__struct_fields__) == (keys | own) - {"args"}
 
 
 json_values = st.recursive(
@@ -176,3 +177,19 @@ def test_the_shipped_manifest_is_valid() -> None:
     raw = tomllib.loads(Path("supervisor.toml").read_text())
     assert build(raw)[1] == []
     assert accepts(SCHEMA, raw)
+
+
+def test_a_port_is_one_number_or_any_or_any_of_a_range() -> None:
+    ports = {}
+    for value in (7070, "7070", "auto", "7070-7079", "7070-7070"):
+        manifest, problems = build(manifest_with(".port", value))
+        assert not problems
+        x = manifest.services["x"]
+        ports[value] = (x.port, x.auto_port, x.port_range)
+    assert ports == {
+        7070: (7070, False, (0, 0)),
+        "7070": (7070, False, (0, 0)),
+        "auto": (0, True, (0, 0)),
+        "7070-7079": (0, True, (7070, 7079)),
+        "7070-7070": (7070, False, (0, 0)),
+    }

@@ -50,7 +50,10 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
         ),
         (services(x={"health": "/h"}), 'services.x.health: expected services.x.port to be set (or "auto")'),
         (services(x={"health": "tcp"}), "for a check by tcp"),
-        (services(x={"port": 1, "replicas": 2}), 'services.x.port: expected "auto" with replicas = 2, got 1'),
+        (
+            services(x={"port": 1, "replicas": 2}),
+            'services.x.port: expected "auto" or a range with replicas = 2, got 1',
+        ),
         (
             services(product={}, x={"depends_on": ["prodct"]}),
             "depends_on.prodct: expected a service of this manifest (did you mean product?)",
@@ -83,6 +86,12 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
         (
             services(x={"port": 80, "profiles": ["a"]}, y={"port": 80, "profiles": ["b", "a"]}),
             "services.y.port: expected a port",
+        ),
+        (services(x={"port": "80-89"}, y={"port": "85-95"}), "services.y.port: expected a port of its own"),
+        (services(x={"port": "80-89"}, y={"port": 89}), "got 89, which services.x.port has"),
+        (
+            services(x={"port": "80-82", "replicas": 4}),
+            "expected a port for each of 4 replicas, got 80-82, which are 3",
         ),
         (
             {"services": {"x": {**RUN, "replicas": 2}, "x-2": RUN}},

@@ -1,0 +1,81 @@
+"""How one instance is stopped (floor 3, trio): stop command, signal, patience, KILL; and who holds it up, said aloud."""
+
+import signal
+from collections.abc import Callable
+
+import trio
+
+from minikube.errors import StartError
+from minikube.manifest import StopSpec
+from minikube.supervisor.process import signal_number
+from minikube.supervisor.runtime import Running
+
+SAY_AFTER_S = 2.0
+"""A stop that takes longer says whom it waits for, and again in intervals that double."""
+
+NAMES_SHOWN = 4
+
+Say = Callable[[str, str, str], object]
+"""Hears an event: kind, text, level."""
+
+
+async def end_instance(
+    running: Running, spec: StopSpec, hurry: trio.Event, told: Callable[[str], object], say: Say
+) -> None:
+    """Ends the whole tree within `spec.timeout` (and KILL's patience); `hurry` makes it at once.
+
+    `told` hears, whenever it changes, how far it is. When cancelled, it kills.
+    """
+    began = trio.current_time()
+    end = began + spec.timeout
+    killed: list[str] = []
+    if not hurry.is_set():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when, hurry, nursery.cancel_scope)
+            if spec.command:
+                told("its stop command runs")
+                await _stop_command(running, spec, end, say)
+            told(f"{spec.signal} was sent, KILL follows after {spec.timeout:g} s")
+            nursery.start_soon(_say_who_holds, running, spec, end, say)
+            killed = await running.end(signal_number(spec.signal), max(end - trio.current_time(), 0.0))
+            nursery.cancel_scope.cancel()
+    if running.exit is None:
+        told("KILL was sent")
+        await running.end(signal.SIGKILL, 0.0)
+    if killed and not hurry.is_set():
+        say("instance.killed", f"had to be killed {spec.timeout:g} s after {spec.signal}: {some(killed)}", "warning")
+
+
+async def _stop_command(running: Running, spec: StopSpec, end: float, say: Say) -> None:
+    try:
+        ran = await running.run(spec.command, max(end - trio.current_time(), 0.0))
+    except StartError as error:
+        say("instance.stop_command", f"stop command: {error}", "warning")
+        return
+    if ran.exit is None or not ran.exit.clean:
+        how = str(ran.exit) if ran.exit else f"no end within {spec.timeout:g} s"
+        said = ran.output.strip().splitlines()
+        say("instance.stop_command", f"stop command: {how}" + (f": {said[-1]}" if said else ""), "warning")
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _say_who_holds(running: Running, spec: StopSpec, end: float, say: Say) -> None:
+    sent, wait = trio.current_time(), SAY_AFTER_S
+    while True:
+        await trio.sleep(wait)
+        wait *= 2
+        who = some(running.holders())
+        now = trio.current_time()
+        if who and now < end:
+            text = f"still runs {now - sent:.0f} s after {spec.signal}: {who}; KILL in {end - now:.0f} s"
+            say("instance.slow_stop", text, "warning")
+
+
+def some(people: list[str]) -> str:
+    """The first few, and how many more."""
+    more = len(people) - NAMES_SHOWN
+    return ", ".join(people[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
