@@ -23,7 +23,9 @@ LATER = frozenset({"command", "env", "http"})
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command")
 KEPT = ("image", "build")
-HIDDEN = frozenset({"chosen", "name", "path", "directory", "warnings", "auto_port", "file_env", "kind", "workdir"})
+HIDDEN = frozenset(
+    {"chosen", "name", "path", "directory", "warnings", "auto_port", "port_range", "file_env", "kind", "workdir"}
+)
 """Not keys, or written by hand below."""
 
 _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
@@ -46,7 +48,8 @@ def resolved_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, 
     keys = {name: written.pop(name) for name in FIRST if name in written} | written
     keys.pop("port", None)
     if spec.port or spec.auto_port:
-        keys["port"] = spec.port or "auto"
+        first, last = spec.port_range
+        keys["port"] = spec.port or (f"{first}-{last}" if first else "auto")
     keys.pop("umask", None)
     if spec.umask >= 0:
         keys["umask"] = f"{spec.umask:03o}"

@@ -154,6 +154,29 @@ def test_a_lease_lasts_while_it_is_renewed(client: Client) -> None:
     eventually(lambda: client.state(id_) == "passing", within=3)
 
 
+def test_a_verdict_of_its_own_counts_at_once_and_stays(client: Client, service: Service) -> None:
+    """Who checks itself says so with its renewal; only `passing` brings it back."""
+    id_ = client.call("Register", {"Name": "worker", "Addr": "127.0.0.1:9", "HealthCheck": "ttl:", "Lease": "600ms"})
+    assert client.call("Renew", id_, "critical", "exit 3: no disk") is True
+    assert client.get("worker") == 0
+    (instance,) = client.call("Instances", "worker")
+    assert (instance["State"], instance["Output"]) == ("critical", "exit 3: no disk")
+    assert client.call("Renew", id_, "critical", "exit 4") is True
+    assert client.state(id_) == "critical"
+    assert client.call("Renew", id_, "passing", "fine again") is True
+    assert client.get("worker") == 9
+    client.call("Maintenance", id_, True, "")
+    client.call("Renew", id_, "critical", "")
+    assert client.state(id_) == "maintenance"
+    client.call("Maintenance", id_, False, "")
+    assert client.state(id_) == "critical"
+    with pytest.raises(RpcFailed, match='State: expected "passing" or "critical", got \'well\''):
+        client.call("Renew", id_, "well")
+    probed = client.call("Register", service.registration("product"))
+    with pytest.raises(RpcFailed, match="is checked by the registry"):
+        client.call("Renew", probed, "critical")
+
+
 def test_maintenance_hides_and_ends(client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product"))
     assert client.call("Maintenance", id_, True, "new disk") is True

@@ -1,0 +1,129 @@
+"""Dependencies: orders, knots, what differs between two manifests, and why one has to wait."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from minikube.manifest import Condition, HealthSpec, RestartSpec, ServiceSpec
+from minikube.model import ProcessState
+from minikube.supervisor import graph
+from minikube.supervisor.dependency import Standing, unmet
+from minikube.supervisor.graph import CycleError, UnknownDependency
+
+SHOP = {"order": ("product",), "product": ("db",), "db": (), "web": ("order", "product"), "lone": ()}
+
+
+@st.composite
+def acyclic(draw: st.DrawFn) -> dict[str, tuple[str, ...]]:
+    """Names that depend on earlier ones only, in any order of the file."""
+    names = [f"s{number}" for number in range(draw(st.integers(0, 8)))]
+    needs = {
+        name: tuple(draw(st.lists(st.sampled_from(names[:at]), unique=True))) if at else ()
+        for at, name in enumerate(names)
+    }
+    return {name: needs[name] for name in draw(st.permutations(names))}
+
+
+def below(needs: dict[str, tuple[str, ...]], name: str) -> set[str]:
+    return {one for need in needs[name] for one in (need, *below(needs, need))}
+
+
+def test_each_starts_after_what_it_needs_and_else_as_the_file_says() -> None:
+    assert graph.start_order(SHOP) == ("db", "product", "order", "web", "lone")
+    assert graph.stop_order(SHOP) == ("lone", "web", "order", "product", "db")
+
+
+@given(acyclic())
+def test_orders_hold_for_any_graph(needs: dict[str, tuple[str, ...]]) -> None:
+    order = graph.start_order(needs)
+    assert sorted(order) == sorted(needs)
+    for name in needs:
+        assert all(order.index(need) < order.index(name) for need in needs[name])
+        assert set(graph.dependents(needs, name)) == {one for one in needs if name in below(needs, one)}
+        assert set(graph.needed(needs, [name])) == {name} | below(needs, name)
+
+
+@pytest.mark.parametrize("knot", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_a_circle_is_told_whole(knot: tuple[str, ...]) -> None:
+    needs = {name: (knot[(at + 1) % len(knot)],) for at, name in enumerate(knot)}
+    with pytest.raises(CycleError) as caught:
+        graph.start_order({"z": ("a",), **needs})
+    assert caught.value.path == (*knot, knot[0])
+    assert " → ".join((*knot, knot[0])) in str(caught.value)
+
+
+def test_an_unknown_name_is_an_error_that_says_where() -> None:
+    with pytest.raises(UnknownDependency, match=r"services\.a\.depends_on: there is no service b"):
+        graph.start_order({"a": ("b",)})
+
+
+@given(acyclic(), st.lists(st.floats(0, 20), min_size=8, max_size=8))
+def test_the_longest_stop_is_that_of_the_slowest_path(needs: dict[str, tuple[str, ...]], times: list[float]) -> None:
+    seconds = dict(zip(needs, times, strict=False))
+
+    def longest(name: str) -> float:
+        return seconds[name] + max(map(longest, needs[name]), default=0.0)
+
+    total, path = graph.longest_stop(needs, seconds)
+    assert total == pytest.approx(max(map(longest, needs), default=0.0))
+    assert total == pytest.approx(sum(seconds[name] for name in path))
+
+
+def service(name: str, **fields: object) -> ServiceSpec:
+    return replace(ServiceSpec(name, Path("/"), ("run",)), **fields)
+
+
+def test_a_difference_says_what_needs_new_processes_and_what_does_not() -> None:
+    old = {name: service(name) for name in ("same", "gone", "moved", "judged", "grown")}
+    new = {
+        "same": service("same"),
+        "moved": service("moved", port=80, tags=("x",)),
+        "judged": service("judged", health=HealthSpec("tcp"), restart=RestartSpec("never")),
+        "grown": service("grown", replicas=3),
+        "fresh": service("fresh"),
+    }
+    found = graph.diff(old, new)
+    assert (found.added, found.removed, found.replaced) == (("fresh",), ("gone",), ("moved",))
+    assert set(found.adjusted) == {"judged", "grown"}
+    assert found.scaled == {"grown": (1, 3)}
+    assert {name: set(keys) for name, keys in found.fields.items()} == {
+        "moved": {"port", "tags"},
+        "judged": {"health", "restart"},
+        "grown": {"replicas"},
+    }
+    assert graph.diff(old, old) == graph.Diff()
+
+
+RUNS = Standing("db", ProcessState.RUNNING, ready=True)
+STARTS = Standing("db", ProcessState.STARTING)
+FATAL = Standing("db", ProcessState.FATAL, why="exit 1: 5 failed starts in a row")
+DONE = Standing("db", ProcessState.EXITED, completed=True, why="exit 0")
+FAILED = Standing("db", ProcessState.EXITED, why="exit 3")
+ILL = Standing("db-2", ProcessState.RUNNING, why="check fails: connection refused")
+STOPPED = Standing("db", ProcessState.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("condition", "standings", "reason"),
+    [
+        ("healthy", [RUNS], ""),
+        ("healthy", [ILL, RUNS], ""),
+        ("healthy", [STARTS], "waiting for db to be healthy"),
+        ("healthy", [ILL], "waiting for db to be healthy: db-2 runs: check fails: connection refused"),
+        ("healthy", [FATAL], "waiting for db to be healthy: db is fatal: exit 1: 5 failed starts in a row"),
+        ("healthy", [STOPPED], "waiting for db to be healthy: db is stopped — `minikube start db`"),
+        ("healthy", [], "waiting for db to be healthy: db has no instance — `minikube scale db=1`"),
+        ("started", [STARTS], ""),
+        ("started", [DONE], ""),
+        ("started", [FATAL], "waiting for db to be started: db is fatal: exit 1: 5 failed starts in a row"),
+        ("completed", [DONE], ""),
+        ("completed", [DONE, RUNS], "waiting for db to be completed"),
+        ("completed", [DONE, FAILED], "waiting for db to be completed: db has ended: exit 3"),
+        ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
+    ],
+)
+def test_who_waits_is_told_for_what(condition: Condition, standings: list[Standing], reason: str) -> None:
+    assert unmet("db", condition, standings) == reason
