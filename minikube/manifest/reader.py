@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from minikube.manifest import containers, structs
 from minikube.manifest.interpolate import parse_env
 from minikube.manifest.place import Place
@@ -31,6 +33,7 @@ from minikube.manifest.shapes import (
     Text,
     Then,
     True_,
+    either,
 )
 from minikube.model import NAME_PATTERN
 
@@ -46,17 +49,22 @@ SIZE_LIMITS = ("memory", "as", "core", "data", "fsize", "memlock", "msgqueue", "
 COUNT_LIMITS = ("pids", "cpu", "nice", "nofile", "nproc", "rtprio", "sigpending")
 
 _COUNT = Number(int, 0, 1_000_000)
+_ANY_LIMIT = Number(int, 0, 2**62)
 _POSITIVE = Number(int, 1, 1_000_000)
 _WORD = Text("a non-empty string", r"^(?s:.+)$")
 _LATER = Text(later=True)
 
 
-def _directory_path(text: str, place: Place) -> Path:
-    return (place.reading.directory / Path(text).expanduser()).resolve()
+def _directory_path(text: str, place: Place) -> Path | None:
+    path = _file_path(text, place)
+    return None if path is None else path.resolve()
 
 
-def _file_path(text: str, place: Place) -> Path:
-    return place.reading.directory / Path(text).expanduser()
+def _file_path(text: str, place: Place) -> Path | None:
+    try:
+        return place.reading.directory / Path(text).expanduser()
+    except RuntimeError:
+        return place.fail(f'expected a path, got "{text}", and there is no such user')
 
 
 _DIRECTORY: Shape[Path] = Then(_WORD, _directory_path)
@@ -106,13 +114,20 @@ def _regex(text: str) -> str:
     return text
 
 
-def _limit(shape: Shape[int]) -> Shape[int]:
+class _Limit(Struct, frozen=True):
     """A number, `"10M"` where it is a size, or `"unlimited"` (-1)."""
 
-    def step(text: str, place: Place) -> int | None:
-        return -1 if text == "unlimited" else shape.read(text, place)
+    shape: Shape[int]
 
-    return OneOf({int: Number(int, 0, 2**62), str: Then(Text(), step)}, 'an integer or "unlimited"')
+    def read(self, value: object, place: Place) -> int | None:
+        text: Shape[int] = Then(Text(), self._text)
+        return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, place)
+
+    def _text(self, text: str, place: Place) -> int | None:
+        return -1 if text == "unlimited" else self.shape.read(text, place)
+
+    def schema(self) -> Schema:
+        return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
 
 
 def _health_table(keys: dict[str, Any], _: Place) -> structs.HealthSpec | None:
@@ -255,8 +270,8 @@ def _ports(text: str, place: Place) -> tuple[int, int] | None:
 LIMITS: Shape[dict[str, int | float]] = Keys(
     {
         "cpus": Number(float, 0.01, 4096),
-        **{name: _limit(SIZE) for name in SIZE_LIMITS},
-        **{name: _limit(Number(int, 0, 2**62)) for name in COUNT_LIMITS},
+        **{name: _Limit(SIZE) for name in SIZE_LIMITS},
+        **{name: _Limit(_ANY_LIMIT) for name in COUNT_LIMITS},
     }
 )
 
@@ -319,7 +334,7 @@ def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
         fields["runtime"] = "container" if made else "process"
     if fields["runtime"] == "container":
         fields["workdir"] = fields.get("cwd", "")
-    fields["cwd"] = _directory_path(fields.get("cwd", "."), place)
+    fields["cwd"] = _directory_path(fields.get("cwd", "."), place.key("cwd"))
     fields["command"] = fields.get("command", ()) + fields.pop("args", ())
     if "port" in fields:
         first, last = fields["port"]

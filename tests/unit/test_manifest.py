@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,9 @@ from minikube.manifest import Manifest, ServiceSpec, schema_json
 from minikube.manifest.load import build_manifest
 from minikube.manifest.place import Reading
 from tests.unit.manifest_cases import BAD, CONTAINERS, GOOD, PARSER_ONLY, ROOT, manifest_with
-from tests.unit.schema_check import accepts
 
 SCHEMA = json.loads(schema_json())
+VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
 
 def build(raw: dict[str, Any], environ: dict[str, str] | None = None) -> tuple[Manifest, list[str]]:
@@ -37,7 +38,7 @@ def test_a_good_value_is_read_and_the_schema_takes_it(path: str, value: Any, mea
     for part in path.strip(".").split("."):
         found = getattr(found, "command" if part == "args" else part)
     assert found == meaning
-    assert accepts(SCHEMA, raw)
+    assert VALIDATOR.is_valid(raw)
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BAD, ids=ids(BAD))
@@ -46,7 +47,7 @@ def test_a_bad_value_is_refused_with_its_full_path(path: str, value: Any, messag
     _, problems = build(raw)
     assert any(message in problem for problem in problems), problems
     if not any(message in finer or finer in message for finer in PARSER_ONLY):
-        assert not accepts(SCHEMA, raw)
+        assert not VALIDATOR.is_valid(raw)
 
 
 @pytest.mark.parametrize(("keys", "fields"), CONTAINERS)
@@ -55,7 +56,7 @@ def test_a_container_has_an_image_or_a_build(keys: dict[str, Any], fields: dict[
     manifest, problems = build(raw)
     assert problems == []
     assert {name: getattr(manifest.services["x"], name) for name in fields} == fields
-    assert accepts(SCHEMA, raw)
+    assert VALIDATOR.is_valid(raw)
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -99,7 +100,7 @@ def test_numbers_words_and_switches_may_come_from_variables() -> None:
     assert x.health is not None
     assert (x.port, x.replicas, x.register, x.health.failures, x.limits) == (7070, 1, "self", 3, {"cpus": 0.5})
     assert manifest.registry.listen.port == 99
-    assert accepts(SCHEMA, raw)
+    assert VALIDATOR.is_valid(raw)
     assert "replicas: expected an integer from 0 to 1000" in build(manifest_with(".replicas", "${X:-two}"))[1][0]
     assert "replicas: A is not set: no" in build(manifest_with(".replicas", "${A:?no}"))[1][0]
 
@@ -143,8 +144,9 @@ def test_secrets_do_not_show_in_errors() -> None:
     assert "hunter2" not in "".join(problems)
 
 
-def test_only_supported_keywords_are_in_the_schema_and_an_empty_manifest_is_valid() -> None:
-    assert accepts(SCHEMA, {})
+def test_the_schema_is_one_and_an_empty_manifest_is_valid() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    assert VALIDATOR.is_valid({})
     assert build({})[1] == []
     assert SCHEMA["$schema"].startswith("http://json-schema.org/draft-07/")
 
@@ -168,7 +170,7 @@ def test_no_value_whatever_crashes_the_parser_and_what_it_takes_the_schema_takes
     raw = {"services": {"x": {"command": "run", **keys}}}
     _, problems = build(raw)
     if not problems:
-        assert accepts(SCHEMA, raw)
+        assert VALIDATOR.is_valid(raw)
 
 
 def test_the_shipped_manifest_is_valid() -> None:
@@ -176,7 +178,7 @@ def test_the_shipped_manifest_is_valid() -> None:
 
     raw = tomllib.loads(Path("supervisor.toml").read_text())
     assert build(raw)[1] == []
-    assert accepts(SCHEMA, raw)
+    assert VALIDATOR.is_valid(raw)
 
 
 def test_a_port_is_one_number_or_any_or_any_of_a_range() -> None:
