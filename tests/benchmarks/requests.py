@@ -58,12 +58,13 @@ def install_uvicorn(directory: Path) -> None:
     (directory / "stock.py").write_text(STOCK)
 
 
-def run(*, seconds: float, rounds: int) -> list[Row]:
-    """Every server answers every load in each round; medians over the rounds."""
+def run(*, seconds: float, rounds: int, peers: bool = True) -> list[Row]:
+    """Every server answers every load in each round; medians over the rounds. Without `peers` nothing is installed."""
     core = cores()[0]
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="mk-bench-")))
-        install_uvicorn(directory)
+        if peers:
+            install_uvicorn(directory)
         redis = stack.enter_context(RedisServer(Path(stack.enter_context(TemporaryDirectory(prefix="mk-bench-")))))
         env = {**python_path(), "PORT": "0", "REDIS_URL": redis.url, "MINIKUBE_REGISTRY": f"127.0.0.1:{free_port()}"}
 
@@ -80,9 +81,9 @@ def run(*, seconds: float, rounds: int) -> list[Row]:
         servers = {
             "health": (*product, "/health"),
             "stock": (*product, "/product/aaa"),
-            "memory": (*uvicorn("memory"), "/"),
-            "same": (*uvicorn("stock"), "/"),
         }
+        if peers:
+            servers |= {"memory": (*uvicorn("memory"), "/"), "same": (*uvicorn("stock"), "/")}
         trial = Trial()
         for _ in range(rounds):
             for shape in (SEQUENTIAL, PARALLEL):
@@ -95,5 +96,6 @@ def run(*, seconds: float, rounds: int) -> list[Row]:
             ("stock", "GET /product/aaa (Redis)", "memory", "uvicorn h11, from memory"),
             ("stock", "GET /product/aaa (Redis)", "same", "uvicorn h11, redis-py asyncio"),
         ):
+            other = other if peers else server  # beside itself
             rows += trial.rows(f"HTTP, {what}, {shape.name}", shape, server, other, peer)
     return rows

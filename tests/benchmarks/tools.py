@@ -57,13 +57,18 @@ class Row:
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """The table, as Markdown."""
+    """The table of what was measured, as Markdown."""
     lines = [("what", "ours", "peer", "peer's", "ratio", "goal")]
     lines += [
         (r.what, show(r.ours, r.unit), r.peer, show(r.theirs, r.unit) if r.theirs else "", r.ratio, r.goal)
         for r in rows
     ]
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    print_lines(lines)
+
+
+def print_lines(lines: Sequence[Sequence[str]]) -> None:
+    """A Markdown table; the first line is its head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
         if number == 0:
@@ -73,7 +78,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 def show(value: float, unit: str) -> str:
     """Three figures or whole numbers, with the unit."""
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return (f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}").strip()
 
 
 def median(values: Sequence[float]) -> float:

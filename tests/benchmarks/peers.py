@@ -1,0 +1,233 @@
+"""The same six scenarios for us, supervisord, circus and pm2, in one go: what survives, what is lost, how long it takes.
+
+    stop     9 processes of 3 services, 3 of them in sessions of their own, one ignoring TERM: left after a graceful stop
+    crash    the same: left two seconds after `kill -9` of the supervisor
+    lines    a child writes lines, a write(2) each: its time, lines in no file, the supervisor's peak memory
+    many     from the command until so many services run
+    exits    from `kill -9` of a service until it is reaped, and until it runs again
+    idle     20 services that do nothing: memory, CPU time, and how long the status command takes
+
+Figures are medians. Whose process it is that counts, and how it is set up, is in `others`.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from tests.benchmarks.logs import CHILD, TEXT
+from tests.benchmarks.others import Minikube, Program, Supervisor, install_others, wait_until
+from tests.benchmarks.tools import Row, cpu_seconds, median, print_lines, show
+
+SETTLE_S = 2.0
+WELL_S = 1.5
+"""An instance lives so long before it is killed: what dies at once is delayed on purpose, by everyone."""
+
+TREE = """
+import signal, subprocess, sys
+subprocess.Popen(["sleep", "100000"])
+subprocess.Popen(["sleep", "100000"], start_new_session=True)
+if sys.argv[1] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
+
+Figures = dict[str, list[tuple[float, str]]]
+"""By scenario: what was measured, with its unit; several values of one scenario in the order of `LABELS`."""
+
+LABELS = {
+    "stop": ("9 processes: alive after a graceful stop", "… which takes"),
+    "crash": ("9 processes: alive 2 s after kill -9 of the supervisor",),
+    "lines": ("{lines:,} lines from one child: its time", "… lines lost", "… the supervisor's peak memory"),
+    "many": ("{many} services: from the command until all run",),
+    "exits": ("kill -9 of a service: noticed after", "… running again after"),
+    "idle": (
+        "20 idle services: the supervisor's memory (RSS)",
+        "… with all its helpers (PSS)",
+        "… CPU of both, of one core",
+        "… the status command takes",
+    ),
+}
+
+
+class Trial:
+    """Runs scenarios for one kind of supervisor, each in a fresh directory."""
+
+    def __init__(
+        self, kind: type[Supervisor], programs: Path, *, rounds: int, lines: int, many: int, idle_s: float
+    ) -> None:
+        self.kind = kind
+        self._programs = programs
+        self._rounds = rounds
+        self._lines = lines
+        self._many = many
+        self._idle_s = idle_s
+
+    def run(self) -> Figures:
+        """All scenarios."""
+        scenarios: dict[str, Callable[[], list[tuple[float, str]]]] = {
+            "stop": self._stop,
+            "crash": self._crash,
+            "lines": self._count_lines,
+            "many": self._start_many,
+            "exits": self._exits,
+            "idle": self._idle,
+        }
+        found = {}
+        for name, measure in scenarios.items():
+            found[name] = measure()
+            told = ", ".join(show(*one) for one in found[name])
+            print(f"{self.kind.name}: {name}: {told}", flush=True)
+        return found
+
+    @contextmanager
+    def _open(self, services: Sequence[Program]) -> Iterator[Supervisor]:
+        with TemporaryDirectory(prefix="mk-bench-", ignore_cleanup_errors=True) as home:
+            for name, text in (("tree.py", TREE), ("child.py", CHILD)):
+                Path(home, name).write_text(text)
+            one = self.kind(Path(home), self._programs, services)
+            try:
+                yield one
+            finally:
+                one.end()
+
+    @contextmanager
+    def _tree(self) -> Iterator[Supervisor]:
+        names = ("deaf", "one", "two")
+        with self._open([Program(name, (sys.executable, "{home}/tree.py", name)) for name in names]) as one:
+            one.services = [
+                Program(each.name, tuple(word.replace("{home}", str(one.home)) for word in each.argv))
+                for each in one.services
+            ]
+            one.start()
+            wait_until(lambda: len(one.survivors()) == 9, "nine processes", 0.02)
+            time.sleep(WELL_S)
+            yield one
+
+    def _stop(self) -> list[tuple[float, str]]:
+        with self._tree() as one:
+            began = time.perf_counter()
+            one.stop()
+            seconds = time.perf_counter() - began
+            time.sleep(0.5)
+            return [(len(one.survivors()), ""), (seconds, "s")]
+
+    def _crash(self) -> list[tuple[float, str]]:
+        with self._tree() as one:
+            os.kill(one.pid, signal.SIGKILL)
+            time.sleep(SETTLE_S)
+            return [(len(one.survivors()), "")]
+
+    def _count_lines(self) -> list[tuple[float, str]]:
+        runs = [self._one_count() for _ in range(min(3, self._rounds))]
+        units = ("s", "", "MB")
+        return [(median([run[place] for run in runs]), unit) for place, unit in enumerate(units)]
+
+    def _one_count(self) -> tuple[float, float, float]:
+        with self._open([]) as one:
+            done = one.home / "done"
+            argv = (sys.executable, str(one.home / "child.py"), str(self._lines), str(done))
+            one.services = [Program("chatty", argv)]
+            one.start()
+            wait_until(done.exists, "the last line", 0.02, 240)
+            deadline = time.monotonic() + 5.0
+            while (missing := self._lines - _stored(one.home)) > 0 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return float(done.read_text()), missing, _peak(one.pid)
+
+    def _start_many(self) -> list[tuple[float, str]]:
+        times = []
+        for _ in range(min(3, self._rounds)):
+            with self._open(_sleepers(self._many)) as one:
+                began = time.perf_counter()
+                starting = threading.Thread(
+                    target=one.start
+                )  # some return late, when all have been running for a while
+                starting.start()
+                times.append(wait_until(lambda: len(one.survivors()) == self._many, "all to run", 0.03) - began)
+                starting.join()
+        return [(median(times) * 1e3, "ms")]
+
+    def _exits(self) -> list[tuple[float, str]]:
+        noticed, again = [], []
+        with self._open(_sleepers(1)) as one:
+            one.start()
+            for _ in range(self._rounds):
+                wait_until(lambda: len(one.survivors()) == 1, "the service")
+                time.sleep(WELL_S)
+                (victim,) = one.survivors()
+                before = one.children()
+                began = time.perf_counter()
+                os.kill(victim, signal.SIGKILL)
+                gone = wait_until(lambda victim=victim: not Path(f"/proc/{victim}").exists(), "the exit", 0.0002)  # type: ignore[misc]
+                back = wait_until(lambda before=before: bool(one.children() - before), "the restart", 0.0002)  # type: ignore[misc]
+                noticed.append((gone - began) * 1e3)
+                again.append((back - began) * 1e3)
+        return [(median(noticed), "ms"), (median(again), "ms")]
+
+    def _idle(self) -> list[tuple[float, str]]:
+        with self._open(_sleepers(20)) as one:
+            one.start()
+            wait_until(lambda: len(one.survivors()) == 20, "all to run", 0.01)
+            time.sleep(SETTLE_S)
+            calls = []
+            for _ in range(max(3, self._rounds)):
+                began = time.perf_counter()
+                one.status()
+                calls.append(time.perf_counter() - began)
+            own = one.own()
+            before = sum(map(cpu_seconds, own))
+            time.sleep(self._idle_s)
+            share = (sum(map(cpu_seconds, own)) - before) / self._idle_s
+            resident = psutil.Process(one.pid).memory_info().rss / 1e6
+            whole = sum(psutil.Process(pid).memory_full_info().pss for pid in own) / 1e6
+            return [(resident, "MB"), (whole, "MB"), (share * 100, "%"), (median(calls) * 1e3, "ms")]
+
+
+def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True) -> list[Row]:
+    """Measures, and prints a table of its own: there are no rows for the common one.
+
+    Without `peers` only us, and nothing is installed. MINIKUBE_BENCHMARK_PEERS: a directory that keeps what was.
+    """
+    with TemporaryDirectory(prefix="mk-bench-") as scratch:
+        directory = Path(os.environ.get("MINIKUBE_BENCHMARK_PEERS") or scratch)
+        kinds = install_others(directory) if peers else [Minikube]
+        found = {
+            kind.name: Trial(kind, directory, rounds=rounds, lines=lines, many=many, idle_s=idle_s).run()
+            for kind in kinds
+        }
+    rows = [("", *found)]
+    for scenario, labels in LABELS.items():
+        for place, label in enumerate(labels):
+            ours = found["minikube"][scenario][place][0]
+            cells = [
+                show(*figures[scenario][place])
+                + (f" ({figures[scenario][place][0] / ours:.2g} ×)" if name != "minikube" and ours else "")
+                for name, figures in found.items()
+            ]
+            rows.append((label.format(lines=lines, many=many), *cells))
+    print_lines(rows)
+    return []
+
+
+def _sleepers(count: int) -> list[Program]:
+    return [Program(f"sleeper-{number}", ("sleep", "100000")) for number in range(1, count + 1)]
+
+
+def _stored(home: Path) -> int:
+    found = [*home.glob("chatty.log*"), *home.glob(".minikube/logs/chatty.log*")]
+    return sum(path.read_bytes().count(TEXT.encode()) for path in found)
+
+
+def _peak(pid: int) -> float:
+    """The most resident memory that a process ever had, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:"))
