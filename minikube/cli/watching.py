@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,7 @@ from minikube.cli.common import (
     manifest_argument,
     manifest_option,
     manifest_path,
+    moment,
     names_argument,
     note,
     print_json,
@@ -21,30 +23,63 @@ from minikube.cli.common import (
 )
 from minikube.errors import UsageError
 
+if TYPE_CHECKING:
+    from minikube.model import Event
+
+SHORTEST_STAMP = 10
+"""Digits from which on a number is Unix seconds, not an event's number."""
+
 
 @click.command()
+@names_argument(required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-@click.option("--since", metavar="NUMBER", type=click.IntRange(0), default=0, help="Only events after this number.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    default="0",
+    help="Only events of the last 5m or 1h, since 14:30 or 2026-11-24T14:30, or after an event's number.",
+)
 @manifest_option
 @json_option
-def events_command(follow: bool, since: int, manifest: str | None, as_json: bool) -> None:
-    """Show what happened: starts, exits, checks, restarts."""
+def events_command(names: tuple[str, ...], follow: bool, since: str, manifest: str | None, as_json: bool) -> None:
+    """Show what happened: starts, exits, checks, restarts; of NAMES, or of everything."""
     from minikube.cli.plain import Printer
 
+    number, moment_s = _since(since)
     with connect(manifest) as client:
-        reply = client.events(since)
-        if reply.missed and not as_json:
-            note("older events are forgotten")
-        if as_json and not follow:
-            print_json(reply.events)
-            return
+        if names:
+            from minikube.cli.waiting import check_names
+
+            snapshot = client.status()
+            check_names(snapshot, names)
+            names += tuple(one.name for one in snapshot.instances if one.id in names)
         printer = Printer(sys.stdout, [], timestamps=True, prefix=False)
         show = print_json_line if as_json else printer.event
-        for event in reply.events:
+        found: list[Event] = []
+        while (reply := client.events(number)).events:
+            if reply.missed and number and not as_json:
+                note("older events are forgotten")
+            number = reply.last
+            found += (event for event in reply.events if _concerns(event, names) and event.time >= moment_s)
+        if as_json and not follow:
+            print_json(found)
+            return
+        for event in found:
             show(event)
-        if follow:
-            for event in client.follow_events(reply.last):
+        for event in client.follow_events(number) if follow else ():
+            if _concerns(event, names):
                 show(event)
+
+
+def _since(text: str) -> tuple[int, float]:
+    """The number of the last event that is not wanted, and the time of the first that is."""
+    if text.isascii() and text.isdigit() and len(text) < SHORTEST_STAMP:
+        return int(text), 0.0
+    return 0, moment("--since", text)
+
+
+def _concerns(event: Event, names: tuple[str, ...]) -> bool:
+    return not names or not {event.service, event.instance}.isdisjoint(names)
 
 
 @click.command()

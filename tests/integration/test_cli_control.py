@@ -22,6 +22,7 @@ from minikube.control.token import ensure_token
 from minikube.errors import NotFound, RemoteError
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 from tests.conforming import conforming
+from tests.eventually import eventually
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -209,6 +210,27 @@ def test_events_in_text_and_json(minikube: Run) -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} product started\n", out)
     assert json.loads(minikube("events", "--json")[1])[0]["kind"] == "instance.started"
     assert minikube("events", "--since", "1")[1] == ""
+    assert minikube("events", "--since", "soon")[0] == 2
+
+
+def test_events_of_some_names_since_some_time_and_all_of_them(minikube: Run, notes: Notes) -> None:
+    def shown(*options: str) -> list[str]:
+        return [event["message"] for event in conforming("events", minikube("events", "--json", *options)[1])]
+
+    def more() -> None:
+        for number in range(2_500):
+            notes.board.event("x.y", f"event {number}", service="order", instance="order")
+
+    notes.call(more)
+    eventually(lambda: len(shown("order")) == 2_500, 5, "all events")
+    assert shown("order")[-1] == "event 2499"
+    assert shown("product") == shown("1") == ["product started"]
+    assert len(shown()) == 2_501
+    assert len(shown("--since", "2000", "order")) == 501
+    assert len(shown("--since", "1h")) == 2_501
+    assert shown("--since", "2020-01-01 00:00")[:1] == ["product started"]
+    assert shown("--since", f"{time.time() + 5:.0f}") == []
+    assert minikube("events", "nope")[0] == 4
 
 
 def test_describe(minikube: Run) -> None:
