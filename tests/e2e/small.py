@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from minikube.client.control import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
@@ -28,7 +28,7 @@ class Small:
         self.path = directory / "supervisor.toml"
         self.write(services)
 
-    def __enter__(self) -> "Small":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

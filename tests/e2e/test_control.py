@@ -1,0 +1,243 @@
+"""Every act of the control API over HTTP on real processes, what Prometheus sees of them, and every exit code."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from minikube.client.control import find_supervisor
+from tests.e2e.small import Small
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+SERVICES = """
+[services.web]
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+port = "auto"
+tags = ["v1"]
+meta = { team = "shop" }
+[services.web.health]
+http = "/"
+interval = "200ms"
+
+[services.sleeper]
+command = ["sleep", "1000"]
+
+[services.task]
+command = ["true"]
+restart = "never"
+
+[services.broken]
+command = ["python", "-c", "print('cannot read its settings'); raise SystemExit(3)"]
+restart = { limit = 1 }
+"""
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+
+
+class Running(Small):
+    """The project, asked over HTTP as any program would."""
+
+    def ask_http(self, method: str, path: str, body: Any = None) -> Answer:
+        endpoint = find_supervisor(self.path)
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=60)
+        data = None if body is None else json.dumps(body)
+        try:
+            connection.request(method, path, data, {"Authorization": f"Bearer {endpoint.token}"})
+            reply = connection.getresponse()
+            text = reply.read()
+        finally:
+            connection.close()
+        return Answer(
+            reply.status, text.decode() if "text/plain" in reply.headers["Content-Type"] else json.loads(text)
+        )
+
+    def act(self, name: str, verb: str, body: Any = None) -> None:
+        answer = self.ask_http("POST", f"/v1/services/{name}/{verb}", body)
+        assert (answer.status, answer.body["ok"]) == (200, True), answer
+
+    def targets(self, query: str = "service=web") -> list[str]:
+        groups = self.ask_http("GET", f"/v1/sd?{query}").body
+        return [target for group in groups for target in group["targets"]]
+
+    def wait_passing(self, count: int) -> None:
+        eventually(lambda: len(self.targets()) == count, what=f"{count} of web passing")
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples with these labels."""
+        text = self.ask_http("GET", "/metrics").body
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One run for all tests here; each leaves it as it was."""
+    with Running(tmp_path_factory.mktemp("control"), SERVICES) as small:
+        small.up()
+        small.wait_passing(1)
+        yield small
+
+
+def test_stop_takes_it_away_and_start_brings_it_back(small: Running) -> None:
+    small.act("web", "stop")
+    assert small.states()["web"] == "stopped"
+    assert small.targets() == []
+    small.act("web", "start")
+    small.wait_passing(1)
+
+
+def test_restart_makes_a_new_process(small: Running) -> None:
+    before = small.pid("sleeper")
+    small.act("sleeper", "restart")
+    assert small.pid("sleeper") != before
+
+
+def test_kill_sends_the_signal_and_the_policy_restarts(small: Running) -> None:
+    before = small.pid("sleeper")
+    killed = small.metric("minikube_instance_exits_total", service="sleeper", how="signal")
+    small.act("sleeper", "kill", {"signal": "TERM"})
+    eventually(lambda: small.pid("sleeper") != before, what="another process")
+    assert small.metric("minikube_instance_exits_total", service="sleeper", how="signal") == killed + 1
+    assert small.metric("minikube_instance_restarts_total", service="sleeper") >= 1
+
+
+def test_scale_up_and_down(small: Running) -> None:
+    small.act("web", "scale", {"replicas": 3})
+    small.wait_passing(3)
+    assert len(set(small.targets())) == 3
+    assert small.metric("minikube_service_replicas", service="web") == 3
+    small.act("web", "scale", {"replicas": 1})
+    small.wait_passing(1)
+
+
+def test_maintenance_hides_it_from_discovery_and_leaves_the_process(small: Running) -> None:
+    before = small.pid("web")
+    small.act("web", "maintenance", {"on": True, "reason": "a look inside"})
+    eventually(lambda: small.targets() == [], what="out of discovery")
+    small.run("get", "web", code=4)
+    small.act("web", "maintenance", {"on": False})
+    small.wait_passing(1)
+    assert small.pid("web") == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("nobody/stop", None, 404),
+        ("task/kill", None, 400),
+        ("web/kill", {"signal": "NONSENSE"}, 400),
+        ("web/scale", {"replicas": -1}, 400),
+        ("web/scale", {"replica": 1}, 400),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(path: str, body: Any, status: int, small: Running) -> None:
+    before = {row.name: (row.state, row.pid) for row in small.status().instances}
+    answer = small.ask_http("POST", f"/v1/services/{path}", body)
+    assert answer.status == status
+    assert answer.body["error"]
+    assert {row.name: (row.state, row.pid) for row in small.status().instances} == before
+
+
+def test_prometheus_sees_the_registrys_and_the_supervisors_work(small: Running) -> None:
+    small.run("get", "web")
+    for name, labels in {
+        "minikube_registry_up": {},
+        "minikube_registry_calls_total": {"method": "Discovery.Get", "result": "ok"},
+        "minikube_registry_call_duration_seconds_count": {"method": "Discovery.Register"},
+        "minikube_probes_total": {"service": "web", "prober": "registry", "result": "pass"},
+        "minikube_probe_duration_seconds_count": {"service": "web", "prober": "registry"},
+        "minikube_start_duration_seconds_count": {"service": "web"},
+        "minikube_part_up": {"part": "redis"},
+        "minikube_log_lines_total": {"service": "broken"},
+        "minikube_instance_exits_total": {"service": "broken", "how": "failure"},
+        "process_resident_memory_bytes": {},
+    }.items():
+        assert small.metric(name, **labels) > 0, name
+
+
+def test_prometheus_finds_what_passes_with_its_labels(small: Running) -> None:
+    (group,) = small.ask_http("GET", "/v1/sd?service=web&tag=v1").body
+    row = small.instance("web")
+    assert row is not None
+    assert group["targets"] == [row.address]
+    assert group["labels"] == {
+        "service": "web",
+        "instance_id": row.id,
+        "__meta_minikube_tags": ",v1,",
+        "__meta_minikube_meta_team": "shop",
+    }
+    assert small.targets("tag=v2") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("ps", 0),
+        ("status", 0),
+        ("logs broken", 0),
+        ("events", 0),
+        ("describe web task", 0),
+        ("get web", 0),
+        ("instances", 0),
+        ("wait web --for healthy", 0),
+        ("wait task --for completed", 0),
+        ("wait broken --for exited", 0),
+        ("kill -s CONT sleeper", 0),
+        ("validate", 0),
+        ("version", 0),
+        ("kill task", 2),
+        ("wait broken --for healthy", 1),
+        ("up -d", 1),
+        ("ps --nope", 2),
+        ("wait web --for ever", 2),
+        ("scale web=many", 2),
+        ("kill -s NONSENSE web", 2),
+        ("validate nowhere.toml", 2),
+        ("ps nowhere/supervisor.toml", 3),
+        ("get web --registry 127.0.0.1:1", 3),
+        ("describe nobody", 4),
+        ("logs nobody", 4),
+        ("stop nobody", 4),
+        ("wait nobody", 4),
+        ("get nobody", 4),
+        ("deregister 00000000", 4),
+        ("wait sleeper --for stopped --timeout 0s", 124),
+    ],
+)
+def test_every_command_exits_as_the_contract_says(words: str, code: int, small: Running) -> None:
+    done = small.command(*words.split())
+    assert done.returncode == code, done.stdout + done.stderr
+    if code:
+        assert done.stdout == ""
+        assert done.stderr.startswith("minikube: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_two_projects_share_nothing_but_what_they_are_told_to(
+    small: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with Running(tmp_path_factory.mktemp("second"), SERVICES) as second:
+        second.up()
+        second.wait_passing(1)
+        assert second.targets() != small.targets()
+        assert {row.id for row in second.status().instances}.isdisjoint(row.id for row in small.status().instances)
+        second.run("down")
+        second.run("ps", code=3)
+    assert len(small.targets()) == 1
+
+
+def test_shutdown_answers_and_then_ends_everything(small: Running) -> None:
+    assert small.ask_http("POST", "/v1/shutdown", {"now": False}).status == 202
+    assert small.run("wait", "--for", "gone") == ""
+    eventually(lambda: not (small.directory / ".minikube" / "supervisor.json").exists(), what="the end")
+    small.run("ps", code=3)
+    small.up()
+    small.wait_passing(1)
