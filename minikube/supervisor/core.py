@@ -31,11 +31,11 @@ from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.lifecycle import Life
-from minikube.supervisor.link import Link
+from minikube.supervisor.link import LEAVE_S, Link
 from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logfile import Source
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.process import Household, signal_number
+from minikube.supervisor.process import KILL_PATIENCE_S, Household, signal_number
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
@@ -64,7 +64,7 @@ class Supervisor:
         self.options = options
         self.board = board
         self.household = household
-        self._processes = ProcessRuntime(household, self.environment)
+        self._processes = ProcessRuntime(household, self.environment, self._warn)
         self._containers = ContainerRuntime(household, manifest, Path(state), lambda: (self.registry, self.redis_url))
         self.prober = Prober()
         self.logbook = logs
@@ -80,7 +80,7 @@ class Supervisor:
         self._specs: dict[str, ServiceSpec] = self.prepared(manifest)
         self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
-        self._changes = trio.Event()
+        self._warned: set[tuple[str, str]] = set()
 
     # ------------------------------------------------------------ life
 
@@ -140,9 +140,18 @@ class Supervisor:
             await self._stop_runners(self._runners[name])
             stopped[name].set()
 
-        async with trio.open_nursery() as nursery:
-            for name in dependencies:
-                nursery.start_soon(stop_service, name)
+        patience = {name: max((_patience(one) for one in self._runners[name]), default=0.0) for name in dependencies}
+        longest, _ = graph.longest_stop(dependencies, patience)
+        with trio.move_on_after(longest + KILL_PATIENCE_S) as bound:
+            async with trio.open_nursery() as nursery:
+                for name in dependencies:
+                    nursery.start_soon(stop_service, name)
+        if bound.cancelled_caught:
+            left = [one for runners in self._runners.values() for one in runners if one.process is not None]
+            who = "; ".join(f"{one.name}: {', '.join(one.process.holders())}" for one in left if one.process)
+            self.board.event(
+                "supervisor.stuck", f"gave up waiting after {longest + KILL_PATIENCE_S:.0f} s: {who}", "error"
+            )
         self._containers.ended()
 
     async def _stop_runners(self, runners: Sequence[Runner]) -> None:
@@ -155,6 +164,12 @@ class Supervisor:
 
     def runtime(self, spec: ServiceSpec) -> Runtime:
         return self._containers if spec.runtime == "container" else self._processes
+
+    def _warn(self, spec: ServiceSpec, text: str) -> None:
+        """Once for each service, however often it is restarted."""
+        if (spec.name, text) not in self._warned:
+            self._warned.add((spec.name, text))
+            self.board.event("service.limited", f"{spec.name}: {text}", "warning", service=spec.name)
 
     def taken_ports(self, id: str) -> frozenset[int]:
         """Ports of other instances, whether they listen already or not."""
@@ -361,6 +376,11 @@ class Supervisor:
         if self.board.service(name) is not None:
             raise UsageError(f"{name}: was registered by someone else, the supervisor has no hand in it")
         raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
+
+
+def _patience(runner: Runner) -> float:
+    """How long its stop may take: leaving discovery, the stop's own time-out, and KILL's way."""
+    return runner.spec.stop.timeout + LEAVE_S + 1.0
 
 
 def _is_down(runner: Runner) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minikube.errors import StartError, Unavailable
-from minikube.supervisor import tree
+from minikube.supervisor import cgroup, tree
 
 KILL_ROUND_S = 0.005
 """Between two looks at what is still alive: a fork may be under way during one."""
@@ -167,6 +167,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     status = _wait(supervisor)
     _end_all()
     _remove_containers(state)
+    cgroup.remove_all(state)
     (state / "supervisor.json").unlink(missing_ok=True)
     _say(sock, {"exit": status})
     os._exit(0)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from minikube.supervisor import tree
+from minikube.supervisor import cgroup, tree
 
 MARK = "MINIKUBE_STATE"
 """In the environment of every process we start: the project's state directory."""
@@ -39,6 +39,7 @@ def end_leftovers(state: Path) -> list[int]:
         tree.kill_all(left)
         time.sleep(0.01)
     (state / "processes.json").unlink(missing_ok=True)
+    cgroup.remove_all(state)
     return list(ended)
 
 

@@ -8,6 +8,7 @@ import trio
 
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
+from minikube.supervisor.cgroup import CONTROLLERS
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.identity import identity
 from minikube.supervisor.lifecycle import Exit
@@ -16,16 +17,22 @@ from minikube.supervisor.ports import choose_port
 from minikube.supervisor.process import HELPER, Command, Household, Process
 from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
 
-CGROUP_LIMITS = ("memory", "cpus", "pids")
 REAP_S = 1.0
 """A helper that was killed is dead at once; its own watcher need not wait longer for the word."""
 
 
 class ProcessRuntime:
-    """Implements `Runtime`. `environment` gives what every process of a service sees before its own variables."""
+    """Implements `Runtime`. `environment` gives what every process of a service sees before its own variables, `warn`
+    hears of what could not be done for one that runs nevertheless."""
 
-    def __init__(self, household: Household, environment: Callable[[ServiceSpec], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        household: Household,
+        environment: Callable[[ServiceSpec], Mapping[str, str]],
+        warn: Callable[[ServiceSpec, str], object],
+    ) -> None:
         self._household = household
+        self._warn = warn
         self._environment = environment
         self._starting: set[int] = set()
         """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them."""
@@ -44,10 +51,13 @@ class ProcessRuntime:
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
         env = instance_environment(self._environment(spec), spec, launch.id, spec.host, port)
-        rlimits = {name: value for name, value in spec.limits.items() if name not in CGROUP_LIMITS}
+        rlimits = {name: value for name, value in spec.limits.items() if name not in CONTROLLERS}
+        shares = {name: value for name, value in spec.limits.items() if name in CONTROLLERS}
         who = identity(spec.name, spec.user, spec.group)
-        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits)
+        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits, shares)
         process = await self._household.start(command)
+        for trouble in process.group.troubles if process.group else ():
+            self._warn(spec, trouble)
         return LocalProcess(self._household, process, command, spec.host, port)
 
 

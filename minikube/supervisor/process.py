@@ -4,8 +4,9 @@
     Process     one running command: pid, exit, signals, output pipes
 
 An exit is noticed through a pidfd, never by polling. A tree is everything that descends from the command, orphans
-that left the session included: as a child subreaper the supervisor inherits those, and tells whose they are by what it saw
-before, by their session, and by INSTANCE_ID in their environment. It refuses to restart anything and to read output.
+that left the session included. Where control groups can be made, the tree is a group (`cgroup`). Everywhere, as a child
+subreaper, the supervisor inherits the orphans, and tells whose they are by what it saw before, by their session, and by
+INSTANCE_ID in their environment. It refuses to restart anything and to read output.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from msgspec import Struct
 
 from minikube.errors import StartError
 from minikube.supervisor import tree
+from minikube.supervisor.cgroup import Group, Groups
 from minikube.supervisor.identity import Identity
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.rlimits import Rlimit, limit_self, rlimits, too_high
@@ -54,14 +56,17 @@ class Command(Struct, frozen=True):
     identity: Identity = Identity()
     umask: int = -1
     limits: Mapping[str, int | float] = {}
+    shares: Mapping[str, int | float] = {}
+    """`memory` (bytes), `cpus` and `pids` of the whole tree."""
 
 
 class Process:
     """A started command. `exited` is set within about a millisecond of its death; then `exit` tells how."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]", pidfd: int, owner: str) -> None:
+    def __init__(self, popen: "subprocess.Popen[bytes]", pidfd: int, owner: str, group: Group | None = None) -> None:
         assert popen.stdout is not None
         assert popen.stderr is not None
+        self.group = group
         self.pid = popen.pid
         self.owner = owner
         self.started = tree.start_time(popen.pid)
@@ -80,7 +85,8 @@ class Process:
             await trio.lowlevel.wait_readable(self._pidfd)
             status = self._popen.poll()
             if status is not None:
-                self.exit = Exit(status)
+                starved = status == -signal.SIGKILL and self.group is not None and self.group.starved()
+                self.exit = Exit(status, "out of memory, limits.memory" if starved else "")
                 self.exited.set()
         return self.exit
 
@@ -101,7 +107,10 @@ class Process:
 class Household:
     """Every process that descends from this one. Belongs to the trio thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Groups | None = None) -> None:
+        self._groups = groups
+        self._stale: list[Group] = []
+        """Groups whose last members are still dying."""
         self._processes: dict[int, Process] = {}
         self._seen: dict[int, tuple[int, str]] = {}
         """Members seen in walks: start time and owner, for orphans that hide where they came from."""
@@ -121,10 +130,12 @@ class Household:
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
         self._starting += 1
         limits = self._limits(command)
+        group = self._groups.make(command.owner, command.shares) if self._groups else None
         try:
             with trio.CancelScope(shield=True):
-                popen = await trio.to_thread.run_sync(_spawn, command, limits)
-            process = self.adopt(popen, command.owner)
+                popen = await trio.to_thread.run_sync(_spawn, command, limits, group)
+            process = self.adopt(popen, command.owner, group)
+            group = None
             self._give_back_files(process, command)
             return process
         except OSError as error:
@@ -133,8 +144,9 @@ class Household:
             raise StartError(too_high(limits) or f"cannot start {command.argv[0]}: {error}") from error
         finally:
             self._starting -= 1
+            self._tidy(group)
 
-    def adopt(self, popen: "subprocess.Popen[bytes]", owner: str) -> Process:
+    def adopt(self, popen: "subprocess.Popen[bytes]", owner: str, group: Group | None = None) -> Process:
         """Takes over a child with piped output that was started by other means."""
         try:
             pidfd = os.pidfd_open(popen.pid)
@@ -142,7 +154,7 @@ class Household:
             popen.kill()
             popen.wait()
             raise
-        process = Process(popen, pidfd, owner)
+        process = Process(popen, pidfd, owner, group)
         self._processes[process.pid] = process
         return process
 
@@ -163,6 +175,10 @@ class Household:
         """It is dead and its tree has been ended."""
         self._processes.pop(process.pid, None)
         process.close()
+        self._tidy(process.group)
+
+    def _tidy(self, group: Group | None) -> None:
+        self._stale = [one for one in [*self._stale, *([group] if group else [])] if not one.remove()]
 
     def lodge(self, pid: int, owner: str) -> None:
         """A process that is not our child but belongs to an instance: a container's first one."""
@@ -174,13 +190,17 @@ class Household:
     def members(self, owner: str) -> list[int]:
         """Living processes of one instance, the command itself included."""
         roots = [pid for pid, process in self._processes.items() if process.owner == owner]
+        grouped = [pid for group in self._groups_of(owner) for pid in group.members()]
         sessions = set(roots)
         orphans = []
         for pid in tree.children(os.getpid()):
             if pid not in self._processes and self._owner_of(pid, owner, sessions):
                 orphans.append(pid)
-        found = [*roots, *orphans, *tree.descendants([*roots, *orphans])]
+        found = [*roots, *orphans, *grouped, *tree.descendants([*roots, *orphans])]
         return [pid for pid in dict.fromkeys(found) if self._note(pid, owner)]
+
+    def _groups_of(self, owner: str) -> list[Group]:
+        return [one.group for one in self._processes.values() if one.owner == owner and one.group]
 
     def reap(self) -> None:
         """Collects dead orphans. For every SIGCHLD."""
@@ -213,6 +233,8 @@ class Household:
             with trio.move_on_after(KILL_PATIENCE_S, shield=True):
                 while members := self.members(owner):
                     killed.update((pid, tree.called(pid)) for pid in members if pid not in killed)
+                    for group in self._groups_of(owner):
+                        group.kill()
                     tree.kill_all(members)
                     await _wait_gone(members)
         return list(killed.values())
@@ -271,9 +293,9 @@ def _try_send(pid: int, number: int) -> None:
         tree.send(pid, number)
 
 
-def _spawn(command: Command, limits: list[Rlimit]) -> "subprocess.Popen[bytes]":
+def _spawn(command: Command, limits: list[Rlimit], place: Group | None) -> "subprocess.Popen[bytes]":
     who = command.identity
-    return subprocess.Popen(
+    popen = subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -290,6 +312,9 @@ def _spawn(command: Command, limits: list[Rlimit]) -> "subprocess.Popen[bytes]":
         # Only with limits: it makes the start a plain fork, and Python code runs in the child.
         preexec_fn=functools.partial(limit_self, limits) if limits else None,
     )
+    if place is not None:
+        place.add(popen.pid)
+    return popen
 
 
 def _explained(command: Command, error: OSError) -> StartError:

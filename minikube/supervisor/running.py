@@ -20,6 +20,7 @@ from minikube.control.token import ensure_token
 from minikube.errors import StartError
 from minikube.manifest import HostPort, LogSpec, Manifest
 from minikube.supervisor import tree
+from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.link import Link
@@ -60,7 +61,8 @@ def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket,
 
 async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
     manifest = plan.manifest
-    household = Household()
+    limits = {name for spec in manifest.services.values() for name in spec.limits if name in CONTROLLERS}
+    household = Household(Groups(plan.state, limits))
     household.raise_file_limit()
     board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     logs = LogBook(plan.state / "logs")

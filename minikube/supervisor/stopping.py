@@ -42,6 +42,9 @@ async def end_instance(
     if running.exit is None:
         told("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
+    if left := running.holders():
+        told(f"KILL was sent, and {some(left)} is still there")
+        say("instance.stuck", f"survives KILL: {some(left)} — only the kernel can end it, or a reboot", "error")
     if killed and not hurry.is_set():
         say("instance.killed", f"had to be killed {spec.timeout:g} s after {spec.signal}: {some(killed)}", "warning")
 

@@ -1,0 +1,178 @@
+"""Whole trees of real processes end: in their control groups where those can be made, and without them."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from minikube.manifest import ServiceSpec
+from minikube.supervisor import tree
+from minikube.supervisor.cgroup import Groups, find_hierarchies
+from minikube.supervisor.local import LocalProcess, ProcessRuntime
+from minikube.supervisor.process import Household
+from minikube.supervisor.runtime import Launch
+from tests.eventually import soon
+
+NINE = """
+import os, signal, time
+
+def child(leave, deaf):
+    if os.fork() == 0:
+        if leave:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        if deaf:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.execve("/bin/sleep", ["sleep", "MARK"], ENV)
+
+for number in range(8):
+    child(leave=number in (1, 2, 3), deaf=number in (3, 4))
+print("grown", flush=True)
+time.sleep(600)
+"""
+"""Nine processes: three left the session and their parent, two are deaf to TERM."""
+
+
+@pytest.fixture(params=["groups", "walk"])
+def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Groups | None]:
+    made = Groups(tmp_path, ("memory", "pids")) if request.param == "groups" else None
+    if made is not None and not made.can_kill:
+        pytest.skip("no control group can be made here")
+    yield made
+    if made is not None:
+        made.close()
+        assert not (tmp_path / "cgroups").exists(), "an empty group stayed behind"
+
+
+@pytest.fixture
+def heir() -> Iterator[None]:
+    """This process inherits orphans, as the supervisor does."""
+    tree.become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(tree.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def marked(mark: str) -> list[int]:
+    """Who sleeps that long."""
+    found = []
+    for one in tree.scan():
+        try:
+            words = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if one.alive and mark.encode() in words:
+            found.append(one.pid)
+    return found
+
+
+class Home:
+    """Starts commands as the supervisor does, and reaps what it inherits."""
+
+    def __init__(self, groups: Groups | None, nursery: trio.Nursery, directory: Path) -> None:
+        self.household = Household(groups)
+        self.warnings: list[str] = []
+        self._runtime = ProcessRuntime(self.household, self._environment, self._warn)
+        self._nursery = nursery
+        self._directory = directory
+
+    async def start(self, *argv: str, **fields: object) -> LocalProcess:
+        spec = ServiceSpec("x", self._directory, argv, **fields)  # type: ignore[arg-type]
+        process = await self._runtime.start(Launch(spec, "0badcafe", "x"))
+        self._nursery.start_soon(process.watch)
+        return process
+
+    def _environment(self, spec: ServiceSpec) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"]}
+
+    def _warn(self, spec: ServiceSpec, text: str) -> None:
+        self.warnings.append(text)
+
+    async def reap(self) -> None:
+        with trio.open_signal_receiver(signal.SIGCHLD) as received:
+            async for _ in received:
+                self.household.reap()
+
+
+async def test_nothing_of_a_tree_is_left_and_who_had_to_be_killed_is_named(
+    groups: Groups | None, heir: None, tmp_path: Path
+) -> None:
+    mark = f"6{os.getpid()}"
+    # Without an environment, a session and a parent of its own, only the group still knows whose it is.
+    env = "{}" if groups else "os.environ"
+    (tmp_path / "nine.py").write_text(NINE.replace("MARK", mark).replace("ENV", env))
+    async with trio.open_nursery() as nursery:
+        home = Home(groups, nursery, tmp_path)
+        nursery.start_soon(home.reap)
+        process = await home.start(sys.executable, "nine.py")
+        await trio.lowlevel.wait_readable(process.stdout)
+        await soon(lambda: len(marked(mark)) == 8)
+        assert len(process.holders()) == 9
+        with trio.fail_after(10):
+            killed = await process.end(signal.SIGTERM, 0.3)
+            await process.exited.wait()
+        assert len(killed) == 2
+        assert all("(sleep)" in one for one in killed)
+        assert marked(mark) == []
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_helpers_whole_tree_is_killed_at_its_time_out_and_what_it_said_is_kept(
+    groups: Groups | None, heir: None, tmp_path: Path
+) -> None:
+    mark = f"7{os.getpid()}"
+    async with trio.open_nursery() as nursery:
+        home = Home(groups, nursery, tmp_path)
+        nursery.start_soon(home.reap)
+        process = await home.start("sleep", "600")
+        script = f"echo asked; setsid sleep {mark} & sleep {mark}"
+        ran = await process.run(("sh", "-c", script), 0.5)
+        assert (ran.exit, ran.output) == (None, "asked\n")
+        assert marked(mark) == []
+        ran = await process.run(("sh", "-c", f"seq 9000; setsid sleep {mark} & echo $INSTANCE_ID >&2; exit 3"), 5.0)
+        assert str(ran.exit) == "exit 3"
+        assert len(ran.output) <= 4096
+        assert "0badcafe" in ran.output
+        assert marked(mark) == []
+        assert process.exit is None, "the instance itself has nothing to do with it"
+        await process.end(signal.SIGTERM, 5.0)
+        await process.exited.wait()
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_limit_holds_or_is_said_not_to(groups: Groups | None, heir: None, tmp_path: Path) -> None:
+    if groups is None or "memory" not in find_hierarchies()[1]:
+        pytest.skip("no memory controller here")
+    async with trio.open_nursery() as nursery:
+        home = Home(groups, nursery, tmp_path)
+        script = "data = bytearray(300_000_000); print(len(data))"
+        process = await home.start(sys.executable, "-c", script, limits={"memory": 64 << 20})
+        with trio.fail_after(20):
+            await process.exited.wait()
+        assert home.warnings == []
+        assert str(process.exit) == "signal KILL (out of memory, limits.memory)"
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_limit_that_nothing_enforces_is_a_warning(heir: None, tmp_path: Path) -> None:
+    unable = Groups(tmp_path)
+    unable.close()
+    unable._unified, unable._legacy = None, {}
+    async with trio.open_nursery() as nursery:
+        home = Home(unable, nursery, tmp_path)
+        process = await home.start("sleep", "600", limits={"pids": 50})
+        assert home.warnings == [
+            "limits.pids is not enforced: the pids controller is not there, or not delegated to us",
+        ]
+        await process.end(signal.SIGKILL, 0.0)
+        await process.exited.wait()
+        process.close()
+        nursery.cancel_scope.cancel()
