@@ -26,6 +26,7 @@ from tests.benchmarks.logs import CHILD, TEXT
 from tests.benchmarks.others import Minikube, Program, Supervisor, install_others, wait_until
 from tests.benchmarks.tools import Row, cpu_seconds, median, print_lines, show
 
+POLL_S = 0.0002
 SETTLE_S = 2.0
 WELL_S = 1.5
 """An instance lives so long before it is killed: what dies at once is delayed on purpose, by everyone."""
@@ -158,19 +159,20 @@ class Trial:
 
     def _exits(self) -> list[tuple[float, str]]:
         noticed, again = [], []
-        with self._open(_sleepers(1)) as one:
+        with self._open(_sleepers(self._rounds)) as one:
             one.start()
-            for _ in range(self._rounds):
-                wait_until(lambda: len(one.survivors()) == 1, "the service")
-                time.sleep(WELL_S)
-                (victim,) = one.survivors()
+            wait_until(lambda: len(one.survivors()) == self._rounds, "the services")
+            time.sleep(WELL_S)
+            # Each is killed once: who dies again and again is restarted later and later, by us and by pm2.
+            for victim in one.survivors():
                 before = one.children()
                 began = time.perf_counter()
                 os.kill(victim, signal.SIGKILL)
-                gone = wait_until(lambda victim=victim: not Path(f"/proc/{victim}").exists(), "the exit", 0.0002)  # type: ignore[misc]
-                back = wait_until(lambda before=before: bool(one.children() - before), "the restart", 0.0002)  # type: ignore[misc]
+                gone = wait_until(_is_gone(victim), "the exit", POLL_S)
+                back = wait_until(_has_more(one, before), "the restart", POLL_S)
                 noticed.append((gone - began) * 1e3)
                 again.append((back - began) * 1e3)
+                time.sleep(0.2)
         return [(median(noticed), "ms"), (median(again), "ms")]
 
     def _idle(self) -> list[tuple[float, str]]:
@@ -216,6 +218,14 @@ def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True
             rows.append((label.format(lines=lines, many=many), *cells))
     print_lines(rows)
     return []
+
+
+def _is_gone(pid: int) -> Callable[[], bool]:
+    return lambda: not Path(f"/proc/{pid}").exists()
+
+
+def _has_more(one: Supervisor, before: set[int]) -> Callable[[], bool]:
+    return lambda: bool(one.children() - before)
 
 
 def _sleepers(count: int) -> list[Program]:
