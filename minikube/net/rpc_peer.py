@@ -33,10 +33,15 @@ class Limits(Struct, frozen=True):
     """From the connection's start to its first full line, a TLS handshake included."""
     in_flight: int = 256
     """Calls of one connection that wait at the same time; more input is read when one is done."""
+    waiting: int = 1_024
+    """Calls of all connections that wait; beyond it each connection has only `share` of them."""
+    share: int = 4
     unsent: int = 262_144
     """Bytes waiting to be sent to one connection above which nothing more is read from it."""
     backlog: int = 4_194_304
     """Bytes of notifications waiting above which the connection is ended. Also the bound of a batch's answer."""
+    backlogs: int = 134_217_728
+    """The same for all connections that lag together: where they are many, each has less."""
     stall_s: float = 10.0
     """How long a send may make no progress."""
     linger_s: float = 1.0
@@ -78,6 +83,11 @@ class Host(Protocol):
     def clients(self) -> int:
         """How many connections are open."""
 
+    waiting: int
+    """How many calls wait, of all connections."""
+    lagging: int
+    """How many connections have more than `unsent` bytes to be sent."""
+
 
 class Peer:
     """A connected client, as methods see it. `closed` is set when the connection is gone."""
@@ -100,6 +110,9 @@ class Peer:
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._in_flight = 0
+        self._turn = trio.Lock()
+        self._room = trio.Event()
+        self._lags = False
         self._scopes: set[trio.CancelScope] = set()
 
     # ------------------------------------------------------------ for methods
@@ -120,7 +133,7 @@ class Peer:
         """Send a whole line made by the caller: one encoding can serve many peers. As `notify` otherwise."""
         if self.closed.is_set() or self.aborted or self.ending:
             return
-        if self._out_bytes > self._limits.backlog:
+        if self._out_bytes > self._limits.unsent and self._is_too_late():
             self.abort("it does not read what it is sent")
             return
         self._put(line)
@@ -169,6 +182,9 @@ class Peer:
     def sent(self, count: int) -> None:
         """So many bytes have left."""
         self._out_bytes -= count
+        if self._out_bytes <= self._limits.unsent:
+            self._room.set()
+            self._lag(False)
 
     @property
     def unsent(self) -> int:
@@ -178,7 +194,13 @@ class Peer:
     @property
     def is_full(self) -> bool:
         """True while nothing more may be read."""
-        return self._in_flight >= self._limits.in_flight or self._out_bytes > self._limits.unsent
+        return self._is_busy or self._out_bytes > self._limits.unsent
+
+    @property
+    def _is_busy(self) -> bool:
+        """As many calls wait as may."""
+        limits, own = self._limits, self._in_flight
+        return own >= limits.in_flight or (own >= limits.share and self._host.waiting >= limits.waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -196,6 +218,7 @@ class Peer:
     def close(self) -> None:
         """The connection is gone: its tasks are cancelled."""
         self.closed.set()
+        self._lag(False)
         for scope in tuple(self._scopes):
             scope.cancel()
 
@@ -229,7 +252,7 @@ class Peer:
                     answer = _error_line(message, error)
                 if answer is None:
                     others += 1
-                    self._in_flight += 1
+                    self._begin(1)
                     self._host.start_soon(self._answer, message)
                 elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
                     # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
@@ -243,7 +266,7 @@ class Peer:
             else:
                 others += 1
                 self._begin_batch(message)
-            if size + self._out_bytes > self._limits.unsent or self._in_flight >= self._limits.in_flight:
+            if size + self._out_bytes > self._limits.unsent or self._is_busy:
                 self._left = messages[index + 1 :]
                 break
         self._out_bytes += size
@@ -255,9 +278,10 @@ class Peer:
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
+                await self._wait_room()
                 line = await self._call(request)
         finally:
-            self._in_flight -= 1
+            self._begin(-1)
             self._scopes.discard(scope)
         if not request.is_notification and not self.closed.is_set():
             self._put(line)
@@ -304,28 +328,57 @@ class Peer:
         if done := len(answers) - len(waiting) - invalid:
             self._methods.answered(done, perf_counter() - began)
         if waiting:
-            self._in_flight += len(waiting)
+            self._begin(len(waiting))
             self._host.start_soon(self._finish_batch, answers, waiting)
         else:
             self._put_batch(answers)
 
     async def _finish_batch(self, answers: list[bytes], waiting: list[tuple[int, Request]]) -> None:
+        size = sum(map(len, answers))
+
         async def fill(index: int, request: Request) -> None:
-            line = await self._call(request)
-            answers[index] = b"" if request.is_notification else line
+            nonlocal size
+            if size <= self._limits.backlog:  # past it there will be no answer but an error
+                line = await self._call(request)
+                answers[index] = b"" if request.is_notification else line
+                size += len(answers[index])
 
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
+                await self._wait_room()
                 async with trio.open_nursery() as nursery:
                     for index, request in waiting:
                         nursery.start_soon(fill, index, request)
         finally:
-            self._in_flight -= len(waiting)
+            self._begin(-len(waiting))
             self._scopes.discard(scope)
         if not self.closed.is_set():
             self._put_batch(answers)
         self._host.touch(self)
+
+    def _is_too_late(self) -> bool:
+        self._lag(True)
+        limits = self._limits
+        return self._out_bytes > min(limits.backlog, max(limits.unsent, limits.backlogs // self._host.lagging))
+
+    def _lag(self, lags: bool) -> None:
+        self._host.lagging += lags - self._lags
+        self._lags = lags
+
+    def _begin(self, count: int) -> None:
+        """So many calls more wait; fewer, where it is negative."""
+        self._in_flight += count
+        self._host.waiting += count
+
+    async def _wait_room(self) -> None:
+        """Until what was answered before is sent, so that large answers do not pile up. In the order of the calls."""
+        if self._out_bytes <= self._limits.unsent and not self._turn.locked():
+            return
+        async with self._turn:
+            while self._out_bytes > self._limits.unsent:
+                self._room = trio.Event()
+                await self._room.wait()
 
     def _put_batch(self, answers: list[bytes]) -> None:
         filled = [answer for answer in answers if answer]

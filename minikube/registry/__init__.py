@@ -1,11 +1,12 @@
 """The discovery process (floor 3): who is registered, who is well, and who is told. A program of its own.
 
     main      the process: settings, signals, the nursery
-    server    the RPC methods               validate   what a caller may ask for (pure)
-    ledger    catalog + store: one change, from decision to answer
-    catalog   all that is known, in revision order (pure)      records    its rows, and their form in Redis (pure)
-    checks    the schedule of probes and who probes what       (verdicts: minikube.probe.health, pure)
-    store     two threads on redis-py: one writes, one follows the change log      scripts    what they run in Redis
+    server    the RPC methods               asked      what a caller may ask for (pure)
+    node      catalog + store: one change, from decision to answer
+    catalog   all that is known, in revision order (pure)      listing    its lists as JSON (pure)
+    judge     the schedule of probes        (verdicts: minikube.probe.health, pure)
+    store     from trio to two threads on redis-py: writer and follower of the change log
+    wire      what they say to Redis        scripts    what runs there      records    the rows' form there (pure)
     dial      a Redis URL to a client                          shares     which node probes what (pure)
 
 Reads are answered from the catalog and never wait for Redis. A write is one Lua script, made durable before it is

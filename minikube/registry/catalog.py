@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.model import Change, ChangeKind, CheckState, Instance
+from minikube.registry.listing import Listing
 from minikube.registry.records import Entry, Epoch, Record, address_field
 
 EVERY_NAME = "*"
@@ -96,6 +97,7 @@ class Catalog:
         self._observed: dict[str, Observation] = {}
         self._sinks: dict[str, dict[int, Sink]] = {}
         self._next_sink = 0
+        self._listing = Listing(self._members, lambda id_: self.view(self.records[id_]))
 
     # ------------------------------------------------------------ reading
 
@@ -115,10 +117,14 @@ class Catalog:
 
     def instances(self, name: str = EVERY_NAME) -> list[Instance]:
         """Every instance of a name, or all, in the order of their registration."""
-        records: Iterable[Record] = self.records.values()
-        if name != EVERY_NAME:
-            records = self.by_name.get(name, {}).values()
-        return sorted(map(self.view, records), key=lambda one: (one.name, one.registered, one.uuid))
+        return [self.view(self.records[id_]) for id_ in self._listing.order(name)]
+
+    def instances_json(self, name: str = EVERY_NAME) -> bytes:
+        """The same, encoded."""
+        return self._listing.json(name)
+
+    def _members(self, name: str) -> Iterable[str]:
+        return self.records if name == EVERY_NAME else self.by_name.get(name, {})
 
     def services(self) -> dict[str, dict[str, int]]:
         """Names with their counts by state."""
@@ -203,6 +209,7 @@ class Catalog:
         """Note the last probe of an instance; no change, nobody is told."""
         if id_ in self.records:
             self._observed[id_] = Observation(checked, output)
+            self._listing.changed(id_)
 
     def _load(self, snapshot: Snapshot) -> None:
         for record in snapshot.records:
@@ -270,6 +277,9 @@ class Catalog:
         elif old is not None and old.instance.incarnation != record.instance.incarnation:
             self._observed.pop(record.id, None)
         instance = record.instance
+        self._listing.changed(record.id)
+        if record.id not in self.records or self.records[record.id].instance.registered != instance.registered:
+            self._listing.moved()
         self.records[record.id] = record
         self.by_name.setdefault(instance.name, {})[record.id] = record
         self.addresses[address_field(record)] = record.id
@@ -283,6 +293,8 @@ class Catalog:
             return
         name = old.instance.name
         self._observed.pop(id_, None)
+        self._listing.changed(id_)
+        self._listing.moved()
         del self.by_name[name][id_]
         self.turns.put(name, id_, None)
         if not self.by_name[name]:

@@ -8,7 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -42,12 +42,22 @@ AT_ONCE_BYTES = 160
 MAX_WATCHES = 64
 """Of one connection."""
 
+MAX_SAME = 4
+"""Of one connection and one name: each change is told once for every watch."""
+
 _WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, Peer], Awaitable[Any]]
 
 _GETS = PlainCalls("Discovery.Get")
 _encode = msgspec.json.Encoder().encode
+
+
+class Watch(NamedTuple):
+    """One watch of one connection."""
+
+    name: str
+    end: Callable[[], None]
 
 
 class Discovery:
@@ -58,8 +68,10 @@ class Discovery:
         self._judge = judge
         self._config = config
         self._started = time.monotonic()
-        self._watches: WeakKeyDictionary[Peer, dict[int, Callable[[], None]]] = WeakKeyDictionary()
+        self._watches: WeakKeyDictionary[Peer, dict[int, Watch]] = WeakKeyDictionary()
         self._next_watch = 0
+        self._lists = trio.CapacityLimiter(1)
+        """A list of thousands takes milliseconds: one at a time, and whoever else is ready comes in between."""
         self._told: tuple[Change | None, bytes] = (None, b"")
         self._tally = CallTally()
         self.answered = self._tally.answered
@@ -169,7 +181,9 @@ class Discovery:
 
     async def _instances(self, request: Request, peer: Peer) -> Any:
         (asked,) = arguments(request.params, "Name")
-        return self._node.catalog.instances(EVERY_NAME if asked in (None, "") else as_name(asked, every=True))
+        name = EVERY_NAME if asked in (None, "") else as_name(asked, every=True)
+        async with self._lists:
+            return msgspec.Raw(self._node.catalog.instances_json(name))
 
     async def _services(self, request: Request, peer: Peer) -> Any:
         arguments(_without_placeholder(request), "")
@@ -212,7 +226,9 @@ class Discovery:
         finally:
             unsubscribe()
         # A name that changed long ago: what to ask with next time is everything that was seen.
-        return {"Revision": max(catalog.name_revision(name), 0), "Instances": catalog.instances(name)}
+        async with self._lists:
+            instances = msgspec.Raw(catalog.instances_json(name))
+            return {"Revision": max(catalog.name_revision(name), 0), "Instances": instances}
 
     # ------------------------------------------------------------ watching
 
@@ -235,11 +251,13 @@ class Discovery:
         watches = self._watches.setdefault(peer, {})
         if len(watches) >= MAX_WATCHES:
             raise wrong(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
+        if sum(watch.name == name for watch in watches.values()) >= MAX_SAME:
+            raise wrong(f"{MAX_SAME} watches of {name} on one connection are the most; Discovery.Unwatch ends one")
         catalog = self._node.catalog
         missed: list[Change] = []
         instances = None
         if since is None:
-            instances = catalog.instances(name)
+            instances = msgspec.Raw(catalog.instances_json(name))
         else:
             try:
                 missed = catalog.since(name, as_type(since, int, "Since"))
@@ -256,7 +274,7 @@ class Discovery:
 
         if not watches:
             peer.start_soon(self._end_watches, peer)
-        watches[number] = catalog.subscribe(name, tell)
+        watches[number] = Watch(name, catalog.subscribe(name, tell))
         for change in missed:
             tell(change)
         return {"Watch": number, "Revision": catalog.revision, "Instances": instances}
@@ -272,15 +290,15 @@ class Discovery:
         try:
             await peer.closed.wait()
         finally:
-            for unsubscribe in self._watches.pop(peer, {}).values():
-                unsubscribe()
+            for watch in self._watches.pop(peer, {}).values():
+                watch.end()
 
     async def _unwatch(self, request: Request, peer: Peer) -> Any:
         (number,) = arguments(request.params, "Watch", least=1)
-        unsubscribe = self._watches.get(peer, {}).pop(as_type(number, int, "Watch"), None)
-        if unsubscribe is not None:
-            unsubscribe()
-        return unsubscribe is not None
+        watch = self._watches.get(peer, {}).pop(as_type(number, int, "Watch"), None)
+        if watch is not None:
+            watch.end()
+        return watch is not None
 
     # ------------------------------------------------------------ writing
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -182,3 +183,29 @@ def test_the_last_probe_shows_without_being_a_change() -> None:
     assert (instance.checked, instance.output, catalog.revision) == (12.5, "200 OK", 1)
     catalog.observe("unknown", 1.0, "")
     assert len(catalog.instances()) == 1
+
+
+def test_lists_as_json_are_the_lists() -> None:
+    catalog = loaded()
+
+    def same() -> bool:
+        return all(
+            msgspec.json.decode(catalog.instances_json(name), type=list[Instance]) == catalog.instances(name)
+            for name in [EVERY_NAME, *NAMES]
+        )
+
+    assert same()
+    for id_, name in [("b", "product"), ("a", "order"), ("c", "product")]:
+        put(catalog, record(id_, name))
+        assert same()
+    catalog.observe("b", 1.0, "200 OK")
+    assert same()
+    put(catalog, record("a", "product", CheckState.CRITICAL))
+    assert same()
+    late = record("b", "product")
+    put(catalog, replace(late, instance=replace(late.instance, registered=9.0)))
+    assert same()
+    assert [one.uuid for one in catalog.instances("product")] == ["a", "c", "b"]
+    catalog.offer(Entry(catalog.revision + 1, ChangeKind.GONE, catalog.records["c"]))
+    assert same()
+    assert [one.uuid for one in catalog.instances()] == ["a", "b"]

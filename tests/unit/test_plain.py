@@ -89,6 +89,7 @@ class Host:
     """Counts what could not be answered at once."""
 
     clients = 1
+    waiting = lagging = 0
 
     def __init__(self) -> None:
         self.started = 0
