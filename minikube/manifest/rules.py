@@ -124,7 +124,7 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
             f"{path}.health",
             f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
         )
-    if service.port and service.replicas > 1 and not _has_own_address(service):
+    if service.port and service.replicas > 1 and not service.has_own_address:
         reading.fail(
             f"{path}.port",
             f'expected "auto" or a range with replicas = {service.replicas}, got {service.port}, which only one can have',
@@ -204,13 +204,8 @@ def _listeners(registry: RegistrySettings, control: ControlSettings, services: S
             yield _Listener(path, listen.host, listen.port, listen.port)
     for service in services.values():
         first, last = (service.port, service.port) if service.port else service.port_range
-        if first and not _has_own_address(service):
+        if first and not service.has_own_address:
             yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
-
-
-def _has_own_address(service: ServiceSpec) -> bool:
-    """Whether every instance has an address of its own, and so all ports to itself."""
-    return service.runtime == "container" and service.network == "project"
 
 
 def _same_host(one: str, other: str) -> bool:

@@ -210,6 +210,11 @@ class ServiceSpec(Struct, frozen=True):
     """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
     logs: LogSpec = LogSpec()
 
+    @property
+    def has_own_address(self) -> bool:
+        """Whether every instance has an address of its own, and so all ports to itself."""
+        return self.runtime == "container" and self.network == "project"
+
 
 class Manifest(Struct, frozen=True):
     """A whole `supervisor.toml`."""

@@ -21,7 +21,7 @@ from msgspec import structs
 from minikube.client.messages import LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
-from minikube.errors import NotFound, UsageError
+from minikube.errors import MinikubeError, NotFound, UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
@@ -37,6 +37,7 @@ from minikube.supervisor.logfile import Source
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.process import KILL_PATIENCE_S, Household, signal_number
 from minikube.supervisor.reader import LogBook
+from minikube.supervisor.rollout import restart_one, roll
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
 from minikube.text import mask_url
@@ -81,6 +82,7 @@ class Supervisor:
         self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
         self._warned: set[tuple[str, str]] = set()
+        self._rolling: set[str] = set()
 
     # ------------------------------------------------------------ life
 
@@ -110,7 +112,11 @@ class Supervisor:
         if self._link is not None:
             self._link.absent(runner.id)
         runner.publish()
-        self._nursery.start_soon(runner.run)
+        self._nursery.start_soon(self._run, runner)
+
+    async def _run(self, runner: Runner) -> None:
+        await runner.run()
+        self.board.drop_instances(runner.id)
 
     def prepared(self, manifest: Manifest) -> dict[str, ServiceSpec]:
         """The manifest's services as this `up` runs them: one whose end is awaited is not started again and again."""
@@ -268,14 +274,32 @@ class Supervisor:
         await self._stop_runners(self._find(name))
 
     async def restart(self, name: str) -> None:
-        for runner in self._find(name):
-            before = runner.life.restarts
-            runner.restart()
-            await self.board.wait_for(
-                lambda _, one=runner, count=before: (
-                    one.life.restarts > count and one.life.state is not ProcessState.STOPPING
-                )  # type: ignore[misc]
-            )
+        runners = self._find(name)
+        if len(runners) < 2:
+            for runner in runners:
+                await restart_one(runner, self.board)
+            return
+        service = runners[0].spec.name
+        if service in self._rolling:
+            raise UsageError(f"{service}: is being restarted already — `minikube events -f` shows how far it is")
+        self._rolling.add(service)
+        done, trouble = trio.Event(), list[MinikubeError]()
+
+        async def roll_on() -> None:
+            try:
+                await roll(runners, self.board)
+            except MinikubeError as error:
+                trouble.append(error)
+                self.board.event("service.stranded", f"{service}: {error}", "error", service=service)
+            finally:
+                self._rolling.discard(service)
+                done.set()
+
+        assert self._nursery is not None
+        self._nursery.start_soon(roll_on)  # it goes on, whether who asked for it waits or not
+        await done.wait()
+        if trouble:
+            raise trouble[0]
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         try:
@@ -291,28 +315,41 @@ class Supervisor:
     async def scale(self, name: str, replicas: int) -> None:
         if name not in self._specs:
             raise NotFound(f"{name}: no such service")
-        spec = self._specs[name]
-        if not 0 <= replicas <= MAX_REPLICAS:
-            raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
-        if replicas > 1 and spec.port and not spec.auto_port:
-            raise UsageError(
-                f'{name}: all replicas would listen on port {spec.port} — set services.{name}.port = "auto"'
-            )
-        runners = self._runners[name]
+        spec, runners = self._specs[name], self._runners[name]
+        self._check_scale(spec, replicas)
+        wanted = any(runner.wanted for runner in runners) or name in self._chosen
         for index in range(len(runners) + 1, replicas + 1):
             self._add(spec, index)
+            if wanted:
+                runners[-1].start()
         extra = runners[replicas:]
         del runners[replicas:]
         for runner in extra:
             runner.remove()
-        for runner in extra:
-            await runner.finished.wait()
-            self.board.drop_instances(runner.id)
         view = self.board.service(name)
         if view is not None:
-            self.board.put_services(
-                ServiceView(view.name, view.kind, view.command, replicas, view.register, view.depends_on, view.tags)
+            self.board.put_services(structs.replace(view, replicas=replicas))
+        for runner in extra:
+            await runner.finished.wait()
+        await self.board.wait_for(
+            lambda _: all(one.life.state is not ProcessState.STOPPED or not one.wanted for one in runners)
+        )
+
+    def _check_scale(self, spec: ServiceSpec, replicas: int) -> None:
+        key = f"services.{spec.name}.port"
+        if not 0 <= replicas <= MAX_REPLICAS:
+            raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
+        if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
+            first, last = spec.port, spec.port + 9
+            raise UsageError(
+                f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
             )
+        first, last = spec.port_range
+        if first and replicas > last - first + 1:
+            raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
+        taken = [one for index in range(1, replicas + 1) if (one := f"{spec.name}-{index}") in self._specs]
+        if taken and replicas > 1:
+            raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         runners = self._find(name)

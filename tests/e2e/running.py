@@ -134,15 +134,16 @@ class Project:
         return redis.Redis(unix_socket_path=str(self.directory / ".minikube" / "redis.sock"), decode_responses=True)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that this project's supervisor started, itself included."""
-        marks = {str(self.directory), *(str(port) for port in self.ports.values())}
+        """Everything that this project's supervisor started, itself included: what carries the project's mark, and what
+        runs in its directory."""
+        state = str(self.directory / ".minikube")
         own = []
         for process in psutil.process_iter():
             try:
-                words = [*process.cmdline(), process.cwd(), process.environ().get("MINIKUBE_REGISTRY", "")]
+                place, mark = Path(process.cwd()), process.environ().get("MINIKUBE_STATE", "")
             except psutil.Error:
                 continue
-            if process.pid != os.getpid() and any(mark in word for word in words for mark in marks):
+            if process.pid != os.getpid() and (mark == state or place.is_relative_to(self.directory)):
                 own.append(process)
         return own
 

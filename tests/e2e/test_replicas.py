@@ -1,0 +1,110 @@
+"""Replicas of the shop's product come and go while customers buy: nothing is lost, and it is always found."""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import Answer, http, running
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+STOCK = 100_000
+
+
+class Shop(running):
+    """The sample with as many products as are asked for, on ports of their own."""
+
+    def __init__(self, directory: Path, extra: str = "") -> None:
+        super().__init__(directory, extra)
+        text = self.manifest.read_text()
+        self.manifest.write_text(re.sub(rf"(?m)^port = {self.ports['product']}$", 'port = "auto"', text))
+
+    def products(self) -> list[dict[str, object]]:
+        return [row for row in self.status()["instances"] if row["service"] == "product"]
+
+    def wait_products(self, count: int) -> list[dict[str, object]]:
+        rows = eventually(
+            lambda: len(rows := self.products()) == count and all(row["check"] == "passing" for row in rows) and rows
+        )
+        assert isinstance(rows, list)
+        return rows
+
+    def product(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+        address = str(self.products()[0]["address"])
+        return http(int(address.rpartition(":")[2]), path, method, body)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path) as project:
+        yield project  # type: ignore[misc]
+
+
+@contextmanager
+def customers(shop: Shop, counted: Counter[int], missed: list[str]) -> Iterator[None]:
+    """Six buy without a pause, one looks the product up without a pause."""
+    enough = threading.Event()
+
+    def buy() -> None:
+        while not enough.is_set():
+            counted[shop.http("order", "/purchase/many", "POST").status] += 1
+
+    def look() -> None:
+        while not enough.is_set():
+            reply = shop.rpc("Discovery.Get", "product")
+            if reply["error"]:
+                missed.append(reply["error"])
+
+    with ThreadPoolExecutor(7) as pool:
+        done = [pool.submit(one) for one in (*[buy] * 6, look)]
+        try:
+            yield
+        finally:
+            enough.set()
+        for one in done:
+            one.result()
+
+
+def test_scaling_and_rolling_restarts_lose_no_purchase_and_no_lookup(shop: Shop) -> None:
+    shop.product("/product/many", "PUT", b'{"name": "thing", "quantity": %d}' % STOCK)
+    counted: Counter[int] = Counter()
+    missed: list[str] = []
+    with customers(shop, counted, missed):
+        shop.run("scale", "product=5")
+        rows = shop.wait_products(5)
+        assert len({row["address"] for row in rows}) == 5
+        shop.run("scale", "product=3")
+        before = {row["id"]: row["pid"] for row in shop.wait_products(3)}
+        shop.run("restart", "product")
+        after = {row["id"]: row["pid"] for row in shop.wait_products(3)}
+        assert before.keys() == after.keys()
+        assert not set(before.values()) & set(after.values())
+        shop.run("scale", "product=1")
+        shop.wait_products(1)
+    assert set(counted) == {200}, counted
+    assert counted[200] > 20
+    assert missed == []
+    assert shop.product("/product/many").body["quantity"] == STOCK - counted[200]
+
+
+def test_a_rolling_restart_stops_at_the_first_that_does_not_come_back(tmp_path: Path) -> None:
+    """The others are left alone, and the command says who, why and what was not done."""
+    from tests.e2e.small import Small
+
+    command = 'command = ["sh", "-c", "test ! -f broken && exec sleep 1000; echo no more; exit 3"]'
+    settings = "replicas = 3\nrestart = { limit = 1 }\n"
+    with Small(tmp_path, f"[services.many]\n{command}\n{settings}") as small:
+        small.up()
+        before = {name: small.pid(name) for name in ("many-1", "many-2", "many-3")}
+        (tmp_path / "broken").touch()
+        told = small.run("restart", "many", code=1)
+        assert "many-1 did not come back: exit 3: 1 failed starts in a row; many-2, many-3 not restarted" in told
+        assert small.pid("many-2") == before["many-2"]
+        assert small.pid("many-3") == before["many-3"]

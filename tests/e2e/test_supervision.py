@@ -1,0 +1,129 @@
+"""The supervisor's promises for single services: checks of every kind, hung ones, dependencies, reasons."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.small import Small
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+SERVICES = """
+[services.web]
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+port = "auto"
+health = { http = "/", interval = "200ms", timeout = "300ms", restart_after = 2 }
+stop = { timeout = "300ms" }
+
+[services.gate]
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+port = "auto"
+health = { command = ["sh", "-c", "cat open"], interval = "100ms" }
+
+[services.guest]
+command = ["sleep", "1000"]
+depends_on = ["gate"]
+
+[services.herald]
+command = ["sh", "-c", "echo one; echo ready at last; exec sleep 1000"]
+health = { log = "^ready" }
+
+[services.broken]
+command = ["sh", "-c", "echo the reason stands here >&2; exit 3"]
+restart = { limit = 2, delay = "50ms" }
+
+[services.waits]
+command = ["sleep", "1000"]
+depends_on = { broken = "completed", herald = "healthy" }
+
+[services.odd]
+command = ["sh", "-c", "exit 7"]
+restart = { policy = "on-failure", success = [7] }
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Small]:
+    with Small(tmp_path, SERVICES) as project:
+        project.up()
+        yield project
+
+
+def test_each_is_checked_in_its_own_way_and_says_why_it_is_not_ready(small: Small, tmp_path: Path) -> None:
+    broken = small.until("broken", "fatal")
+    assert (broken.exit, broken.reason) == ("exit 3", "exit 3: 2 failed starts in a row")
+    assert broken.last_lines == ("the reason stands here",)
+    assert "broken fatal: exit 3: 2 failed starts in a row — last line: the reason stands here" in small.events()
+    assert small.until("odd", "exited").reason == ""
+    assert small.until("herald", "running").check == "passing"
+    eventually(lambda: small.until("waits", "pending").reason.endswith("broken is fatal: " + broken.reason))
+    assert small.until("guest", "pending").reason.startswith("waiting for gate to be healthy")
+    eventually(lambda: "No such file" in small.until("gate", "starting").reason)
+    assert "gate" not in small.run("instances"), "not discoverable before its first pass"
+
+    (tmp_path / "open").write_text("come in")
+    guest = small.pid("guest")
+    assert small.until("gate", "running").output == "come in"
+    assert "127.0.0.1" in small.run("get", "gate")
+
+    # Checked again at every restart of who depends on it; and the registry hears the supervisor's verdict at once.
+    (tmp_path / "open").unlink()
+    eventually(lambda: small.until("gate", "running").check == "critical")
+    small.run("get", "gate", code=4)
+    os.kill(guest, signal.SIGKILL)
+    reason = eventually(lambda: (row := small.instance("guest")) and row.state == "pending" and row.reason)
+    assert str(reason).startswith("waiting for gate to be healthy: gate runs: check fails: check command: exit 1")
+    (tmp_path / "open").write_text("again")
+    assert small.pid("guest") != guest
+
+    small.run("maintenance", "gate", "--reason", "new locks")
+    eventually(lambda: small.until("gate", "running").reason == "in maintenance: new locks")
+    small.run("get", "gate", code=4)
+    small.run("maintenance", "gate", "--off")
+    eventually(lambda: small.until("gate", "running").check == "passing")
+
+
+def test_a_hung_one_is_restarted_after_so_many_failures(small: Small) -> None:
+    pid = small.pid("web")
+    eventually(lambda: small.until("web", "running").check == "passing")
+    os.kill(pid, signal.SIGSTOP)
+    row = eventually(lambda: (row := small.instance("web")) and row.state == "running" and row.pid != pid and row)
+    assert row is not None
+    assert (row.restarts, row.failed_starts) == (1, 0)
+    assert any("check failed 2 times in a row: no answer within 0.3 s" in text for text in small.events())
+
+
+def test_nothing_of_a_stopped_service_is_left_whatever_session_it_took(tmp_path: Path) -> None:
+    """Three orphans in sessions of their own, one deaf to TERM: gone after a stop, and named."""
+    mark = f"8{os.getpid()}"
+    deaf = f"trap '' TERM; while :; do sleep {mark}; done"
+    script = f'for n in 1 2; do setsid sleep {mark} & done; setsid sh -c \\"{deaf}\\" & sleep {mark}'
+    services = f'[services.many]\ncommand = ["sh", "-c", "{script}"]\nstop = {{ timeout = "500ms" }}\n'
+    with Small(tmp_path, services) as small:
+        small.up()
+        eventually(lambda: len(sleeping(mark)) >= 4)
+        small.run("stop", "many")
+        assert sleeping(mark) == []
+        assert any("had to be killed 0.5 s after TERM" in text for text in small.events("instance.killed"))
+        small.run("start", "many")
+        eventually(lambda: len(sleeping(mark)) >= 4)
+        os.kill(small.status().pid, signal.SIGKILL)
+        eventually(lambda: sleeping(mark) == [], within=2, what="nothing is left by a killed supervisor")
+        groups = tmp_path / ".minikube" / "cgroups"
+        eventually(lambda: not groups.exists(), within=2, what="its control groups are gone")
+
+
+def sleeping(mark: str) -> list[str]:
+    """Processes whose command line has `mark` as a word."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in place.read_bytes().split(b"\0"):
+                found.append(place.parent.name)
+        except OSError:
+            continue
+    return found
