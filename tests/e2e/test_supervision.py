@@ -91,8 +91,8 @@ def test_a_hung_one_is_restarted_after_so_many_failures(small: Small) -> None:
     pid = small.pid("web")
     eventually(lambda: small.until("web", "running").check == "passing")
     os.kill(pid, signal.SIGSTOP)
-    row = eventually(lambda: (row := small.instance("web")) and row.state == "running" and row.pid != pid and row)
-    assert row is not None
+    row = eventually(lambda: (row := small.until("web", "running")).pid != pid and row)
+    assert row
     assert (row.restarts, row.failed_starts) == (1, 0)
     assert any("check failed 2 times in a row: no answer within 0.3 s" in text for text in small.events())
 
