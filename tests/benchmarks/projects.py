@@ -17,7 +17,7 @@ import psutil
 
 from minikube.client.control import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
-from minikube.model import CheckState, ProcessState, Snapshot
+from minikube.model import CheckState, Snapshot
 from tests.benchmarks.registry import Rpc
 from tests.benchmarks.tools import READY_TIMEOUT_S, ROOT, Row, free_port, median, percentile, python_path
 
@@ -117,9 +117,9 @@ def all_passing(count: int) -> Callable[[Snapshot], bool]:
     return lambda board: [i.check for i in board.instances].count(CheckState.PASSING) == count == len(board.instances)
 
 
-def all_running(count: int) -> Callable[[Snapshot], bool]:
-    """So many processes, every one running."""
-    return lambda board: [i.state for i in board.instances].count(ProcessState.RUNNING) == count
+def all_started(count: int) -> Callable[[Snapshot], bool]:
+    """So many processes. (What has no check is called running after a second, and that is not what takes time.)"""
+    return lambda board: sum(i.pid > 0 for i in board.instances) == count
 
 
 def resident(pid: int) -> float:
@@ -144,13 +144,13 @@ def measure_up(rounds: int) -> list[Row]:
 
 
 def measure_spawns(count: int, rounds: int) -> list[Row]:
-    """From the command to so many processes running."""
+    """From the command to so many processes."""
     times = []
     for _ in range(rounds):
         with open_project(MANY.format(count=count)) as project:
-            project.wait(all_running(count))
+            project.wait(all_started(count))
             times.append((time.perf_counter() - project.launched) * 1e3)
-    return [Row(f"up until {count} spawned processes run", median(times), "ms")]
+    return [Row(f"up until {count} processes are there, median of {rounds}", median(times), "ms")]
 
 
 def measure_exits(count: int, kills: int) -> list[Row]:
