@@ -8,6 +8,7 @@ An instance can be replaced or removed while its probe is under way: after every
 if the very same ward is still ours.
 """
 
+import contextlib
 import heapq
 import logging
 import random
@@ -33,7 +34,7 @@ from minikube.probe.health import (
     resumed_health,
 )
 from minikube.probe.prober import Prober
-from minikube.registry.node import Node, Updated, entered
+from minikube.registry.node import OUTPUT_LIMIT, Node, Updated, entered
 from minikube.registry.records import Record
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -56,6 +57,10 @@ SWEEP_AT_ONCE = 128
 
 RECOUNT_S = 0.05
 """A large share is not counted anew at each result."""
+
+TOLD_FROM = 2
+"""Misses in a row from which on watchers are told why an instance does not pass, and whenever the reason is another one.
+The first refusal is how every service starts."""
 
 GRACE_S = 30.0
 """A registry that has just started (or taken over) knows an absent instance at least so long, unless told less."""
@@ -292,6 +297,9 @@ class Judge:
                 return
             words = output.strip().splitlines()
             LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
+        elif health.failures + health.timeouts >= TOLD_FROM and _gist(output) != _gist(stored.instance.output):
+            with contextlib.suppress(Unavailable):  # the next probe says it again
+                await self._node.update(ward.id, ward.incarnation, _saying(output))
         ward.health = health
 
     def _entering(self, state: CheckState, output: str) -> Updated:
@@ -354,6 +362,22 @@ class Judge:
         if gap:
             LOGGER.warning("this registry was paused for %.1f s; probes from before count for nothing", gap)
         return gap
+
+
+def _gist(output: str) -> str:
+    """What a probe met, without the service's own words: `404 Not Found`, `connection refused`."""
+    return output.partition("\n")[0].partition(":")[0]
+
+
+def _saying(output: str) -> Updated:
+    """What `Node.update` is to make of an entry whose state stays: watchers hear why."""
+
+    def change(record: Record) -> Record | None:
+        if record.instance.state not in (CheckState.STARTING, CheckState.CRITICAL):
+            return None
+        return replace(record, instance=replace(record.instance, output=output[:OUTPUT_LIMIT], checked=time.time()))
+
+    return change
 
 
 def _next(health: Health) -> float:

@@ -101,7 +101,12 @@ def test_a_dead_instance_is_critical_at_once_and_comes_back(
         with redis_server.client() as redis:
             assert redis.exists(f"{{minikube}}:instance:product:{id_}") == 0
             service.status = 302
-            eventually(lambda: "302" in client.call("Instances")[0]["Output"], what="a redirect is not followed")
+            another = watcher.notice()["Instance"]  # a redirect is not followed
+            assert (another["State"], another["Output"][:3], another["Since"]) == (
+                "critical",
+                "302",
+                notice["Instance"]["Since"],
+            )
             service.status = 204
             again = watcher.notice()
             assert again["Instance"]["State"] == "passing"
@@ -297,3 +302,27 @@ def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: S
     assert sum(probes["Seconds"]["Counts"]) == sum(probes["Results"].values())
     with pytest.raises(RpcFailed, match=r"."):
         client.call("Status", 1, 2)
+
+
+def test_watchers_hear_why_an_instance_does_not_pass_and_when_the_reason_changes(
+    registry: Registry, client: Client, service: Service
+) -> None:
+    """Once for each reason, however often it is probed."""
+    service.status = 404
+    watcher = registry.client()
+    watcher.call("Watch", "product")
+    id_ = client.call("Register", service.registration("product", Interval="50ms"))
+    (registered, told) = (watcher.notice()["Instance"] for _ in range(2))
+    assert (registered["State"], registered["Output"]) == ("starting", "")
+    assert (told["State"], told["Output"], told["Since"]) == (
+        "starting",
+        "404 Not Found: as you see",
+        registered["Since"],
+    )
+    asked = service.asked
+    eventually(lambda: service.asked >= asked + 3, 10, "three more probes")
+    service.status = 503
+    assert watcher.notice()["Instance"]["Output"] == "503 Service Unavailable: as you see"
+    service.status = 200
+    assert watcher.notice()["Instance"]["State"] == "passing"
+    assert client.state(id_) == "passing"
