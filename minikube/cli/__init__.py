@@ -10,7 +10,8 @@
     logs         logs, from the supervisor or from what was kept
     watching     events, describe, dashboard
     waiting      wait
-    acting       start, stop, restart, scale, kill, maintenance, apply, down
+    acting       start, stop, restart, scale, kill, maintenance, down
+    apply        apply: the difference, and what was done
     discovery    registry, get, instances, register, deregister
     run          run, exec, shell: this process becomes a command with a service's environment
     config       config: the manifest as it is meant

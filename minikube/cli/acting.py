@@ -7,11 +7,8 @@ import click
 
 from minikube.cli.common import (
     connect,
-    json_option,
-    manifest_argument,
     manifest_option,
     names_argument,
-    print_json,
 )
 from minikube.cli.completing import complete_services, complete_signals
 from minikube.errors import MinikubeError, UsageError
@@ -114,18 +111,3 @@ def maintenance_command(names: tuple[str, ...], on: bool, reason: str, manifest:
     """Take instances out of discovery without touching their processes, or back in (--off)."""
     done = "in maintenance" if on else "out of maintenance"
     return act(manifest, names, done, lambda client, name: client.maintenance(name, on, reason))
-
-
-@click.command()
-@manifest_argument
-@json_option
-def apply_command(manifest: str | None, as_json: bool) -> None:
-    """Read the manifest again and change only what differs; unchanged services keep their processes."""
-    with connect(manifest) as client:
-        done = client.apply()
-    if as_json:
-        print_json(done)
-        return
-    for what, names in done.items():
-        if names:
-            click.echo(f"{what}: {', '.join(map(str, names)) if isinstance(names, list) else names}")

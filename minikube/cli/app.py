@@ -21,7 +21,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("up", "Start everything in a manifest and show it live."),
         "build": ("build", "Build the images of services."),
         "down": ("down", "Stop everything and wait until nothing is left."),
-        "apply": ("acting", "Read the manifest again and change what differs."),
+        "apply": ("apply", "Read the manifest again and change what differs."),
         "validate": ("project", "Check a manifest, all problems at once."),
         "config": ("config", "Print the manifest resolved, secrets masked."),
         "graph": ("graph", "Draw which service depends on which."),

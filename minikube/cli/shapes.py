@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from minikube.cli.graph import Node
-from minikube.client.messages import ServiceReply
+from minikube.client.messages import ApplyReply, ServiceReply
 from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
 
 
@@ -65,7 +65,7 @@ SHAPES: dict[str, Shape] = {
     "instances": Shape("list", Instance),
     "graph": Shape("object", Graph),
     "config": Shape("object", dict[str, Any]),
-    "apply": Shape("object", dict[str, Any]),
+    "apply": Shape("object", ApplyReply),
     "validate": Shape("object", Validation),
     "version": Shape("object", Version),
 }

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from minikube.client.endpoint import Endpoint, find_supervisor
-from minikube.client.messages import EventsReply, LogQuery, ServiceReply, error_for
+from minikube.client.messages import ApplyReply, EventsReply, LogQuery, ServiceReply, error_for
 from minikube.errors import NothingRunning, Unavailable
 from minikube.model import Event, LogLine, Snapshot
 
@@ -108,8 +108,9 @@ class ControlClient:
     def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         self._act(name, "maintenance", {"on": on, "reason": reason})
 
-    def apply(self) -> dict[str, Any]:
-        return self._request("POST", "/v1/apply", dict[str, Any], b"", ACT_TIMEOUT_S)
+    def apply(self, *, dry_run: bool = False) -> ApplyReply:
+        """Has the supervisor read its manifest again and do what differs; raises `UsageError` when it cannot."""
+        return self._request("POST", "/v1/apply", ApplyReply, msgspec.json.encode({"dry_run": dry_run}), ACT_TIMEOUT_S)
 
     def shutdown(self, now: bool = False) -> None:
         """Begins to stop everything and returns. `wait_gone` tells when it is over."""

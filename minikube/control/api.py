@@ -58,6 +58,10 @@ class _Maintenance(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
+class _Apply(msgspec.Struct, forbid_unknown_fields=True):
+    dry_run: bool = False
+
+
 class _Shutdown(msgspec.Struct, forbid_unknown_fields=True):
     now: bool = False
 
@@ -210,8 +214,7 @@ class Api:
     # ------------------------------------------------------------ acting
 
     async def _apply(self, request: Request) -> Answer:
-        _body(request, _Nothing)
-        return _json(await self._controls.apply())
+        return _json(await self._controls.apply(_body(request, _Apply).dry_run))
 
     async def _shutdown(self, request: Request) -> Answer:
         now = _body(request, _Shutdown).now

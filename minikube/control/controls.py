@@ -6,11 +6,11 @@ that make no sense raise `UsageError`, and nothing was changed then. It refuses 
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
-from minikube.client.messages import LogQuery
+from minikube.client.messages import ApplyReply, LogQuery
 from minikube.counters import RegistryStatus
 from minikube.model import Instance, LogLine
 
@@ -53,8 +53,8 @@ class Controls(Protocol):
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         """Takes instances out of discovery (or back in) without touching their processes."""
 
-    async def apply(self) -> dict[str, Any]:
-        """Reads the manifest again and changes only what differs; says what was done."""
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        """Reads the manifest again and changes only what differs; says what was done, or would be."""
 
     def shutdown(self, now: bool = False) -> None:
         """Begins to stop everything, in reverse dependency order or (`now`) at once. Returns immediately."""

@@ -13,12 +13,12 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import trio
 from msgspec import structs
 
-from minikube.client.messages import LogQuery
+from minikube.client.messages import ApplyReply, LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
 from minikube.errors import MinikubeError, NotFound, UsageError
@@ -47,6 +47,12 @@ PARTS = ("redis", "registry")
 
 STATUS_TIMEOUT_S = 1.0
 """How long a scrape waits for the registry."""
+
+
+class Applier(Protocol):
+    """See `supervisor.apply`, which builds on this module."""
+
+    async def apply(self, dry_run: bool = False) -> ApplyReply: ...
 
 
 class Supervisor:
@@ -78,36 +84,42 @@ class Supervisor:
         self._state = state
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
-        self._specs: dict[str, ServiceSpec] = self.prepared(manifest)
+        self.specs: dict[str, ServiceSpec] = self.prepared(manifest)
         self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._rolling: set[str] = set()
+        self.adopted = trio.Event()
+        """Set when another manifest is adopted; then there is a new one."""
+        self.applier: Applier | None = None
+        """What carries out an edited manifest; None before and after the services' time."""
 
     # ------------------------------------------------------------ life
 
     async def run(self, nursery: trio.Nursery, link: Link) -> None:
         """Starts every instance; returns at once, the tasks belong to `nursery`."""
         self._nursery, self._link = nursery, link
-        for name in graph.start_order({name: tuple(spec.depends_on) for name, spec in self._specs.items()}):
-            self._open_service(self._specs[name])
+        for name in graph.start_order({name: tuple(spec.depends_on) for name, spec in self.specs.items()}):
+            self.open_service(self.specs[name])
         await trio.lowlevel.checkpoint()
 
-    def _open_service(self, spec: ServiceSpec) -> None:
-        command = " ".join(mask_url(part) for part in spec.command)
-        self.board.put_services(
-            ServiceView(
-                spec.name, spec.runtime, command, spec.replicas, spec.register, dict(spec.depends_on), spec.tags
-            )
-        )
+    def open_service(self, spec: ServiceSpec) -> None:
         self._runners[spec.name] = []
+        self._show(spec, spec.replicas)
         for index in range(1, spec.replicas + 1):
             self._add(spec, index)
+
+    def _show(self, spec: ServiceSpec, replicas: int) -> None:
+        command = " ".join(mask_url(part) for part in spec.command)
+        needs: dict[str, str] = dict(spec.depends_on)
+        self.board.put_services(
+            ServiceView(spec.name, spec.runtime, command, replicas, spec.register, needs, spec.tags)
+        )
 
     def _add(self, spec: ServiceSpec, index: int) -> None:
         assert self._nursery is not None
         runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index))
-        runner.wanted = spec.name in self._chosen
+        runner.wanted = spec.name in self._chosen and not self.asked_to_stop.is_set()
         self._runners[spec.name].append(runner)
         if self._link is not None:
             self._link.absent(runner.id)
@@ -137,7 +149,7 @@ class Supervisor:
         """Everything, in reverse dependency order; returns when nothing of any service is alive."""
         self.ending = True
         self.board.set_phase("stopping")
-        dependencies = {name: tuple(spec.depends_on) for name, spec in self._specs.items()}
+        dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
         stopped = {name: trio.Event() for name in dependencies}
 
         async def stop_service(name: str) -> None:
@@ -220,6 +232,40 @@ class Supervisor:
 
     async def link_left(self, id: str) -> bool:
         return self._link is not None and await self._link.left(id)
+
+    # ------------------------------------------------------------ what an edited manifest asks
+
+    def adopt(self, manifest: Manifest) -> list[str]:
+        """From now on this is the manifest; who is running has not changed. Services that are chosen now and were not."""
+        before = self._chosen
+        self.manifest, self.specs = manifest, self.prepared(manifest)
+        self._chosen = chosen(manifest.services, self.options.only, self.options.profiles)
+        self.adopted.set()
+        self.adopted = trio.Event()
+        return [name for name in self.specs if name in self._chosen and name in self._runners and name not in before]
+
+    def runners(self, name: str) -> list[Runner]:
+        return list(self._runners[name])
+
+    def adjust_service(self, name: str) -> None:
+        """Its instances take over what can change under a running process, the rest at their next start."""
+        for runner in self._runners[name]:
+            runner.adjust(self.specs[name])
+        self._show(self.specs[name], len(self._runners[name]))
+
+    async def close_service(self, name: str, *, forget: bool) -> None:
+        """Stops it; nothing of it is alive then. With `forget` it is not shown any more either."""
+        runners = self._runners[name]
+        if not forget:
+            await self._stop_runners(runners)
+            return
+        for runner in runners:
+            runner.remove()
+        for runner in runners:
+            await runner.finished.wait()
+        del self._runners[name]
+        self.board.drop_instances(*(runner.id for runner in runners))
+        self.board.drop_services(name)
 
     # ------------------------------------------------------------ what the registry says
 
@@ -313,9 +359,9 @@ class Supervisor:
             await process.send(number)
 
     async def scale(self, name: str, replicas: int) -> None:
-        if name not in self._specs:
+        if name not in self.specs:
             raise NotFound(f"{name}: no such service")
-        spec, runners = self._specs[name], self._runners[name]
+        spec, runners = self.specs[name], self._runners[name]
         self._check_scale(spec, replicas)
         wanted = any(runner.wanted for runner in runners) or name in self._chosen
         for index in range(len(runners) + 1, replicas + 1):
@@ -347,7 +393,7 @@ class Supervisor:
         first, last = spec.port_range
         if first and replicas > last - first + 1:
             raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
-        taken = [one for index in range(1, replicas + 1) if (one := f"{spec.name}-{index}") in self._specs]
+        taken = [one for index in range(1, replicas + 1) if (one := f"{spec.name}-{index}") in self.specs]
         if taken and replicas > 1:
             raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
@@ -360,8 +406,10 @@ class Supervisor:
             assert self._link is not None
             await self._link.maintain(runner.id, on, reason)
 
-    async def apply(self) -> dict[str, Any]:
-        raise UsageError("apply: not supported yet — `minikube down` and `minikube up`")
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        if self.applier is None:
+            raise UsageError("the project is starting or stopping; nothing was changed")
+        return await self.applier.apply(dry_run)
 
     def shutdown(self, now: bool = False) -> None:
         self.now = self.now or now
@@ -373,7 +421,7 @@ class Supervisor:
 
     def dependents(self, name: str) -> Sequence[str]:
         runners = self._find(name)
-        dependencies = {one: tuple(spec.depends_on) for one, spec in self._specs.items()}
+        dependencies = {one: tuple(spec.depends_on) for one, spec in self.specs.items()}
         return graph.dependents(dependencies, runners[0].spec.name if runners else name)
 
     def registered(self) -> Sequence[Instance]:

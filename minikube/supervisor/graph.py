@@ -16,7 +16,7 @@ Dependencies = Mapping[str, Iterable[str]]
 """Each service's name with the names it depends on. Every name is a key."""
 
 IN_PLACE = frozenset(
-    {"depends_on", "health", "logs", "meta", "profiles", "register", "restart", "schedule", "stop", "tags", "watch"}
+    {"depends_on", "health", "logs", "meta", "profiles", "restart", "schedule", "stop", "tags", "watch"}
 )
 """Fields of a service that can change under a running process. `replicas` is apart: it adds or removes instances."""
 

@@ -90,6 +90,8 @@ class Runner:
         self._restart = False
         self._hurry = trio.Event()
         self._poke = trio.Event()
+        self._adjusted = trio.Event()
+        """Set when its check has become another one."""
         self._since = time.time()
         self._started = 0.0
         self._last_lines: tuple[str, ...] = ()
@@ -118,6 +120,30 @@ class Runner:
     def remove(self) -> None:
         self.removed = True
         self.stop()
+
+    def adjust(self, spec: ServiceSpec) -> None:
+        """The manifest says something else: what a running process can follow holds from now on."""
+        before, self.spec = self.spec, spec
+        if self._output is not None:
+            self._output.spec = spec.logs
+        if self.process is None:
+            self.host, self.port = spec.host, spec.port
+        else:
+            if before.health != spec.health:
+                self._adjusted.set()
+            self._register_anew(before)
+        self.poke()  # perhaps it waits for something that it does not depend on any more
+        self.publish()
+
+    def _register_anew(self, before: ServiceSpec) -> None:
+        """What the registry knows of it is to be what the manifest says now."""
+        old, new = (registration(spec, self.id, self.host, self.port) for spec in (before, self.spec))
+        if new == old:
+            return
+        if self._is_reported and not is_reported(before, self.port):
+            self._home.link_gone(self.id)  # until our own check passes for the first time
+        elif not self._is_reported:
+            self._home.link_want(self.id, new)
 
     def poke(self) -> None:
         """The task looks again at what is wanted."""
@@ -273,16 +299,12 @@ class Runner:
         return self._output
 
     async def _watch(self, process: Running, output: Capture) -> None:
-        checkup = Checkup(self.spec, process, output, self._home.prober, self._probed, self._lived)
-        if checkup.probed is not None:
-            self._own = verdict.new_verdict(checkup.probed, trio.current_time())
-            self._own_since = time.time()
         readers = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, process, output, readers)
             nursery.start_soon(process.watch)
             checking = trio.CancelScope()
-            nursery.start_soon(self._check_up, checkup, checking)
+            nursery.start_soon(self._check_up, process, output, checking)
             await self._exit_or_stop(process)
             checking.cancel()
             stopped = process.exit is None
@@ -325,9 +347,19 @@ class Runner:
 
     # ------------------------------------------------------------ is it well?
 
-    async def _check_up(self, checkup: Checkup, scope: trio.CancelScope) -> None:
+    async def _check_up(self, process: Running, output: Capture, scope: trio.CancelScope) -> None:
+        """For this life; begins anew when the manifest says something else about the check."""
         with scope:
-            await checkup.run()
+            while True:
+                checkup = Checkup(self.spec, process, output, self._home.prober, self._probed, self._lived)
+                self._own, self._adjusted = None, trio.Event()
+                if checkup.probed is not None:
+                    self._own = verdict.new_verdict(checkup.probed, trio.current_time())
+                    self._own_since = time.time()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(checkup.run)
+                    await self._adjusted.wait()
+                    nursery.cancel_scope.cancel()
 
     def _lived(self) -> None:
         """There is no check, and it is well."""

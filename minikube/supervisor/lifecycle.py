@@ -186,8 +186,9 @@ def stopped(life: Life, end: Exit | None = None) -> Life:
 
 
 def restarted(life: Life) -> Life:
-    """Someone asked for a fresh start: counts as a restart, without history. `state` is what it is in meanwhile."""
-    return Life(state=life.state, restarts=life.restarts + 1, exit=life.exit)
+    """Someone asked for a fresh start: counts as a restart, without history. What had ended for good begins again."""
+    state = ProcessState.STOPPING if life.state is ProcessState.STOPPING else ProcessState.PENDING
+    return Life(state=state, restarts=life.restarts + 1, exit=life.exit)
 
 
 def backoff(policy: Policy, step: int, jitter: float) -> float:

@@ -51,6 +51,8 @@ class Link:
         self._told: dict[str, _Report] = {}
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
+        self._changed: set[str] = set()
+        """Whose registration is another one than the registry knows."""
         self._busy: set[str] = set()
         self._moved = trio.Event()
 
@@ -75,9 +77,12 @@ class Link:
         return self._known.get(id)
 
     def want(self, id: str, registration: Registration | None) -> None:
-        """The instance's process has been started; with a registration, we speak for it."""
+        """The instance's process has been started; with a registration, we speak for it. Another one replaces the first."""
         self._ended.discard(id)
         if registration is not None:
+            if self._wanted.get(id, registration) != registration:
+                self._changed.add(id)
+                self._reports.pop(id, None)
             self._wanted[id] = registration
             self._act(id)
 
@@ -91,6 +96,7 @@ class Link:
 
     def gone(self, id: str) -> None:
         """The instance's process has ended or is about to: out of discovery, now."""
+        self._changed.discard(id)
         self._wanted.pop(id, None)
         self._reports.pop(id, None)
         self._told.pop(id, None)
@@ -163,6 +169,8 @@ class Link:
     def _differs(self, id: str) -> bool:
         if id not in self._wanted:
             return id in self._ended and id in self._known
+        if id in self._changed:
+            return True
         report = self._reports.get(id)
         if id not in self._known:
             return report is None or report.passing
@@ -189,7 +197,8 @@ class Link:
         registration = self._wanted.get(id)
         if registration is None:
             await self._deregister(id)
-        elif id not in self._known:
+        elif id not in self._known or id in self._changed:
+            self._changed.discard(id)
             await self._register(id, registration)
         else:
             await self._tell(id, self._reports[id])

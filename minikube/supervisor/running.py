@@ -21,6 +21,7 @@ from minikube.errors import StartError
 from minikube.manifest import HostPort, LogSpec, Manifest
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import CONTROLLERS, Groups
+from minikube.supervisor.apply import Applier
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.link import Link
@@ -30,6 +31,7 @@ from minikube.supervisor.parts import PartSpec, settled
 from minikube.supervisor.process import Household, Process
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.sampler import sample
+from minikube.supervisor.watcher import Watcher
 
 LISTENING = "listening on "
 
@@ -130,6 +132,8 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
         )
         async with trio.open_nursery() as services:
             await core.run(services, link)
+            core.applier = Applier(core, services)
+            services.start_soon(Watcher(core).run)
             await _wait_registry(core, registry)
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
             _announce(plan, host, port, core.registry)

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from minikube.client.endpoint import Endpoint
-from minikube.client.messages import LogQuery
+from minikube.client.messages import ApplyReply, LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures
 from minikube.control.server import serve_control
@@ -54,7 +54,7 @@ class NotedControls:
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         await self._note("maintenance", name, on, reason)
 
-    async def apply(self) -> dict[str, Any]:
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
         raise UsageError("apply is not supported yet")
 
     def shutdown(self, now: bool = False) -> None:

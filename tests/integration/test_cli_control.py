@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from minikube.cli.app import run
-from minikube.client.messages import LogQuery
+from minikube.client.messages import ApplyReply, KeyChange, LogQuery, ServiceChange
 from minikube.control.board import Board
 from minikube.control.controls import Figures
 from minikube.control.server import serve_control
@@ -59,9 +59,10 @@ class Notes:
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         self._note("maintenance", name, on, reason)
 
-    async def apply(self) -> dict[str, Any]:
-        self._note("apply", "")
-        return {"changed": ["order"], "gone": []}
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        self._note("apply", dry_run)
+        keys = (KeyChange("env.MODE", "", "fast"),)
+        return ApplyReply((ServiceChange("order", "replaced", keys),), ("product",), dry_run=dry_run)
 
     def shutdown(self, now: bool = False) -> None:
         self._note("shutdown", now)
@@ -189,7 +190,11 @@ def test_unknown_names_are_4_and_change_nothing(minikube: Run, notes: Notes) -> 
         (["scale", "product", "2"], [("scale", "product", 2)], "product scaled\n"),
         (["maintenance", "1", "--reason", "x"], [("maintenance", "1", True, "x")], "1 in maintenance\n"),
         (["maintenance", "1", "--off"], [("maintenance", "1", False, "")], "1 out of maintenance\n"),
-        (["apply"], [("apply", "")], "changed: order\n"),
+        (
+            ["apply"],
+            [("apply", False)],
+            "~ order is restarted\n    env.MODE: (none) → fast\n1 service unchanged\n",
+        ),
     ],
 )
 def test_an_act_is_asked_of_the_supervisor(

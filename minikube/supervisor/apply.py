@@ -1,0 +1,141 @@
+"""Carries out an edited manifest (floor 3): `change` says what has to be done, this does it in order.
+
+First ends what has to go (removed services, and whoever sits on a port that another one gets), dependents before what they
+need. Then adjusts what goes on, restarts what changed, each after what it depends on, and starts what is new. One at a time: an
+apply waits for the one before. It is carried out to its end whoever asked for it goes away.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import trio
+from msgspec import structs
+
+from minikube.client.messages import ApplyReply
+from minikube.errors import MinikubeError, UsageError
+from minikube.manifest import Manifest, load_manifest
+from minikube.model import ProcessState
+from minikube.supervisor.change import Plan, plan
+from minikube.supervisor.core import Supervisor
+
+OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessState.STOPPED)
+
+
+class Applier:
+    """Belongs to the trio thread. `nursery` is where the supervisor's services are."""
+
+    def __init__(self, core: Supervisor, nursery: trio.Nursery) -> None:
+        self._core = core
+        self._nursery = nursery
+        self._lock = trio.Lock()
+
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        """Reads the manifest and does what it asks for; returns when all of that is under way, not when it is well.
+
+        Raises `ManifestError` for a manifest that is wrong and `UsageError` for what cannot change; nothing is changed then.
+        """
+        result: list[ApplyReply | Exception] = []
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                async with self._lock:
+                    result.append(await self._apply(dry_run))
+            except MinikubeError as error:
+                result.append(error)
+            done.set()
+
+        self._nursery.start_soon(run)
+        await done.wait()
+        if isinstance(result[0], Exception):
+            raise result[0]
+        return result[0]
+
+    async def _apply(self, dry_run: bool) -> ApplyReply:
+        core = self._core
+        new = await trio.to_thread.run_sync(load_manifest, core.manifest.path)
+        found = plan(core.manifest, new)
+        if dry_run:
+            return structs.replace(found.reply, dry_run=True)
+        if core.asked_to_stop.is_set():
+            raise UsageError("the project is stopping; nothing was changed")
+        if found.reply.changes:
+            core.board.event("apply.done", f"manifest applied: {summary(found.reply)}")
+        troubles = await self._carry_out(new, found)
+        return structs.replace(found.reply, warnings=(*found.reply.warnings, *troubles))
+
+    async def _carry_out(self, new: Manifest, found: Plan) -> list[str]:
+        """What did not come out right: told, and no reason to leave the rest undone."""
+        core = self._core
+        before = {name: tuple(spec.depends_on) for name, spec in core.manifest.services.items()}
+        chosen = core.adopt(new)
+        after = {name: tuple(spec.depends_on) for name, spec in new.services.items()}
+        going = {name: _dependents(before, name) for name in (*found.removed, *found.vacate)}
+        await _in_order(going, lambda name: core.close_service(name, forget=name in found.removed))
+        for name in (*found.adjusted, *found.replaced, *found.follows):
+            core.adjust_service(name)
+        for name in found.added:
+            core.open_service(core.specs[name])
+        troubles: list[str] = []
+
+        async def again(name: str) -> None:
+            try:
+                await self._again(name, name in found.vacate)
+                if name in found.scaled:
+                    await core.scale(name, found.scaled[name])
+            except MinikubeError as error:
+                troubles.append(str(error))
+
+        await _in_order({name: after[name] for name in (*found.replaced, *found.follows)}, again)
+        for name, replicas in found.scaled.items():
+            if name not in found.replaced:
+                await core.scale(name, replicas)
+        for name in chosen:
+            await core.start(name)
+        return troubles
+
+    async def _again(self, name: str, stopped: bool) -> None:
+        """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none."""
+        core = self._core
+        runners = core.runners(name)
+        if core.asked_to_stop.is_set():
+            return
+        if stopped or all(runner.life.state in OVER for runner in runners):
+            for runner in runners:
+                if runner.wanted or stopped:
+                    runner.start()
+            await trio.lowlevel.checkpoint()
+        elif all(runner.wanted for runner in runners):
+            await core.restart(name)
+        else:
+            for runner in runners:
+                if runner.wanted:
+                    await core.restart(runner.name)
+
+
+def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
+    return tuple(other for other, needs in dependencies.items() if name in needs)
+
+
+async def _in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], Awaitable[None]]) -> None:
+    """Acts on every key, at the same time, but on each only after the others that it is to come after."""
+    done = {name: trio.Event() for name in after}
+
+    async def one(name: str) -> None:
+        for other in after[name]:
+            if other in done:
+                await done[other].wait()
+        await act(name)
+        done[name].set()
+
+    async with trio.open_nursery() as nursery:
+        for name in after:
+            nursery.start_soon(one, name)
+
+
+def summary(reply: ApplyReply) -> str:
+    """`web added, product replaced (env.MODE), order adjusted (restart.policy)`."""
+    words = []
+    for change in reply.changes:
+        keys = ", ".join(key.key for key in change.keys[:3]) + (", …" if len(change.keys) > 3 else "")
+        words.append(f"{change.service} {change.change}" + (f" ({keys})" if keys else ""))
+    return ", ".join(words) or "nothing differs"

@@ -1,0 +1,177 @@
+"""An edited manifest, applied by hand or on save, and edited sources: what restarts, what goes on, what is said."""
+
+import json
+import threading
+from pathlib import Path
+
+from tests.e2e.small import SLEEP, Small
+from tests.eventually import eventually
+
+SERVICES = f"""
+[services.db]
+{SLEEP}
+[services.migrate]
+command = ["sh", "-c", "echo one"]
+restart = "never"
+depends_on = {{ db = "started" }}
+[services.api]
+{SLEEP}
+depends_on = {{ migrate = "completed" }}
+env = {{ MODE = "a", API_TOKEN = "hunter2" }}
+[services.old]
+{SLEEP}
+"""
+WEB = """
+[services.web]
+command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
+port = "auto"
+health = { http = "/", interval = "1s" }
+tags = ["blue"]
+"""
+
+
+def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        small.up("--wait")
+        assert small.run("apply") == "nothing differs: 4 services unchanged\n"
+        db, api = small.pid("db"), small.pid("api")
+        small.edit("echo one", "echo two")
+        small.edit("services.old", "services.new")
+        told = small.run("apply", "--dry-run")
+        assert "- old is stopped and forgotten\n~ migrate is restarted\n" in told
+        assert "~ api is restarted after what it needs completed\n+ new is started\n" in told
+        assert told.endswith("1 service unchanged — nothing was done yet\n")
+        assert (small.pid("api"), small.lines("migrate")) == (api, ["one"])
+        assert small.run("apply").endswith("1 service unchanged\n")
+        eventually(lambda: small.lines("migrate") == ["one", "two"], what="the second migration")
+        assert small.pid("db") == db
+        assert small.pid("api") != api
+        assert small.pid("new")
+        assert small.instance("old") is None
+        small.edit('"hunter2"', '"hunter3"')
+        told = small.run("apply")
+        assert "~ api is restarted\n    env.API_TOKEN: changed (not shown)" in told
+        done = json.loads(small.run("apply", "--json"))
+        assert (done["changes"], done["unchanged"]) == ([], ["db", "migrate", "api", "new"])
+
+
+def test_a_bad_edit_changes_nothing_and_tells_every_problem(tmp_path: Path) -> None:
+    with Small(tmp_path, SERVICES) as small:
+        small.up("--wait", "db", "old")
+        pids = small.pid("db"), small.pid("old")
+        good = small.path.read_text()
+        for bad, told in (
+            (
+                good.replace("command", "comand", 1) + "[services.x]\nport = 0\n",
+                ("services.db.comand", "services.x.port"),
+            ),
+            (good + "[services.hal", ("not TOML",)),
+            (f'name = "other"\n{good}', ("name cannot change while it runs",)),
+        ):
+            small.path.write_text(bad)
+            text = small.run("apply", code=2)
+            assert all(part in text for part in told)
+        assert (small.pid("db"), small.pid("old")) == pids
+
+
+def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path: Path) -> None:
+    with Small(tmp_path, WEB) as small:
+        small.up("--wait")
+        pid = small.pid("web")
+        failures: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            from minikube import blocking
+
+            with blocking.open_registry(small.status().registry) as registry:
+                while not over.wait(0.002):
+                    try:
+                        registry.get("web")
+                    except Exception as error:
+                        failures.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        small.edit('"blue"', '"green"')
+        small.edit('"1s"', '"200ms"')
+        assert "= web goes on, with\n    tags:" in small.run("apply")
+        row = eventually(lambda: json.loads(small.run("instances", "--json"))[0]["Tags"] == ["green"], what="green")
+        assert row
+        over.set()
+        asking.join()
+        assert failures == []
+        small.edit('tags = ["green"]', 'tags = ["green"]\nreplicas = 3')
+        assert "= web is scaled\n    replicas: 1 → 3" in small.run("apply")
+        eventually(lambda: small.instance("web-3"), what="web-3")
+        assert small.pid("web") == pid
+        small.edit("replicas = 3", "replicas = 1")
+        small.run("apply")
+        assert [row.name for row in small.status().instances] == ["web"]
+
+
+def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
+    from tests.e2e.running import free_ports
+
+    one, two = free_ports(2)
+    server = 'command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
+        small.up("--wait")
+        small.write(f"[services.a]\n{server}port = {two}\n[services.b]\n{server}port = {one}\n")
+        small.run("apply")
+        small.run("wait")
+        rows = {row.name: row for row in small.status().instances}
+        assert (rows["a"].address, rows["b"].address) == (f"127.0.0.1:{two}", f"127.0.0.1:{one}")
+        assert not [message for message in small.events("instance.") if "taken" in message]
+
+
+def test_saving_applies_and_a_bad_save_is_an_error_event(tmp_path: Path) -> None:
+    with Small(tmp_path, f'[services.a]\n{SLEEP}env = {{ MODE = "${{MODE:-one}}" }}\n[services.b]\n{SLEEP}') as small:
+        small.up("--wait", "--watch")
+        a, b = small.pid("a"), small.pid("b")
+        small.edit("services.b", "services.c")
+        eventually(lambda: small.instance("c") and not small.instance("b"), what="c instead of b")
+        assert small.pid("a") == a
+        (tmp_path / ".env").write_text("MODE=two\n")
+        eventually(lambda: "a replaced (env.MODE)" in str(small.events("apply.done")), what="the new .env")
+        a = small.pid("a")
+        good = small.path.read_text()
+        small.path.write_text(good + "[services.hal")
+        eventually(lambda: "not TOML" in str(small.events("apply.failed")), what="an error event")
+        small.path.write_text("")
+        eventually(lambda: "has no services any more" in str(small.events("apply.failed")), what="another one")
+        assert (small.pid("a"), small.status().phase) == (a, "running")
+        small.path.write_text(good.replace('"sleep"', '"sleep", "1"'))
+        eventually(lambda: small.events("apply.done")[-1].count("replaced") == 2, what="back to work")
+        assert b != small.pid("c")
+
+
+def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text("1")
+    services = f'[services.a]\n{SLEEP}watch = ["src", "!src/gen"]\n[services.b]\n{SLEEP}'
+    with Small(tmp_path, services) as small:
+        small.up("--wait")
+        a, b = small.pid("a"), small.pid("b")
+        (tmp_path / "src" / "a.log").write_text("x")
+        (tmp_path / "src" / "gen").mkdir()
+        (tmp_path / "src" / "gen" / "x.py").write_text("x")
+        (tmp_path / "src" / "main.py").write_text("2")
+        eventually(lambda: small.pid("a") != a, what="another a")
+        assert small.events("service.changed") == ["a restarts: src/main.py changed"]
+        new = tmp_path / "src" / "new" / "deep"
+        new.mkdir(parents=True)
+        (new / "more.py").write_text("1")
+        eventually(lambda: len(small.events("service.changed")) == 2, what="a file in a new directory")
+        small.run("stop", "a")
+        (tmp_path / "src" / "main.py").write_text("3")
+        (tmp_path / "src" / "gen" / "y.py").write_text("x")
+        small.edit(', "!src/gen"', "")
+        small.run("apply")
+        small.run("start", "a")
+        (tmp_path / "src" / "gen" / "y.py").write_text("y")
+        eventually(lambda: "src/gen/y.py" in small.events("service.changed")[-1], what="the new pattern")
+        assert len(small.events("service.changed")) == 3
+        assert small.pid("b") == b
