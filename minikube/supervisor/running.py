@@ -20,8 +20,8 @@ from minikube.control.token import ensure_token
 from minikube.errors import StartError
 from minikube.manifest import HostPort, LogSpec, Manifest
 from minikube.supervisor import tree
-from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.apply import Applier
+from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.link import Link
