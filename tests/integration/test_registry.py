@@ -24,7 +24,10 @@ def registry(redis_server: RedisServer) -> Iterator[Registry]:
 
 @pytest.fixture
 def client(registry: Registry) -> Client:
-    return registry.client()
+    """Once Redis was read: on a busy machine that may take longer than a request waits."""
+    client = registry.client()
+    eventually(lambda: not client.call("Status")["Stale"], 20, "Redis was read")
+    return client
 
 
 @pytest.fixture
@@ -281,14 +284,14 @@ def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: S
     assert "Counters" not in client.call("Status")
 
     def calls() -> dict[str, dict[str, int]]:
-        return {one["Method"]: one["Results"] for one in client.call("Status", True)["Counters"]["Calls"]}
+        counts = client.call("Status", True)["Counters"]["Calls"]
+        return {one["Method"]: one["Results"] for one in counts if one["Method"] != "Discovery.Status"}
 
     assert calls() == {
         "Discovery.Get": {"ok": 3, "not_found": 1},
         "Discovery.Register": {"ok": 1},
         "Discovery.Watch": {"ok": 1, "compacted": 1},
         "unknown": {"method_not_found": 1},
-        "Discovery.Status": {"ok": 1},
     }
     request = '{"jsonrpc":"2.0","method":"Discovery.Get","params":["product"],"id":1}'
     client.sock.sendall(f"{request}\n{request}\n[{request},{request}]\n".encode())
