@@ -18,7 +18,7 @@ from minikube.registry.catalog import Catalog, Snapshot
 from minikube.registry.config import RegistryConfig
 from minikube.registry.records import Entry, Record
 from minikube.registry.shares import Nodes
-from minikube.registry.store import Mark, Memory, Store, StoreState
+from minikube.registry.store import CONNECTING, Mark, Memory, Store, StoreState
 from minikube.registry.wire_types import Op, Tick
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -159,11 +159,15 @@ class Node:
 
     async def wait_loaded(self) -> None:
         """Until the store was read for the first time. Raises `Unavailable` where that takes too long."""
-        if not self.loaded.is_set():
-            with trio.move_on_after(LOAD_S):
+        if self.loaded.is_set():
+            return
+        with trio.move_on_after(LOAD_S):
+            await self.loaded.wait()
+        if not self.loaded.is_set() and self.store.state.detail == CONNECTING:
+            with trio.move_on_after(LOAD_S):  # nothing has failed yet, this machine is merely slow
                 await self.loaded.wait()
-            if not self.loaded.is_set():
-                raise Unavailable(self.store.unavailable())
+        if not self.loaded.is_set():
+            raise Unavailable(self.store.unavailable())
 
     async def _catch_up(self, revision: int) -> None:
         """Waits a moment for the log to bring what we have not seen."""

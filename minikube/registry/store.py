@@ -38,6 +38,8 @@ RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 FAREWELL_S = 0.2
 MAX_BATCH = 512
 MAX_QUEUE = 20_000
+CONNECTING = "connecting"
+"""Why there is no store before anything was tried."""
 
 
 class StoreState(Struct, frozen=True):
@@ -104,7 +106,7 @@ class Store:
 
     def __init__(self, url: str, prefix: str, node: str, owner: Owner) -> None:
         self.url, self.prefix, self.node, self.owner = url, prefix, node, owner
-        self.state = StoreState("down", time.time(), "connecting")
+        self.state = StoreState("down", time.time(), CONNECTING)
         self.queue: deque[Pending] = deque()
         self.wake = threading.Condition()
         self.stopping = False
