@@ -1,6 +1,6 @@
-"""Instances as containers (floor 3): `runtime.Runtime` over an engine's command.
+"""One container as a running instance (floor 3): `runtime.Running` over an engine's command.
 
-    ensure the image ─► create ─► start --attach ─► … ─► rm
+    start --attach ─► … ─► rm
 
 `start --attach` stays for as long as the container lives: its pipes are the container's output, its exit code is the
 container's. That it has died is seen sooner, through a pidfd of its first process, where the engine is on this machine. A
@@ -11,25 +11,18 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import trio
 
 from minikube.errors import StartError
-from minikube.manifest import Manifest, ServiceSpec
-from minikube.supervisor import engine as engines
 from minikube.supervisor import tree
 from minikube.supervisor.client import Answer, Client
-from minikube.supervisor.environment import instance_environment
-from minikube.supervisor.images import Images
+from minikube.supervisor.engine import complaint
 from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.logs import Capture
-from minikube.supervisor.ports import PortTaken, choose_port
-from minikube.supervisor.process import HELPER, Household, Process, Starved
-from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, surroundings
-from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
+from minikube.supervisor.ports import PortTaken
+from minikube.supervisor.process import HELPER, Process, Starved
+from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled
 
 LOOK_S = 0.1
 """Between two looks at whether it runs: a start takes the engine three to five tenths of a second."""
@@ -44,104 +37,6 @@ SIGNALLED = 128
 
 NOT_EXECUTABLE = (126, 127)
 
-Where = Callable[[], tuple[str, str]]
-"""The registry's address and the URL of Redis, as they are now."""
-
-
-class ContainerRuntime:
-    """Implements `Runtime`. The engine is looked for when the first container is wanted."""
-
-    def __init__(self, household: Household, manifest: Manifest, state: Path, where: Where) -> None:
-        self._household = household
-        self._manifest = manifest
-        self._state = state
-        self._where = where
-        self._client: Client | None = None
-        self._images: Images | None = None
-        self._unremoved: set[str] = set()
-        """Names of containers that the engine has, as far as we know."""
-
-    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
-        client = self._found()
-        if self._images is None:
-            self._images = Images(client, self._manifest.name)
-        await self._images.ensure(spec, output, tell)
-
-    async def start(self, launch: Launch) -> "Container":
-        client, spec = self._found(), launch.spec
-        port = choose_port(spec, launch.port, launch.taken)
-        base, mounts = surroundings(self._manifest, *self._where())
-        place, seen = Place(), (spec.host, port)
-        if spec.container_port:
-            place = Place("bridge", f"{spec.host}:{port}:{spec.container_port}")
-            seen = ("0.0.0.0", spec.container_port)
-        env = instance_environment(base, spec, launch.id, *seen)
-        who = Identity(self._manifest.name, spec.name, launch.id, launch.name)
-        plain, filed = engines.split_environment(env, os.environ)
-        with _env_file(self._state, filed) as env_file:
-            arguments = create_arguments(
-                client.engine,
-                spec,
-                who,
-                place,
-                image=image_name(client.engine, who.project, spec),
-                command=filled(spec.command, env),
-                variables=plain,
-                env_file=env_file,
-                mounts=mounts,
-            )
-            container = await self._create(client, launch, arguments, plain, env, port)
-        try:
-            await container.begin()
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await container.undo()
-            raise
-        return container
-
-    def ended(self) -> None:
-        """Everything has been stopped. The record stays where an engine that was away still has something of ours."""
-        if self._client is not None and not self._unremoved:
-            engines.forget(self._state)
-
-    def _found(self) -> Client:
-        if self._client is None:
-            engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
-            engines.record(self._state, engine)
-            self._client = Client(self._household, engine, self._manifest.directory)
-        return self._client
-
-    async def _create(
-        self,
-        client: Client,
-        launch: Launch,
-        arguments: tuple[str, ...],
-        plain: Mapping[str, str],
-        env: Mapping[str, str],
-        port: int,
-    ) -> "Container":
-        name = engines.container_name(self._manifest.name, client.engine.mark, launch.name)
-        container = Container(client, launch, name, env, port, self._unremoved)
-        self._unremoved.add(name)
-        answer = await client.ask(*arguments, env=plain)
-        if not answer.good and "in use" in answer.error and name in answer.error:
-            await self._make_room(client, name)
-            answer = await client.ask(*arguments, env=plain)
-        if not answer.good:
-            if answer.exit is not None:
-                self._unremoved.discard(name)
-            raise client.failure("cannot create its container", answer)
-        container.id = answer.text.split()[-1]
-        return container
-
-    async def _make_room(self, client: Client, name: str) -> None:
-        """Removes a container of ours that an engine's failure has left with the name."""
-        form = f'{{{{index .Config.Labels "{engines.LABEL}.mark"}}}}'
-        mark = await client.need(f"container {name}", "container", "inspect", "--format", form, name)
-        if mark != client.engine.mark:
-            raise StartError(f"a container that is not ours is called {name} — remove or rename it")
-        await client.ask("rm", *client.engine.force, name)
-
 
 class Container:
     """Implements `Running`."""
@@ -154,6 +49,8 @@ class Container:
         self.host = launch.spec.host
         self.port = port
         self.env = env
+        self.network = ""
+        """The engine's network that its address is on; empty: it is reached at this machine's."""
         self.stdout = self.stderr = -1
         self.exited = trio.Event()
         self._exit: Exit | None = None
@@ -180,6 +77,8 @@ class Container:
                 state = await self._look()
                 if state.get("Status") in ("running", "paused"):
                     self._meet(int(str(state.get("Pid") or 0)))
+                    if self.network:
+                        self.host = await self._address()
                     return
                 if process.exit is not None:
                     break
@@ -241,7 +140,7 @@ class Container:
             if answer.exit is None:  # the client is dead, what it started in the container is not
                 tree.kill_all(stat.pid for stat in tree.scan() if tree.environment(stat.pid).get(HELPER) == mark)
         if answer.exit is not None and answer.exit.status in NOT_EXECUTABLE and "OCI runtime" in answer.error:
-            raise StartError(f"{argv[0]}: {engines.complaint(answer.error)}")
+            raise StartError(f"{argv[0]}: {complaint(answer.error)}")
         return Ran(answer.exit, (answer.out + answer.err)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
 
     def close(self) -> None:
@@ -290,6 +189,10 @@ class Container:
             return {}
         return found if isinstance(found, dict) else {}
 
+    async def _address(self) -> str:
+        form = f'{{{{(index .NetworkSettings.Networks "{self.network}").IPAddress}}}}'
+        return await self._client.need("its address", "container", "inspect", "--format", form, self._name)
+
     async def _told(self, ended: Exit) -> Exit:
         if ended.status <= SIGNALLED:
             return ended
@@ -307,7 +210,7 @@ class Container:
         service = self._launch.spec.name
         if "address already in use" in said or "port is already allocated" in said:
             return PortTaken(f"{service}: port {self.port} is taken — set services.{service}.port or stop who has it")
-        return StartError(f"cannot start its container: {engines.complaint(said)}")
+        return StartError(f"cannot start its container: {complaint(said)}")
 
     async def _remove(self) -> None:
         if self._name in self._unremoved:
@@ -325,18 +228,3 @@ def _send(pidfd: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
-    """The variables in a file that only we can read, for as long as the engine's command reads it."""
-    if not variables:
-        yield None
-        return
-    descriptor, name = tempfile.mkstemp(prefix="env-", dir=state)  # mode 0600
-    try:
-        with open(descriptor, "w") as file:
-            file.writelines(f"{key}={value}\n" for key, value in variables.items())
-        yield Path(name)
-    finally:
-        os.unlink(name)

@@ -26,7 +26,7 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import dependency, graph, leftovers
-from minikube.supervisor.container import ContainerRuntime
+from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
@@ -99,6 +99,7 @@ class Supervisor:
     async def run(self, nursery: trio.Nursery, link: Link) -> None:
         """Starts every instance; returns at once, the tasks belong to `nursery`."""
         self._nursery, self._link = nursery, link
+        self._containers.open(nursery)
         for name in graph.start_order({name: tuple(spec.depends_on) for name, spec in self.specs.items()}):
             self.open_service(self.specs[name])
         await trio.lowlevel.checkpoint()
@@ -110,7 +111,7 @@ class Supervisor:
             self._add(spec, index)
 
     def _show(self, spec: ServiceSpec, replicas: int) -> None:
-        command = " ".join(mask_url(part) for part in spec.command)
+        command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
         needs: dict[str, str] = dict(spec.depends_on)
         self.board.put_services(
             ServiceView(spec.name, spec.runtime, command, replicas, spec.register, needs, spec.tags)
@@ -170,7 +171,7 @@ class Supervisor:
             self.board.event(
                 "supervisor.stuck", f"gave up waiting after {longest + KILL_PATIENCE_S:.0f} s: {who}", "error"
             )
-        self._containers.ended()
+        await self._containers.close()
 
     async def _stop_runners(self, runners: Sequence[Runner]) -> None:
         for runner in runners:

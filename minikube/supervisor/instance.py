@@ -250,12 +250,23 @@ class Runner:
         return poke.is_set()
 
     async def _live(self) -> None:
-        try:
-            process, output = await self._begin()
-        except StartError as error:
+        begun: tuple[Running, Capture] | None = None
+        failure: StartError | None = None
+
+        async def begin() -> None:
+            nonlocal begun, failure
+            try:
+                begun = await self._begin()
+            except StartError as error:
+                failure = error
+
+        await self._unless_poked(begin)
+        if begun is None:
             self._home.link_gone(self.id)
-            self._cannot_start(error)
+            if failure is not None:
+                self._cannot_start(failure)
             return
+        process, output = begun
         try:
             await self._watch(process, output)
         finally:

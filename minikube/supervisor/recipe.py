@@ -20,10 +20,12 @@ INSIDE = "/run/minikube"
 
 
 class Place(Struct, frozen=True):
-    """Where a container stands. `network` is an engine's network; `published`: `host:port:container port`."""
+    """Where a container stands. `network` is an engine's network, where others find it as `alias`; `published`:
+    `host:port:container port`."""
 
     network: str = "host"
     published: str = ""
+    alias: str = ""
 
 
 class Identity(Struct, frozen=True):
@@ -79,6 +81,8 @@ def create_arguments(
     if engine.kind != "nerdctl":
         # The image is here already, its checks are ours to make, and its output is ours to keep.
         words += ["--pull", "never", "--no-healthcheck", "--log-driver", "none"]
+    if place.alias:
+        words += ["--network-alias", place.alias]
     if place.published:
         words += ["--publish", place.published]
     for name in variables:

@@ -2,7 +2,7 @@
 
     Launch ──► Runtime.start ──► Running     start, signal, stop the whole tree, wait, output, a helper command beside it
 
-`local.py` runs processes, `container.py` containers. A Runtime refuses to know policies: when to start, what an exit
+`local.py` runs processes, `containers.py` containers. A Runtime refuses to know policies: when to start, what an exit
 means and how long a stop may take come from the Runner. Everything here belongs to the trio thread.
 """
 
