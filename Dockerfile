@@ -5,7 +5,7 @@
 #   docker build --target product  --tag product  .
 #   docker build --target order    --tag order    .
 #
-# BASE is any image with Python 3.11 or newer and its venv module.
+# BASE is any image with Python 3.11 or newer, its venv module and libstdc++.
 # Where pip reaches no package index: put the wheels of requirements.lock into wheels/, --build-arg PIP_NO_INDEX=1.
 ARG BASE=python:3.11-slim-bookworm
 

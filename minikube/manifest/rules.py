@@ -168,6 +168,12 @@ def _check_dependencies(
             )
         elif condition == "healthy" and not _can_be_healthy(reading, other):
             reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
+        if _has_own_address(service) and other.runtime == "process" and is_loopback(other.host):
+            reading.warn(
+                path,
+                f'{needed} listens on {other.host}, which a container with network = "project" cannot reach'
+                f' — set services.{service.name}.network = "host", or run {needed} in a container as well',
+            )
         if condition == "completed" and other.restart.policy == "always" and needed != service.name:
             reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
 

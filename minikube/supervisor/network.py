@@ -88,7 +88,7 @@ class ProjectNetwork:
                 self._name,
             )
             found = await self._inspect()
-        lan = _read(self._name, found.text)
+        lan = read_lan(self._name, found.text)
         if lan is None:
             raise StartError(f"network {self._name}: {self._client.engine.kind} tells no IPv4 gateway of it")
         return lan
@@ -97,7 +97,7 @@ class ProjectNetwork:
         return await self._client.ask("network", "inspect", self._name)
 
 
-def _read(name: str, text: str) -> Lan | None:
+def read_lan(name: str, text: str) -> Lan | None:
     """Docker's and nerdctl's `IPAM.Config`, or Podman's `subnets`; the first with an IPv4 gateway."""
     try:
         (found,) = json.loads(text)

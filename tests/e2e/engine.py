@@ -28,7 +28,7 @@ def docker(*arguments: str, env: Mapping[str, str] | None = None, timeout: float
     environment = {**os.environ, "DOCKER_BUILDKIT": "0", **(env or {})}
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, env=environment, timeout=timeout)
     if done.returncode:
-        raise AssertionError(f"docker {arguments[0]}: {done.stderr.strip()[-4000:] or done.stdout.strip()[-4000:]}")
+        raise AssertionError(f"docker {arguments[0]}: {(done.stdout + done.stderr).strip()[-4000:]}")
     return done.stdout.strip()
 
 
@@ -41,12 +41,12 @@ def answers() -> bool:
 
 
 def make_base(directory: Path, tag: str) -> None:
-    """A small Debian with Python and its venv module, as an image; or the one that MINIKUBE_TEST_BASE names."""
+    """A small Debian with what BASE has to have, as an image; or the one that MINIKUBE_TEST_BASE names."""
     if ready := os.environ.get("MINIKUBE_TEST_BASE"):
         docker("tag", ready, tag)
         return
     archive = directory / "base.tar"
-    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv"]
+    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv,libstdc++6"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")]
     command += ["bookworm", str(archive)]
     made = subprocess.run(command, capture_output=True, text=True)

@@ -40,6 +40,13 @@ env = { API_KEY = "hidden-value", PATH = "/opt/minikube/bin:/usr/bin:/bin" }
 stop = { command = ["python", "-c", "import time; time.sleep(4321)"], timeout = "1s" }
 limits = { memory = "64M", cpus = 0.5, pids = 50, nofile = 256 }
 
+[services.checked]
+image = "IMAGE"
+command = ["sleep", "1000"]
+runtime = "container"
+init = true
+health = { command = ["sh", "-c", "test -e /tmp/ok || sleep 5432"], interval = "500ms", timeout = "1s" }
+
 [services.greedy]
 image = "IMAGE"
 command = ["python", "-c", "bytearray(200_000_000)"]
@@ -67,13 +74,20 @@ volumes = ["./not-there:/data"]
 
 
 class boxed(running):
-    """The shop of `containers.toml`, built from `built`; `processes` names those that run as processes all the same."""
+    """The shop of `containers.toml`, with the images that are `built` already, or with `anew` as it is written.
 
-    def __init__(self, directory: Path, built: Built, extra: str = "", processes: tuple[str, ...] = ()) -> None:
+    `processes` names those that run as processes all the same.
+    """
+
+    def __init__(
+        self, directory: Path, built: Built, extra: str = "", *, processes: tuple[str, ...] = (), anew: bool = False
+    ) -> None:
         super().__init__(directory)
         text = self.translate((ROOT / "containers.toml").read_text()).replace(
             'context = "."', f'context = "{built.context}"'
         )
+        for name in () if anew else ("product", "order"):
+            text = text.replace(f"[services.{name}]", f'[services.{name}]\nimage = "{built.tags[name]}"')
         for name in processes:
             words = f'command = ["python", "-m", "services.{name}"]\ncwd = "{ROOT}"\nruntime = "process"'
             text = text.replace(f"[services.{name}]", f"[services.{name}]\n{words}")
@@ -88,7 +102,12 @@ class boxed(running):
         return docker("ps", "--all", "--filter", f"label=mini-kube-discovery.mark={self.mark}", *form).split()
 
     def __enter__(self) -> "boxed":
-        super().__enter__()
+        self.start()
+        try:
+            self.wait_passing("product", "order", within=90)
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def container(self, instance: str) -> str:
@@ -112,7 +131,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, built: Built) -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path, built: Built) -> Iterator[boxed]:
-    with boxed(tmp_path, built) as project:
+    with boxed(tmp_path, built, anew=True) as project:
         yield project
 
 
@@ -203,6 +222,26 @@ def test_processes_and_containers_find_each_other(tmp_path: Path, built: Built, 
         assert shop.containers() == []
 
 
+def test_a_network_of_the_projects_own(tmp_path: Path, built: Built) -> None:
+    """Each container is registered at its own address, replicas at one port; a process finds them; the network goes with them."""
+    own = 'network = "project"\nreplicas = 2\n'
+    shop = boxed(tmp_path, built, processes=("order",))
+    shop.manifest.write_text(shop.manifest.read_text().replace("[services.product]\n", f"[services.product]\n{own}"))
+    with shop:
+        rows = [row for row in shop.status()["instances"] if row["service"] == "product"]
+        addresses = {row["address"] for row in rows}
+        assert len(addresses) == 2
+        assert {address.rpartition(":")[2] for address in addresses} == {str(shop.ports["product"])}
+        assert not any(address.startswith("127.") for address in addresses)
+        answers = [shop.http("order", "/purchase/aaa").status for _ in range(11)]
+        assert answers == [200] * 10 + [409]
+        os.kill(shop.status()["pid"], signal.SIGKILL)
+        networks = ("network", "ls", "--quiet", "--filter", f"label=mini-kube-discovery.mark={shop.mark}")
+        eventually(
+            lambda: shop.containers() == [] and docker(*networks) == "", within=5, what="no container, no network"
+        )
+
+
 def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built: Built) -> None:
     """Ports, volumes, variables, limits, scale and stop; no secret on a command line."""
     (tmp_path / "pages").mkdir()
@@ -218,6 +257,11 @@ def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built:
         assert {"API_KEY=hidden-value", "PORT=8000", "HOST=0.0.0.0"} <= set(env)
         assert "hidden-value" not in command_lines()
         eventually(lambda: "out of memory" in shop.instance("greedy").get("reason", ""), what="out of memory")
+
+        eventually(lambda: "no end within 1 s" in shop.instance("checked")["output"], what="a check's time-out")
+        docker("exec", shop.container("checked"), "touch", "/tmp/ok")
+        eventually(lambda: shop.instance("checked")["check"] == "passing", what="a passing command")
+        assert "sleep 5432" not in command_lines()
 
         shop.run("scale", "many=3")
         eventually(lambda: len({shop.rpc("Discovery.Get", "many")["result"]["Port"] for _ in range(6)}) == 3)
@@ -268,17 +312,18 @@ def test_without_an_engine_processes_run_and_containers_wait(
         shop.end()
 
 
-def test_purchases_in_parallel_with_a_container_killed_lose_nothing(shop: boxed) -> None:
-    shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 30}')
+def test_purchases_in_parallel_with_a_container_killed_lose_nothing(tmp_path: Path, built: Built) -> None:
+    with boxed(tmp_path, built) as shop:
+        shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 30}')
 
-    def buy(_n: int) -> int:
-        while (answer := shop.http("order", "/purchase/many", "POST")).status == 503:
-            time.sleep(0.05)
-        return answer.status
+        def buy(_n: int) -> int:
+            while (answer := shop.http("order", "/purchase/many", "POST")).status == 503:
+                time.sleep(0.05)
+            return answer.status
 
-    with ThreadPoolExecutor(12) as pool:
-        statuses = pool.map(buy, range(40))
-        eventually(lambda: shop.http("product", "/product/many").body["quantity"] < 25)
-        os.kill(shop.instance("product")["pid"], signal.SIGKILL)
-        counted = sorted(statuses)
-    assert counted == [200] * 30 + [409] * 10
+        with ThreadPoolExecutor(12) as pool:
+            statuses = pool.map(buy, range(40))
+            eventually(lambda: shop.http("product", "/product/many").body["quantity"] < 25)
+            os.kill(shop.instance("product")["pid"], signal.SIGKILL)
+            counted = sorted(statuses)
+        assert counted == [200] * 30 + [409] * 10

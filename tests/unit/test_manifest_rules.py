@@ -166,6 +166,13 @@ def test_waiting_for_the_end_of_what_is_always_restarted_is_a_warning() -> None:
     assert "x is restarted whenever it ends" in manifest.warnings[0]
 
 
+def test_a_container_that_cannot_reach_what_it_needs_is_a_warning() -> None:
+    raw = {"x": {"command": "x", "port": 1}, "y": {"image": "i", "network": "project", "depends_on": ["x"]}}
+    manifest, problems = build({"services": raw})
+    assert problems == []
+    assert 'x listens on 127.0.0.1, which a container with network = "project" cannot reach' in manifest.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [
