@@ -168,7 +168,7 @@ def _check_dependencies(
             )
         elif condition == "healthy" and not _can_be_healthy(reading, other):
             reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
-        if _has_own_address(service) and other.runtime == "process" and is_loopback(other.host):
+        if service.has_own_address and other.runtime == "process" and is_loopback(other.host):
             reading.warn(
                 path,
                 f'{needed} listens on {other.host}, which a container with network = "project" cannot reach'

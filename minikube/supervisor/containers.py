@@ -58,14 +58,14 @@ class ContainerRuntime:
     async def start(self, launch: Launch) -> Container:
         client, spec = self._found(), launch.spec
         # On the project's network every container has all ports to itself.
-        own = spec.network == "project" and not spec.auto_port
+        own = spec.has_own_address and not spec.auto_port
         port = spec.port if own else choose_port(spec, launch.port, launch.taken)
         base, mounts = surroundings(self._manifest, *self._where())
         place, seen = Place(), (spec.host, port)
         if spec.container_port:
             place = Place("bridge", published=f"{spec.host}:{port}:{spec.container_port}")
             seen = (EVERYWHERE, spec.container_port)
-        elif spec.network == "project":
+        elif spec.has_own_address:
             network = self._own_network(client)
             lan = await network.ensure()
             base = await network.surroundings(lan, base, lambda: self._where()[0])
@@ -86,7 +86,7 @@ class ContainerRuntime:
                 mounts=mounts,
             )
             container = await self._create(client, launch, arguments, plain, env, port)
-        container.network = place.network if spec.network == "project" else ""
+        container.network = place.network if spec.has_own_address else ""
         try:
             await container.begin()
         except BaseException:
