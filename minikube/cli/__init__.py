@@ -16,6 +16,7 @@
     run          run, exec, shell: this process becomes a command with a service's environment
     config       config: the manifest as it is meant
     graph        graph: who depends on whom
+    export       the manifest as files for Compose and Kubernetes
     project      init, validate, schema, completion, version
 
 It decides nothing about services: every command is one request to the supervisor or the registry. Only `app` is

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "validate": ("project", "Check a manifest, all problems at once."),
         "config": ("config", "Print the manifest resolved, secrets masked."),
         "graph": ("graph", "Draw which service depends on which."),
+        "export": ("export", "Write the manifest as files for Compose or Kubernetes."),
         "schema": ("project", "Print the manifest's JSON Schema, for editors."),
     },
     "Look": {

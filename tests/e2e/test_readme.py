@@ -1,9 +1,9 @@
 """The README is true: every command in it runs, every manifest in it is valid, every block says what it is.
 
 The word after a block's language is its class. `sh install`: one of the two commands that everything else rests on;
-`sh build`: run by test_package and test_binary; `sh shop`: typed while the shop runs, in order; `sh example`: for a
-place that a test has not (other machines, an image registry, a relock), so only the options are looked at. `toml
-manifest`: a whole manifest.
+`sh build`: run by test_install and test_binary; `sh export`: needs nothing that runs; `sh shop`: typed while the shop
+runs, in order; `sh example`: for a place that a test has not (other machines, an image registry, a relock), so only the
+options are looked at. `toml manifest`: a whole manifest.
 """
 
 import re
@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text()
 CLASSES = {
     ("sh", "install"),
     ("sh", "build"),
+    ("sh", "export"),
     ("sh", "shop"),
     ("sh", "example"),
     ("toml", "manifest"),
@@ -81,6 +82,16 @@ def test_every_python_program_compiles_and_names_what_exists(program: str) -> No
         ["import minikube", "from minikube import aio, blocking", *(f"{module}.{name}" for module, name in names)]
     )
     subprocess.run([sys.executable, "-c", check], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("line", "".join(texts("sh", "export")).splitlines())
+def test_every_export_is_written(line: str, tmp_path: Path) -> None:
+    """Where it says, from the sample manifest."""
+    target = re.search(r"/tmp/shop\S*", line)
+    assert target is not None
+    command = line.replace(".venv/bin/minikube", MINIKUBE).replace("/tmp/shop", str(tmp_path))
+    subprocess.run(["sh", "-c", command], cwd=ROOT, check=True, capture_output=True, timeout=20)
+    assert Path(target[0].replace("/tmp/shop", str(tmp_path))).exists()
 
 
 def test_every_option_in_an_example_exists() -> None:
