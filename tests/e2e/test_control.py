@@ -128,6 +128,23 @@ def test_maintenance_hides_it_from_discovery_and_leaves_the_process(small: Runni
     assert small.pid("web") == before
 
 
+def test_apply_reads_the_manifest_again_and_leaves_alone_what_is_the_same(small: Running) -> None:
+    web, sleeper = small.pid("web"), small.pid("sleeper")
+    small.edit('command = ["sleep", "1000"]', 'command = ["sleep", "2000"]')
+    planned = small.ask_http("POST", "/v1/apply", {"dry_run": True})
+    assert (planned.status, small.pid("sleeper")) == (200, sleeper)
+    assert "sleeper" in json.dumps(planned.body)
+    assert small.ask_http("POST", "/v1/apply").status == 200
+    eventually(lambda: small.pid("sleeper") != sleeper, what="another sleeper")
+    assert small.pid("web") == web
+    small.edit("[services.sleeper]", "[services.sleeper]\nreplicas = -1")
+    refused = small.ask_http("POST", "/v1/apply")
+    assert (refused.status, "services.sleeper.replicas" in refused.body["error"]) == (400, True)
+    small.edit("[services.sleeper]\nreplicas = -1", "[services.sleeper]")
+    small.edit('command = ["sleep", "2000"]', 'command = ["sleep", "1000"]')
+    assert small.ask_http("POST", "/v1/apply", {}).status == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
