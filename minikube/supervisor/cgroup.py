@@ -178,12 +178,12 @@ def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     return unified, {name: found[name] for name in CONTROLLERS.values() if name in found}
 
 
-def remove_all(state: Path) -> None:
-    """Kills and removes every group that is recorded there; those that are still dying stay recorded."""
+def remove_all(state: Path) -> bool:
+    """Kills and removes every group that is recorded there. False: some are still dying, and stay recorded."""
     try:
         places = [Path(line) for line in (state / RECORD).read_text().splitlines()]
     except OSError:
-        return
+        return True
     name = _name(state)
     gone = True
     for place in places:
@@ -193,6 +193,7 @@ def remove_all(state: Path) -> None:
             gone &= _remove(place)
     if gone:
         (state / RECORD).unlink(missing_ok=True)
+    return gone
 
 
 def _name(state: Path) -> str:
@@ -203,14 +204,22 @@ def _name(state: Path) -> str:
 
 def _members(place: Path) -> list[int]:
     found: list[int] = []
-    for directory, _, _ in os.walk(place):
+    for directory in _below(place):
         with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as file:
             found += map(int, file.read().split())
     return found
 
 
+def _below(place: Path) -> list[str]:
+    """The group and all that a service has made in it, those furthest down last."""
+    with contextlib.suppress(OSError):
+        if os.stat(place).st_nlink == 2:  # as nearly always: no directory in it
+            return [str(place)]
+    return [directory for directory, _, _ in os.walk(place)]
+
+
 def _remove(place: Path) -> bool:
-    for directory, _, _ in os.walk(place, topdown=False):
+    for directory in reversed(_below(place)):
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.rmdir(directory)

@@ -29,6 +29,8 @@ KILL_ROUND_S = 0.005
 KILL_PATIENCE_S = 10.0
 """For processes that even KILL does not end (uninterruptible sleep): then the guardian gives up on them."""
 
+GROUPS_PATIENCE_S = 1.0
+
 _MESSAGE_LIMIT = 65_536
 
 
@@ -167,7 +169,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     status = _wait(supervisor)
     _end_all()
     _remove_containers(state)
-    cgroup.remove_all(state)
+    _end_groups(state)
     (state / "supervisor.json").unlink(missing_ok=True)
     _say(sock, {"exit": status})
     os._exit(0)
@@ -224,6 +226,13 @@ def _remove_containers(state: Path) -> None:
         from minikube.supervisor.engine import sweep_recorded
 
         sweep_recorded(state)
+
+
+def _end_groups(state: Path) -> None:
+    """A group can be removed a moment after its last member was killed; otherwise the next `up` does it."""
+    end = time.monotonic() + GROUPS_PATIENCE_S
+    while not cgroup.remove_all(state) and time.monotonic() < end:
+        time.sleep(KILL_ROUND_S)
 
 
 def _say(sock: socket.socket, message: dict[str, Any]) -> None:

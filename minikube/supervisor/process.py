@@ -193,7 +193,7 @@ class Household:
         grouped = [pid for group in self._groups_of(owner) for pid in group.members()]
         sessions = set(roots)
         orphans = []
-        for pid in tree.children(os.getpid()):
+        for pid in tree.adopted(os.getpid()):
             if pid not in self._processes and self._owner_of(pid, owner, sessions):
                 orphans.append(pid)
         found = [*roots, *orphans, *grouped, *tree.descendants([*roots, *orphans])]
@@ -206,7 +206,7 @@ class Household:
         """Collects dead orphans. For every SIGCHLD."""
         if self._starting:
             return
-        for pid in tree.children(os.getpid()):
+        for pid in tree.adopted(os.getpid()):
             if pid not in self._processes:
                 tree.reap(pid)
                 self._seen.pop(pid, None)
@@ -218,6 +218,7 @@ class Household:
         for at most `KILL_PATIENCE_S`.
         """
         killed: dict[int, str] = {}
+        gone = False
         try:
             with trio.move_on_after(timeout):
                 signalled: set[int] = set()
@@ -228,10 +229,10 @@ class Household:
                             _try_send(pid, signal.SIGCONT)  # a stopped process hears nothing but KILL
                     signalled.update(members)
                     await _wait_gone(members)
-                return []
+                gone = True
         finally:
             with trio.move_on_after(KILL_PATIENCE_S, shield=True):
-                while members := self.members(owner):
+                while not gone and (members := self.members(owner)):
                     killed.update((pid, tree.called(pid)) for pid in members if pid not in killed)
                     for group in self._groups_of(owner):
                         group.kill()

@@ -91,6 +91,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def adopted(pid: int) -> list[int]:
+    """Children of its first thread: where the kernel puts orphans that a subreaper inherits (exit.c, find_new_reaper).
+
+    One read, however many threads there are; may hold children that it started itself.
+    """
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+        return [int(word) for word in file.read().split()]
+    return []
+
+
 def descendants(roots: Iterable[int]) -> list[int]:
     """Everything below `roots`, not they themselves."""
     found: dict[int, None] = {}

@@ -135,7 +135,7 @@ async def test_a_helpers_whole_tree_is_killed_at_its_time_out_and_what_it_said_i
         ran = await process.run(("sh", "-c", script), 0.5)
         assert (ran.exit, ran.output) == (None, "asked\n")
         assert marked(mark) == []
-        ran = await process.run(("sh", "-c", f"seq 9000; setsid sleep {mark} & echo $INSTANCE_ID >&2; exit 3"), 5.0)
+        ran = await process.run(("sh", "-c", f"seq 9000; setsid sleep {mark} & echo $INSTANCE_ID; exit 3"), 5.0)
         assert str(ran.exit) == "exit 3"
         assert len(ran.output) <= 4096
         assert "0badcafe" in ran.output
