@@ -38,5 +38,8 @@ def paint(text: str, colour: int | None, wanted: bool) -> str:
 
 
 def instance_colour(name: str) -> int:
-    """The colour of an instance's name: the same in every run and window."""
-    return INSTANCE_COLOURS[zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(INSTANCE_COLOURS)]
+    """The colour of an instance's name: the same in every run and window, and another for each replica."""
+    head, _, number = name.rpartition("-")
+    service, replica = (head, int(number)) if number.isdecimal() and len(number) < 6 else (name, 0)
+    place = zlib.crc32(service.encode("utf-8", "surrogatepass")) + replica
+    return INSTANCE_COLOURS[place % len(INSTANCE_COLOURS)]

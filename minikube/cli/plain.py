@@ -55,5 +55,7 @@ class Printer:
 
 
 def format_time(stamp: float) -> str:
-    """`14:03:07.250`, local."""
-    return time.strftime("%H:%M:%S", time.localtime(stamp)) + f".{int(stamp * 1000) % 1000:03}"
+    """`14:03:07.250`, local; with the date, `11-24 14:03:07.250`, where that is not today."""
+    moment, today = time.localtime(stamp), time.localtime()
+    form = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
+    return time.strftime(form, moment) + f".{int(stamp * 1000) % 1000:03}"

@@ -47,6 +47,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--wait", is_flag=True, help="Until every started service is ready; what cannot get ready is a failure.")
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="For --wait.")
 @click.option("--plain", is_flag=True, help="Print prefixed log lines instead of the dashboard.")
+@click.option("-t", "--timestamps", is_flag=True, help="With --plain: show when each line was printed.")
 @click.option("--build", is_flag=True, help="Build images first, those that are there already too.")
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Start these services too (* for all).")
 @click.option(
@@ -61,6 +62,7 @@ def up_command(
     wait: bool,
     timeout: str,
     plain: bool,
+    timestamps: bool,
     profiles: tuple[str, ...],
     only: tuple[str, ...],
     watch: bool,
@@ -101,7 +103,7 @@ def up_command(
         if detach:
             return front.detach(str(path), wanted, patience)
         if not dashboard:
-            return front.print_lines(wanted, patience)
+            return front.print_lines(wanted, patience, timestamps)
         return front.await_all(wanted, patience) or front.dashboard()
 
 
@@ -265,12 +267,12 @@ class Front:
             self.stop()
         return self.wait_stopped()
 
-    def print_lines(self, wanted: tuple[str, ...], patience: float) -> int:
+    def print_lines(self, wanted: tuple[str, ...], patience: float, timestamps: bool) -> int:
         from minikube.cli.plain import Printer
         from minikube.manifest import load_manifest
 
         assert self._endpoint is not None
-        self._printer = Printer(sys.stdout, list(load_manifest(self._path).services))
+        self._printer = Printer(sys.stdout, list(load_manifest(self._path).services), timestamps=timestamps)
         followers = [
             threading.Thread(target=self._follow, args=(follow,), daemon=True)
             for follow in (_follow_logs, _follow_events)
