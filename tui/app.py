@@ -10,7 +10,7 @@ import shlex
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual import on, work
@@ -36,6 +36,9 @@ SAMPLES_KEPT = 32
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They end the dashboard as Ctrl-C does."""
+
+NAMED = 8
+"""Of more than these a question gives the number."""
 
 DESTRUCTIVE = {"stop", "restart", "kill"}
 DONE = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed"}
@@ -154,24 +157,40 @@ class Dashboard(App[str]):
 
     # ------------------------------------------------------------ acts
 
-    def request(self, verb: str, row: Row) -> None:
-        """Have `verb` done to the row's service or instance, after a question where it could hurt."""
+    def request(self, verb: str, rows: Sequence[Row]) -> None:
+        """Have `verb` done to the rows' services or instances, after a question where it could hurt."""
         if self.link != "live":
             self.notify("the supervisor is away: nothing can be done now", severity="warning", markup=False)
             return
-        if row.service.kind == "external":
-            self.notify(f"{look.tidy(row.target)} is not run by this project", severity="warning", markup=False)
+        ours = [row for row in rows if row.service.kind != "external"]
+        if not ours:
+            names = ", ".join(look.tidy(row.target) for row in rows)
+            self.notify(f"{names} is not run by this project", severity="warning", markup=False)
             return
         if verb not in DESTRUCTIVE:
-            self.perform(verb, row.target)
+            self._perform_all(verb, ours)
             return
-        needed = dependents(self.snapshot.services, row.service.name) if self.snapshot else []
-        lines = [_extent(row), f"needed by: {', '.join(needed)}" if needed else "no other service depends on it"]
-        choice = Choice("yes", verb.capitalize(), "y")
+        names = ", ".join(row.target for row in ours)
+        title = f"{verb.capitalize()} {names if len(ours) < 4 else f'these {len(ours)}'}?"
         self.push_screen(
-            Ask(f"{verb.capitalize()} {row.target}?", lines, [choice]),
-            lambda answer: self.perform(verb, row.target) if answer == "yes" else None,
+            Ask(title, self._consequences(ours), [Choice("yes", verb.capitalize(), "y")]),
+            lambda answer: self._perform_all(verb, ours) if answer == "yes" else None,
         )
+
+    def _consequences(self, rows: Sequence[Row]) -> list[str]:
+        """How much would be hit, and who depends on it."""
+        lines = [_extent(rows[0])] if len(rows) == 1 else [f"{look.tidy(row.target)}: {_extent(row)}" for row in rows]
+        if len(lines) > NAMED:
+            lines = [*lines[:NAMED], f"and {len(lines) - NAMED} more"]
+        hit = {row.service.name for row in rows}
+        services = self.snapshot.services if self.snapshot else ()
+        needed = sorted({name for one in hit for name in dependents(services, one)} - hit)
+        return [*lines, f"needed by: {', '.join(needed)}" if needed else "no other service depends on it"]
+
+    def _perform_all(self, verb: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self.perform(verb, row.target)
+        self._main.unmark()
 
     def perform(self, verb: str, target: str) -> None:
         """Hand the act to the feed and show that it is in flight."""
@@ -229,7 +248,7 @@ class Dashboard(App[str]):
             yield SystemCommand(f"Go to {name}", "select it", lambda key=row.key: self._go(key))
             for verb in ("restart", "stop", "start", "kill"):
                 words = f"{verb.capitalize()} {name}"
-                yield SystemCommand(words, row.service.kind, lambda verb=verb, row=row: self.request(verb, row))
+                yield SystemCommand(words, row.service.kind, lambda verb=verb, row=row: self.request(verb, [row]))
 
     def _go(self, key: str) -> None:
         self._main.table.select(key)

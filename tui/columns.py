@@ -34,12 +34,14 @@ class Cell(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What drawing needs beyond the row: the time it is, usage by id, usage's past by id, targets with an action in flight."""
+    """What drawing needs beyond the row: the time it is, usage by id, usage's past by id, targets with an action in flight,
+    keys of marked rows."""
 
     now: float = 0.0
     usage: Mapping[str, Usage] = {}
     history: Mapping[str, Sequence[float]] = {}
     busy: Collection[str] = ()
+    marked: Collection[str] = ()
 
 
 COLUMNS = (
@@ -104,6 +106,8 @@ def _name(row: Row, scene: Scene) -> Cell:
         lead = " ▸ " if row.folded else " ▾ "
     else:
         lead = "   "
+    if row.key in scene.marked:
+        lead = "◉" + lead[1:]
     tail = " ⟳" if row.target in scene.busy else ""
     return Cell(f"{lead}{look.tidy(row.target)}{tail}", "muted" if row.service.kind == "external" else "name")
 
@@ -135,7 +139,7 @@ def _instance_cell(key: str, instance: InstanceView, scene: Scene) -> Cell:
         case "output":
             return why(instance, scene.now)
         case _:
-            return _usage_cell(key, (instance.id,), scene)
+            return _usage_cell(key, (instance.id,) if alive else (), scene)
 
 
 def why(instance: InstanceView, now: float) -> Cell:
@@ -172,7 +176,7 @@ def _group_cell(key: str, row: Row, scene: Scene) -> Cell:
             count = sum(member.restarts + member.failed_starts for member in row.members)
             return Cell(str(count), "warn" if count else "muted")
         case "cpu" | "memory" | "spark":
-            return _usage_cell(key, tuple(member.id for member in row.members), scene)
+            return _usage_cell(key, tuple(member.id for member in row.members if member.pid), scene)
         case "output":
             troubled = next((member for member in row.members if has_problem(member)), None)
             if troubled is None:

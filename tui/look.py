@@ -115,13 +115,3 @@ def spark(values: Sequence[float], width: int) -> str:
     top = max([10.0, *latest])
     bars = "".join(BARS[min(len(BARS) - 1, int(value / top * (len(BARS) - 1) + 0.5))] for value in latest)
     return bars.rjust(width)
-
-
-def level_of(line: str) -> str:
-    """The level that a line of output seems to have: `error`, `warning` or `info`, by the words services use for it."""
-    head = line[:120].upper()
-    if any(word in head for word in ("ERROR", "CRITICAL", "FATAL", "PANIC", "TRACEBACK", "EXCEPTION")):
-        return "error"
-    if "WARN" in head:
-        return "warning"
-    return "info"

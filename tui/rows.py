@@ -153,6 +153,13 @@ def _matches(words: list[str], service: ServiceView, instance: InstanceView | No
     return all(word in text for word in words)
 
 
+def outermost(rows: Iterable[Row]) -> list[Row]:
+    """The rows without those instances whose whole service is among them."""
+    rows = list(rows)
+    whole = {row.service.name for row in rows if not row.depth}
+    return [row for row in rows if not row.depth or row.service.name not in whole]
+
+
 def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
     """Who depends on the service, directly or through others, in alphabetical order."""
     found: set[str] = set()

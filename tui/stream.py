@@ -1,7 +1,7 @@
 """The real feed (floor 4): a thread that runs trio with the shipped client, and speaks to the app in messages.
 
-One connection for the board, one for each followed log, one for each act. What comes in faster than ten times a second
-is gathered. When the supervisor is away, it looks for it again, also at another address, until it is told to stop.
+One connection for the board, one for each followed log, one for each act. What comes together is passed on
+together. When the supervisor is away, it looks for it again, also at another address, until it is told to stop.
 """
 
 import contextlib
@@ -19,6 +19,11 @@ from minikube.model import LogLine, Snapshot
 from tui.feed import Act, ActDone, Linked, LogBatch, LogEnded, Post, Updated
 
 BATCH_S = 0.1
+"""Lines that come faster than ten times a second are gathered."""
+
+GATHER_S = 0.02
+"""The board sends twenty times a second at most; an exit is to be seen within a tenth of one."""
+
 RETRY_S = (0.2, 0.5, 1.0)
 """Waits between attempts to reach the supervisor; the last one from then on."""
 
@@ -106,14 +111,14 @@ class StreamFeed:
             self._look_again()
 
     async def _publish(self) -> None:
-        """The newest snapshot, at most ten times a second."""
+        """The newest snapshot, once for everything that came together."""
         while True:
             assert self._changed is not None
             await self._changed.wait()
             self._changed = trio.Event()
             if self._snapshot is not None:
                 self._post(Updated(self._snapshot))
-            await trio.sleep(BATCH_S)
+            await trio.sleep(GATHER_S)
 
     def _look_again(self) -> None:
         """A supervisor that was started anew may listen elsewhere, with another token."""

@@ -104,11 +104,13 @@ def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool
 @manifest_argument
 def dashboard_command(manifest: str | None) -> None:
     """Open the dashboard of what is running; quitting it stops nothing."""
-    from minikube.client.control import find_supervisor
+    from minikube.client.control import ControlClient, find_supervisor
 
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal — `minikube ps` and `minikube logs -f` do without")
     endpoint = find_supervisor(manifest_path(manifest))
+    with ControlClient(endpoint) as client:
+        client.status()  # what is wrong from the start is told in a line; what goes wrong later, in the dashboard
     from tui import run_dashboard
 
     with contextlib.suppress(KeyboardInterrupt):

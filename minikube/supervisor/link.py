@@ -26,6 +26,9 @@ RENEW_S = 5.0
 LEAVE_S = 1.0
 """How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""
 
+LOOK_AGAIN_S = 5.0
+"""A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
+
 Heard = Callable[[str, Instance | None], None]
 """An instance's id and what the registry now says of it; None: it is not registered any more."""
 
@@ -121,6 +124,7 @@ class Link:
         """Follows the registry for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
+            nursery.start_soon(self._look_again)
             async with self._registry.watch("*") as updates:
                 async for update in updates:
                     if isinstance(update, WatchSnapshot):
@@ -135,6 +139,22 @@ class Link:
             self._told.clear()
             for id in list(self._reports):
                 self._act(id)
+
+    async def _look_again(self) -> NoReturn:
+        while True:
+            await trio.sleep(LOOK_AGAIN_S)
+            try:
+                found = await self._registry.instances()
+            except MinikubeError:
+                continue
+            for one in found:
+                known = self._known.get(one.uuid)
+                # What the watch said meanwhile, and an exit that we know of, are newer whatever this says.
+                if known is None or one.uuid in self._ended or known.revision != one.revision:
+                    continue
+                if known.incarnation == one.incarnation and known.checked < one.checked:
+                    self._known[one.uuid] = one
+                    self._heard(one.uuid, one)
 
     def _replace(self, found: dict[str, Instance]) -> None:
         lost = [id for id in self._known if id not in found]

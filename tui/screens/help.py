@@ -32,14 +32,31 @@ KEYS = (
         (
             ("/", "filter table, logs or events"),
             ("Ctrl-Z", "problems only"),
-            ("v", "level of lines: all, warning, error"),
-            ("Space", "fold a service's instances"),
+            ("z", "fold a service's instances"),
         ),
     ),
-    ("lines", (("w", "wrap"), ("t", "timestamps"))),
-    ("act", (("r", "restart"), ("s", "stop"), ("S", "start"), ("K", "kill"), ("c", "copy the address as a curl line"))),
+    (
+        "lines",
+        (
+            ("n N", "next, previous match"),
+            ("f", "only matches, or all with matches marked"),
+            ("v", "level: all, warning, error"),
+            ("w t", "wrap, timestamps"),
+        ),
+    ),
+    (
+        "act",
+        (
+            ("Space", "mark: acts go to all that are marked"),
+            ("r s S K", "restart, stop, start, kill"),
+            ("c", "copy the address as a curl line"),
+        ),
+    ),
     ("more", ((": Ctrl-P", "palette"), ("?", "this page"), ("q", "quit"))),
 )
+
+
+LEFT_WIDTH = 53
 
 
 class Help(ModalScreen[None]):
@@ -70,11 +87,11 @@ class Help(ModalScreen[None]):
         right += [Text(), Text("check", paint["head"])]
         right += [Text(f"  {mark}", paint[mark.tone]) for mark in look.CHECK_MARKS.values()]
         right += [Text(), Text("elsewhere", paint["head"])]
-        right += [Text("  ⟳ act in flight", paint["plain"]), Text("  ▾ ▸ open, folded", paint["plain"])]
+        right += [Text(f"  {words}", paint["plain"]) for words in ("⟳ act in flight", "▾ ▸ open, folded", "◉ marked")]
         page = Text()
         for number in range(max(len(left), len(right))):
             line = left[number] if number < len(left) else Text()
-            line.truncate(50, pad=True)
+            line.truncate(LEFT_WIDTH, pad=True)
             page.append(line).append(right[number] if number < len(right) else Text()).append("\n")
         page.rstrip()
         return page

@@ -1,7 +1,8 @@
 """The main screen (floor 4): the table above, a pane with events, logs and details below.
 
 It follows the cursor: the pane is about the row that is selected. Enter gives the pane the whole screen, Escape takes it
-back. Data comes from the app, which owns it; acts go to the app.
+back. Data comes from the app, which owns it; acts go to the app. What a key does depends on the tab, the zoom, the focus
+and what is narrowed: that is why it stands in one file, longer than others.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -17,12 +18,13 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
-from minikube.model import Event, LogLine
+from minikube.model import LogLine
 from tui import look
 from tui.columns import Cell, why_row
 from tui.describe import describe
+from tui.entries import event_entry, log_entry
 from tui.paint import Paint
-from tui.rows import Row, build
+from tui.rows import Row, build, outermost
 from tui.widgets.header import Header
 from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
 from tui.widgets.lines import LEVELS, Entry, Lines
@@ -58,7 +60,8 @@ class Main(Screen[None]):
         Binding("left_square_bracket", "tab(-1)", "Previous tab", show=False),
         Binding("right_square_bracket", "tab(1)", "Next tab", show=False),
         Binding("ctrl+z", "problems", "Problems", key_display="^z", priority=True),
-        Binding("space", "fold", "Fold", show=False),
+        Binding("space", "mark", "Mark", show=False),
+        Binding("z", "fold", "Fold", show=False),
         Binding("v", "level", "Level", show=False),
         Binding("w", "wrap", "Wrap", show=False),
         Binding("t", "stamps", "Times", show=False),
@@ -72,6 +75,8 @@ class Main(Screen[None]):
         self.pattern = ""
         self.problems = False
         self.folded: set[str] = set()
+        self.marked: set[str] = set()
+        """Keys of the rows that acts go to; none: the selected one."""
         self.tab = "events"
         self.everyone = False
         self._last_event = 0
@@ -128,13 +133,18 @@ class Main(Screen[None]):
         self.set_class(app.link == "lost", "-stale")
         notes = [f"“{self.pattern}”"] if self.pattern else []
         notes += ["problems only"] if self.problems else []
-        self.header.snapshot, self.header.link, self.header.note = app.snapshot, app.link, ", ".join(notes)
+        notes += [f"{len(self.marked)} marked"] if self.marked else []
+        self.header.snapshot, self.header.note = app.snapshot, ", ".join(notes)
+        self.header.link, self.header.detail = app.link, app.link_detail
         self.header.draw()
         if app.snapshot is None:
+            waiting = f": {app.link_detail}" if app.link_detail else " …"
+            self.table.show((), app.scene, f"waiting for the supervisor{waiting}")
             return
         rows = build(app.snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded)
         empty = "nothing matches" if self.pattern else "no problems" if self.problems else "no services"
-        self.table.show(rows, app.scene, empty)
+        self.marked.intersection_update(row.key for row in rows)  # nothing is done to what is not seen
+        self.table.show(rows, app.scene._replace(marked=self.marked), empty)
         self._show_events()
         self._show_details()
         self._title()
@@ -158,7 +168,7 @@ class Main(Screen[None]):
         fresh = [event for event in snapshot.events if event.number > self._last_event]
         if fresh:
             self._last_event = fresh[-1].number
-            self.events.extend([_event_entry(event) for event in fresh])
+            self.events.extend([event_entry(event) for event in fresh])
 
     def _show_details(self) -> None:
         """The selected row in the details tab, beside the pane on a wide terminal, and in one line on a narrow one."""
@@ -186,7 +196,8 @@ class Main(Screen[None]):
         lines = self._lines()
         flags: list[str] = []
         if lines is not None:
-            flags += [f"/{look.tidy(lines.pattern)}"] if lines.pattern else []
+            if lines.pattern:
+                flags += [f"/{look.tidy(lines.pattern)} {lines.place}" + ("" if lines.only else " of all lines")]
             flags += [f"≥ {lines.level}"] if lines.level != "all" else []
             flags += ["wrap"] if lines.wrap else []
             flags += ["⇣ following" if lines.following else "⏸ G follows"]
@@ -209,7 +220,7 @@ class Main(Screen[None]):
                 [Entry(0, "", f"── {missed} lines left out: they came faster than they can be shown ──", "muted")]
             )
         several = self.everyone or (self.row is not None and len(self.row.members) > 1)
-        self.logs.extend([_log_entry(line, several) for line in lines])
+        self.logs.extend([log_entry(line, several) for line in lines])
 
     def show_log_end(self, detail: str, ticket: int) -> None:
         """The followed logs ended or cannot be had."""
@@ -271,6 +282,18 @@ class Main(Screen[None]):
         """What Enter does."""
         self.table.action_open()
 
+    def action_next(self) -> None:
+        """To the next match in the lines."""
+        lines = self._lines()
+        if lines is not None:
+            lines.action_match(1)
+
+    def action_only(self) -> None:
+        """Only the matching lines, or all."""
+        lines = self._lines()
+        if lines is not None:
+            lines.action_only()
+
     def action_follow(self) -> None:
         """To the end of the lines, and along."""
         lines = self._lines()
@@ -294,7 +317,7 @@ class Main(Screen[None]):
         self._choose(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     def action_back(self) -> None:
-        """One step out: of the filter being typed, of the zoom, of the filter, of problems only; never out of the program."""
+        """One step out: of the filter being typed, the zoom, the marks, the filter, problems only; never of the program."""
         if self.focused is self.input:
             self.input.value = ""
             self._close_filter()
@@ -311,6 +334,9 @@ class Main(Screen[None]):
             self._title()
         elif self.focused is not self.table:
             self.table.focus()
+        elif self.marked:
+            self.marked.clear()
+            self.refresh_data()
         elif self.pattern:
             self.pattern = ""
             self.refresh_data()
@@ -380,28 +406,25 @@ class Main(Screen[None]):
 
     # ------------------------------------------------------------ acting
 
+    def action_mark(self) -> None:
+        """Mark the selected row, or unmark it, and go on to the next."""
+        if self.row is not None and self.focused is self.table:
+            self.marked ^= {self.row.key}
+            self.table.action_move(1)
+            self.refresh_data()
+
     def action_act(self, verb: str) -> None:
-        """Have something done to the selected row."""
-        if self.row is not None:
-            self.app.request(verb, self.row)
+        """Have something done to the marked rows, or to the selected one."""
+        marked = [row for row in self.table.rows if row.key in self.marked]
+        if marked or self.row is not None:
+            self.app.request(verb, outermost(marked or [self.row]) if self.row else marked)
+
+    def unmark(self) -> None:
+        """The act is under way."""
+        self.marked.clear()
+        self.refresh_data()
 
     def action_copy(self) -> None:
         """The address of the selected row as a curl line."""
         if self.row is not None:
             self.app.copy_curl(self.row)
-
-
-def _event_entry(event: Event) -> Entry:
-    mark = look.LEVEL_MARKS.get(event.level, look.LEVEL_MARKS["info"])
-    level = event.level if event.level in look.LEVEL_MARKS else "info"
-    return Entry(
-        event.time, event.instance or event.service, event.message, "plain" if level == "info" else mark.tone, level
-    )
-
-
-def _log_entry(line: LogLine, several: bool) -> Entry:
-    level = look.level_of(line.line)
-    tone = {"error": "bad", "warning": "warn"}.get(level, "plain")
-    if line.stream == "minikube":
-        tone = "info"
-    return Entry(line.time, line.instance if several else "", line.line, tone, level)

@@ -10,6 +10,9 @@ from tui import look
 from tui.paint import Paint
 from tui.rows import Counts, count
 
+WIDE = 130
+"""From this width the reason stands beside what it is the reason for."""
+
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 _COUNTS = (
@@ -38,8 +41,10 @@ class Header(Static):
         if width:
             paint = Paint(self.app.theme_variables, plain=self.app.no_color)
             top = self._sides(self._project(paint), self._connection(paint), width)
-            parts = self._parts(paint, width)
-            below = self._sides(self._counts(paint, width - parts.cell_len), parts, width)
+            brief, whole = (self._parts(paint, addresses=addresses) for addresses in (False, True))
+            counts = self._counts(paint, width - brief.cell_len)
+            fits = counts.cell_len + whole.cell_len + 2 <= width
+            below = self._sides(counts, whole if fits else brief, width)
             self.update(Text("\n").join([top, below]))
 
     def on_resize(self) -> None:
@@ -63,7 +68,8 @@ class Header(Static):
         spin = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]
         if self.link == "connecting":
             return Text(f"{spin} connecting ", paint["info"])
-        return Text(f"{spin} supervisor unreachable, reconnecting ", paint["bad"])
+        why = f": {self.detail}" if self.detail and self.size.width >= WIDE else ""
+        return Text(f"{spin} supervisor unreachable{why}, reconnecting ", paint["bad"])
 
     def _counts(self, paint: Paint, room: int) -> Text:
         """Every count with its word where there is room, else only those that somebody should look at."""
@@ -83,13 +89,14 @@ class Header(Static):
                 break
         return text
 
-    def _parts(self, paint: Paint, width: int) -> Text:
+    def _parts(self, paint: Paint, *, addresses: bool) -> Text:
+        """Redis and the registry: what is wrong with them always, where they are only where there is room."""
         text = Text()
         for part in self.snapshot.parts if self.snapshot else ():
             tone, symbol, words = _part(part)
             text.append(look.tidy(part.name) + " ", paint["muted"])
             text.append(symbol, paint[tone])
-            if words and (tone != "ok" or width >= 100):
+            if words and (tone != "ok" or addresses):
                 text.append(f" {words}", paint["plain" if tone == "ok" else tone])
             text.append("  ")
         text.rstrip()

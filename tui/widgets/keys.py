@@ -27,6 +27,7 @@ TABLE_KEYS = (
     Key("r", "restart", "act('restart')"),
     Key("s", "stop", "act('stop')"),
     Key("S", "start", "act('start')"),
+    Key("Space", "mark", "mark"),
     Key("^z", "problems", "problems"),
     Key("c", "curl", "copy"),
     Key("[ ]", "tab", "tab(1)"),
@@ -35,6 +36,8 @@ TABLE_KEYS = (
 LINE_KEYS = (
     Key("Esc", "back", "back"),
     Key("/", "filter", "filter"),
+    Key("n", "next", "next"),
+    Key("f", "context", "only"),
     Key("G", "follow", "follow"),
     Key("w", "wrap", "wrap"),
     Key("t", "times", "stamps"),

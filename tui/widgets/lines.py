@@ -55,6 +55,9 @@ class Lines(ScrollView, can_focus=True):
         Binding("G,end", "edge(True)", "Follow", show=False),
         Binding("pagedown,ctrl+d,ctrl+f", "page(1)", "Page down", show=False),
         Binding("pageup,ctrl+u,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("n", "match(1)", "Next match", show=False),
+        Binding("N", "match(-1)", "Previous match", show=False),
+        Binding("f", "only", "Only matches", show=False),
     ]
 
     def __init__(self, empty: str, *, id: str | None = None, stamps: bool = False) -> None:
@@ -64,6 +67,10 @@ class Lines(ScrollView, can_focus=True):
         self.wrap = False
         self.level = "all"
         self.pattern = ""
+        self.only = True
+        """Whether lines without the pattern are left out, or all are shown with it marked."""
+        self.current: Entry | None = None
+        """The match that `n` and `N` stand on."""
         self.following = True
         self.dropped = 0
         self._entries: list[Entry] = []
@@ -86,6 +93,7 @@ class Lines(ScrollView, can_focus=True):
         """Forget everything and follow again."""
         self.empty = empty or self.empty
         self._entries, self._shown, self._characters, self.dropped, self._label_width = [], [], 0, 0, 0
+        self.current = None
         self.following = True
         self._settle(0)
 
@@ -115,7 +123,8 @@ class Lines(ScrollView, can_focus=True):
 
     def narrow(self, *, pattern: str | None = None, level: str | None = None) -> None:
         """Show only lines that contain the pattern, and are of the level or above."""
-        self.pattern = self.pattern if pattern is None else pattern.lower()
+        if pattern is not None and pattern.lower() != self.pattern:
+            self.pattern, self.current = pattern.lower(), None
         self.level = level or self.level
         self._rebuild()
 
@@ -134,6 +143,9 @@ class Lines(ScrollView, can_focus=True):
     def _wanted(self, entry: Entry) -> bool:
         if self.level != "all" and LEVELS.index(self.level) > LEVELS.index(entry.level.replace("info", "all")):
             return False
+        return not self.only or self._matches(entry)
+
+    def _matches(self, entry: Entry) -> bool:
         return not self.pattern or self.pattern in entry.text.lower() or self.pattern in entry.label.lower()
 
     def _show_one(self, entry: Entry) -> None:
@@ -198,7 +210,7 @@ class Lines(ScrollView, can_focus=True):
                 return Strip([Segment(fit(f" {words}", width), base + paint["muted"])])
             return Strip.blank(width, base)
         entry, piece = self._shown[number]
-        first = piece is None or number == 0 or self._shown[number - 1][0] is not entry
+        first = piece is None or self._is_first(number)
         segments = [Segment(" ", base)]
         if self.stamps:
             stamp = look.clock(entry.time) if first and entry.time else ""
@@ -208,6 +220,8 @@ class Lines(ScrollView, can_focus=True):
             segments.append(Segment(label + " ", base + paint.label(entry.label)))
         room = max(1, width - self._lead_width())
         text = _clean(entry.text) if piece is None else piece
+        if entry is self.current:
+            base = base + paint.cursor
         segments += self._marked(fit(text, room), base + paint[entry.tone])
         return Strip(segments).adjust_cell_length(width, base)
 
@@ -247,6 +261,50 @@ class Lines(ScrollView, can_focus=True):
     def action_page(self, by: int) -> None:
         """Scroll by a screenful."""
         self.scroll_to(y=self.scroll_offset.y + by * max(1, self.size.height - 1), animate=False, force=True)
+
+    def action_match(self, by: int) -> None:
+        """To the next or previous line with the pattern: from the one it stands on, else from what is seen; round the end."""
+        if not self.pattern:
+            return
+        found = [n for n, (entry, _) in enumerate(self._shown) if self._is_first(n) and self._matches(entry)]
+        if not found:
+            return
+        at = next((n for n in found if self._shown[n][0] is self.current), None)
+        if at is not None:
+            at = found[(found.index(at) + by) % len(found)]
+        else:
+            top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
+            at = (
+                next((n for n in found if n >= top), found[0])
+                if by > 0
+                else next((n for n in reversed(found) if n < bottom), found[-1])
+            )
+        self.current = self._shown[at][0]
+        if not self.scroll_offset.y <= at < self.scroll_offset.y + self.size.height:
+            self.scroll_to(y=max(0, at - self.size.height // 2), animate=False, force=True)
+        self.refresh()
+        self.post_message(self.Moved())
+
+    def action_only(self) -> None:
+        """Only lines with the pattern, or all of them with it marked; the match it stands on stays in sight."""
+        self.only = not self.only
+        self._rebuild()
+        at = next((n for n, (entry, _) in enumerate(self._shown) if entry is self.current), None)
+        if at is not None:
+            self.scroll_to(y=max(0, at - self.size.height // 2), animate=False, force=True)
+
+    @property
+    def place(self) -> str:
+        """`3/17`: which of the matches it stands on, of how many; empty without a pattern."""
+        if not self.pattern:
+            return ""
+        found = [entry for n, (entry, _) in enumerate(self._shown) if self._is_first(n) and self._matches(entry)]
+        at = next((n for n, entry in enumerate(found, 1) if entry is self.current), None)
+        return f"{at}/{len(found)}" if at else str(len(found))
+
+    def _is_first(self, number: int) -> bool:
+        """Whether it is the first drawn line of its entry."""
+        return number == 0 or self._shown[number - 1][0] is not self._shown[number][0]
 
     def action_edge(self, last: bool) -> None:
         """Go to the first line, or to the end and follow."""

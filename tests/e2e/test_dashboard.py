@@ -1,0 +1,119 @@
+"""The dashboard on a real terminal: seen, steered, left behind by its supervisor and found again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import MINIKUBE, free_ports
+from tests.eventually import eventually
+
+SERVICES = f"""
+[services.ticker]
+command = ["{sys.executable}", "-uc", "import time\\nfor n in range(9999): print('INFO tick', n); time.sleep(0.2)"]
+
+[services.helper]
+command = ["sleep", "1000"]
+depends_on = {{ ticker = "started" }}
+"""
+
+
+class Terminal:
+    """A tmux server of its own with one window."""
+
+    def __init__(self, tmux: str, directory: Path, columns: int, rows: int) -> None:
+        self._tmux = [tmux, "-S", str(directory / "tmux.sock"), "-f", "/dev/null"]
+        self._env = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
+        size = ["-x", str(columns), "-y", str(rows)]
+        self._run("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, env=self._env, timeout=10)
+        return done.stdout
+
+    def type(self, *keys: str) -> None:
+        self._run("send-keys", "-t", "t", *keys)
+
+    def screen(self) -> str:
+        return self._run("capture-pane", "-p", "-t", "t")
+
+    def see(self, *words: str, within: float = 20.0) -> str:
+        def seen() -> str:
+            page = self.screen()
+            return page if all(word in page for word in words) else ""
+
+        try:
+            return eventually(seen, within)
+        except AssertionError:
+            raise AssertionError(f"{words} not on\n{self.screen()}") from None
+
+    def close(self) -> None:
+        self._run("kill-server")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Terminal]:
+    registry, control = free_ports(2)
+    head = f'name = "t"\n[registry]\nlisten = "127.0.0.1:{registry}"\n[control]\nlisten = "127.0.0.1:{control}"\n'
+    (tmp_path / "supervisor.toml").write_text(head + SERVICES)
+    terminal = Terminal(need("tmux"), tmp_path, 80, 24)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+        subprocess.run([MINIKUBE, "down", "--now"], cwd=tmp_path, capture_output=True, timeout=30)
+
+
+def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_path: Path) -> None:
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    terminal.type(f"{MINIKUBE} dashboard", "Enter")
+    page = terminal.see("ticker", "● running", "⇄ live")
+    assert all(len(line) <= 80 for line in page.splitlines())
+    terminal.type("l")
+    terminal.see("INFO tick", "⇣ following")
+    terminal.type("Escape")
+    terminal.see("SERVICE")
+
+    terminal.type("K")
+    terminal.see("Kill ticker?", "needed by: helper", "Cancel")
+    terminal.type("Enter")  # the focus is on Cancel
+    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the question is gone")
+    terminal.type("K")
+    terminal.see("Kill ticker?")
+    terminal.type("y")
+    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the question is gone")
+    terminal.type("e")
+    terminal.see("signal KILL", "ticker started")
+    terminal.type("Escape")
+    terminal.see("SERVICE")
+
+    supervisor = int((tmp_path / ".minikube" / "lock").read_text())
+    os.kill(supervisor, signal.SIGKILL)
+    terminal.see("unreachable, reconnecting", "ticker")
+    deadline = time.monotonic() + 20
+    while subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, capture_output=True, timeout=30).returncode:
+        assert time.monotonic() < deadline, "the next up does not start"
+    terminal.see("⇄ live", "ticker", "● running")
+    terminal.type("q")
+    terminal.see("dashboard\n")
+    assert "⇄ live" not in terminal.screen()
+
+
+def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_line(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
+    terminal.see("nothing is running", "code 3")
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    token = tmp_path / ".minikube" / "token"
+    right = token.read_text()
+    token.write_text("0" * 64)
+    terminal.type("clear", "Enter")
+    terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
+    terminal.see("token", "code 1")
+    token.write_text(right)
