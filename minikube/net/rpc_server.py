@@ -315,7 +315,6 @@ class _Server:
         try:
             while True:
                 if not connection.wire:
-                    peer.sent(connection.owed)
                     data = peer.take_output()
                     connection.owed = len(data)
                     if connection.tls is not None:
@@ -327,8 +326,15 @@ class _Server:
                         return True
                     connection.wire = data
                 count = connection.sock.send(connection.wire)
-                connection.wire = memoryview(connection.wire)[count:] if count < len(connection.wire) else b""
                 connection.progress_by = inf
+                if count < len(connection.wire):
+                    connection.wire = memoryview(connection.wire)[count:]
+                    continue
+                connection.wire = b""
+                peer.sent(connection.owed)
+                connection.owed = 0
+                if not peer.unsent and connection.tls is None:  # TLS may have words of its own
+                    return True
         except BlockingIOError:
             if connection.progress_by == inf:
                 connection.progress_by = trio.current_time() + self._limits.stall_s

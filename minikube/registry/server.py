@@ -20,7 +20,7 @@ from minikube.counters import RegistryCounters
 from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
 from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
-from minikube.protocol.plain import PlainCalls, join_replies
+from minikube.protocol.plain import PlainCalls, join_replies, one_reply
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
 from minikube.registry.catalog import EVERY_NAME, Compacted
 from minikube.registry.config import RegistryConfig
@@ -35,9 +35,6 @@ FIRST_PROBE_S = 1.0
 WAIT_MAX_S = 300.0
 WRONG_TOKEN_S = 0.1
 """What a wrong token waits for its answer."""
-
-AT_ONCE_BYTES = 160
-"""A receive shorter than this holds one or two calls, which `now` answers sooner (measured: 2.8 µs against 3.9)."""
 
 MAX_WATCHES = 64
 """Of one connection."""
@@ -92,19 +89,23 @@ class Discovery:
 
     def at_once(self, data: bytes, peer: Peer) -> bytes | None:
         """The fastest path: a receive of nothing but lookups, in the one form that Go's client gives them."""
-        if len(data) < AT_ONCE_BYTES or self._node.stale or (self._config.token and not peer.authenticated):
+        if self._node.stale or (self._config.token and not peer.authenticated):
             return None
-        began = time.perf_counter()
-        if (found := _GETS.find(data)) is None:
-            return None
-        names, ids = found
+        began, count = time.perf_counter(), 1
+        turns = self._node.catalog.turns
         try:
-            # All of them before any turn is taken: what is not answered here must leave no trace.
-            turns = [*map(self._node.catalog.turns.__getitem__, names)]
+            if one := _GETS.find_one(data):
+                answer = one_reply(one[1], next(turns[one[0]]))
+            elif many := _GETS.find(data):
+                names, ids = many
+                count = len(ids)
+                # All of them before any turn is taken: what is not answered here must leave no trace.
+                answer = join_replies(ids, map(next, [*map(turns.__getitem__, names)]))
+            else:
+                return None
         except KeyError:
             return None
-        answer = join_replies(ids, map(next, turns))
-        self._tally.answered(len(ids), time.perf_counter() - began)
+        self._tally.answered(count, time.perf_counter() - began)
         return answer
 
     def now(self, request: Request, peer: Peer) -> bytes | None:

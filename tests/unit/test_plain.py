@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc import Limits, Peer, Request, splice_reply
 from minikube.protocol.jsonrpc import decode_requests
-from minikube.protocol.plain import PlainCalls, join_replies
-from minikube.registry import server
+from minikube.protocol.plain import PlainCalls, join_replies, one_reply
 from minikube.registry.catalog import Catalog, Snapshot
 from minikube.registry.config import RegistryConfig
 from minikube.registry.records import Entry, Epoch, Record
@@ -66,6 +65,15 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
     results = [b'"%d"' % place for place in range(len(names))]
     long_way = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
     assert join_replies(numbers, results) == b"".join(long_way)
+
+
+@given(plain_lines | lines | odd_lines | receives.map(b"".join))
+def test_one_call_is_found_where_all_that_is_found_is_one(data: bytes) -> None:
+    one, many = GETS.find_one(data), GETS.find(data)
+    assert (one is not None) == (many is not None and len(many[0]) == 1)
+    if one and many:
+        assert one == (many[0][0], many[1][0])
+        assert one_reply(one[1], b"{}") == join_replies(many[1], [b"{}"])
 
 
 @given(st.lists(plain_lines, min_size=1, max_size=8))
@@ -140,7 +148,7 @@ def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
     (counted, *_) = discovery._tally.view
     assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
     assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
-    assert len(PLAIN) < server.AT_ONCE_BYTES
+    assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
     peer, _, discovery = connect(Discovery, token="secret")
     assert discovery.at_once(PLAIN * 3, peer) is None
     peer.authenticated = True
