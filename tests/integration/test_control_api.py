@@ -1,6 +1,8 @@
 """Promises of the control API on a real socket: spec §8's requests, and §9's refusals."""
 
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from minikube.client import live
 from minikube.client.control import ControlClient, LogQuery
 from minikube.client.endpoint import Endpoint
 from minikube.client.messages import EventsReply, ServiceReply
+from minikube.control.api import Api
 from minikube.control.board import Board
 from minikube.control.guard import allowed_hosts, host_name
 from minikube.control.server import serve_control
@@ -425,3 +428,33 @@ async def test_prometheus_finds_what_passes() -> None:
             assert b"application/json" in head
         assert (await server.ask("GET", "/v1/sd", headers={"Authorization": ""}))[0] == 401
         assert (await server.ask("GET", "/v1/sd?tags=v1"))[0] == 400
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SECTION = README.partition("## The control API")[2].partition("\n## ")[0]
+
+
+def requests_in_the_readme() -> list[tuple[str, str]]:
+    """Method and path of each request in the README's table, with NAME filled in."""
+    found: list[tuple[str, str]] = []
+    for row in re.findall(r"(?m)^\| (`(?:GET|POST).*?) \|", SECTION):
+        path = ""
+        for word in re.findall(r"`([^`]+)`", row):
+            method, _, target = word.rpartition(" ")
+            path = target if method else f"{path.rpartition('/')[0]}{target}"
+            found.append((method or found[-1][0], path.replace("NAME", "product").partition("?")[0]))
+    return found
+
+
+async def test_the_readme_lists_every_request_and_no_other() -> None:
+    async with open_control() as server:
+        listed = requests_in_the_readme()
+        for method, path in listed:
+            assert (await server.ask("PUT", path))[0] == 405, f"the README tells of {path}, which is not there"
+            assert f"takes {method}".encode() in (await server.ask("PUT", path))[2]
+        api = Api(server.board, server.controls, token=TOKEN, hosts=frozenset())
+        acts = {f"/v1/services/product/{act}" for act in api._acts}
+        assert {path for _, path in listed} == {*api._pages, *acts, *PATHS}
+
+
+PATHS = ("/v1/services/product", "/v1/services/product/logs")
