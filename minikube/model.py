@@ -142,6 +142,8 @@ class InstanceView(Struct, frozen=True):
     exit: str = ""
     reason: str = ""
     next_try: float = 0.0
+    next_run: float = 0.0
+    """When its schedule starts it next; 0 without one, and while it is stopped by hand."""
     last_lines: tuple[str, ...] = ()
     """The last lines of output before the last end, for `backoff`, `exited` and `fatal`."""
 
@@ -156,6 +158,9 @@ class ServiceView(Struct, frozen=True):
     register: str = "supervisor"
     depends_on: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    schedule: str = ""
+    chosen: bool = True
+    """Whether `up` starts it: it has no profile, an active one, or it was named."""
 
 
 class Usage(Struct, frozen=True):

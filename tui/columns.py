@@ -145,12 +145,14 @@ def _instance_cell(key: str, instance: InstanceView, scene: Scene) -> Cell:
 def why(instance: InstanceView, now: float) -> Cell:
     """The one line that matters most: why it is not ready, else the last check's own words, else the last end."""
     wait = f" · again in {look.duration(instance.next_try - now)}" if instance.next_try > now else ""
+    if instance.next_run > now:
+        wait += f" · next run in {look.duration(instance.next_run - now)}"
     if has_problem(instance) or instance.check == CheckState.CRITICAL:
         words = instance.reason or instance.output or instance.exit
         return Cell(look.tidy(words) + wait, "warn" if instance.state == ProcessState.BACKOFF else "bad")
     if instance.reason:
         return Cell(look.tidy(instance.reason) + wait, "info")
-    return Cell(look.tidy(instance.output or instance.exit), "muted")
+    return Cell((look.tidy(instance.output or instance.exit) + wait).removeprefix(" · "), "muted")
 
 
 def why_row(row: Row, scene: Scene) -> Cell:

@@ -55,6 +55,8 @@ def _instance(page: "_Page", one: InstanceView, scene: Scene) -> None:
         page.fact("why not ready", one.reason, "bad" if has_problem(one) else "info")
     if one.next_try > scene.now:
         page.fact("next try", f"in {look.duration(one.next_try - scene.now)}", "warn")
+    if one.next_run > scene.now:
+        page.fact("next run", f"in {look.duration(one.next_run - scene.now)}, at {look.clock(one.next_run)}")
     page.fact("address", one.address)
     page.fact("probe", one.health)
     page.fact("id", one.id, "muted")

@@ -118,6 +118,8 @@ def why_not_ready(instance: InstanceView, now: float) -> str:
         told.append(instance.output.strip().partition("\n")[0])
     if instance.next_try > now and "next try" not in told[0]:
         told.append(f"next try in {age(now, instance.next_try)}")
+    if instance.next_run:
+        told.append(f"next run in {age(now, max(now, instance.next_run))}")
     return ", ".join(part for part in told if part)
 
 
@@ -134,6 +136,7 @@ def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
                 "register": service.register,
                 "depends on": ", ".join(f"{name} ({condition})" for name, condition in service.depends_on.items()),
                 "needed by": ", ".join(reply.dependents),
+                "schedule": service.schedule,
                 "tags": ", ".join(service.tags),
             },
         )

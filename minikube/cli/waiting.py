@@ -92,7 +92,13 @@ def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
 
 def judge(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
     """What is still missing and why, one text each; empty when all is as wanted. Raises MinikubeError when it cannot be."""
-    chosen = [one for one in snapshot.instances if not names or {one.service, one.name, one.id} & set(names)]
+    idle = {one.name for one in snapshot.services if not one.chosen}
+    chosen = [
+        one
+        for one in snapshot.instances
+        if {one.service, one.name, one.id} & set(names)
+        or (not names and not (one.service in idle and one.state == "stopped"))
+    ]
     if goal == "gone":
         return [f"{one.name} is {one.state}" for one in chosen]
     missing = [one for one in chosen if not is_met(one, goal)]
@@ -107,7 +113,9 @@ def judge(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
 def _absent(snapshot: Snapshot, names: tuple[str, ...], chosen: list[InstanceView]) -> list[str]:
     """Who is to be there and is not, one text each."""
     services = {one.name: one for one in snapshot.services}
-    asked = names or tuple(one.name for one in services.values() if one.replicas and one.kind != "external")
+    asked = names or tuple(
+        one.name for one in services.values() if one.replicas and one.chosen and one.kind != "external"
+    )
     told = []
     for name in asked:
         if not any(name in (one.service, one.name, one.id) for one in chosen):
@@ -127,7 +135,7 @@ def is_met(one: InstanceView, goal: str) -> bool:
             return one.state in ("exited", "fatal")
         case "completed":
             return is_completed(one)
-        case "ready" if is_completed(one) or (one.state == "running" and one.check == "maintenance"):
+        case "ready" if one.next_run or is_completed(one) or (one.state == "running" and one.check == "maintenance"):
             return True
     return one.state == "running" and one.check in (None, "passing")
 

@@ -89,6 +89,7 @@ class Supervisor:
         self._runners: dict[str, list[Runner]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._rolling: set[str] = set()
+        self._next_runs: dict[str, float] = {}
         self.adopted = trio.Event()
         """Set when another manifest is adopted; then there is a new one."""
         self.applier: Applier | None = None
@@ -113,14 +114,19 @@ class Supervisor:
     def _show(self, spec: ServiceSpec, replicas: int) -> None:
         command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
         needs: dict[str, str] = dict(spec.depends_on)
+        is_chosen = spec.name in self._chosen
         self.board.put_services(
-            ServiceView(spec.name, spec.runtime, command, replicas, spec.register, needs, spec.tags)
+            ServiceView(
+                spec.name, spec.runtime, command, replicas, spec.register, needs, spec.tags, spec.schedule, is_chosen
+            )
         )
 
     def _add(self, spec: ServiceSpec, index: int) -> None:
         assert self._nursery is not None
         runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index))
         runner.wanted = spec.name in self._chosen and not self.asked_to_stop.is_set()
+        if spec.schedule:
+            runner.wanted, runner.resting = False, not runner.wanted
         self._runners[spec.name].append(runner)
         if self._link is not None:
             self._link.absent(runner.id)
@@ -209,6 +215,9 @@ class Supervisor:
                 return reason
         return ""
 
+    def next_run(self, name: str) -> float:
+        return self._next_runs.get(name, 0.0)
+
     def recorded(self) -> None:
         leftovers.record(self._state_path, self.household.roots)
 
@@ -246,7 +255,13 @@ class Supervisor:
         return [name for name in self.specs if name in self._chosen and name in self._runners and name not in before]
 
     def runners(self, name: str) -> list[Runner]:
-        return list(self._runners[name])
+        return list(self._runners.get(name, ()))
+
+    def expect(self, name: str, at: float) -> None:
+        """A scheduled service runs next `at` that time (Unix seconds)."""
+        self._next_runs[name] = at
+        for runner in self._runners.get(name, ()):
+            runner.publish()
 
     def adjust_service(self, name: str) -> None:
         """Its instances take over what can change under a running process, the rest at their next start."""

@@ -53,6 +53,7 @@ class Home(Protocol):
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture: ...
     def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
+    def next_run(self, name: str) -> float: ...
     def link_want(self, id: str, registration: Registration | None) -> None: ...
     def link_known(self, id: str) -> Instance | None: ...
     def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
@@ -74,6 +75,8 @@ class Runner:
         self.id = id
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.wanted = True
+        self.resting = False
+        """Whether its schedule does not count, because it was stopped by hand."""
         self.removed = False
         self.finished = trio.Event()
         self.life = Life()
@@ -100,20 +103,20 @@ class Runner:
     # ------------------------------------------------------------ what the core asks
 
     def start(self) -> None:
-        self.wanted = True
+        self.wanted, self.resting = True, False
         self._hurry = trio.Event()
         if self.life.state not in (*ACTIVE, ProcessState.STOPPING):
             self.life = Life(restarts=self.life.restarts, exit=self.life.exit)
         self.poke()
 
     def stop(self, *, now: bool = False) -> None:
-        self.wanted = False
+        self.wanted, self.resting = False, True
         if now:
             self._hurry.set()
         self.poke()
 
     def restart(self) -> None:
-        self.wanted = True
+        self.wanted, self.resting = True, False
         self._restart = True
         self.poke()
 
@@ -502,6 +505,7 @@ class Runner:
             since=self._since,
             exit=life.exit,
             reason=self._why(),
+            next_run=self._home.next_run(self.spec.name) if self.spec.schedule and not self.resting else 0.0,
         )
         if life.state in ENDED:
             wait = life.next_try - trio.current_time() if life.state is ProcessState.BACKOFF else 0.0

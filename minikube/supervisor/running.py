@@ -31,6 +31,7 @@ from minikube.supervisor.parts import PartSpec, settled
 from minikube.supervisor.process import Household, Process
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.sampler import sample
+from minikube.supervisor.timetable import Timetable
 from minikube.supervisor.watcher import Watcher
 
 LISTENING = "listening on "
@@ -134,6 +135,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
             await core.run(services, link)
             core.applier = Applier(core, services)
             services.start_soon(Watcher(core).run)
+            services.start_soon(Timetable(core).run)
             await _wait_registry(core, registry)
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
             _announce(plan, host, port, core.registry)
