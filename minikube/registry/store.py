@@ -143,7 +143,8 @@ class Store:
 
         Raises Unavailable where the store is not there or does not answer in time. Cancelled: may happen or not.
         """
-        if not self.state.ok and time.monotonic() - self._lost_at > PATIENCE_S:
+        known_down = not self.state.ok and self.state.detail != CONNECTING
+        if known_down and time.monotonic() - self._lost_at > PATIENCE_S:
             raise Unavailable(self.unavailable())
         if len(self.queue) >= MAX_QUEUE:
             raise Unavailable(f"store unavailable: {MAX_QUEUE} writes wait already; try again later")
