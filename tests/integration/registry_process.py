@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.eventually import eventually
+
 START_S = 10.0
 
 
@@ -96,6 +98,12 @@ class Registry:
         assert found, f"the registry did not start: {line!r}"
         self.port = int(found[1])
         return self
+
+    def ready(self) -> Client:
+        """A client, once Redis was read: on a busy machine that may take longer than a request waits."""
+        client = self.client()
+        eventually(lambda: not client.call("Status")["Stale"], 20, "Redis was read")
+        return client
 
     def client(self) -> Client:
         client = Client(self.port)

@@ -24,10 +24,7 @@ def registry(redis_server: RedisServer) -> Iterator[Registry]:
 
 @pytest.fixture
 def client(registry: Registry) -> Client:
-    """Once Redis was read: on a busy machine that may take longer than a request waits."""
-    client = registry.client()
-    eventually(lambda: not client.call("Status")["Stale"], 20, "Redis was read")
-    return client
+    return registry.ready()
 
 
 @pytest.fixture

@@ -41,8 +41,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         made = Registry(server.url)
         try:
-            client = made.start().client()
-            eventually(lambda: client.call("Status")["Store"]["State"] == "ok")
+            client = made.start().ready()
             client.sock.sendall(b"".join(call("Register", registration(number)) for number in range(INSTANCES)))
             assert all("result" in client.read() for _ in range(INSTANCES))
             yield made

@@ -28,7 +28,7 @@ def registry(redis_server: RedisServer) -> Iterator[Registry]:
 
 @pytest.fixture
 def client(registry: Registry) -> Client:
-    return registry.client()
+    return registry.ready()
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_redis_comes_back_even_empty(
         assert [one["Instance"]["Name"] for one in notices] == ["order", "order"], "nothing else was ever told"
         assert notices[0]["Revision"] > revision
     registry.kill()
-    again = registry.start().client()
+    again = registry.start().ready()
     assert again.get("product") == service.port, "what was put back is all there"
 
 
@@ -235,7 +235,7 @@ def test_silence_of_many_is_doubted_first(client: Client) -> None:
 def test_registries_agree_and_take_over(redis_server: RedisServer, registry: Registry, client: Client) -> None:
     other = Registry(redis_server.url)
     try:
-        second = other.start().client()
+        second = other.start().ready()
         eventually(lambda: len(client.call("Status")["Nodes"]) == len(second.call("Status")["Nodes"]) == 2)
         with services(8) as made:
             ids = [client.call("Register", one.registration("product", **QUICK)) for one in made]

@@ -21,10 +21,11 @@ STORE_UNAVAILABLE = -32010
 
 
 @contextmanager
-def running(url: str) -> Iterator[tuple[Registry, Client]]:
+def running(url: str, *, ready: bool = True) -> Iterator[tuple[Registry, Client]]:
     registry = Registry(url)
     try:
-        yield registry, registry.start().client()
+        registry.start()
+        yield registry, registry.ready() if ready else registry.client()
     finally:
         registry.close()
 
@@ -125,7 +126,7 @@ def test_a_value_of_somebody_elses_under_our_keys_is_named(
         assert client.get("order") == service.port
         assert client.state(id_) == "passing"
         registry.kill()
-        assert registry.start().client().state(id_) == "passing", "what was put back is whole"
+        assert registry.start().ready().state(id_) == "passing", "what was put back is whole"
 
 
 def test_an_instance_hash_of_another_type_is_replaced(redis_server: RedisServer, service: Service) -> None:
@@ -148,7 +149,7 @@ def test_a_unix_socket_with_user_and_password(locked_redis: RedisServer, service
         client.call("Register", service.registration("product"))
         assert client.get("product") == service.port
     wrong = locked_redis.url.replace("p%3Aw", "wrong")
-    with running(wrong) as (_, client):
+    with running(wrong, ready=False) as (_, client):
         told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
         assert "invalid username-password pair" in told
         assert "wrong" not in told
@@ -164,7 +165,7 @@ def test_tls_with_user_and_password(
         with running(f"{base}?ssl_ca_certs={files.ca}") as (_, client):
             client.call("Register", service.registration("product"))
             assert client.get("product") == service.port
-        with running(base) as (_, client):
+        with running(base, ready=False) as (_, client):
             told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
             assert "certificate verify failed" in told
             assert "p%3Aw" not in told
@@ -278,7 +279,7 @@ def test_a_failover_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         assert all(register() for _ in range(20))
         # The registry's own memory would put everything back: what counts is what the new master has by itself.
         registry.kill()
-        again = registry.start().client()
+        again = registry.start().ready()
         known = {one["Uuid"] for one in again.call("Instances")}
         assert set(acknowledged) <= known
         with sentinels.replica.client() as new_master:
