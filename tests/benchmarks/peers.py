@@ -28,6 +28,8 @@ from tests.benchmarks.tools import Row, cpu_seconds, median, print_lines, show
 
 POLL_S = 0.0002
 SETTLE_S = 2.0
+VICTIMS = 3
+STATUS_CALLS = 3
 WELL_S = 1.5
 """An instance lives so long before it is killed: what dies at once is delayed on purpose, by everyone."""
 
@@ -41,8 +43,8 @@ while True:
     signal.pause()
 """
 
-Figures = dict[str, list[tuple[float, str]]]
-"""By scenario: what was measured, with its unit; several values of one scenario in the order of `LABELS`."""
+Sample = tuple[tuple[float, str], ...]
+"""What one round of one scenario measured, each with its unit, in the order of `LABELS`."""
 
 LABELS = {
     "stop": ("9 processes: alive after a graceful stop", "… which takes"),
@@ -60,21 +62,15 @@ LABELS = {
 
 
 class Trial:
-    """Runs scenarios for one kind of supervisor, each in a fresh directory."""
+    """One round of every scenario for one kind of supervisor, each in a fresh directory."""
 
-    def __init__(
-        self, kind: type[Supervisor], programs: Path, *, rounds: int, lines: int, many: int, idle_s: float
-    ) -> None:
+    def __init__(self, kind: type[Supervisor], programs: Path, *, lines: int, many: int, idle_s: float) -> None:
         self.kind = kind
         self._programs = programs
-        self._rounds = rounds
         self._lines = lines
         self._many = many
         self._idle_s = idle_s
-
-    def run(self) -> Figures:
-        """All scenarios."""
-        scenarios: dict[str, Callable[[], list[tuple[float, str]]]] = {
+        self.scenarios: dict[str, Callable[[], Sample]] = {
             "stop": self._stop,
             "crash": self._crash,
             "lines": self._count_lines,
@@ -82,12 +78,6 @@ class Trial:
             "exits": self._exits,
             "idle": self._idle,
         }
-        found = {}
-        for name, measure in scenarios.items():
-            found[name] = measure()
-            told = ", ".join(show(*one) for one in found[name])
-            print(f"{self.kind.name}: {name}: {told}", flush=True)
-        return found
 
     @contextmanager
     def _open(self, services: Sequence[Program]) -> Iterator[Supervisor]:
@@ -113,26 +103,21 @@ class Trial:
             time.sleep(WELL_S)
             yield one
 
-    def _stop(self) -> list[tuple[float, str]]:
+    def _stop(self) -> Sample:
         with self._tree() as one:
             began = time.perf_counter()
             one.stop()
             seconds = time.perf_counter() - began
             time.sleep(0.5)
-            return [(len(one.survivors()), ""), (seconds, "s")]
+            return (len(one.survivors()), ""), (seconds, "s")
 
-    def _crash(self) -> list[tuple[float, str]]:
+    def _crash(self) -> Sample:
         with self._tree() as one:
             os.kill(one.pid, signal.SIGKILL)
             time.sleep(SETTLE_S)
-            return [(len(one.survivors()), "")]
+            return ((len(one.survivors()), ""),)
 
-    def _count_lines(self) -> list[tuple[float, str]]:
-        runs = [self._one_count() for _ in range(min(3, self._rounds))]
-        units = ("s", "", "MB")
-        return [(median([run[place] for run in runs]), unit) for place, unit in enumerate(units)]
-
-    def _one_count(self) -> tuple[float, float, float]:
+    def _count_lines(self) -> Sample:
         with self._open([]) as one:
             done = one.home / "done"
             argv = (sys.executable, str(one.home / "child.py"), str(self._lines), str(done))
@@ -142,26 +127,22 @@ class Trial:
             deadline = time.monotonic() + 5.0
             while (missing := self._lines - _stored(one.home)) > 0 and time.monotonic() < deadline:
                 time.sleep(0.1)
-            return float(done.read_text()), missing, _peak(one.pid)
+            return (float(done.read_text()), "s"), (missing, ""), (_peak(one.pid), "MB")
 
-    def _start_many(self) -> list[tuple[float, str]]:
-        times = []
-        for _ in range(min(3, self._rounds)):
-            with self._open(_sleepers(self._many)) as one:
-                began = time.perf_counter()
-                starting = threading.Thread(
-                    target=one.start
-                )  # some return late, when all have been running for a while
-                starting.start()
-                times.append(wait_until(lambda: len(one.survivors()) == self._many, "all to run", 0.03) - began)
-                starting.join()
-        return [(median(times) * 1e3, "ms")]
+    def _start_many(self) -> Sample:
+        with self._open(_sleepers(self._many)) as one:
+            began = time.perf_counter()
+            starting = threading.Thread(target=one.start)  # some return late, when all have been running for a while
+            starting.start()
+            ended = wait_until(lambda: len(one.survivors()) == self._many, "all to run", 0.03)
+            starting.join()
+            return (((ended - began) * 1e3, "ms"),)
 
-    def _exits(self) -> list[tuple[float, str]]:
+    def _exits(self) -> Sample:
         noticed, again = [], []
-        with self._open(_sleepers(self._rounds)) as one:
+        with self._open(_sleepers(VICTIMS)) as one:
             one.start()
-            wait_until(lambda: len(one.survivors()) == self._rounds, "the services")
+            wait_until(lambda: len(one.survivors()) == VICTIMS, "the services")
             time.sleep(WELL_S)
             # Each is killed once: who dies again and again is restarted later and later, by us and by pm2.
             for victim in one.survivors():
@@ -173,15 +154,15 @@ class Trial:
                 noticed.append((gone - began) * 1e3)
                 again.append((back - began) * 1e3)
                 time.sleep(0.2)
-        return [(median(noticed), "ms"), (median(again), "ms")]
+        return (median(noticed), "ms"), (median(again), "ms")
 
-    def _idle(self) -> list[tuple[float, str]]:
+    def _idle(self) -> Sample:
         with self._open(_sleepers(20)) as one:
             one.start()
             wait_until(lambda: len(one.survivors()) == 20, "all to run", 0.01)
             time.sleep(SETTLE_S)
             calls = []
-            for _ in range(max(3, self._rounds)):
+            for _ in range(STATUS_CALLS):
                 began = time.perf_counter()
                 one.status()
                 calls.append(time.perf_counter() - began)
@@ -191,7 +172,7 @@ class Trial:
             share = (sum(map(cpu_seconds, own)) - before) / self._idle_s
             resident = psutil.Process(one.pid).memory_info().rss / 1e6
             whole = sum(psutil.Process(pid).memory_full_info().pss for pid in own) / 1e6
-            return [(resident, "MB"), (whole, "MB"), (share * 100, "%"), (median(calls) * 1e3, "ms")]
+            return (resident, "MB"), (whole, "MB"), (share * 100, "%"), (median(calls) * 1e3, "ms")
 
 
 def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True) -> list[Row]:
@@ -202,22 +183,31 @@ def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True
     with TemporaryDirectory(prefix="mk-bench-") as scratch:
         directory = Path(os.environ.get("MINIKUBE_BENCHMARK_PEERS") or scratch)
         kinds = install_others(directory) if peers else [Minikube]
-        found = {
-            kind.name: Trial(kind, directory, rounds=rounds, lines=lines, many=many, idle_s=idle_s).run()
-            for kind in kinds
-        }
-    rows = [("", *found)]
+        trials = [Trial(kind, directory, lines=lines, many=many, idle_s=idle_s) for kind in kinds]
+        # Scenario by scenario and round by round, everyone in turn: what else the machine does meets all alike.
+        found: dict[tuple[str, str], list[Sample]] = {}
+        for scenario in LABELS:
+            for _ in range(rounds):
+                for trial in trials:
+                    sample = trial.scenarios[scenario]()
+                    found.setdefault((scenario, trial.kind.name), []).append(sample)
+                    print(f"{scenario}: {trial.kind.name}: {', '.join(show(*one) for one in sample)}", flush=True)
+    names = [kind.name for kind in kinds]
+    rows = [("", *names)]
     for scenario, labels in LABELS.items():
         for place, label in enumerate(labels):
-            ours = found["minikube"][scenario][place][0]
-            cells = [
-                show(*figures[scenario][place])
-                + (f" ({figures[scenario][place][0] / ours:.2g} ×)" if name != "minikube" and ours else "")
-                for name, figures in found.items()
-            ]
-            rows.append((label.format(lines=lines, many=many), *cells))
+            middle = {name: median([sample[place][0] for sample in found[scenario, name]]) for name in names}
+            unit = found[scenario, names[0]][0][place][1]
+            cells = [show(middle[name], unit) + _ratio(middle[name], middle[names[0]]) for name in names[1:]]
+            rows.append((label.format(lines=lines, many=many), show(middle[names[0]], unit), *cells))
     print_lines(rows)
     return []
+
+
+def _ratio(theirs: float, ours: float) -> str:
+    if not ours or not theirs:
+        return ""
+    return f" ({theirs / ours:,.0f} ×)" if theirs >= 10 * ours else f" ({theirs / ours:.2g} ×)"
 
 
 def _is_gone(pid: int) -> Callable[[], bool]:
