@@ -21,9 +21,9 @@ from msgspec import structs
 from minikube.client.messages import ApplyReply, LogQuery
 from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
-from minikube.errors import MinikubeError, NotFound, UsageError
+from minikube.errors import NotFound, UsageError
 from minikube.manifest import Manifest, ServiceSpec
-from minikube.model import Instance, InstanceView, LogLine, ProcessState, Registration, ServiceView
+from minikube.model import Instance, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor.containers import ContainerRuntime
@@ -37,12 +37,12 @@ from minikube.supervisor.logfile import Source
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.process import KILL_PATIENCE_S, Household, signal_number
 from minikube.supervisor.reader import LogBook
-from minikube.supervisor.rollout import restart_one, roll
+from minikube.supervisor.rollout import Rollouts, check_replicas, restart_one
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
+from minikube.supervisor.view import external
 from minikube.text import mask_url
 
-MAX_REPLICAS = 1_000
 PARTS = ("redis", "registry")
 
 STATUS_TIMEOUT_S = 1.0
@@ -87,8 +87,10 @@ class Supervisor:
         self.specs: dict[str, ServiceSpec] = self.prepared(manifest)
         self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
+        self._by_id: dict[str, Runner] = {}
+        """Those that are still leaving, too."""
         self._warned: set[tuple[str, str]] = set()
-        self._rolling: set[str] = set()
+        self._rollouts = Rollouts(board)
         self._next_runs: dict[str, float] = {}
         self.adopted = trio.Event()
         """Set when another manifest is adopted; then there is a new one."""
@@ -131,11 +133,16 @@ class Supervisor:
         if self._link is not None:
             self._link.absent(runner.id)
         runner.publish()
-        self._nursery.start_soon(self._run, runner)
+        previous, self._by_id[runner.id] = self._by_id.get(runner.id), runner
+        self._nursery.start_soon(self._run, runner, previous)
 
-    async def _run(self, runner: Runner) -> None:
+    async def _run(self, runner: Runner, previous: Runner | None) -> None:
+        if previous is not None:  # it was scaled away a moment ago: two of one id would end each other's processes
+            await previous.finished.wait()
         await runner.run()
-        self.board.drop_instances(runner.id)
+        if self._by_id.get(runner.id) is runner:
+            del self._by_id[runner.id]
+            self.board.drop_instances(runner.id)
 
     def prepared(self, manifest: Manifest) -> dict[str, ServiceSpec]:
         """The manifest's services as this `up` runs them: one whose end is awaited is not started again and again."""
@@ -287,11 +294,9 @@ class Supervisor:
 
     def heard(self, id: str, found: Instance | None) -> None:
         """Merges a check into the board: one of ours, or an instance that someone else registered."""
-        for runners in self._runners.values():
-            for runner in runners:
-                if runner.id == id:
-                    self._tell(runner, found)
-                    return
+        if runner := self._by_id.get(id):
+            self._tell(runner, found)
+            return
         if found is None:
             view = self.board.instance(id)
             self.board.drop_instances(id)
@@ -300,14 +305,15 @@ class Supervisor:
             return
         if self.board.service(found.name) is None:
             self.board.put_services(ServiceView(found.name, "external", register="self", tags=found.tags))
-        self.board.put_instances(_external(found))
+        self.board.put_instances(external(found))
 
     def registry_refused(self, text: str) -> None:
         """The registry does not take one of ours, for a reason that repetition does not mend."""
         self.board.event("registry.refused", text, "error")
 
     def _tell(self, runner: Runner, found: Instance | None) -> None:
-        before = runner.check.state if runner.check else None
+        known = runner.wellbeing.registry
+        before = known.state if known else None
         runner.heard(found)
         if found is not None and found.state is not before and found.state != "starting":
             level = "warning" if found.state == "critical" else "info"
@@ -341,27 +347,8 @@ class Supervisor:
             for runner in runners:
                 await restart_one(runner, self.board)
             return
-        service = runners[0].spec.name
-        if service in self._rolling:
-            raise UsageError(f"{service}: is being restarted already — `minikube events -f` shows how far it is")
-        self._rolling.add(service)
-        done, trouble = trio.Event(), list[MinikubeError]()
-
-        async def roll_on() -> None:
-            try:
-                await roll(runners, self.board)
-            except MinikubeError as error:
-                trouble.append(error)
-                self.board.event("service.stranded", f"{service}: {error}", "error", service=service)
-            finally:
-                self._rolling.discard(service)
-                done.set()
-
         assert self._nursery is not None
-        self._nursery.start_soon(roll_on)  # it goes on, whether who asked for it waits or not
-        await done.wait()
-        if trouble:
-            raise trouble[0]
+        await self._rollouts.restart(runners, self._nursery)
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         try:
@@ -378,7 +365,7 @@ class Supervisor:
         if name not in self.specs:
             raise NotFound(f"{name}: no such service")
         spec, runners = self.specs[name], self._runners[name]
-        self._check_scale(spec, replicas)
+        check_replicas(spec, replicas, self.specs)
         wanted = any(runner.wanted for runner in runners) or name in self._chosen
         for index in range(len(runners) + 1, replicas + 1):
             self._add(spec, index)
@@ -396,22 +383,6 @@ class Supervisor:
         await self.board.wait_for(
             lambda _: all(one.life.state is not ProcessState.STOPPED or not one.wanted for one in runners)
         )
-
-    def _check_scale(self, spec: ServiceSpec, replicas: int) -> None:
-        key = f"services.{spec.name}.port"
-        if not 0 <= replicas <= MAX_REPLICAS:
-            raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
-        if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
-            first, last = spec.port, spec.port + 9
-            raise UsageError(
-                f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
-            )
-        first, last = spec.port_range
-        if first and replicas > last - first + 1:
-            raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
-        taken = [one for index in range(1, replicas + 1) if (one := f"{spec.name}-{index}") in self.specs]
-        if taken and replicas > 1:
-            raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         runners = self._find(name)
@@ -486,20 +457,3 @@ def _patience(runner: Runner) -> float:
 
 def _is_down(runner: Runner) -> bool:
     return runner.process is None and runner.life.state not in (*ACTIVE, ProcessState.STOPPING, ProcessState.PENDING)
-
-
-def _external(found: Instance) -> InstanceView:
-    return InstanceView(
-        id=found.uuid,
-        service=found.name,
-        name=f"{found.name}-{found.uuid}",
-        state=ProcessState.RUNNING,
-        check=found.state,
-        output=found.output,
-        check_since=found.since,
-        checked=found.checked,
-        address=str(found.addr),
-        health=found.health_check,
-        started=found.registered,
-        since=found.registered,
-    )

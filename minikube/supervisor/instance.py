@@ -15,14 +15,11 @@ from typing import Protocol
 import trio
 from msgspec.structs import replace
 
-from minikube.control.board import Board
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
-from minikube.model import Address, CheckState, Instance, InstanceView, ProcessState, Registration
-from minikube.probe.health import ProbeResult
-from minikube.probe.prober import Prober
-from minikube.supervisor import lifecycle, verdict, view
-from minikube.supervisor.checkup import Checkup, check_text, is_registered, is_reported, registration
+from minikube.model import Address, Instance, InstanceView, ProcessState
+from minikube.supervisor import lifecycle, view, wellbeing
+from minikube.supervisor.checkup import check_text
 from minikube.supervisor.dependency import Standing
 from minikube.supervisor.lifecycle import Exit, Life
 from minikube.supervisor.logs import Capture
@@ -30,7 +27,7 @@ from minikube.supervisor.ports import PortTaken
 from minikube.supervisor.process import Starved
 from minikube.supervisor.runtime import Launch, Running, Runtime
 from minikube.supervisor.stopping import end_instance
-from minikube.supervisor.verdict import Verdict
+from minikube.supervisor.wellbeing import Wellbeing
 from minikube.text import looks_secret
 
 DRAIN_S = 0.5
@@ -40,11 +37,9 @@ ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
 ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 
 
-class Home(Protocol):
+class Home(wellbeing.Home, Protocol):
     """What a runner needs of the supervisor's core."""
 
-    board: Board
-    prober: Prober
     ending: bool
     """Everything is being stopped."""
 
@@ -54,10 +49,7 @@ class Home(Protocol):
     def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
     def next_run(self, name: str) -> float: ...
-    def link_want(self, id: str, registration: Registration | None) -> None: ...
     def link_known(self, id: str) -> Instance | None: ...
-    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
-    def link_gone(self, id: str) -> None: ...
     async def link_left(self, id: str) -> bool: ...
 
 
@@ -81,20 +73,15 @@ class Runner:
         self.finished = trio.Event()
         self.life = Life()
         self.process: Running | None = None
-        self.check: Instance | None = None
         self.host = spec.host
         self.port = spec.port
         self._home = home
-        self._own: Verdict | None = None
-        self._own_since = 0.0
-        self._own_checked = 0.0
+        self.wellbeing = Wellbeing(home, self)
         self._unwell = ""
         """Why it is ended by us, to be started again; empty otherwise."""
         self._restart = False
         self._hurry = trio.Event()
         self._poke = trio.Event()
-        self._adjusted = trio.Event()
-        """Set when its check has become another one."""
         self._since = time.time()
         self._started = 0.0
         self._last_lines: tuple[str, ...] = ()
@@ -132,21 +119,9 @@ class Runner:
         if self.process is None:
             self.host, self.port = spec.host, spec.port
         else:
-            if before.health != spec.health:
-                self._adjusted.set()
-            self._register_anew(before)
+            self.wellbeing.adjust(before)
         self.poke()  # perhaps it waits for something that it does not depend on any more
         self.publish()
-
-    def _register_anew(self, before: ServiceSpec) -> None:
-        """What the registry knows of it is to be what the manifest says now."""
-        old, new = (registration(spec, self.id, self.host, self.port) for spec in (before, self.spec))
-        if new == old:
-            return
-        if self._is_reported and not is_reported(before, self.port):
-            self._home.link_gone(self.id)  # until our own check passes for the first time
-        elif not self._is_reported:
-            self._home.link_want(self.id, new)
 
     def poke(self) -> None:
         """The task looks again at what is wanted."""
@@ -157,24 +132,18 @@ class Runner:
         """What the registry says of it. An entry older than the process is of an earlier life and counts for nothing."""
         if found is not None and (self.process is None or found.registered < self._started):
             found = None
-        self.check = found
-        if found is not None and found.state is CheckState.PASSING and not self._is_reported:
-            self.life = lifecycle.passed(self.life)
+        self.wellbeing.heard(found)
         self.publish()
 
     @property
     def ready(self) -> bool:
         """Whether who depends on it being healthy may start: it is well, and found where it is to be found."""
-        if self.life.state is not ProcessState.RUNNING:
-            return False
-        if is_registered(self.spec, self.port) and (self.check is None or self.check.state is not CheckState.PASSING):
-            return False
-        return self._own is None or self._own.state is CheckState.PASSING
+        return self.life.state is ProcessState.RUNNING and self.wellbeing.found
 
     @property
     def standing(self) -> Standing:
         """What its dependents ask about."""
-        why = self._why() or (self.life.exit if self.life.state in ENDED else "")
+        why = self.wellbeing.why(self.life) or (self.life.exit if self.life.state in ENDED else "")
         return Standing(self.name, self.life.state, self.ready, self.life.completed, why)
 
     # ------------------------------------------------------------ the task
@@ -293,16 +262,15 @@ class Runner:
         launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
         # It may register itself before its runtime has told us that it runs.
         self._started = time.time()
-        self._own = None
+        self.wellbeing.begin()
         self._home.link_want(self.id, None)
         process = await self._home.runtime(spec).start(launch)
         self.process = process
         self.host, self.port = process.host, process.port
         self._set(lifecycle.start(self.life, trio.current_time()))
-        self._event("instance.started", f"started, pid {process.pid}")
+        self.event("instance.started", f"started, pid {process.pid}")
         self._home.recorded()
-        if not self._is_reported:
-            self._home.link_want(self.id, registration(spec, self.id, self.host, self.port))
+        self.wellbeing.register()
         self.heard(self._home.link_known(self.id))
         return process, output
 
@@ -357,70 +325,21 @@ class Runner:
             self._stopping(f"it finishes what it was asked, for {drain:g} s")
             with trio.move_on_after(drain):
                 await self._hurry.wait()
-        await end_instance(process, self.spec.stop, self._hurry, self._stopping, self._event)
+        await end_instance(process, self.spec.stop, self._hurry, self._stopping, self.event)
 
-    # ------------------------------------------------------------ is it well?
+    # ------------------------------------------------------------ what its checks come to
 
     async def _check_up(self, process: Running, output: Capture, scope: trio.CancelScope) -> None:
-        """For this life; begins anew when the manifest says something else about the check."""
         with scope:
-            while True:
-                checkup = Checkup(self.spec, process, output, self._home.prober, self._probed, self._lived)
-                self._own, self._adjusted = None, trio.Event()
-                if checkup.probed is not None:
-                    self._own = verdict.new_verdict(checkup.probed, trio.current_time())
-                    self._own_since = time.time()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(checkup.run)
-                    await self._adjusted.wait()
-                    nursery.cancel_scope.cancel()
+            await self.wellbeing.check_up(process, output)
 
-    def _lived(self) -> None:
-        """There is no check, and it is well."""
+    def passed(self) -> None:
         self.life = lifecycle.passed(self.life)
-        self.publish()
 
-    def _probed(self, found: Verdict, result: ProbeResult) -> None:
-        """What our own probe came to."""
-        health, before = self.spec.health, self._own
-        assert health is not None
-        self._home.board.tally.probes.note(self.spec.name, result.outcome.value, result.ended - result.began)
-        self._own, self._own_checked = found, time.time()
-        if found.state is CheckState.PASSING:
-            self.life = lifecycle.passed(self.life)
-        if before is None or before.state is not found.state:
-            self._own_since = self._own_checked
-            self._tell_check(found)
-        if verdict.is_hung(found, health) and not self._unwell:
-            self._unwell = f"check failed {found.misses} times in a row: {view.first_line(found.output)}"
-            self._event("instance.unhealthy", f"restarts: {self._unwell}", "warning")
-            self.poke()
-        self.publish()
-
-    def _tell_check(self, found: Verdict) -> None:
-        """At once, to the registry or, where that does not know it, to who watches."""
-        passing = found.state is CheckState.PASSING
-        if self._is_reported and found.state is not CheckState.STARTING:
-            wanted = registration(self.spec, self.id, self.host, self.port)
-            assert wanted is not None
-            self._home.link_report(self.id, wanted, passing, found.output)
-        elif not is_registered(self.spec, self.port) and found.state is not CheckState.STARTING:
-            said = "" if passing else f": {view.first_line(found.output)}"
-            self._event(f"check.{found.state}", f"is {found.state}{said}", "info" if passing else "warning")
-
-    @property
-    def _is_reported(self) -> bool:
-        return is_reported(self.spec, self.port)
-
-    @property
-    def _check_state(self) -> CheckState | None:
-        spec = self.spec
-        if self.process is None:
-            return None
-        registry = self.check.state if self.check else None
-        if registry is None and is_registered(spec, self.port) and (spec.health or spec.register == "supervisor"):
-            registry = CheckState.STARTING
-        return view.check_state(registry, self._own.state if self._own else None, reported=self._is_reported)
+    def hung(self, reason: str) -> None:
+        self._unwell = reason
+        self.event("instance.unhealthy", f"restarts: {reason}", "warning")
+        self.poke()
 
     # ------------------------------------------------------------ telling
 
@@ -433,14 +352,14 @@ class Runner:
     def _ended(self, end: Exit, asked: bool) -> None:
         """At once, before anything is cleaned up: who looks it up must not find it any more."""
         self._home.link_gone(self.id)
-        self.check, self._own = None, None
+        self.wellbeing.begin()
         self.process = None
         unwell, self._unwell = self._unwell, ""
         if self._output is not None:
             self._last_lines = self._output.last_lines
         if asked and (self._restart or not self.wanted or not unwell):
             self._set(lifecycle.stopped(self.life, end) if not self._restart else self.life)
-            self._event("instance.stopped", f"stopped: {end}")
+            self.event("instance.stopped", f"stopped: {end}")
             return
         now, jitter = trio.current_time(), random.uniform(-1, 1)
         self._trouble(lifecycle.died(self.life, self.spec.restart, end, now, jitter, unwell if asked else ""))
@@ -452,9 +371,9 @@ class Runner:
         last = view.last_line(self._last_lines) if life.state is ProcessState.FATAL and life.exit else ""
         level = "error" if life.state is ProcessState.FATAL else "info" if life.completed else "warning"
         text = f"{life.state}: {life.reason or life.exit}{then}" + (f" — last line: {last}" if last else "")
-        self._event(f"instance.{life.state}", text, level)
+        self.event(f"instance.{life.state}", text, level)
 
-    def _event(self, kind: str, text: str, level: str = "info") -> None:
+    def event(self, kind: str, text: str, level: str = "info") -> None:
         self._home.board.event(kind, f"{self.name} {text}", level, service=self.spec.name, instance=self.name)
 
     def _stopping(self, how: str) -> None:
@@ -466,36 +385,20 @@ class Runner:
         self.life = life
         self.publish()
 
-    def _why(self) -> str:
-        return view.why_not_ready(
-            self.life,
-            self._check_state,
-            self._check_output,
-            registered=is_registered(self.spec, self.port),
-            known=self.check is not None,
-        )
-
-    @property
-    def _check_output(self) -> str:
-        maintained = self.check is not None and self.check.state is CheckState.MAINTENANCE
-        if self.check and (maintained or self._own is None or (not self._own.output and self.check.output)):
-            return self.check.output
-        return self._own.output if self._own else ""
-
     def publish(self) -> None:
         """Puts the instance on the board as it stands."""
         if self.removed and self.finished.is_set():
             return
-        life, check = self.life, self.check
+        life, well = self.life, self.wellbeing
         shown = InstanceView(
             id=self.id,
             service=self.spec.name,
             name=self.name,
             state=life.state,
-            check=self._check_state,
-            output=self._check_output,
-            check_since=check.since if check else self._own_since if self._own else 0.0,
-            checked=max(check.checked if check else 0.0, self._own_checked if self._own else 0.0),
+            check=well.state,
+            output=well.output,
+            check_since=well.since,
+            checked=well.checked,
             address=str(Address(self.host, self.port)) if self.port else "",
             health=check_text(self.spec, self.host, self.port),
             pid=self.process.pid if self.process else 0,
@@ -504,7 +407,7 @@ class Runner:
             started=self._started if self.process else 0.0,
             since=self._since,
             exit=life.exit,
-            reason=self._why(),
+            reason=well.why(life),
             next_run=self._home.next_run(self.spec.name) if self.spec.schedule and not self.resting else 0.0,
         )
         if life.state in ENDED:

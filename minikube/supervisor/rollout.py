@@ -4,14 +4,17 @@ It holds the order and the patience; stopping, starting and what "well" means ar
 does not come back: what runs is better than what might not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import trio
 
 from minikube.control.board import Board
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, UsageError
+from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
 from minikube.supervisor.instance import ACTIVE, Runner
+
+MAX_REPLICAS = 1_000
 
 READY_S = 30.0
 """How long one may take to be well after its start, on top of its check's `start_period`."""
@@ -19,6 +22,56 @@ READY_S = 30.0
 
 class Stranded(MinikubeError):
     """An instance did not come back; the ones after it were left alone."""
+
+
+class Rollouts:
+    """Those under way. `nursery` is where they go on, whether who asked for one waits or not."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._services: set[str] = set()
+
+    async def restart(self, runners: Sequence[Runner], nursery: trio.Nursery) -> None:
+        """Rolls over all replicas of one service; returns when that is done. Raises `Stranded`, and `UsageError` when it is
+        being done already."""
+        service = runners[0].spec.name
+        if service in self._services:
+            raise UsageError(f"{service}: is being restarted already — `minikube events -f` shows how far it is")
+        self._services.add(service)
+        done, trouble = trio.Event(), list[Stranded]()
+
+        async def go_on() -> None:
+            try:
+                await roll(runners, self._board)
+            except Stranded as error:
+                trouble.append(error)
+                self._board.event("service.stranded", f"{service}: {error}", "error", service=service)
+            finally:
+                self._services.discard(service)
+                done.set()
+
+        nursery.start_soon(go_on)
+        await done.wait()
+        if trouble:
+            raise trouble[0]
+
+
+def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> None:
+    """Raises `UsageError` where there cannot be so many; `names` are the other services'."""
+    key = f"services.{spec.name}.port"
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
+    if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
+        first, last = spec.port, spec.port + 9
+        raise UsageError(
+            f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
+        )
+    first, last = spec.port_range
+    if first and replicas > last - first + 1:
+        raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
+    taken = [one for index in range(1, replicas + 1) if (one := f"{spec.name}-{index}") in names]
+    if taken and replicas > 1:
+        raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
 
 async def roll(runners: Sequence[Runner], board: Board) -> None:

@@ -1,6 +1,6 @@
 """What is said of an instance (floor 3, pure): its check's state from two observers, and why it is not ready, in one line."""
 
-from minikube.model import CheckState, ProcessState
+from minikube.model import CheckState, Instance, InstanceView, ProcessState
 from minikube.supervisor.lifecycle import Life
 
 _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING, CheckState.PASSING)
@@ -46,3 +46,21 @@ def first_line(text: str) -> str:
 def last_line(lines: tuple[str, ...]) -> str:
     """The last one that says something: where most programs put their reason."""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def external(found: Instance) -> InstanceView:
+    """The row of an instance that somebody else runs and registered."""
+    return InstanceView(
+        id=found.uuid,
+        service=found.name,
+        name=f"{found.name}-{found.uuid}",
+        state=ProcessState.RUNNING,
+        check=found.state,
+        output=found.output,
+        check_since=found.since,
+        checked=found.checked,
+        address=str(found.addr),
+        health=found.health_check,
+        started=found.registered,
+        since=found.registered,
+    )

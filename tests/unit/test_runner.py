@@ -1,0 +1,366 @@
+"""An instance's runner in virtual time: what is started, signalled and told, and when."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from minikube.control.board import Board
+from minikube.errors import StartError
+from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
+from minikube.model import Instance, ProcessState, Registration
+from minikube.probe.prober import Prober
+from minikube.supervisor.instance import Runner
+from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.ports import PortTaken
+from minikube.supervisor.runtime import Launch, Ran
+
+TERM, KILL = 15, 9
+SPEC = ServiceSpec("x", Path("/"), ("run",), register="none")
+
+
+class Output:
+    """A capture of nothing."""
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.spec = spec.logs
+        self.last_lines: tuple[str, ...] = ("last words",)
+
+    def clear(self) -> None: ...
+
+    def expect(self, pattern: str, found: object) -> None: ...
+
+    async def read(self, descriptor: int, stream: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Fake:
+    """Implements `Running`: dies by itself after `lives` seconds, obeys a signal after `obeys`; deaf where that is None."""
+
+    stdout = stderr = -1
+    host, port = "127.0.0.1", 0
+    env: Mapping[str, str] = {}
+
+    def __init__(self, home: "Home", pid: int) -> None:
+        self.pid = pid
+        self.exited = trio.Event()
+        self.exit: Exit | None = None
+        self._home = home
+
+    def die(self, status: int) -> None:
+        if self.exit is None:
+            self.exit = Exit(status)
+            self._home.note("died", status)
+            self.exited.set()
+
+    async def watch(self) -> Exit:
+        with trio.move_on_after(self._home.lives):
+            await self.exited.wait()
+        self.die(1)
+        assert self.exit is not None
+        return self.exit
+
+    async def send(self, number: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.die(-number)
+        return True
+
+    def holders(self) -> list[str]:
+        return [f"pid {self.pid} (fake)"] if self.exit is None else []
+
+    async def end(self, number: int, timeout: float) -> list[str]:
+        if self.exit is not None:
+            await trio.lowlevel.checkpoint()
+            return []
+        self._home.note("signal", number, timeout)
+        try:
+            with trio.move_on_after(timeout):
+                if self._home.obeys is not None and number != KILL:
+                    await trio.sleep(self._home.obeys)
+                    self.die(-number)
+                await self.exited.wait()
+            return self.holders()
+        finally:
+            self.die(-KILL)
+
+    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+        await trio.sleep(0.01)
+        self._home.note("ran", *argv)
+        return Ran(Exit(self._home.check), "as asked")
+
+    def close(self) -> None:
+        self._home.alive -= 1
+
+
+class Home:
+    """Implements `instance.Home`, and the runtime: what happens is written down with its time."""
+
+    def __init__(self) -> None:
+        self.board = Board("test")
+        self.prober = Prober()
+        self.ending = False
+        self.lives = float("inf")
+        self.obeys: float | None = 0.1
+        self.check = 0
+        self.missing = ""
+        self.refuses: StartError | None = None
+        self.known = True
+        self.alive = self.most = 0
+        self.happened: list[tuple[Any, ...]] = []
+        self.processes: list[Fake] = []
+        self._began = trio.current_time()
+
+    def note(self, *what: object) -> None:
+        self.happened.append((round(trio.current_time() - self._began, 6), *what))
+
+    def times(self, what: str) -> list[float]:
+        return [time for time, kind, *_ in self.happened if kind == what]
+
+    def runtime(self, spec: ServiceSpec) -> "Home":
+        return self
+
+    async def prepare(self, spec: ServiceSpec, output: object, tell: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def start(self, launch: Launch) -> Fake:
+        self.note("started")
+        await trio.lowlevel.checkpoint()
+        if self.refuses:
+            raise self.refuses
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        self.processes.append(Fake(self, len(self.processes) + 1))
+        return self.processes[-1]
+
+    def taken_ports(self, id: str) -> frozenset[int]:
+        return frozenset()
+
+    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Any:
+        return Output(spec)
+
+    def unmet(self, spec: ServiceSpec) -> str:
+        return self.missing
+
+    def recorded(self) -> None: ...
+
+    def next_run(self, name: str) -> float:
+        return 0.0
+
+    def link_want(self, id: str, registration: Registration | None) -> None: ...
+
+    def link_known(self, id: str) -> Instance | None:
+        return None
+
+    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+        self.note("reported", passing)
+
+    def link_gone(self, id: str) -> None: ...
+
+    async def link_left(self, id: str) -> bool:
+        self.note("left")
+        await trio.lowlevel.checkpoint()
+        return self.known
+
+
+class Story:
+    """`async with Story(spec) as story`: a runner at work."""
+
+    def __init__(self, spec: ServiceSpec = SPEC) -> None:
+        self.home = Home()
+        self.runner = Runner(self.home, spec, 1, "0badcafe")
+
+    async def __aenter__(self) -> "Story":
+        self._manager = trio.open_nursery()
+        self.nursery = await self._manager.__aenter__()
+        self.nursery.start_soon(self.runner.run)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.nursery.cancel_scope.cancel()
+        await self._manager.__aexit__(*error)
+
+    def state(self) -> ProcessState:
+        return self.runner.life.state
+
+    async def wait(self, seconds: float = 0.0) -> None:
+        await trio.sleep(seconds)
+        await trio.testing.wait_all_tasks_blocked()
+
+    def kill(self) -> None:
+        self.home.processes[-1].die(-KILL)
+
+
+async def test_failed_starts_come_later_and_later_until_it_is_fatal(autojump_clock: object) -> None:
+    async with Story(replace(SPEC, restart=RestartSpec(limit=4))) as story:
+        story.home.lives = 0.2
+        await story.wait(60)
+        starts = story.home.times("started")
+        gaps = [later - sooner - 0.2 for sooner, later in pairwise(starts)]
+        assert len(starts) == 4
+        for gap, delay in zip(gaps, (0.5, 1.0, 2.0), strict=True):
+            assert 0.8 * delay <= gap <= 1.2 * delay + 0.001
+        assert (story.state(), story.runner.life.reason) == (ProcessState.FATAL, "exit 1: 4 failed starts in a row")
+        (row,) = story.home.board.snapshot.instances
+        assert row.last_lines == ("last words",)
+        story.runner.start()
+        await story.wait(0.1)
+        assert story.state() is ProcessState.STARTING
+
+
+async def test_a_well_one_is_back_at_once(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(5)
+        assert story.state() is ProcessState.RUNNING
+        story.kill()
+        await story.wait()
+        assert story.home.times("started") == [0, 5]
+        story.kill()
+        await story.wait(0.7)
+        assert len(story.home.times("started")) == 3
+        assert 5.4 <= story.home.times("started")[-1] <= 5.6
+
+
+async def test_dependencies_are_looked_at_again_at_every_start(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        story.home.missing = "waiting for db to be healthy"
+        story.kill()
+        await story.wait(30)
+        assert (story.state(), story.runner.life.reason) == (ProcessState.PENDING, "waiting for db to be healthy")
+        story.home.missing = "waiting for db to be healthy: db is fatal"
+        story.home.board.event("x", "something changed")
+        await story.wait()
+        assert story.runner.life.reason.endswith("db is fatal")
+        story.home.missing = ""
+        story.home.board.event("x", "something changed")
+        await story.wait()
+        assert story.home.times("started") == [0, 32]
+
+
+async def test_it_leaves_discovery_then_drains_then_is_signalled(autojump_clock: object) -> None:
+    async with Story(replace(SPEC, stop=StopSpec(drain=0.3, timeout=4.0, command=("bye",)))) as story:
+        await story.wait(2)
+        story.runner.stop()
+        await story.wait(1)
+        assert story.home.happened[1:] == [
+            (2, "left"),
+            (2.31, "ran", "bye"),
+            (2.31, "signal", TERM, 3.99),
+            (2.41, "died", -TERM),
+        ]
+        assert (story.state(), story.runner.life.exit) == (ProcessState.STOPPED, "signal TERM")
+
+
+@pytest.mark.parametrize(("ending", "known"), [(True, True), (False, False)])
+async def test_nobody_waits_for_what_cannot_come(autojump_clock: object, ending: bool, known: bool) -> None:
+    """Everything is being stopped, or it was in nobody's list."""
+    async with Story() as story:
+        await story.wait(2)
+        story.home.ending, story.home.known = ending, known
+        story.runner.stop()
+        await story.wait(1)
+        assert story.home.times("signal") == [2]
+
+
+async def test_a_deaf_one_is_killed_in_the_end_and_at_once_when_there_is_no_time(autojump_clock: object) -> None:
+    async with Story(replace(SPEC, stop=StopSpec(timeout=9.0, drain=0.0))) as story:
+        story.home.obeys = None
+        await story.wait(2)
+        story.runner.stop()
+        await story.wait(8.5)
+        assert story.state() is ProcessState.STOPPING
+        events = [event.message for event in story.home.board.events_since(0)]
+        assert "x still runs 2 s after TERM: pid 1 (fake); KILL in 7 s" in events
+        await story.wait(1)
+        assert (story.state(), story.home.times("died")) == (ProcessState.STOPPED, [11])
+        story.runner.start()
+        await story.wait(2)
+        story.runner.stop()
+        await story.wait(1)
+        story.runner.stop(now=True)
+        await story.wait()
+        assert story.state() is ProcessState.STOPPED
+        assert story.home.times("died")[1] == pytest.approx(14.5)
+
+
+async def test_a_hung_one_is_ended_and_started_again(autojump_clock: object) -> None:
+    health = HealthSpec("command", command=("ask",), interval=1.0, restart_after=3)
+    async with Story(replace(SPEC, health=health)) as story:
+        await story.wait(3.5)
+        assert story.state() is ProcessState.RUNNING
+        story.home.check = 7
+        await story.wait(4)
+        reason = "check failed 3 times in a row: check command: exit 7: as asked"
+        assert any(f"x backoff: {reason}" in event.message for event in story.home.board.events_since(0))
+        assert (len(story.home.processes), story.runner.life.restarts) == (2, 1)
+        story.home.check = 0
+        await story.wait(2)
+        assert story.state() is ProcessState.RUNNING
+
+
+async def test_a_taken_port_is_tried_again_and_says_who_has_it(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.home.refuses = PortTaken("x: port 80 is taken by pid 9 (nginx) — set services.x.port or stop it")
+        await story.wait(0.1)
+        assert story.state() is ProcessState.BACKOFF
+        assert "pid 9 (nginx)" in story.runner.life.reason
+        story.home.refuses = None
+        await story.wait(1)
+        assert story.state() is ProcessState.STARTING
+        story.home.refuses = StartError("command not found: run")
+        story.kill()
+        await story.wait(10)
+        assert (story.state(), story.runner.life.reason) == (ProcessState.FATAL, "command not found: run")
+
+
+ACTS = st.sampled_from(["start", "stop", "restart", "kill", "now", "missing", "there", "change"])
+steps = st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.5, 70.0])), max_size=25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_whatever_is_asked_there_is_never_a_second_process_and_the_last_wish_holds(
+    asked: list[tuple[str, float]],
+) -> None:
+    async def story_of() -> None:
+        async with Story() as story:
+            runner, home = story.runner, story.home
+            wanted = True
+            for act, seconds in asked:
+                match act:
+                    case "start":
+                        runner.start()
+                    case "stop":
+                        runner.stop()
+                    case "now":
+                        runner.stop(now=True)
+                    case "restart":
+                        runner.restart()
+                    case "kill" if home.processes:
+                        story.kill()
+                    case "missing" | "there":
+                        home.missing = "waiting" if act == "missing" else ""
+                    case "change":
+                        home.board.event("x", "something changed")
+                wanted = act in ("start", "restart") or (wanted and act not in ("stop", "now"))
+                await story.wait(seconds)
+                assert home.alive <= 1
+            home.missing = ""
+            home.board.event("x", "something changed")
+            await story.wait(200)
+            assert home.most <= 1
+            assert story.state() is (ProcessState.RUNNING if wanted else ProcessState.STOPPED)
+            assert home.alive == wanted
+            runner.remove()
+            await story.wait(1)
+            assert runner.finished.is_set()
+            assert home.alive == 0
+
+    trio.run(story_of, clock=trio.testing.MockClock(autojump_threshold=0))
