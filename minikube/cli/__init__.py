@@ -15,6 +15,7 @@
     discovery    registry, get, instances, register, deregister
     run          run, exec, shell: this process becomes a command with a service's environment
     config       config: the manifest as it is meant
+    doctor       doctor: what this machine can do
     graph        graph: who depends on whom
     export       the manifest as files for Compose and Kubernetes
     project      init, validate, schema, completion, version

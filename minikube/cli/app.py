@@ -58,6 +58,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "registry": ("discovery", "Run a registry alone, beside any Redis."),
     },
     "This program": {
+        "doctor": ("doctor", "Check what this machine can do for a project."),
         "completion": ("project", "Print the completion script for a shell."),
         "version": ("project", "Print the version."),
     },

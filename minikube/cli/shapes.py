@@ -13,6 +13,7 @@ from msgspec import Struct
 from minikube.cli.graph import Node
 from minikube.client.messages import ApplyReply, ServiceReply
 from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
+from minikube.supervisor.finding import Finding
 
 
 class InstanceRow(InstanceView, frozen=True):
@@ -66,6 +67,7 @@ SHAPES: dict[str, Shape] = {
     "graph": Shape("object", Graph),
     "config": Shape("object", dict[str, Any]),
     "apply": Shape("object", ApplyReply),
+    "doctor": Shape("list", Finding),
     "validate": Shape("object", Validation),
     "version": Shape("object", Version),
 }

@@ -34,7 +34,7 @@ def end_leftovers(state: Path) -> list[int]:
     """Ends what an earlier supervisor of this directory left; returns the pids."""
     ended: dict[int, None] = {}
     until = time.monotonic() + PATIENCE_S
-    while (left := _left(state)) and time.monotonic() < until:
+    while (left := find_leftovers(state)) and time.monotonic() < until:
         ended.update(dict.fromkeys(left))
         tree.kill_all(left)
         time.sleep(0.01)
@@ -43,7 +43,8 @@ def end_leftovers(state: Path) -> list[int]:
     return list(ended)
 
 
-def _left(state: Path) -> list[int]:
+def find_leftovers(state: Path) -> list[int]:
+    """Who is alive of what an earlier supervisor of this directory started."""
     roots = {pid for pid, started in _recorded(state) if started and tree.start_time(pid) == started}
     mark = str(state)
     me = os.getpid()
