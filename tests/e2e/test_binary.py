@@ -17,7 +17,7 @@ from tests.e2e.test_readme import texts
 from tests.eventually import eventually
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="makes a Debian of its own, which takes root"),
 ]
 
