@@ -232,7 +232,11 @@ class _Connection:
         if not isinstance(head, h11.Request):
             return None
         self.method = head.method.decode("latin-1")
-        length = next((value for key, value in head.headers if key == b"content-length"), b"0")
+        lengths = [value for key, value in head.headers if key == b"content-length"]
+        if lengths and any(key == b"transfer-encoding" for key, _ in head.headers):
+            # Two ends of one body: what a proxy before us took for the rest could be a request to us (RFC 9112 §6.3).
+            raise HttpError(400, "either Content-Length or Transfer-Encoding, not both")
+        length = lengths[0] if lengths else b"0"
         if len(length) > 15 or int(length) > self.server.limits.body:
             raise self._too_large()
         if self.http.they_are_waiting_for_100_continue:

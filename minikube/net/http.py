@@ -244,7 +244,11 @@ class _Connection:
         self._head_only = head.method == b"HEAD"
         body = bytearray()
         limit = self._limits.body_bytes
-        announced = next((value for name, value in head.headers if name == b"content-length"), b"0")
+        lengths = [value for name, value in head.headers if name == b"content-length"]
+        if lengths and any(name == b"transfer-encoding" for name, _ in head.headers):
+            # Two ends of one body: what a proxy before us took for the rest could be a request to us (RFC 9112 section 6.3).
+            raise Refusal(400, "either Content-Length or Transfer-Encoding, not both")
+        announced = lengths[0] if lengths else b"0"
         if int(announced) > limit:
             raise Refusal(413, f"the body is over {limit} bytes")
         while not isinstance(event := await self._next_event(), h11.EndOfMessage):
