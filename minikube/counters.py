@@ -49,12 +49,13 @@ class RegistryCounters(Struct, frozen=True, rename="pascal"):
 
 
 class RegistryStatus(Struct, frozen=True, rename="pascal"):
-    """What `/metrics` shows of a `Discovery.Status` with counters. `uptime` is seconds."""
+    """What `/metrics` shows of a `Discovery.Status` with counters. `uptime` is seconds;
+    `clients` is known to who asks as one of them."""
 
     uptime: float
     instances: int
     revision: int
-    clients: int
+    clients: int | None
     stale: bool
     counters: RegistryCounters
 

@@ -28,7 +28,7 @@ from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
     from minikube.blocking import Registry
-    from minikube.manifest import TlsSettings
+    from minikube.manifest import HostPort, TlsSettings
 
 DEFAULT_REGISTRY = "127.0.0.1:5555"
 
@@ -182,6 +182,9 @@ def deregister_command(id: str, registry: str | None, manifest: str | None) -> N
 @click.option("--prefix", default="{minikube}", show_default=True, help="Of every key in Redis.")
 @click.option("--node", default="", help="This registry's id among those on one Redis.  [default: made up]")
 @click.option("--allow-checks", "allow", multiple=True, metavar="HOST|NET|*", help="Where checks may point besides.")
+@click.option(
+    "--metrics", metavar="HOST:PORT", help="Where Prometheus finds /metrics, on loopback.  [default: nowhere]"
+)
 @click.option("--tls-cert", type=click.Path(), help="PEM file of the certificate.")
 @click.option("--tls-key", type=click.Path(), help="PEM file of its key.")
 @click.option("--tls-ca", type=click.Path(), help="PEM file: clients must show a certificate that it signed.")
@@ -191,19 +194,18 @@ def registry_command(
     prefix: str,
     node: str,
     allow: tuple[str, ...],
+    metrics: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     tls_ca: str | None,
 ) -> None:
     """Run a registry alone, beside any Redis. Its token comes by MINIKUBE_REGISTRY_TOKEN, never by an option."""
-    from minikube.manifest import is_loopback, parse_host_port
+    from minikube.manifest import is_loopback
     from minikube.manifest.reader import redis_url
     from minikube.registry.config import REDIS_ENV, TOKEN_ENV, RegistryConfig
 
-    try:
-        where = parse_host_port(listen)
-    except ValueError as error:
-        raise UsageError(f"--listen: {error}, got {listen!r}") from None
+    where = _host_port("--listen", listen)
+    shown = _host_port("--metrics", metrics) if metrics else None
     token = os.environ.get(TOKEN_ENV, "")
     tls = _tls(tls_cert, tls_key, tls_ca)
     if not is_loopback(where.host) and not (token and tls):
@@ -220,7 +222,27 @@ def registry_command(
         note(f"warning: a password on the command line is seen by everybody here — pass the URL by {REDIS_ENV}")
     from minikube.registry.main import run
 
-    run(RegistryConfig(listen=where, redis_url=url, prefix=prefix, token=token, tls=tls, allow_checks=allow, node=node))
+    run(
+        RegistryConfig(
+            listen=where,
+            redis_url=url,
+            prefix=prefix,
+            token=token,
+            tls=tls,
+            allow_checks=allow,
+            node=node,
+            metrics=shown,
+        )
+    )
+
+
+def _host_port(option: str, text: str) -> HostPort:
+    from minikube.manifest import parse_host_port
+
+    try:
+        return parse_host_port(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}, got {text!r}") from None
 
 
 def _tls(cert: str | None, key: str | None, ca: str | None) -> TlsSettings | None:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from minikube.control.controls import Figures
 from minikube.control.tally import Counted
-from minikube.counters import HistogramView, ProbeCount
+from minikube.counters import ProbeCount
+from minikube.exposition import add_histogram, counter, gauge, histogram, probe_families, registry_families, render
 from minikube.model import CheckState, ProcessState, Snapshot
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+    from prometheus_client.metrics_core import Metric
 
 INSTANCE = ("service", "instance")
 
@@ -39,17 +39,7 @@ class Scrape(Struct, frozen=True):
 
 def exposition(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     """The answer and its content type: OpenMetrics for those who ask for it, else Prometheus' text format."""
-    from prometheus_client import CollectorRegistry, ProcessCollector
-    from prometheus_client.exposition import choose_encoder
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(scrape))
-    ProcessCollector(registry=registry)
-    try:
-        encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # a version that is none
-        encode, content_type = choose_encoder("")
-    return encode(registry), content_type
+    return render(Collector(scrape), accept)
 
 
 class Collector:
@@ -62,22 +52,26 @@ class Collector:
         yield from self._supervisor()
         yield from self._services()
         yield from self._instances()
-        yield from self._probes()
-        yield from self._registry()
+        status = self._scrape.figures.registry
+        theirs = status.counters.probes if status else ()
+        yield from probe_families({"registry": theirs, "supervisor": self._scrape.probes})
+        yield gauge("registry_up", "1 when the registry answered this scrape.", value=status is not None)
+        if status is not None:
+            yield from registry_families(status)
         yield from self._logs()
 
     def _supervisor(self) -> Iterator[Metric]:
         board = self._scrape.snapshot
-        info = _gauge("build_info", "1; the labels tell what runs.", ("version", "project"))
+        info = gauge("build_info", "1; the labels tell what runs.", ("version", "project"))
         info.add_metric((board.version, board.project), 1)
         yield info
-        yield _gauge("start_time_seconds", "When the supervisor started, Unix time.", value=board.started)
-        yield _gauge("board_revision", "Revision of the status board; only grows.", value=board.revision)
-        yield _gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
+        yield gauge("start_time_seconds", "When the supervisor started, Unix time.", value=board.started)
+        yield gauge("board_revision", "Revision of the status board; only grows.", value=board.revision)
+        yield gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
         latest = board.events[-1].number if board.events else 0
-        yield _counter("events", "Events that happened.", value=latest)
-        up = _gauge("part_up", "1 while the supervisor's own part runs.", ("part",))
-        restarts = _counter("part_restarts", "Restarts of the supervisor's own part.", ("part",))
+        yield counter("events", "Events that happened.", value=latest)
+        up = gauge("part_up", "1 while the supervisor's own part runs.", ("part",))
+        restarts = counter("part_restarts", "Restarts of the supervisor's own part.", ("part",))
         for part in board.parts:
             up.add_metric((part.name,), part.state is ProcessState.RUNNING)
             restarts.add_metric((part.name,), part.restarts)
@@ -85,9 +79,9 @@ class Collector:
 
     def _services(self) -> Iterator[Metric]:
         board = self._scrape.snapshot
-        wanted = _gauge("service_replicas", "How many instances there are to be.", ("service",))
-        states = _gauge("service_instances", "Instances by process state.", ("service", "state"))
-        checks = _gauge("service_checks", "Instances by check state.", ("service", "check"))
+        wanted = gauge("service_replicas", "How many instances there are to be.", ("service",))
+        states = gauge("service_instances", "Instances by process state.", ("service", "state"))
+        checks = gauge("service_checks", "Instances by check state.", ("service", "check"))
         state_counts = Counter((one.service, one.state) for one in board.instances)
         check_counts = Counter((one.service, one.check) for one in board.instances)
         for service in board.services:
@@ -97,20 +91,20 @@ class Collector:
                 states.add_metric((service.name, state.value), state_counts[service.name, state])
             for check in CheckState:
                 checks.add_metric((service.name, check.value), check_counts[service.name, check])
-        starts = _histogram("start_duration_seconds", "From a process' start until it was ready.", ("service",))
+        starts = histogram("start_duration_seconds", "From a process' start until it was ready.", ("service",))
         for name, view in self._scrape.counted.starts.items():
-            _add_histogram(starts, (name,), view)
+            add_histogram(starts, (name,), view)
         yield from (wanted, states, checks, starts)
 
     def _instances(self) -> Iterator[Metric]:
         board = self._scrape.snapshot
-        up = _gauge("instance_up", "1 while the instance runs.", INSTANCE)
-        passing = _gauge("instance_passing", "1 while the instance passes its check.", INSTANCE)
-        started = _gauge("instance_start_time_seconds", "When the instance started, Unix time.", INSTANCE)
-        restarts = _counter("instance_restarts", "Restarts of the instance.", INSTANCE)
-        exits = _counter("instance_exits", "Ends of the instance's process, by how.", (*INSTANCE, "how"))
-        cpu = _gauge("instance_cpu_ratio", "Use of one core by the instance's processes (1: a whole one).", INSTANCE)
-        memory = _gauge("instance_memory_bytes", "Resident memory of the instance's processes.", INSTANCE)
+        up = gauge("instance_up", "1 while the instance runs.", INSTANCE)
+        passing = gauge("instance_passing", "1 while the instance passes its check.", INSTANCE)
+        started = gauge("instance_start_time_seconds", "When the instance started, Unix time.", INSTANCE)
+        restarts = counter("instance_restarts", "Restarts of the instance.", INSTANCE)
+        exits = counter("instance_exits", "Ends of the instance's process, by how.", (*INSTANCE, "how"))
+        cpu = gauge("instance_cpu_ratio", "Use of one core by the instance's processes (1: a whole one).", INSTANCE)
+        memory = gauge("instance_memory_bytes", "Resident memory of the instance's processes.", INSTANCE)
         labels = {one.id: (one.service, one.name) for one in board.instances}
         for one in board.instances:
             up.add_metric(labels[one.id], one.state is ProcessState.RUNNING)
@@ -127,63 +121,10 @@ class Collector:
                 memory.add_metric(labels[usage.id], usage.memory)
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
-    def _probes(self) -> Iterator[Metric]:
-        results = _counter("probes", "Health probes by result.", ("service", "prober", "result"))
-        seconds = _histogram("probe_duration_seconds", "How long probes took.", ("service", "prober"))
-        registry = self._scrape.figures.registry
-        theirs = registry.counters.probes if registry else ()
-        for prober, counts in (("registry", theirs), ("supervisor", self._scrape.probes)):
-            for one in counts:
-                for result, count in one.results.items():
-                    results.add_metric((one.service, prober, result), count)
-                _add_histogram(seconds, (one.service, prober), one.seconds)
-        yield from (results, seconds)
-
-    def _registry(self) -> Iterator[Metric]:
-        status = self._scrape.figures.registry
-        yield _gauge("registry_up", "1 when the registry answered this scrape.", value=status is not None)
-        if status is None:
-            return
-        yield _gauge("registry_uptime_seconds", "How long the registry has been running.", value=status.uptime)
-        yield _gauge("registry_clients", "Open connections to the registry.", value=status.clients)
-        yield _gauge("registry_instances", "Instances that are registered.", value=status.instances)
-        yield _gauge("registry_revision", "Revision of the registry's change log.", value=status.revision)
-        yield _gauge("registry_stale", "1 while Redis is away and reads come from memory.", value=status.stale)
-        calls = _counter("registry_calls", "Calls of the registry by result.", ("method", "result"))
-        seconds = _histogram("registry_call_duration_seconds", "From a call's decoding to its answer.", ("method",))
-        for one in status.counters.calls:
-            for result, count in one.results.items():
-                calls.add_metric((one.method, result), count)
-            _add_histogram(seconds, (one.method,), one.seconds)
-        yield from (calls, seconds)
-
     def _logs(self) -> Iterator[Metric]:
-        lines = _counter("log_lines", "Lines of output that were read.", INSTANCE)
-        dropped = _counter("log_dropped_lines", "Lines of output that never reached the disk.", INSTANCE)
+        lines = counter("log_lines", "Lines of output that were read.", INSTANCE)
+        dropped = counter("log_dropped_lines", "Lines of output that never reached the disk.", INSTANCE)
         for one in self._scrape.figures.logs:
             lines.add_metric((one.service, one.instance), one.lines)
             dropped.add_metric((one.service, one.instance), one.dropped)
         yield from (lines, dropped)
-
-
-def _gauge(name: str, text: str, labels: tuple[str, ...] = (), *, value: float | None = None) -> GaugeMetricFamily:
-    from prometheus_client.metrics_core import GaugeMetricFamily
-
-    return GaugeMetricFamily(f"minikube_{name}", text, value=value, labels=labels if value is None else None)
-
-
-def _counter(name: str, text: str, labels: tuple[str, ...] = (), *, value: float | None = None) -> CounterMetricFamily:
-    from prometheus_client.metrics_core import CounterMetricFamily
-
-    return CounterMetricFamily(f"minikube_{name}", text, value=value, labels=labels if value is None else None)
-
-
-def _histogram(name: str, text: str, labels: tuple[str, ...]) -> HistogramMetricFamily:
-    from prometheus_client.metrics_core import HistogramMetricFamily
-
-    return HistogramMetricFamily(f"minikube_{name}", text, labels=labels)
-
-
-def _add_histogram(family: HistogramMetricFamily, labels: tuple[str, ...], view: HistogramView) -> None:
-    bounds = [*(f"{bound:g}" for bound in view.bounds), "+Inf"]
-    family.add_metric(labels, list(zip(bounds, accumulate(view.counts), strict=True)), view.sum)

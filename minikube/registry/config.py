@@ -18,6 +18,8 @@ class RegistryConfig(Struct, frozen=True):
     """Hosts and networks that a check may point at beside the host it registers; `("*",)`: any."""
     node: str = ""
     """This node's id among the registries on one Redis; empty: made up at start."""
+    metrics: HostPort | None = None
+    """Where `/metrics` is served, on loopback; None: nowhere, a supervisor asks over RPC."""
 
 
 TOKEN_ENV = "MINIKUBE_REGISTRY_TOKEN"

@@ -6,6 +6,7 @@ Redis was read wait for that, within a bound. It refuses to listen beyond loopba
 
 import gc
 import logging
+import os
 import resource
 import signal
 import ssl
@@ -37,6 +38,8 @@ def run(config: RegistryConfig) -> None:
             f"registry: {config.listen} is beyond loopback, which needs a token and TLS — set {TOKEN_ENV} and tls, "
             "or listen on 127.0.0.1"
         )
+    if config.metrics is not None and not is_loopback(config.metrics.host):
+        raise UsageError(f"--metrics: {config.metrics} is beyond loopback, where it has no TLS — use 127.0.0.1")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="registry: %(message)s")
     _allow_files()
     trio.run(_main, config)
@@ -67,15 +70,35 @@ async def _main(config: RegistryConfig) -> None:
                 f"registry: cannot listen on {config.listen}: {error.strerror or error} — "
                 "stop what listens there or set registry.listen"
             ) from None
+        shown = await _open_metrics(discovery, config, nursery)
         # Only now: a process that ends at once must not end while a thread of its own is still importing.
         node.store.start()
         nursery.start_soon(_spare_collector, node)
         nursery.start_soon(judge.beat)
         nursery.start_soon(judge.run)
         print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
+        if shown:
+            print(f"registry: metrics on http://{shown}/metrics", flush=True)
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
         await trio.sleep_forever()
     node.store.stop()
+
+
+async def _open_metrics(discovery: Discovery, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
+    """Where they are served; None: nowhere."""
+    if (where := config.metrics) is None:
+        return None
+    from minikube.registry.scrape import serve_metrics
+
+    try:
+        listeners = await trio.open_tcp_listeners(where.port, host=where.host)
+    except OSError as error:
+        raise StartError(
+            f"registry: cannot listen on {where}: {os.strerror(error.errno or 0)} — "
+            "stop what listens there or change --metrics"
+        ) from None
+    host, port = await nursery.start(serve_metrics, discovery.counted, listeners, config.token)
+    return HostPort(host, port)
 
 
 async def _spare_collector(node: Node) -> None:

@@ -16,7 +16,7 @@ import trio
 from msgspec.structs import replace
 
 import minikube
-from minikube.counters import RegistryCounters
+from minikube.counters import RegistryCounters, RegistryStatus
 from minikube.model import Change, CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
 from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
@@ -210,6 +210,13 @@ class Discovery:
             "Clients": peer.clients,
             **told,
         }
+
+    def counted(self, clients: int | None = None) -> RegistryStatus:
+        """The figures that `/metrics` shows."""
+        catalog, counters = self._node.catalog, RegistryCounters(self._tally.view, self._judge.tally.view)
+        uptime = round(time.monotonic() - self._started, 3)
+        stale = not self._node.store.state.ok
+        return RegistryStatus(uptime, len(catalog.records), catalog.revision, clients, stale, counters)
 
     async def _wait(self, request: Request, peer: Peer) -> Any:
         asked, after, limit = arguments(request.params, "Name", "Revision", "Timeout", least=1)

@@ -1,0 +1,74 @@
+"""`GET /metrics` of a registry that runs alone (floor 3): its calls and probes, for Prometheus on this machine.
+
+Loopback only, as `main` sees to; with a registry token that token is wanted here, too. It refuses web pages: foreign
+`Host` names and any `Origin`.
+"""
+
+import hmac
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
+
+import trio
+
+from minikube.counters import RegistryStatus
+from minikube.exposition import probe_families, registry_families, render
+from minikube.net.http import Answer, Reply, Request, error_reply, serve_http
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class Collector:
+    """Implements prometheus_client's collector protocol over one status."""
+
+    def __init__(self, status: RegistryStatus) -> None:
+        self._status = status
+
+    def collect(self) -> "Iterator[Metric]":
+        yield from registry_families(self._status)
+        yield from probe_families({"registry": self._status.counters.probes})
+
+
+async def serve_metrics(
+    status: Callable[[], RegistryStatus],
+    listeners: list[trio.SocketListener],
+    token: str,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serves until cancelled; started with the (host, port) it listens on."""
+    scrapes = trio.CapacityLimiter(1)
+
+    async def handle(request: Request) -> Answer:
+        refusal = refuse(request, token)
+        if refusal is not None:
+            return refusal
+        accept = request.header("accept")
+        body, content_type = await trio.to_thread.run_sync(render, Collector(status()), accept, limiter=scrapes)
+        return Reply(200, body, content_type)
+
+    await serve_http(handle, listeners, task_status=task_status)
+
+
+def refuse(request: Request, token: str) -> Reply | None:
+    """What to answer to a request that may not be heard, or that is for something else; or None."""
+    try:
+        host = urlsplit(f"//{request.header('host')}").hostname
+    except ValueError:
+        host = None
+    if host not in HOSTS:
+        return error_reply(421, "this Host is not served here — use localhost")
+    if any(name == "origin" for name, _ in request.headers):
+        return error_reply(403, "requests from web pages are refused")
+    scheme, _, given = request.header("authorization").partition(" ")
+    right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    if token and not (scheme.lower() == "bearer" and right):
+        message = "the registry's token is needed: Authorization: Bearer TOKEN"
+        return error_reply(401, message, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
+    if request.path != "/metrics":
+        return error_reply(404, "there is /metrics here, nothing else")
+    if request.method not in ("GET", "HEAD"):
+        return error_reply(405, "/metrics takes GET, HEAD", (("Allow", "GET, HEAD"),))
+    return None
