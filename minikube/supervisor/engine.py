@@ -7,6 +7,7 @@ two checkouts never meet, and what a killed supervisor left is found by it. It r
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -35,9 +36,10 @@ UNREACHABLE = (
     "unable to connect to podman",
     "cannot connect to podman",
     "cannot access containerd socket",
-    "connection refused",
     "permission denied while trying to connect",
 )
+
+_CONTAINER_ID = re.compile(r"unable to start container \"?[0-9a-f]{64}\"?: ")
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ def complaint(text: str) -> str:
     line = said[-1] if said else "it said nothing"
     for head in ("docker: ", "Error response from daemon: ", "Error: ", "ERROR: ", "error: "):
         line = line.removeprefix(head)
+    line = _CONTAINER_ID.sub("", line)
     for middle in ("unable to start container process: ", "OCI runtime exec failed: ", "OCI runtime create failed: "):
         line = line.rpartition(middle)[2]
-    return line.removesuffix(".").removesuffix(": unknown").strip()
+    return line.removesuffix(".").removesuffix(": unknown").removesuffix(": OCI permission denied").strip()
 
 
 # ---------------------------------------------------------------- what is left

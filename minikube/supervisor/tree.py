@@ -132,6 +132,18 @@ def cgroup(pid: int) -> str:
         return ""
 
 
+def hears(pid: int, number: int) -> bool:
+    """Whether a signal means anything to a namespace's first process: the kernel drops what such a one has neither
+    caught, blocked nor ignored on purpose, instead of ending it (pid_namespaces(7)). True where we may not look."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            lines = dict(line.split(":", 1) for line in file if line.startswith("Sig"))
+        masks = [int(lines[name], 16) for name in ("SigCgt", "SigBlk", "SigIgn")]
+    except (OSError, ValueError, KeyError):
+        return True
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def name_of(pid: int) -> str:
     """The command's name, for messages; empty once it is gone."""
     try:

@@ -181,6 +181,10 @@ def test_variables_that_would_change_the_client_travel_by_file() -> None:
             "pull access denied for x",
         ),
         ("Error: no such object: x", "no such object: x"),
+        (
+            f"Error: unable to start container {'a1' * 32}: crun: setrlimit: Operation not permitted",
+            "crun: setrlimit: Operation not permitted",
+        ),
         ("", "it said nothing"),
     ],
 )
@@ -195,6 +199,7 @@ def test_an_engines_complaint_is_one_line_about_the_matter(said: str, line: str)
         ("error during connect: Get ...", True),
         ("Cannot connect to Podman. Please verify your connection", True),
         ("Error response from daemon: No such image: x", False),
+        ('Get "https://localhost/v2/": dial tcp 127.0.0.1:443: connect: connection refused', False),
     ],
 )
 def test_an_engine_that_is_away_is_told_from_one_that_refuses(said: str, away: bool) -> None:
