@@ -6,7 +6,7 @@ container is for.
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import trio
@@ -82,9 +82,8 @@ class Client:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(output.read, process.stdout, "stdout")
-                nursery.start_soon(output.read, process.stderr, "stderr")
+                nursery.start_soon(_collect_and_show, process.stderr, answer.err, output)
                 answer.exit = await process.watch()
-            answer.err += "\n".join(output.last_lines).encode()
         finally:
             await self.end(process)
         return answer
@@ -115,8 +114,24 @@ class Client:
         self.household.forget(process)
 
 
+async def _collect_and_show(descriptor: int, into: bytearray, output: Capture) -> None:
+    """What went wrong is said on stderr; in the output it would be mixed with the lines of stdout."""
+    async for data in chunks(descriptor):
+        output.feed("stderr", data)
+        into += data
+        del into[:-ANSWER_LIMIT]
+    output.finish("stderr")
+
+
 async def collect(descriptor: int, into: bytearray) -> None:
     """Reads to the end of it, and keeps the last `ANSWER_LIMIT` bytes."""
+    async for data in chunks(descriptor):
+        into += data
+        del into[:-ANSWER_LIMIT]
+
+
+async def chunks(descriptor: int) -> AsyncIterator[bytes]:
+    """What comes out of a pipe, to its end."""
     while True:
         await trio.lowlevel.wait_readable(descriptor)
         try:
@@ -125,5 +140,4 @@ async def collect(descriptor: int, into: bytearray) -> None:
             continue
         if not data:
             return
-        into += data
-        del into[:-ANSWER_LIMIT]
+        yield data

@@ -114,14 +114,6 @@ class Network:
             docker("rm", "--force", "--volumes", *containers)
         docker("network", "rm", self.name)
 
-    def run(self, alias: str, image: str, *command: str, options: tuple[str, ...] = (), env: Mapping[str, str]) -> str:
-        """Start a container that the others find as `alias`; its name. Values of `env` stay off the command line."""
-        name = f"{self.name}-{alias}"
-        passed = [part for variable in env for part in ("--env", variable)]
-        place = ("--network", self.name, "--network-alias", alias)
-        docker("run", "--detach", "--name", name, *place, *passed, *options, image, *command, env=env)
-        return name
-
 
 def health(container: str) -> str:
     """What the image's HEALTHCHECK says: `starting`, `healthy` or `unhealthy`; or that it is not running."""

