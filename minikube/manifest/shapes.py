@@ -14,11 +14,13 @@ from minikube import durations
 from minikube.manifest.place import Place, describe, nearest, spoken
 from minikube.manifest.values import (
     SCHEDULE_FORM,
+    WATCH_FORM,
     parse_host_port,
     parse_listen,
     parse_schedule,
     parse_signal,
     parse_umask,
+    parse_watch,
 )
 
 T = TypeVar("T")
@@ -290,5 +292,6 @@ SIZE = Parsed(durations.parse_size, durations.SIZE_FORM, durations.SIZE_PATTERN)
 HOST_PORT = Parsed(parse_host_port, 'host:port, such as "127.0.0.1:5555"', r"^.+:[0-9]+$")
 LISTEN = Parsed(parse_listen, 'host:port, such as "127.0.0.1:5555", or "auto"', r"^(auto|.+:[0-9]+)$")
 SCHEDULE = Parsed(parse_schedule, SCHEDULE_FORM, r"^\s*(@[A-Za-z]+|every\s.+|(\S+\s+){4}\S+)\s*$")
+WATCH = Parsed(parse_watch, WATCH_FORM, r"[^!/ ]")
 UMASK = Parsed(parse_umask, 'an octal mask such as "022"', r"^(0o)?[0-7]{1,4}$")
 SIGNAL = Parsed(parse_signal, "a signal such as TERM, INT or QUIT")

@@ -23,6 +23,8 @@ NICKNAMES = {
 
 LEAST_EVERY_S = 1.0
 
+WATCH_FORM = 'a path or pattern as in .gitignore, such as "src", "src/**/*.py" or "!src/generated"'
+
 
 def parse_listen(text: str) -> HostPort:
     """As `parse_host_port`; `auto` is a free port on 127.0.0.1."""
@@ -83,6 +85,13 @@ def parse_schedule(text: str) -> str:
     except (CronSimError, StopIteration) as error:  # StopIteration: no such day in fifty years
         raise ValueError(f"expected {SCHEDULE_FORM} ({str(error).lower() or 'there is no such day'})") from None
     return fields
+
+
+def parse_watch(text: str) -> str:
+    """A pattern of `.gitignore`'s kind, from the manifest's directory; `!` takes out. Raises ValueError."""
+    if not text.removeprefix("!").strip("/ ") or text.endswith("\\") or "\n" in text:
+        raise ValueError(f"expected {WATCH_FORM}")
+    return text
 
 
 def parse_umask(text: str) -> int:

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -134,8 +136,8 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
         async with trio.open_nursery() as services:
             await core.run(services, link)
             core.applier = Applier(core, services)
-            services.start_soon(Watcher(core).run)
-            services.start_soon(Timetable(core).run)
+            services.start_soon(_beside, core, "watching files", Watcher(core).run)
+            services.start_soon(_beside, core, "the schedules", Timetable(core).run)
             await _wait_registry(core, registry)
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
             _announce(plan, host, port, core.registry)
@@ -235,6 +237,15 @@ def exit_code(how: str) -> int:
     if kind == "signal":
         return 128 + (int(which) if which.isdecimal() else signal.Signals[f"SIG{which}"].value)
     return 1
+
+
+async def _beside(core: Supervisor, what: str, run: Callable[[], Awaitable[None]]) -> None:
+    """What is no service's life may fail without ending one."""
+    try:
+        await run()
+    except Exception as error:
+        traceback.print_exc()
+        core.board.event("supervisor.trouble", f"{what} failed and is off: {error!r} — see supervisor.log", "error")
 
 
 async def _cancel_on_stop(core: Supervisor, scope: trio.CancelScope) -> None:

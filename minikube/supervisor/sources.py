@@ -62,7 +62,7 @@ def _rule(pattern: str, directory: Path) -> Rule:
     negated = pattern.startswith("!")
     parts = pattern.removeprefix("!").rstrip("/").split("/")
     literal = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
-    base = Path(os.path.normpath(directory / "/".join(parts[:literal])))
+    base = Path(os.path.normpath(directory / Path("/".join(parts[:literal])).expanduser()))
     rest = "/".join(parts[literal:])
     if not rest and not base.is_dir():
         base, rest = base.parent, base.name
@@ -108,8 +108,8 @@ class Ignored:
         if directory not in self._specs:
             try:
                 lines = (directory / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
-                self._specs[directory] = GitIgnoreSpec.from_lines(lines)
-            except (OSError, ValueError):
+                self._specs[directory] = _tolerant(lines)
+            except OSError:
                 self._specs[directory] = None
         return self._specs[directory]
 
@@ -119,6 +119,18 @@ class Ignored:
             roots = (directory for directory in (base, *base.parents) if (directory / ".git").exists())
             self._tops[base] = next(roots, base)
         return self._tops[base]
+
+
+def _tolerant(lines: list[str]) -> GitIgnoreSpec:
+    """Without the lines that are no patterns: git passes over them, too."""
+    good = []
+    for line in lines:
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            continue
+        good.append(line)
+    return GitIgnoreSpec.from_lines(good)
 
 
 def directories(rules: Iterable[Rule], ignored: Ignored) -> Iterator[Path]:

@@ -6,6 +6,7 @@ nothing. Without anything to watch this waits for a manifest that has something,
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -24,6 +25,9 @@ PATIENCE_S = 2.0
 """A tree that never gets quiet (a build that goes on writing) is acted on after that long all the same."""
 
 RETRY_S = 1.0
+
+MAX_DIRECTORIES = 20_000
+"""A pattern that takes in more is a mistake (`..`, a home directory); each costs the kernel about a kilobyte."""
 
 
 class Watched(Struct, frozen=True):
@@ -58,7 +62,10 @@ class Watcher:
             try:
                 while True:
                     self._stale = False
-                    watched = await trio.to_thread.run_sync(self._look, self._core.manifest)
+                    # Abandoned, a walk ends by itself: it is bounded.
+                    watched = await trio.to_thread.run_sync(self._look, self._core.manifest, abandon_on_cancel=True)
+                    if len(watched.directories) >= MAX_DIRECTORIES:
+                        self._say_too_many()
                     if watched.directories != heard:
                         ear, before = await self._listen(watched.directories), ear
                         if before is not None:
@@ -85,8 +92,12 @@ class Watcher:
         self._ignored = Ignored()
         found = {path.parent for path in files if path.parent.is_dir()}
         for one in rules.values():
-            found.update(directories(one, self._ignored))
+            found.update(islice(directories(one, self._ignored), MAX_DIRECTORIES))
         return Watched(rules, files, frozenset(found))
+
+    def _say_too_many(self) -> None:
+        text = f"watch: more than {MAX_DIRECTORIES} directories, the rest is not watched — narrow services.*.watch or .gitignore"
+        self._core.board.event("watch.failed", text, "error")
 
     async def _listen(self, paths: frozenset[Path]) -> Ear | None:
         if not paths:

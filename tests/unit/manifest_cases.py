@@ -63,6 +63,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     (".tags", ["v1", "blue"], ("v1", "blue")),
     (".meta", {"team": "a"}, {"team": "a"}),
     (".watch", ["src/**/*.py"], ("src/**/*.py",)),
+    (".watch", ["src", "!src/gen", "../x", "/y"], ("src", "!src/gen", "../x", "/y")),
     (".register", "self", "self"),
     (".register", "none", "none"),
     (".depends_on", ["y"], {"y": "healthy"}),
@@ -261,6 +262,10 @@ BAD: list[tuple[str, Any, str]] = [
         {"rotate": 1},
         "services.x.logs.rotate: unknown key, expected a key of [services.x.logs] (known: max_size, keep",
     ),
+    (".watch", ["src", "!"], "services.x.watch[1]: expected a path or pattern as in .gitignore"),
+    (".watch", ["/"], "services.x.watch[0]: expected a path or pattern as in .gitignore"),
+    (".watch", ["src\\"], "services.x.watch[0]: expected a path or pattern"),
+    (".watch", "src", "services.x.watch: expected a list of strings"),
     (".umask", "9", 'services.x.umask: expected an octal mask such as "022", got "9"'),
     (".umask", 1.5, 'services.x.umask: expected an octal mask such as "022" or 0o022, got 1.5'),
     (".umask", 1000, "services.x.umask: expected an integer from 0 to 511, got 1000"),
@@ -297,6 +302,7 @@ PARSER_ONLY = {
     "did you mean @daily",
     "bad day-of-month",
     "services.x.umask: expected an octal mask",
+    "services.x.watch[0]: expected a path or pattern",
 }
 """Messages whose rule is finer than an editor's schema: that may take what the parser refuses, never the reverse."""
 

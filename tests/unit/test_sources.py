@@ -79,6 +79,12 @@ def test_gitignore_leaves_out_and_a_deeper_one_takes_back(tree: Path) -> None:
     assert tree / "src" / "logs" not in set(directories(parse_rules(["src"], tree), Ignored()))
 
 
+def test_lines_that_are_no_patterns_are_passed_over(tree: Path) -> None:
+    (tree / ".gitignore").write_text("!\na\\\n*.txt\n/\n[\n")
+    assert "src/a.txt" not in sources(tree, "**")
+    assert "src/a.py" in sources(tree, "**")
+
+
 def test_what_is_named_although_it_is_ignored_is_meant(tree: Path) -> None:
     (tree / ".git").mkdir()
     (tree / ".gitignore").write_text("build/\n")
