@@ -25,7 +25,8 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -33,7 +34,7 @@ from packaging.requirements import Requirement
 
 HEAD_BYTES = 8192
 ROOT = Path(__file__).resolve().parent
-DISTRIBUTION = "mini-kube-discovery"
+PACKAGES = ("minikube", "tui")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BUNDLE_MARK = "minikube.bundle"
 """In the unpacked copy's root: how `minikube.supervisor.environment` knows that it runs from one."""
@@ -156,7 +157,13 @@ def main(arguments: list[str]) -> int:
     output = Path(arguments[0] if arguments else ROOT / "dist" / "minikube")
     with tempfile.TemporaryDirectory(prefix="minikube-binary-") as directory:
         tree = Path(directory, "tree")
-        collect(tree)
+        try:
+            collect(tree)
+        except (importlib.metadata.PackageNotFoundError, FileNotFoundError) as error:
+            missing = error.filename if isinstance(error, FileNotFoundError) else error.name
+            print(f"binary.py: {missing} is missing - pip install -r requirements-dev.lock", file=sys.stderr)
+            return 1
+        try_out(tree)
         payload = packed(tree)
         unpacked = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -209,9 +216,10 @@ def collect(tree: Path) -> None:
     for file in library.glob("lib-dynload/*"):
         if NOT_EXTENSION.match(file.name):
             file.unlink()
-    for distribution in distributions(DISTRIBUTION, set()):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for distribution in distributions(project["dependencies"], set()):
         copy_distribution(distribution, library)
-    for package in ("minikube", "tui"):
+    for package in PACKAGES:
         copy(ROOT / package, library / package)
     shutil.copy(ROOT / "LICENSE", tree / "LICENSE")
     (tree / BUNDLE_MARK).write_text(version() + "\n")
@@ -229,6 +237,17 @@ def collect(tree: Path) -> None:
         source.unlink()
 
 
+def try_out(tree: Path) -> None:
+    """Every module of ours can be imported there, with nothing of this machine's Python around it."""
+    ours = [
+        path.relative_to(tree / "lib" / PYTHON).with_suffix("") for path in tree.glob(f"lib/{PYTHON}/[mt]*/**/*.pyc")
+    ]
+    names = [".".join(path.parts) for path in ours if path.parts[0] in PACKAGES and path.name != "__main__"]
+    assert names
+    script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    subprocess.run([tree / "bin" / "python3", "-I", "-c", script, *names], check=True, env={})
+
+
 def copy(source: Path, target: Path) -> None:
     """A directory without what is not needed."""
     shutil.copytree(
@@ -239,16 +258,17 @@ def copy(source: Path, target: Path) -> None:
     )
 
 
-def distributions(name: str, seen: set[str]) -> Iterator[importlib.metadata.Distribution]:
-    """What `name` depends on, here and now, without itself; each once."""
-    for line in importlib.metadata.distribution(name).requires or ():
+def distributions(requirements: Iterable[str], seen: set[str]) -> Iterator[importlib.metadata.Distribution]:
+    """What is required, here and now, and what that requires; each once."""
+    for line in requirements:
         requirement = Requirement(line)
         key = re.sub(r"[-_.]+", "-", requirement.name).lower()
         if key in seen | UNUSED or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         seen.add(key)
-        yield importlib.metadata.distribution(key)
-        yield from distributions(key, seen)
+        distribution = importlib.metadata.distribution(key)
+        yield distribution
+        yield from distributions(distribution.requires or (), seen)
 
 
 def copy_distribution(distribution: importlib.metadata.Distribution, library: Path) -> None:

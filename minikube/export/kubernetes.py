@@ -252,6 +252,13 @@ def _tell(plan: Plan, workload: Workload) -> None:
     """What Kubernetes has not."""
     spec = workload.spec
     key = f"services.{spec.name}"
+    if spec.build and spec.name not in plan.choices.images:
+        plan.notes.append(
+            Note(
+                f"{key}.build",
+                f"is built here — push it where the cluster finds it, --image {spec.name}=REF (now {workload.image})",
+            )
+        )
     if spec.stop.signal != "TERM":
         plan.notes.append(Note(f"{key}.stop.signal", f"set in the image: STOPSIGNAL SIG{spec.stop.signal}"))
     for name in spec.limits.keys() - {"cpus", "memory"}:

@@ -108,6 +108,13 @@ def make_plan(manifest: Manifest, choices: Choices) -> Plan:
         workloads={},
         notes=notes,
     )
+    if registry not in choices.images:
+        notes.append(
+            Note(
+                "registry",
+                f"its image is {REGISTRY_IMAGE}, a target of this project's Dockerfile — or --image {registry}=REF",
+            )
+        )
     for name, spec in manifest.services.items():
         plan.workloads[name] = _workload(plan, spec)
     return plan
