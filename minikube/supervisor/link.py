@@ -203,13 +203,13 @@ class Link:
                 wait = RETRY_S
                 try:
                     await self._once(id)
+                    wait = 0.0  # what differs now is something new: a verdict that came meanwhile
                 except RemoteError as error:
                     self._said(f"registry refused {id}: {error}")
                     wait = REFUSED_RETRY_S
                 except MinikubeError:
                     pass  # not there at the moment: again
-                if self._differs(id):
-                    await trio.sleep(wait)
+                await trio.sleep(wait)
         finally:
             self._busy.discard(id)
 
