@@ -16,6 +16,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.filter import NoColor
 from textual.screen import Screen
 
@@ -56,8 +57,10 @@ class Dashboard(App[str]):
         Binding("ctrl+q", "leave", show=False, priority=True),
     ]
 
-    def __init__(self, feed: Feed, *, owner: bool = False, signals: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, feed: Feed, *, owner: bool = False, signals: bool = False, driver_class: type[Driver] | None = None
+    ) -> None:
+        super().__init__(driver_class=driver_class)
         self._signals = signals
         self.feed = feed
         self.owner = owner

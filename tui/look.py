@@ -69,12 +69,15 @@ def tidy(text: str, limit: int = CELL_LIMIT) -> str:
 
 
 def duration(seconds: float) -> str:
-    """At most six characters: `8s`, `3m12s`, `2h05m`, `4d03h`."""
+    """At most six characters: `8s`, `3m12s`, `24m`, `2h05m`, `4d03h`. What is older changes less often: a table of ages that all
+    move every second costs more than everything else in it."""
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole}s"
-    if whole < 3600:
+    if whole < 600:
         return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 3600:
+        return f"{whole // 60}m"
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

@@ -26,7 +26,7 @@ RENEW_S = 5.0
 LEAVE_S = 1.0
 """How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""
 
-LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 3.0
 """A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
 
 Heard = Callable[[str, Instance | None], None]

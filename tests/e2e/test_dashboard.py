@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.running import MINIKUBE, free_ports
@@ -30,17 +31,17 @@ class Terminal:
         self._tmux = [tmux, "-S", str(directory / "tmux.sock"), "-f", "/dev/null"]
         self._env = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
         size = ["-x", str(columns), "-y", str(rows)]
-        self._run("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
+        self.ask("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
 
-    def _run(self, *arguments: str) -> str:
+    def ask(self, *arguments: str) -> str:
         done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, env=self._env, timeout=10)
         return done.stdout
 
     def type(self, *keys: str) -> None:
-        self._run("send-keys", "-t", "t", *keys)
+        self.ask("send-keys", "-t", "t", *keys)
 
     def screen(self) -> str:
-        return self._run("capture-pane", "-p", "-t", "t")
+        return self.ask("capture-pane", "-p", "-t", "t")
 
     def see(self, *words: str, within: float = 20.0) -> str:
         def seen() -> str:
@@ -53,7 +54,7 @@ class Terminal:
             raise AssertionError(f"{words} not on\n{self.screen()}") from None
 
     def close(self) -> None:
-        self._run("kill-server")
+        self.ask("kill-server")
 
 
 @pytest.fixture
@@ -102,6 +103,16 @@ def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_
     terminal.type("q")
     terminal.see("dashboard\n")
     assert "⇄ live" not in terminal.screen()
+
+
+def test_it_ends_with_its_terminal(terminal: Terminal, tmp_path: Path) -> None:
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    terminal.type(f"exec {MINIKUBE} dashboard", "Enter")
+    terminal.see("⇄ live")
+    process = psutil.Process(int(terminal.ask("display-message", "-p", "-t", "t", "#{pane_pid}")))
+    assert "dashboard" in process.cmdline()
+    terminal.close()
+    eventually(lambda: not process.is_running(), what="the dashboard has ended")
 
 
 def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_line(

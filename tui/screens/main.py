@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import ContentSwitcher, Input
 
 from minikube.model import LogLine
 from tui import look
@@ -28,6 +28,7 @@ from tui.rows import Row, build, outermost
 from tui.widgets.header import Header
 from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
 from tui.widgets.lines import LEVELS, Entry, Lines
+from tui.widgets.still import Still
 from tui.widgets.table import ServiceTable
 from tui.widgets.tabs import TabLine
 
@@ -89,7 +90,7 @@ class Main(Screen[None]):
         yield Header(id="header")
         yield ServiceTable(id="table")
         yield Input(placeholder="words to look for; Enter keeps, Esc clears", id="filter", compact=True)
-        yield Static(id="why")
+        yield Still(id="why")
         with Horizontal(id="lower"):
             with Vertical(id="pane"):
                 yield TabLine(("Events", "Logs", "Details"), id="tabs")
@@ -97,9 +98,9 @@ class Main(Screen[None]):
                     yield Lines("nothing has happened yet", id="events", stamps=True)
                     yield Lines("no output yet", id="logs")
                     with VerticalScroll(id="details"):
-                        yield Static(id="details-text")
+                        yield Still(id="details-text")
             with VerticalScroll(id="side", can_focus=False):
-                yield Static(id="side-text")
+                yield Still(id="side-text")
         yield KeyLine(id="keys")
 
     def on_mount(self) -> None:
@@ -112,6 +113,9 @@ class Main(Screen[None]):
         self.details = self.query_one("#details", VerticalScroll)
         self.input = self.query_one("#filter", Input)
         self.keys = self.query_one(KeyLine)
+        self.switcher = self.query_one(ContentSwitcher)
+        self._why, self._beside = self.query_one("#why", Still), self.query_one("#side-text", Still)
+        self._page = self.query_one("#details-text", Still)
         self.table.focus()
         self.refresh_data()
 
@@ -180,12 +184,12 @@ class Main(Screen[None]):
         self.set_class(beside, "-beside")
         if self.tab == "details" or beside:
             page = describe(snapshot, row, self.app.scene, paint) if row else Text(" no row is selected")
-            self.query_one("#side-text" if beside else "#details-text", Static).update(page)
+            (self._beside if beside else self._page).show(page)
         if not self.has_class("-wide"):
             reason = why_row(row, self.app.scene) if row else Cell("")
             line = Text(f" {look.tidy(row.target)}: {reason.text}" if row and reason.text else "", paint[reason.tone])
             line.truncate(self.size.width, overflow="ellipsis")
-            self.query_one("#why", Static).update(line)
+            self._why.show(line)
 
     def on_resize(self, event: textual_events.Resize) -> None:
         """A wide terminal has room for the details beside the pane."""
@@ -265,7 +269,7 @@ class Main(Screen[None]):
 
     def _choose(self, tab: str) -> None:
         self.tab = tab
-        self.query_one(ContentSwitcher).current = tab
+        self.switcher.current = tab
         self._show_details()
         self._follow()
         self._title()

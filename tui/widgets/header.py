@@ -3,12 +3,12 @@
 import time
 
 from rich.text import Text
-from textual.widgets import Static
 
 from minikube.model import PartView, ProcessState, Snapshot
 from tui import look
 from tui.paint import Paint
 from tui.rows import Counts, count
+from tui.widgets.still import Still
 
 WIDE = 130
 """From this width the reason stands beside what it is the reason for."""
@@ -26,7 +26,7 @@ _COUNTS = (
 )
 
 
-class Header(Static):
+class Header(Still):
     """Redrawn at every change and every second; nothing in it is ever wider than the terminal."""
 
     snapshot: Snapshot | None = None
@@ -45,7 +45,7 @@ class Header(Static):
             counts = self._counts(paint, width - brief.cell_len)
             fits = counts.cell_len + whole.cell_len + 2 <= width
             below = self._sides(counts, whole if fits else brief, width)
-            self.update(Text("\n").join([top, below]))
+            self.show(Text("\n").join([top, below]))
 
     def on_resize(self) -> None:
         """Fit the new width."""

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from rich.text import Text
 from textual import events
-from textual.widgets import Static
 
 from tui.paint import Paint
+from tui.widgets.still import Still
 
 
 class Key(NamedTuple):
@@ -50,7 +50,7 @@ LINE_KEYS = (
 LAST_KEYS = (Key("?", "help", "app.help"), Key("q", "quit", "app.leave"))
 
 
-class KeyLine(Static):
+class KeyLine(Still):
     """Keys from the left while there is room; help and quit always."""
 
     _keys: Sequence[Key] = TABLE_KEYS
@@ -77,7 +77,7 @@ class KeyLine(Static):
             spots.append((start, text.cell_len, key.action))
         self._spots = spots
         text.truncate(width)
-        self.update(text)
+        self.show(text)
 
     def on_resize(self) -> None:
         """Fit the new width."""

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual import events
 from textual.message import Message
-from textual.widgets import Static
 
 from tui.paint import Paint
+from tui.widgets.still import Still
 
 
-class TabLine(Static):
+class TabLine(Still):
     """`1 Events  2 Logs  3 Details ── product`, with flags to the right."""
 
     class Chosen(Message):
@@ -41,7 +41,7 @@ class TabLine(Static):
         text.append(f" {about}", paint["info"])
         right = Text(f"{flags} ", paint["muted"])
         text.truncate(max(0, self.size.width - right.cell_len), overflow="ellipsis", pad=True)
-        self.update(text + right)
+        self.show(text + right)
 
     def on_click(self, event: events.Click) -> None:
         """Choose the tab under the pointer."""
