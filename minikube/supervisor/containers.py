@@ -50,10 +50,11 @@ class ContainerRuntime:
         """Names of containers that the engine has, as far as we know."""
 
     async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
-        client = self._found()
-        if self._images is None:
-            self._images = Images(client, self._manifest.name)
-        await self._images.ensure(spec, output, tell)
+        await self._all_images().ensure(spec, output, tell)
+
+    async def rebuild(self, spec: ServiceSpec, output: Capture) -> None:
+        """Builds the image although it is there."""
+        await self._all_images().build(spec, output)
 
     async def start(self, launch: Launch) -> Container:
         client, spec = self._found(), launch.spec
@@ -105,6 +106,12 @@ class ContainerRuntime:
             await self._network.remove()
         if self._client is not None and not self._unremoved:
             engines.forget(self._state)
+
+    def _all_images(self) -> Images:
+        client = self._found()
+        if self._images is None:
+            self._images = Images(client, self._manifest.name)
+        return self._images
 
     def _own_network(self, client: Client) -> ProjectNetwork:
         if self._network is None:

@@ -194,6 +194,13 @@ class Supervisor:
 
     # ------------------------------------------------------------ what runners ask
 
+    async def rebuild(self, name: str) -> None:
+        """Builds the service's image again, where it has one to build; what runs is not touched. Raises `StartError`."""
+        spec = self.specs[name]
+        output = self.logbook.captures.get(self._runners[name][0].name) if self._runners[name] else None
+        if spec.runtime == "container" and spec.build and output is not None:
+            await self._containers.rebuild(spec, output)
+
     def runtime(self, spec: ServiceSpec) -> Runtime:
         return self._containers if spec.runtime == "container" else self._processes
 

@@ -40,6 +40,12 @@ class Images:
                 await self._pull(spec, name, output, tell)
                 self._fetched.add(name)
 
+    async def build(self, spec: ServiceSpec, output: Capture) -> None:
+        """Builds it again. Raises as `ensure`."""
+        name = image_name(self._client.engine, self._project, spec)
+        async with self._turns.setdefault(name, trio.Lock()):
+            await self._build(spec, name, output, lambda _: None)
+
     async def _has(self, name: str) -> bool:
         answer = await self._client.ask("image", "inspect", "--format", "{{.Id}}", name)
         if not answer.good and isinstance(failure := self._client.failure(f"image {name}", answer), Starved):

@@ -268,7 +268,7 @@ class Runner:
         self.process = process
         self.host, self.port = process.host, process.port
         self._set(lifecycle.start(self.life, trio.current_time()))
-        self.event("instance.started", f"started, pid {process.pid}")
+        self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
         self._home.recorded()
         self.wellbeing.register()
         self.heard(self._home.link_known(self.id))

@@ -167,6 +167,7 @@ class Watcher:
                 if name not in core.specs or not any(runner.wanted for runner in core.runners(name)):
                     return
                 core.board.event("service.changed", f"{name} restarts: {self._called(changed)} changed", service=name)
+                await core.rebuild(name)
                 await core.restart(name)
         except MinikubeError as error:
             core.board.event("service.changed", f"{name}: {error}", "warning", service=name)

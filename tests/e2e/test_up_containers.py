@@ -12,7 +12,7 @@ import pytest
 
 from minikube.supervisor.engine import mark_of
 from tests.e2e.engine import Built, docker
-from tests.e2e.running import ROOT, running
+from tests.e2e.running import ROOT, http, running
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.timeout(300)
@@ -293,6 +293,29 @@ def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, 
         assert shop.http("order", "/purchase/aaa").status == 200
         build = shop.run("build", "unbuildable", code=1)
         assert "unbuildable | no" in build.replace("  ", " ")
+
+
+def test_a_saved_source_is_built_and_a_failing_build_changes_nothing(tmp_path: Path, built: Built) -> None:
+    source = tmp_path / "site"
+    source.mkdir()
+    dockerfile = f"FROM {built.tags['product']}\nCOPY page /page\nCMD cd /page && exec python -m http.server $PORT\n"
+    (source / "Dockerfile").write_text(dockerfile)
+    (source / "page").mkdir()
+    (source / "page" / "index.html").write_text("1")
+    extra = '\n[services.site]\nbuild = "./site"\nport = "auto"\nhealth = "/"\nwatch = ["site"]\n'
+    with boxed(tmp_path, built, extra) as shop:
+        shop.wait_passing("site")
+        first = shop.instance("site")
+        assert http(int(first["address"].rpartition(":")[2]), "/").body == 1
+        (source / "Dockerfile").write_text(dockerfile + "RUN exit 3\n")
+        eventually(lambda: "non-zero code: 3" in shop.run("events"), within=20, what="a failed build")
+        assert shop.instance("site")["pid"] == first["pid"]
+        (source / "page" / "index.html").write_text("2")
+        (source / "Dockerfile").write_text(dockerfile)
+        eventually(lambda: shop.instance("site")["pid"] not in (0, first["pid"]), within=20, what="a new container")
+        shop.wait_passing("site")
+        assert http(int(shop.instance("site")["address"].rpartition(":")[2]), "/").body == 2
+        docker("image", "rm", "--force", f"minikube-shop-{shop.mark[:8]}-site")
 
 
 def test_without_an_engine_processes_run_and_containers_wait(
