@@ -45,6 +45,9 @@ from minikube.text import mask_url
 
 PARTS = ("redis", "registry")
 
+RECORD_S = 0.01
+"""A hundred starts, each with a record of all, took longer than the starts. What is missed meanwhile has the mark."""
+
 STATUS_TIMEOUT_S = 1.0
 """How long a scrape waits for the registry."""
 
@@ -84,6 +87,7 @@ class Supervisor:
         self._state = state
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
+        self._recording = False
         self.specs: dict[str, ServiceSpec] = self.prepared(manifest)
         self._chosen = chosen(manifest.services, options.only, options.profiles)
         self._runners: dict[str, list[Runner]] = {}
@@ -233,7 +237,15 @@ class Supervisor:
         return self._next_runs.get(name, 0.0)
 
     def recorded(self) -> None:
-        leftovers.record(self._state_path, self.household.roots)
+        """Who is alive is written down, once for all that start or end within `RECORD_S`."""
+        if not self._recording and self._nursery is not None:
+            self._recording = True
+            self._nursery.start_soon(self._record)
+
+    async def _record(self) -> None:
+        await trio.sleep(RECORD_S)
+        self._recording = False
+        leftovers.record(self._state_path, self.household.identities)
 
     @property
     def _state_path(self) -> Path:

@@ -19,12 +19,11 @@ MARK = "MINIKUBE_STATE"
 PATIENCE_S = 5.0
 
 
-def record(state: Path, pids: Iterable[int]) -> None:
-    """Writes down who is alive now; never half."""
-    found = [[pid, tree.start_time(pid)] for pid in pids]
+def record(state: Path, processes: Iterable[tuple[int, int]]) -> None:
+    """Writes down who is alive now, as pid and start time; never half."""
     fresh = state / "processes.json.new"
     try:
-        fresh.write_text(json.dumps({"boot": tree.boot_id(), "processes": found}))
+        fresh.write_text(json.dumps({"boot": tree.boot_id(), "processes": list(processes)}))
         os.replace(fresh, state / "processes.json")
     except OSError:
         return  # a full disk: the mark in the environment still finds them

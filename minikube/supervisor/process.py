@@ -251,6 +251,12 @@ class Household:
         """The commands that were started, and the lodgers: pid → owner."""
         return {pid: process.owner for pid, process in self._processes.items()} | self._lodgers
 
+    @property
+    def identities(self) -> list[tuple[int, int]]:
+        """The same, as pid and start time."""
+        known = [(pid, process.started) for pid, process in self._processes.items()]
+        return known + [(pid, tree.start_time(pid)) for pid in self._lodgers]
+
     def _note(self, pid: int, owner: str) -> bool:
         found = tree.stat(pid)
         if found is None or not found.alive:
