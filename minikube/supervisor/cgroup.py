@@ -80,7 +80,7 @@ class Groups:
 
     def __init__(self, state: Path, wanted: Iterable[str] = ()) -> None:
         self._state = state
-        self._name = _name(state)
+        self._name = group_name(state)
         self._unified: Path | None = None
         self._controllers: frozenset[str] = frozenset()
         """Of v2, those that groups made here can use."""
@@ -178,26 +178,36 @@ def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     return unified, {name: found[name] for name in CONTROLLERS.values() if name in found}
 
 
-def remove_all(state: Path) -> bool:
-    """Kills and removes every group that is recorded there. False: some are still dying, and stay recorded."""
-    try:
-        places = [Path(line) for line in (state / RECORD).read_text().splitlines()]
-    except OSError:
-        return True
-    name = _name(state)
+def remove_all(state: Path, name: str = "") -> bool:
+    """Kills and removes every group of the project. False: some are still dying, and stay recorded.
+
+    Those are the recorded ones and, should the directory itself be gone, those called `name` (`group_name`) where we are.
+    """
+    name = name or group_name(state)
     gone = True
-    for place in places:
-        if place.name == name:  # nothing but a group of ours, whatever stands in the file
-            with contextlib.suppress(OSError):
-                _write(place / "cgroup.kill", "1")
-            gone &= _remove(place)
+    for place in {*_recorded(state, name), *_here(name)}:
+        with contextlib.suppress(OSError):
+            _write(place / "cgroup.kill", "1")
+        gone &= _remove(place)
     if gone:
-        (state / RECORD).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (state / RECORD).unlink()
     return gone
 
 
-def _name(state: Path) -> str:
-    """The same for every `up` of one directory, and of no other one on this machine."""
+def _recorded(state: Path, name: str) -> list[Path]:
+    """Nothing but groups of ours, whatever stands in the file."""
+    return [place for line in _lines(state / RECORD) if (place := Path(line)).name == name]
+
+
+def _here(name: str) -> list[Path]:
+    unified, legacy = find_hierarchies()
+    ours = [*([unified, *unified.parents] if unified else []), *legacy.values()]
+    return [place / name for place in ours if (place / name / "cgroup.procs").exists()]
+
+
+def group_name(state: Path) -> str:
+    """The same for every `up` of one directory, and of no other one on this machine. Raises OSError without it."""
     found = state.stat()
     return f"minikube-{sha256(f'{state}:{found.st_dev}:{found.st_ino}'.encode()).hexdigest()[:12]}"
 

@@ -159,6 +159,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
         signal.signal(number, signal.SIG_IGN)
     _leave_terminal(state / "logs" / "supervisor.log")
     tree.become_subreaper()
+    groups = cgroup.group_name(state)
     alive, kept = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
@@ -169,7 +170,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     status = _wait(supervisor)
     _end_all()
     _remove_containers(state)
-    _end_groups(state)
+    _end_groups(state, groups)
     (state / "supervisor.json").unlink(missing_ok=True)
     _say(sock, {"exit": status})
     os._exit(0)
@@ -228,10 +229,10 @@ def _remove_containers(state: Path) -> None:
         sweep_recorded(state)
 
 
-def _end_groups(state: Path) -> None:
+def _end_groups(state: Path, name: str) -> None:
     """A group can be removed a moment after its last member was killed; otherwise the next `up` does it."""
     end = time.monotonic() + GROUPS_PATIENCE_S
-    while not cgroup.remove_all(state) and time.monotonic() < end:
+    while not cgroup.remove_all(state, name) and time.monotonic() < end:
         time.sleep(KILL_ROUND_S)
 
 

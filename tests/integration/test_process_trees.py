@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import trio
 
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
-from minikube.supervisor.cgroup import Groups, find_hierarchies
+from minikube.supervisor.cgroup import Groups, find_hierarchies, group_name, remove_all
 from minikube.supervisor.local import LocalProcess, ProcessRuntime
 from minikube.supervisor.process import Household
 from minikube.supervisor.runtime import Launch
@@ -160,6 +161,20 @@ async def test_a_limit_holds_or_is_said_not_to(groups: Groups | None, heir: None
         assert str(process.exit) == "signal KILL (out of memory, limits.memory)"
         process.close()
         nursery.cancel_scope.cancel()
+
+
+def test_groups_are_removed_though_the_projects_directory_is_gone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    name, groups = group_name(state), Groups(state)
+    if groups.make("0badcafe", {}) is None:
+        pytest.skip("no control group can be made here")
+    unified, _ = find_hierarchies()
+    assert unified is not None
+    assert (unified / name / "0badcafe").exists()
+    shutil.rmtree(state)
+    assert remove_all(state, name)
+    assert not (unified / name).exists()
 
 
 async def test_a_limit_that_nothing_enforces_is_a_warning(heir: None, tmp_path: Path) -> None:
