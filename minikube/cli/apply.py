@@ -27,21 +27,25 @@ SECRET = "(secret)"
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @manifest_argument
 @json_option
-def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> None:
+def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
     """Read the manifest again and change only what differs; unchanged services keep their processes.
 
     A wrong manifest changes nothing, and neither does one that changes what the project rests on (name, registry,
-    control, redis). Variables are those that `up` was started with, and those of .env as it is now.
+    control, redis). Exit code 1 when what was restarted did not come back. Variables are those that `up` was started
+    with, and those of .env as it is now.
     """
     with connect(manifest) as client:
         done = client.apply(dry_run=dry_run)
     if as_json:
         print_json(done)
-        return
+        return 1 if done.troubles else 0
     for warning in done.warnings:
         note(f"warning: {warning}")
     for line in difference_lines(done, has_colour(sys.stdout)):
         click.echo(line)
+    for trouble in done.troubles:
+        note(trouble)
+    return 1 if done.troubles else 0
 
 
 def difference_lines(done: ApplyReply, colour: bool = False) -> Iterator[str]:

@@ -11,6 +11,7 @@ from minikube.durations import format_size
 from minikube.model import InstanceView, PartView, Snapshot, Usage
 from minikube.text import printable, printable_line
 
+NOT_CHOSEN = "not chosen at `up`: no active profile, or not named"
 PS_HEAD = ("NAME", "STATUS", "HEALTH", "PID", "RESTARTS", "UPTIME", "CPU", "MEM", "ADDRESS", "WHY")
 PS_LEAVES_OUT: tuple[frozenset[str], ...] = (
     frozenset(),
@@ -30,11 +31,12 @@ LIVE = ("starting", "running", "stopping")
 def ps_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
     """What `ps --json` prints: every instance with its usage and why it is not ready."""
     usage = {one.id: one for one in snapshot.usage}
+    idle = {service.name for service in snapshot.services if not service.chosen}
     return [
         InstanceRow(
             **{name: getattr(one, name) for name in InstanceView.__struct_fields__},
             ready=is_ready(one),
-            why=why_not_ready(one, now),
+            why=why_not_ready(one, now) or (NOT_CHOSEN if one.service in idle and one.state == "stopped" else ""),
             cpu=usage[one.id].cpu if one.id in usage else None,
             memory=usage[one.id].memory if one.id in usage else None,
         )

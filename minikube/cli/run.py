@@ -1,7 +1,7 @@
 """`run`, `exec`, `shell` (floor 4): a command with a service's environment, directory, user, umask and limits.
 
 This process becomes the command (execve): terminal, signals and exit code are its own, and nothing of ours stays
-between. It refuses containers, whose programs are not on this machine.
+between. In a container `exec` and `shell` become its engine's `exec`; `run` refuses one, whose programs are not here.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...]
     instance = _instance(snapshot, name)
     if instance is None:
         raise MinikubeError(f"{name}: no instance is running — start it, or use `minikube run`")
-    _become(loaded, snapshot, _spec(loaded, instance.service), instance, _words(command) or _shell(), variables)
+    _join(loaded, snapshot, instance, _words(command), variables)
 
 
 @click.command()
@@ -78,8 +78,29 @@ def shell_command(name: str, manifest: str | None) -> NoReturn:
     """Open $SHELL with the environment and in the directory of a service: of a running instance where there is one."""
     loaded, snapshot = _look(manifest)
     instance = _instance(snapshot, name) if snapshot else None
-    spec = _spec(loaded, instance.service if instance else name)
-    _become(loaded, snapshot, spec, instance, _shell(), ())
+    if snapshot and instance:
+        _join(loaded, snapshot, instance, (), ())
+    _become(loaded, snapshot, _spec(loaded, name), None, _shell(), ())
+
+
+def _join(
+    manifest: Manifest, snapshot: Snapshot, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
+) -> NoReturn:
+    """A command (or a shell) beside a running instance, in its container where it has one."""
+    spec = manifest.services.get(instance.service)
+    if spec is None or spec.runtime == "process":
+        _become(manifest, snapshot, _spec(manifest, instance.service), instance, command or _shell(), variables)
+    from minikube.client.endpoint import state_directory
+    from minikube.supervisor.engine import client_environment, container_name, find_engine
+
+    engine = find_engine(manifest.containers.engine, state_directory(manifest.path), os.environ.get("PATH"))
+    words = [engine.program, "exec", "--interactive"]
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        words.append("--tty")
+    for name in (given := _given(variables)):
+        words += ["--env", name]
+    words.append(container_name(manifest.name, engine.mark, instance.name))
+    _exec([*words, *(command or ("/bin/sh",))], {**client_environment(os.environ), **given})
 
 
 def _shell() -> tuple[str, ...]:
@@ -108,7 +129,7 @@ def _spec(manifest: Manifest, name: str) -> ServiceSpec:
         raise NotFound(f"{name}: no such service in {manifest.path.name}{hint}")
     spec = manifest.services[name]
     if spec.runtime == "container":
-        raise UsageError(f"{name}: runs in a container, whose programs are not here — use its engine: docker exec")
+        raise UsageError(f"{name}: runs in a container, whose programs are not here — `minikube exec` while it runs")
     return spec
 
 

@@ -84,6 +84,8 @@ class ApplyReply(Struct, frozen=True):
     changes: tuple[ServiceChange, ...] = ()
     unchanged: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+    """What did not come back as it should; the rest was done all the same."""
     dry_run: bool = False
 
 

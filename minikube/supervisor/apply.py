@@ -61,7 +61,7 @@ class Applier:
         if found.reply.changes:
             core.board.event("apply.done", f"manifest applied: {summary(found.reply)}")
         troubles = await self._carry_out(new, found)
-        return structs.replace(found.reply, warnings=(*found.reply.warnings, *troubles))
+        return structs.replace(found.reply, troubles=tuple(troubles))
 
     async def _carry_out(self, new: Manifest, found: Plan) -> list[str]:
         """What did not come out right: told, and no reason to leave the rest undone."""
