@@ -124,7 +124,9 @@ def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_
     token = tmp_path / ".minikube" / "token"
     right = token.read_text()
     token.write_text("0" * 64)
-    terminal.type("clear", "Enter")
-    terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
-    terminal.see("token", "code 1")
-    token.write_text(right)
+    try:
+        terminal.type("clear", "Enter")
+        terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
+        terminal.see("token", "code 1")
+    finally:
+        token.write_text(right)  # `down` needs it
