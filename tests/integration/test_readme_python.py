@@ -1,0 +1,120 @@
+"""The README's Python programs do what they say, beside a real registry, also when that is killed and comes back."""
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import minikube
+from minikube import ChangeKind, WatchSnapshot
+from tests.eventually import eventually
+from tests.integration.registry_process import Client, Registry, Service, free_port, services
+from tests.redis_server import RedisServer
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+ON_TRIO, BLOCKING, ON_ASYNCIO = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
+
+
+@pytest.fixture
+def registry(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    made = Registry(redis_server.url)
+    try:
+        monkeypatch.setenv("MINIKUBE_REGISTRY", f"127.0.0.1:{made.start().port}")
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def product(registry: Registry) -> Iterator[Service]:
+    with services(1) as (made,):
+        registry.ready().call("Register", made.registration("product"))
+        yield made
+
+
+def run(program: str, port: int) -> "subprocess.Popen[str]":
+    environ = {**os.environ, "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
+    return subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_program_on_trio(product: Service) -> None:
+    with run(ON_TRIO, 8080) as program:
+        out, _ = program.communicate(timeout=20)
+    assert (program.returncode, out) == (0, f"127.0.0.1 {product.port}\n")
+
+
+def test_the_program_on_asyncio(registry: Registry, product: Service) -> None:
+    use = "\nimport asyncio\nasync def main():\n    async with lifespan(None):\n        await asyncio.to_thread(input)\nasyncio.run(main())"
+    client = registry.client()
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_ASYNCIO + use], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as program:
+        eventually(lambda: client.call("Services").get("web"), what="it is registered")
+        program.communicate("\n", timeout=20)
+    assert program.returncode == 0
+    assert "web" not in client.call("Services"), "it has left"
+
+
+def test_the_blocking_program_survives_the_registrys_death(registry: Registry, product: Service) -> None:
+    port = free_port()
+    client = registry.client()
+
+    def says() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
+            return str(reply.read().decode())
+
+    with run(BLOCKING, port) as program:
+        try:
+            eventually(lambda: client.get("web") == port)
+            assert says() == f"product is at 127.0.0.1:{product.port}\n"
+            registry.kill()
+            again = registry.start().ready()
+            assert again.get("web") == port
+            assert again.call("Deregister", "0badcafe") is True
+            eventually(lambda: again.get("web") == port, within=15, what="it registers again where it is unknown")
+            assert says() == f"product is at 127.0.0.1:{product.port}\n"
+        finally:
+            program.kill()
+    eventually(lambda: again.get("web") == 0, within=15, what="the dead are noticed")
+
+
+async def test_a_watch_goes_on_across_the_registrys_death(registry: Registry) -> None:
+    client: Client = registry.ready()
+    seen: list[tuple[str, int]] = []
+
+    async def watch() -> None:
+        async with minikube.watch("job") as updates:
+            async for update in updates:
+                if isinstance(update, WatchSnapshot):
+                    seen.extend(("put", one.addr.Port) for one in update.instances)
+                    started.set()
+                elif update.kind is ChangeKind.PUT and update.instance.state == "passing":
+                    seen.append(("put", update.instance.addr.Port))
+                elif update.kind is ChangeKind.GONE:
+                    seen.append(("gone", update.instance.addr.Port))
+
+    def register(caller: Client, port: int) -> None:
+        one = {"Name": "job", "Addr": f"127.0.0.1:{port}", "HealthCheck": "ttl:", "Lease": "60s", "Uuid": f"job-{port}"}
+        caller.call("Register", one)
+
+    async with trio.open_nursery() as nursery:
+        started = trio.Event()
+        nursery.start_soon(watch)
+        await started.wait()
+        for port in (1, 2):
+            register(client, port)
+        registry.kill()
+        again = await trio.to_thread.run_sync(lambda: registry.start().ready())
+        again.call("Deregister", "job-1")
+        register(again, 3)
+        with trio.fail_after(20):
+            while len(seen) < 4:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert seen == [("put", 1), ("put", 2), ("gone", 1), ("put", 3)], "each once and in order"
