@@ -50,7 +50,8 @@ def test_the_program_on_trio(product: Service) -> None:
 
 
 def test_the_program_on_asyncio(registry: Registry, product: Service) -> None:
-    use = "\nimport asyncio\nasync def main():\n    async with lifespan(None):\n        await asyncio.to_thread(input)\nasyncio.run(main())"
+    stay = "async with lifespan(None):\n        await asyncio.to_thread(input)"
+    use = f"\nimport asyncio\nasync def main():\n    {stay}\nasyncio.run(main())"
     client = registry.client()
     with subprocess.Popen(
         [sys.executable, "-c", ON_ASYNCIO + use], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
