@@ -8,6 +8,8 @@ import subprocess
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -34,7 +36,6 @@ from minikube.supervisor.process import Household, Process
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.sampler import sample
 from minikube.supervisor.timetable import Timetable
-from minikube.supervisor.watcher import Watcher
 
 LISTENING = "listening on "
 
@@ -136,7 +137,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
         async with trio.open_nursery() as services:
             await core.run(services, link)
             core.applier = Applier(core, services)
-            services.start_soon(_beside, core, "watching files", Watcher(core).run)
+            services.start_soon(_beside, core, "watching files", partial(_watch, core))
             services.start_soon(_beside, core, "the schedules", Timetable(core).run)
             await _wait_registry(core, registry)
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
@@ -237,6 +238,16 @@ def exit_code(how: str) -> int:
     if kind == "signal":
         return 128 + (int(which) if which.isdecimal() else signal.Signals[f"SIG{which}"].value)
     return 1
+
+
+async def _watch(core: Supervisor) -> None:
+    """Imports what watching takes (30 ms and some megabytes) once there is something to watch."""
+    while True:
+        adopted = core.adopted
+        if core.options.watch or any(spec.watch for spec in core.specs.values()):
+            watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.watcher")
+            await watcher.Watcher(core).run()
+        await adopted.wait()
 
 
 async def _beside(core: Supervisor, what: str, run: Callable[[], Awaitable[None]]) -> None:

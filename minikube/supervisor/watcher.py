@@ -2,7 +2,7 @@
 
 An `Ear` tells what changed in the directories that matter; ignored ones are not even listened to. What changes together is taken
 together, once it is quiet. A manifest that is wrong, or empty because an editor is half through, is an error event and changes
-nothing. Without anything to watch this waits for a manifest that has something, and watchfiles is not imported.
+nothing. Nobody imports this before there is something to watch.
 """
 
 from collections.abc import Iterable
