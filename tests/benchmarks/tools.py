@@ -3,6 +3,7 @@
 Figures of one machine's one moment: only ratios within a run mean something. The server has one core, the load another.
 """
 
+import atexit
 import collections
 import contextlib
 import json
@@ -105,11 +106,13 @@ def pinned(core: int, *argv: str) -> list[str]:
 
 @cache
 def go_program(name: str) -> str:
-    """`go/NAME.go`, built once in a run."""
+    """`go/NAME.go`, built once in a run and removed at its end."""
     go = shutil.which("go")
     if go is None:
         raise SystemExit("the benchmarks need Go (Debian's golang-go)")
-    target = Path(tempfile.mkdtemp(prefix="mk-bench-")) / name
+    directory = tempfile.mkdtemp(prefix="mk-bench-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    target = Path(directory) / name
     subprocess.run([go, "build", "-o", str(target), str(HERE / "go" / f"{name}.go")], check=True)
     return str(target)
 
