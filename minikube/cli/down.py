@@ -107,10 +107,12 @@ def holders(endpoint: Endpoint) -> list[str]:
 
 
 def held_by(snapshot: Snapshot, now: float) -> Iterator[str]:
+    """Those that are being stopped; those whose turn has not come are told only where nobody else holds it up."""
     from minikube.cli.table import age
 
-    for instance in snapshot.instances:
-        if instance.state == "stopping" or (instance.pid and instance.state in ("running", "starting")):
-            since = f" for {age(instance.since, now)}" if instance.since else ""
-            why = f": {instance.reason}" if instance.reason else ""
-            yield f"waiting for {instance.name} (pid {instance.pid}, {instance.state}{since}){why}"
+    alive = [one for one in snapshot.instances if one.pid and one.state in ("stopping", "running", "starting")]
+    stopping = [one for one in snapshot.instances if one.state == "stopping"]
+    for instance in stopping or alive:
+        since = f" for {age(instance.since, now)}" if instance.since else ""
+        why = f": {instance.reason}" if instance.reason else ""
+        yield f"waiting for {instance.name} (pid {instance.pid}, {instance.state}{since}){why}"

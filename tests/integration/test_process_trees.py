@@ -114,7 +114,7 @@ async def test_nothing_of_a_tree_is_left_and_who_had_to_be_killed_is_named(
         await trio.lowlevel.wait_readable(process.stdout)
         await soon(lambda: len(marked(mark)) == 8)
         assert len(process.holders()) == 9
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             killed = await process.end(signal.SIGTERM, 0.3)
             await process.exited.wait()
         assert len(killed) == 2

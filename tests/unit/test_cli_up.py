@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from minikube.cli import up
 from minikube.cli.app import run
@@ -98,10 +99,9 @@ def test_who_holds_a_stop() -> None:
             InstanceView("3", "c", "c", ProcessState.STOPPED),
         ),
     )
-    assert list(held_by(board, 10.0)) == [
-        "waiting for a (pid 5, stopping for 3s): TERM sent",
-        "waiting for b (pid 6, running)",
-    ]
+    assert list(held_by(board, 10.0)) == ["waiting for a (pid 5, stopping for 3s): TERM sent"]
+    left = structs.replace(board, instances=board.instances[1:])
+    assert list(held_by(left, 10.0)) == ["waiting for b (pid 6, running)"], "nobody else holds it up"
 
 
 def test_the_end_of_a_process_is_seen_without_being_its_parent() -> None:
