@@ -93,17 +93,11 @@ def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path)
         assert "waited 0.1s: debug is" in small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
 
 
-def test_waiting_detached_tells_the_failure_and_leaves_the_rest_running(tmp_path: Path) -> None:
+def test_waiting_detached_tells_the_failure_and_leaves_the_rest_running_which_a_second_up_names(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         assert "broken is fatal" in small.run("up", "-d", "--wait", "--profile", "broken", code=1)
         assert small.pid("db")
-
-
-def test_a_second_up_names_the_first(tmp_path: Path) -> None:
-    with Small(tmp_path, SERVICES) as small:
-        small.up()
-        pid = small.status().pid
-        assert f"is running already (pid {pid})" in small.run("up", "-d", code=1)
+        assert f"is running already (pid {small.status().pid})" in small.run("up", "-d", code=1)
 
 
 def test_two_projects_that_choose_no_ports_run_at_once(tmp_path: Path) -> None:
