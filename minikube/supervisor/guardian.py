@@ -160,28 +160,42 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     _leave_terminal(state / "logs" / "supervisor.log")
     tree.become_subreaper()
     groups = cgroup.group_name(state)
+    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     alive, kept = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
         os.close(kept)
-        os._exit(_supervise(manifest, options, sock, alive))
+        os._exit(_supervise(manifest, options, sock, alive, lock))
     os.close(alive)
     signal.signal(signal.SIGTERM, lambda *_: tree.send(supervisor, signal.SIGTERM))
     status = _wait(supervisor)
     _end_all()
-    _remove_containers(state)
-    _end_groups(state, groups)
-    (state / "supervisor.json").unlink(missing_ok=True)
+    if _is_held(lock):
+        _remove_containers(state)
+        _end_groups(state, groups)
+        (state / "supervisor.json").unlink(missing_ok=True)
     _say(sock, {"exit": status})
     os._exit(0)
 
 
-def _supervise(manifest: Path, options: LaunchOptions, sock: socket.socket, alive: int) -> int:
+def _is_held(lock: int) -> bool:
+    """Whether the directory is ours: the lock that the supervisor took is this very open file, and lasts until we go.
+    Otherwise another `up` has it, ours was refused, and nothing there is ours to end."""
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _supervise(manifest: Path, options: LaunchOptions, sock: socket.socket, alive: int, lock: int) -> int:
     """The supervisor's process: everything heavy is imported here."""
     try:
         from minikube.supervisor.main import run
 
-        return run(manifest, options, sock, alive)
+        return run(manifest, options, sock, alive, lock)
     except BaseException as error:
         import traceback
 

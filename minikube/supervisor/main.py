@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ from minikube.supervisor.guardian import LaunchOptions
 from minikube.text import printable
 
 READY_S = 30.0
+LOCK_PATIENCE_S = 12.0
+"""A guardian gives up on what cannot be killed a little sooner."""
+
+LOCK_AGAIN_S = 0.01
 
 
-def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive: int) -> int:
-    """The exit code. `sock` is the lifeline, `alive` a pipe whose end means that the guardian has died."""
+def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive: int, lock: int) -> int:
+    """The exit code. `sock` is the lifeline, `alive` a pipe whose end means that the guardian has died, `lock` the file
+    that keeps others out of this directory for as long as one of the two has it open."""
     begun: list[subprocess.Popen[bytes]] = []
     try:
-        return _run(manifest_path, options, sock, alive, begun)
+        return _run(manifest_path, options, sock, alive, lock, begun)
     except MinikubeError as error:
         print(f"minikube: {error}", file=sys.stderr, flush=True)
         say(sock, {"error": str(error), "exit_code": error.exit_code})
@@ -46,14 +52,19 @@ def say(sock: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _run(
-    manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive: int, begun: "list[subprocess.Popen[bytes]]"
+    manifest_path: Path,
+    options: LaunchOptions,
+    sock: socket.socket,
+    alive: int,
+    lock: int,
+    begun: "list[subprocess.Popen[bytes]]",
 ) -> int:
     from minikube.manifest import load_manifest
     from minikube.supervisor.parts import begin, redis_part, registry_part
 
     manifest = load_manifest(manifest_path)
     state = manifest.directory / ".minikube"
-    lock = _lock(state)
+    _hold(lock, state)
     ended = leftovers.end_leftovers(state)
     removed = engine.sweep_recorded(state)
     tree.become_subreaper()
@@ -76,23 +87,26 @@ def _run(
         os.close(lock)
 
 
-def _lock(state: Path) -> int:
-    """Held for as long as this supervisor lives: one for each directory."""
+def _hold(lock: int, state: Path) -> None:
+    """Takes the directory's lock; waits for one whose supervisor is dead and whose guardian is still ending what it left."""
     import fcntl
 
-    path = state / "lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StartError(
-            f"{state.parent}: is running already (pid {holder}) — `minikube dashboard` opens it, `minikube down` ends it"
-        ) from None
-    os.truncate(path, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
+    until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            found = tree.stat(int(holder)) if holder.isdecimal() else None
+            if (found is not None and found.alive) or time.monotonic() > until:
+                raise StartError(
+                    f"{state.parent}: is running already (pid {holder})"
+                    " — `minikube dashboard` opens it, `minikube down` ends it"
+                ) from None
+            time.sleep(LOCK_AGAIN_S)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _place(key: str, wanted: HostPort, chosen: bool, notes: list[str]) -> HostPort:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.small import Small
+from tests.e2e.small import SLEEP, Small
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -115,6 +115,24 @@ def test_nothing_of_a_stopped_service_is_left_whatever_session_it_took(tmp_path:
         eventually(lambda: sleeping(mark) == [], within=2, what="nothing is left by a killed supervisor")
         groups = tmp_path / ".minikube" / "cgroups"
         eventually(lambda: not groups.exists(), within=2, what="its control groups are gone")
+
+
+def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
+    """A second `up`, however it comes about, ends nothing of the first; one right after a kill waits for what is left."""
+    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+        small.up()
+        pid = small.pid("x")
+        known, hidden = tmp_path / ".minikube" / "supervisor.json", tmp_path / "hidden"
+        known.rename(hidden)
+        assert "is running already" in small.run("up", "-d", code=1)
+        assert not known.exists()
+        hidden.rename(known)
+        assert small.pid("x") == pid
+        assert small.until("x", "running").restarts == 0
+        os.kill(small.status().pid, signal.SIGKILL)
+        small.up()
+        assert small.pid("x") != pid
+        assert not Path(f"/proc/{pid}").exists()
 
 
 def sleeping(mark: str) -> list[str]:
