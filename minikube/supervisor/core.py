@@ -255,6 +255,10 @@ class Supervisor:
         if self._link is not None:
             self._link.want(id, registration)
 
+    def link_begun(self, id: str, since: float) -> None:
+        if self._link is not None:
+            self._link.begun(id, since)
+
     def link_known(self, id: str) -> Instance | None:
         return self._link.known(id) if self._link is not None else None
 

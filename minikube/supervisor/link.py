@@ -29,6 +29,9 @@ LEAVE_S = 1.0
 LOOK_AGAIN_S = 3.0
 """A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
 
+STAMP_S = 0.001
+"""How exactly the registry keeps when an instance was registered."""
+
 Heard = Callable[[str, Instance | None], None]
 """An instance's id and what the registry now says of it; None: it is not registered any more."""
 
@@ -54,6 +57,8 @@ class Link:
         self._told: dict[str, _Report] = {}
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
+        self._since: dict[str, float] = {}
+        """When the present life of an instance began: what was registered before is of an earlier one."""
         self._changed: set[str] = set()
         """Whose registration is another one than the registry knows."""
         self._busy: set[str] = set()
@@ -79,8 +84,14 @@ class Link:
     def known(self, id: str) -> Instance | None:
         return self._known.get(id)
 
+    def begun(self, id: str, since: float) -> None:
+        """A life of the instance begins at `since` (Unix); it may register itself before we know that it runs."""
+        self._ended.discard(id)
+        self._since[id] = since
+        self._act(id)
+
     def want(self, id: str, registration: Registration | None) -> None:
-        """The instance's process has been started; with a registration, we speak for it. Another one replaces the first."""
+        """With a registration, we speak for it. Another one replaces the first."""
         self._ended.discard(id)
         if registration is not None:
             if self._wanted.get(id, registration) != registration:
@@ -100,6 +111,7 @@ class Link:
     def gone(self, id: str) -> None:
         """The instance's process has ended or is about to: out of discovery, now."""
         self._changed.discard(id)
+        self._since.pop(id, None)
         self._wanted.pop(id, None)
         self._reports.pop(id, None)
         self._told.pop(id, None)
@@ -163,7 +175,7 @@ class Link:
             self._hear(id, None)
         for id, one in found.items():
             self._hear(id, one)
-        for id in [*self._wanted, *self._ended]:
+        for id in {**self._wanted, **self._since, **dict.fromkeys(self._ended)}:
             self._act(id)
 
     def _change(self, change: Change) -> None:
@@ -188,13 +200,17 @@ class Link:
 
     def _differs(self, id: str) -> bool:
         if id not in self._wanted:
-            return id in self._ended and id in self._known
-        if id in self._changed:
+            return id in self._known and (id in self._ended or self._is_stale(id))
+        if id in self._changed or self._is_stale(id):
             return True
         report = self._reports.get(id)
         if id not in self._known:
             return report is None or report.passing
         return report is not None and self._told.get(id) is not report
+
+    def _is_stale(self, id: str) -> bool:
+        known = self._known.get(id)
+        return known is not None and known.registered + STAMP_S < self._since.get(id, 0.0)
 
     async def _settle(self, id: str) -> None:
         """Asks until the registry says what is so; the watch tells when it does."""
@@ -215,7 +231,7 @@ class Link:
 
     async def _once(self, id: str) -> None:
         registration = self._wanted.get(id)
-        if registration is None:
+        if registration is None or self._is_stale(id):
             await self._deregister(id)
         elif id not in self._known or id in self._changed:
             self._changed.discard(id)

@@ -30,6 +30,7 @@ class Registry:
         self.held: dict[str, Instance] = {}
         self.calls: list[str] = []
         self.revision = 0
+        self.clock = 0.0
         self._watchers: list[trio.MemorySendChannel[WatchSnapshot | Change]] = []
 
     async def _answer(self, call: str) -> None:
@@ -66,6 +67,7 @@ class Registry:
                 asked.health_check,
                 CheckState.PASSING,
                 incarnation=self.revision + 1,
+                registered=self.clock,
             )
         )
         return asked.uuid
@@ -166,6 +168,32 @@ async def test_one_of_an_earlier_run_is_removed_and_a_new_one_is_not(autojump_cl
         line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=2))
         await trio.sleep(0.1)
         assert line.state() is CheckState.PASSING, "it registered itself"
+
+
+async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_of(autojump_clock: object) -> None:
+    """The registry answers only after the new life has begun: what it still holds has another port."""
+    async with Line() as line:
+        line.registry.away = True
+        line.link.begun(ID, 100.0)
+        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+        await trio.sleep(1)
+        line.registry.away = False
+        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 79), "tcp:", CheckState.PASSING, registered=99.0))
+        line.registry.clock = 101.0
+        await trio.sleep(1)
+        assert line.registry.held[ID].addr == Address("127.0.0.1", 80)
+        assert line.registry.calls.count("register") == 1
+
+
+async def test_one_that_registered_itself_before_we_knew_that_it_runs_stays(autojump_clock: object) -> None:
+    async with Line() as line:
+        line.link.absent(ID)
+        line.link.begun(ID, 100.0)
+        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=100.1))
+        line.link.want(ID, None)
+        await trio.sleep(1)
+        assert ID in line.registry.held
+        assert line.registry.calls == []
 
 
 async def test_a_registry_that_forgot_everything_is_told_again(autojump_clock: object) -> None:

@@ -153,6 +153,9 @@ class Home:
     def next_run(self, name: str) -> float:
         return 0.0
 
+    def link_begun(self, id: str, since: float) -> None:
+        return None
+
     def link_want(self, id: str, registration: Registration | None) -> None: ...
 
     def link_known(self, id: str) -> Instance | None:
