@@ -7,6 +7,9 @@
 
 Services stop before what they depend on; the registry and Redis last. It refuses to serve HTTP: `main` does that with the
 board and this as `Controls`.
+
+Longer than most files: what is asked of it comes from five sides (runners, registry, control API, apply, the end), a few lines
+each.
 """
 
 import os
@@ -29,6 +32,7 @@ from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
+from minikube.supervisor.hearsay import Hearsay
 from minikube.supervisor.instance import ACTIVE, Runner, instance_id
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.link import LEAVE_S, Link
@@ -40,7 +44,6 @@ from minikube.supervisor.reader import LogBook
 from minikube.supervisor.rollout import Rollouts, check_replicas, restart_one
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
-from minikube.supervisor.view import external
 from minikube.text import mask_url
 
 PARTS = ("redis", "registry")
@@ -93,6 +96,7 @@ class Supervisor:
         self._runners: dict[str, list[Runner]] = {}
         self._by_id: dict[str, Runner] = {}
         """Those that are still leaving, too."""
+        self.hearsay = Hearsay(board, self._by_id)
         self._warned: set[tuple[str, str]] = set()
         self._rollouts = Rollouts(board)
         self._next_runs: dict[str, float] = {}
@@ -312,44 +316,6 @@ class Supervisor:
         del self._runners[name]
         self.board.drop_instances(*(runner.id for runner in runners))
         self.board.drop_services(name)
-
-    # ------------------------------------------------------------ what the registry says
-
-    def heard(self, id: str, found: Instance | None) -> None:
-        """Merges a check into the board: one of ours, or an instance that someone else registered."""
-        if runner := self._by_id.get(id):
-            self._tell(runner, found)
-            return
-        if found is None:
-            view = self.board.instance(id)
-            self.board.drop_instances(id)
-            if view is not None:
-                self._drop_external(view.service)
-            return
-        if self.board.service(found.name) is None:
-            self.board.put_services(ServiceView(found.name, "external", register="self", tags=found.tags))
-        self.board.put_instances(external(found))
-
-    def registry_refused(self, text: str) -> None:
-        """The registry does not take one of ours, for a reason that repetition does not mend."""
-        self.board.event("registry.refused", text, "error")
-
-    def _tell(self, runner: Runner, found: Instance | None) -> None:
-        known = runner.wellbeing.registry
-        before = known.state if known else None
-        runner.heard(found)
-        if found is not None and found.state is not before and found.state != "starting":
-            level = "warning" if found.state == "critical" else "info"
-            words = found.output.strip().splitlines()
-            why = f": {words[0]}" if words and level == "warning" else ""
-            text = f"{runner.name} is {found.state}{why}"
-            self.board.event(f"check.{found.state}", text, level, service=found.name, instance=runner.name)
-
-    def _drop_external(self, name: str) -> None:
-        view = self.board.service(name)
-        others = any(one.service == name for one in self.board.snapshot.instances)
-        if view is not None and view.kind == "external" and not others:
-            self.board.drop_services(name)
 
     # ------------------------------------------------------------ Controls
 

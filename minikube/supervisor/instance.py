@@ -3,6 +3,8 @@
 `Runner.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the tree, back off, again. What
 is to be is in `wanted`; `poke` makes the task look at it. It refuses to decide anything that `lifecycle`, `verdict`,
 `dependency` or `view` can decide, and to know what runs it (`runtime`) and how it is stopped (`stopping`).
+
+Longer than most files: one life is one story, and every wait in it ends at the same poke.
 """
 
 import random

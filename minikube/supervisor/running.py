@@ -127,7 +127,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
     token = ensure_token(plan.state)
     settings = manifest.registry
     async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
-        link = Link(client, nursery, core.heard, core.registry_refused)
+        link = Link(client, nursery, core.hearsay.heard, core.hearsay.refused)
         control = plan.control
         host, port = await nursery.start(
             lambda task_status: serve_control(
