@@ -85,6 +85,8 @@ class Judge:
 
     def __init__(self, node: Node) -> None:
         self.doubt = ""
+        self.last_doubt = (0.0, "")
+        """When (Unix seconds) and why it last began to doubt itself: a doubt may be over before anybody looks."""
         self.tally = ProbeTally()
         self._node = node
         self._prober = Prober()
@@ -354,6 +356,8 @@ class Judge:
         text = str(doubt) if doubt else ""
         if bool(text) != bool(self.doubt):
             LOGGER.warning("%s", text or "the general silence is over")
+            if text:
+                self.last_doubt = (time.time(), text)
         self.doubt = text
         return 1 if doubt else 0
 

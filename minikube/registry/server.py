@@ -207,6 +207,7 @@ class Discovery:
             "Store": {"State": state.state, "Since": state.since, "Detail": state.detail},
             "Stale": not state.ok,
             "Doubt": self._judge.doubt,
+            "LastDoubt": dict(zip(("Since", "Detail"), self._judge.last_doubt, strict=True)),
             "Clients": peer.clients,
             **told,
         }

@@ -26,6 +26,9 @@ RENEW_S = 5.0
 LEAVE_S = 1.0
 """How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""
 
+OVERSEE_S = 1.0
+"""How often the registry is asked how it is itself."""
+
 LOOK_AGAIN_S = 3.0
 """A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
 
@@ -41,6 +44,20 @@ class _Report(Struct, frozen=True):
 
     passing: bool
     output: str
+
+
+class StoreView(Struct, frozen=True, rename="pascal"):
+    """How the registry says its store is."""
+
+    state: str
+    detail: str
+
+
+class DoubtView(Struct, frozen=True, rename="pascal"):
+    """When and why the registry last doubted itself."""
+
+    since: float
+    detail: str
 
 
 class Link:
@@ -68,6 +85,24 @@ class Link:
     def instances(self) -> Sequence[Instance]:
         """Everything that the registry is known to have."""
         return tuple(self._known.values())
+
+    async def oversee(self, event: Callable[[str, str, str], object]) -> NoReturn:
+        """Makes events of what the registry says of itself: that its store is away, that it doubts itself. For ever."""
+        stale, doubted = False, 0.0
+        while True:
+            await trio.sleep(OVERSEE_S)
+            try:
+                told = await self._registry.call("Discovery.Status", (), OVERSEE_S)
+                store, doubt = msgspec.convert(told["Store"], StoreView), msgspec.convert(told["LastDoubt"], DoubtView)
+            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
+                continue  # its process' end is an event of its own
+            if (store.state != "ok") is not stale:
+                stale = not stale
+                away = f"the registry's store is away: {store.detail} — lookups go on from memory"
+                event("registry.store", away if stale else "the registry's store is back", "error" if stale else "info")
+            if doubt.since > doubted:
+                doubted = doubt.since
+                event("registry.doubt", f"registry: {doubt.detail}", "warning")
 
     async def status(self, timeout: float) -> RegistryStatus | None:
         """What the registry says of itself and has counted; None when it does not within `timeout` seconds."""

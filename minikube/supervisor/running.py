@@ -140,6 +140,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
             services.start_soon(_beside, core, "watching files", partial(_watch, core))
             services.start_soon(_beside, core, "the schedules", Timetable(core).run)
             await _wait_registry(core, registry)
+            services.start_soon(_beside, core, "overseeing the registry", partial(link.oversee, board.event))
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
             _announce(plan, host, port, core.registry)
             say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})

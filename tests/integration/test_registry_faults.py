@@ -234,7 +234,9 @@ def test_silence_of_many_is_doubted_first(client: Client) -> None:
         for one in made:
             one.release()
         eventually(lambda: all(client.state(id_) == "passing" for id_ in ids), within=10)
-        assert client.call("Status")["Doubt"] == ""
+        status = client.call("Status")
+        assert status["Doubt"] == ""
+        assert "fell silent together" in status["LastDoubt"]["Detail"], "a doubt that is over is still told"
 
 
 def test_registries_agree_and_take_over(redis_server: RedisServer, registry: Registry, client: Client) -> None:
