@@ -321,11 +321,18 @@ class Supervisor:
 
     async def start(self, name: str) -> None:
         runners = self._find(name)
-        for runner in runners:
+        for runner in (*self._also_needed(runners), *runners):
             runner.start()
         with trio.move_on_after(30):
             for runner in runners:
                 await self.board.wait_for(lambda _, one=runner: one.life.state not in (ProcessState.STOPPED,))  # type: ignore[misc]
+
+    def _also_needed(self, runners: Sequence[Runner]) -> list[Runner]:
+        """What `up` did not choose and these depend on: nobody else would ever start it."""
+        dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
+        needed = graph.needed(dependencies, {runner.spec.name for runner in runners})
+        unchosen = [name for name in needed if name not in self._chosen]
+        return [one for name in unchosen for one in self._runners[name] if not one.wanted and one not in runners]
 
     async def stop(self, name: str) -> None:
         await self._stop_runners(self._find(name))

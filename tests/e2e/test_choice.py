@@ -18,6 +18,10 @@ depends_on = {{ db = "started" }}
 [services.debug]
 {SLEEP}
 profiles = ["dev"]
+depends_on = {{ mock = "started" }}
+[services.mock]
+{SLEEP}
+profiles = ["mock"]
 [services.tests]
 command = ["sh", "-c", "echo tested; exit 3"]
 profiles = ["test"]
@@ -34,7 +38,8 @@ def test_profiles_decide_who_starts_and_the_rest_is_there_to_be_started(tmp_path
         assert {name for name, state in small.states().items() if state == "running"} == {"db", "api"}
         assert re.search(r"^debug +stopped .* not chosen at `up`", small.run("ps"), re.MULTILINE)
         assert "debug started" in small.run("start", "debug")
-        small.pid("debug")
+        assert small.pid("debug")
+        assert small.pid("mock"), "what it needs is started with it"
         small.run("down")
         small.up("--wait", "--profile", "dev")
         assert small.states()["debug"] == "running"
@@ -48,7 +53,7 @@ def test_named_services_start_with_what_they_need(tmp_path: Path) -> None:
         assert [name for name, state in small.states().items() if state == "running"] == ["db"]
         small.run("down")
         small.up("--wait", "supervisor.toml", "--only", "debug", "api")
-        assert {name for name, state in small.states().items() if state == "running"} == {"db", "api", "debug"}
+        assert {name for name, state in small.states().items() if state == "running"} == {"db", "api", "debug", "mock"}
 
 
 def test_names_that_do_not_exist_start_nothing(tmp_path: Path) -> None:
@@ -90,7 +95,8 @@ def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path)
         front.communicate(timeout=20)
         assert front.returncode == 0
         small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
-        assert "waited 0.1s: debug is" in small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
+        text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
+        assert re.search(r"waited 0\.1s: .*debug is", text)
 
 
 def test_waiting_detached_tells_the_failure_and_leaves_the_rest_running_which_a_second_up_names(tmp_path: Path) -> None:
