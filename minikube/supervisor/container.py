@@ -84,7 +84,7 @@ class Container:
                     break
         if process.exit is None:
             raise Starved(f"its container does not run after {START_S:g} s — trying again")
-        if state.get("Status") in ("created", "configured", None):
+        if state.get("Status") in ("created", "configured", "initialized", None):
             raise self._refused(str(state.get("Error") or ""))
 
     async def watch(self) -> Exit:

@@ -23,8 +23,8 @@ from minikube.supervisor.images import Images
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.network import ProjectNetwork
 from minikube.supervisor.ports import choose_port
-from minikube.supervisor.process import Household
-from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, surroundings
+from minikube.supervisor.process import Household, Starved
+from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, published, surroundings
 from minikube.supervisor.runtime import Launch, Tell, filled
 
 EVERYWHERE = "0.0.0.0"
@@ -64,7 +64,7 @@ class ContainerRuntime:
         base, mounts = surroundings(self._manifest, *self._where())
         place, seen = Place(), (spec.host, port)
         if spec.container_port:
-            place = Place("bridge", published=f"{spec.host}:{port}:{spec.container_port}")
+            place = Place("bridge", published=published(spec.host, port, spec.container_port))
             seen = (EVERYWHERE, spec.container_port)
         elif spec.has_own_address:
             network = self._own_network(client)
@@ -122,7 +122,10 @@ class ContainerRuntime:
     def _found(self) -> Client:
         if self._client is None:
             engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
-            engines.record(self._state, engine)
+            try:
+                engines.record(self._state, engine)
+            except OSError as error:
+                raise Starved(f"cannot note the engine in {self._state}: {error.strerror} — trying again") from None
             self._client = Client(self._household, engine, self._manifest.directory)
         return self._client
 
@@ -160,14 +163,20 @@ class ContainerRuntime:
 
 @contextlib.contextmanager
 def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
-    """The variables in a file that only we can read, for as long as the engine's command reads it."""
+    """The variables in a file that only we can read, for as long as the engine's command reads it. Raises `Starved`."""
     if not variables:
         yield None
         return
-    descriptor, name = tempfile.mkstemp(prefix="env-", dir=state)  # mode 0600
+    path: Path | None = None
     try:
-        with open(descriptor, "w") as file:
-            file.writelines(f"{key}={value}\n" for key, value in variables.items())
-        yield Path(name)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="env-", dir=state)  # mode 0600
+            path = Path(name)
+            with open(descriptor, "w") as file:
+                file.writelines(f"{key}={value}\n" for key, value in variables.items())
+        except OSError as error:
+            raise Starved(f"cannot write variables to {state}: {error.strerror} — trying again") from None
+        yield path
     finally:
-        os.unlink(name)
+        if path is not None:
+            path.unlink(missing_ok=True)

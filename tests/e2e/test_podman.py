@@ -16,7 +16,7 @@ from tests.e2e.engine import Built, docker
 from tests.e2e.running import Project
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 IMAGE = "localhost/minikube-test-podman"
 SERVE = 'command = ["python3", "-m", "http.server", "8000"]\nruntime = "container"\nhealth = "/"\n'

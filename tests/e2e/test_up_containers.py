@@ -15,7 +15,7 @@ from tests.e2e.engine import Built, docker
 from tests.e2e.running import ROOT, http, running
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 AUTO = """
 [services.many]
@@ -65,6 +65,9 @@ build = "./unbuildable"
 image = "IMAGE"
 command = ["no-such-program"]
 runtime = "container"
+
+[services.claimed]
+image = "IMAGE"
 
 [services.novolume]
 image = "IMAGE"
@@ -278,8 +281,11 @@ def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built:
 def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, built: Built) -> None:
     (tmp_path / "unbuildable").mkdir()
     (tmp_path / "unbuildable" / "Dockerfile").write_text(f"FROM {built.base}\nRUN echo no; exit 3\n")
-    with boxed(tmp_path, built, WRONG) as shop:
+    shop = boxed(tmp_path, built, WRONG)
+    stranger = docker("create", "--name", f"minikube-shop-{shop.mark[:8]}-claimed", built.base, "true")
+    with shop:
         reasons = {
+            "claimed": "a container that is not ours is called",
             "missing": "no image localhost:1/no-such-image:1 here",
             "unbuildable": "non-zero code: 3",
             "nocommand": '"no-such-program": executable file not found',
@@ -291,6 +297,7 @@ def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, 
             assert words in reason
             assert "\n" not in reason
         assert shop.http("order", "/purchase/aaa").status == 200
+        assert docker("rm", stranger) == stranger, "a stranger's container is left alone"
         build = shop.run("build", "unbuildable", code=1)
         assert "unbuildable | no" in build.replace("  ", " ")
 

@@ -18,7 +18,15 @@ from minikube.manifest import (
     VolumeSpec,
 )
 from minikube.supervisor.engine import Engine, complaint, container_name, is_unreachable, mark_of, split_environment
-from minikube.supervisor.recipe import Identity, Place, build_arguments, create_arguments, image_name, surroundings
+from minikube.supervisor.recipe import (
+    Identity,
+    Place,
+    build_arguments,
+    create_arguments,
+    image_name,
+    published,
+    surroundings,
+)
 
 DOCKER, PODMAN, NERDCTL = (Engine(kind, f"/usr/bin/{kind}", "0123456789ab") for kind in ("docker", "podman", "nerdctl"))
 HOST = Place()
@@ -94,9 +102,10 @@ def test_init_is_asked_for_only_where_it_is_wanted() -> None:
 
 
 def test_a_published_port_is_on_its_own_network() -> None:
-    words = create(place=Place("bridge", "127.0.0.1:8080:80"))
+    words = create(place=Place("bridge", published("127.0.0.1", 8080, 80)))
     assert option(words, "--network") == ["bridge"]
     assert option(words, "--publish") == ["127.0.0.1:8080:80"]
+    assert published("::1", 8080, 80) == "[::1]:8080:80"
 
 
 def test_the_image_is_never_pulled_behind_our_back_and_its_own_check_is_off() -> None:
