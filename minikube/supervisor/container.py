@@ -35,6 +35,11 @@ REMOVE_S = 10.0
 SIGNALLED = 128
 """Exit codes above it mean a signal, as in a shell."""
 
+END_MARKED = (
+    f'for p in /proc/[0-9]*; do grep -q "{HELPER}=$1" $p/environ 2>/dev/null && kill -9 "${{p#/proc/}}"; done; true'
+)
+"""For a shell in the container: ends everything with the mark in its environment."""
+
 NOT_EXECUTABLE = (126, 127)
 
 
@@ -140,8 +145,10 @@ class Container:
         await trio.lowlevel.checkpoint()
         told = False
         for pid in tree.descendants([self.pid]):
-            with contextlib.suppress(PermissionError):
+            try:
                 told = tree.send(pid, number) or told
+            except PermissionError:  # another user's: all that is left is what `docker stop` does
+                told = await self.send(number) or told
         return told
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
@@ -153,10 +160,18 @@ class Container:
             answer = await self._client.ask(*words, timeout=timeout)
         finally:
             if answer.exit is None:  # the client is dead, what it started in the container is not
-                tree.kill_all(stat.pid for stat in tree.scan() if tree.environment(stat.pid).get(HELPER) == mark)
+                await self._end_helper(mark)
         if answer.exit is not None and answer.exit.status in NOT_EXECUTABLE and "OCI runtime" in answer.error:
             raise StartError(f"{argv[0]}: {complaint(answer.error)}")
         return Ran(answer.exit, (answer.out + answer.err)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
+
+    async def _end_helper(self, mark: str) -> None:
+        """Kills a command that was left alone in the container. Another user's processes are looked for from inside."""
+        found = [stat.pid for stat in tree.scan() if tree.environment(stat.pid).get(HELPER) == mark]
+        tree.kill_all(found)
+        if not found and os.geteuid() != 0:
+            with trio.move_on_after(REMOVE_S, shield=True):
+                await self._client.ask("exec", "--user", "0", self._name, "sh", "-c", END_MARKED, "sh", mark)
 
     def close(self) -> None:
         self._client.household.moved_out(self.pid)
