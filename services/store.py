@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trio
 
@@ -26,9 +27,11 @@ CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 BATCH = 512
 WAITING_MAX = 8192
+SENTINEL_PORT = 26379
 
 Word = str | bytes | int
 Command = tuple[Word, ...]
+Place = tuple[str, int]
 
 
 class StoreAway(Exception):
@@ -89,8 +92,9 @@ class Store:
         """Run a command that changes nothing. Equal reads that are not sent yet share one."""
         call = self._reads.get(command)
         if call is None or call.sent:
-            call = self._reads[command] = _Call(command)
+            call = _Call(command)
             self._submit(call)
+            self._reads[command] = call  # after it was taken: nobody may join one that is never sent
         return await self._wait(call)
 
     async def script(self, name: str, keys: Sequence[str], args: Sequence[Word] = ()) -> Any:
@@ -238,7 +242,10 @@ class _Link:
 
 
 def open_pool(url: str) -> "ConnectionPool":
-    """redis-py's pool for `redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,…/service/db`."""
+    """redis-py's pool for `redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,…/service/db?sentinel_password=…`.
+
+    ValueError for what is none.
+    """
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -248,24 +255,34 @@ def open_pool(url: str) -> "ConnectionPool":
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
     }
-    scheme, _, rest = url.partition("://")
-    if scheme != "redis+sentinel":
+    if not url.startswith("redis+sentinel://"):
         return redis.ConnectionPool.from_url(url, **bounds)
     import redis.sentinel
 
     sentinel: Any = redis.sentinel  # without types
 
-    login, _, place = rest.rpartition("@")
-    user, _, password = login.rpartition(":") if ":" in login else ("", "", login)
-    hosts, _, path = place.partition("/")
-    service, _, db = path.partition("/")
-    sentinels = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2])) for host in hosts.split(",")]
-    manager = sentinel.Sentinel(sentinels, sentinel_kwargs=bounds)
-    login_words = {"username": user or None, "password": password or None}
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, colon, password = login.partition(":")
+    if not colon:
+        user, password = "", login
+    service, _, db = parts.path.removeprefix("/").partition("/")
+    asked = dict(parse_qsl(parts.query))
+    sentinel_login = {key: asked[f"sentinel_{key}"] for key in ("username", "password") if f"sentinel_{key}" in asked}
+    manager = sentinel.Sentinel(
+        [_sentinel_place(host) for host in hosts.split(",")], sentinel_kwargs={**bounds, **sentinel_login}
+    )
+    login_words = {"username": unquote(user) or None, "password": unquote(password) or None}
     pool: ConnectionPool = sentinel.SentinelConnectionPool(
-        service or "mymaster", manager, db=int(db or 0), **login_words, **bounds
+        unquote(service) or "mymaster", manager, db=int(db.strip("/") or 0), **login_words, **bounds
     )
     return pool
+
+
+def _sentinel_place(text: str) -> Place:
+    """`host`, `host:port` or `[v6]:port`. ValueError."""
+    one = urlsplit(f"//{text}")
+    return one.hostname or "127.0.0.1", one.port or SENTINEL_PORT
 
 
 def _sha1(source: str) -> str:

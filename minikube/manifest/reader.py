@@ -44,7 +44,7 @@ MAX_ENV_FILE_BYTES = 1024 * 1024
 
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
 ENV_NAME = r"^[^=\s]+$"
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 SIZE_LIMITS = ("memory", "as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack")
 COUNT_LIMITS = ("pids", "cpu", "nice", "nofile", "nproc", "rtprio", "sigpending")

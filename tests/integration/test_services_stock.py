@@ -146,6 +146,19 @@ async def test_a_store_nobody_listens_on_is_away(tmp_path: object) -> None:
             await stock.get("aaa")
 
 
+async def test_a_read_that_was_refused_is_taken_when_there_is_room(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stock(redis_server.url) as (stock, store):
+        await stock.all()
+        with monkeypatch.context() as full:
+            full.setattr("services.store.WAITING_MAX", 0)
+            with pytest.raises(StoreAway, match="waiting"):
+                await store.read("GET", "x")
+        with trio.fail_after(5):
+            assert await store.read("GET", "x") is None
+
+
 async def test_a_cancelled_caller_leaves_the_others_alone(redis_server: RedisServer) -> None:
     async with open_stock(redis_server.url) as (stock, _):
         await stock.get("aaa")

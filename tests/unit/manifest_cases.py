@@ -152,6 +152,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("registry.allow_checks", "*", 'registry.allow_checks: expected a list of strings, got "*"'),
     ("control.listn", "x", "control.listn: unknown key, expected a key of [control] (did you mean listen?)"),
     ("redis.url", "localhost:6379", "redis.url: expected redis://host:port/db"),
+    ("redis.url", "rediss+sentinel://h/s", "redis.url: expected redis://host:port/db"),
     ("redis.url", "http://h", "redis.url: expected redis://host:port/db"),
     ("redis.url", "${A:?no}", "redis.url: A is not set: no"),
     ("redis.prefix", "", 'redis.prefix: expected a non-empty string, got ""'),

@@ -1,5 +1,7 @@
 """The services' small decisions: settings, bodies, keys, and which instance to try next."""
 
+from typing import Any
+
 import msgspec
 import pytest
 import trio
@@ -12,6 +14,7 @@ from services.http_client import Answer
 from services.messages import HttpError, Request
 from services.order import _Attempts
 from services.product import Wanted, read_key, read_wanted
+from services.store import open_pool
 
 
 def instance(port: int, state: CheckState = CheckState.PASSING, ip: str = "127.0.0.1", zone: str = "") -> Instance:
@@ -90,6 +93,29 @@ def test_a_wrong_body_is_400_with_the_reason(body: bytes) -> None:
         read_wanted(body)
     assert caught.value.reply.status == 400
     assert msgspec.json.decode(caught.value.reply.body)["error"]
+
+
+SENTINEL = "redis+sentinel://"
+
+
+@pytest.mark.parametrize(
+    ("url", "places", "service", "login", "sentinel_password"),
+    [
+        (f"{SENTINEL}a:1,b/main/2", [("a", 1), ("b", 26379)], "main", (None, None, 2), None),
+        (f"{SENTINEL}[::1]:5,[::2]/m", [("::1", 5), ("::2", 26379)], "m", (None, None, 0), None),
+        (f"{SENTINEL}me:a%40b@h:1/m/0", [("h", 1)], "m", ("me", "a@b", 0), None),
+        (f"{SENTINEL}p%2Fw@h:1/m?sentinel_password=se%26c", [("h", 1)], "m", (None, "p/w", 0), "se&c"),
+    ],
+)
+def test_a_sentinel_url_is_read_as_the_registry_reads_it(
+    url: str, places: list[Any], service: str, login: tuple[Any, ...], sentinel_password: str | None
+) -> None:
+    pool: Any = open_pool(url)
+    sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"]) for one in sentinels] == places
+    assert sentinels[0].get("password") == sentinel_password
+    assert pool.service_name == service
+    assert tuple(pool.connection_kwargs.get(key) for key in ("username", "password", "db")) == login
 
 
 def test_a_key_is_visible_ascii_of_bounded_length() -> None:
