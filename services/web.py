@@ -112,17 +112,17 @@ class Server:
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> NoReturn:
         while True:
             await trio.lowlevel.wait_readable(listener)
-            try:
-                for _ in range(64):  # then let the connections run
+            for _ in range(64):  # then let the connections run
+                try:
                     peer, _address = listener.accept()
-                    self._admit(peer, nursery)
-            except (BlockingIOError, ConnectionError):
-                pass
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                self.log(f"cannot accept a connection: {error.strerror}; trying again")
-                await trio.sleep(ACCEPT_PAUSE_S)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _FULL:
+                        self.log(f"cannot accept a connection: {error.strerror}; trying again")
+                        await trio.sleep(ACCEPT_PAUSE_S)
+                    break  # anything else is that connection's own misfortune (accept(2): EPROTO, EHOSTUNREACH, …)
+                self._admit(peer, nursery)
 
     async def _sweep(self) -> NoReturn:
         """End what is overdue; asleep while there is nobody."""
@@ -166,7 +166,7 @@ class _Connection:
         """The status to answer when it is not; 0: none, just close."""
         self.idle = True
         self.method = ""
-        """Of the request being answered: a reply to HEAD carries no body."""
+        """Of the request being answered (empty before its head is read): a reply to HEAD carries no body."""
 
     def turn_away(self) -> None:
         """Over the limit: one clear error, as far as the socket takes it without waiting."""
@@ -222,6 +222,7 @@ class _Connection:
             await self._linger()
             return False
         http.start_next_cycle()
+        self.method = ""
         self.idle = True
         self.due = trio.current_time() + limits.idle
         return not self.server.draining

@@ -273,6 +273,7 @@ class _Connection:
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
+        self._head_only = False  # or an error before the next head would be answered without its body
         return True
 
     # ------------------------------------------------------------ writing

@@ -1,5 +1,6 @@
 """The services' HTTP server: bounds, errors as JSON, keep-alive, draining."""
 
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -152,6 +153,35 @@ async def test_head_has_the_length_and_no_body() -> None:
         assert (status, body) == (200, None)
         assert int(headers["content-length"]) > 0
         assert (await client.get("/list"))[0] == 200
+
+
+async def test_an_error_after_head_has_its_body() -> None:
+    async with open_shop(read=0.05) as shop:
+        for late, status in (("nonsense\r\n\r\n", 400), ("GET /li", 408)):
+            client = await shop.client()
+            await client.send("HEAD /echo/x HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await client.answer("HEAD"))[0] == 200
+            await client.send(late)
+            got, _, body = await client.answer()
+            assert (got, type(body)) == (status, dict)
+        assert shop.logged == []
+
+
+@pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.EPROTO, errno.ENETDOWN, errno.ECONNABORTED, errno.EMFILE])
+async def test_a_connection_that_cannot_be_accepted_ends_nothing(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept = socket.socket.accept
+    failed: list[int] = []
+
+    def fail_once(self: socket.socket) -> tuple[socket.socket, object]:
+        if not failed:
+            failed.append(code)
+            raise OSError(code, "accepting failed")
+        return accept(self)
+
+    async with open_shop() as shop:
+        monkeypatch.setattr(socket.socket, "accept", fail_once)
+        assert (await (await shop.client()).get("/list"))[0] == 200
+        assert failed == [code]
 
 
 @pytest.mark.parametrize(
