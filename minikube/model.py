@@ -44,6 +44,19 @@ class ProcessState(StrEnum):
 # ---------------------------------------------------------------- registry RPC (PascalCase)
 
 
+def spell_host(host: str) -> str:
+    """The one spelling of a host: an IP address in its shortest form, `localhost` as the address it means, a name in lower
+    case. What is registered comes back spelled like this."""
+    import ipaddress  # late: who only looks a name up needs none of it
+
+    if host.lower() in ("localhost", "localhost."):
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
+
+
 class Address(Struct, frozen=True):
     """A TCP endpoint as the RPC shows it. `Zone` is the IPv6 zone, else empty."""
 

@@ -184,7 +184,11 @@ class Registry:
 
     async def local_host(self) -> str:
         """The address that the registry sees us at."""
-        return str((await self._connect()).writer.get_extra_info("sockname")[0])
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return str((await self._connect()).writer.get_extra_info("sockname")[0])
+        except TimeoutError:
+            raise Unavailable(f"no answer from {self.target} in time") from None
 
     async def wait_lost(self, seconds: float) -> bool:
         """Wait until the connection is lost (True), at most `seconds`."""

@@ -1,4 +1,4 @@
-"""The control API for programs that block (floor 2): the command line. One request after another on one connection.
+"""The control API for programs that block (floor 2): the command line. One request at a time, each on a connection of its own.
 
 It imports neither trio nor anything slow; the dashboard's side is `minikube.client.live`. It refuses to retry: an act
 that may have been done is the caller's to repeat.
@@ -141,13 +141,17 @@ class ControlClient:
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
         decoder = msgspec.json.Decoder(shape)
         try:
-            while line := reply.readline():
+            while (line := reply.readline()).endswith(b"\n"):
                 yield decoder.decode(line)
-        except (OSError, http.client.HTTPException, msgspec.DecodeError):
-            if not follow:
-                raise Unavailable(f"{self.endpoint.netloc}: the supervisor broke off its answer") from None
+            broken = bool(line)
+        except (OSError, http.client.HTTPException):
+            broken = True
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"{self.endpoint.netloc}: the supervisor's answer makes no sense: {error}") from None
         finally:
             self.close()
+        if broken and not follow:  # who follows sees the supervisor end like this
+            raise Unavailable(f"{self.endpoint.netloc}: the supervisor broke off its answer")
 
     def _send(self, method: str, target: str, body: bytes, timeout: float | None) -> http.client.HTTPResponse:
         """One request; the reply is a success, anything else has been raised."""
@@ -160,6 +164,7 @@ class ControlClient:
             self._connection = connection
             connection.request(method, target, body or None, headers)
             reply = connection.getresponse()
+            refusal = reply.read() if reply.status >= 300 else b""
         except ConnectionRefusedError:
             raise NothingRunning(
                 f"{self.endpoint.netloc}: nothing is running there — `minikube up` starts it"
@@ -171,9 +176,8 @@ class ControlClient:
             self.close()
             raise Unavailable(f"{self.endpoint.netloc}: no answer from the supervisor: {error!r}") from None
         if reply.status >= 300:
-            data = reply.read()
             self.close()
-            raise error_for(reply.status, data)
+            raise error_for(reply.status, refusal)
         return reply
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from minikube.client import verbs
 from minikube.client.verbs import Call
 from minikube.errors import MinikubeError, NotFound, UsageError
-from minikube.model import Address, Instance, Registration
+from minikube.model import Address, Instance, Registration, spell_host
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:5555"
 CALL_TIMEOUT_S: Final = 5.0
@@ -139,6 +139,11 @@ def _check_url(health: str, address: Address) -> str:
     return {"tcp": f"tcp://{address}", "ttl": "ttl:"}.get(health, health)
 
 
+def _spelled(address: Address | str) -> Address:
+    assert isinstance(address, Address)
+    return replace(address, IP=spell_host(address.IP))
+
+
 class Keeper:
     """Keeps one registration alive: says what to call next and when.
 
@@ -219,7 +224,7 @@ class Keeper:
         # The incarnation makes a late deregistration void once somebody else has taken the id.
         self._incarnation = 0
         for instance in instances:
-            same_place = instance.addr == self._registration.addr
+            same_place = _spelled(instance.addr) == _spelled(self._registration.addr)
             if same_place and self.id in ("", instance.uuid):
                 self.id, self._incarnation = instance.uuid, instance.incarnation
             elif instance.uuid == self.id:

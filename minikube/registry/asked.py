@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from minikube.durations import parse_duration
-from minikube.model import ID_PATTERN, NAME_PATTERN, Address, CheckState, Instance, Registration
+from minikube.model import ID_PATTERN, NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
 from minikube.probe.health import ProbeSettings
 from minikube.protocol.jsonrpc import INVALID_PARAMS, Params, RpcError
 from minikube.registry.records import Record
@@ -200,18 +200,16 @@ def _check_size(asked: Registration) -> None:
 
 
 def _spelled(host: str) -> str:
-    """An address in its shortest spelling, `localhost` as the address it means: Go's client takes nothing else."""
-    if host.lower() in ("localhost", "localhost."):
-        return "127.0.0.1"
+    """`spell_host` of what can be connected to; `localhost` as an address, since Go's client takes nothing else."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
         if ":" in host or re.fullmatch(r"[0-9.]+", host):
             raise wrong(f"Addr.IP: {host[:80]!r} is no IP address") from None
-        return host.lower()
-    if found.is_unspecified or found.is_multicast:
-        raise wrong(f"Addr.IP: nobody can connect to {host} — register the address that clients are to use")
-    return str(found)
+    else:
+        if found.is_unspecified or found.is_multicast:
+            raise wrong(f"Addr.IP: nobody can connect to {host} — register the address that clients are to use")
+    return spell_host(host)
 
 
 def _plain(host: str) -> str:

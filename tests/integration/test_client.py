@@ -382,6 +382,20 @@ async def test_no_answer_in_time_is_unavailable() -> None:
             await client.call("Discovery.Sleep", (), 0.05)
 
 
+def test_asyncio_a_registry_that_accepts_and_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where our own address has to be learnt from the connection first."""
+
+    async def main(port: int) -> None:
+        async with aio.registered("web", 80, address=f"127.0.0.1:{port}", token="t", host="0.0.0.0") as keeper:
+            while not keeper.problem:
+                await asyncio.sleep(0.01)
+            assert "no answer" in keeper.problem
+
+    monkeypatch.setattr("minikube.client.aio.CALL_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        asyncio.run(asyncio.wait_for(main(mute.getsockname()[1]), 5))
+
+
 def test_no_answer_in_time_is_unavailable_everywhere() -> None:
     async def main(address: str) -> None:
         async with aio.open_registry(address) as client:

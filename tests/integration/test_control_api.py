@@ -2,6 +2,9 @@
 
 import re
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from minikube.control.api import Api
 from minikube.control.board import Board
 from minikube.control.guard import allowed_hosts, host_name
 from minikube.control.server import serve_control
-from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, UsageError
+from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.http import HttpLimits
 from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
@@ -297,6 +300,14 @@ async def test_a_connection_serves_many_requests_also_sent_at_once() -> None:
         assert answer.count(b"HTTP/1.1 200 ") == 5
 
 
+async def test_an_error_after_head_has_its_body(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_control(SHORT) as server:
+        head = b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert b'{"error":"not HTTP' in await server.send(head + b"nonsense\r\n\r\n")
+        assert b'{"error":"the request was not' in await server.send(head + b"GET / HT")
+        assert caplog.records == []
+
+
 async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_the_log_has_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +360,52 @@ async def test_the_blocking_client_reads_and_acts() -> None:
         assert server.controls.calls[-1] == ("shutdown", True)
     with pytest.raises(NothingRunning):
         ControlClient(server.endpoint).status()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99\r\n\r\n{", "no answer from the supervisor"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off its answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", "makes no sense"),
+    ],
+)
+def test_half_an_answer_is_told_as_that(answer: bytes, words: str) -> None:
+    with serving_bytes(answer) as endpoint, ControlClient(endpoint) as client:
+        with pytest.raises(Unavailable, match=words):
+            client.status()
+        with pytest.raises(Unavailable, match=words):
+            list(client.logs())
+
+
+def test_who_follows_sees_the_supervisor_end_as_an_end_but_no_nonsense() -> None:
+    line = msgspec.json.encode(LogLine(0.0, "x", "x", "stdout", "hello"))
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving_bytes(head + b'%x\r\n%b\n{"t\r\n' % (len(line) + 4, line)) as endpoint:
+        assert [line.line for line in ControlClient(endpoint).logs(query=LogQuery(follow=True))] == ["hello"]
+    with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="makes no sense"):
+        list(ControlClient(endpoint).logs(query=LogQuery(follow=True)))
+
+
+@contextmanager
+def serving_bytes(answer: bytes) -> Iterator[Endpoint]:
+    """A supervisor that gives this answer to whatever it is asked, and hangs up."""
+
+    def serve() -> None:
+        with suppress(OSError):  # closed: over
+            while True:
+                with listener.accept()[0] as peer:
+                    peer.recv(65_536)
+                    peer.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield Endpoint("127.0.0.1", listener.getsockname()[1], TOKEN)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 async def test_the_trio_client_acts_and_describes() -> None:

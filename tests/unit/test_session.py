@@ -9,6 +9,7 @@ from minikube.client.session import Backoff, Keeper, RegisterOptions, Target, fi
 from minikube.client.verbs import Call
 from minikube.errors import NotFound, Unavailable, UsageError
 from minikube.model import Address, CheckState, Instance, Registration
+from minikube.registry.asked import as_address
 
 # ---------------------------------------------------------------- where the registry is
 
@@ -221,6 +222,20 @@ def test_a_wildcard_host_becomes_the_address_that_the_registry_sees() -> None:
     (registration,) = call(keep.next(0.0)).params
     assert registration.addr == Address("10.1.2.3", 80)
     assert registration.health_check == "http://10.1.2.3:80/health"
+
+
+@pytest.mark.parametrize(
+    ("host", "known_as"),
+    [("localhost", "127.0.0.1"), ("Web.Example", "web.example"), ("2001:DB8:0::1", "2001:db8::1"), ("::1", "::1")],
+)
+def test_it_knows_itself_in_the_registrys_spelling(host: str, known_as: str) -> None:
+    keep = keeper(host=host)
+    keep.done(0.0, call(keep.next(0.0)), "id")
+    own = Instance("id", "web", as_address(Address(host, 80)), "", CheckState.PASSING, incarnation=7)
+    assert known_as == own.addr.IP
+    keep.done(0.0, call(keep.next(0.0)), [own])
+    keep.leave()
+    assert keep.next(0.0) == verbs.deregister("id", 7)
 
 
 def test_an_id_that_somebody_else_took_is_left_alone() -> None:
