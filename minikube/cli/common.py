@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ def manifest_path(given: str | None) -> Path:
     """The manifest meant: the one given (or the one in the directory given), else `supervisor.toml` here or above."""
     if given:
         path = Path(given)
-        return path / DEFAULT_FILE if path.is_dir() else path
+        return path / DEFAULT_FILE if os.path.isdir(path) else path
     here = Path.cwd()
     for directory in (here, *here.parents):
         if (directory / DEFAULT_FILE).is_file():

@@ -110,7 +110,7 @@ def up_command(
 def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
     """The manifest's path and the services meant: the first word is a manifest where it looks like a path."""
     looks = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
-    if words and not manifest and not looks and Path(words[0]).is_dir():
+    if words and not manifest and not looks and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 
         usual = manifest_path(None)

@@ -1,4 +1,4 @@
-"""The control API's requests (floor 3): spec §8, over any `Board` and `Controls`.
+"""The control API's requests (floor 3), as the README lists them, over any `Board` and `Controls`.
 
 It decides what a request means and what its answer is; reading and writing are `minikube.net.http`'s. Everything that
 is shown comes from the board, everything that is done is the controls'. It refuses unknown paths, methods, query

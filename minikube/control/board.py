@@ -33,7 +33,7 @@ from minikube.model import (
 
 UPDATE_INTERVAL_S = 0.05
 """The least time between two rounds of updates: the first change after quiet goes out at once, later ones wait for
-their round. 50 ms keeps an exit within the 100 ms of spec §10 in the middle of a storm."""
+their round. 50 ms keeps an exit within the 100 ms that a change may take to be shown in the middle of a storm."""
 
 EVENTS_SHOWN = 200
 EVENTS_KEPT = 10_000

@@ -1,4 +1,4 @@
-"""Who may speak to the control API (floor 3, pure): spec §9. It refuses, and says why; it never lets in by default.
+"""Who may speak to the control API (floor 3, pure). It refuses, and says why; it never lets in by default.
 
 A browser is the enemy here: any page can send requests to a loopback port. It cannot leave out `Origin` on what it
 may read or change, and a name that was rebound to 127.0.0.1 shows as a foreign `Host`.

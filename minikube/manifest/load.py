@@ -25,7 +25,7 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
     Raises ManifestError with one line for each problem.
     """
     environ = os.environ if environ is None else environ
-    path = path / DEFAULT_FILE if path.is_dir() else path
+    path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises where it may not look
     raw = _parse(_read_text(path), path)
     directory = path.absolute().parent
     variables = {**_read_dotenv(directory / ".env"), **environ}

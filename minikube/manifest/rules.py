@@ -31,7 +31,7 @@ def check(reading: Reading, raw_services: Mapping[str, object], services: Servic
 
 
 def check_listeners(reading: Reading, registry: RegistrySettings, control: ControlSettings, services: Services) -> None:
-    """Addresses beyond loopback (the contract's section 9), and ports that two would take."""
+    """Addresses beyond loopback, which take a token and TLS, and ports that two would take."""
     if not is_loopback(registry.listen.host) and not (registry.token and registry.tls):
         missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
         missing = [path for path in missing if not reading.failed(path)]

@@ -1,4 +1,4 @@
-"""What a manifest says, once it is read (floor 0): frozen structs, every default of the contract in one place.
+"""What a manifest says, once it is read (floor 0): frozen structs, every default in one place.
 
 Durations are seconds, sizes are bytes, paths are absolute, strings are interpolated. Nothing here reads,
 checks or acts: `reader` builds these, `rules` refuses the combinations that make no sense.

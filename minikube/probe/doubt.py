@@ -8,7 +8,7 @@ Times come in as arguments; nothing here acts.
 from msgspec import Struct
 
 MIN_SILENT = 3
-"""Fewer than this is not "together" (the contract's figure)."""
+"""Fewer than this is not "together"."""
 
 PAUSE_S = 1.0
 """A gap between two beats (sent every `BEAT_S`) from which on this process is taken to have been paused."""

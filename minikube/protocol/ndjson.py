@@ -5,7 +5,7 @@ A line ends with `\\n`; one `\\r` before it is dropped. Memory held is at most o
 """
 
 MAX_LINE_BYTES = 65_536
-"""The bound of spec §9, counted without the line's end."""
+"""The longest line (README, "The registry's protocol"), counted without its end."""
 
 
 class LineTooLong(Exception):

@@ -1,4 +1,4 @@
-"""The RPC methods (floor 3): spec §2, in both dialects. The catalog answers, the node writes, the judge probes.
+"""The RPC methods (floor 3), in both dialects. The catalog answers, the node writes, the judge probes.
 
 `Discovery.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
 own (`call`).

@@ -106,8 +106,6 @@ class Diff(Struct, frozen=True):
     """Changed in a way that needs new processes."""
     adjusted: tuple[str, ...] = ()
     """Changed in place: running processes keep their pids."""
-    scaled: dict[str, tuple[int, int]] = {}
-    """Replicas before and after, for adjusted services."""
     fields: dict[str, tuple[str, ...]] = {}
     """Which keys changed, for replaced and adjusted services."""
 
@@ -124,11 +122,6 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
         removed=tuple(name for name in old if name not in new),
         replaced=tuple(name for name in fields if kind[name] == "replaced"),
         adjusted=tuple(name for name in fields if kind[name] == "adjusted"),
-        scaled={
-            name: (old[name].replicas, new[name].replicas)
-            for name in fields
-            if kind[name] == "adjusted" and "replicas" in fields[name]
-        },
         fields=fields,
     )
 

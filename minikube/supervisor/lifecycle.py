@@ -4,7 +4,7 @@
                              │           └─────► exited                      never, and on-failure after a success
                              └─► backoff, or fatal after `limit` failed starts in a row
 
-The rules are spec §5's. An instance is *well* once it passed its check or, without one, lived a second. A well one that
+An instance is *well* once it passed its check or, without one, lived a second. A well one that
 dies is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long as each life ends within
 `reset_after` of its start; it is given up only where `max_restarts` within `window` says so. One that dies before it was well
 has failed to start: always a delay, and `fatal` after `limit` of those in a row. One that is ended for failing its check has

@@ -1,10 +1,11 @@
 """The supervisor's own parts (floor 3): the embedded Valkey or Redis, and the registry's process.
 
-    redis_part, registry_part    what to run, as a Command
-    Part                         runs one: ready, restarted at once when it dies, stopped at the end
+    redis_part, registry_part    what to run, as a PartSpec
+    begin                        starts one, before trio is there
+    retry_delay                  how soon a dead one is tried again
 
-Both are begun before the supervisor imports trio (`begin`), because their start is what `up` waits for. It refuses to
-speak Redis beyond a PING, and to judge anybody's health.
+Both are begun before the supervisor imports trio, because their start is what `up` waits for; `partrun` runs them from
+then on. It refuses to wait, and to judge anybody's health.
 """
 
 import os
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,10 +30,9 @@ SOCKET_PATH_LIMIT = 100
 
 RETRY_DELAY_S = 0.05
 RETRY_MAX_S = 1.0
-"""The registry is to serve again within 2 s (spec §10)."""
+"""The registry is to serve again within 2 s of its death."""
 
 STEADY_S = 5.0
-PING_EVERY_S = 0.005
 
 
 class PartSpec(Struct, frozen=True):
@@ -155,7 +155,3 @@ def retry_delay(quick_deaths: int) -> float:
         return 0.0
     delay = min(RETRY_DELAY_S * 2.0 ** min(quick_deaths - 2, 20), RETRY_MAX_S)
     return delay * (0.8 + 0.4 * random.random())
-
-
-Ready = Callable[[], Awaitable[str]]
-"""Waits until the part answers and returns where."""

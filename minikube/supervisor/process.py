@@ -126,7 +126,7 @@ class Household:
 
     async def start(self, command: Command) -> Process:
         """Executes `command`. Raises `Starved` when the machine is short of something, else `StartError` when the command
-        cannot be executed. When cancelled, the start is completed and undone."""
+        cannot be executed. When cancelled, the start is completed and its process returned: it is the caller's to end."""
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
         self._starting += 1
         limits = self._limits(command)

@@ -7,7 +7,7 @@ import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.eventually import eventually
 
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes a Debian of its own, which takes root"),
+    pytest.mark.usefixtures("as_root"),
 ]
 
 WEB = """\
@@ -36,11 +36,10 @@ depends_on = ["page"]
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
+def bare(as_root: None, need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
     """The binary at /srv/minikube, a project that needs no Python in /srv/web, the shop in /srv/shop."""
     for program in ("mmdebstrap", "nsenter", "unshare", "ip"):
-        if not shutil.which(program):
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
+        need(program)
     debian = BareDebian(tmp_path_factory.mktemp("bare") / "root")
     (line,) = [line for line in "".join(texts("sh", "build")).splitlines() if "binary.py" in line]
     binary = tmp_path_factory.mktemp("dist") / "minikube"

@@ -229,7 +229,7 @@ def test_prometheus_finds_what_passes_with_its_labels(small: Running) -> None:
         ("wait sleeper --for stopped --timeout 0s", 124),
     ],
 )
-def test_every_command_exits_as_the_contract_says(words: str, code: int, small: Running) -> None:
+def test_every_command_exits_with_its_code(words: str, code: int, small: Running) -> None:
     done = small.command(*words.split())
     assert done.returncode == code, done.stdout + done.stderr
     if code:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,10 +77,8 @@ class Podman:
 
 
 @pytest.fixture
-def podman(built: Built, monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
-    program = shutil.which("podman")
-    if program is None:
-        pytest.skip("podman is not installed")
+def podman(built: Built, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
+    program = need("podman")
     directory = Path(tempfile.mkdtemp(prefix="podman-"))  # Podman takes no run directory of more than 50 characters
     engine = Podman(directory, program)
     monkeypatch.setenv("PATH", f"{engine.bin}:{os.environ['PATH']}")

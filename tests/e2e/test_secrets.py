@@ -1,4 +1,4 @@
-"""Secrets (spec section 9): on no command line, in no listing, event or log of ours; hostile characters reach no terminal raw."""
+"""Secrets: on no command line, in no listing, event or log of ours; hostile characters reach no terminal raw."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,6 @@
 """The shop, run by the real command: what the project promises, from outside."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -133,16 +132,14 @@ def test_a_hanging_product_is_removed_and_comes_back_without_a_restart(shop: run
 
 
 def test_programs_of_other_languages_join_by_manifest_alone(tmp_path: Path, need: Callable[[str], str]) -> None:
-    go = shutil.which("go") or need("go")
+    go, node = need("go"), need("node")
     (tmp_path / "hello.go").write_text(GO)
     program = tmp_path / "hello"
     subprocess.run([go, "build", "-o", str(program), "hello.go"], cwd=tmp_path, check=True, timeout=100)
     extra = OTHERS + f'\n[services.gopher]\ncommand = ["{program}"]\nport = "auto"\nhealth = "/health"\n'
-    names = ["files", "gopher"]
-    if node := shutil.which("node"):
-        (tmp_path / "web.js").write_text(NODE)
-        extra += f'\n[services.web]\ncommand = ["{node}", "web.js"]\nport = "auto"\nhealth = "/"\n'
-        names.append("web")
+    (tmp_path / "web.js").write_text(NODE)
+    extra += f'\n[services.web]\ncommand = ["{node}", "web.js"]\nport = "auto"\nhealth = "/"\n'
+    names = ("files", "gopher", "web")
     with running(tmp_path, extra) as project:
         project.wait_passing(*names)
         for name in names:

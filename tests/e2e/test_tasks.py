@@ -92,7 +92,7 @@ def test_limits_umask_and_directory_hold_from_the_first_instruction(tmp_path: Pa
         assert small.lines("a") == ["99", "0", "0027", *me, "/", f"{port} port {port}"]
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may run services as another user")
+@pytest.mark.usefixtures("as_root")
 def test_a_service_runs_as_its_user_and_group(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     with Small(tmp_path, f'{RIGHTS}user = "nobody"\n[services.b]\n{SLEEP}user = "nobdy"\n') as small:

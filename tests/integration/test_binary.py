@@ -17,7 +17,7 @@ INTERPRETER = """#!/bin/sh
 printf '%s\\n' "$0" "$@"
 """
 NOBODY = 65534
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to another user")
+AS_ROOT = pytest.mark.usefixtures("as_root")
 
 
 @pytest.fixture

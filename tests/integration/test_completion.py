@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -55,14 +54,6 @@ def tab(shell: str, line: str, directory: Path) -> list[str]:
     return [text.partition("\t")[0] for text in done.stdout.splitlines() if text]
 
 
-SHELLS = [
-    pytest.param(
-        shell, marks=pytest.mark.skipif(not shutil.which(shell) and not os.environ.get("CI"), reason=f"no {shell} here")
-    )
-    for shell in ("bash", "zsh", "fish")
-]
-
-
 @asynccontextmanager
 async def running(project: Path) -> AsyncIterator[ControlServer]:
     """A supervisor of the project, as far as the command line can see."""
@@ -76,8 +67,9 @@ async def running(project: Path) -> AsyncIterator[ControlServer]:
         yield server
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-async def test_live_names_are_offered(shell: str, project: Path) -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_live_names_are_offered(shell: str, project: Path, need: Callable[[str], str]) -> None:
+    need(shell)
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     async with running(project) as server:
         server.board.put_instances(InstanceView("cccccccc", "product", "product-2", ProcessState.RUNNING))

@@ -1,4 +1,4 @@
-"""Promises of the control API on a real socket: spec §8's requests, and §9's refusals."""
+"""Promises of the control API on a real socket: its requests, and what it refuses."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Probes over real sockets (spec section 3): what passes, what counts at once, and that no answer takes longer than allowed."""
+"""Probes over real sockets: what passes, what counts at once, and that no answer takes longer than allowed."""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable

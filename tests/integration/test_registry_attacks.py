@@ -1,4 +1,4 @@
-"""The registry under attack (spec section 9): whatever one client does, another one notices nothing, and memory is bounded.
+"""The registry under attack: whatever one client does, another one notices nothing, and memory is bounded.
 
 Before these bounds were as they are, the same floods kept the other client waiting for 4 to 10 s.
 """

@@ -1,4 +1,4 @@
-"""What must survive (spec sections 4 and 10): the registry, Redis and instances killed, emptied, stopped."""
+"""What must survive: the registry, Redis and instances killed, emptied, stopped."""
 
 import json
 import signal

@@ -1,8 +1,7 @@
-"""Redis as the registry meets it: full, locked, spoilt by others, behind TLS, replicated. Spec sections 4 and 10."""
+"""Redis as the registry meets it: full, locked, spoilt by others, behind TLS, replicated."""
 
 import contextlib
 import itertools
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import redis
 
 from tests.certificates import make_certificates
-from tests.conftest import IN_CI
 from tests.eventually import eventually
 from tests.integration.registry_process import Client, Registry, RpcFailed, Service, free_port, services
 from tests.redis_server import RedisServer
@@ -51,20 +49,6 @@ def is_refused(client: Client, registration: Mapping[str, object]) -> bool:
             raise
         return True
     return False
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(
-        [need("mount"), "-t", "tmpfs", "-o", "size=2M", "tmpfs", place], capture_output=True, text=True
-    )
-    if done.returncode:
-        (pytest.fail if IN_CI else pytest.skip)(f"cannot mount: {done.stderr.strip()}")
-    yield place
-    subprocess.run([need("umount"), place], check=True)
 
 
 def fill(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The RPC server on real sockets: what a client can rely on, and what a hostile one cannot do."""
 
 import json
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -560,9 +559,10 @@ async def test_a_server_that_does_not_answer_the_handshake_is_given_up() -> None
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
+def contexts(
+    tmp_path_factory: pytest.TempPathFactory, need: Callable[[str], str]
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    need("openssl")
     files = make_certificates(tmp_path_factory.mktemp("tls"))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.cert, files.key)

@@ -197,7 +197,9 @@ async def test_exactly_what_there_is_is_sold_when_redis_is_killed_in_the_middle(
 ) -> None:
     """A customer who is told 503 comes again; one who is told 504 asks again with the key that the answer names."""
     monkeypatch.setattr("services.order.PURCHASE_S", 2.0)
-    redis_server.client().config_set("appendfsync", "always")  # what is answered is on disk: spec section 4 asks less
+    redis_server.client().config_set(
+        "appendfsync", "always"
+    )  # what is answered is on disk: more than is promised by default
     stock(redis_server, "many", 60)
     async with open_shop(redis_server) as shop:
         shop.directory.apply(snapshot(*[await shop.products.start() for _ in range(3)]))

@@ -21,7 +21,7 @@ def test_every_command_in_the_help_exists_and_has_help(capsys: pytest.CaptureFix
         assert capsys.readouterr().out.startswith(f"Usage: minikube {name}")
 
 
-def test_the_help_lists_every_command_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
     words = "up down ps logs start stop restart kill get events dashboard validate registry init version completion"

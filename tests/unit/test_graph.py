@@ -88,7 +88,6 @@ def test_a_difference_says_what_needs_new_processes_and_what_does_not() -> None:
     found = graph.diff(old, new)
     assert (found.added, found.removed, found.replaced) == (("fresh",), ("gone",), ("moved",))
     assert set(found.adjusted) == {"judged", "grown"}
-    assert found.scaled == {"grown": (1, 3)}
     assert {name: set(keys) for name, keys in found.fields.items()} == {
         "moved": {"port", "tags"},
         "judged": {"health", "restart"},

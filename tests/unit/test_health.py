@@ -1,4 +1,4 @@
-"""The rules of health (spec section 3): thresholds hold exactly, whatever the order of results."""
+"""The rules of health: thresholds hold exactly, whatever the order of results."""
 
 from hypothesis import given
 from hypothesis import strategies as st

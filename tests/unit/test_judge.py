@@ -1,4 +1,4 @@
-"""The judge in virtual time (spec section 3): who is asked when, what is written, whom silence removes, whom nothing does."""
+"""The judge in virtual time: who is asked when, what is written, whom silence removes, whom nothing does."""
 
 import itertools
 from collections.abc import AsyncIterator, Callable

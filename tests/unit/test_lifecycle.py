@@ -1,4 +1,4 @@
-"""The rules of restarts (spec section 5), in tables and for any history."""
+"""The rules of restarts, in tables and for any history."""
 
 from collections.abc import Sequence
 from itertools import pairwise

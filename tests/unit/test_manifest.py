@@ -59,7 +59,7 @@ def test_a_container_has_an_image_or_a_build(keys: dict[str, Any], fields: dict[
     assert VALIDATOR.is_valid(raw)
 
 
-def test_the_defaults_are_the_contracts() -> None:
+def test_the_defaults_are_these() -> None:
     manifest, problems = build({"services": {"x": {"command": ["run"], "health": {"tcp": True}, "port": "auto"}}})
     assert problems == []
     assert (manifest.name, manifest.registry.token, manifest.registry.tls) == ("project", "", None)

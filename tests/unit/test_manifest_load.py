@@ -46,11 +46,16 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     assert "no such file — `minikube init` writes a first one" in problem(tmp_path / "x.toml")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
     path.chmod(0)
-    assert "cannot be read (permission denied)" in problem(path)
+    ours = os.geteuid()
+    if ours == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        assert "cannot be read (permission denied)" in problem(path)
+    finally:
+        os.seteuid(ours)
 
 
 def test_a_path_that_is_no_file(tmp_path: Path) -> None:
@@ -63,12 +68,12 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
         ("a = \n", ":1:5: not TOML: Invalid value"),
         ("name = 'x'\n[services", ":2:end: not TOML: Expected ']'"),
         ("[a]\n[a]\n", ":2:3: not TOML: Cannot declare"),
-        ("a = " + "[" * 5000, "not TOML: nested too deeply"),
+        ("a = " + "[" * 5000, ": not TOML: nested too deeply"),
     ],
 )
 def test_a_syntax_error_tells_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
-    assert f"{path}{message}" in problem(path) or message in problem(path)
+    assert problem(path).startswith(f"{path}{message}")
 
 
 def test_a_file_that_is_not_utf8_tells_the_line_and_byte(tmp_path: Path) -> None:
