@@ -2,11 +2,13 @@
 
 The registry counts its calls and probes and tells them through `Discovery.Status`; the supervisor counts its own
 probes and the starts and ends of its instances; `/metrics` shows all of it. Counters only grow while a process lives, times are
-seconds. It refuses to look at a clock, and to grow without bound: of more than `NAMES_KEPT` names the oldest is forgotten.
+seconds. It refuses to look at a clock, and to grow without bound: `NAMES_KEPT` names are counted each by
+itself, further ones together.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +17,10 @@ PROBE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 START_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 NAMES_KEPT = 1_024
+OTHERS = "(other)"
+"""What further names are counted under; no service can be called so."""
+
+Counted = TypeVar("Counted")
 
 
 class HistogramView(Struct, frozen=True, rename="pascal"):
@@ -100,18 +106,19 @@ class ProbeTally:
         self._services: dict[str, Outcomes] = {}
 
     def note(self, service: str, result: str, seconds: float) -> None:
-        found = self._services.get(service)
-        if found is None:
-            found = self._services[service] = Outcomes(PROBE_BOUNDS_S)
-            trim(self._services)
-        found.note(result, seconds)
+        counted_under(self._services, service, lambda: Outcomes(PROBE_BOUNDS_S)).note(result, seconds)
 
     @property
     def view(self) -> tuple[ProbeCount, ...]:
         return tuple(ProbeCount(name, dict(one.results), one.seconds.view) for name, one in self._services.items())
 
 
-def trim(table: dict[str, Outcomes] | dict[str, Histogram]) -> None:
-    """Forgets the oldest name when there are too many: names come from strangers."""
-    if len(table) > NAMES_KEPT:
-        del table[next(iter(table))]
+def counted_under(table: dict[str, Counted], name: str, make: Callable[[], Counted]) -> Counted:
+    """What is counted under `name`. Names come from strangers, who must not fill the memory and not reset others' counters."""
+    found = table.get(name)
+    if found is None and len(table) >= NAMES_KEPT:
+        name = OTHERS
+        found = table.get(name)
+    if found is None:
+        found = table[name] = make()
+    return found

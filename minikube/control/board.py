@@ -86,7 +86,7 @@ class _Table(Generic[Row]):
 
 
 class Board:
-    """What is known about the project, versioned. All methods but `wait_for` are synchronous and cheap.
+    """What is known about the project, versioned. All methods but those that wait (`wait_…`) are synchronous and cheap.
 
     `clock` gives Unix seconds. Rows equal to what is already there change nothing and make no revision.
     """

@@ -1,63 +1,17 @@
-"""Who may speak to the control API (floor 3, pure). It refuses, and says why; it never lets in by default.
+"""Who may speak to the control API (floor 3, pure). It refuses, and says why; it never lets in by default."""
 
-A browser is the enemy here: any page can send requests to a loopback port. It cannot leave out `Origin` on what it
-may read or change, and a name that was rebound to 127.0.0.1 shows as a foreign `Host`.
-"""
-
-import ipaddress
-import socket
 from collections.abc import Collection
 
-from minikube.control.token import is_token
-from minikube.net.http import Reply, Request, error_reply
+from minikube.net.guard import refuse_bearer, refuse_page
+from minikube.net.http import Reply, Request
 
 OPEN_PATHS = frozenset({"/health"})
 """Told to anyone on this machine: that something listens, nothing more."""
 
 
-def allowed_hosts(listen: str) -> frozenset[str]:
-    """Names under which a listener may be addressed. `*` stands for any IP address: no name can be rebound to those."""
-    hosts = {"localhost", "127.0.0.1", "::1", listen.lower()}
-    if _is_wildcard(listen):
-        hosts |= {"*", socket.gethostname().lower()}
-    return frozenset(hosts)
-
-
 def refuse(request: Request, hosts: Collection[str], token: str) -> Reply | None:
     """What to answer to a request that may not be heard, or None."""
-    host = host_name(request.header("host"))
-    if host not in hosts and not ("*" in hosts and _is_address(host)):
-        return error_reply(421, "this Host is not served here — use localhost")
-    if any(name == "origin" for name, _ in request.headers):
-        return error_reply(403, "requests from web pages are refused")
-    if request.path in OPEN_PATHS:
-        return None
-    scheme, _, given = request.header("authorization").partition(" ")
-    if scheme.lower() != "bearer" or not is_token(given.strip(), token):
-        message = "a bearer token is needed: Authorization: Bearer $(cat .minikube/token)"
-        return error_reply(401, message, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
-    return None
-
-
-def host_name(header: str) -> str:
-    """The name in a Host header, lower case, without port and brackets; empty when it is malformed."""
-    header = header.lower()
-    if header.startswith("["):
-        name, bracket, port = header[1:].partition("]")
-        well_formed = bracket and (not port or (port[0] == ":" and port[1:].isdecimal()))
-    else:
-        name, colon, port = header.partition(":")
-        well_formed = not colon or port.isdecimal()
-    return name if well_formed else ""
-
-
-def _is_wildcard(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    refusal = refuse_page(request, hosts)
+    if refusal is not None or request.path in OPEN_PATHS:
+        return refusal
+    return refuse_bearer(request, token, "a bearer token is needed: Authorization: Bearer $(cat .minikube/token)")

@@ -13,8 +13,8 @@ import trio
 from minikube.control.api import Api
 from minikube.control.board import Board
 from minikube.control.controls import Controls
-from minikube.control.guard import allowed_hosts
 from minikube.errors import StartError
+from minikube.net.guard import allowed_hosts
 from minikube.net.http import HttpLimits, serve_http
 
 __all__ = ["Controls", "serve_control"]

@@ -6,7 +6,7 @@ others registered.
 
 from msgspec import Struct
 
-from minikube.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeTally, trim
+from minikube.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeTally, counted_under
 from minikube.model import CheckState, InstanceView, ProcessState
 
 
@@ -44,11 +44,8 @@ class InstanceTally:
             ends[how] = ends.get(how, 0) + 1
         if new.started and self._ready.get(new.id) != new.started and is_ready(new):
             self._ready[new.id] = new.started
-            found = self._starts.get(new.service)
-            if found is None:
-                found = self._starts[new.service] = Histogram(START_BOUNDS_S)
-                trim(self._starts)
-            found.observe(max(0.0, now - new.started))
+            starts = counted_under(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
+            starts.observe(max(0.0, now - new.started))
 
     def dropped(self, id: str) -> None:
         """The instance is off the board."""

@@ -1,10 +1,9 @@
 """The bearer token of the control API (floor 3): 256 random bits in `.minikube/token`, mode 0600.
 
-It refuses to reuse a token that others could have read, and to compare in a time that tells how much was right.
+It refuses to reuse a token that others could have read.
 """
 
 import contextlib
-import hmac
 import os
 import secrets
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from minikube.client.endpoint import TOKEN_FILE, read_token
 from minikube.errors import MinikubeError
 
-__all__ = ["ensure_token", "is_token", "read_token"]
+__all__ = ["ensure_token", "read_token"]
 
 
 def ensure_token(directory: Path) -> str:
@@ -33,8 +32,3 @@ def ensure_token(directory: Path) -> str:
     finally:
         os.close(descriptor)
     return token
-
-
-def is_token(given: str, token: str) -> bool:
-    """Whether a caller's token is right, compared in constant time; never with an empty one."""
-    return bool(token) and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode("ascii"))

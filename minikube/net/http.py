@@ -105,7 +105,7 @@ class Refusal(Exception):
 
 def _explain(error: Exception) -> Reply:
     log.error("a request failed", exc_info=error)
-    return error_reply(500, "internal error — see the supervisor's log")
+    return error_reply(500, "internal error — the server's log tells more")
 
 
 async def serve_http(
@@ -151,11 +151,11 @@ async def serve_http(
 async def serve_connection(stream: trio.abc.Stream, handler: Handler, explain: Explain, limits: HttpLimits) -> None:
     """Requests and replies on one connection, until either side wants no more. Closes the stream."""
     connection = _Connection(stream, limits)
-    wait_s = limits.request_s
+    first = True
     try:
         while True:
             try:
-                request = await connection.read_request(wait_s)
+                request = await connection.read_request(first=first)
             except Refusal as refusal:
                 await connection.send_reply(refusal.reply, close=True)
                 return
@@ -172,7 +172,7 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, explain: E
             await connection.send_reply(answer)
             if not connection.start_next_cycle():
                 return
-            wait_s = limits.idle_s
+            first = False
     finally:
         await connection.close()
 
@@ -216,8 +216,9 @@ class _Connection:
 
     # ------------------------------------------------------------ reading
 
-    async def read_request(self, wait_s: float) -> Request | None:
+    async def read_request(self, *, first: bool) -> Request | None:
         """The next request, or None when the client is done. Raises `Refusal`."""
+        wait_s = self._limits.request_s if first else self._limits.idle_s
         if not self._http.trailing_data[0]:
             with trio.move_on_after(wait_s) as waiting:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
@@ -225,7 +226,7 @@ class _Connection:
                     return None
                 self._http.receive_data(bytes(data))
             if waiting.cancelled_caught:
-                if wait_s == self._limits.request_s:
+                if first:
                     raise Refusal(408, f"no request came within {wait_s:g} s")
                 return None
         with trio.move_on_after(self._limits.request_s):

@@ -244,15 +244,19 @@ class _Server:
             self._close(connection)
 
     def _admit(self, sock: socket.socket, address: str) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self._refused) >= REFUSED_AT_ONCE:
+        full = self.clients >= self._limits.connections
+        if full and len(self._refused) >= REFUSED_AT_ONCE:
+            sock.close()
+            return
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = TlsFilter(self._tls) if self._tls else None
+        except OSError:  # it was reset before we looked
             sock.close()
             return
         peer = Peer(self._methods, self, self._limits, address)
-        connection = _Connection(sock, peer, TlsFilter(self._tls) if self._tls else None)
-        full = self.clients >= self._limits.connections
-        self._connections[peer] = connection
+        connection = self._connections[peer] = _Connection(sock, peer, tls)
         if full:
             self._refused.add(peer)
             peer.end(f"too many connections: {self._limits.connections} are open; close some and try again")

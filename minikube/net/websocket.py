@@ -85,15 +85,19 @@ async def open_frame_socket(
     """Accepts the handshake that `refuse_handshake` had nothing against; closes when the block ends.
 
     The block is cancelled when the other side closes, breaks the protocol, or says anything: nothing is expected.
+    Raises `trio.BrokenResourceError` (in a group) when it goes away, or takes nothing, before it has our answer.
     When the caller is cancelled the other side is told "going away", if it takes that within `DISCONNECT_S`.
     """
-    from trio_websocket import wrap_server_stream
+    from trio_websocket import ConnectionClosed, wrap_server_stream
 
     shared = _SharedStream(stream, _handshake(request) + trailing)
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(HANDSHAKE_S):
-            proposal = await wrap_server_stream(nursery, shared, 1, SAID_BYTES)
-            connection = await proposal.accept()
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                proposal = await wrap_server_stream(nursery, shared, 1, SAID_BYTES)
+                connection = await proposal.accept()
+        except (trio.TooSlowError, ConnectionClosed) as error:
+            raise trio.BrokenResourceError("the reader was gone before the handshake was over") from error
         nursery.start_soon(_cancel_when_closed, connection, nursery.cancel_scope)
         try:
             with suppress(SlowReader, trio.BrokenResourceError, trio.ClosedResourceError):

@@ -84,7 +84,8 @@ class Prober:
             while not answer.complete:
                 data = bytes(await stream.receive_some(answer.room))
                 answer.feed(data)
-            keep = answer.reusable and len(self._idle) < self.keep
+            # Two instances may have one URL: what the other one's probe left meanwhile is as good.
+            keep = answer.reusable and url not in self._idle and len(self._idle) < self.keep
         finally:
             if not keep:
                 _drop(stream)

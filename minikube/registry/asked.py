@@ -138,7 +138,7 @@ def as_address(value: Address | str) -> Address:
     if isinstance(value, str):
         host, _, port = value.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isascii() or not port.isdecimal():
+        if not host or not port.isascii() or not port.isdecimal() or len(port) > 5:
             raise wrong(f'Addr: expected {{"IP","Port","Zone"}} or "host:port", got {value[:80]!r}')
         host, _, zone = host.partition("%")
         value = Address(host, int(port), zone)
@@ -162,8 +162,10 @@ def check_target(check: str, address: Address, allow: tuple[str, ...]) -> None:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise wrong(f"HealthCheck: {error}") from None
-    if parts.scheme not in ("http", "https", "tcp") or not host or (parts.scheme == "tcp" and not port):
+    if parts.scheme not in ("http", "https", "tcp") or not host or (parts.scheme == "tcp" and port is None):
         raise wrong(f"HealthCheck: expected http(s)://…, tcp://host:port or ttl:, got {check[:80]!r}")
+    if port == 0:
+        raise wrong("HealthCheck: port 0 is none that anybody listens on")
     if parts.username is not None:
         raise wrong("HealthCheck: no user or password may be in the URL")
     if _plain(host) == _plain(address.IP) or any(_allows(pattern, host) for pattern in allow):

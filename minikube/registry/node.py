@@ -16,7 +16,7 @@ from minikube.errors import Unavailable
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog import Catalog, Snapshot
 from minikube.registry.config import RegistryConfig
-from minikube.registry.records import Entry, Record
+from minikube.registry.records import Entry, Record, address_field
 from minikube.registry.shares import Nodes
 from minikube.registry.store import CONNECTING, Mark, Memory, Store, StoreState
 from minikube.registry.wire_types import Op, Tick
@@ -106,8 +106,7 @@ class Node:
         """
         for _ in range(MAX_TRIES):
             instance = record.instance
-            key = f"{instance.name} {instance.addr}"
-            holder = self.catalog.addresses.get(key)
+            holder = self.catalog.addresses.get(address_field(record))
             if holder is not None and holder in self.catalog.records and holder != record.id:
                 if record.id in self.catalog.records:
                     # The id moved to an address that an entry of its own holds: that one is replaced as well.

@@ -51,7 +51,7 @@ class Entry(Struct, frozen=True):
 
 
 class Epoch(Struct, frozen=True, order=True):
-    """A line of history. A Redis that was emptied or set back begins a new one, greater in `n`, at `start`."""
+    """A line of history. A Redis that was emptied or set back begins a new one, greater in `n`, from `floor` on."""
 
     n: int = 0
     id: str = ""

@@ -4,21 +4,20 @@ Loopback only, as `main` sees to; with a registry token that token is wanted her
 `Host` names and any `Origin`.
 """
 
-import hmac
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
 
 import trio
 
 from minikube.counters import RegistryStatus
 from minikube.exposition import probe_families, registry_families, render
+from minikube.net.guard import allowed_hosts, refuse_bearer, refuse_page
 from minikube.net.http import Answer, Reply, Request, error_reply, serve_http
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-HOSTS = ("localhost", "127.0.0.1", "::1")
+HOSTS = allowed_hosts("127.0.0.1")
 
 
 class Collector:
@@ -54,19 +53,11 @@ async def serve_metrics(
 
 def refuse(request: Request, token: str) -> Reply | None:
     """What to answer to a request that may not be heard, or that is for something else; or None."""
-    try:
-        host = urlsplit(f"//{request.header('host')}").hostname
-    except ValueError:
-        host = None
-    if host not in HOSTS:
-        return error_reply(421, "this Host is not served here — use localhost")
-    if any(name == "origin" for name, _ in request.headers):
-        return error_reply(403, "requests from web pages are refused")
-    scheme, _, given = request.header("authorization").partition(" ")
-    right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-    if token and not (scheme.lower() == "bearer" and right):
-        message = "the registry's token is needed: Authorization: Bearer TOKEN"
-        return error_reply(401, message, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
+    refusal = refuse_page(request, HOSTS)
+    if refusal is None and token:
+        refusal = refuse_bearer(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
+    if refusal is not None:
+        return refusal
     if request.path != "/metrics":
         return error_reply(404, "there is /metrics here, nothing else")
     if request.method not in ("GET", "HEAD"):

@@ -7,6 +7,8 @@ daemons: at the end they are woken, not awaited.
 
 A write has one deadline for queueing, sending and answering. When it passes, the caller is told "unavailable", and
 Redis, should it get to see the write later, refuses it by its own clock: what was told to have failed stays undone.
+One exception: a write that the master has and too few replicas confirmed in time. It is told as failed, since a
+failover could lose it; if none does, it stands, and the change log tells everybody so.
 """
 
 import logging

@@ -231,6 +231,10 @@ class Writer:
         commands = [self._command(speaker, one, mark.epoch.id, mark.revision) for one in live]
         if live and self._replicas:
             *answers, confirmed = speaker.ask([*commands, self._wait_command(live)])
+            if isinstance(confirmed, ResponseError):  # not allowed, or no master any more: nobody knows who has it
+                for one in live:
+                    one.failure = f"store unavailable: {_tell(confirmed)}"
+                raise confirmed
             if confirmed < self._replicas:
                 # Nobody is told "done" of what a failover could lose; what it became, the change log tells.
                 for one in live:

@@ -19,10 +19,10 @@ from minikube.client.endpoint import Endpoint
 from minikube.client.messages import EventsReply, ServiceReply
 from minikube.control.api import Api
 from minikube.control.board import Board
-from minikube.control.guard import allowed_hosts, host_name
 from minikube.control.server import serve_control
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
+from minikube.net.guard import allowed_hosts, host_name
 from minikube.net.http import HttpLimits
 from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
 
@@ -244,6 +244,13 @@ async def test_a_request_that_comes_too_slowly_is_told_so() -> None:
                     if answer:
                         break
             assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_client_that_asks_nothing_more_is_let_go_without_a_word() -> None:
+    """Also where the time for a request and the time between two are the same."""
+    async with open_control(SHORT) as server:
+        request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        assert (await server.send(request)).count(b"HTTP/1.1 ") == 1
 
 
 async def test_headers_and_bodies_over_their_bounds_are_refused() -> None:

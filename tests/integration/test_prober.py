@@ -157,3 +157,31 @@ async def test_kept_connections_are_used_again_and_replaced_when_they_went_stale
             assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
         assert (server.connections, requests) == (3, 7)
         prober.close()
+
+
+async def test_of_two_probes_of_one_url_only_one_connection_is_kept() -> None:
+    both, open_now = trio.Event(), 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        if open_now == 2:
+            both.set()
+        while await stream.receive_some():
+            await both.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        open_now -= 1
+
+    async with serving(behave) as server:
+        prober = Prober(keep=8)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(prober.probe, server.url, 5)
+        with trio.fail_after(5):
+            while open_now != 1:
+                await trio.sleep(0.01)
+        assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
+        prober.forget(server.url)
+        with trio.fail_after(5):
+            while open_now:
+                await trio.sleep(0.01)

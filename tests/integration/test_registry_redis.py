@@ -155,6 +155,25 @@ def test_tls_with_user_and_password(
             assert "p%3Aw" not in told
 
 
+def test_a_confirmation_that_redis_refuses_is_a_failed_write_and_no_more(service: Service, tmp_path: Path) -> None:
+    """WAIT is a command that an ACL can forbid, and that a master which was made a replica refuses."""
+    (tmp_path / "one").mkdir()
+    with RedisServer(tmp_path / "one", port=free_port()) as master, master.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "default", "-wait")
+        admin.config_set("min-replicas-to-write", "1")
+        (tmp_path / "two").mkdir()
+        replica = ("--replicaof", "127.0.0.1", str(master.port))
+        with RedisServer(tmp_path / "two", port=free_port(), options=replica):
+            eventually(lambda: admin.info("replication").get("min_slaves_good_slaves"), 20, "the replica is there")
+            with running(master.url) as (registry, client):
+                process = registry.process
+                with pytest.raises(RpcFailed, match=r"store unavailable: .*'wait'"):
+                    client.call("Register", service.registration("product"))
+                assert client.call("Status")["Node"]
+                assert process is not None
+                assert process.poll() is None
+
+
 def test_three_registries_agree_and_the_last_one_takes_over(redis_server: RedisServer) -> None:
     with ExitStack() as stack:
         registries, clients = zip(*[stack.enter_context(running(redis_server.url)) for _ in range(3)], strict=True)

@@ -350,6 +350,43 @@ async def test_a_crowd_of_refused_connections_is_cut_off(monkeypatch: pytest.Mon
         assert await other.ended()
 
 
+async def test_room_is_used_again_at_once_also_after_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.net.rpc_server.REFUSED_AT_ONCE", 1)
+    limits = Limits(connections=1, linger_s=60, half_closed_s=60)
+    async with serving(Sample(), limits=limits) as address, raw(address) as first, raw(address) as second:
+        await first.send(two("ready", 1))
+        await first.line()
+        assert "too many" in (await second.line())["error"]["message"]
+        await first.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        async with raw(address) as third:
+            await third.send(two("ready", 2))
+            assert (await third.line())["id"] == 2
+
+
+async def test_a_connection_that_is_lost_before_it_is_looked_at_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept, lost = socket.socket.accept, []
+
+    class Lost(socket.socket):
+        def setsockopt(self, *args: Any) -> Any:
+            lost.append(self)
+            raise OSError(22, "Invalid argument")
+
+    def accept_lost(self: socket.socket) -> Any:
+        sock, address = accept(self)
+        return (sock, address) if lost else (Lost(fileno=sock.detach()), address)
+
+    async with serving(Sample()) as address:
+        monkeypatch.setattr(socket.socket, "accept", accept_lost)
+        async with raw(address) as client, raw(address) as other:
+            assert await client.ended()
+            await other.send(two("ready", 1))
+            assert (await other.line())["id"] == 1
+    assert lost
+
+
 async def test_calls_under_way_are_bounded_and_the_rest_waits_its_turn() -> None:
     methods = Sample()
     async with serving(methods, limits=Limits(in_flight=4)) as address, raw(address) as client:

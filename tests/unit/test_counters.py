@@ -32,12 +32,16 @@ def test_probes_are_counted_by_service_and_outcome() -> None:
     assert (order.results, order.seconds.bounds) == ({"fail": 1}, PROBE_BOUNDS_S)
 
 
-def test_strangers_names_do_not_pile_up() -> None:
+def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None:
     tally = ProbeTally()
-    for number in range(NAMES_KEPT + 10):
+    tally.note("product", "pass", 0.0)
+    for number in range(NAMES_KEPT + 9):
         tally.note(f"name-{number}", "pass", 0.0)
-    assert len(tally.view) == NAMES_KEPT
-    assert tally.view[-1].service == f"name-{NAMES_KEPT + 9}"
+    tally.note("product", "pass", 0.0)
+    counts = {one.service: one.results["pass"] for one in tally.view}
+    assert len(counts) == NAMES_KEPT + 1
+    assert counts["product"] == 2
+    assert counts["(other)"] == 10
 
 
 def test_a_receives_lookups_are_what_was_answered_but_for_what_spoke_for_itself() -> None:
