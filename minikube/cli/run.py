@@ -157,11 +157,11 @@ def _become(
     from minikube.client.endpoint import state_directory
     from minikube.manifest import fill
     from minikube.supervisor.environment import instance_environment, project_environment, redis_address
-    from minikube.supervisor.identity import identity
+    from minikube.supervisor.identity import identity, login_environment
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
     redis = redis_address(manifest, state_directory(manifest.path))
-    base = project_environment(manifest, os.environ, registry, redis)
+    base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
     argv = tuple(command) or tuple(fill(word, env) for word in spec.command)

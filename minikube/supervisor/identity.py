@@ -42,6 +42,17 @@ def identity(service: str, user: str, group: str) -> Identity:
     return Identity(uid, gid, _groups(entry, gid) if uid is not None else None)
 
 
+def login_environment(user: str) -> dict[str, str]:
+    """HOME, USER, LOGNAME and SHELL of `user` (as `User=` of systemd sets them); nothing for none, and for a bare number
+    without a name."""
+    name = user.partition(":")[0]
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        return {}
+    return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
+
+
 def _find_user(service: str, user: str) -> "pwd.struct_passwd | None":
     try:
         return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)

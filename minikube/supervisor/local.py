@@ -10,7 +10,7 @@ from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import CONTROLLERS
 from minikube.supervisor.environment import instance_environment
-from minikube.supervisor.identity import identity
+from minikube.supervisor.identity import identity, login_environment
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import choose_port
@@ -50,7 +50,8 @@ class ProcessRuntime:
 
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
-        env = instance_environment(self._environment(spec), spec, launch.id, spec.host, port)
+        base = {**self._environment(spec), **login_environment(spec.user)}
+        env = instance_environment(base, spec, launch.id, spec.host, port)
         rlimits = {name: value for name, value in spec.limits.items() if name not in CONTROLLERS}
         shares = {name: value for name, value in spec.limits.items() if name in CONTROLLERS}
         who = identity(spec.name, spec.user, spec.group)

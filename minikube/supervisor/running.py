@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -302,6 +303,9 @@ async def _lifeline(core: Supervisor, sock: socket.socket) -> None:
 
 
 async def _guarded(core: Supervisor, alive: int) -> None:
-    """The guardian's death: what we start would have no heir any more, so everything ends at once."""
+    """The guardian's death: what we start would have no heir any more, so everything is stopped, and why is kept."""
     await trio.lowlevel.wait_readable(alive)
-    core.shutdown(now=True)
+    text = "the guardian was killed: nothing would end what runs if the supervisor were killed as well — stopping everything"
+    print(f"minikube: {text}", file=sys.stderr, flush=True)
+    core.board.event("guardian.gone", text, "error")
+    core.shutdown()

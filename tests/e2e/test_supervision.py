@@ -1,10 +1,12 @@
 """The supervisor's promises for single services: checks of every kind, hung ones, dependencies, reasons."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.small import SLEEP, Small
@@ -145,3 +147,15 @@ def sleeping(mark: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) -> None:
+    polite = 'command = ["sh", "-c", "trap \'echo told > told; exit\' TERM; sleep 1000 & wait"]\n'
+    with Small(tmp_path, f"[services.polite]\n{polite}") as small:
+        small.up()
+        pid = small.pid("polite")
+        state = json.loads((tmp_path / ".minikube" / "supervisor.json").read_text())
+        os.kill(state["guardian_pid"], signal.SIGKILL)
+        eventually(lambda: not any(psutil.pid_exists(one) for one in (pid, state["pid"])), what="all have ended")
+        assert (tmp_path / "told").read_text() == "told\n", "TERM came first"
+        assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()

@@ -99,6 +99,8 @@ def test_a_service_runs_as_its_user_and_group(tmp_path: Path) -> None:
         small.up()
         eventually(lambda: len(small.lines("a")) == 7, what="all lines")
         assert small.lines("a")[:5] == ["99", "0", "0027", str(nobody.pw_uid), str(nobody.pw_gid)]
+        done = small.command("run", "a", "--", "sh", "-c", "echo $HOME $USER")
+        assert done.stdout == f"{nobody.pw_dir} nobody\n"
         row = small.until("b", "fatal")
         assert row.reason == "b: there is no user nobdy here (did you mean nobody?) — set services.b.user"
 

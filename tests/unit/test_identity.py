@@ -6,7 +6,7 @@ import pwd
 import pytest
 
 from minikube.errors import StartError
-from minikube.supervisor.identity import Identity, identity
+from minikube.supervisor.identity import Identity, identity, login_environment
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -58,3 +58,9 @@ def test_without_root_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(StartError, match=r"x: only root may run it as group root, this is group"):
         identity("x", "nobody", "root")
     assert identity("x", "nobody", "") == Identity()
+
+
+def test_a_user_brings_its_home_and_shell() -> None:
+    login = {"HOME": NOBODY.pw_dir, "USER": "nobody", "LOGNAME": "nobody", "SHELL": NOBODY.pw_shell}
+    assert login_environment("nobody") == login_environment(f"{NOBODY.pw_uid}:0") == login
+    assert login_environment("") == login_environment("nobdy") == login_environment("4000000000") == {}
