@@ -1,7 +1,7 @@
 """What both services are made of: settings from the environment, serving, staying registered, stopping gently.
 
 TERM or Ctrl-C: deregister first, so that nobody is sent here any more, then finish what is under way (at most
-`DRAIN_S`), then exit 0. A second signal exits at once.
+`DRAIN_S`), write what is left, then exit 0. A second signal exits at once.
 
 Environment: PORT, HOST, SERVICE_NAME, REDIS_URL, MINIKUBE_REGISTRY (read by the SDK), and ADVERTISE_HOST, the address
 that others reach this one at where it is not the one it listens on.
@@ -20,7 +20,9 @@ import minikube
 from services.messages import Routes
 from services.web import Limits, Server
 
-DRAIN_S = 5.0
+DRAIN_S = 7.5
+"""Longer than the longest request, a purchase. With a second to deregister before it and one to write after it, all is
+over before the supervisor's KILL, 10 s after TERM."""
 
 Task = Callable[..., Awaitable[Any]]
 """Started with `nursery.start` and cancelled at the end."""
@@ -64,6 +66,8 @@ class Service(NamedTuple):
     routes: Routes
     tasks: Sequence[Task] = ()
     limits: Limits = Limits()
+    finish: Callable[[], Awaitable[str]] | None = None
+    """Called last, while the tasks still run; bounds itself. What it returns is logged, if anything."""
 
 
 def run(build: Callable[[], "Service"]) -> int:
@@ -105,6 +109,8 @@ async def serve(service: Service) -> None:
                 say(settings.name, "stopping")
             if not await server.drain(DRAIN_S):
                 say(settings.name, f"requests were still running after {DRAIN_S:g} s")
+            if service.finish and (words := await service.finish()):
+                say(settings.name, words)
             nursery.cancel_scope.cancel()
 
 

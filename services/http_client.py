@@ -7,6 +7,7 @@ have). A kept connection that the peer has closed meanwhile is noticed before us
 import errno
 import socket
 from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import h11
@@ -44,12 +45,22 @@ class Pool:
         self._turns: defaultdict[Place, trio.Semaphore] = defaultdict(lambda: trio.Semaphore(at_once))
 
     async def request(
-        self, place: Place, method: str, target: str, headers: tuple[tuple[str, str], ...], within: float
+        self,
+        place: Place,
+        method: str,
+        target: str,
+        headers: tuple[tuple[str, str], ...],
+        within: float,
+        sending: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """One request without a body. NotSent, Unanswered; cancelled by the caller's deadline as well."""
+        """One request without a body. NotSent, Unanswered; cancelled by the caller's deadline as well.
+
+        `sending` is called when the peer may see something of it: a caller that is cancelled later knows as much.
+        """
         async with self._turns[place]:
             link = self._kept(place) or await _connect(place)
             done = False
+            sending()
             try:
                 with trio.move_on_after(within):
                     answer = await link.exchange(method, target, headers)
@@ -72,9 +83,14 @@ class Pool:
         if turns is not None and turns.value == turns.max_value:
             del self._turns[place]
 
+    def keep(self, wanted: Callable[[Place], bool]) -> None:
+        """Forget the places that are not wanted any more."""
+        for place in {*self._idle, *self._turns}:
+            if not wanted(place):
+                self.forget(place)
+
     def close(self) -> None:
-        for place in list(self._idle):
-            self.forget(place)
+        self.keep(lambda _: False)
 
     def _kept(self, place: Place) -> "_Link | None":
         kept = self._idle[place]

@@ -14,6 +14,7 @@ taken twice, and nothing is taken without a sale while that time lasts. 503 mean
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from typing import NoReturn
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -30,7 +31,10 @@ from services.store import Store, StoreAway, StoreSilent
 from services.web import Limits
 
 PURCHASE_S = 6.0
+"""From the request to product's answer. With the second that writing the order may take, it ends within a stop's drain."""
 ATTEMPT_S = 1.5
+FIND_S = 1.0
+"""How long Redis is asked for the order that a caller's own key may have become already: product knows the key, too."""
 REFUSED_S = 1.0
 """How long refused connections are worth another try before it is 503: the registry tells of a death in 0.1 s."""
 PAUSE_S = 0.05
@@ -67,17 +71,28 @@ class OrderApi:
             "/health": {"GET": self.health, "HEAD": self.health},
         }
 
-    def close(self) -> None:
-        """Close the idle connections to product."""
-        self._pool.close()
+    async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Close the connections to instances that no longer pass: their ports do not come back. At the end, all."""
+        task_status.started()
+        try:
+            while True:
+                await self._directory.wait_change()
+                self._pool.keep(self._directory.passes)
+        finally:
+            self._pool.close()
 
     async def purchase(self, request: Request, id: str) -> Reply:
         given = read_key(request)
         key = given or uuid4().hex
         order_id = sha256(f"{id} {key}".encode()).hexdigest()[:32]
-        if given and (order := await self._placed(order_id)):
-            return _sold(order)
-        answer = await self._take(id, order_id, key)
+        attempt = _Attempts(self._directory)
+        answer: Answer | None = None
+        with trio.move_on_after(PURCHASE_S):
+            if given and (order := await self._placed(order_id)):
+                return _sold(order)
+            answer = await self._take(id, order_id, attempt)
+        if answer is None:
+            raise attempt.over(key)
         if answer.status == 404:
             raise no_product(id)
         if answer.status == 409:
@@ -100,35 +115,34 @@ class OrderApi:
 
     async def _placed(self, order_id: str) -> Order | None:
         """The order of that id, if it was placed and Redis can say so; if not, product remembers the key."""
-        try:
-            return await self._orders.find(order_id)
-        except (StoreAway, StoreSilent):
-            return None
+        with trio.move_on_after(FIND_S):
+            try:
+                return await self._orders.find(order_id)
+            except (StoreAway, StoreSilent):
+                pass
+        return None
 
-    async def _take(self, id: str, order_id: str, key: str) -> Answer:
-        """Product's answer to taking one for an order; HttpError 503 (nothing was done) or 504 (not known)."""
+    async def _take(self, id: str, order_id: str, attempt: "_Attempts") -> Answer:
+        """Product's answer to taking one for an order, until the caller's deadline. HttpError 503: nothing was done."""
         headers = (("idempotency-key", f"order-{order_id}"),)
-        attempt = _Attempts(self._directory)
         target = f"/product/{quote(id, safe='')}"
         await self._directory.wait_known()
-        with trio.move_on_after(PURCHASE_S):
-            while True:
-                place = attempt.next_place()
-                if place is None:
-                    await attempt.wait()
-                    continue
-                try:
-                    answer = await self._pool.request(place, "PUT", target, headers, ATTEMPT_S)
-                except NotSent:
-                    attempt.refused(place)
-                    self._pool.forget(place)
-                except Unanswered:
-                    attempt.unanswered(place)
-                else:
-                    if answer.status not in (503, 504):
-                        return answer
-                    attempt.put_off(place, answer)
-        raise attempt.over(key)
+        while True:
+            place = attempt.next_place()
+            if place is None:
+                await attempt.wait()
+                continue
+            try:
+                answer = await self._pool.request(place, "PUT", target, headers, ATTEMPT_S, attempt.sending)
+            except NotSent:
+                attempt.refused(place)
+                self._pool.forget(place)
+            except Unanswered:
+                attempt.unanswered(place)
+            else:
+                if answer.status not in (503, 504):
+                    return answer
+                attempt.put_off(place, answer)
 
 
 class _Attempts:
@@ -140,6 +154,7 @@ class _Attempts:
         self._tried: set[Place] = set()
         self._unknown = False
         """Something was sent that may have been done: the same key must go on until an answer comes."""
+        self._under_way = False
         self._pause = PAUSE_S
         self._began = trio.current_time()
 
@@ -165,23 +180,27 @@ class _Attempts:
         self._pause = min(self._pause * 2, 0.5)
         self._tried.clear()
 
+    def sending(self) -> None:
+        """From now on, should the time be over before there is an answer, it may have been done."""
+        self._under_way = True
+
     def refused(self, place: Place) -> None:
         self._tried.add(place)
 
     def unanswered(self, place: Place) -> None:
         self._tried.add(place)
-        self._unknown = True
+        self._under_way, self._unknown = False, True
 
     def put_off(self, place: Place, answer: Answer) -> None:
         """The instance itself said 503 (it did nothing) or 504 (it does not know)."""
         self._tried.add(place)
-        self._unknown = self._unknown or answer.status == 504
+        self._under_way, self._unknown = False, self._unknown or answer.status == 504
         if not self._unknown:
             raise unavailable(f"{self._service} cannot sell now: {_reason(answer)}")
 
     def over(self, key: str) -> HttpError:
         """The time is up."""
-        if not self._unknown:
+        if not (self._unknown or self._under_way):
             return unavailable(f"{self._service} is too busy")
         again = f"to learn what came of it, send it again with Idempotency-Key: {key}"
         return HttpError(504, f"{self._service} did not answer within {PURCHASE_S:g} s; {again}")
@@ -204,8 +223,9 @@ def build() -> Service:
     store = Store(settings.redis_url, SCRIPTS)
     orders = Orders(store)
     directory = Directory("product")
-    routes = OrderApi(directory, orders, lambda: store.trouble).routes()
-    return Service(settings, routes, [store.run, orders.run, directory.run], Limits(handle=HANDLE_S))
+    api = OrderApi(directory, orders, lambda: store.trouble)
+    tasks = [store.run, orders.run, directory.run, api.run]
+    return Service(settings, api.routes(), tasks, Limits(handle=HANDLE_S), orders.flush)
 
 
 if __name__ == "__main__":

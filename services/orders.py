@@ -1,7 +1,7 @@
 """The latest orders, in Redis: `{shop}:orders` (ids, newest first) and `{shop}:order` (a hash: id to JSON).
 
-A sale that Redis could not take down at once is kept and written again later; an order is written once, however
-often it is recorded.
+A sale that Redis could not take down at once is kept and written again later, at the latest when the service ends; an
+order is written once, however often it is recorded. In memory as in Redis there are the latest `KEEP`: older ones make room.
 """
 
 from collections import deque
@@ -16,6 +16,8 @@ KEEP = 1000
 SHOWN = 100
 RECORD_WAIT_S = 1.0
 AGAIN_S = 1.0
+FLUSH_S = 1.0
+FLUSH_AGAIN_S = 0.1
 
 SCRIPTS = {
     # KEYS: list of ids, hash. ARGV: id, JSON, how many to keep.
@@ -89,11 +91,25 @@ class Orders:
             await self._more.wait()
             self._more = trio.Event()
             while self._unsaved:
-                order = self._unsaved[0]
-                if not await self._written(order):
+                if not await self._save_first():
                     await trio.sleep(AGAIN_S)
-                elif self._unsaved and self._unsaved[0] is order:
-                    self._unsaved.popleft()
+
+    async def flush(self) -> str:
+        """The last words: write what is left, within `FLUSH_S`. Says what could not be written; empty when all was."""
+        with trio.move_on_after(FLUSH_S):
+            while self._unsaved:
+                if not await self._save_first():
+                    await trio.sleep(FLUSH_AGAIN_S)
+        left = " ".join(f"{order.order_id} ({order.product_id})" for order in self._unsaved)
+        return f"sold, but not written to Redis: {left}" if left else ""
+
+    async def _save_first(self) -> bool:
+        order = self._unsaved[0]
+        if not await self._written(order):
+            return False
+        if self._unsaved and self._unsaved[0] is order:
+            self._unsaved.popleft()
+        return True
 
     async def _written(self, order: Order) -> bool:
         try:

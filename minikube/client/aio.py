@@ -238,7 +238,7 @@ class Registry:
             try:
                 reader, writer = await _connect(self.target, self._tls)
                 writer.write(watcher.connected())
-                while data := await reader.read(RECEIVE_BYTES):
+                while data := await _receive(reader, writer, watcher):
                     updates = watcher.feed(data)
                     if watcher.alive:
                         backoff.reset()
@@ -251,6 +251,15 @@ class Registry:
                 if writer is not None:
                     await _abort(writer)
             await asyncio.sleep(backoff.next())
+
+
+async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watcher: Watcher) -> bytes:
+    """What comes next, empty at the end. ConnectionLost when the registry gives no sign of life."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(watcher.patience_s):
+                return await reader.read(RECEIVE_BYTES)
+        writer.write(watcher.quiet())
 
 
 @asynccontextmanager

@@ -223,8 +223,7 @@ class Registry:
             try:
                 sock = _connect(self.target, self._tls, CALL_TIMEOUT_S)
                 sock.sendall(watcher.connected())
-                sock.settimeout(None)
-                while data := sock.recv(RECEIVE_BYTES):
+                while data := _receive(sock, watcher):
                     updates = watcher.feed(data)
                     if watcher.alive:
                         backoff.reset()
@@ -237,6 +236,16 @@ class Registry:
                 if sock is not None:
                     sock.close()
             time.sleep(backoff.next())
+
+
+def _receive(sock: socket.socket, watcher: Watcher) -> bytes:
+    """What comes next, empty at the end. ConnectionLost when the registry gives no sign of life."""
+    while True:
+        sock.settimeout(watcher.patience_s)
+        try:
+            return sock.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            sock.sendall(watcher.quiet())
 
 
 @contextmanager

@@ -167,8 +167,8 @@ class Registry:
             try:
                 stream = await connect(self.target.host, self.target.port, tls=self._tls)
                 await stream.send_all(watcher.connected())
-                while data := await stream.receive_some(RECEIVE_BYTES):
-                    updates = watcher.feed(bytes(data))
+                while data := await _receive(stream, watcher):
+                    updates = watcher.feed(data)
                     if watcher.alive:
                         backoff.reset()
                     if again := watcher.take_output():
@@ -181,6 +181,14 @@ class Registry:
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
             await trio.sleep(backoff.next())
+
+
+async def _receive(stream: trio.abc.Stream, watcher: Watcher) -> bytes:
+    """What comes next, empty at the end. ConnectionLost when the registry gives no sign of life."""
+    while True:
+        with trio.move_on_after(watcher.patience_s):
+            return bytes(await stream.receive_some(RECEIVE_BYTES))
+        await stream.send_all(watcher.quiet())
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 Sans I/O. A watch has a connection of its own, so a consumer that is slow is held back by TCP, not by a queue here. When
 the registry gives up on such a consumer, or goes away, the shell connects again and the watch resumes after the last
 revision it handed out; if the registry no longer knows that far back, it starts over with a WatchSnapshot.
+
+The shell waits `patience_s` for the next bytes, then calls `quiet`: whatever arrives is a sign of life.
 """
 
 from typing import Any
@@ -18,6 +20,10 @@ from minikube.protocol.calls import Calls, ConnectionLost, decode_as, error_of, 
 from minikube.protocol.jsonrpc import Incoming
 
 CHANGED = "Discovery.Changed"
+QUIET_S = 15.0
+"""After so long without a word the registry is asked for one: a host that vanished, or a process that hangs, says nothing."""
+ANSWER_S = 5.0
+"""How long the registry may be silent while it owes an answer."""
 
 
 class _Started(Struct, frozen=True, rename="pascal"):
@@ -37,6 +43,7 @@ class Watcher:
         self._token = token
         self._calls = Calls()
         self._ids: dict[int, str] = {}
+        """Methods of the calls under way."""
         self._output = b""
 
     def connected(self) -> bytes:
@@ -46,6 +53,17 @@ class Watcher:
         self.alive = False
         hello = self._call(verbs.authenticate(self._token)) if self._token else b""
         return hello + self._ask()
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the next bytes, in seconds."""
+        return ANSWER_S if self._ids else QUIET_S
+
+    def quiet(self) -> bytes:
+        """Nothing came for `patience_s`: what to send. Raises ConnectionLost when something is to be answered."""
+        if self._ids:
+            raise ConnectionLost(f"no answer within {ANSWER_S:g} s")
+        return self._call(verbs.status())
 
     def take_output(self) -> bytes:
         """What to send after `feed`; mostly nothing."""
@@ -74,6 +92,9 @@ class Watcher:
         return self._call(verbs.other("Discovery.Watch", params))
 
     def _answered(self, incoming: Incoming) -> WatchSnapshot | None:
+        method = self._ids.pop(incoming.id, "") if isinstance(incoming.id, int) else ""
+        if method == verbs.status().method:
+            return None  # a sign of life, whatever it says
         error = error_of(incoming)
         if isinstance(error, RemoteError) and error.code == jsonrpc.COMPACTED and self.revision is not None:
             self.revision = None
@@ -82,7 +103,7 @@ class Watcher:
         if error is not None:
             # Without an id it is about the connection: too many, too slow. Later may be better.
             raise error if incoming.id is not None else ConnectionLost(str(error))
-        if not isinstance(incoming.id, int) or self._ids.get(incoming.id) != "Discovery.Watch":
+        if method != "Discovery.Watch":
             return None
         started = result_of(incoming, _Started)
         self.alive = True

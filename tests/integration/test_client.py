@@ -29,6 +29,8 @@ class FakeRegistry:
         self.peers: set[Peer] = set()
         self.watchers: list[Peer] = []
         self.oldest = 0
+        self.silent = 0
+        """How many watches more are not answered; until then nothing is."""
 
     def answered(self, count: int, seconds: float) -> None:
         pass
@@ -47,7 +49,8 @@ class FakeRegistry:
             return encode_reply(request, True)
         if self.token and not peer.authenticated:
             raise RpcError(-32001, "a token is needed")
-        if request.method != "Discovery.Watch":
+        if request.method != "Discovery.Watch" or self.silent:
+            self.silent -= request.method == "Discovery.Watch"
             return None
         if len(params) > 1 and params[1] < self.oldest:
             raise RpcError(-32011, "compacted")
@@ -58,6 +61,8 @@ class FakeRegistry:
 
     async def call(self, request: Request, peer: Peer) -> Any:
         params: Any = request.params
+        if self.silent or request.method == "Discovery.Watch":
+            await trio.sleep_forever()
         match request.method.removeprefix("Discovery."):
             case "Register":
                 return self.put(params[0])
@@ -110,6 +115,11 @@ class FakeRegistry:
             peer.abort("cut")
         self.peers.clear()
         self.watchers.clear()
+
+    def hang(self) -> None:
+        """Say nothing, on no connection, to the next two watches either."""
+        self.watchers.clear()
+        self.oldest, self.silent = 99, 2
 
     def names(self) -> list[str]:
         return [instance["Name"] for instance in self.instances.values()]
@@ -492,6 +502,43 @@ def test_asyncio_a_watch_goes_on_over_lost_connections_without_a_gap() -> None:
             assert isinstance(await anext(updates), minikube.WatchSnapshot)
             running.do(registry.put, other("b"))
             assert (await anext(updates)).revision == 2
+
+    with background() as running:
+        asyncio.run(asyncio.wait_for(main(running), 10))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.client.watching.QUIET_S", 0.05)
+    monkeypatch.setattr("minikube.client.watching.ANSWER_S", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_trio_a_watch_leaves_a_registry_that_hangs() -> None:
+    registry = FakeRegistry()
+    async with serving(registry) as address, minikube.watch("*", address=address) as updates:
+        assert isinstance(await anext(updates), minikube.WatchSnapshot)
+        registry.hang()
+        with trio.fail_after(10):
+            assert isinstance(await anext(updates), minikube.WatchSnapshot)
+        assert "Discovery.Status" in [method for method, _ in registry.asked]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_blocking_a_watch_leaves_a_registry_that_hangs() -> None:
+    with background() as running, blocking.watch("*", address=running.address) as updates:
+        assert isinstance(next(updates), minikube.WatchSnapshot)
+        running.do(running.registry.hang)
+        assert isinstance(next(updates), minikube.WatchSnapshot)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_asyncio_a_watch_leaves_a_registry_that_hangs() -> None:
+    async def main(running: Background) -> None:
+        async with aio.watch("*", address=running.address) as updates:
+            assert isinstance(await anext(updates), minikube.WatchSnapshot)
+            running.do(running.registry.hang)
+            assert isinstance(await anext(updates), minikube.WatchSnapshot)
 
     with background() as running:
         asyncio.run(asyncio.wait_for(main(running), 10))

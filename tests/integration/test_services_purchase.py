@@ -74,6 +74,7 @@ class Shop:
     def __init__(self, products: Products, directory: Directory, api: OrderApi) -> None:
         self.products = products
         self.directory = directory
+        self.api = api
         self.server = Server(api.routes())
 
     async def buy(self, id: str, key: str = "") -> Reply:
@@ -90,10 +91,10 @@ async def open_shop(redis_server: RedisServer) -> AsyncIterator[Shop]:
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         await nursery.start(orders.run)
+        await nursery.start(api.run)
         try:
             yield shop
         finally:
-            api.close()
             for port in list(shop.products.running):
                 shop.products.end(port)
         nursery.cancel_scope.cancel()
@@ -240,6 +241,47 @@ async def test_an_instance_that_hangs_is_left_for_another(
         assert [(await shop.buy("aaa")).status for _ in range(4)] == [200] * 4
         shop.products.running[one].send_signal(signal.SIGCONT)
         assert left(redis_server, "aaa") == 6
+
+
+async def test_a_connection_to_who_no_longer_passes_is_closed(redis_server: RedisServer) -> None:
+    async def take(_request: Request, id: str) -> Reply:
+        return Reply(200, json.dumps({"id": id, "name": "thing", "quantity": 1}).encode())
+
+    product = Server({"/product/{}": {"PUT": take}})
+    async with open_shop(redis_server) as shop, trio.open_nursery() as nursery:
+        ((_, port),) = await nursery.start(product.serve, "127.0.0.1", 0)
+        shop.directory.apply(snapshot(port))
+        assert (await shop.buy("aaa")).status == 200
+        assert len(product.connections) == 1, "kept for the next purchase"
+        shop.directory.apply(snapshot())
+        await soon(lambda: not product.connections)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_purchase_whose_time_ends_with_the_first_try_under_way_is_not_known(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.order.PURCHASE_S", 0.3)
+    async with open_shop(redis_server) as shop:
+        port = await shop.products.start()
+        shop.directory.apply(snapshot(port))
+        shop.products.running[port].send_signal(signal.SIGSTOP)
+        reply = await shop.buy("aaa")
+        assert reply.status == 504, "503 would say that nothing was done"
+        assert b"Idempotency-Key" in reply.body
+
+
+async def test_looking_for_an_earlier_order_is_part_of_the_purchases_time(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.order.PURCHASE_S", 0.3)
+    async with open_shop(redis_server) as shop:
+        shop.directory.apply(snapshot(1))
+        redis_server.pause()
+        began = trio.current_time()
+        assert (await shop.buy("aaa", "own-key")).status == 503
+        assert trio.current_time() - began < 1
+        redis_server.resume()
 
 
 async def test_nobody_answering_is_504_with_a_key_to_ask_again(

@@ -202,3 +202,19 @@ async def test_an_order_that_could_not_be_written_is_written_later(
         await soon(lambda: client.hlen("{shop}:order"))
         assert await orders.latest() == [order(1)]
         nursery.cancel_scope.cancel()
+
+
+async def test_the_last_words_are_written_or_told(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.orders.RECORD_WAIT_S", 0.2)
+    monkeypatch.setattr("services.orders.FLUSH_S", 0.5)
+    async with open_stock(redis_server.url) as (stock, store):
+        orders = Orders(store)
+        await stock.all()
+        redis_server.kill()
+        await orders.record(Order("one", "aaa", "apple", 9, 1.0))
+        told = await orders.flush()
+        assert "one (aaa)" in told
+        redis_server.start()
+        monkeypatch.setattr("services.orders.FLUSH_S", 5.0)
+        assert await orders.flush() == ""
+        assert await Orders(store).find("one") is not None

@@ -1,5 +1,6 @@
 """The services' small decisions: settings, bodies, keys, and which instance to try next."""
 
+import signal
 from typing import Any
 
 import msgspec
@@ -7,8 +8,8 @@ import pytest
 import trio
 
 from minikube import Address, Change, ChangeKind, CheckState, Instance, WatchSnapshot
-from services import order
-from services.app import BadSetting, Settings
+from services import app, order, orders
+from services.app import BadSetting, Service, Settings, serve
 from services.directory import Directory
 from services.http_client import Answer
 from services.messages import HttpError, Request
@@ -192,3 +193,29 @@ async def test_an_instance_that_did_nothing_passes_its_reason_on() -> None:
     attempts.put_off(place(1), Answer(504, b"{}"))
     attempts.put_off(place(1), Answer(503, b"not JSON"))
     assert attempts.over("k").reply.status == 504
+
+
+async def test_what_is_left_is_written_after_the_last_request_and_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY", "127.0.0.1:1")
+    told: list[str] = []
+
+    async def finish() -> str:
+        told.append("finish")
+        return "one order is left"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, Service(Settings("shop", "127.0.0.1", 0, None, ""), {}, finish=finish))
+        while "listening" not in capsys.readouterr().out:
+            await trio.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+    assert told == ["finish"]
+    assert "shop: one order is left" in capsys.readouterr().out
+
+
+def test_a_stop_waits_for_the_longest_purchase_and_is_over_before_the_kill() -> None:
+    deregister, kill = 1.0, 10.0
+    assert order.PURCHASE_S + orders.RECORD_WAIT_S < app.DRAIN_S
+    assert order.PURCHASE_S + orders.RECORD_WAIT_S < order.HANDLE_S
+    assert deregister + app.DRAIN_S + orders.FLUSH_S < kill

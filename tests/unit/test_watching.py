@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.client.verbs import WatchSnapshot
-from minikube.client.watching import Watcher
+from minikube.client.watching import ANSWER_S, QUIET_S, Watcher
 from minikube.errors import RemoteError
 from minikube.model import Change
 from minikube.protocol.calls import ConnectionLost
@@ -94,6 +94,30 @@ def test_other_messages_are_ignored() -> None:
     assert watcher.feed(line(id=99, result=1) + line(id="x", result=1) + changed(1)) == []
     watcher.feed(started(1))
     assert watcher.feed(changed(2, "Discovery.Other") + line(method="Discovery.Changed")) == []
+
+
+def test_a_registry_that_is_quiet_is_asked_for_a_word_and_given_up_when_none_comes() -> None:
+    watcher = Watcher()
+    watcher.connected()
+    assert watcher.patience_s == ANSWER_S
+    with pytest.raises(ConnectionLost, match="no answer"):
+        watcher.quiet()
+    watcher.connected()
+    watcher.feed(started(3))
+    assert watcher.patience_s == QUIET_S
+    (request,) = sent(watcher.quiet())
+    assert (request["method"], watcher.patience_s) == ("Discovery.Status", ANSWER_S)
+    answers: list[dict[str, Any]] = [
+        {"result": {"Version": "1"}},
+        {"error": {"code": -32001, "message": "a token is needed"}},
+    ]
+    for answer in answers:
+        assert watcher.feed(line(id=request["id"], **answer)) == []
+        assert watcher.patience_s == QUIET_S
+        (request,) = sent(watcher.quiet())
+    assert revisions(watcher.feed(changed(4))) == [4]
+    with pytest.raises(ConnectionLost, match="no answer"):
+        watcher.quiet()
 
 
 @given(st.lists(st.integers(1, 30), max_size=60))
