@@ -59,7 +59,8 @@ def report(name: str, passed: bool, seconds: float) -> None:
 def run_tests(arguments: list[str]) -> tuple[bool, str]:
     """Run pytest under coverage, its output as it comes; returns whether it passed, and its closing line."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", "--durations=10", *arguments]
+    cores = () if arguments else ("--numprocesses=logical", "--dist=loadgroup")
+    command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", "--durations=25", *cores, *arguments]
     last = ""
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, bufsize=1

@@ -13,6 +13,17 @@ from tests.redis_server import RedisServer
 IN_CI = bool(os.environ.get("CI"))
 
 
+ENGINE = ("test_containers", "test_podman", "test_up_containers")
+"""Files whose tests share images that take a minute to make."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, each file stays in one of them, with what it has started."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that finds something missing skips itself. In CI, where root has all that is needed, that is a failure."""
