@@ -96,6 +96,8 @@ class Supervisor:
         self._runners: dict[str, list[Runner]] = {}
         self._by_id: dict[str, Runner] = {}
         """Those that are still leaving, too."""
+        self._all: set[Runner] = set()
+        """The same, and one that is still leaving while the next one of its id waits for its end."""
         self.hearsay = Hearsay(board, self._by_id)
         self._warned: set[tuple[str, str]] = set()
         self._rollouts = Rollouts(board)
@@ -141,6 +143,7 @@ class Supervisor:
         if self._link is not None:
             self._link.absent(runner.id)
         runner.publish()
+        self._all.add(runner)
         previous, self._by_id[runner.id] = self._by_id.get(runner.id), runner
         self._nursery.start_soon(self._run, runner, previous)
 
@@ -148,6 +151,7 @@ class Supervisor:
         if previous is not None:  # it was scaled away a moment ago: two of one id would end each other's processes
             await previous.finished.wait()
         await runner.run()
+        self._all.discard(runner)
         if self._by_id.get(runner.id) is runner:
             del self._by_id[runner.id]
             self.board.drop_instances(runner.id)
@@ -168,44 +172,49 @@ class Supervisor:
         return [one.life for one in runners]
 
     async def stop_all(self) -> None:
-        """Everything, in reverse dependency order; returns when nothing of any service is alive."""
+        """Everything, in reverse dependency order; returns when nothing of any service is alive.
+
+        An apply may be under way: a service that it has not opened yet has no runner, one that it closes is in no manifest.
+        """
         self.ending = True
         self.board.set_phase("stopping")
         dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
+        members = {name: self.runners(name) for name in dependencies}
+        leaving = self._all.difference(*members.values())
         stopped = {name: trio.Event() for name in dependencies}
 
         async def stop_service(name: str) -> None:
             for dependent in graph.dependents(dependencies, name):
                 await stopped[dependent].wait()
-            await self._stop_runners(self._runners[name])
+            await self._stop_runners(members[name])
             stopped[name].set()
 
-        patience = {name: max((_patience(one) for one in self._runners[name]), default=0.0) for name in dependencies}
+        patience = {name: max(map(_patience, runners), default=0.0) for name, runners in members.items()}
         longest, _ = graph.longest_stop(dependencies, patience)
-        with trio.move_on_after(longest + KILL_PATIENCE_S) as bound:
+        longest = max([longest, *map(_patience, leaving)]) + KILL_PATIENCE_S
+        with trio.move_on_after(longest) as bound:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stop_runners, list(leaving))
                 for name in dependencies:
                     nursery.start_soon(stop_service, name)
         if bound.cancelled_caught:
-            left = [one for runners in self._runners.values() for one in runners if one.process is not None]
-            who = "; ".join(f"{one.name}: {', '.join(one.process.holders())}" for one in left if one.process)
-            self.board.event(
-                "supervisor.stuck", f"gave up waiting after {longest + KILL_PATIENCE_S:.0f} s: {who}", "error"
-            )
+            left = [(one.name, one.process.holders()) for one in self._all if one.process is not None]
+            who = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(left))
+            self.board.event("supervisor.stuck", f"gave up waiting after {longest:.0f} s: {who}", "error")
         await self._containers.close()
 
     async def _stop_runners(self, runners: Sequence[Runner]) -> None:
         for runner in runners:
             runner.stop(now=self.now)
         for runner in runners:
-            await self.board.wait_for(lambda _, one=runner: _is_down(one))  # type: ignore[misc]
+            await self.board.wait_for(lambda _, one=runner: is_down(one))  # type: ignore[misc]
 
     # ------------------------------------------------------------ what runners ask
 
     async def rebuild(self, name: str) -> None:
         """Builds the service's image again, where it has one to build; what runs is not touched. Raises `StartError`."""
-        spec = self.specs[name]
-        output = self.logbook.captures.get(self._runners[name][0].name) if self._runners[name] else None
+        spec, runners = self.specs[name], self.runners(name)
+        output = self.logbook.captures.get(runners[0].name) if runners else None
         if spec.runtime == "container" and spec.build and output is not None:
             await self._containers.rebuild(spec, output)
 
@@ -320,6 +329,7 @@ class Supervisor:
     # ------------------------------------------------------------ Controls
 
     async def start(self, name: str) -> None:
+        self._refuse_the_end()
         runners = self._find(name)
         for runner in (*self._also_needed(runners), *runners):
             runner.start()
@@ -332,12 +342,17 @@ class Supervisor:
         dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
         needed = graph.needed(dependencies, {runner.spec.name for runner in runners})
         unchosen = [name for name in needed if name not in self._chosen]
-        return [one for name in unchosen for one in self._runners[name] if not one.wanted and one not in runners]
+        return [one for name in unchosen for one in self.runners(name) if not one.wanted and one not in runners]
+
+    def _refuse_the_end(self) -> None:
+        if self.asked_to_stop.is_set():
+            raise UsageError("the project is stopping; nothing was started")
 
     async def stop(self, name: str) -> None:
         await self._stop_runners(self._find(name))
 
     async def restart(self, name: str) -> None:
+        self._refuse_the_end()
         runners = self._find(name)
         if len(runners) < 2:
             for runner in runners:
@@ -358,7 +373,8 @@ class Supervisor:
             await process.send(number)
 
     async def scale(self, name: str, replicas: int) -> None:
-        if name not in self.specs:
+        self._refuse_the_end()
+        if name not in self.specs or name not in self._runners:
             raise NotFound(f"{name}: no such service")
         spec, runners = self.specs[name], self._runners[name]
         check_replicas(spec, replicas, self.specs)
@@ -397,9 +413,8 @@ class Supervisor:
     def shutdown(self, now: bool = False) -> None:
         self.now = self.now or now
         if self.asked_to_stop.is_set() and self.now:
-            for runners in self._runners.values():
-                for runner in runners:
-                    runner.stop(now=True)
+            for runner in self._all:
+                runner.stop(now=True)
         self.asked_to_stop.set()
 
     def dependents(self, name: str) -> Sequence[str]:
@@ -451,5 +466,6 @@ def _patience(runner: Runner) -> float:
     return runner.spec.stop.timeout + LEAVE_S + 1.0
 
 
-def _is_down(runner: Runner) -> bool:
+def is_down(runner: Runner) -> bool:
+    """Nothing of it is alive, nor about to be."""
     return runner.process is None and runner.life.state not in (*ACTIVE, ProcessState.STOPPING, ProcessState.PENDING)

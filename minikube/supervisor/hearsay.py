@@ -38,6 +38,7 @@ class Hearsay:
         known = runner.wellbeing.registry
         before = known.state if known else None
         runner.heard(found)
+        found = runner.wellbeing.registry  # what is of an earlier life counts for nothing
         if found is not None and found.state is not before and found.state != "starting":
             level = "warning" if found.state == "critical" else "info"
             words = found.output.strip().splitlines()

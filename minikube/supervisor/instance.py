@@ -10,6 +10,7 @@ Longer than most files: one life is one story, and every wait in it ends at the 
 import random
 import signal
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Protocol
@@ -26,7 +27,7 @@ from minikube.supervisor.dependency import Standing
 from minikube.supervisor.lifecycle import Exit, Life
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import PortTaken
-from minikube.supervisor.process import Starved
+from minikube.supervisor.process import Starved, told, understood
 from minikube.supervisor.runtime import Launch, Running, Runtime
 from minikube.supervisor.stopping import end_instance
 from minikube.supervisor.wellbeing import Wellbeing
@@ -93,6 +94,8 @@ class Runner:
     # ------------------------------------------------------------ what the core asks
 
     def start(self) -> None:
+        if self._home.ending:
+            return  # a roll-out or an apply goes on meanwhile: nothing is begun any more
         self.wanted, self.resting = True, False
         self._hurry = trio.Event()
         if self.life.state not in (*ACTIVE, ProcessState.STOPPING):
@@ -106,6 +109,8 @@ class Runner:
         self.poke()
 
     def restart(self) -> None:
+        if self._home.ending:
+            return
         self.wanted, self.resting = True, False
         self._restart = True
         self.poke()
@@ -146,7 +151,7 @@ class Runner:
     @property
     def standing(self) -> Standing:
         """What its dependents ask about."""
-        why = self.wellbeing.why(self.life) or (self.life.exit if self.life.state in ENDED else "")
+        why = self.wellbeing.why(self.life) or (str(self.life.exit or "") if self.life.state in ENDED else "")
         return Standing(self.name, self.life.state, self.ready, self.life.completed, why)
 
     # ------------------------------------------------------------ the task
@@ -182,6 +187,7 @@ class Runner:
             self._set(lifecycle.wait(self.life, reason))
             if await self._poked_before_change():
                 return False
+        self._set(lifecycle.wait(self.life, ""))  # who stops it waits until what begins here is undone
         await trio.lowlevel.checkpoint()
         return True
 
@@ -200,7 +206,7 @@ class Runner:
                 await self._home.runtime(spec).prepare(
                     spec, output, lambda text: self._set(lifecycle.wait(self.life, text))
                 )
-            except StartError as error:
+            except Exception as error:
                 failure = error
 
         if await self._unless_poked(prepare):
@@ -226,13 +232,13 @@ class Runner:
 
     async def _live(self) -> None:
         begun: tuple[Running, Capture] | None = None
-        failure: StartError | None = None
+        failure: Exception | None = None
 
         async def begin() -> None:
             nonlocal begun, failure
             try:
                 begun = await self._begin()
-            except StartError as error:
+            except Exception as error:
                 failure = error
 
         await self._unless_poked(begin)
@@ -244,19 +250,38 @@ class Runner:
         process, output = begun
         try:
             await self._watch(process, output)
+        except Exception as error:
+            await self._lost(process, error)
         finally:
             self.process = None
             process.close()
             self._home.recorded()
 
-    def _cannot_start(self, error: StartError) -> None:
+    async def _lost(self, process: Running, error: Exception) -> None:
+        """We cannot follow what runs any more: it is ended, and there is another try."""
+        self._home.link_gone(self.id)
+        self.wellbeing.begin()
+        self._unwell = ""
+        with trio.CancelScope(shield=True):
+            try:
+                await process.end(signal.SIGKILL, 0.0)
+                with trio.move_on_after(DRAIN_S):
+                    await process.watch()
+            except Exception:
+                traceback.print_exc()
+        self._cannot_start(error)
+
+    def _cannot_start(self, error: Exception) -> None:
         now, jitter = trio.current_time(), random.uniform(-1, 1)
+        error = understood(error)
         if isinstance(error, Starved):
             self._trouble(lifecycle.starved(self.life, self.spec.restart, str(error), now, jitter))
-        elif isinstance(error, PortTaken):
-            self._trouble(lifecycle.refused(self.life, self.spec.restart, str(error), now, jitter))
-        else:
+        elif isinstance(error, StartError) and not isinstance(error, PortTaken):
             self._trouble(lifecycle.cannot_execute(self.life, str(error)))
+        else:
+            if not isinstance(error, StartError):  # a defect of ours ends one life, not the project
+                traceback.print_exception(error)
+            self._trouble(lifecycle.refused(self.life, self.spec.restart, told(error), now, jitter))
 
     async def _begin(self) -> tuple[Running, Capture]:
         spec, output = self.spec, self._open_output()
@@ -409,7 +434,7 @@ class Runner:
             failed_starts=life.failed_starts,
             started=self._started if self.process else 0.0,
             since=self._since,
-            exit=life.exit,
+            exit=str(life.exit or ""),
             reason=well.why(life),
             next_run=self._home.next_run(self.spec.name) if self.spec.schedule and not self.resting else 0.0,
         )

@@ -15,6 +15,7 @@ Times are monotonic seconds, jitter is a number from -1 to 1; both come in as ar
 """
 
 import signal
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -92,7 +93,7 @@ class Life(Struct, frozen=True):
     completed: bool = False
     """It ended, with success, and is to stay so."""
     next_try: float = 0.0
-    exit: str = ""
+    exit: Exit | None = None
     reason: str = ""
 
 
@@ -121,11 +122,11 @@ def died(life: Life, policy: Policy, end: Exit, now: float, jitter: float, reaso
     good = end.code in policy.success and not reason
     if policy.policy == "never" or (policy.policy == "on-failure" and good):
         return msgspec.structs.replace(
-            life, state=ProcessState.EXITED, exit=str(end), reason="" if good else why, completed=good
+            life, state=ProcessState.EXITED, exit=end, reason="" if good else why, completed=good
         )
     if life.well and now - life.started >= policy.reset_after:
         life = msgspec.structs.replace(life, deaths=0)
-    life = msgspec.structs.replace(life, exit=str(end), failed_starts=0 if life.well else life.failed_starts + 1)
+    life = msgspec.structs.replace(life, exit=end, failed_starts=0 if life.well else life.failed_starts + 1)
     if not life.well and life.failed_starts >= policy.limit:
         return _fatal(life, f"{why}: {life.failed_starts} failed starts in a row")
     recent = tuple(when for when in life.recent if now - when < policy.window)
@@ -153,13 +154,13 @@ def refused(life: Life, policy: Policy, reason: str, now: float, jitter: float) 
     life = msgspec.structs.replace(life, well=False, started=now)
     life = died(life, policy, Exit(1), now, jitter, reason)
     state = ProcessState.FATAL if life.state is ProcessState.EXITED else life.state
-    return msgspec.structs.replace(life, state=state, exit="", reason=reason)
+    return msgspec.structs.replace(life, state=state, exit=None, reason=reason)
 
 
 def cannot_execute(life: Life, reason: str) -> Life:
     """Its command does not exist or may not be executed: trying again would change nothing."""
     return msgspec.structs.replace(
-        life, state=ProcessState.FATAL, failed_starts=life.failed_starts + 1, exit="", reason=reason
+        life, state=ProcessState.FATAL, failed_starts=life.failed_starts + 1, exit=None, reason=reason
     )
 
 
@@ -182,7 +183,14 @@ def stopping(life: Life, reason: str = "") -> Life:
 
 def stopped(life: Life, end: Exit | None = None) -> Life:
     """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
-    return Life(restarts=life.restarts, exit=str(end) if end else life.exit)
+    return Life(restarts=life.restarts, exit=end or life.exit)
+
+
+def worst_end(lives: Iterable[Life]) -> tuple[str, int]:
+    """How the worst of some instances has ended: in words and as an exit code, 1 for what could not even be started."""
+    ends = [(one.exit.code, str(one.exit)) if one.exit else (1, one.reason) for one in lives]
+    code, how = max(ends, key=lambda end: end[0])
+    return how, code
 
 
 def restarted(life: Life) -> Life:

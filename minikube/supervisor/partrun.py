@@ -77,6 +77,7 @@ class PartRunner:
 
     async def _life(self, process: Process) -> None:
         self._process = process
+        self._output.clear()  # where an earlier life listened says nothing of this one
         self._show(ProcessState.STARTING)
         try:
             async with trio.open_nursery() as nursery:
@@ -85,7 +86,8 @@ class PartRunner:
                 nursery.start_soon(self._become_ready, process)
                 await process.watch()
                 self._process = None
-                self.ready = trio.Event()
+                if self.ready.is_set():  # who waits for it goes on waiting, for the next life
+                    self.ready = trio.Event()
                 await trio.lowlevel.checkpoint()
                 with trio.CancelScope(shield=True):
                     await self._household.end(self.spec.name, signal.SIGKILL, 0.0)

@@ -1,10 +1,13 @@
 """Ports of this machine (floor 3): which is free, who has it. Looks at sockets and at `/proc`; holds nothing."""
 
+import errno
 import socket
 
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
+
+NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 class PortTaken(StartError):
@@ -14,8 +17,8 @@ class PortTaken(StartError):
 def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
     """The port for one instance: the manifest's, or the one it had last, or a free one; 0 where it has none.
 
-    Raises `PortTaken`. What is free now may be taken before the instance listens: then its own start fails, and it is
-    tried again.
+    Raises `PortTaken`, and OSError as `is_free` does. What is free now may be taken before the instance listens: then its
+    own start fails, and it is tried again.
     """
     if spec.auto_port:
         if last and last not in taken and is_free(spec.host, last):
@@ -29,13 +32,17 @@ def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether it could be listened on now."""
+    """Whether it could be listened on now. Raises OSError where that cannot be found out (no descriptor is left)."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
-    except OSError:
+    except socket.gaierror:
+        return False
+    except OSError as error:
+        if error.errno not in NOT_FREE:
+            raise
         return False
     return True
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from minikube.errors import StartError
+from minikube.errors import MinikubeError, StartError
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import Group, Groups
 from minikube.supervisor.identity import Identity
@@ -43,6 +43,27 @@ SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, e
 
 class Starved(StartError):
     """The machine has no process, descriptor or memory left: worth another try."""
+
+
+def understood(error: Exception) -> Exception:
+    """An error from within a runtime, out of the groups that nurseries put it in; a shortage of the machine as `Starved`."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    # Python tells a thread that the kernel refused (EAGAIN) as a plain RuntimeError.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error)):
+        return Starved("no memory or thread left — trying again")
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return Starved(f"{told(error)} — trying again")
+    return error
+
+
+def told(error: Exception) -> str:
+    """In one line. Of what is neither ours nor the system's, only where to read more."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, MinikubeError):
+        return str(error)
+    return f"the supervisor failed at it: {type(error).__name__} — see .minikube/logs/supervisor.log"
 
 
 class Command(Struct, frozen=True):
@@ -129,9 +150,11 @@ class Household:
         cannot be executed. When cancelled, the start is completed and its process returned: it is the caller's to end."""
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
         self._starting += 1
-        limits = self._limits(command)
-        group = self._groups.make(command.owner, command.shares) if self._groups else None
+        group: Group | None = None
+        limits: list[Rlimit] = []
         try:
+            limits = self._limits(command)
+            group = self._groups.make(command.owner, command.shares) if self._groups else None
             with trio.CancelScope(shield=True):
                 popen = await trio.to_thread.run_sync(_spawn, command, limits, group)
             process = self.adopt(popen, command.owner, group)
@@ -145,6 +168,7 @@ class Household:
         finally:
             self._starting -= 1
             self._tidy(group)
+            self.reap()  # what died meanwhile has had its SIGCHLD
 
     def adopt(self, popen: "subprocess.Popen[bytes]", owner: str, group: Group | None = None) -> Process:
         """Takes over a child with piped output that was started by other means."""

@@ -22,18 +22,19 @@ from minikube.client.registry import open_registry
 from minikube.control.board import Board
 from minikube.control.server import serve_control
 from minikube.control.token import ensure_token
-from minikube.errors import StartError
+from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, LogSpec, Manifest
 from minikube.supervisor import tree
 from minikube.supervisor.apply import Applier
 from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.guardian import LaunchOptions
+from minikube.supervisor.lifecycle import worst_end
 from minikube.supervisor.link import Link
 from minikube.supervisor.main import READY_S, say
 from minikube.supervisor.partrun import PartRunner, wait_redis
 from minikube.supervisor.parts import PartSpec, settled
-from minikube.supervisor.process import Household, Process
+from minikube.supervisor.process import Household, Process, understood
 from minikube.supervisor.reader import LogBook
 from minikube.supervisor.sampler import sample
 from minikube.supervisor.timetable import Timetable
@@ -62,8 +63,14 @@ class Plan(Struct, frozen=True):
 
 
 def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
-    """The exit code: 0 after a stop that was asked for."""
-    return trio.run(_main, plan, begun, sock, alive)
+    """The exit code: 0 after a stop that was asked for. What fails on purpose is raised as it is, not in a group."""
+    try:
+        return trio.run(_main, plan, begun, sock, alive)
+    except ExceptionGroup as group:
+        error = understood(group)
+        if isinstance(error, MinikubeError):
+            raise error from group
+        raise
 
 
 async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
@@ -81,25 +88,25 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
         board.event("leftovers.ended", text, "warning")
     for note in plan.notes:
         board.event("supervisor.ports", note, "warning")
-    ours = list(begun)
-    begun.clear()
     try:
         async with trio.open_nursery() as outer:
             outer.start_soon(_reap, household)
             outer.start_soon(_signals, core)
             outer.start_soon(_lifeline, core, sock)
             outer.start_soon(_guarded, core, alive)
-            redis = await _start_redis(plan, core, outer, ours)
-            registry = _registry_runner(plan, core)
-            outer.start_soon(registry.run, ours.pop())
-            if not manifest.registry.listen.port:
-                await _wait_registry(core, registry)  # services are told where it listens
+            parts = [await _start_redis(plan, core, outer, begun)]
+            if not core.asked_to_stop.is_set():
+                registry = _registry_runner(plan, core)
+                parts.insert(0, registry)
+                outer.start_soon(registry.run, begun.pop())
+                if not manifest.registry.listen.port:
+                    await _wait_ready(core, registry)  # services are told where it listens
             if not core.asked_to_stop.is_set():
                 await _serve(plan, core, registry, sock)
             with trio.CancelScope(shield=True):
-                await registry.stop()
-                if redis is not None:
-                    await redis.stop()
+                for part in parts:
+                    if part is not None:
+                        await part.stop()
             outer.cancel_scope.cancel()
     finally:
         (plan.state / "supervisor.json").unlink(missing_ok=True)
@@ -108,15 +115,16 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     return 0
 
 
-async def _wait_registry(core: Supervisor, registry: PartRunner) -> None:
+async def _wait_ready(core: Supervisor, part: PartRunner) -> None:
     """Until it answers, or a stop is asked for. Raises `StartError` when it takes too long."""
     with trio.move_on_after(READY_S) as patience:
         async with trio.open_nursery() as waiting:
             waiting.start_soon(_cancel_on_stop, core, waiting.cancel_scope)
-            await registry.ready.wait()
+            await part.ready.wait()
             waiting.cancel_scope.cancel()
     if patience.cancelled_caught:
-        raise StartError(f"registry: does not answer after {READY_S:g} s — see .minikube/logs/registry.log")
+        name = part.spec.name
+        raise StartError(f"{name}: does not answer after {READY_S:g} s — see .minikube/logs/{name}.log")
 
 
 async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socket.socket) -> None:
@@ -140,13 +148,13 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
             core.applier = Applier(core, services)
             services.start_soon(_beside, core, "watching files", partial(_watch, core))
             services.start_soon(_beside, core, "the schedules", Timetable(core).run)
-            await _wait_registry(core, registry)
+            await _wait_ready(core, registry)
             services.start_soon(_beside, core, "overseeing the registry", partial(link.oversee, board.event))
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
             _announce(plan, host, port, core.registry)
             say(sock, {"ready": {"control": f"{host}:{port}", "registry": core.registry}})
             board.set_phase("running")
-            services.start_soon(sample, core.household, board)
+            services.start_soon(_beside, core, "measuring", partial(sample, core.household, board))
             if plan.options.exit_with:
                 services.start_soon(_end_with, core, plan.options.exit_with, sock)
             await core.asked_to_stop.wait()
@@ -160,7 +168,7 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
 
 
 async def _start_redis(
-    plan: Plan, core: Supervisor, nursery: trio.Nursery, ours: "list[subprocess.Popen[bytes]]"
+    plan: Plan, core: Supervisor, nursery: trio.Nursery, begun: "list[subprocess.Popen[bytes]]"
 ) -> PartRunner | None:
     if plan.redis is None:
         core.redis_url = plan.manifest.redis.url
@@ -174,11 +182,9 @@ async def _start_redis(
 
     output = core.logbook.open("redis", "redis", LogSpec())
     runner = PartRunner(plan.redis, core.household, core.board, output, wait_ready)
-    nursery.start_soon(runner.run, ours.pop(0))
-    with trio.move_on_after(READY_S):
-        await runner.ready.wait()
-        return runner
-    raise StartError(f"redis: does not answer after {READY_S:g} s — see .minikube/logs/redis.log")
+    nursery.start_soon(runner.run, begun.pop(0))
+    await _wait_ready(core, runner)
+    return runner
 
 
 def _registry_runner(plan: Plan, core: Supervisor) -> PartRunner:
@@ -223,23 +229,12 @@ def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
 async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:
     """When that service has ended for good, everything does; the front passes its exit code on."""
     ended = await core.wait_ended(name)
-    worst = max(ended, key=lambda life: exit_code(life.exit))
-    how = worst.exit or worst.reason
+    how, code = worst_end(ended)
     core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
     with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print its lines
         await core.logbook.followed.wait()
-    say(sock, {"ended": {"service": name, "how": how, "code": exit_code(worst.exit)}})
+    say(sock, {"ended": {"service": name, "how": how, "code": code}})
     core.shutdown()
-
-
-def exit_code(how: str) -> int:
-    """`exit 3` → 3, `signal KILL` → 137 as a shell tells it; 1 for what could not even be started."""
-    kind, _, which = how.partition(" ")
-    if kind == "exit":
-        return int(which)
-    if kind == "signal":
-        return 128 + (int(which) if which.isdecimal() else signal.Signals[f"SIG{which}"].value)
-    return 1
 
 
 async def _watch(core: Supervisor) -> None:

@@ -19,7 +19,11 @@ async def sample(household: Household, board: Board) -> None:
     then = time.monotonic()
     while True:
         roots = household.roots
-        owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, os.getpid())
+        try:
+            owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, os.getpid())
+        except (OSError, RuntimeError):  # no descriptor, no thread: the next round may have one
+            await trio.sleep(INTERVAL_S)
+            continue
         now = time.monotonic()
         spent: dict[str, int] = dict.fromkeys(roots.values(), 0)
         for pid, (started, used) in ticks.items():

@@ -55,6 +55,27 @@ def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> 
         assert (done["changes"], done["unchanged"]) == ([], ["db", "migrate", "api", "new"])
 
 
+LINGERING = (
+    """command = ["sh", "-c", "trap 'sleep 1; touch $$0.done; exit' TERM; while :; do sleep 0.02; done", "NAME"]\n"""
+)
+
+
+def test_a_stop_meanwhile_waits_for_those_that_leave_and_starts_nothing(tmp_path: Path) -> None:
+    old, many = LINGERING.replace("NAME", "old"), LINGERING.replace("NAME", "many")
+    with Small(tmp_path, f"[services.old]\n{old}[services.many]\n{many}") as small:
+        small.up("--wait")
+        small.write(f"[services.new]\n{SLEEP}[services.many]\n{many}")
+        asked = [threading.Thread(target=small.command, args=args) for args in (("apply",), ("scale", "many=0"))]
+        for one in asked:
+            one.start()
+        eventually(lambda: set(small.states().values()) == {"stopping"}, what="both are leaving")
+        small.run("down")
+        for one in asked:
+            one.join()
+        assert {path.name for path in tmp_path.glob("*.done")} == {"old.done", "many.done"}
+        assert "Traceback" not in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
+
+
 def test_a_bad_edit_changes_nothing_and_tells_every_problem(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait", "db", "old")

@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.e2e.small import SLEEP, Small
+from tests.e2e.small import MINIKUBE, SLEEP, Small
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -135,6 +136,20 @@ def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
         small.up()
         assert small.pid("x") != pid
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_stop_is_heard_while_a_part_starts(tmp_path: Path) -> None:
+    """A server that never answers."""
+    server, mark = tmp_path / "redis-server", f"600.{os.getpid()}"
+    server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
+    server.chmod(0o755)
+    with Small(tmp_path, f"[services.a]\n{SLEEP}"):
+        env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
+        up = subprocess.Popen([*MINIKUBE, "up", "--plain"], cwd=tmp_path, env=env)
+        eventually((tmp_path / "begun").exists, what="the server")
+        up.terminate()
+        assert up.wait(timeout=10) == 0
+        assert sleeping(mark) == []
 
 
 def sleeping(mark: str) -> list[str]:

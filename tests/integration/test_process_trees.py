@@ -1,11 +1,12 @@
 """Whole trees of real processes end: in their control groups where those can be made, and without them."""
 
 import ctypes
+import errno
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ import trio
 
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
-from minikube.supervisor.cgroup import Groups, find_hierarchies, group_name, remove_all
+from minikube.supervisor.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
 from minikube.supervisor.local import LocalProcess, ProcessRuntime
-from minikube.supervisor.process import Household
+from minikube.supervisor.process import Command, Household, Starved
 from minikube.supervisor.runtime import Launch
 from tests.eventually import soon
 
@@ -194,3 +195,31 @@ async def test_a_limit_that_nothing_enforces_is_a_warning(heir: None, tmp_path: 
         await process.exited.wait()
         process.close()
         nursery.cancel_scope.cancel()
+
+
+def dead_child() -> int:
+    """A process that nobody has reaped yet."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+async def test_what_dies_while_another_starts_is_reaped_after_it(heir: None, tmp_path: Path) -> None:
+    dead, household = dead_child(), Household()
+    process = await household.start(Command(("true",), {}, tmp_path))
+    assert tree.stat(dead) is None
+    await process.watch()
+    household.forget(process)
+
+
+async def test_a_start_that_finds_no_group_does_not_end_the_reaping(heir: None, tmp_path: Path) -> None:
+    class Full(Groups):
+        def make(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    household = Household(Full(tmp_path))
+    with pytest.raises(Starved):
+        await household.start(Command(("true",), {}, tmp_path))
+    dead = dead_child()
+    household.reap()
+    assert tree.stat(dead) is None

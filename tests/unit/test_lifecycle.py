@@ -54,7 +54,7 @@ def test_a_failed_start_is_never_repeated_at_once_and_the_fifth_in_a_row_is_fata
         assert life.reason == f"exit 1 before it was well ({number} of 5)"
         assert life.next_try > 0.1
     life = lived(life, 0.0, 0.1, well=False)
-    assert (life.state, life.reason, life.exit) == (ProcessState.FATAL, "exit 1: 5 failed starts in a row", "exit 1")
+    assert (life.state, life.reason, life.exit) == (ProcessState.FATAL, "exit 1: 5 failed starts in a row", Exit(1))
 
 
 def test_being_well_once_ends_the_row_of_failed_starts() -> None:
@@ -95,7 +95,7 @@ def test_a_limit_within_a_window_makes_a_well_one_fatal_too() -> None:
 )
 def test_what_follows_an_end(policy: str, end: Exit, state: ProcessState, completed: bool) -> None:
     life = lived(Life(), 0.0, 2.0, RestartSpec(policy=policy), end, well=True)  # type: ignore[arg-type]
-    assert (life.state, life.completed, life.exit) == (state, completed, str(end))
+    assert (life.state, life.completed, life.exit) == (state, completed, end)
 
 
 @pytest.mark.parametrize(("status", "good"), [(0, True), (143, True), (-15, True), (1, False), (-9, False), (3, True)])
@@ -123,7 +123,7 @@ def test_one_that_was_ended_for_failing_its_check_has_died_and_never_succeeded()
 )
 def test_a_taken_port_is_a_failed_start_whatever_the_policy(policy: RestartSpec, state: ProcessState) -> None:
     life = lifecycle.refused(Life(), policy, "port 80 is taken by pid 1", 0.0, 0.0)
-    assert (life.state, life.reason, life.exit) == (state, "port 80 is taken by pid 1", "")
+    assert (life.state, life.reason, life.exit) == (state, "port 80 is taken by pid 1", None)
 
 
 def test_a_command_that_cannot_be_executed_is_fatal_at_once() -> None:
@@ -141,8 +141,15 @@ def test_a_starved_machine_is_tried_again_for_ever() -> None:
 
 def test_a_stop_forgives_and_keeps_the_count_of_restarts() -> None:
     life = lived(lived(Life(), 0.0, 1.0, well=False), 2.0, 3.0, well=True)
-    assert lifecycle.stopped(life, Exit(-15)) == Life(restarts=2, exit="signal TERM")
+    assert lifecycle.stopped(life, Exit(-15)) == Life(restarts=2, exit=Exit(-15))
     assert lifecycle.restarted(life).restarts == 3
+
+
+def test_the_worst_end_is_told_as_a_shell_tells_it() -> None:
+    """One that was killed for its memory is no other than one that was killed."""
+    starved = Life(exit=Exit(-9, "out of memory, limits.memory"))
+    assert lifecycle.worst_end([Life(exit=Exit(3)), starved]) == ("signal KILL (out of memory, limits.memory)", 137)
+    assert lifecycle.worst_end([Life(exit=Exit(0)), lifecycle.cannot_execute(Life(), "no x")]) == ("no x", 1)
 
 
 def test_a_check_that_passes_when_nothing_runs_changes_nothing() -> None:
@@ -178,7 +185,7 @@ def test_any_history(policy: RestartSpec, lives: list[tuple[float, bool, int]], 
         end = Exit(status)
         life = died(life, policy, end, now, jitter)
         good = (status if status >= 0 else 128 - status) in policy.success
-        assert life.exit == str(end)
+        assert life.exit == end
         if policy.policy == "never" or (good and policy.policy == "on-failure"):
             assert (life.state, life.completed) == (ProcessState.EXITED, good)
             return

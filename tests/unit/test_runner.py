@@ -1,5 +1,6 @@
 """An instance's runner in virtual time: what is started, signalled and told, and when."""
 
+import errno
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from minikube.errors import StartError
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
 from minikube.probe.prober import Prober
+from minikube.supervisor.core import is_down
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.ports import PortTaken
@@ -61,6 +63,9 @@ class Fake:
             self.exited.set()
 
     async def watch(self) -> Exit:
+        if self._home.blind and self.exit is None:
+            await trio.sleep(0.2)
+            raise self._home.blind
         with trio.move_on_after(self._home.lives):
             await self.exited.wait()
         self.die(1)
@@ -110,7 +115,11 @@ class Home:
         self.obeys: float | None = 0.1
         self.check = 0
         self.missing = ""
-        self.refuses: StartError | None = None
+        self.refuses: Exception | None = None
+        self.blind: Exception | None = None
+        """What watching a process comes to."""
+        self.begins = 0.0
+        """How long a start takes, which is not to be interrupted."""
         self.known = True
         self.alive = self.most = 0
         self.happened: list[tuple[Any, ...]] = []
@@ -132,6 +141,8 @@ class Home:
     async def start(self, launch: Launch) -> Fake:
         self.note("started")
         await trio.lowlevel.checkpoint()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.begins)
         if self.refuses:
             raise self.refuses
         self.alive += 1
@@ -258,7 +269,7 @@ async def test_it_leaves_discovery_then_drains_then_is_signalled(autojump_clock:
             (2.31, "signal", TERM, 3.99),
             (2.41, "died", -TERM),
         ]
-        assert (story.state(), story.runner.life.exit) == (ProcessState.STOPPED, "signal TERM")
+        assert (story.state(), story.runner.life.exit) == (ProcessState.STOPPED, Exit(-TERM))
 
 
 @pytest.mark.parametrize(("ending", "known"), [(True, True), (False, False)])
@@ -321,6 +332,52 @@ async def test_a_taken_port_is_tried_again_and_says_who_has_it(autojump_clock: o
         story.kill()
         await story.wait(10)
         assert (story.state(), story.runner.life.reason) == (ProcessState.FATAL, "command not found: run")
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["start", "watch"])
+async def test_a_shortage_is_tried_again_for_ever_wherever_it_shows(autojump_clock: object, blind: bool) -> None:
+    async with Story(replace(SPEC, restart=RestartSpec(limit=2))) as story:
+        shortage = OSError(errno.EMFILE, "Too many open files")
+        story.home.refuses, story.home.blind = (None, shortage) if blind else (shortage, None)
+        await story.wait(120)
+        assert len(story.home.times("started")) > 5
+        assert (story.state(), story.home.alive) == (ProcessState.BACKOFF, 0)
+        assert story.runner.life.reason == "Too many open files — trying again"
+        story.home.refuses = story.home.blind = None
+        await story.wait(60)
+        assert (story.state(), story.home.alive) == (ProcessState.RUNNING, 1)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system", "/x"), KeyError("oops")])
+async def test_a_defect_ends_one_life_and_in_the_end_one_instance(
+    autojump_clock: object, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Story(replace(SPEC, restart=RestartSpec(limit=3))) as story:
+        story.home.refuses = error
+        await story.wait(60)
+        assert (story.state(), len(story.home.times("started"))) == (ProcessState.FATAL, 3)
+        assert "Read-only file system: /x" in story.runner.life.reason or "KeyError" in story.runner.life.reason
+        assert repr(error).partition("(")[0] in capsys.readouterr().err
+
+
+async def test_nothing_is_begun_while_everything_ends(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        story.home.ending = True
+        story.runner.stop()
+        story.runner.restart()
+        story.runner.start()
+        await story.wait(5)
+        assert (story.state(), story.home.times("started")) == (ProcessState.STOPPED, [0])
+
+
+async def test_what_is_stopped_while_it_is_started_is_not_down_before_that_is_undone(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.home.begins = 0.4
+        await story.wait(0.2)
+        story.runner.stop()
+        await story.home.board.wait_for(lambda _: is_down(story.runner))
+        assert [one.exit for one in story.home.processes] == [Exit(-TERM)], "it was started, and ended"
 
 
 ACTS = st.sampled_from(["start", "stop", "restart", "kill", "now", "missing", "there", "change"])

@@ -1,0 +1,37 @@
+"""What the registry says becomes an event only where it is of the life that runs."""
+
+import time
+
+from minikube.model import Address, CheckState, Instance
+from minikube.supervisor.hearsay import Hearsay
+from tests.unit.test_runner import Story
+
+
+async def test_an_entry_of_an_earlier_life_is_not_told(autojump_clock: object) -> None:
+    async with Story() as story:
+        board, runner = story.home.board, story.runner
+        hearsay = Hearsay(board, {runner.id: runner})
+
+        def told() -> list[str]:
+            return [event.message for event in board.events_since(0) if event.kind.startswith("check.")]
+
+        def hear(registered: float, incarnation: int) -> None:
+            found = Instance(
+                runner.id,
+                "x",
+                Address("127.0.0.1", 80),
+                "",
+                CheckState.PASSING,
+                registered=registered,
+                incarnation=incarnation,
+            )
+            hearsay.heard(runner.id, found)
+
+        began = time.time()
+        hear(began - 60, 1)
+        await story.wait(2)
+        hear(began - 60, 1)
+        assert told() == []
+        hear(time.time() + 1, 2)
+        hear(time.time() + 1, 2)
+        assert told() == ["x is passing"]

@@ -1,0 +1,31 @@
+"""What trees use, measured again and again whatever one round comes to."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from minikube.control.board import Board
+from minikube.supervisor import sampler, tree
+from minikube.supervisor.process import Household
+
+
+async def test_a_round_without_descriptors_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    def scan() -> Iterator[tree.Stat]:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            raise OSError(24, os.strerror(24))
+        return iter(())
+
+    monkeypatch.setattr(tree, "scan", scan)
+    monkeypatch.setattr(sampler, "INTERVAL_S", 0.001)
+    with trio.move_on_after(5) as patience:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sampler.sample, Household(), Board("test"))
+            while len(rounds) < 3:
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+    assert not patience.cancelled_caught
