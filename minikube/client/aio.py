@@ -64,6 +64,8 @@ class _Connection:
         self._reader = reader
         self._calls = Calls()
         self._waiting: dict[int, asyncio.Future[Incoming]] = {}
+        self.received = 0
+        """How often something came: a call's time-out tells of a dead connection where nothing did meanwhile."""
         self.task = asyncio.create_task(self._read())
 
     @property
@@ -85,6 +87,7 @@ class _Connection:
     async def _read(self) -> None:
         try:
             while data := await self._reader.read(RECEIVE_BYTES):
+                self.received += 1
                 for incoming in self._calls.feed(data):
                     future = self._waiting.get(incoming.id) if isinstance(incoming.id, int) else None
                     if future is not None and not future.done():
@@ -164,17 +167,22 @@ class Registry:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout + call.extra_s
         backoff = Backoff()
+        connection, received = None, 0
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
                     try:
-                        return await (await self._connect()).call(call)
+                        connection = await self._connect()
+                        received = connection.received
+                        return await connection.call(call)
                     except ConnectionLost as error:
                         wait = backoff.next()
                         if not self._reached or loop.time() + wait > deadline:
                             raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
                     await asyncio.sleep(wait)
         except TimeoutError:
+            if connection is not None and connection.received == received:
+                connection.task.cancel()  # nothing at all came: the next call finds out who is there
             raise Unavailable(f"{call.method}: no answer from {self.target} in time") from None
 
     @property

@@ -104,8 +104,7 @@ class Registry:
             try:
                 connection = await self._connect(left)
                 left = max(deadline - trio.current_time(), 0.001)
-                result: T = await connection.call(call.method, call.params, timeout=left, kind=call.kind)
-                return result
+                return await _ask(connection, call, left)
             except ConnectionLost as error:
                 wait = backoff.next()
                 if not self._reached or trio.current_time() + wait > deadline:
@@ -181,6 +180,18 @@ class Registry:
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
             await trio.sleep(backoff.next())
+
+
+async def _ask(connection: RpcConnection, call: Call[T], seconds: float) -> T:
+    """One call. A connection on which nothing at all came in its time is closed: the next call finds out who is there."""
+    received = connection.received
+    try:
+        result: T = await connection.call(call.method, call.params, timeout=seconds, kind=call.kind)
+        return result
+    except Unavailable:
+        if connection.received == received:
+            await connection.aclose()
+        raise
 
 
 async def _receive(stream: trio.abc.Stream, watcher: Watcher) -> bytes:

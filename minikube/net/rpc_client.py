@@ -25,6 +25,8 @@ class RpcConnection:
 
     def __init__(self, stream: trio.abc.Stream, notified: Notified | None = None) -> None:
         self.closed = trio.Event()
+        self.received = 0
+        """How often something came: a call's time-out tells of a dead connection where nothing did meanwhile."""
         self._stream = stream
         self._notified = notified
         self._calls = Calls()
@@ -71,6 +73,7 @@ class RpcConnection:
         """Hand out what arrives, until the connection ends. Run by whoever owns the nursery."""
         try:
             while data := await self._stream.receive_some(RECEIVE_BYTES):
+                self.received += 1
                 for incoming in self._calls.feed(bytes(data)):
                     self._take(incoming)
         except (trio.BrokenResourceError, trio.ClosedResourceError, Unavailable):

@@ -386,10 +386,13 @@ def test_asyncio_nobody_there_is_unavailable_at_once() -> None:
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
-async def test_no_answer_in_time_is_unavailable() -> None:
-    async with serving(FakeRegistry()) as address, minikube.open_registry(address) as client:
+async def test_no_answer_in_time_is_unavailable_and_a_connection_that_is_silent_is_replaced() -> None:
+    registry = FakeRegistry()
+    async with serving(registry) as address, minikube.open_registry(address) as client:
         with pytest.raises(minikube.Unavailable, match="no answer"):
             await client.call("Discovery.Sleep", (), 0.05)
+        assert (await client.status())["Version"] == "1"
+        assert len(registry.peers) == 2
 
 
 def test_asyncio_a_registry_that_accepts_and_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +414,7 @@ def test_no_answer_in_time_is_unavailable_everywhere() -> None:
         async with aio.open_registry(address) as client:
             with pytest.raises(minikube.Unavailable, match="no answer"):
                 await client.call("Discovery.Sleep", (), 0.05)
+            assert (await client.status())["Version"] == "1"
 
     with background() as running:
         with blocking.open_registry(running.address) as client:
@@ -418,6 +422,7 @@ def test_no_answer_in_time_is_unavailable_everywhere() -> None:
                 client.call("Discovery.Sleep", (), 0.05)
             assert client.status()["Version"] == "1"
         asyncio.run(main(running.address))
+        assert len(running.registry.peers) == 4, "who was silent is replaced"
 
 
 async def test_the_token_is_given_first_and_a_wrong_one_is_told() -> None:
