@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -105,9 +105,14 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """One JSON value on a line, flushed: for what goes on."""
+    print_json_lines((value,))
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Many of them, written together."""
     from minikube.control.encode import encode
 
-    sys.stdout.write(encode(value).decode() + "\n")
+    sys.stdout.write("".join([encode(value).decode() + "\n" for value in values]))
     sys.stdout.flush()
 
 

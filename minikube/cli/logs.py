@@ -15,7 +15,7 @@ from minikube.cli.common import (
     moment,
     names_argument,
     note,
-    print_json_line,
+    print_json_lines,
 )
 from minikube.errors import MinikubeError, NotFound, NothingRunning
 
@@ -80,41 +80,42 @@ def logs_command(
         level=level,
     )
     path = manifest_path(manifest)
-    show = print_json_line if as_json else None
     try:
-        known, lines = _from_supervisor(path, names, query)
-        _print(lines, show, known, timestamps, not no_prefix)
+        known, batches = _from_supervisor(path, names, query)
+        _print(batches, as_json, known, timestamps, not no_prefix)
         if follow:
             note("the supervisor has ended")
     except NothingRunning as nothing:
-        known, lines = _from_files(path, names, query, nothing)
-        _print(lines, show, known, timestamps, not no_prefix)
+        known, batches = _from_files(path, names, query, nothing)
+        _print(batches, as_json, known, timestamps, not no_prefix)
         if follow:
             note("nothing is running: these are the lines that were kept")
 
 
-def _print(lines: Iterable[LogLine], show: object, names: list[str], timestamps: bool, prefix: bool) -> None:
+def _print(batches: Iterable[list[LogLine]], as_json: bool, names: list[str], timestamps: bool, prefix: bool) -> None:
     from minikube.cli.plain import Printer
 
     printer = Printer(sys.stdout, names, timestamps=timestamps, prefix=prefix)
-    write = show if callable(show) else printer.line
-    for line in lines:
-        write(line)
+    for batch in batches:
+        if as_json:
+            print_json_lines(batch)
+        else:
+            printer.lines(batch)
 
 
-def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tuple[list[str], Iterator[LogLine]]:
+def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tuple[list[str], Iterator[list[LogLine]]]:
     """Names for the prefix, and the lines as they come. Raises NothingRunning before the first line, or not at all."""
     from minikube.client.control import ControlClient, find_supervisor
 
     client = ControlClient(find_supervisor(path))
     snapshot = client.status()
     chosen = [one.name for one in snapshot.instances if not names or {one.name, one.service, one.id} & set(names)]
-    return chosen, client.logs(names, query)
+    return chosen, client.log_batches(names, query)
 
 
 def _from_files(
     path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning
-) -> tuple[list[str], Iterator[LogLine]]:
+) -> tuple[list[str], Iterator[list[LogLine]]]:
     from minikube.client.endpoint import state_directory
     from minikube.control.sieve import Sieve
     from minikube.supervisor.logfile import kept_sources
@@ -130,8 +131,7 @@ def _from_files(
         if name not in services and not any(name in (one.instance, one.service) for one in kept):
             raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
     wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
-    batches = backlog([Trail(one) for one in wanted], query, sieve)
-    return [one.instance for one in wanted], (line for batch in batches for line in batch)
+    return [one.instance for one in wanted], backlog([Trail(one) for one in wanted], query, sieve)
 
 
 def _services(path: Path) -> list[str]:

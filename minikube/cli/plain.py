@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 from minikube.cli.look import DIM, RED, YELLOW, has_colour, instance_colour, paint
@@ -21,37 +21,53 @@ class Printer:
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
         self._out = out
-        self._colour = has_colour(out)
+        self.colour = has_colour(out)
         self._timestamps = timestamps
         self._prefix = prefix
         self._width = min(LONGEST_PREFIX, max(map(len, (*names, OURS))))
+        self._heads: dict[str, str] = {}
 
     def line(self, line: LogLine) -> None:
         """One line of an instance: as it stands after its last carriage return, errors and warnings in their colour, our
         own notices (`stream` is `minikube`) dimmed."""
-        text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
-        colour = DIM if line.stream == OURS else LEVEL_COLOURS.get(line.level)
-        self._write(line.time, line.instance or OURS, paint(text, colour, self._colour))
+        self.lines((line,))
+
+    def lines(self, lines: Iterable[LogLine]) -> None:
+        """Many of them, written together."""
+        shown = []
+        for line in lines:
+            text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
+            if self.colour:
+                text = paint(text, DIM if line.stream == OURS else LEVEL_COLOURS.get(line.level), True)
+            shown.append(f"{self._head(line.time, line.instance or OURS)}{text}\n")
+        self._out.write("".join(shown))
+        self._out.flush()
 
     def event(self, event: Event) -> None:
         colour = LEVEL_COLOURS.get(event.level)
-        self._write(event.time, OURS, paint(printable(event.message), colour, self._colour), dated=True)
+        self._write(event.time, OURS, paint(printable(event.message), colour, self.colour), dated=True)
 
     def note(self, text: str) -> None:
         """Our own word, as an event's."""
         self._write(time.time(), OURS, printable(text))
 
     def _write(self, stamp: float, name: str, text: str, *, dated: bool = False) -> None:
-        head = ""
-        if self._timestamps or (dated and not self._prefix):
-            head = f"{format_time(stamp)} "
-        if self._prefix:
-            shown = printable(name)
-            self._width = max(self._width, min(LONGEST_PREFIX, len(shown)))
-            colour = DIM if name == OURS else instance_colour(name)
-            head += paint(f"{shown:<{self._width}} |", colour, self._colour) + " "
-        self._out.write(f"{head}{text}\n")
+        self._out.write(f"{self._head(stamp, name, dated=dated)}{text}\n")
         self._out.flush()
+
+    def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
+        date = f"{format_time(stamp)} " if self._timestamps or (dated and not self._prefix) else ""
+        if not self._prefix:
+            return date
+        head = self._heads.get(name)
+        if head is None:
+            shown = printable(name)
+            if len(shown) > self._width:
+                self._width = min(LONGEST_PREFIX, len(shown))
+                self._heads.clear()
+            colour = DIM if name == OURS else instance_colour(name)
+            head = self._heads[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
+        return date + head
 
 
 def format_time(stamp: float) -> str:

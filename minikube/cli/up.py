@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageErr
 from minikube.supervisor.guardian import LaunchOptions, launch
 
 if TYPE_CHECKING:
+    from minikube.cli.following import LogFollower
     from minikube.cli.plain import Printer
     from minikube.client.control import Endpoint
     from minikube.manifest import Manifest
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""
 
-LAST_LINES_S = 1.0
-"""For lines that were written just before the end."""
+LAST_LINES_S = 10.0
+"""For showing what was written before the end and is not shown yet: a million lines take 3 s."""
+
+LAST_EVENTS_S = 1.0
+"""For events that were told just before the end."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -172,6 +176,9 @@ class Front:
         self._asked = 0
         self._endpoint: Endpoint | None = None
         self._printer: Printer | None = None
+        self._events: threading.Thread | None = None
+        self._lines: LogFollower | None = None
+        self._begun = time.time()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -197,13 +204,13 @@ class Front:
         if self._asked:
             return False
         if "error" in reply:
-            self._lifeline.wait_exit(LAST_LINES_S)
+            self._lifeline.wait_exit(LAST_EVENTS_S)
             failure = MinikubeError(str(reply["error"]))
             failure.exit_code = int(reply.get("exit_code", 1))
             raise failure
-        from minikube.client.control import find_supervisor
+        from minikube.client.endpoint import endpoint_at
 
-        self._endpoint = find_supervisor(self._path)
+        self._endpoint = endpoint_at(self._path, reply["ready"]["control"])
         return True
 
     def detach(self, shown: str, wanted: tuple[str, ...], patience: float) -> int:
@@ -268,34 +275,49 @@ class Front:
         return self.wait_stopped()
 
     def print_lines(self, wanted: tuple[str, ...], patience: float, timestamps: bool) -> int:
+        from minikube.cli.following import LogFollower
         from minikube.cli.plain import Printer
         from minikube.manifest import load_manifest
 
         assert self._endpoint is not None
         self._printer = Printer(sys.stdout, list(load_manifest(self._path).services), timestamps=timestamps)
-        followers = [
-            threading.Thread(target=self._follow, args=(follow,), daemon=True)
-            for follow in (_follow_logs, _follow_events)
-        ]
+        self._events = threading.Thread(target=self._follow_events, daemon=True)
+        self._lines = LogFollower(log_file(self._path).parent, self._begun, self._printer, self._nobody_reads)
         self._printer.note(f"control API {self._endpoint.url} — Ctrl-C stops everything")
-        for follower in followers:
-            follower.start()
-        code = self.await_all(wanted, patience) or self.wait_stopped()
-        for follower in followers:
-            follower.join(LAST_LINES_S)
-        return code
+        self._events.start()
+        self._lines.start()
+        return self.await_all(wanted, patience) or self.wait_stopped()
 
-    def _follow(self, follow: Callable[[Endpoint, Printer], None]) -> None:
-        """A follower's thread. When nobody reads what it prints any more, that is a stop."""
+    def _follow_events(self) -> None:
+        """A thread."""
+        from minikube.client.control import ControlClient
+
         assert self._endpoint is not None
         assert self._printer is not None
         try:
-            follow(self._endpoint, self._printer)
+            with ControlClient(self._endpoint) as client:
+                for event in client.follow_events(0):
+                    self._printer.event(event)
         except MinikubeError:
             return  # it has ended: the main thread says so
         except OSError:
-            if not self._asked:
-                self.stop()
+            self._nobody_reads()
+
+    def _nobody_reads(self) -> None:
+        """What is printed has no reader any more: that is a stop."""
+        if not self._asked:
+            self.stop()
+
+    def _show_rest(self) -> None:
+        """What is in the files and was not shown yet; another Ctrl-C leaves it there."""
+        if self._lines is None:
+            return
+        asked = self._asked
+        if self._events is not None:
+            self._events.join(LAST_EVENTS_S)
+        left = self._lines.finish(LAST_LINES_S, lambda: self._asked > asked)
+        if left:
+            self._tell(f"{left} lines not shown — `minikube logs` has them")
 
     def wait_stopped(self) -> int:
         """Waits for the supervisor's end; while it stops, tells who holds it."""
@@ -305,6 +327,7 @@ class Front:
                 told = time.monotonic()
                 for line in holders(self._endpoint):
                     self._tell(line)
+        self._show_rest()
         if ended := self._lifeline.ended:
             self._tell(f"stopped, as {ended['service']} ended: {ended['how']}")
             return int(ended["code"])
@@ -327,21 +350,3 @@ def _ending(code: int) -> str:
 
 def log_file(path: Path) -> Path:
     return path.parent / ".minikube" / "logs" / "supervisor.log"
-
-
-def _follow_logs(endpoint: Endpoint, printer: Printer) -> None:
-    from minikube.client.control import ControlClient
-    from minikube.client.messages import ALL_LINES, LogQuery
-
-    with ControlClient(endpoint) as client:
-        # Not before its start: those lines are of an earlier run.
-        for line in client.logs((), LogQuery(ALL_LINES, follow=True, since=client.status().started)):
-            printer.line(line)
-
-
-def _follow_events(endpoint: Endpoint, printer: Printer) -> None:
-    from minikube.client.control import ControlClient
-
-    with ControlClient(endpoint) as client:
-        for event in client.follow_events(0):
-            printer.event(event)

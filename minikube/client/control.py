@@ -24,6 +24,8 @@ TIMEOUT_S = 10.0
 ACT_TIMEOUT_S = 600.0
 """For acts: stopping a tree takes its stop time-outs, in dependency order."""
 
+READ_BYTES = 65_536
+
 LATEST = LogQuery()
 
 Shape = TypeVar("Shape")
@@ -74,19 +76,25 @@ class ControlClient:
 
     def follow_events(self, since: int = 0) -> Iterator[Event]:
         """Events above `since`, then new ones as they happen, until the supervisor ends."""
-        yield from self._lines("/v1/events", [("since", str(since)), ("follow", "true")], Event, follow=True)
+        for batch in self._batches("/v1/events", [("since", str(since)), ("follow", "true")], Event, follow=True):
+            yield from batch
 
     def logs(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[LogLine]:
         """The wanted lines of the named services or instances (or of all), then, if `follow`, new ones as they come.
 
         Ends when the supervisor ends the answer. Closing the generator closes the connection.
         """
+        for batch in self.log_batches(names, query):
+            yield from batch
+
+    def log_batches(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[list[LogLine]]:
+        """As `logs`; those together that came together."""
         path, parameters = "/v1/logs", query.parameters()
         if len(names) == 1:
             path = f"/v1/services/{quote(names[0], safe='')}/logs"
         else:
             parameters += [("name", name) for name in names]
-        yield from self._lines(path, parameters, LogLine, follow=query.follow)
+        yield from self._batches(path, parameters, LogLine, follow=query.follow)
 
     # ------------------------------------------------------------ acting
 
@@ -137,13 +145,18 @@ class ControlClient:
             raise Unavailable(f"{self.endpoint.netloc}: the supervisor broke off its answer: {error}") from None
         return _decode(data, shape)
 
-    def _lines(self, path: str, query: list[tuple[str, str]], shape: type[Shape], *, follow: bool) -> Iterator[Shape]:
+    def _batches(
+        self, path: str, query: list[tuple[str, str]], shape: type[Shape], *, follow: bool
+    ) -> Iterator[list[Shape]]:
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
         decoder = msgspec.json.Decoder(shape)
         try:
-            while (line := reply.readline()).endswith(b"\n"):
-                yield decoder.decode(line)
-            broken = bool(line)
+            rest = b""
+            while data := reply.read1(READ_BYTES):  # `readline` would take 50 µs for each
+                *lines, rest = (rest + data).split(b"\n")
+                if lines:
+                    yield [decoder.decode(line) for line in lines]
+            broken = bool(rest)
         except (OSError, http.client.HTTPException):
             broken = True
         except msgspec.DecodeError as error:

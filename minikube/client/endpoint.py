@@ -61,6 +61,11 @@ def find_supervisor(manifest: Path) -> Endpoint:
     return Endpoint(host, port, read_token(directory))
 
 
+def endpoint_at(manifest: Path, control: str) -> Endpoint:
+    """The endpoint of this manifest's supervisor that listens at `HOST:PORT`, whether it still does or not."""
+    return Endpoint(*_split(control), read_token(state_directory(manifest)))
+
+
 def read_token(directory: Path) -> str:
     """The token in a state directory. Raises `NothingRunning` without one, `MinikubeError` when it is not safe."""
     path = directory / TOKEN_FILE

@@ -101,6 +101,8 @@ class Board:
         phase: str = "starting",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.followed = trio.Event()
+        """Set once somebody follows the events."""
         self._clock = clock
         self._project = project
         self._version = version

@@ -39,6 +39,7 @@ async def _events(board: Board, since: int) -> AsyncGenerator[Event, None]:
         for event in board.events_since(since):
             yield event
             since = event.number
+        board.followed.set()
         await board.wait_past(revision)
 
 

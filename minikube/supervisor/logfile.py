@@ -107,9 +107,10 @@ def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
     stream, separator, line = rest.partition(" ")
     if len(stamp) != STAMP_LENGTH or not separator:
         return None
-    with contextlib.suppress(ValueError):
+    try:
         return LogLine(_seconds(stamp), service, instance, stream, line)
-    return None
+    except ValueError:
+        return None
 
 
 def written_at(raw: bytes) -> float:
@@ -121,12 +122,18 @@ def written_at(raw: bytes) -> float:
 
 
 _minute: tuple[str, float] = ("", 0.0)
+_moment: tuple[str, float] = ("", 0.0)
 
 
 def _seconds(stamp: str) -> float:
-    global _minute
+    global _minute, _moment
+    last, moment = _moment
+    if last == stamp:  # lines that were read together carry the same time
+        return moment
     head, minute = _minute
     if head != stamp[:17]:  # strptime for each line would cost more than everything else here
         head, minute = stamp[:17], float(calendar.timegm(time.strptime(stamp[:17], "%Y-%m-%dT%H:%M:")))
         _minute = (head, minute)
-    return minute + float(stamp[17:-1])
+    moment = minute + float(stamp[17:-1])
+    _moment = (stamp, moment)
+    return moment

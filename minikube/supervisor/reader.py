@@ -98,8 +98,6 @@ class LogBook:
         self.notice: Callable[[str, str, str], object] = lambda service, instance, text: None
         self._token = trio.lowlevel.current_trio_token()
         self._changed = trio.Event()
-        self.followed = trio.Event()
-        """Set once somebody follows."""
         self._awaited = False
         self._limiter = trio.CapacityLimiter(READERS)
         self.writer = LogWriter(self._tell, self._sweep)
@@ -129,8 +127,6 @@ class LogBook:
         self, sources: Callable[[], list[Source]], query: LogQuery
     ) -> AsyncIterator[AsyncIterator[LogLine]]:
         """As `Controls.logs`; `sources` gives the files to read, again at every round."""
-        if query.follow:
-            self.followed.set()
         shelf = Shelf(self, query)
         async with aclosing(self._lines(shelf, sources, query)) as found:
             yield found

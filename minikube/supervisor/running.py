@@ -42,7 +42,7 @@ from minikube.supervisor.timetable import Timetable
 LISTENING = "listening on "
 
 FOLLOWER_S = 3.0
-"""How long the front may take until it follows the logs."""
+"""How long the front may take until it follows the events."""
 
 
 class Plan(Struct, frozen=True):
@@ -231,8 +231,8 @@ async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:
     ended = await core.wait_ended(name)
     how, code = worst_end(ended)
     core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
-    with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print its lines
-        await core.logbook.followed.wait()
+    with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print events
+        await core.board.followed.wait()
     say(sock, {"ended": {"service": name, "how": how, "code": code}})
     core.shutdown()
 

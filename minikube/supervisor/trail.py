@@ -41,8 +41,10 @@ class Place(NamedTuple):
 class Trail:
     """Not for two threads at once. `close` it."""
 
-    def __init__(self, source: Source, capture: "Capture | None" = None) -> None:
+    def __init__(self, source: Source, capture: "Capture | None" = None, *, leveled: bool = True) -> None:
+        """`leveled`: whether the lines' levels are looked for, which takes longer than all the rest."""
         self.source = source
+        self._leveling = leveled
         self.rounds = -1
         """The capture's count of writes when this was read to its end."""
         self._capture = capture
@@ -156,9 +158,30 @@ class Trail:
             self.rounds = seen
         return lines
 
+    def has_more(self) -> bool:
+        """Whether the file that is being read has grown, or is not the newest: one system call."""
+        return len(self._files) != 1 or os.fstat(self._files[0]).st_size > self._offset
+
+    def left(self) -> int:
+        """How many lines have not been read yet. Nothing can be read after this."""
+        count = 0
+        while self._files:
+            while data := os.pread(self._files[-1], 16 * BLOCK, self._offset):
+                count += data.count(b"\n")
+                self._offset += len(data)
+            if len(self._files) > 1:
+                os.close(self._files.pop())
+                self._offset = 0
+            elif self._next() is None:
+                break
+        self.close()
+        return count
+
     def _parsed(self, raw: Iterable[bytes]) -> list[LogLine]:
         service, instance = self.source.service, self.source.instance
         lines = [line for one in raw if (line := parse(one, service, instance)) is not None]
+        if not self._leveling:
+            return [line for line in lines if line.time >= self._floor]
         return [self._leveled(line) for line in lines if line.time >= self._floor]
 
     def _leveled(self, line: LogLine) -> LogLine:

@@ -73,7 +73,9 @@ def test_the_end_of_one_is_the_end_of_all_and_its_exit_code_ours(tmp_path: Path)
         small.run("ps", code=3)
         text = small.run("up", "broken", "--exit-with", "broken", code=1)
         assert "command not found: no-such-program" in text
-        small.edit("exit 3", "kill -9 $$$$")
+        small.edit("echo tested; exit 3", "seq 50000")
+        assert len(re.findall(r"(?m)^tests +\| \d+$", small.run("up", "tests", "--exit-with", "tests"))) == 50_000
+        small.edit("seq 50000", "kill -9 $$$$")
         assert small.command("up", "tests", "--exit-with", "tests").returncode == 128 + signal.SIGKILL
 
 
