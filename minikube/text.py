@@ -4,7 +4,8 @@ Pure string work. It never decides what is shown, only how.
 """
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from urllib.parse import unquote
 
 MASK = "***"
 
@@ -45,6 +46,20 @@ def printable_line(text: str) -> str:
 def looks_secret(name: str) -> bool:
     """Whether a variable of this name is likely to hold a secret: `DB_PASSWORD`, `API_KEY`, `AUTH_TOKEN`."""
     return _SECRET_NAME.search(name) is not None
+
+
+def secrets_in(env: Mapping[str, str]) -> Iterator[str]:
+    """What must not be read in the output of who has these variables: values whose names look secret, and passwords of
+    URLs, as they stand there and decoded."""
+    for name, value in env.items():
+        if name in ("PWD", "OLDPWD"):  # a shell's directories
+            continue
+        if looks_secret(name) and value not in ("true", "false"):
+            yield value
+        if "://" in value:
+            for match in _URL_USER.finditer(value):
+                yield match["password"]
+                yield unquote(match["password"])
 
 
 def mask_url(text: str) -> str:

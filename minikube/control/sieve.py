@@ -1,7 +1,6 @@
 """Which lines of the logs are wanted (floor 3): time, level and pattern of a query. Pure.
 
-Patterns are RE2's: they are matched in time that grows with the line, whatever the pattern, so that nobody's pattern can hold up
-the supervisor. What RE2 leaves out for that (look-around, back-references) is refused with its word for it.
+Patterns are RE2's (`minikube.pattern`), so that nobody's can hold up the supervisor.
 """
 
 import math
@@ -11,6 +10,7 @@ from minikube import levels
 from minikube.client.messages import LogQuery
 from minikube.errors import UsageError
 from minikube.model import LogLine
+from minikube.pattern import compile_pattern
 from minikube.text import printable
 
 PATTERN_LIMIT = 1_000
@@ -47,15 +47,9 @@ class Sieve:
 
 
 def _compiled(pattern: str) -> Any:
-    import re2
-
     if len(pattern) > PATTERN_LIMIT:
         raise UsageError(f"grep: the pattern is longer than {PATTERN_LIMIT} characters")
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern.encode("utf-8", "replace"), options)
-    except re2.error as error:
-        why = error.args[0] if error.args else error
-        text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
-        raise UsageError(f"grep: {printable(pattern)} is no pattern: {printable(text)}") from None
+        return compile_pattern(pattern)
+    except ValueError as error:
+        raise UsageError(f"grep: {printable(pattern)} is no pattern: {error}") from None

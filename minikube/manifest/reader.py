@@ -37,6 +37,7 @@ from minikube.manifest.shapes import (
     either,
 )
 from minikube.model import NAME_PATTERN
+from minikube.pattern import compile_pattern
 
 MAX_REPLICAS = 1000
 MAX_LOG_FILES = 1000
@@ -109,8 +110,8 @@ def redis_url(text: str) -> str:
 
 def _regex(text: str) -> str:
     try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
+        compile_pattern(text)
+    except ValueError as error:
         raise ValueError(f"expected a regular expression ({error})") from None
     return text
 

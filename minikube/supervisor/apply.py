@@ -28,10 +28,11 @@ class Applier:
         self._nursery = nursery
         self._lock = trio.Lock()
 
-    async def apply(self, dry_run: bool = False) -> ApplyReply:
+    async def apply(self, dry_run: bool = False, *, refuse_empty: bool = False) -> ApplyReply:
         """Reads the manifest and does what it asks for; returns when all of that is under way, not when it is well.
 
         Raises `ManifestError` for a manifest that is wrong and `UsageError` for what cannot change; nothing is changed then.
+        With `refuse_empty`, one that has lost all its services is wrong: it is half written.
         """
         result: list[ApplyReply | Exception] = []
         done = trio.Event()
@@ -39,7 +40,7 @@ class Applier:
         async def run() -> None:
             try:
                 async with self._lock:
-                    result.append(await self._apply(dry_run))
+                    result.append(await self._apply(dry_run, refuse_empty))
             except MinikubeError as error:
                 result.append(error)
             done.set()
@@ -50,9 +51,11 @@ class Applier:
             raise result[0]
         return result[0]
 
-    async def _apply(self, dry_run: bool) -> ApplyReply:
+    async def _apply(self, dry_run: bool, refuse_empty: bool) -> ApplyReply:
         core = self._core
         new = await trio.to_thread.run_sync(load_manifest, core.manifest.path)
+        if refuse_empty and core.manifest.services and not new.services:
+            raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
         found = plan(core.manifest, new)
         if dry_run:
             return structs.replace(found.reply, dry_run=True)

@@ -1,7 +1,7 @@
 """Control groups (floor 3, standard library only: the guardian uses it too): whole trees by name, and limits on them.
 
 Where the kernel lets us (cgroup v2 with `cgroup.kill`, Linux 5.14; root, or a subtree that systemd delegated), every
-instance gets a group `minikube-HASH/OWNER` of its own: what it starts stays in it, whatever session or parent it takes, and one
+start gets a group `minikube-HASH/OWNER.N` of its own: what it starts stays in it, whatever session or parent it takes, and one
 write kills it all. `limits.memory`, `cpus` and `pids` go to v2 controllers where they are enabled, else to v1 controllers
 where those are writable; what cannot be enforced is told and never keeps anything from starting. It refuses to wait.
 
@@ -86,6 +86,7 @@ class Groups:
         """Of v2, those that groups made here can use."""
         self._legacy: dict[str, Path] = {}
         self._made: list[Path] = []
+        self._count = 0
         unified, legacy = find_hierarchies()
         self._legacy = {controller: place / self._name for controller, place in legacy.items()}
         if unified is not None:
@@ -97,9 +98,15 @@ class Groups:
         return self._unified is not None
 
     def make(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
-        """A group for one tree; None where there can be none and no limit asks for it."""
+        """A group for one tree; None where there can be none and no limit asks for it.
+
+        Its name is `owner` and a number that is new each time: the group of an earlier tree may still hold somebody who
+        is dying, and remembers who was killed in it.
+        """
+        self._count += 1
+        name = f"{owner}.{self._count}"
         troubles = []
-        unified = self._unified / owner if self._unified and self._mkdir(self._unified / owner) else None
+        unified = self._unified / name if self._unified and self._mkdir(self._unified / name) else None
         legacy: list[Path] = []
         for limit, value in limits.items():
             controller = CONTROLLERS[limit]
@@ -108,10 +115,10 @@ class Groups:
                     _limit_v2(unified, limit, value)
                 elif controller in self._legacy:
                     place = self._legacy[controller]
-                    if not self._mkdir(place, place / owner):
+                    if not self._mkdir(place, place / name):
                         raise PermissionError(f"no group can be made in {place.parent}")
-                    legacy.append(place / owner)
-                    _limit_v1(place / owner, limit, value)
+                    legacy.append(place / name)
+                    _limit_v1(place / name, limit, value)
                 else:
                     raise FileNotFoundError(f"the {controller} controller is not there, or not delegated to us")
             except OSError as error:

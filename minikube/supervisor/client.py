@@ -25,9 +25,11 @@ REAP_S = 1.0
 
 
 class Answer:
-    """What a client printed, and how it ended (None: it took too long and was killed)."""
+    """What a client printed, and how it ended (None: it took too long and was killed, or was `refused`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: StartError | None = None) -> None:
+        self.refused = refused
+        """Why the client could not even be started."""
         self.exit: Exit | None = None
         self.out = bytearray()
         self.err = bytearray()
@@ -56,7 +58,10 @@ class Client:
 
     async def ask(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = ASK_S) -> Answer:
         """Runs one command to its end, at most `timeout` seconds. Failures are in the answer."""
-        process = await self.begin(*arguments, env=env)
+        try:
+            process = await self.begin(*arguments, env=env)
+        except StartError as error:
+            return Answer(error)
         answer = Answer()
         try:
             with trio.move_on_after(timeout):
@@ -91,6 +96,9 @@ class Client:
     def failure(self, what: str, answer: Answer) -> StartError:
         """One line that says what the engine said."""
         kind = self.engine.kind
+        if answer.refused is not None:
+            again = isinstance(answer.refused, Starved)
+            return (Starved if again else StartError)(f"{what}: {answer.refused}")
         if answer.exit is None:
             return Starved(f"{what}: {kind} did not answer in {ASK_S:g} s — trying again")
         if is_unreachable(answer.error):
@@ -98,7 +106,7 @@ class Client:
         return StartError(f"{what}: {complaint(answer.error or answer.text)}")
 
     async def begin(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
-        """Starts a command; `end` has to follow."""
+        """Starts a command; `end` has to follow. Raises as `Household.start`."""
         self._count += 1
         owner = f"{self.engine.kind}.{self._count}"
         environment = {**client_environment(os.environ), **(env or {}), HELPER: owner}

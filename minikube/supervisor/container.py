@@ -174,10 +174,7 @@ class Container:
                 await self._client.ask("exec", "--user", "0", self._name, "sh", "-c", END_MARKED, "sh", mark)
 
     def close(self) -> None:
-        self._client.household.moved_out(self.pid)
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._part()
         if self._process is not None:
             self._client.household.forget(self._process)
 
@@ -187,6 +184,7 @@ class Container:
             await self._remove()
         if self._process is not None:
             await self._client.end(self._process)
+        self._part()
 
     @property
     def _begun(self) -> Process:
@@ -204,6 +202,13 @@ class Container:
             return
         self.pid, self._pidfd = pid, pidfd
         self._client.household.lodge(pid, self._launch.id)
+
+    def _part(self) -> None:
+        """Its first process is dead, or none of ours."""
+        self._client.household.moved_out(self.pid)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     async def _see_death(self) -> None:
         await trio.lowlevel.wait_readable(self._pidfd)

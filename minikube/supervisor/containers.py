@@ -146,7 +146,7 @@ class ContainerRuntime:
             await self._make_room(client, name)
             answer = await client.ask(*arguments, env=plain)
         if not answer.good:
-            if answer.exit is not None:
+            if answer.exit is not None or answer.refused is not None:
                 self._unremoved.discard(name)
             raise client.failure("cannot create its container", answer)
         container.id = answer.text.split()[-1]

@@ -58,7 +58,7 @@ STATUS_TIMEOUT_S = 1.0
 class Applier(Protocol):
     """See `supervisor.apply`, which builds on this module."""
 
-    async def apply(self, dry_run: bool = False) -> ApplyReply: ...
+    async def apply(self, dry_run: bool = False, *, refuse_empty: bool = False) -> ApplyReply: ...
 
 
 class Supervisor:
@@ -405,10 +405,10 @@ class Supervisor:
             assert self._link is not None
             await self._link.maintain(runner.id, on, reason)
 
-    async def apply(self, dry_run: bool = False) -> ApplyReply:
+    async def apply(self, dry_run: bool = False, *, refuse_empty: bool = False) -> ApplyReply:
         if self.applier is None:
             raise UsageError("the project is starting or stopping; nothing was changed")
-        return await self.applier.apply(dry_run)
+        return await self.applier.apply(dry_run, refuse_empty=refuse_empty)
 
     def shutdown(self, now: bool = False) -> None:
         self.now = self.now or now

@@ -11,7 +11,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Protocol
 
@@ -31,7 +31,7 @@ from minikube.supervisor.process import Starved, told, understood
 from minikube.supervisor.runtime import Launch, Running, Runtime
 from minikube.supervisor.stopping import end_instance
 from minikube.supervisor.wellbeing import Wellbeing
-from minikube.text import looks_secret
+from minikube.text import secrets_in
 
 DRAIN_S = 0.5
 """How long the output of a dead process is still read; a survivor may hold the pipe open."""
@@ -295,6 +295,7 @@ class Runner:
         process = await self._home.runtime(spec).start(launch)
         self.process = process
         self.host, self.port = process.host, process.port
+        output.mask(self._secrets(process.env))
         self._set(lifecycle.start(self.life, trio.current_time()))
         self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
         self._home.recorded()
@@ -304,9 +305,12 @@ class Runner:
 
     def _open_output(self) -> Capture:
         spec = self.spec
-        secrets = tuple(value for name, value in {**spec.file_env, **spec.env}.items() if looks_secret(name))
-        self._output = self._home.capture(spec, self.name, (*secrets, *spec.file_env.values()))
+        self._output = self._home.capture(spec, self.name, self._secrets(spec.env))
         return self._output
+
+    def _secrets(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Of all that it was given: what the manifest says, what it inherits, and where registry and Redis are."""
+        return (*secrets_in(env), *self.spec.file_env.values())
 
     async def _watch(self, process: Running, output: Capture) -> None:
         readers = trio.Event()

@@ -20,6 +20,9 @@ from minikube.model import Change, ChangeKind, CheckState, Instance, Registratio
 
 RETRY_S = 0.1
 REFUSED_RETRY_S = 1.0
+REFUSED_RETRY_MOST_S = 30.0
+"""A refusal is rarely mended by repetition: each next try comes after twice the time."""
+
 RENEW_S = 5.0
 """A third of `checkup.LEASE_S`: two may be lost."""
 
@@ -78,7 +81,8 @@ class Link:
         """When the present life of an instance began: what was registered before is of an earlier one."""
         self._changed: set[str] = set()
         """Whose registration is another one than the registry knows."""
-        self._busy: set[str] = set()
+        self._busy: dict[str, trio.Event] = {}
+        """What is being settled, and the event that something else is asked for."""
         self._moved = trio.Event()
 
     @property
@@ -133,7 +137,7 @@ class Link:
                 self._changed.add(id)
                 self._reports.pop(id, None)
             self._wanted[id] = registration
-            self._act(id)
+            self._ask(id)
 
     def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
         """Our verdict of an instance with a `ttl:` check. It is registered from its first pass on: registering is one."""
@@ -141,7 +145,7 @@ class Link:
         self._wanted[id] = registration
         self._reports[id] = _Report(passing, output)
         self._told.pop(id, None)
-        self._act(id)
+        self._ask(id)
 
     def gone(self, id: str) -> None:
         """The instance's process has ended or is about to: out of discovery, now."""
@@ -152,7 +156,7 @@ class Link:
         self._told.pop(id, None)
         self._ended.add(id)
         if id in self._known:
-            self._act(id)
+            self._ask(id)
 
     async def left(self, id: str) -> bool:
         """`gone`, and waits until it is so, for at most `LEAVE_S`. False: it was not there anyway."""
@@ -230,8 +234,14 @@ class Link:
 
     def _act(self, id: str) -> None:
         if id not in self._busy and self._differs(id):
-            self._busy.add(id)
+            self._busy[id] = trio.Event()
             self._nursery.start_soon(self._settle, id)
+
+    def _ask(self, id: str) -> None:
+        """Something new is asked for: not what was refused, so it does not wait for that."""
+        if id in self._busy:
+            self._busy[id].set()
+        self._act(id)
 
     def _differs(self, id: str) -> bool:
         if id not in self._wanted:
@@ -249,20 +259,25 @@ class Link:
 
     async def _settle(self, id: str) -> None:
         """Asks until the registry says what is so; the watch tells when it does."""
+        refused, patience = "", REFUSED_RETRY_S
         try:
             while self._differs(id):
-                wait = RETRY_S
+                asked = self._busy[id] = trio.Event()
                 try:
                     await self._once(id)
-                    wait = 0.0  # what differs now is something new: a verdict that came meanwhile
+                    refused, patience = "", REFUSED_RETRY_S
+                    await trio.lowlevel.checkpoint()  # what differs now is new: a verdict that came meanwhile
                 except RemoteError as error:
-                    self._said(f"registry refused {id}: {error}")
-                    wait = REFUSED_RETRY_S
+                    if str(error) != refused:
+                        refused, patience = str(error), REFUSED_RETRY_S
+                        self._said(f"registry refused {id}: {error}")
+                    with trio.move_on_after(patience):
+                        await asked.wait()
+                    patience = REFUSED_RETRY_S if asked.is_set() else min(2 * patience, REFUSED_RETRY_MOST_S)
                 except MinikubeError:
-                    pass  # not there at the moment: again
-                await trio.sleep(wait)
+                    await trio.sleep(RETRY_S)  # not there at the moment: again
         finally:
-            self._busy.discard(id)
+            del self._busy[id]
 
     async def _once(self, id: str) -> None:
         registration = self._wanted.get(id)

@@ -10,7 +10,7 @@ from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import CONTROLLERS
 from minikube.supervisor.environment import instance_environment
-from minikube.supervisor.identity import identity, login_environment
+from minikube.supervisor.identity import Identity, identity, login_environment
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import choose_port
@@ -34,6 +34,7 @@ class ProcessRuntime:
         self._household = household
         self._warn = warn
         self._environment = environment
+        self._choosing = trio.Lock()
         self._starting: set[int] = set()
         """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them."""
 
@@ -41,20 +42,32 @@ class ProcessRuntime:
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
-        port = choose_port(launch.spec, launch.port, launch.taken | self._starting)
-        self._starting.add(port)
+        port = await self._choose_port(launch)
         try:
             return await self._start(launch, port)
         finally:
             self._starting.discard(port)
 
+    async def _choose_port(self, launch: Launch) -> int:
+        """In a thread: a host name may have to be asked for, and who has a port is found in all of `/proc`."""
+        spec = launch.spec
+        if not spec.port and not spec.auto_port:
+            return 0
+        async with self._choosing:
+            taken = launch.taken | self._starting
+            port = await trio.to_thread.run_sync(choose_port, spec, launch.port, taken)
+            self._starting.add(port)
+        return port
+
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
-        base = {**self._environment(spec), **login_environment(spec.user)}
+        base, who = dict(self._environment(spec)), Identity()
+        if spec.user or spec.group:  # the user database may be a directory service
+            who = await trio.to_thread.run_sync(identity, spec.name, spec.user, spec.group)
+            base.update(await trio.to_thread.run_sync(login_environment, spec.user))
         env = instance_environment(base, spec, launch.id, spec.host, port)
         rlimits = {name: value for name, value in spec.limits.items() if name not in CONTROLLERS}
         shares = {name: value for name, value in spec.limits.items() if name in CONTROLLERS}
-        who = identity(spec.name, spec.user, spec.group)
         command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits, shares)
         process = await self._household.start(command)
         for trouble in process.group.troubles if process.group else ():

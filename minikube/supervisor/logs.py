@@ -12,16 +12,17 @@ altogether. It refuses to interpret what services print.
 import contextlib
 import fcntl
 import os
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from minikube.manifest import LogSpec
+from minikube.pattern import compile_pattern
 from minikube.supervisor.logfile import OURS, numbers, rotated, stamped, written_at
 
 READ_BYTES = 262_144
@@ -156,7 +157,7 @@ class Capture:
         self._last: deque[bytes] = deque(maxlen=LAST_LINES)
         self._untold = 0
         self._skipping = False
-        self._pattern: re.Pattern[bytes] | None = None
+        self._pattern: Any = None
         self._found: Callable[[], object] | None = None
         self._file = -1
         self._size = 0
@@ -171,7 +172,7 @@ class Capture:
 
     def expect(self, pattern: str, found: Callable[[], object]) -> None:
         """Calls `found` once, at the first line from now on that `pattern` is found in."""
-        self._pattern, self._found = re.compile(pattern.encode()), found
+        self._pattern, self._found = compile_pattern(pattern), found
 
     @property
     def last_lines(self) -> tuple[str, ...]:
@@ -306,12 +307,12 @@ class Capture:
         try:
             if self._file < 0:
                 self._open()
-            if self._size and (self._size + len(data) > self.spec.max_size or self._is_old(time.time())):
-                self._rotate()
             if self.trouble and (text := self._take_untold(self.trouble)):
                 notice = stamped(OURS, text.encode() + b"\n", self.spec.format)
                 data, lines = notice + data, lines + 1
-            self._write(data, lines)
+            for part in self._fitting(data):
+                self._write(part, part.count(b"\n"))
+                lines -= part.count(b"\n")
             self.trouble = ""
         except OSError as error:
             self._drop(lines, error.strerror or str(error))
@@ -319,6 +320,19 @@ class Capture:
             self._retry = now + DISK_RETRY_S
             self._close()
         self.rounds += 1
+
+    def _fitting(self, data: bytes) -> Iterator[bytes]:
+        """Whole lines that fit into the file, then into the next ones; only a line may be longer than a file."""
+        start = 0
+        while start < len(data):
+            room = max(self.spec.max_size - self._size, 0)
+            end = len(data) if len(data) - start <= room else data.rfind(b"\n", start, start + room) + 1
+            if self._size and (not end or self._is_old(time.time())):
+                self._rotate()
+                continue
+            end = end or data.find(b"\n", start) + 1 or len(data)
+            yield data[start:end]
+            start = end
 
     def expire(self, now: float) -> None:
         """Puts away what is too old: `now` is the time of day. Errors wait for the next time."""

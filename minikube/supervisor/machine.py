@@ -81,9 +81,12 @@ def _other_redis(url: str) -> Finding:
     if "sentinel" in parts.scheme:
         return ok("redis", f"{shown} (Sentinel: not asked)")
     try:
-        with socket.socket(socket.AF_UNIX) if parts.scheme == "unix" else socket.socket() as sock:
-            sock.settimeout(ASK_S)
-            sock.connect(parts.path if parts.scheme == "unix" else (parts.hostname or "", parts.port or 6379))
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(ASK_S)
+                sock.connect(parts.path)
+        else:
+            socket.create_connection((parts.hostname or "localhost", parts.port or 6379), ASK_S).close()
     except (OSError, ValueError) as error:
         return Finding("redis", "fail", f"{shown}: {error}", "start it, or remove redis.url to have one started")
     return ok("redis", f"{shown} listens")
@@ -106,7 +109,7 @@ def _ports(manifest: Manifest, ours: set[int]) -> Iterator[Finding]:
         ("control.listen", manifest.control.listen, manifest.control.chosen),
     ]
     for spec in manifest.services.values():
-        if spec.port and not spec.auto_port:
+        if spec.port and not spec.auto_port and not spec.has_own_address:
             listeners.append((f"services.{spec.name}.port", HostPort(spec.host, spec.port), True))
     for key, where, chosen in listeners:
         if not where.port:

@@ -38,7 +38,8 @@ class ProjectNetwork:
         self._nursery = nursery
         self._lock = trio.Lock()
         self._lan: Lan | None = None
-        self._relays: dict[str, int] = {}
+        self._relays: dict[tuple[str, str], int] = {}
+        """Gateway and what is behind it → port: a network that was made again may have another gateway."""
 
     async def ensure(self) -> Lan:
         """Raises `Starved` while the engine is away, else `StartError`."""
@@ -70,11 +71,12 @@ class ProjectNetwork:
 
     async def _relay(self, lan: Lan, what: str, target: Callable[[], str]) -> int:
         async with self._lock:
-            if what not in self._relays:
+            key = (lan.gateway, what)
+            if key not in self._relays:
                 relay = Relay(lan.gateway, IPv4Network(lan.subnet), target)
-                listener, self._relays[what] = await relay.open()
+                listener, self._relays[key] = await relay.open()
                 self._nursery.start_soon(relay.serve, listener)
-            return self._relays[what]
+            return self._relays[key]
 
     async def _make(self) -> Lan:
         found = await self._inspect()

@@ -265,10 +265,15 @@ class Household:
         return list(killed.values())
 
     def usage(self, owners: Mapping[int, str]) -> None:
-        """Remembers whose the processes of a walk are: `pid` → owner, as the sampler saw them."""
+        """Remembers whose the processes of a walk are: `pid` → owner, as the sampler saw them. Forgets who has gone."""
         for pid, owner in owners.items():
             self._note(pid, owner)
-        self._seen = {pid: seen for pid, seen in self._seen.items() if pid in owners}
+        self._seen = {pid: seen for pid, seen in self._seen.items() if pid in owners or tree.start_time(pid) == seen[0]}
+
+    @property
+    def seen(self) -> dict[int, tuple[int, str]]:
+        """Who was seen to belong to whom: pid → start time and owner."""
+        return dict(self._seen)
 
     @property
     def roots(self) -> dict[int, str]:

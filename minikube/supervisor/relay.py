@@ -43,7 +43,10 @@ class Relay:
 
     async def _take(self, caller: trio.SocketStream) -> None:
         async with caller:
-            peer = caller.socket.getpeername()[0]
+            try:
+                peer = caller.socket.getpeername()[0]
+            except OSError:
+                return  # it has hung up already
             if peer == self._gateway or ip_address(peer) not in self._subnet or self._callers >= MAX_CALLERS:
                 return
             self._callers += 1

@@ -20,7 +20,7 @@ async def sample(household: Household, board: Board) -> None:
     while True:
         roots = household.roots
         try:
-            owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, os.getpid())
+            owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, household.seen, os.getpid())
         except (OSError, RuntimeError):  # no descriptor, no thread: the next round may have one
             await trio.sleep(INTERVAL_S)
             continue
@@ -40,9 +40,13 @@ async def sample(household: Household, board: Board) -> None:
         await trio.sleep(INTERVAL_S)
 
 
-def _walk(roots: dict[int, str], me: int) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
+def _walk(
+    roots: dict[int, str], seen: dict[int, tuple[int, str]], me: int
+) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
     found = {stat.pid: stat for stat in tree.scan() if stat.alive}
-    sessions = dict(roots.items())
+    # An orphan in a session of its own still belongs to whom it was seen to belong to.
+    known = {pid: owner for pid, (started, owner) in seen.items() if pid in found and found[pid].started == started}
+    sessions = roots = known | roots
     owners: dict[int, str] = {}
     for pid in found:
         path: list[int] = []

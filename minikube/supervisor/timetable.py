@@ -24,22 +24,26 @@ class Timetable:
     def __init__(self, core: Supervisor, zone: tzinfo | None = None) -> None:
         self._core = core
         self._zone = zone
+        self._due: dict[str, tuple[str, float]] = {}
+        """Service → its schedule, and when it runs next by that: another manifest does not begin a period anew."""
 
     async def run(self) -> None:
         """For ever; follows the manifest."""
         while True:
             adopted = self._core.adopted
+            scheduled = {name: spec.schedule for name, spec in self._core.specs.items() if spec.schedule}
+            self._due = {name: due for name, due in self._due.items() if scheduled.get(name) == due[0]}
             async with trio.open_nursery() as nursery:
-                for name, spec in self._core.specs.items():
-                    if spec.schedule:
-                        nursery.start_soon(self._keep, name, spec.schedule)
+                for name, schedule in scheduled.items():
+                    nursery.start_soon(self._keep, name, schedule)
                 await adopted.wait()
                 nursery.cancel_scope.cancel()
 
     async def _keep(self, name: str, schedule: str) -> None:
         zone = self._zone = self._zone or local_zone()
-        at = next_run(schedule, time.time(), zone)
+        _, at = self._due.get(name) or (schedule, next_run(schedule, time.time(), zone))
         while True:
+            self._due[name] = (schedule, at)
             self._core.expect(name, at)
             while (wait := at - time.time()) > 0:
                 await trio.sleep(min(wait, LOOK_AGAIN_S))

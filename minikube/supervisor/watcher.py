@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from minikube.errors import MinikubeError, UsageError
-from minikube.manifest import Manifest, load_manifest
+from minikube.errors import MinikubeError
+from minikube.manifest import Manifest
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.ear import Ear
 from minikube.supervisor.sources import IGNORE_FILE, Ignored, Rule, base_of, directories, is_source, parse_rules
@@ -167,10 +167,11 @@ class Watcher:
                 if name not in core.specs or not any(runner.wanted for runner in core.runners(name)):
                     return
                 core.board.event("service.changed", f"{name} restarts: {self._called(changed)} changed", service=name)
-                await core.rebuild(name)
-                await core.restart(name)
-        except MinikubeError as error:
-            core.board.event("service.changed", f"{name}: {error}", "warning", service=name)
+                try:
+                    await core.rebuild(name)
+                    await core.restart(name)
+                except MinikubeError as error:  # what was saved meanwhile may be what mends it
+                    core.board.event("service.changed", f"{name}: {error}", "warning", service=name)
         finally:
             del self._restarting[name]
 
@@ -183,10 +184,7 @@ class Watcher:
     async def _apply(self) -> None:
         core = self._core
         try:
-            new = await trio.to_thread.run_sync(load_manifest, core.manifest.path)
-            if core.manifest.services and not new.services:
-                raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
-            await core.apply()
+            await core.apply(refuse_empty=True)
         except MinikubeError as error:
             lines = str(error).splitlines()
             for line in lines:

@@ -13,6 +13,7 @@ SECRETS = {
     "file": "hunter2-of-env-file",
     "redis": "hunter2-of-redis",
     "registry": "hunter2-of-registry",
+    "inherited": "hunter2-of-parent",
 }
 HOSTILE = "\x1b]0;owned\x07 \u202egnp.exe \x9b31m"
 
@@ -23,12 +24,17 @@ args = ['{HOSTILE.encode("unicode_escape").decode()}']
 env = {{ DB_PASSWORD = "{SECRETS["env"]}", PLAIN = "shown" }}
 env_file = ["secret.env"]
 health = {{ command = ["false"] }}
+
+[services.talkative]
+command = ["sh", "-c", "env; echo told; exec sleep 600"]
+env = {{ DB_PASSWORD = "{SECRETS["env"]}" }}
+env_file = ["secret.env"]
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The sample shop with a password in every place that takes one."""
+    """The sample shop with a password in every place that takes one, and a service that tells all it knows."""
     tmp_path = tmp_path_factory.mktemp("project")
     data = tmp_path / "redis"
     data.mkdir()
@@ -41,8 +47,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         made.manifest.write_text(text)
         (tmp_path / ".env").write_text(f"REGISTRY_TOKEN={SECRETS['registry']}\nSTORE_URL={server.url}\n")
         (tmp_path / "secret.env").write_text(f"API_KEY={SECRETS['file']}\n")
-        with made:
-            yield made
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CI_JOB_TOKEN", SECRETS["inherited"])
+            with made:
+                yield made
 
 
 def test_secrets_are_seen_nowhere(project: Project) -> None:
@@ -50,6 +58,7 @@ def test_secrets_are_seen_nowhere(project: Project) -> None:
     shown = [project.run(*words.split()) for words in ("ps", "ps --json", "describe secretive", "events", "config")]
     shown += [project.run("describe", "product"), project.run("instances", "--json"), str(project.status())]
     eventually(lambda: "owned" in project.run("logs", "secretive"))
+    eventually(lambda: "told" in project.run("logs", "talkative"))
     shown.append(project.run("logs"))
     logs = [path.read_text(errors="replace") for path in (project.directory / ".minikube" / "logs").rglob("*.*")]
     processes = project.processes()

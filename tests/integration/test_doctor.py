@@ -64,6 +64,29 @@ def test_another_redis_has_to_listen(project: Path, capsys: pytest.CaptureFixtur
     assert "hunter2" not in str(told)
 
 
+def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with server:
+        url = f"redis://[::1]:{server.getsockname()[1]}/0"
+        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
+        assert findings(capsys, 0)["redis"]["status"] == "ok"
+
+
+def test_a_container_with_an_address_of_its_own_needs_no_port_of_ours(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (project / "supervisor.toml").write_text(
+            f'{SERVICES}[services.x]\nimage = "x"\nport = {port}\nnetwork = "project"\n'
+        )
+        run(["doctor", "--json"])
+    assert f":{port}" not in capsys.readouterr().out
+
+
 def test_what_an_earlier_run_left_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "supervisor.toml").write_text(SERVICES)
     state = project / ".minikube"

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import trio
 
 from minikube.manifest import ServiceSpec
-from minikube.supervisor import tree
+from minikube.supervisor import sampler, tree
 from minikube.supervisor.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
 from minikube.supervisor.local import LocalProcess, ProcessRuntime
 from minikube.supervisor.process import Command, Household, Starved
@@ -167,6 +168,49 @@ async def test_a_limit_holds_or_is_said_not_to(groups: Groups, heir: None, tmp_p
         nursery.cancel_scope.cancel()
 
 
+async def test_who_hid_after_being_seen_still_belongs_to_its_tree(heir: None, tmp_path: Path) -> None:
+    """Without control groups: no environment, no session, no parent; but the sampler saw it below its parent."""
+    mark = f"7{os.getpid()}"
+    script = f"(setsid env -i /bin/sleep {mark} & wait) & echo $!; wait; exec sleep 600"
+    async with trio.open_nursery() as nursery:
+        home = Home(None, nursery, tmp_path)
+        nursery.start_soon(home.reap)
+        process = await home.start("sh", "-c", script)
+        await trio.lowlevel.wait_readable(process.stdout)
+        between = int(os.read(process.stdout, 64))
+        await soon(lambda: len(marked(mark)) == 1)
+        (hidden,) = marked(mark)
+        for _ in range(3):
+            owners, *_ = sampler._walk(home.household.roots, home.household.seen, os.getpid())
+            assert owners[hidden] == "0badcafe"
+            home.household.usage(owners)
+            tree.send(between, signal.SIGKILL)
+            await soon(lambda: tree.stat(between) is None)
+        await process.end(signal.SIGKILL, 0.0)
+        await process.exited.wait()
+        assert marked(mark) == []
+        await soon(lambda: tree.stat(hidden) is None)  # reaped
+        home.household.usage({})
+        assert hidden not in home.household.seen
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+def test_a_new_life_has_a_group_of_its_own(tmp_path: Path) -> None:
+    groups = Groups(tmp_path)
+    first, second = groups.make("0badcafe", {}), groups.make("0badcafe", {})
+    if first is None or second is None:
+        pytest.skip("no control group can be made here")
+    assert first.remove()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        second.add(process.pid)
+        assert second.members() == [process.pid]
+        second.kill()
+        process.wait()
+    assert second.remove()
+    groups.close()
+
+
 def test_groups_are_removed_though_the_projects_directory_is_gone(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
@@ -175,7 +219,7 @@ def test_groups_are_removed_though_the_projects_directory_is_gone(tmp_path: Path
         pytest.skip("no control group can be made here")
     unified, _ = find_hierarchies()
     assert unified is not None
-    assert (unified / name / "0badcafe").exists()
+    assert (unified / name / "0badcafe.1").exists()
     shutil.rmtree(state)
     assert remove_all(state, name)
     assert not (unified / name).exists()

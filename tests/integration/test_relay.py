@@ -1,5 +1,7 @@
 """A relay lets callers of its network through, nobody else, and ends with what it leads to. Real sockets."""
 
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -72,6 +74,20 @@ async def test_a_caller_whose_target_is_away_sees_an_end() -> None:
     async with relay_to("127.0.0.1:1") as port, await call(port) as caller:
         with trio.fail_after(5):
             assert await caller.receive_some() == b""
+
+
+async def test_a_caller_who_has_hung_up_before_it_is_taken_does_no_harm() -> None:
+    relay = Relay(GATEWAY, IPv4Network("127.0.0.0/8"), lambda: "127.0.0.1:1")
+    listener, port = await relay.open()
+    gone = await call(port)
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+    await gone.aclose()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.serve, listener)
+        async with await call(port) as caller:
+            with trio.fail_after(5):
+                assert await caller.receive_some() == b""
+        nursery.cancel_scope.cancel()
 
 
 async def test_callers_beyond_the_bound_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:

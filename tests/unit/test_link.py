@@ -26,7 +26,8 @@ class Registry:
 
     def __init__(self) -> None:
         self.away = False
-        self.refuses = False
+        self.refuses = ""
+        self.refused = 0
         self.held: dict[str, Instance] = {}
         self.calls: list[str] = []
         self.revision = 0
@@ -38,7 +39,8 @@ class Registry:
         if self.away:
             raise Unavailable("away")
         if self.refuses:
-            raise RemoteError(-32602, "not like this")
+            self.refused += 1
+            raise RemoteError(-32602, self.refuses)
         self.calls.append(call)
 
     def put(self, instance: Instance, kind: ChangeKind = ChangeKind.PUT) -> None:
@@ -206,12 +208,27 @@ async def test_a_registry_that_forgot_everything_is_told_again(autojump_clock: o
         assert line.heard[-2:][0][1] is None
 
 
-async def test_a_refusal_is_said_and_tried_again_only_now_and_then(autojump_clock: object) -> None:
+async def test_a_refusal_is_said_once_and_tried_again_less_and_less_often(autojump_clock: object) -> None:
     async with Line() as line:
-        line.registry.refuses = True
+        line.registry.refuses = "not like this"
         line.link.want(ID, registration())
-        await trio.sleep(3.5)
-        assert line.said == [f"registry refused {ID}: not like this"] * 4
+        await trio.sleep(300)
+        assert line.said == [f"registry refused {ID}: not like this"]
+        assert 8 <= line.registry.refused <= 16
+        line.registry.refuses = "nor like that"
+        await trio.sleep(60)
+        assert line.said[1:] == [f"registry refused {ID}: nor like that"]
+
+
+async def test_what_is_asked_for_instead_of_what_was_refused_does_not_wait(autojump_clock: object) -> None:
+    async with Line() as line:
+        line.registry.refuses = "not like this"
+        line.link.want(ID, registration())
+        await trio.sleep(100)
+        line.registry.refuses = ""
+        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+        await trio.sleep(0.1)
+        assert line.state() is CheckState.PASSING
 
 
 ACTS = st.sampled_from(["want", "pass", "fail", "gone", "away", "back", "lose", "foreign"])

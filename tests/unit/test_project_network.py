@@ -1,10 +1,13 @@
-"""What an engine tells of a network, read whichever engine it is."""
+"""What an engine tells of a network, read whichever engine it is; relays stand on its gateway."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trio
 
-from minikube.supervisor.network import Lan, read_lan
+from minikube.supervisor.network import Lan, ProjectNetwork, read_lan
 
 DOCKER = [
     {
@@ -36,3 +39,19 @@ def test_the_first_gateway_with_an_ipv4_address_is_taken(told: object, lan: Lan 
 
 def test_what_is_no_json_is_no_network() -> None:
     assert read_lan("net", "Error: no such network") is None
+
+
+async def test_a_network_that_was_made_again_has_relays_on_its_own_gateway() -> None:
+    client: Any = SimpleNamespace(engine=SimpleNamespace(mark="m" * 12))
+    env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "unix:///redis.sock"}
+    async with trio.open_nursery() as nursery:
+        network = ProjectNetwork(client, "shop", nursery)
+        for gateway in ("127.0.0.9", "127.0.0.10"):
+            lan = Lan("net", gateway, "127.0.0.0/8")
+            found = await network.surroundings(lan, env, lambda: "127.0.0.1:5555")
+            assert await network.surroundings(lan, env, lambda: "127.0.0.1:5555") == found
+            host, _, port = found["MINIKUBE_REGISTRY"].rpartition(":")
+            assert host == gateway
+            with trio.fail_after(5):
+                await (await trio.open_tcp_stream(host, int(port))).aclose()
+        nursery.cancel_scope.cancel()

@@ -1,7 +1,7 @@
 """An instance's runner in virtual time: what is started, signalled and told, and when."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,12 @@ class Output:
         self.spec = spec.logs
         self.last_lines: tuple[str, ...] = ("last words",)
 
+        self.masked: tuple[str, ...] = ()
+
     def clear(self) -> None: ...
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        self.masked = tuple(secrets)
 
     def expect(self, pattern: str, found: object) -> None: ...
 

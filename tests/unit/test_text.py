@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.text import looks_secret, mask_env, mask_url, printable, printable_line
+from minikube.text import looks_secret, mask_env, mask_url, printable, printable_line, secrets_in
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -101,3 +101,15 @@ def test_an_environment_is_shown_without_its_secrets() -> None:
     shown = {"PASSWORD": "***", "EMPTY_TOKEN": "", "PLAIN": "1", "URL": "redis://a:***@c", "FROM_FILE": "***"}
     assert mask_env(env, {"FROM_FILE"}) == shown
     assert env["PASSWORD"] == "x"
+
+
+def test_secrets_are_found_by_name_and_in_urls() -> None:
+    env = {
+        "PWD": "/srv/shop",
+        "AUTH_ENABLED": "false",
+        "PLAIN": "redis://localhost:6379",
+        "DB_PASSWORD": "hunter2",
+        "REDIS_URL": "redis://:p%40ss@localhost:6379/0",
+        "STORE_DSN": "postgres://me:hunter3@db",
+    }
+    assert set(secrets_in(env)) == {"hunter2", "p%40ss", "p@ss", "postgres://me:hunter3@db", "hunter3"}

@@ -60,6 +60,24 @@ def read(trails: list[Trail], query: LogQuery) -> list[str]:
     return lines
 
 
+@pytest.mark.parametrize("already", [0, 700])
+def test_no_file_grows_past_its_size_whatever_comes_at_once(tmp_path: Path, already: int) -> None:
+    spec = LogSpec(max_size=4_000, keep=50)
+    capture = capture_in(tmp_path, spec=spec)
+    if already:
+        capture.write(b"x" * already + b"\n")
+    lines = [f"{number} {'y' * (number % 90)}" for number in range(1_000)]
+    capture.write("".join(f"{line}\n" for line in lines).encode())
+    files = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_ino)
+    assert max(path.stat().st_size for path in files) <= 4_000
+    assert len(files) <= 15, "and they are filled"
+    assert capture.written == 1_000 + bool(already)
+    kept = [rotated(capture.path, number) for number in reversed(range(len(files)))]
+    assert "".join(path.read_text() for path in kept).splitlines()[bool(already) :] == lines
+    capture.write(b"z" * 9_000 + b"\n")
+    assert capture.path.read_bytes() == b"z" * 9_000 + b"\n", "a line is never cut for it"
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time of day, settable."""
