@@ -29,6 +29,7 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import Instance, LogLine, ProcessState, Registration, ServiceView
 from minikube.probe.prober import Prober
 from minikube.supervisor import dependency, graph, leftovers
+from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
@@ -268,7 +269,7 @@ class Supervisor:
         if self._link is not None:
             self._link.want(id, registration)
 
-    def link_begun(self, id: str, since: float) -> None:
+    def link_begun(self, id: str, since: Beginning) -> None:
         if self._link is not None:
             self._link.begun(id, since)
 

@@ -22,6 +22,7 @@ from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.model import Address, Instance, InstanceView, ProcessState
 from minikube.supervisor import lifecycle, view, wellbeing
+from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.checkup import check_text
 from minikube.supervisor.dependency import Standing
 from minikube.supervisor.lifecycle import Exit, Life
@@ -52,7 +53,7 @@ class Home(wellbeing.Home, Protocol):
     def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
     def next_run(self, name: str) -> float: ...
-    def link_begun(self, id: str, since: float) -> None: ...
+    def link_begun(self, id: str, since: Beginning) -> None: ...
     def link_known(self, id: str) -> Instance | None: ...
     async def link_left(self, id: str) -> bool: ...
 
@@ -87,7 +88,7 @@ class Runner:
         self._hurry = trio.Event()
         self._poke = trio.Event()
         self._since = time.time()
-        self._started = 0.0
+        self._begun = Beginning(0.0, 0.0)
         self._last_lines: tuple[str, ...] = ()
         self._output: Capture | None = None
 
@@ -138,7 +139,8 @@ class Runner:
 
     def heard(self, found: Instance | None) -> None:
         """What the registry says of it. An entry older than the process is of an earlier life and counts for nothing."""
-        if found is not None and (self.process is None or found.registered < self._started):
+        now = (time.time(), trio.current_time())
+        if found is not None and (self.process is None or self._begun.is_after(found, *now)):
             found = None
         self.wellbeing.heard(found)
         self.publish()
@@ -289,9 +291,10 @@ class Runner:
         taken = self._home.taken_ports(self.id)
         launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
         # It may register itself before its runtime has told us that it runs.
-        self._started = time.time()
+        known = self._home.link_known(self.id)
+        self._begun = Beginning(time.time(), trio.current_time(), known.incarnation if known else 0)
         self.wellbeing.begin()
-        self._home.link_begun(self.id, self._started)
+        self._home.link_begun(self.id, self._begun)
         process = await self._home.runtime(spec).start(launch)
         self.process = process
         self.host, self.port = process.host, process.port
@@ -436,7 +439,7 @@ class Runner:
             pid=self.process.pid if self.process else 0,
             restarts=life.restarts,
             failed_starts=life.failed_starts,
-            started=self._started if self.process else 0.0,
+            started=self._begun.wall if self.process else 0.0,
             since=self._since,
             exit=str(life.exit or ""),
             reason=well.why(life),

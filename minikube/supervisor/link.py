@@ -5,6 +5,7 @@ deregisters each instance whose process ended (by id and incarnation, so that a 
 everything, and after every reconnect puts right what differs. It refuses to start or stop anything.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from minikube.client.verbs import WatchSnapshot
 from minikube.counters import RegistryStatus
 from minikube.errors import MinikubeError, NotFound, RemoteError
 from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
+from minikube.supervisor.beginning import Beginning
 
 RETRY_S = 0.1
 REFUSED_RETRY_S = 1.0
@@ -34,9 +36,6 @@ OVERSEE_S = 1.0
 
 LOOK_AGAIN_S = 3.0
 """A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
-
-STAMP_S = 0.001
-"""How exactly the registry keeps when an instance was registered."""
 
 Heard = Callable[[str, Instance | None], None]
 """An instance's id and what the registry now says of it; None: it is not registered any more."""
@@ -77,7 +76,7 @@ class Link:
         self._told: dict[str, _Report] = {}
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
-        self._since: dict[str, float] = {}
+        self._since: dict[str, Beginning] = {}
         """When the present life of an instance began: what was registered before is of an earlier one."""
         self._changed: set[str] = set()
         """Whose registration is another one than the registry knows."""
@@ -123,8 +122,8 @@ class Link:
     def known(self, id: str) -> Instance | None:
         return self._known.get(id)
 
-    def begun(self, id: str, since: float) -> None:
-        """A life of the instance begins at `since` (Unix); it may register itself before we know that it runs."""
+    def begun(self, id: str, since: Beginning) -> None:
+        """A life of the instance begins; it may register itself before we know that it runs."""
         self._ended.discard(id)
         self._since[id] = since
         self._act(id)
@@ -255,7 +254,8 @@ class Link:
 
     def _is_stale(self, id: str) -> bool:
         known = self._known.get(id)
-        return known is not None and known.registered + STAMP_S < self._since.get(id, 0.0)
+        since = self._since.get(id)
+        return known is not None and since is not None and since.is_after(known, time.time(), trio.current_time())
 
     async def _settle(self, id: str) -> None:
         """Asks until the registry says what is so; the watch tells when it does."""

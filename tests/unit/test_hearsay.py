@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from minikube.model import Address, CheckState, Instance
 from minikube.supervisor.hearsay import Hearsay
 from tests.unit.test_runner import Story
@@ -35,3 +37,15 @@ async def test_an_entry_of_an_earlier_life_is_not_told(autojump_clock: object) -
         hear(time.time() + 1, 2)
         hear(time.time() + 1, 2)
         assert told() == ["x is passing"]
+
+
+async def test_a_clock_that_is_set_back_hides_nobody(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        earlier = time.time() - 3600
+        monkeypatch.setattr(time, "time", lambda: earlier)
+        found = Instance(
+            story.runner.id, "x", Address("127.0.0.1", 80), "", CheckState.PASSING, registered=earlier, incarnation=2
+        )
+        story.runner.heard(found)
+        assert story.runner.wellbeing.registry is found

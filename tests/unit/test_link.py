@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minikube.client.verbs import WatchSnapshot
 from minikube.errors import NotFound, RemoteError, Unavailable
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
+from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.link import RENEW_S, Link
 
 ID = "0badcafe"
@@ -176,7 +177,7 @@ async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_
     """The registry answers only after the new life has begun: what it still holds has another port."""
     async with Line() as line:
         line.registry.away = True
-        line.link.begun(ID, 100.0)
+        line.link.begun(ID, Beginning(100.0, trio.current_time()))
         line.link.want(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(1)
         line.registry.away = False
@@ -190,7 +191,7 @@ async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_
 async def test_one_that_registered_itself_before_we_knew_that_it_runs_stays(autojump_clock: object) -> None:
     async with Line() as line:
         line.link.absent(ID)
-        line.link.begun(ID, 100.0)
+        line.link.begun(ID, Beginning(100.0, trio.current_time()))
         line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=100.1))
         line.link.want(ID, None)
         await trio.sleep(1)

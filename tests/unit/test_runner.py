@@ -18,6 +18,7 @@ from minikube.errors import StartError
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
 from minikube.probe.prober import Prober
+from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.core import is_down
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.lifecycle import Exit
@@ -169,7 +170,7 @@ class Home:
     def next_run(self, name: str) -> float:
         return 0.0
 
-    def link_begun(self, id: str, since: float) -> None:
+    def link_begun(self, id: str, since: Beginning) -> None:
         return None
 
     def link_want(self, id: str, registration: Registration | None) -> None: ...
