@@ -9,12 +9,12 @@ import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from minikube.cli.common import duration, manifest_argument, manifest_path, note
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
     from minikube.client.control import Endpoint
@@ -27,39 +27,147 @@ STEP_S = 0.25
 """How long one wait for the supervisor's end takes; what it tells on the way is looked at in between."""
 
 
+END_PATIENCE_S = 20.0
+"""For a guardian to end what a killed supervisor left: it gives up after 10 s of killing and 10 s of asking an engine."""
+
+
 @click.command()
 @manifest_argument
-@click.option("--now", is_flag=True, help="At once: no time-outs, no order.")
+@click.option("--now", is_flag=True, help="At once: no time-outs, no order; ends a supervisor that hangs, too.")
 @click.option("--timeout", metavar="DURATION", default="", help="Give up waiting after that long (exit code 124).")
 def down_command(manifest: str | None, now: bool, timeout: str) -> int:
-    """Stop everything in reverse order, and wait until nothing is left. Ctrl-C while waiting stops at once."""
-    from minikube.cli.waiting import TIMED_OUT
+    """Stop everything in reverse order, and wait until nothing is left. Ctrl-C while waiting stops at once.
+
+    What starts just now is ended as well, and what a run left alive whose supervisor was killed.
+    """
     from minikube.client.control import ControlClient, find_supervisor
 
     patience = duration("--timeout", timeout) if timeout else None
     path = manifest_path(manifest)
-    endpoint = find_supervisor(path)
-    begun = told = time.monotonic()
     with contextlib.ExitStack() as stack:
-        departures = [stack.enter_context(Departure(pid)) for pid in recorded_pids(path)]
-        with ControlClient(endpoint) as client:
-            client.shutdown(now)
+        try:
+            endpoint = find_supervisor(path)
+            departures = [stack.enter_context(Departure(pid)) for pid in recorded_pids(path)]
+            with ControlClient(endpoint) as client:
+                client.shutdown(now)
+        except NothingRunning as nothing:
+            return _end_unannounced(path, now, nothing)
+        except Unavailable:
+            if not now:
+                raise
+            return _kill(path)
+        return _wait_departed(departures, endpoint, patience)
+
+
+def _wait_departed(departures: list[Departure], endpoint: Endpoint, patience: float | None) -> int:
+    from minikube.cli.waiting import TIMED_OUT
+    from minikube.client.control import ControlClient
+
+    begun = told = time.monotonic()
+    while True:
+        try:
+            if all(departure.wait(STEP_S) for departure in departures):
+                click.echo("stopped")
+                return 0
+        except KeyboardInterrupt:
+            note("stopping at once")
+            with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
+                client.shutdown(True)
+        if patience is not None and time.monotonic() - begun > patience:
+            note(f"still stopping after {patience:g}s")
+            return TIMED_OUT
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            for line in holders(endpoint):
+                note(line)
+
+
+def _kill(path: Path) -> int:
+    """Ends a supervisor that hangs, by its recorded identity; its guardian ends the rest, and where that hangs too, we do."""
+    from minikube.supervisor import tree
+
+    state = _recorded(path)
+    pid, guardian = int(state.get("pid", 0)), int(state.get("guardian_pid", 0))
+    if not pid or state.get("boot_id") != tree.boot_id() or state.get("start_time") != tree.start_time(pid):
+        raise Unavailable(f"pid {pid} is not the supervisor that was recorded — nothing was ended")
+    with Departure(pid) as supervisor, Departure(guardian) as rest:
+        ours = tree.children(guardian)
+        tree.kill_all([pid])
+        note(f"killed the supervisor (pid {pid}), which did not answer")
+        supervisor.wait(END_PATIENCE_S)
+        if not rest.wait(END_PATIENCE_S) and pid in ours:
+            tree.kill_all([guardian])
+            rest.wait(END_PATIENCE_S)
+    with contextlib.suppress(NothingRunning):
+        return _end_unannounced(path, True, NothingRunning(""))
+    click.echo("stopped")
+    return 0
+
+
+def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
+    """Ends who has the directory's lock but has not told where it listens: it starts, or ends. Where nobody has it, what
+    an earlier run left. Raises `nothing` when there is neither."""
+    import fcntl
+    import signal
+
+    from minikube.client.endpoint import state_directory
+    from minikube.supervisor import tree
+
+    state = state_directory(path)
+    try:
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        raise nothing from None
+    until = time.monotonic() + END_PATIENCE_S
+    asked = 0
+    try:
         while True:
             try:
-                if all(departure.wait(STEP_S) for departure in departures):
-                    click.echo("stopped")
-                    return 0
-            except KeyboardInterrupt:
-                note("stopping at once")
-                with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
-                    client.shutdown(True)
-            if patience is not None and time.monotonic() - begun > patience:
-                note(f"still stopping after {patience:g}s")
-                return TIMED_OUT
-            if time.monotonic() - told >= TELL_EVERY_S:
-                told = time.monotonic()
-                for line in holders(endpoint):
-                    note(line)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                pid = _holder(lock, state)
+                if pid and pid != asked:
+                    asked = pid
+                    tree.send(pid, signal.SIGKILL if now else signal.SIGTERM)
+                if time.monotonic() > until:
+                    raise Unavailable(
+                        f"{state.parent}: pid {pid or '?'} does not end — `minikube down --now` ends it"
+                    ) from None
+                time.sleep(STEP_S / 10)
+        told = _end_left(state)
+    finally:
+        os.close(lock)
+    if not told and not asked:
+        raise nothing
+    click.echo(told or "stopped")
+    return 0
+
+
+def _holder(lock: int, state: Path) -> int:
+    """The supervisor that has the lock: it wrote its pid there, and has the file open. 0: none is alive."""
+    text = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+    if not text.isdecimal():
+        return 0
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{text}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samefile(f"/proc/{text}/fd/{descriptor}", state / "lock"):
+                    return int(text)
+    return 0
+
+
+def _end_left(state: Path) -> str:
+    """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left."""
+    from minikube.supervisor import engine, leftovers, tree
+
+    names = {pid: tree.called(pid) for pid in leftovers.find_leftovers(state)}
+    ended = leftovers.end_leftovers(state)
+    removed = engine.sweep_recorded(state)
+    (state / "supervisor.json").unlink(missing_ok=True)
+    leftovers.tidy(state)
+    what = [names.get(pid) or f"pid {pid}" for pid in ended] + [f"container {name}" for name in removed]
+    return f"ended what an earlier run left: {', '.join(what)}" if what else ""
 
 
 class Departure:
@@ -88,11 +196,17 @@ class Departure:
 
 def recorded_pids(path: Path) -> list[int]:
     """The supervisor and its guardian, which goes last: when both have ended, nothing they started is left."""
+    state = _recorded(path)
+    return [pid for key in ("pid", "guardian_pid") if isinstance(pid := state.get(key), int) and pid > 0]
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """What the supervisor told when it was ready; empty where that cannot be read."""
     try:
         state = json.loads((path.absolute().parent / ".minikube" / "supervisor.json").read_bytes())
-        return [pid for key in ("pid", "guardian_pid") if isinstance(pid := state.get(key), int) and pid > 0]
-    except (OSError, ValueError, AttributeError):
-        return []
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def holders(endpoint: Endpoint) -> list[str]:

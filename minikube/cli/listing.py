@@ -5,11 +5,21 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import connect, json_option, manifest_argument, print_json, print_json_line
+from minikube.cli.common import (
+    connect,
+    json_option,
+    manifest_argument,
+    manifest_path,
+    note,
+    print_json,
+    print_json_line,
+)
 from minikube.errors import NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +40,7 @@ def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
     """List instances: state, health and for how long, pid, restarts, usage, address, and why one is not ready."""
     if watch and not as_json and not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal — add --json, or follow `minikube events -f`")
-    with connect(manifest) as client:
+    with _connect(manifest) as client:
         if watch:
             _watch(client, as_json)
             return
@@ -40,6 +50,23 @@ def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
             print_json(ps_rows(client.status(), time.time()))
         else:
             _show(client)
+
+
+@contextmanager
+def _connect(manifest: str | None) -> Iterator[ControlClient]:
+    """As `connect`; where nothing is running, tells what a killed supervisor and guardian left."""
+    try:
+        with connect(manifest) as client:
+            yield client
+    except NothingRunning:
+        from minikube.client.endpoint import state_directory
+        from minikube.supervisor.leftovers import find_leftovers
+
+        if left := find_leftovers(state_directory(manifest_path(manifest))):
+            pids = ", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else "")
+            processes = "1 process" if len(left) == 1 else f"{len(left)} processes"
+            note(f"warning: an earlier run left {processes} alive (pid {pids}) — `minikube down` ends them")
+        raise
 
 
 def _show(client: ControlClient, revision: int = -1) -> int:
@@ -79,7 +106,7 @@ def _watch(client: ControlClient, as_json: bool) -> None:
 @json_option
 def status_command(manifest: str | None, as_json: bool) -> None:
     """Tell in a few lines how the project is: its parts, how many instances are ready, what is not and why."""
-    with connect(manifest) as client:
+    with _connect(manifest) as client:
         snapshot = client.status()
         control = client.endpoint.url
     if as_json:

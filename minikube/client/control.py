@@ -18,8 +18,8 @@ from minikube.model import Event, LogLine, Snapshot
 
 __all__ = ["ControlClient", "Endpoint", "EventsReply", "LogQuery", "ServiceReply", "find_supervisor"]
 
-TIMEOUT_S = 10.0
-"""For requests that are answered from memory."""
+TIMEOUT_S = 5.0
+"""For requests that are answered from memory: who takes longer hangs."""
 
 ACT_TIMEOUT_S = 600.0
 """For acts: stopping a tree takes its stop time-outs, in dependency order."""
@@ -184,7 +184,10 @@ class ControlClient:
             ) from None
         except TimeoutError:
             self.close()
-            raise Unavailable(f"{self.endpoint.netloc}: the supervisor does not answer") from None
+            way_out = f" (pid {self.endpoint.pid}) does not answer — `minikube down --now` ends it"
+            raise Unavailable(
+                f"{self.endpoint.netloc}: the supervisor{way_out if self.endpoint.pid else ' does not answer'}"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unavailable(f"{self.endpoint.netloc}: no answer from the supervisor: {error!r}") from None

@@ -4,7 +4,6 @@ Standard library only: every short-lived command of the CLI comes through here. 
 token file that others can read or own.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -30,6 +29,8 @@ class Endpoint:
     host: str
     port: int
     token: str = field(repr=False)
+    pid: int = 0
+    """Whose it is, for messages; 0: not known."""
 
     @property
     def netloc(self) -> str:
@@ -58,7 +59,7 @@ def find_supervisor(manifest: Path) -> Endpoint:
         raise nothing from None
     if not _is_alive(pid):
         raise nothing
-    return Endpoint(host, port, read_token(directory))
+    return Endpoint(host, port, read_token(directory), pid)
 
 
 def endpoint_at(manifest: Path, control: str) -> Endpoint:
@@ -95,11 +96,13 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether it runs: one that is dead and that nobody reaps does not."""
     if pid <= 0:
         return False
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[:1] not in (["Z"], ["X"])

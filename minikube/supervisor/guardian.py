@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minikube.errors import StartError, Unavailable
-from minikube.supervisor import cgroup, tree
+from minikube.supervisor import cgroup, leftovers, tree
 
 KILL_ROUND_S = 0.005
 """Between two looks at what is still alive: a fork may be under way during one."""
@@ -174,6 +174,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
         _remove_containers(state)
         _end_groups(state, groups)
         (state / "supervisor.json").unlink(missing_ok=True)
+        leftovers.tidy(state)
     _say(sock, {"exit": status})
     os._exit(0)
 

@@ -1,10 +1,11 @@
 """What a crash of both guardian and supervisor left alive, found again (floor 3).
 
-Every process that is started is recorded under `.minikube/` by identity (pid, start time, boot id). The next `up` ends
+Every process that is started is recorded under `.minikube/` by identity (pid, start time, boot id). The next `up`, or `down`, ends
 those that still are what was recorded, everything below them, and what carries the project's mark in its environment. It
 refuses to touch a process whose identity does not match.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -40,6 +41,18 @@ def end_leftovers(state: Path) -> list[int]:
     (state / "processes.json").unlink(missing_ok=True)
     cgroup.remove_all(state)
     return list(ended)
+
+
+def tidy(state: Path) -> None:
+    """Removes the way to a Redis that has ended: the link, the socket and the directory that it had to itself."""
+    link = state / "redis.sock"
+    with contextlib.suppress(OSError):
+        real = link.readlink()
+        link.unlink()
+        real.unlink(missing_ok=True)
+        real.parent.rmdir()
+        if real.parent.parent != state:
+            real.parent.parent.rmdir()
 
 
 def find_leftovers(state: Path) -> list[int]:

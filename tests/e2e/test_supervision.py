@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -152,6 +153,11 @@ def test_a_stop_is_heard_while_a_part_starts(tmp_path: Path) -> None:
         assert sleeping(mark) == []
 
 
+def alive(pid: int) -> bool:
+    """A dead one whose heir does not reap is not."""
+    return psutil.pid_exists(pid) and str(psutil.Process(pid).status()) != "zombie"
+
+
 def sleeping(mark: str) -> list[str]:
     """Processes whose command line has `mark` as a word."""
     found = []
@@ -174,3 +180,54 @@ def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) ->
         eventually(lambda: not any(psutil.pid_exists(one) for one in (pid, state["pid"])), what="all have ended")
         assert (tmp_path / "told").read_text() == "told\n", "TERM came first"
         assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
+
+
+def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) -> None:
+    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+        small.up()
+        pid, supervisor = small.pid("x"), small.status().pid
+        os.kill(supervisor, signal.SIGSTOP)
+        text = small.run("ps", code=1)
+        assert f"the supervisor (pid {supervisor}) does not answer — `minikube down --now` ends it" in text
+        text = small.run("down", "--now")
+        assert f"killed the supervisor (pid {supervisor}), which did not answer" in text
+        assert text.startswith("stopped\n")
+        assert not psutil.pid_exists(pid)
+        small.run("ps", code=3)
+
+
+def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
+    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+        small.up()
+        pid = small.pid("x")
+        state = tmp_path / ".minikube"
+        assert (state / "redis.sock").exists()
+        for key in ("guardian_pid", "pid"):
+            told = json.loads((state / "supervisor.json").read_text())
+            os.kill(told[key], signal.SIGSTOP)
+        for key in ("pid", "guardian_pid"):
+            os.kill(told[key], signal.SIGKILL)
+        text = small.run("ps", code=3)
+        assert re.search(r"warning: an earlier run left 3 processes alive \(pid .*\) — `minikube down` ends them", text)
+        text = small.run("down")
+        assert text.startswith("ended what an earlier run left: ")
+        assert f"pid {pid} (sleep)" in text
+        eventually(lambda: not alive(pid), what="its end")
+        assert not any((state / name).is_symlink() or (state / name).exists() for name in ("redis.sock", "run"))
+        small.run("down", code=3)
+
+
+def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
+    """A server that never answers; afterwards nothing of it is left, and nothing is on the way to it."""
+    server, mark = tmp_path / "redis-server", f"601.{os.getpid()}"
+    server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
+    server.chmod(0o755)
+    with Small(tmp_path, f"[services.a]\n{SLEEP}") as small:
+        env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
+        up = subprocess.Popen([*MINIKUBE, "up", "-d"], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+        eventually((tmp_path / "begun").exists, what="the server")
+        assert small.run("down") == "stopped\n"
+        assert up.communicate(timeout=10)[1].startswith(b"minikube: ")
+        assert up.returncode != 0
+        assert sleeping(mark) == []
+        assert not (tmp_path / ".minikube" / "redis.sock").is_symlink()
