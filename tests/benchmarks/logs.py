@@ -18,7 +18,8 @@ import psutil
 
 from minikube.client.control import ControlClient, find_supervisor
 from tests.benchmarks.projects import open_project
-from tests.benchmarks.tools import READY_TIMEOUT_S, Row, free_port, median, percentile, python_path
+from tests.benchmarks.tools import READY_TIMEOUT_S, Row, median, percentile, python_path
+from tests.ports import free_port
 
 TEXT = "GET /product/aaa 200 12 ms, a line such as any service prints, number"
 POLL_S = 0.01

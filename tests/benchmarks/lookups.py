@@ -15,11 +15,11 @@ from tests.benchmarks.tools import (
     Row,
     Trial,
     cores,
-    free_port,
     go_program,
     pinned,
     running,
 )
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 LOADS = (SEQUENTIAL, PARALLEL, PIPELINED)

@@ -17,7 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.tools import HERE, READY_TIMEOUT_S, free_port, install, python_path
+from tests.benchmarks.tools import HERE, READY_TIMEOUT_S, install, python_path
+from tests.ports import free_port
 
 MARK = "MINIKUBE_BENCHMARK"
 STOP_S = 2

@@ -19,7 +19,8 @@ from minikube.client.control import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import CheckState, Snapshot
 from tests.benchmarks.registry import Rpc
-from tests.benchmarks.tools import READY_TIMEOUT_S, ROOT, Row, free_port, median, percentile, python_path
+from tests.benchmarks.tools import READY_TIMEOUT_S, ROOT, Row, median, percentile, python_path
+from tests.ports import free_port
 
 HEAD = """
 name = "bench"

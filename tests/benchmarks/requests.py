@@ -16,12 +16,12 @@ from tests.benchmarks.tools import (
     Row,
     Trial,
     cores,
-    free_port,
     install,
     pinned,
     python_path,
     running,
 )
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 MEMORY = """

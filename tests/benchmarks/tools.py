@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -212,11 +211,3 @@ def install(directory: Path, lock: Path) -> None:
     """Put Python programs of others into a directory."""
     argv = [sys.executable, "-m", "pip", "install", "-q", "--no-warn-conflicts", "--target", str(directory)]
     subprocess.run([*argv, "--require-hashes", "-r", str(lock)], check=True)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

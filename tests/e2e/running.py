@@ -19,6 +19,7 @@ import psutil
 import redis
 
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 MINIKUBE = str(Path(sys.executable).parent / "minikube")
@@ -32,18 +33,6 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: Any
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 class Project:

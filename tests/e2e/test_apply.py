@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.e2e.small import SLEEP, Small
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 SERVICES = f"""
 [services.db]
@@ -132,8 +133,6 @@ def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path
 
 
 def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
-    from tests.e2e.running import free_ports
-
     one, two = free_ports(2)
     server = 'command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
     with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 MINIKUBE = [sys.executable, "-m", "minikube"]
 PATIENCE_S = 30
@@ -20,14 +20,6 @@ PATIENCE_S = 30
 
 def minikube(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*MINIKUBE, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture

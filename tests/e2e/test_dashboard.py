@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.running import MINIKUBE, free_ports
+from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 SERVICES = f"""
 [services.ticker]

@@ -1,12 +1,12 @@
 """A client on Go's `net/rpc/jsonrpc`, standard library only, works unchanged."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.golang import build
 from tests.e2e.real_registry import registry_process, web_server
 from tests.redis_server import RedisServer
 
@@ -18,10 +18,7 @@ def test_gos_standard_client_registers_looks_up_and_deregisters(
     need: Callable[[str], str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     program = tmp_path / "goclient"
-    build = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GOPROXY": "off", "CGO_ENABLED": "0"}
-    if "HOME" not in build:
-        build["GOCACHE"] = str(tmp_path / "cache")
-    subprocess.run([need("go"), "build", "-o", str(program), "."], cwd=SOURCE, env=build, check=True)
+    build(need("go"), SOURCE, program)
     with web_server() as port, registry_process(redis_server.url) as address:
         done = subprocess.run([program, address, "gopher", str(port)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import minikube
-from tests.e2e.running import ROOT, free_ports
+from tests.e2e.running import ROOT
 from tests.e2e.test_readme import texts
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -14,8 +14,9 @@ import trio
 
 from minikube.manifest import LogSpec
 from minikube.supervisor.logs import PATIENCE_S, Capture, LogWriter
-from tests.e2e.running import MINIKUBE, free_ports
+from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 COUNTER = """
 import itertools, os, sys, time

@@ -184,12 +184,6 @@ class Service:
         self.thread.join()
 
 
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @contextmanager
 def services(count: int) -> Iterator[list[Service]]:
     """So many services, stopped at the end."""

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import minikube
 from minikube import aio, blocking
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, serve_rpc
 from tests.eventually import eventually, soon
+from tests.ports import free_port
 
 
 class FakeRegistry:
@@ -165,11 +167,6 @@ class Background:
 def background(token: str = "") -> Iterator[Background]:
     with Background(FakeRegistry(token)) as running:
         yield running
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 REGISTRATION = minikube.Registration("web", minikube.Address("127.0.0.1", 80), "tcp://127.0.0.1:80", "0badcafe")
@@ -366,7 +363,7 @@ async def test_a_registry_that_restarts_is_waited_for() -> None:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(ask)
-            await trio.sleep(0.05)
+            await wait_all_tasks_blocked()
             await nursery.start(come_back)
 
 

@@ -24,6 +24,7 @@ from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, U
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.guard import allowed_hosts, host_name
 from minikube.net.http import HttpLimits
+from tests.eventually import soon
 from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
 
 
@@ -436,9 +437,7 @@ async def test_a_follower_of_logs_gets_what_comes_later_and_leaves_nothing_behin
             lines.append(await anext(logs))
             assert server.controls.followers == 1
         assert [line.line for line in lines] == ["line 4", "afterwards"]
-        with trio.fail_after(2):
-            while server.controls.followers:
-                await trio.lowlevel.checkpoint()
+        await soon(lambda: not server.controls.followers)
 
 
 async def test_logs_that_do_not_follow_end_by_themselves_with_every_line() -> None:
@@ -458,12 +457,9 @@ async def test_a_follower_that_stops_reading_is_cut_off_and_holds_nothing(
     async with open_control(limits) as server:
         server.controls.lines = [LogLine(0.0, "x", "x", "stdout", "y" * 1_000)] * 20_000
         stalled = await _ask_and_stall(server, "/v1/logs?tail=100000&follow=true")
-        with trio.fail_after(5):
-            while not server.controls.followers:
-                await trio.sleep(0.01)
-            assert (await server.ask("GET", "/v1/status"))[0] == 200
-            while server.controls.followers:
-                await trio.sleep(0.01)
+        await soon(lambda: server.controls.followers)
+        assert (await server.ask("GET", "/v1/status"))[0] == 200
+        await soon(lambda: not server.controls.followers)
         await stalled.aclose()
         assert caplog.records == []
 

@@ -13,8 +13,9 @@ import trio
 
 import minikube
 from minikube import ChangeKind, WatchSnapshot
-from tests.eventually import eventually
-from tests.integration.registry_process import Client, Registry, Service, free_port, services
+from tests.eventually import eventually, soon
+from tests.integration.registry_process import Client, Registry, Service, services
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -114,8 +115,6 @@ async def test_a_watch_goes_on_across_the_registrys_death(registry: Registry) ->
         again = await trio.to_thread.run_sync(lambda: registry.start().ready())
         again.call("Deregister", "job-1")
         register(again, 3)
-        with trio.fail_after(20):
-            while len(seen) < 4:
-                await trio.sleep(0.01)
+        await soon(lambda: len(seen) == 4, within=20)
         nursery.cancel_scope.cancel()
     assert seen == [("put", 1), ("put", 2), ("gone", 1), ("put", 3)], "each once and in order"

@@ -11,7 +11,8 @@ import redis
 
 from tests.certificates import make_certificates
 from tests.eventually import eventually
-from tests.integration.registry_process import Client, Registry, RpcFailed, Service, free_port, services
+from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.tls_front import tls_front
 

@@ -16,7 +16,7 @@ import trio
 import minikube
 from minikube import aio, blocking
 from tests.certificates import Certificates, make_certificates
-from tests.eventually import eventually
+from tests.eventually import eventually, soon
 from tests.integration.registry_process import Service, services
 from tests.redis_server import RedisServer
 
@@ -68,8 +68,7 @@ def service() -> Iterator[Service]:
 def test_every_face_of_the_sdk_speaks_it(secured: Secured, service: Service) -> None:
     async def on_trio() -> minikube.Address:
         async with minikube.registered("web", service.port) as kept:
-            while not kept.registered:
-                await trio.sleep(0.01)
+            await soon(lambda: kept.registered)
             async with minikube.watch("web") as updates:
                 async for update in updates:
                     assert isinstance(update, minikube.WatchSnapshot)

@@ -16,6 +16,7 @@ from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, U
 from minikube.net.rpc import Limits, Peer, Request, RpcError, encode_reply, open_rpc, serve_rpc, splice_reply
 from minikube.protocol.calls import ConnectionLost
 from tests.certificates import make_certificates
+from tests.eventually import soon
 
 Serve = Callable[..., Any]
 
@@ -161,12 +162,6 @@ def two(method: str, id_: Any = 1, *params: Any) -> str:
     return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id_})
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(10):
-        while not condition():
-            await trio.sleep(0.005)
-
-
 # ---------------------------------------------------------------- the ordinary
 
 
@@ -203,7 +198,7 @@ async def test_a_notification_is_carried_out_and_not_answered() -> None:
         quiet = '{"jsonrpc":"2.0","method":"%s","params":["g"]}'
         await client.send(quiet % "open", quiet % "ready", quiet % "nothing", two("ready", 9))
         assert (await client.line())["id"] == 9
-        await wait_until(lambda: methods.gate("g").is_set())
+        await soon(lambda: methods.gate("g").is_set())
 
 
 async def test_a_batch_is_answered_with_one_array() -> None:
@@ -391,7 +386,7 @@ async def test_calls_under_way_are_bounded_and_the_rest_waits_its_turn() -> None
     methods = Sample()
     async with serving(methods, limits=Limits(in_flight=4)) as address, raw(address) as client:
         await client.send(*[two("wait", number, "g") for number in range(20)])
-        await wait_until(lambda: methods.running == 4)
+        await soon(lambda: methods.running == 4)
         await client.send(two("ready", 99))
         methods.gate("g").set()
         answered = [(await client.line())["id"] for _ in range(21)]
@@ -412,7 +407,7 @@ async def test_a_client_that_reads_nothing_for_too_long_is_ended() -> None:
     methods = Sample()
     async with serving(methods, limits=Limits(stall_s=0.1)) as address, raw(address) as client:
         await client.send(two("watch", 1), *[two("big", number) for number in range(300)])
-        await wait_until(lambda: bool(methods.peers))
+        await soon(lambda: bool(methods.peers))
         with trio.fail_after(5):
             await methods.peers[0].closed.wait()
         methods.peers[0].notify("into", "the void")
@@ -455,8 +450,8 @@ async def test_what_a_connection_has_under_way_ends_with_it() -> None:
         async with raw(address) as client:
             await client.send(two("task", 1, "wait"), two("wait", 2, "g"), f"[{two('wait', 3, 'g')}]")
             await client.line()
-            await wait_until(lambda: methods.running == 2)
-        await wait_until(lambda: methods.running == 0)
+            await soon(lambda: methods.running == 2)
+        await soon(lambda: methods.running == 0)
         with trio.fail_after(5):
             await methods.ended.wait()
 
@@ -555,7 +550,7 @@ async def test_notifications_are_handed_over() -> None:
         open_rpc(*address, notified=lambda n: arrived.append(n.method)) as connection,
     ):
         await connection.call("watch")
-        await wait_until(lambda: arrived == ["first"])
+        await soon(lambda: arrived == ["first"])
     async with serving(Sample()) as address, open_rpc(*address) as connection:
         await connection.call("watch")
         assert await connection.call("ready") == "ready"
@@ -572,7 +567,7 @@ async def test_calls_under_way_are_told_when_the_connection_is_lost() -> None:
                     await connection.call("wait", ["g"])
 
             nursery.start_soon(ask)
-            await wait_until(lambda: methods.running == 1)
+            await soon(lambda: methods.running == 1)
             methods.peers[0].abort("for the test")
         with pytest.raises(ConnectionLost, match="closed"):
             await connection.call("ready")

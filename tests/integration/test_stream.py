@@ -12,6 +12,7 @@ from minikube.client.view import catch_up, decode_update
 from minikube.errors import NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, ProcessState, Snapshot, Usage
 from minikube.net import websocket
+from tests.eventually import STEP_S
 from tests.integration.control_server import TOKEN, ControlServer, instance, open_control
 
 KEY = base64.b64encode(b"0123456789abcdef").decode()
@@ -39,6 +40,8 @@ async def test_a_reader_gets_the_snapshot_then_deltas_that_make_the_next_one() -
 
 
 async def test_an_exit_reaches_a_reader_within_100_ms_in_the_middle_of_a_storm() -> None:
+    """It is in the next round of updates, or in the one after if that was on its way, however slow the machine. Of the
+    time, which is the machine's too, the median is held to 100 ms."""
     async with open_control() as server, open_stream(server.endpoint) as stream:
         view = catch_up(None, await anext(stream))
         board = server.board
@@ -57,8 +60,11 @@ async def test_an_exit_reaches_a_reader_within_100_ms_in_the_middle_of_a_storm()
                 state = ProcessState.EXITED if number % 2 == 0 else ProcessState.RUNNING
                 begin = time.perf_counter()
                 board.put_instances(instance("aaaaaaaa", "product", state))
+                updates = 0
                 while view.instances[0].state is not state:
                     view = catch_up(view, await anext(stream))
+                    updates += 1
+                assert updates <= 2
                 took.append(time.perf_counter() - begin)
             nursery.cancel_scope.cancel()
         assert sorted(took)[len(took) // 2] < 0.1
@@ -97,8 +103,7 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
     async with open_control() as server:
         stalled = await _open_raw(server)
         with trio.fail_after(10):
-            while (await _metric(server, b"minikube_stream_clients")) != 1:
-                await trio.sleep(0.01)
+            await _wait_readers(server, 1)
             while (await _metric(server, b"minikube_stream_clients")) != 0:
                 for _ in range(200):
                     server.board.event("x.y", "z" * 2_000)
@@ -161,8 +166,7 @@ async def test_a_reader_that_speaks_or_breaks_the_protocol_ends_only_itself(
         else:
             await stream.send_eof()
         with trio.fail_after(5):
-            while await _metric(server, b"minikube_stream_clients") != 1:
-                await trio.sleep(0.01)
+            await _wait_readers(server, 1)
         await stream.aclose()
         server.board.event("x.y", "still here")
         assert isinstance(await anext(other), Delta)
@@ -244,6 +248,11 @@ def _frame_end(data: bytes) -> tuple[int, int] | None:
         start = 4 if size == 126 else 10
         size = int.from_bytes(data[2:start], "big")
     return (start, start + size) if len(data) >= start + size else None
+
+
+async def _wait_readers(server: ControlServer, count: int) -> None:
+    while await _metric(server, b"minikube_stream_clients") != count:
+        await trio.sleep(STEP_S)
 
 
 async def _metric(server: ControlServer, name: bytes) -> float:

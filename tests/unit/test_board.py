@@ -58,7 +58,7 @@ def mutate(board: Board, kind: str, value: Any) -> None:
                 board.event("x.y", "something")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(MUTATIONS, max_size=60), st.integers(1, 5), st.integers(0, 4))
 def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
     steps: list[tuple[str, Any]], shown: int, tombstones: int

@@ -271,7 +271,7 @@ def test_services_named_as_the_parts_do_not_meet_them() -> None:
 
 def run(*arguments: str, code: int = 0) -> tuple[str, str]:
     done = CliRunner().invoke(cli, ["export", *arguments])
-    assert done.exit_code == code or isinstance(done.exception, UsageError), done.output
+    assert (done.exception.exit_code if isinstance(done.exception, UsageError) else done.exit_code) == code, done.output
     return done.stdout, f"{done.stderr}{done.exception or ''}"
 
 

@@ -11,7 +11,7 @@ from tests.unit.test_manifest import build
 from tests.unit.test_manifest_schema import SCHEMA, values
 
 SOME = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 

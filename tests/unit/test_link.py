@@ -235,7 +235,7 @@ async def test_what_is_asked_for_instead_of_what_was_refused_does_not_wait(autoj
 ACTS = st.sampled_from(["want", "pass", "fail", "gone", "away", "back", "lose", "foreign"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0005, 0.0015, 0.05, 6.0])), max_size=25))
 def test_whatever_happens_the_registry_ends_up_with_what_is_so(acts: list[tuple[str, float]]) -> None:
     async def story() -> None:
