@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 from minikube.errors import StartError
-from minikube.manifest import HealthSpec, ServiceSpec, fill
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill
 from minikube.model import Address, Registration
 from minikube.probe.health import NEXT_RETRY_S, Outcome, ProbeResult
 from minikube.probe.prober import Prober
@@ -126,13 +126,12 @@ class Checkup:
 
 def health_url(spec: ServiceSpec, host: str, port: int) -> str:
     """What the registry, too, could probe; empty where only the supervisor can."""
-    shown = f"[{host}]" if ":" in host else host
-    health = spec.health
+    where, health = HostPort(host, port), spec.health
     if health is None or health.kind == "tcp":
-        return f"tcp://{shown}:{port}"
+        return f"tcp://{where}"
     if health.kind == "http":
         path = fill(health.http, {"PORT": str(port), "HOST": host})
-        return path if "://" in path else f"http://{shown}:{port}{path}"
+        return path if "://" in path else f"http://{where}{path}"
     return ""
 
 

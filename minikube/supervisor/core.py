@@ -31,10 +31,11 @@ from minikube.probe.prober import Prober
 from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.containers import ContainerRuntime
+from minikube.supervisor.dependency import ACTIVE
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.hearsay import Hearsay
-from minikube.supervisor.instance import ACTIVE, Runner, instance_id
+from minikube.supervisor.instance import Runner, instance_id
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.link import LEAVE_S, Link
 from minikube.supervisor.local import ProcessRuntime

@@ -7,7 +7,8 @@ from msgspec import Struct
 from minikube.manifest import Condition
 from minikube.model import ProcessState
 
-ALIVE = (ProcessState.STARTING, ProcessState.RUNNING)
+ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
+"""An instance in one of these has a process."""
 
 
 class Standing(Struct, frozen=True):
@@ -28,7 +29,7 @@ def unmet(name: str, condition: Condition, standings: Sequence[Standing]) -> str
     if condition == "completed":
         met = bool(standings) and all(one.completed for one in standings)
     elif condition == "started":
-        met = any(one.state in (*ALIVE, ProcessState.EXITED) for one in standings)
+        met = any(one.state in (*ACTIVE, ProcessState.EXITED) for one in standings)
     else:
         met = any(one.ready for one in standings)
     if met:

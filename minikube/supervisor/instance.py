@@ -24,7 +24,7 @@ from minikube.model import Address, Instance, InstanceView, ProcessState
 from minikube.supervisor import lifecycle, view, wellbeing
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.checkup import check_text
-from minikube.supervisor.dependency import Standing
+from minikube.supervisor.dependency import ACTIVE, Standing
 from minikube.supervisor.lifecycle import Exit, Life
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import PortTaken
@@ -37,7 +37,6 @@ from minikube.text import secrets_in
 DRAIN_S = 0.5
 """How long the output of a dead process is still read; a survivor may hold the pipe open."""
 
-ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
 ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 
 

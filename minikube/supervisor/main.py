@@ -46,7 +46,7 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive:
 def say(sock: socket.socket, message: dict[str, Any]) -> None:
     """A line up the lifeline; nobody may be there any more."""
     try:
-        sock.send(json.dumps(message).encode() + b"\n")
+        sock.sendall(json.dumps(message).encode() + b"\n")
     except OSError:
         return
 

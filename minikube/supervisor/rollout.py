@@ -12,7 +12,8 @@ from minikube.control.board import Board
 from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
-from minikube.supervisor.instance import ACTIVE, Runner
+from minikube.supervisor.dependency import ACTIVE
+from minikube.supervisor.instance import Runner
 
 MAX_REPLICAS = 1_000
 

@@ -209,14 +209,13 @@ def _registry_runner(plan: Plan, core: Supervisor) -> PartRunner:
 
 def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
     me = os.getpid()
-    shown = f"[{host}]" if ":" in host else host
     text = json.dumps(
         {
             "pid": me,
             "guardian_pid": os.getppid(),
             "start_time": tree.start_time(me),
             "boot_id": tree.boot_id(),
-            "control": f"{shown}:{port}",
+            "control": str(HostPort(host, port)),
             "registry": registry,
             "manifest": str(plan.manifest.path),
         }

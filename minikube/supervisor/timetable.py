@@ -11,7 +11,7 @@ from datetime import tzinfo
 import trio
 
 from minikube.supervisor.core import Supervisor
-from minikube.supervisor.instance import ACTIVE
+from minikube.supervisor.dependency import ACTIVE
 from minikube.supervisor.schedule import local_zone, next_run
 
 LOOK_AGAIN_S = 30.0

@@ -1,6 +1,7 @@
 """What is said of an instance (floor 3, pure): its check's state from two observers, and why it is not ready, in one line."""
 
 from minikube.model import CheckState, Instance, InstanceView, ProcessState
+from minikube.supervisor.dependency import ACTIVE
 from minikube.supervisor.lifecycle import Life
 
 _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING, CheckState.PASSING)
@@ -19,7 +20,7 @@ def check_state(registry: CheckState | None, own: CheckState | None, *, reported
 
 def why_not_ready(life: Life, check: CheckState | None, output: str, *, registered: bool, known: bool) -> str:
     """One line; empty for what is as it should be. `registered`: the registry is to know it; `known`: it does."""
-    if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
+    if life.state not in ACTIVE:
         return life.reason
     said = first_line(output)
     match check:

@@ -154,6 +154,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("redis.url", "localhost:6379", "redis.url: expected redis://host:port/db"),
     ("redis.url", "rediss+sentinel://h/s", "redis.url: expected redis://host:port/db"),
     ("redis.url", "http://h", "redis.url: expected redis://host:port/db"),
+    ("redis.url", "redis://h:0/0", "redis.url: expected a port of 1 to 65535"),
     ("redis.url", "${A:?no}", "redis.url: A is not set: no"),
     ("redis.prefix", "", 'redis.prefix: expected a non-empty string, got ""'),
     ("regsitry", {}, "regsitry: unknown key, expected a key of the manifest (did you mean registry?)"),

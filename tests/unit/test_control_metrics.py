@@ -11,6 +11,7 @@ from minikube.control.board import Board
 from minikube.control.controls import Figures, LogCount
 from minikube.control.metrics import Scrape, exposition
 from minikube.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
+from minikube.exposition import registry_families
 from minikube.model import CheckState, InstanceView, PartView, ProcessState, ServiceView, Usage
 
 
@@ -192,3 +193,9 @@ def test_a_start_is_timed_once_and_an_external_instance_never() -> None:
     board.put_instances(InstanceView("x", "other", "other-x", ProcessState.RUNNING, CheckState.PASSING, started=1.0))
     starts = board.tally.view.starts
     assert {name: (sum(view.counts), view.sum) for name, view in starts.items()} == {"product": (1, 3.0)}
+
+
+def test_a_registry_that_counts_no_clients_shows_none() -> None:
+    names = {family.name for family in registry_families(RegistryStatus(9.5, 1, 7, None, False, RegistryCounters()))}
+    assert "minikube_registry_clients" not in names
+    assert "minikube_registry_instances" in names

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.manifest import is_loopback
+from minikube.manifest.containers import parse_volume
 from minikube.manifest.rules import find_cycles
 from tests.unit.test_manifest import build
 
@@ -164,6 +165,17 @@ def test_waiting_for_the_end_of_what_is_always_restarted_is_a_warning() -> None:
     manifest, problems = build(services(x={}, y={"depends_on": {"x": "completed"}}))
     assert problems == []
     assert "x is restarted whenever it ends" in manifest.warnings[0]
+
+
+def test_ending_for_its_check_what_is_never_restarted_is_a_warning() -> None:
+    manifest, problems = build(services(x={"port": 1, "health": {"tcp": True, "restart_after": 5}, "restart": "never"}))
+    assert problems == []
+    assert 'it ends the instance, and restart = "never" leaves it at that' in manifest.warnings[0]
+
+
+def test_a_volume_is_a_path_or_has_a_plain_name() -> None:
+    with pytest.raises(ValueError, match="or a volume's name"):
+        parse_volume("no name:/data")
 
 
 def test_a_container_that_cannot_reach_what_it_needs_is_a_warning() -> None:
