@@ -11,82 +11,21 @@ unread (TCP's own backpressure). A peer that lets notifications pile up is disco
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import trio
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
 
-from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.net.rpc_answers import batch_line, error_line
+from minikube.net.rpc_types import Host, Limits, Methods
 from minikube.protocol import jsonrpc
-from minikube.protocol.jsonrpc import Batch, Invalid, Line, Message, Request, RpcError, decode_requests
-from minikube.protocol.ndjson import MAX_LINE_BYTES, LineReader, LineTooLong
+from minikube.protocol.jsonrpc import Batch, Invalid, Line, Message, Request, decode_requests
+from minikube.protocol.ndjson import LineReader, LineTooLong
 
 LOGGER = logging.getLogger("minikube.rpc")
 
-
-class Limits(Struct, frozen=True):
-    """The server's bounds. Durations are seconds, sizes bytes."""
-
-    line: int = MAX_LINE_BYTES
-    connections: int = 1_024
-    first_line_s: float = 5.0
-    """From the connection's start to its first full line, a TLS handshake included."""
-    in_flight: int = 256
-    """Calls of one connection that wait at the same time; more input is read when one is done."""
-    waiting: int = 1_024
-    """Calls of all connections that wait; beyond it each connection has only `share` of them."""
-    share: int = 4
-    unsent: int = 262_144
-    """Bytes waiting to be sent to one connection above which nothing more is read from it."""
-    backlog: int = 4_194_304
-    """Bytes of notifications waiting above which the connection is ended. Also the bound of a batch's answer."""
-    backlogs: int = 134_217_728
-    """The same for all connections that lag together: where they are many, each has less."""
-    stall_s: float = 10.0
-    """How long a send may make no progress."""
-    linger_s: float = 1.0
-    """How long the reading side is drained after a fatal error, so that the peer gets to read why."""
-    half_closed_s: float = 5.0
-    """How long calls under way may still be answered once the peer has closed its sending side."""
-
-
-class Methods(Protocol):
-    """What the server serves. `now` and `call` raise RpcError (or the project's own errors) for an error answer."""
-
-    def at_once(self, data: bytes, peer: "Peer") -> bytes | None:
-        """The answer to a whole receive, where that can be told from its bytes; None to have its lines decoded.
-
-        Only for what `now` would answer, line by line, with the same bytes. Never raises.
-        """
-
-    def now(self, request: Request, peer: "Peer") -> bytes | None:
-        """The whole answer's line (`splice_reply`), when it needs no waiting; None to have `call` asked."""
-
-    async def call(self, request: Request, peer: "Peer") -> Any:
-        """The result: anything msgspec encodes, or Raw; or a whole `Line`. Never None: Go's client takes a null result
-        for an error."""
-
-    def answered(self, count: int, seconds: float) -> None:
-        """`now` answered (or refused) so many requests of one receive, at least one, in `seconds` altogether."""
-
-
-class Host(Protocol):
-    """What a peer needs of its server."""
-
-    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Start a task in the server's nursery."""
-
-    def touch(self, peer: "Peer") -> None:
-        """Look at this peer soon: it has bytes to send, may read again, or is to be closed."""
-
-    @property
-    def clients(self) -> int:
-        """How many connections are open."""
-
-    waiting: int
-    """How many calls wait, of all connections."""
-    lagging: int
-    """How many connections have more than `unsent` bytes to be sent."""
+Call = tuple[int, Request]
+"""One of a batch, with its place in it."""
 
 
 class Peer:
@@ -249,7 +188,7 @@ class Peer:
                 try:
                     answer = now(message, self)
                 except Exception as error:
-                    answer = _error_line(message, error)
+                    answer = error_line(message, error)
                 if answer is None:
                     others += 1
                     self._begin(1)
@@ -292,7 +231,7 @@ class Peer:
             result = await self._methods.call(request, self)
             return result if type(result) is Line else jsonrpc.encode_reply(request, result)
         except Exception as error:
-            return _error_line(request, error)
+            return error_line(request, error)
 
     def _enter(self, scope: trio.CancelScope) -> None:
         self._scopes.add(scope)
@@ -311,29 +250,40 @@ class Peer:
 
     def _begin_batch(self, batch: Batch) -> None:
         answers: list[bytes] = []
-        waiting: list[tuple[int, Request]] = []
-        began, invalid = perf_counter(), 0
-        for item in batch.items:
-            if isinstance(item, Invalid):
-                invalid += 1
-                answers.append(item.error)
-                continue
-            try:
-                answer = self._methods.now(item, self)
-            except Exception as error:
-                answer = _error_line(item, error)
-            if answer is None:
-                waiting.append((len(answers), item))
-            answers.append(b"" if answer is None or item.is_notification else answer)
-        if done := len(answers) - len(waiting) - invalid:
-            self._methods.answered(done, perf_counter() - began)
-        if waiting:
-            self._begin(len(waiting))
-            self._host.start_soon(self._finish_batch, answers, waiting)
+        calls: list[Call] = []
+        last: list[Call] = []
+        for index, item in enumerate(batch.items):
+            answers.append(item.error if isinstance(item, Invalid) else b"")
+            if not isinstance(item, Invalid):
+                (last if item.method in self._methods.telling else calls).append((index, item))
+        waiting = self._answer_now(calls, answers)
+        mark = len(self._out)
+        if not waiting:
+            last = self._answer_now(last, answers)
+        if waiting or last:
+            self._begin(len(waiting) + len(last))
+            self._host.start_soon(self._finish_batch, answers, waiting, last)
         else:
-            self._put_batch(answers)
+            self._put_batch(answers, mark)
 
-    async def _finish_batch(self, answers: list[bytes], waiting: list[tuple[int, Request]]) -> None:
+    def _answer_now(self, calls: list[Call], answers: list[bytes]) -> list[Call]:
+        """Fill in the answers that need no waiting. Returns the calls that do."""
+        began = perf_counter()
+        waiting: list[Call] = []
+        for index, request in calls:
+            try:
+                answer = self._methods.now(request, self)
+            except Exception as error:
+                answer = error_line(request, error)
+            if answer is None:
+                waiting.append((index, request))
+            elif not request.is_notification:
+                answers[index] = answer
+        if done := len(calls) - len(waiting):
+            self._methods.answered(done, perf_counter() - began)
+        return waiting
+
+    async def _finish_batch(self, answers: list[bytes], waiting: list[Call], last: list[Call]) -> None:
         size = sum(map(len, answers))
 
         async def fill(index: int, request: Request) -> None:
@@ -343,19 +293,29 @@ class Peer:
                 answers[index] = b"" if request.is_notification else line
                 size += len(answers[index])
 
+        mark = 0
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
                 await self._wait_room()
                 async with trio.open_nursery() as nursery:
-                    for index, request in waiting:
-                        nursery.start_soon(fill, index, request)
+                    for call in waiting:
+                        nursery.start_soon(fill, *call)
+                mark = len(self._out)
+                for call in self._answer_now(last, answers):
+                    await fill(*call)
         finally:
-            self._begin(-len(waiting))
+            self._begin(-len(waiting) - len(last))
             self._scopes.discard(scope)
         if not self.closed.is_set():
-            self._put_batch(answers)
+            self._put_batch(answers, mark)
         self._host.touch(self)
+
+    def _put_batch(self, answers: list[bytes], mark: int) -> None:
+        """In front of what the batch's own methods have sent, which is everything from `mark` on."""
+        if line := batch_line(answers, self._limits.backlog):
+            self._out.insert(mark, line)
+            self._out_bytes += len(line)
 
     def _is_too_late(self) -> bool:
         self._lag(True)
@@ -379,33 +339,3 @@ class Peer:
             while self._out_bytes > self._limits.unsent:
                 self._room = trio.Event()
                 await self._room.wait()
-
-    def _put_batch(self, answers: list[bytes]) -> None:
-        filled = [answer for answer in answers if answer]
-        size = sum(map(len, filled))
-        if size > self._limits.backlog:
-            text = f"the answer to the batch has {size} bytes; ask for less than {self._limits.backlog} at once"
-            self._put(jsonrpc.encode_error(None, jsonrpc.REFUSED, text))
-        elif filled:
-            self._put(jsonrpc.join_batch(filled))
-
-
-def _error_line(request: Request, error: Exception) -> bytes:
-    """The answer for what a method raised; only an error of ours that nobody foresaw is logged, and not told."""
-    match error:
-        case RpcError():
-            return jsonrpc.encode_error(request, error.code, error.message, error.data)
-        case RemoteError():
-            return jsonrpc.encode_error(request, error.code, error.message)
-        case NotFound():
-            code = jsonrpc.NOT_FOUND
-        case Unavailable():
-            code = jsonrpc.STORE_UNAVAILABLE
-        case UsageError():
-            code = jsonrpc.INVALID_PARAMS
-        case MinikubeError():
-            code = jsonrpc.REFUSED
-        case _:
-            LOGGER.error("%s failed", request.method, exc_info=error)
-            return jsonrpc.encode_error(request, jsonrpc.INTERNAL_ERROR, "internal error")
-    return jsonrpc.encode_error(request, code, str(error))

@@ -20,7 +20,8 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from minikube.net.rpc_peer import Limits, Methods, Peer
+from minikube.net.rpc_peer import Peer
+from minikube.net.rpc_types import Limits, Methods
 from minikube.net.tls import TlsFilter
 
 LOGGER = logging.getLogger("minikube.rpc")

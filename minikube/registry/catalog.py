@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from minikube.model import Change, ChangeKind, CheckState, Instance
 from minikube.registry.listing import Listing
-from minikube.registry.records import Entry, Epoch, Record, address_field
+from minikube.registry.records import Entry, Epoch, Record, address_field, size_of
 
 EVERY_NAME = "*"
 LOG_LENGTH = 4096
@@ -98,6 +98,9 @@ class Catalog:
         self._sinks: dict[str, dict[int, Sink]] = {}
         self._next_sink = 0
         self._listing = Listing(self._members, lambda id_: self.view(self.records[id_]))
+        self.size = 0
+        """Of all records as JSON, in bytes."""
+        self._sizes: dict[str, int] = {}
 
     # ------------------------------------------------------------ reading
 
@@ -281,6 +284,9 @@ class Catalog:
         if record.id not in self.records or self.records[record.id].instance.registered != instance.registered:
             self._listing.moved()
         self.records[record.id] = record
+        size = size_of(record)
+        self.size += size - self._sizes.get(record.id, 0)
+        self._sizes[record.id] = size
         self.by_name.setdefault(instance.name, {})[record.id] = record
         self.addresses[address_field(record)] = record.id
         reply = _encode(instance.addr) if record.discoverable else None
@@ -292,6 +298,7 @@ class Catalog:
         if old is None:
             return
         name = old.instance.name
+        self.size -= self._sizes.pop(id_)
         self._observed.pop(id_, None)
         self._listing.changed(id_)
         self._listing.moved()

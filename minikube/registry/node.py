@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import trio
 from msgspec.structs import replace
 
-from minikube.errors import Unavailable
+from minikube.errors import MinikubeError, Unavailable
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog import Catalog, Snapshot
 from minikube.registry.config import RegistryConfig
-from minikube.registry.records import Entry, Record, address_field
+from minikube.registry.records import Entry, Record, address_field, size_of
 from minikube.registry.shares import Nodes
 from minikube.registry.store import CONNECTING, Mark, Memory, Store, StoreState
 from minikube.registry.wire_types import Op, Tick
@@ -29,6 +29,10 @@ LOAD_S = 2.0
 """How long a request that comes before the first load waits for it."""
 
 OUTPUT_LIMIT = 4096
+
+MAX_REGISTRATIONS = 20_000
+MAX_BYTES = 33_554_432
+"""Of all registrations as JSON. Strangers can register what they like: past either, a new one is refused."""
 
 Updated = Callable[[Record], Record | None]
 """From the record as it stands to the one that is to be; None: leave it."""
@@ -100,9 +104,10 @@ class Node:
     # ------------------------------------------------------------ writes
 
     async def register(self, record: Record) -> Record:
-        """Puts an entry in place of the one with the same id or the same name and address. Raises `Unavailable`.
+        """Puts an entry in place of the one with the same id or the same name and address.
 
-        The id of an entry at the same name and address is kept.
+        The id of an entry at the same name and address is kept. Raises `Unavailable`, and `MinikubeError` where there
+        are too many; those under way at the same time may pass the bound by a few.
         """
         for _ in range(MAX_TRIES):
             instance = record.instance
@@ -115,9 +120,25 @@ class Node:
                 record = replace(record, instance=replace(instance, uuid=holder))
             old = self.catalog.records.get(record.id)
             wanted = record if old is None else _kept(old, record)
+            self._check_room(old, wanted)
             if done := await self._commit(Op(ChangeKind.PUT, wanted, old.revision if old else 0, old)):
                 return done
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
+
+    def _check_room(self, old: Record | None, new: Record) -> None:
+        """Raises `MinikubeError` where a registration is one too many, or too large for the room that is left."""
+        catalog, name = self.catalog, new.instance.name
+        if old is None and len(catalog.records) >= MAX_REGISTRATIONS:
+            raise MinikubeError(
+                f"{name}: {len(catalog.records)} instances are registered, {MAX_REGISTRATIONS} are the most — "
+                "deregister some, or let those that are gone be forgotten sooner (ForgetAfter)"
+            )
+        more = size_of(new) - (size_of(old) if old else 0)
+        if more > 0 and catalog.size + more > MAX_BYTES:
+            raise MinikubeError(
+                f"{name}: all registrations together would have over {MAX_BYTES} bytes — "
+                "deregister some, or give them less Meta and fewer Tags"
+            )
 
     async def update(self, id_: str, incarnation: int, change: Updated) -> Record | None:
         """Changes an entry of this incarnation; None when it is another by now, or gone. Raises `Unavailable`."""

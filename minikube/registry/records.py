@@ -88,6 +88,11 @@ def address_field(record: Record) -> str:
     return f"{record.instance.name} {record.instance.addr}"
 
 
+def size_of(record: Record) -> int:
+    """How many bytes it has as JSON: what it takes in memory and in Redis, more or less."""
+    return len(_encode(record))
+
+
 def dump(record: Record) -> bytes:
     """The JSON kept in Redis, without revision and incarnation: those the script gives out."""
     return _encode(replace(record, instance=replace(record.instance, revision=0, incarnation=0)))

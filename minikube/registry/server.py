@@ -8,8 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import msgspec
 import trio
@@ -17,17 +16,18 @@ from msgspec.structs import replace
 
 import minikube
 from minikube.counters import RegistryCounters, RegistryStatus
-from minikube.model import Change, CheckState
+from minikube.model import CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
-from minikube.protocol.jsonrpc import COMPACTED, METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
+from minikube.protocol.jsonrpc import METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
 from minikube.protocol.plain import PlainCalls, join_replies, one_reply
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
-from minikube.registry.catalog import EVERY_NAME, Compacted
+from minikube.registry.catalog import EVERY_NAME
 from minikube.registry.config import RegistryConfig
 from minikube.registry.judge import Judge
 from minikube.registry.node import OUTPUT_LIMIT, Node, entered
 from minikube.registry.records import Record
 from minikube.registry.tally import OK, UNKNOWN, CallTally, result_name
+from minikube.registry.watches import Watches
 
 FIRST_PROBE_S = 1.0
 """How long `Register` waits for the first verdict."""
@@ -36,40 +36,26 @@ WAIT_MAX_S = 300.0
 WRONG_TOKEN_S = 0.1
 """What a wrong token waits for its answer."""
 
-MAX_WATCHES = 64
-"""Of one connection."""
-
-MAX_SAME = 4
-"""Of one connection and one name: each change is told once for every watch."""
-
 _WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, Peer], Awaitable[Any]]
 
 _GETS = PlainCalls("Discovery.Get")
-_encode = msgspec.json.Encoder().encode
-
-
-class Watch(NamedTuple):
-    """One watch of one connection."""
-
-    name: str
-    end: Callable[[], None]
 
 
 class Discovery:
     """Implements `net.rpc.Methods`."""
+
+    telling = frozenset({"Discovery.Watch"})
 
     def __init__(self, node: Node, judge: Judge, config: RegistryConfig) -> None:
         self._node = node
         self._judge = judge
         self._config = config
         self._started = time.monotonic()
-        self._watches: WeakKeyDictionary[Peer, dict[int, Watch]] = WeakKeyDictionary()
-        self._next_watch = 0
+        self._watches = Watches(node.catalog)
         self._lists = trio.CapacityLimiter(1)
         """A list of thousands takes milliseconds: one at a time, and whoever else is ready comes in between."""
-        self._told: tuple[Change | None, bytes] = (None, b"")
         self._tally = CallTally()
         self.answered = self._tally.answered
         self._methods: dict[str, Method] = {
@@ -81,7 +67,7 @@ class Discovery:
             "Discovery.Services": self._services,
             "Discovery.Maintenance": self._maintenance,
             "Discovery.Wait": self._wait,
-            "Discovery.Watch": self._watch_late,
+            "Discovery.Watch": self._watch,
             "Discovery.Unwatch": self._unwatch,
             "Discovery.Status": self._status,
             "Discovery.Authenticate": self._authenticate,
@@ -126,7 +112,8 @@ class Discovery:
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             began, result = time.perf_counter(), OK
             try:
-                return self._watch(request, peer)
+                line = encode_reply(request, self._watches.begin(request, peer))
+                return mark_stale(line) if self._node.stale else line
             except Exception as error:
                 result = result_name(error)
                 raise
@@ -239,75 +226,13 @@ class Discovery:
             instances = msgspec.Raw(catalog.instances_json(name))
             return {"Revision": max(catalog.name_revision(name), 0), "Instances": instances}
 
-    # ------------------------------------------------------------ watching
-
-    async def _watch_late(self, request: Request, peer: Peer) -> Any:
-        """A watch that came before the store was read. Nothing waits between here and the answer's queueing."""
-        late = _Late(peer)
-        result = self._watch_result(request, peer, late.notify)
-        peer.start_soon(late.begin)
-        return result
-
-    def _watch(self, request: Request, peer: Peer) -> bytes:
-        line = encode_reply(request, self._watch_result(request, peer, peer.notify))
-        return mark_stale(line) if self._node.stale else line
-
-    def _watch_result(self, request: Request, peer: Peer, notify: Callable[[str, Any], None]) -> dict[str, Any]:
-        if request.dialect == 1:
-            raise wrong('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
-        asked, since = arguments(request.params, "Name", "Since", least=1)
-        name = as_name(asked, every=True)
-        watches = self._watches.setdefault(peer, {})
-        if len(watches) >= MAX_WATCHES:
-            raise wrong(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
-        if sum(watch.name == name for watch in watches.values()) >= MAX_SAME:
-            raise wrong(f"{MAX_SAME} watches of {name} on one connection are the most; Discovery.Unwatch ends one")
-        catalog = self._node.catalog
-        missed: list[Change] = []
-        instances = None
-        if since is None:
-            instances = msgspec.Raw(catalog.instances_json(name))
-        else:
-            try:
-                missed = catalog.since(name, as_type(since, int, "Since"))
-            except Compacted:
-                raise RpcError(
-                    COMPACTED,
-                    f"compacted: changes since revision {since} are not known any more (those after {catalog.floor} are)"
-                    " — watch without Since",
-                ) from None
-        number = self._next_watch = self._next_watch + 1
-
-        def tell(change: Change) -> None:
-            notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._tail(change))))
-
-        if not watches:
-            peer.start_soon(self._end_watches, peer)
-        watches[number] = Watch(name, catalog.subscribe(name, tell))
-        for change in missed:
-            tell(change)
-        return {"Watch": number, "Revision": catalog.revision, "Instances": instances}
-
-    def _tail(self, change: Change) -> bytes:
-        """What all watchers of a change get alike, encoded once."""
-        if self._told[0] is not change:
-            values = {"Revision": change.revision, "Kind": change.kind.value, "Instance": change.instance}
-            self._told = (change, _encode(values)[1:])
-        return self._told[1]
-
-    async def _end_watches(self, peer: Peer) -> None:
-        try:
-            await peer.closed.wait()
-        finally:
-            for watch in self._watches.pop(peer, {}).values():
-                watch.end()
+    async def _watch(self, request: Request, peer: Peer) -> Any:
+        """One that came before the store was read. Nothing waits between here and the answer's queueing."""
+        return self._watches.begin_late(request, peer)
 
     async def _unwatch(self, request: Request, peer: Peer) -> Any:
         (number,) = arguments(request.params, "Watch", least=1)
-        watch = self._watches.get(peer, {}).pop(as_type(number, int, "Watch"), None)
-        if watch is not None:
-            watch.end()
-        return watch is not None
+        return self._watches.end(peer, as_type(number, int, "Watch"))
 
     # ------------------------------------------------------------ writing
 
@@ -397,23 +322,3 @@ def _asks_counters(params: Any) -> bool:
     """`Discovery.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
     asked = params[0] if isinstance(params, list) and len(params) == 1 else params
     return asked is True or (isinstance(asked, dict) and asked == {"Counters": True})
-
-
-class _Late:
-    """Holds back a watch's notices until its answer is queued."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self._held: list[tuple[str, Any]] | None = []
-
-    def notify(self, method: str, params: Any) -> None:
-        if self._held is None:
-            self._peer.notify(method, params)
-        else:
-            self._held.append((method, params))
-
-    async def begin(self) -> None:
-        await trio.lowlevel.checkpoint()
-        held, self._held = self._held or [], None
-        for method, params in held:
-            self._peer.notify(method, params)

@@ -23,6 +23,8 @@ from tests.ports import free_port
 class FakeRegistry:
     """A registry in memory: whoever is registered passes."""
 
+    telling = frozenset({"Discovery.Watch"})
+
     def __init__(self, token: str = "") -> None:
         self.token = token
         self.instances: dict[str, dict[str, Any]] = {}

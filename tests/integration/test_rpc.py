@@ -24,6 +24,8 @@ Serve = Callable[..., Any]
 class Sample:
     """Methods to be called: some answer at once, some wait, some fail."""
 
+    telling = frozenset({"watch"})
+
     def __init__(self) -> None:
         self.peers: list[Peer] = []
         self.gates: dict[str, trio.Event] = {}
@@ -242,6 +244,16 @@ async def test_a_watchers_snapshot_comes_before_its_changes() -> None:
         methods.peers[0].send(b'{"whole":"line"}\n')
         assert await client.line() == {"jsonrpc": "2.0", "method": "later", "params": {"a": 2}}
         assert await client.line() == {"whole": "line"}
+
+
+@pytest.mark.parametrize("others", [[], [two("wait", 2, "g")]])
+async def test_that_is_so_in_a_batch_too(others: list[str]) -> None:
+    async with serving(Sample()) as address, raw(address) as client:
+        await client.send(f"[{','.join([two('watch', 1), *others])}]", two("open", 3, "g"))
+        lines = [await client.line() for _ in range(3)]
+        batch, told = [line for line in lines if not (isinstance(line, dict) and line.get("id") == 3)]
+        assert [answer["result"] for answer in batch] == ["snapshot", "g"][: 1 + len(others)]
+        assert told["params"] == [1]
 
 
 # ---------------------------------------------------------------- errors
