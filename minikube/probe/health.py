@@ -28,6 +28,13 @@ FIRST_RETRY_S = 0.25
 NEXT_RETRY_S = 1.0
 MAX_OUTPUT_BYTES = 4096
 
+TOLD_FROM = 2
+"""Misses in a row from which on watchers are told why an instance does not pass, and whenever the reason is another one.
+The first refusal is how every service starts."""
+
+GRACE_S = 30.0
+"""An observer that has just started (or taken over) knows an absent instance at least so long, unless told less."""
+
 
 class ProbeSettings(Struct, frozen=True, omit_defaults=True):
     """How one instance is judged. Durations are seconds; counts are at least 1."""
@@ -60,6 +67,20 @@ class ProbeResult(Struct, frozen=True):
     ended: float = 0.0
 
 
+class Step(StrEnum):
+    """What is to be done with an instance whose time has come."""
+
+    FORGET = "forget"
+    PROBE = "probe"
+    ADMIT = "admit"
+    """It renews its lease, and registering counts for the first renewal."""
+    EXCUSE = "excuse"
+    """Its lease is over, but the observer could not have heard it: it has another one."""
+    LAPSE = "lapse"
+    WAIT = "wait"
+    """It was put off meanwhile."""
+
+
 class Health(Struct, frozen=True):
     """Where one instance stands. Counts are since the last pass (`successes`: since the last miss)."""
 
@@ -87,6 +108,47 @@ def resumed_health(state: CheckState, now: float, settings: ProbeSettings, *, ji
     if state is CheckState.PASSING:
         return Health(state, now + settings.interval * jitter)
     return Health(state, now, now + grace)
+
+
+def first_health(
+    state: CheckState, now: float, settings: ProbeSettings, *, fresh: bool, leased: bool, left: float, jitter: float
+) -> Health:
+    """Where an instance stands when an observer takes it up. `fresh`: it has just registered (again).
+
+    `left` is how many seconds are left to it as an absent one, as far as is known. `leased`: it is not probed but renews
+    its lease, whose length it has from now on. `jitter` as in `resumed_health`.
+    """
+    if fresh and state is CheckState.STARTING:
+        return new_health(now, settings)
+    grace = settings.forget_after if fresh else max(left, min(settings.forget_after, GRACE_S))
+    health = resumed_health(state, now, settings, jitter=0.0 if fresh else jitter, grace=grace)
+    if leased and state is not CheckState.STARTING:
+        return replace(health, due=now + settings.lease if state is CheckState.PASSING else float("inf"))
+    return health
+
+
+def next_step(health: Health, now: float, *, leased: bool, admitted: bool, deaf: bool) -> Step:
+    """What to do with an instance that is due. `admitted`: it has had a first verdict; `deaf`: the observer did not run
+    for a part of the last lease."""
+    if now >= health.forget_at:
+        return Step.FORGET
+    if not leased:
+        return Step.PROBE
+    if health.state is CheckState.STARTING and not admitted:
+        return Step.ADMIT
+    if deaf:
+        return Step.EXCUSE
+    return Step.LAPSE if now >= health.due else Step.WAIT
+
+
+def is_news(health: Health, known: str, output: str) -> bool:
+    """Whether those who watch an instance are to hear what its last probe met, though its state stays."""
+    return health.failures + health.timeouts >= TOLD_FROM and _gist(output) != _gist(known)
+
+
+def _gist(output: str) -> str:
+    """What a probe met, without the service's own words: `404 Not Found`, `connection refused`."""
+    return output.partition("\n")[0].partition(":")[0]
 
 
 def after_probe(

@@ -26,12 +26,14 @@ from minikube.probe.doubt import BEAT_S, PauseWatch, SilenceWatch
 from minikube.probe.health import (
     Health,
     Outcome,
+    Step,
     after_probe,
+    first_health,
+    is_news,
     lease_failed,
     lease_lapsed,
     lease_pass,
-    new_health,
-    resumed_health,
+    next_step,
 )
 from minikube.probe.prober import Prober
 from minikube.registry.node import OUTPUT_LIMIT, Node, Updated, entered
@@ -58,23 +60,18 @@ SWEEP_AT_ONCE = 128
 RECOUNT_S = 0.05
 """A large share is not counted anew at each result."""
 
-TOLD_FROM = 2
-"""Misses in a row from which on watchers are told why an instance does not pass, and whenever the reason is another one.
-The first refusal is how every service starts."""
-
-GRACE_S = 30.0
-"""A registry that has just started (or taken over) knows an absent instance at least so long, unless told less."""
-
 
 class Ward:
     """One instance in this node's care."""
 
-    __slots__ = ("asking", "first", "health", "id", "incarnation", "url")
+    __slots__ = ("asking", "first", "health", "id", "incarnation", "leased", "url")
 
     def __init__(self, record: Record, health: Health) -> None:
         self.id = record.id
         self.incarnation = record.instance.incarnation
         self.url = record.instance.health_check
+        self.leased = self.url == "ttl:"
+        """Not probed: it renews its lease."""
         self.health = health
         self.asking = False
         self.first = trio.Event()
@@ -147,7 +144,7 @@ class Judge:
         """A `ttl:` instance spoke up."""
         ward = self._wards.get(id_)
         record = self._node.catalog.records.get(id_)
-        if ward is None or record is None or ward.url != "ttl:":
+        if ward is None or record is None or not ward.leased:
             return
         now = trio.current_time()
         health = lease_pass(record.settings, ward.health, now)
@@ -198,16 +195,11 @@ class Judge:
         if known is not None and known.incarnation == record.instance.incarnation:
             return
         self._drop(record.id)
-        now, settings, state = trio.current_time(), record.settings, self._stored(record)
-        if fresh and state is CheckState.STARTING:
-            health = new_health(now, settings)
-        else:
-            grace = settings.forget_after if fresh else max(_left(record), min(settings.forget_after, GRACE_S))
-            jitter = 0.0 if fresh else random.random()
-            health = resumed_health(state, now, settings, jitter=jitter, grace=grace)
+        state, leased = self._stored(record), record.instance.health_check == "ttl:"
+        now, left, jitter = trio.current_time(), _left(record), random.random()
+        health = first_health(state, now, record.settings, fresh=fresh, leased=leased, left=left, jitter=jitter)
         ward = self._wards[record.id] = Ward(record, health)
-        if ward.url == "ttl:" and state is not CheckState.STARTING:
-            ward.health = replace(health, due=now + settings.lease if state is CheckState.PASSING else float("inf"))
+        if leased and state is not CheckState.STARTING:
             ward.first.set()
         self._prober.keep = PROBES_AT_ONCE if len(self._wards) >= KEEP_ALIVE_FROM else 0
         self._plan(ward)
@@ -230,22 +222,33 @@ class Judge:
 
     async def _attend(self, ward: Ward) -> None:
         """Forget it, let its lease lapse, or ask it; then plan what comes next."""
-        record, now = self._node.catalog.records.get(ward.id), trio.current_time()
+        record = self._node.catalog.records.get(ward.id)
         if record is None:
             return
-        if now >= ward.health.forget_at and await self._forget(ward):
-            return
-        if ward.url != "ttl:":
-            async with self._line(ward):
-                await self._ask(ward, record)
-        elif ward.health.state is CheckState.STARTING and not ward.first.is_set():
-            await self._settle(ward, lease_pass(record.settings, ward.health, now), "registered")
-        elif self._beat() or self._pause.spoiled(now - record.settings.lease):
-            ward.health = replace(ward.health, due=now + record.settings.lease)  # we could not have heard it
-        elif now >= ward.health.due:
-            health = lease_lapsed(record.settings, ward.health, now)
-            await self._settle(ward, health, f"no renewal within {record.settings.lease:g} s")
+        settings = record.settings
+        step = self._step(ward, settings.lease)
+        if step is Step.FORGET:
+            if await self._forget(ward):
+                return
+            step = self._step(ward, settings.lease)
+        now = trio.current_time()
+        match step:
+            case Step.PROBE:
+                async with self._line(ward):
+                    await self._ask(ward, record)
+            case Step.ADMIT:
+                await self._settle(ward, lease_pass(settings, ward.health, now), "registered")
+            case Step.EXCUSE:
+                ward.health = replace(ward.health, due=now + settings.lease)
+            case Step.LAPSE:
+                health = lease_lapsed(settings, ward.health, now)
+                await self._settle(ward, health, f"no renewal within {settings.lease:g} s")
         self._finish(ward)
+
+    def _step(self, ward: Ward, lease: float) -> Step:
+        now = trio.current_time()
+        deaf = ward.leased and (bool(self._beat()) or self._pause.spoiled(now - lease))
+        return next_step(ward.health, now, leased=ward.leased, admitted=ward.first.is_set(), deaf=deaf)
 
     def _line(self, ward: Ward) -> trio.CapacityLimiter:
         if ward.health.state is CheckState.PASSING:
@@ -299,7 +302,7 @@ class Judge:
                 return
             words = output.strip().splitlines()
             LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
-        elif health.failures + health.timeouts >= TOLD_FROM and _gist(output) != _gist(stored.instance.output):
+        elif is_news(health, stored.instance.output, output):
             with contextlib.suppress(Unavailable):  # the next probe says it again
                 await self._node.update(ward.id, ward.incarnation, _saying(output))
         ward.health = health
@@ -342,7 +345,7 @@ class Judge:
             if ward.health.state is CheckState.PASSING and not ward.asking and ward.health.due > now + BEAT_S
         ]
         for ward in random.sample(others, min(len(others), SWEEP_AT_ONCE)):
-            if ward.url != "ttl:":
+            if not ward.leased:
                 ward.health = replace(ward.health, due=now)
                 self._plan(ward)
 
@@ -366,11 +369,6 @@ class Judge:
         if gap:
             LOGGER.warning("this registry was paused for %.1f s; probes from before count for nothing", gap)
         return gap
-
-
-def _gist(output: str) -> str:
-    """What a probe met, without the service's own words: `404 Not Found`, `connection refused`."""
-    return output.partition("\n")[0].partition(":")[0]
 
 
 def _saying(output: str) -> Updated:

@@ -1,21 +1,27 @@
 """The rules of health: thresholds hold exactly, whatever the order of results."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.model import CheckState
 from minikube.probe.health import (
     FIRST_RETRY_S,
+    GRACE_S,
     JITTER,
     NEXT_RETRY_S,
     Health,
     Outcome,
     ProbeResult,
     ProbeSettings,
+    Step,
     after_probe,
+    first_health,
+    is_news,
     lease_lapsed,
     lease_pass,
     new_health,
+    next_step,
     resumed_health,
 )
 
@@ -110,3 +116,61 @@ def test_a_lease_passes_while_renewed_and_lapses_at_once() -> None:
     assert (lapsed.state, lapsed.due) == (CheckState.CRITICAL, float("inf"))
     assert lapsed.forget_at == 3.0 + settings.forget_after
     assert lease_pass(settings, lapsed, 9.0).state is CheckState.PASSING
+
+
+INF = float("inf")
+STARTING, PASSING, CRITICAL = CheckState.STARTING, CheckState.PASSING, CheckState.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("state", "fresh", "leased", "left", "due", "forget_at"),
+    [
+        (STARTING, True, False, 0.0, 100.0, 700.0),
+        (STARTING, True, True, 0.0, 100.0, 700.0),
+        (STARTING, False, False, 90.0, 100.0, 190.0),
+        (STARTING, False, False, -5.0, 100.0, 100.0 + GRACE_S),
+        (PASSING, True, False, 0.0, 100.0, INF),
+        (PASSING, False, False, 0.0, 102.5, INF),
+        (PASSING, False, True, 0.0, 115.0, INF),
+        (CRITICAL, False, False, 50.0, 100.0, 150.0),
+        (CRITICAL, False, True, 50.0, INF, 150.0),
+        (CRITICAL, True, True, 50.0, INF, 700.0),
+    ],
+)
+def test_who_is_taken_up_stands_where_it_stood(
+    state: CheckState, fresh: bool, leased: bool, left: float, due: float, forget_at: float
+) -> None:
+    health = first_health(state, 100.0, USUAL, fresh=fresh, leased=leased, left=left, jitter=0.5)
+    assert health == Health(state, due, forget_at)
+
+
+def test_no_longer_than_it_asked_for_is_an_absent_one_known() -> None:
+    settings = ProbeSettings(forget_after=3.0)
+    assert first_health(CRITICAL, 0.0, settings, fresh=False, leased=False, left=-1.0, jitter=0.5).forget_at == 3.0
+
+
+@pytest.mark.parametrize(
+    ("health", "leased", "admitted", "deaf", "step"),
+    [
+        (Health(CRITICAL, 99.0, 100.0), False, True, False, Step.FORGET),
+        (Health(CRITICAL, INF, 100.0), True, True, True, Step.FORGET),
+        (Health(CRITICAL, 99.0, 101.0), False, True, False, Step.PROBE),
+        (Health(STARTING, 99.0, 101.0), False, False, False, Step.PROBE),
+        (Health(STARTING, 99.0, 101.0), True, False, True, Step.ADMIT),
+        (Health(PASSING, 99.0), True, True, True, Step.EXCUSE),
+        (Health(PASSING, 99.0), True, True, False, Step.LAPSE),
+        (Health(PASSING, 101.0), True, True, False, Step.WAIT),
+    ],
+)
+def test_what_is_done_when_the_time_has_come(
+    health: Health, leased: bool, admitted: bool, deaf: bool, step: Step
+) -> None:
+    assert next_step(health, 100.0, leased=leased, admitted=admitted, deaf=deaf) is step
+
+
+def test_watchers_hear_a_second_miss_and_another_reason_but_not_each_word() -> None:
+    once, twice = Health(STARTING, 0.0, failures=1), Health(STARTING, 0.0, failures=1, timeouts=1)
+    assert not is_news(once, "", "connection refused")
+    assert is_news(twice, "", "connection refused")
+    assert not is_news(twice, "503 Unavailable: at 10:01", "503 Unavailable: at 10:02")
+    assert is_news(twice, "503 Unavailable", "404 Not Found")
