@@ -219,6 +219,7 @@ BAD: list[tuple[str, Any, str]] = [
     (".health", {"http": "/", "tcp": True}, "expected exactly one of http, tcp, command or log, got http and tcp"),
     (".health", {"tcp": False}, "services.x.health.tcp: expected true, got false"),
     (".health", {"http": "/ x"}, "services.x.health.http: expected a path"),
+    (".health", {"log": "x(?=y)"}, "services.x.health.log: expected a regular expression (invalid perl operator"),
     (".health", {"log": "("}, "services.x.health.log: expected a regular expression"),
     (".health", {"log": 1}, "services.x.health.log: expected a regular expression, got 1"),
     (".health", {"tcp": True, "interval": 5}, 'services.x.health.interval: expected a duration such as "250ms", "5s"'),
