@@ -5,7 +5,7 @@ Pure string work. It never decides what is shown, only how.
 
 import re
 from collections.abc import Container, Iterator, Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
 
@@ -19,6 +19,10 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _URL_USER = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@'\"]*):(?P<password>[^\s/'\"]*)@")
+# `redis+sentinel://secret@…` is a password, as `redis://secret@…` is to some clients; it may hold an @ itself.
+_URL_LONE_USER = re.compile(r"(?P<head>rediss?(\+sentinel)?://)(?P<password>[^\s/?#:'\"]+)@", re.IGNORECASE)
+_URL_REST = re.compile(r"://[^\s'\"]+")
+_URL_PARAMETER = re.compile(r"(?P<head>[?&](?P<name>[^=&?#]+)=)(?P<password>[^&]+)")
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -57,14 +61,34 @@ def secrets_in(env: Mapping[str, str]) -> Iterator[str]:
         if looks_secret(name) and value not in ("true", "false"):
             yield value
         if "://" in value:
-            for match in _URL_USER.finditer(value):
+            for found in _url_secrets(value):
+                yield found
+                yield unquote(found)
+
+
+def _url_secrets(text: str) -> Iterator[str]:
+    """A lone user is one only to Sentinel's URLs: `default` in everybody's lines must not be masked."""
+    for pattern in (_URL_USER, _URL_LONE_USER):
+        for match in pattern.finditer(text):
+            if pattern is _URL_USER or "+sentinel" in match["head"].lower():
                 yield match["password"]
-                yield unquote(match["password"])
+    for rest in _URL_REST.findall(text):
+        yield from (
+            match["password"] for match in _URL_PARAMETER.finditer(rest) if looks_secret(unquote_plus(match["name"]))
+        )
 
 
 def mask_url(text: str) -> str:
-    """`text` with the password of every URL in it masked: `redis://me:***@host`."""
-    return _URL_USER.sub(lambda match: f"{match['head']}:{MASK}@", text) if "://" in text else text
+    """`text` with the secrets of every URL in it masked: `redis://me:***@host?sentinel_password=***`."""
+    if "://" not in text:
+        return text
+    text = _URL_USER.sub(lambda match: f"{match['head']}:{MASK}@", text)
+    text = _URL_LONE_USER.sub(lambda match: f"{match['head']}{MASK}@", text)
+    return _URL_REST.sub(lambda match: _URL_PARAMETER.sub(_masked_parameter, match[0]), text) if "=" in text else text
+
+
+def _masked_parameter(match: re.Match[str]) -> str:
+    return f"{match['head']}{MASK}" if looks_secret(unquote_plus(match["name"])) else match[0]
 
 
 def mask_env(env: Mapping[str, str], secret: Container[str] = ()) -> dict[str, str]:

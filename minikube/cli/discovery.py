@@ -203,6 +203,7 @@ def registry_command(
     from minikube.manifest import is_loopback
     from minikube.manifest.reader import redis_url
     from minikube.registry.config import REDIS_ENV, TOKEN_ENV, RegistryConfig
+    from minikube.text import mask_url
 
     where = _host_port("--listen", listen)
     shown = _host_port("--metrics", metrics) if metrics else None
@@ -218,7 +219,7 @@ def registry_command(
         redis_url(url)
     except ValueError as error:
         raise UsageError(f"{'--redis' if redis else REDIS_ENV}: {error}") from None
-    if redis and "@" in redis and ":" in redis.partition("://")[2].rpartition("@")[0]:
+    if redis and mask_url(redis) != redis:
         note(f"warning: a password on the command line is seen by everybody here — pass the URL by {REDIS_ENV}")
     from minikube.registry.main import run
 

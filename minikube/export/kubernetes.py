@@ -4,10 +4,12 @@ A service is a Deployment, a task a Job, a schedule a CronJob. What may be read 
 Secrets; where values are not asked for they hold REPLACE-ME, and the notes say so.
 """
 
+import hashlib
 import math
 import re
 from typing import Any
 
+from minikube.durations import parse_duration
 from minikube.export.cluster import CERT_MOUNT, CERT_VOLUME, STORAGE, cluster_documents, metadata, shared_names
 from minikube.export.documents import Document, Tree
 from minikube.export.plan import OWN_ID, Note, Plan, Workload, filled, uses_own_id
@@ -20,7 +22,13 @@ PULLS = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _SERVICE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-_EVERY = re.compile(r"every (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_CRON = (
+    {60 * step: f"*/{step} * * * *" for step in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)}
+    | {3_600: "0 * * * *"}
+    | {3_600 * step: f"0 */{step} * * *" for step in (2, 3, 4, 6, 8, 12)}
+    | {86_400: "0 0 * * *", 7 * 86_400: "0 0 * * 0"}
+)
+"""Periods in seconds that five cron fields can say, ascending."""
 
 
 def kubernetes_documents(plan: Plan) -> list[Document]:
@@ -28,13 +36,17 @@ def kubernetes_documents(plan: Plan) -> list[Document]:
     documents = cluster_documents(plan, PLACEHOLDER)
     documents += [Document(VOLUMES_FILE, tree) for tree in _claims(plan)]
     for name, workload in plan.workloads.items():
-        if workload.spec.profiles and not plan.choices.profiles & set(workload.spec.profiles):
+        if _left_out(plan, workload):
             plan.notes.append(
                 Note(f"services.{name}.profiles", f"left out — --profile {workload.spec.profiles[0]} puts it in")
             )
             continue
         documents += [Document(f"{name}.yaml", tree) for tree in _objects(plan, workload)]
     return documents
+
+
+def _left_out(plan: Plan, workload: Workload) -> bool:
+    return bool(workload.spec.profiles) and not plan.choices.profiles & set(workload.spec.profiles)
 
 
 def _claims(plan: Plan) -> list[Tree]:
@@ -105,17 +117,15 @@ def _controller(plan: Plan, workload: Workload) -> Tree:
 
 
 def _schedule(plan: Plan, spec: ServiceSpec) -> str:
-    found = _EVERY.fullmatch(spec.schedule)
-    if not found:
+    if not spec.schedule.startswith("every "):
         return spec.schedule
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    whole = hours * 60 + minutes + (1 if seconds else 0)
-    if not seconds and whole and 60 % whole == 0:
-        return f"*/{whole} * * * *" if whole < 60 else "0 * * * *"
-    near = min((step for step in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60) if step >= whole), default=60)
-    cron = f"*/{near} * * * *" if near < 60 else "0 * * * *"
-    plan.notes.append(Note(f"services.{spec.name}.schedule", f"{spec.schedule} is no cron schedule — {cron} instead"))
-    return cron
+    period = parse_duration(spec.schedule.removeprefix("every "))
+    near = next((step for step in _CRON if step >= period), max(_CRON))
+    if near != period:
+        plan.notes.append(
+            Note(f"services.{spec.name}.schedule", f"{spec.schedule} is no cron schedule — {_CRON[near]} instead")
+        )
+    return _CRON[near]
 
 
 def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
@@ -195,7 +205,7 @@ def _waits(plan: Plan, workload: Workload) -> list[Tree]:
     waits = []
     for name, condition in workload.spec.depends_on.items():
         other = plan.workloads[name]
-        if condition != "healthy" or not other.port or (other.spec.profiles and not plan.choices.profiles):
+        if condition != "healthy" or not other.port or _left_out(plan, other):
             plan.notes.append(
                 Note(
                     f"services.{workload.spec.name}.depends_on.{name}",
@@ -207,7 +217,7 @@ def _waits(plan: Plan, workload: Workload) -> list[Tree]:
             "import socket, time\n"
             "while True:\n"
             "    try:\n"
-            f"        socket.create_connection(({name!r}, {other.port}), 2).close()\n"
+            f"        socket.create_connection(({_service_name(name)!r}, {other.port}), 2).close()\n"
             "        break\n"
             "    except OSError:\n"
             "        time.sleep(1)\n"
@@ -218,11 +228,15 @@ def _waits(plan: Plan, workload: Workload) -> list[Tree]:
     return waits
 
 
+def _service_name(name: str) -> str:
+    return name if _SERVICE_NAME.fullmatch(name) else f"svc-{name}"
+
+
 def _service(plan: Plan, workload: Workload) -> Tree:
-    name = workload.spec.name
-    if not _SERVICE_NAME.fullmatch(name):
-        plan.notes.append(Note(f"services.{name}", f"a Service's name begins with a letter — it is svc-{name} there"))
-        name = f"svc-{name}"
+    name = _service_name(workload.spec.name)
+    if name != workload.spec.name:
+        told = f"a Service's name begins with a letter — it is {name} there"
+        plan.notes.append(Note(f"services.{workload.spec.name}", told))
     ports = [{"name": "main", "port": workload.port, "targetPort": "main"}]
     spec = {"selector": {"app.kubernetes.io/name": workload.spec.name}, "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec}
@@ -282,4 +296,8 @@ def _annotation(name: str) -> str:
 
 
 def _volume_name(source: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-") or "volume"
+    """A DNS label. One that is spelt otherwise has a digest of it, so that `a.b`, `a_b` and `a-b` stay three volumes."""
+    name = re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-")
+    if name == source and name != CERT_VOLUME["name"]:
+        return name
+    return f"{name[:54].strip('-') or 'volume'}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"

@@ -190,13 +190,43 @@ def test_kubernetes_waits_where_it_can_and_tells_where_not() -> None:
     assert "services.order.depends_on.migrate: Kubernetes does not wait until migrate is completed" in told(plan.notes)
 
 
+def test_kubernetes_does_not_wait_for_what_is_left_out() -> None:
+    raw = service(port=80, health={"tcp": True}, profiles=["a"])
+    raw["services"]["y"] = {"image": "y", "register": "none", "profiles": ["b"], "depends_on": {"x": "healthy"}}
+    objects, plan = kubernetes(manifest(raw), Choices(profiles=frozenset({"b"})))
+    assert "initContainers" not in objects["Deployment", "y"]["spec"]["template"]["spec"]
+    assert "services.y.depends_on.x: Kubernetes does not wait until x is healthy" in told(plan.notes)
+
+
+def test_kubernetes_waits_at_the_name_that_the_service_has_there() -> None:
+    raw: Tree = {"name": "p", "services": {"7seg": {"image": "s", "port": 80, "health": {"tcp": True}}}}
+    raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"7seg": "healthy"}}
+    objects, _ = kubernetes(manifest(raw))
+    assert ("Service", "svc-7seg") in objects
+    (wait,) = objects["Deployment", "y"]["spec"]["template"]["spec"]["initContainers"]
+    assert "create_connection(('svc-7seg', 80), 2)" in wait["command"][2]
+
+
+def test_kubernetes_keeps_volumes_apart_that_are_spelt_alike() -> None:
+    names = ["a-b", "a.b", "a_b", "A-b", "registry-cert", "x" * 70, "x" * 71]
+    objects, _ = kubernetes(manifest(service(volumes=[f"{name}:/v{at}" for at, name in enumerate(names)])))
+    claims = [name for kind, name in objects if kind == "PersistentVolumeClaim"]
+    assert len(claims) == len(names)
+    assert claims[0] == "a-b"
+
+
 @pytest.mark.parametrize(
     ("schedule", "cron", "exact"),
     [
         ("*/5 * * * *", "*/5 * * * *", True),
         ("every 30m", "*/30 * * * *", True),
         ("every 45s", "*/1 * * * *", False),
-        ("every 7h", "0 * * * *", False),
+        ("every 7h", "0 */8 * * *", False),
+        ("every 2h", "0 */2 * * *", True),
+        ("every 1d", "0 0 * * *", True),
+        ("every 60000ms", "*/1 * * * *", True),
+        ("every 1.5h", "0 */2 * * *", False),
+        ("every 30d", "0 0 * * 0", False),
     ],
 )
 def test_kubernetes_schedules_by_cron(schedule: str, cron: str, exact: bool) -> None:
@@ -217,8 +247,16 @@ def test_kubernetes_does_not_expand_what_was_plain() -> None:
 
 
 @pytest.mark.parametrize("export", [compose, kubernetes])
-def test_no_secret_is_written_unless_asked_for(export: Any) -> None:
-    raw = SHOP | {"registry": {"token": SECRET}, "redis": {"url": f"redis://me:{SECRET}@db.example:6379/0"}}
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://me:{SECRET}@db.example:6379/0",
+        f"redis+sentinel://{SECRET}@db.example/s",
+        f"redis+sentinel://db.example/s?sentinel_password={SECRET}",
+    ],
+)
+def test_no_secret_is_written_unless_asked_for(export: Any, url: str) -> None:
+    raw = SHOP | {"registry": {"token": SECRET}, "redis": {"url": url}}
     hidden, plan = export(manifest(raw))
     assert SECRET not in f"{hidden}{told(plan.notes)}"
     assert "API_KEY" in told(plan.notes)

@@ -90,10 +90,20 @@ def test_names_that_do_not(name: str) -> None:
         ("http://host/a:b@c", "http://host/a:b@c"),
         ("no url: a:b@c", "no url: a:b@c"),
         ("redis+sentinel://u:p@a:1,b:2/s/0", "redis+sentinel://u:***@a:1,b:2/s/0"),
+        ("redis+sentinel://secret@a:1/s", "redis+sentinel://***@a:1/s"),
+        ("redis://se@cret@a:1/0", "redis://***@a:1/0"),
+        ("http://me@host/", "http://me@host/"),
+        ("redis://a:1/0?password=x&db=2", "redis://a:1/0?password=***&db=2"),
+        ("redis+sentinel://a/s?sentinel_%70assword=x#y", "redis+sentinel://a/s?sentinel_%70assword=***"),
+        ("unix:///s?db=1&password=a;b?c=d", "unix:///s?db=1&password=***"),
+        ("see http://h/?api_key=x or http://i/?q=y", "see http://h/?api_key=*** or http://i/?q=y"),
+        ("http://h/?token=", "http://h/?token="),
+        ("no url: ?password=x", "no url: ?password=x"),
     ],
 )
 def test_passwords_in_urls_are_masked(raw: str, shown: str) -> None:
     assert mask_url(raw) == shown
+    assert mask_url(shown) == shown
 
 
 def test_an_environment_is_shown_without_its_secrets() -> None:
@@ -111,5 +121,15 @@ def test_secrets_are_found_by_name_and_in_urls() -> None:
         "DB_PASSWORD": "hunter2",
         "REDIS_URL": "redis://:p%40ss@localhost:6379/0",
         "STORE_DSN": "postgres://me:hunter3@db",
+        "CACHE": "redis+sentinel://hunter4@a/s?sentinel_password=hunter5&db=1",
+        "PLAIN": "redis://default@localhost/0",
     }
-    assert set(secrets_in(env)) == {"hunter2", "p%40ss", "p@ss", "postgres://me:hunter3@db", "hunter3"}
+    assert set(secrets_in(env)) == {
+        "hunter2",
+        "p%40ss",
+        "p@ss",
+        "postgres://me:hunter3@db",
+        "hunter3",
+        "hunter4",
+        "hunter5",
+    }
