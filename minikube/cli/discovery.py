@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -27,6 +27,8 @@ from minikube.cli.completing import complete_ids, complete_names
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     from minikube.blocking import Registry
     from minikube.manifest import HostPort, TlsSettings
 
@@ -41,23 +43,30 @@ def registry_option(command: Command) -> Command:
     )(manifest_option(command))
 
 
-def registry_address(given: str | None, manifest: str | None) -> tuple[str, str | None]:
-    """Where the registry listens, and its token if the manifest tells it."""
-    from minikube.manifest import load_manifest, parse_host_port
+class Way(NamedTuple):
+    """To a registry. What is None is the environment's to tell, as for any client."""
+
+    address: str | None
+    token: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
+def way_to_registry(given: str | None, manifest: str | None) -> Way:
+    """Where the registry listens, and its token and TLS if the manifest tells them."""
+    from minikube.manifest import load_manifest
 
     if given:
-        try:
-            return str(parse_host_port(given)), None
-        except ValueError as error:
-            raise UsageError(f"--registry: {error}, got {given!r}") from None
-    if not manifest and (told := os.environ.get("MINIKUBE_REGISTRY")):
-        return told, None
+        return Way(str(_host_port("--registry", given)))
+    if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
+        return Way(None)
     path = manifest_path(manifest)
     if not path.is_file() and not manifest:
-        return DEFAULT_REGISTRY, None
-    loaded = load_manifest(path)
-    token = loaded.registry.token or None
-    return _running_registry(path) or str(loaded.registry.listen), token
+        return Way(None)
+    settings = load_manifest(path).registry
+    from minikube.supervisor.environment import registry_tls
+
+    address = _running_registry(path) or str(settings.listen)
+    return Way(address, settings.token or None, registry_tls(settings))
 
 
 def _running_registry(path: Path) -> str:
@@ -76,9 +85,9 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
     """A connection to the registry that is meant. Nobody there is NothingRunning (exit code 3)."""
     from minikube import blocking
 
-    address, token = registry_address(given, manifest)
+    address, token, tls = way_to_registry(given, manifest)
     try:
-        with blocking.open_registry(address, token=token) as registry:
+        with blocking.open_registry(address, token=token, tls=tls) as registry:
             registry.status()
             yield registry
             if registry.stale:
@@ -86,7 +95,7 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
     except Unavailable as error:
         if isinstance(error.__cause__, ConnectionRefusedError) or "refused" in str(error).lower():
             raise NothingRunning(
-                f"{address}: no registry there — `minikube up` or `minikube registry` starts one"
+                f"{registry.target}: no registry there — `minikube up` or `minikube registry` starts one"
             ) from None
         raise
 
@@ -200,7 +209,6 @@ def registry_command(
     tls_ca: str | None,
 ) -> None:
     """Run a registry alone, beside any Redis. Its token comes by MINIKUBE_REGISTRY_TOKEN, never by an option."""
-    from minikube.manifest import is_loopback
     from minikube.manifest.reader import redis_url
     from minikube.registry.config import REDIS_ENV, TOKEN_ENV, RegistryConfig
     from minikube.text import mask_url
@@ -209,11 +217,6 @@ def registry_command(
     shown = _host_port("--metrics", metrics) if metrics else None
     token = os.environ.get(TOKEN_ENV, "")
     tls = _tls(tls_cert, tls_key, tls_ca)
-    if not is_loopback(where.host) and not (token and tls):
-        raise UsageError(
-            f"--listen: {listen} is beyond loopback, which needs a token and TLS"
-            f" — set {TOKEN_ENV}, --tls-cert and --tls-key, or listen on 127.0.0.1"
-        )
     url = redis or os.environ.get(REDIS_ENV) or "redis://127.0.0.1:6379/0"
     try:
         redis_url(url)

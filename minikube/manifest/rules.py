@@ -10,7 +10,7 @@ from msgspec import Struct
 from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.place import Reading, nearest, spoken
 from minikube.manifest.structs import ControlSettings, RegistrySettings, ServiceSpec
-from minikube.manifest.values import is_loopback
+from minikube.manifest.values import is_exposed, is_loopback
 
 Services = Mapping[str, ServiceSpec]
 
@@ -32,7 +32,7 @@ def check(reading: Reading, raw_services: Mapping[str, object], services: Servic
 
 def check_listeners(reading: Reading, registry: RegistrySettings, control: ControlSettings, services: Services) -> None:
     """Addresses beyond loopback, which take a token and TLS, and ports that two would take."""
-    if not is_loopback(registry.listen.host) and not (registry.token and registry.tls):
+    if is_exposed(registry.listen, registry.token, registry.tls):
         missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
         missing = [path for path in missing if not reading.failed(path)]
         if missing:

@@ -54,6 +54,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
+    """Whether a registry there would let strangers in: beyond loopback it needs both a token and TLS."""
+    return not is_loopback(listen.host) and not (token and tls)
+
+
 def parse_signal(text: str) -> str:
     """`TERM`, `sigterm`, `15` → `TERM`. Raises ValueError."""
     names = {known.name.removeprefix("SIG"): known.value for known in signal.Signals}

@@ -16,7 +16,7 @@ import trio
 
 from minikube.errors import StartError, UsageError
 from minikube.manifest.structs import HostPort
-from minikube.manifest.values import is_loopback
+from minikube.manifest.values import is_exposed, is_loopback
 from minikube.net.background import open_background
 from minikube.net.rpc import serve_rpc
 from minikube.registry.config import TOKEN_ENV, RegistryConfig
@@ -33,10 +33,10 @@ FILES = 4_096
 
 def run(config: RegistryConfig) -> None:
     """Serves until it is told to stop. Raises `UsageError` or `StartError` when it cannot begin."""
-    if not is_loopback(config.listen.host) and not (config.token and config.tls):
+    if is_exposed(config.listen, config.token, config.tls):
         raise UsageError(
-            f"registry: {config.listen} is beyond loopback, which needs a token and TLS — set {TOKEN_ENV} and tls, "
-            "or listen on 127.0.0.1"
+            f"--listen: {config.listen} is beyond loopback, which needs a token and TLS"
+            f" — set {TOKEN_ENV}, --tls-cert and --tls-key, or listen on 127.0.0.1"
         )
     if config.metrics is not None and not is_loopback(config.metrics.host):
         raise UsageError(f"--metrics: {config.metrics} is beyond loopback, where it has no TLS — use 127.0.0.1")

@@ -7,9 +7,14 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from minikube.manifest import Manifest, ServiceSpec, fill
+from minikube.errors import UsageError
+from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def bundled() -> bool:
@@ -37,6 +42,29 @@ def project_environment(manifest: Manifest, environ: Mapping[str, str], registry
     if manifest.registry.tls:
         env["MINIKUBE_REGISTRY_CA"] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
     return env
+
+
+def registry_tls(settings: RegistrySettings) -> "ssl.SSLContext | None":
+    """How the supervisor and the commands speak to the project's own registry; None: it has no TLS.
+
+    The certificate that the manifest names has to answer, whatever host it is made out to: here that is an address of this
+    machine. A registry that asks for one is shown the same. Raises `UsageError` for files that cannot be used.
+    """
+    if (files := settings.tls) is None:
+        return None
+    import ssl
+
+    end = "-----END CERTIFICATE-----"
+    try:
+        own, found, _ = files.cert.read_text().partition(end)  # not the rest of its chain, which signs others as well
+        context = ssl.create_default_context(cadata=own + found)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if files.ca:
+            context.load_cert_chain(files.cert, files.key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise UsageError(f"registry.tls: {error} — check cert and key") from None
+    return context
 
 
 def redis_address(manifest: Manifest, state: Path) -> str:

@@ -28,6 +28,7 @@ from minikube.supervisor import tree
 from minikube.supervisor.apply import Applier
 from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
+from minikube.supervisor.environment import registry_tls
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.lifecycle import worst_end
 from minikube.supervisor.link import Link
@@ -135,7 +136,8 @@ async def _serve(plan: Plan, core: Supervisor, registry: PartRunner, sock: socke
     manifest, board = plan.manifest, core.board
     token = ensure_token(plan.state)
     settings = manifest.registry
-    async with open_registry(core.registry, token=settings.token or None) as client, trio.open_nursery() as nursery:
+    opened = open_registry(core.registry, token=settings.token or None, tls=registry_tls(settings))
+    async with opened as client, trio.open_nursery() as nursery:
         link = Link(client, nursery, core.hearsay.heard, core.hearsay.refused)
         control = plan.control
         host, port = await nursery.start(

@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.certificates import make_certificates
 from tests.e2e.small import MINIKUBE, SLEEP, Small
 from tests.eventually import eventually
 
@@ -231,3 +232,13 @@ def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
         assert up.returncode != 0
         assert sleeping(mark) == []
         assert not (tmp_path / ".minikube" / "redis.sock").is_symlink()
+
+
+def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path, need: Callable[[str], str]) -> None:
+    make_certificates(tmp_path, need("openssl"))
+    tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
+    web = 'command = ["python", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
+    with Small(tmp_path, f"{tls}[services.web]\n{web}") as small:
+        small.up("--wait")
+        assert small.run("get", "web").startswith("127.0.0.1:")
+        assert "passing" in small.run("instances")

@@ -99,3 +99,9 @@ def test_what_keeps_a_registry_from_starting_is_one_line(
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(f"minikube: {told}", line)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret@h", "redis+sentinel://s3cret@h/s", "redis://h/?password=s3cret"])
+def test_a_password_on_the_command_line_is_warned_of(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["registry", "--redis", url, "--metrics", "0.0.0.0:1"]) == 2
+    assert "a password on the command line is seen by everybody here" in capsys.readouterr().err
