@@ -13,9 +13,6 @@ from msgspec import Meta, Struct, field
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123), lower case."""
 
-ID_PATTERN = r"^[0-9a-f]{8}$"
-"""What the registry makes up when a caller gives no id."""
-
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import DEFAULT_FILE, manifest_option, manifest_path, note
+from minikube.cli.common import manifest_option, manifest_path, note
 from minikube.cli.completing import complete_services
+from minikube.client.endpoint import state_directory
 from minikube.errors import MinikubeError, NotFound
+from minikube.names import DEFAULT_FILE
 
 if TYPE_CHECKING:
     from minikube.cli.plain import Printer
@@ -49,7 +51,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
         if spec.build and (spec.name in names if names else spec.runtime == "container")
     ]
     if chosen:
-        engine = find_engine(manifest.containers.engine, manifest.directory / ".minikube", os.environ.get("PATH"))
+        engine = find_engine(manifest.containers.engine, state_directory(manifest.path), os.environ.get("PATH"))
         printer = Printer(sys.stdout, [spec.name for spec in chosen])
         for spec in chosen:
             _build(engine, manifest, spec, printer, no_cache)

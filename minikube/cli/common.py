@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from minikube.cli.completing import complete_names
+from minikube.names import DEFAULT_FILE
 
 if TYPE_CHECKING:
     from minikube.client.control import ControlClient
-
-DEFAULT_FILE = "supervisor.toml"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

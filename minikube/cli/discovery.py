@@ -25,14 +25,13 @@ from minikube.cli.common import (
 )
 from minikube.cli.completing import complete_ids, complete_names
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable, UsageError
+from minikube.names import DEFAULT_REGISTRY, TOKEN_ENV
 
 if TYPE_CHECKING:
     import ssl
 
     from minikube.blocking import Registry
     from minikube.manifest import HostPort, TlsSettings
-
-DEFAULT_REGISTRY = "127.0.0.1:5555"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -210,7 +209,7 @@ def registry_command(
 ) -> None:
     """Run a registry alone, beside any Redis. Its token comes by MINIKUBE_REGISTRY_TOKEN, never by an option."""
     from minikube.manifest.reader import redis_url
-    from minikube.registry.config import REDIS_ENV, TOKEN_ENV, RegistryConfig
+    from minikube.registry.config import REDIS_ENV, RegistryConfig
     from minikube.text import mask_url
 
     where = _host_port("--listen", listen)

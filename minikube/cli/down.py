@@ -202,8 +202,10 @@ def recorded_pids(path: Path) -> list[int]:
 
 def _recorded(path: Path) -> dict[str, Any]:
     """What the supervisor told when it was ready; empty where that cannot be read."""
+    from minikube.client.endpoint import SUPERVISOR_FILE, state_directory
+
     try:
-        state = json.loads((path.absolute().parent / ".minikube" / "supervisor.json").read_bytes())
+        state = json.loads((state_directory(path) / SUPERVISOR_FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from minikube.model import LogLine
 
 DEFAULT_TAIL = 100
-MAX_TAIL = 100_000
 """The most lines that the control API goes back to; `all` has no such bound."""
 
 
@@ -145,7 +144,7 @@ def _services(path: Path) -> list[str]:
 
 
 def _tail(text: str | None, narrowed: bool) -> int:
-    from minikube.client.messages import ALL_LINES
+    from minikube.client.messages import ALL_LINES, TAIL_MAX
 
     if text == "all" or (text is None and narrowed):
         return ALL_LINES
@@ -153,4 +152,4 @@ def _tail(text: str | None, narrowed: bool) -> int:
         return DEFAULT_TAIL
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise click.BadParameter("expected a number of lines or `all`", param_hint="--tail")
-    return min(int(text), MAX_TAIL)
+    return min(int(text), TAIL_MAX)

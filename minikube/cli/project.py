@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from minikube.cli.common import (
-    DEFAULT_FILE,
     json_option,
     manifest_argument,
     manifest_path,
@@ -14,6 +13,7 @@ from minikube.cli.common import (
     print_json,
 )
 from minikube.errors import MinikubeError, UsageError
+from minikube.names import DEFAULT_FILE
 
 FIRST_MANIFEST = """\
 # What `minikube up` starts. Every key: `minikube schema`; check it: `minikube validate`.

@@ -238,12 +238,13 @@ class Front:
         try:
             with ControlClient(self._endpoint) as client:
                 snapshot = client.status()
-                while not code and not self._asked and (missing := judge(snapshot, wanted, "ready")):
+                while not self._asked and (missing := judge(snapshot, wanted, "ready")):
                     left = begun + patience - time.monotonic()
                     if left <= 0:
                         self._tell(f"waited {patience:g}s: {'; '.join(missing)}")
                         code = TIMED_OUT
-                    snapshot = client.status(after=snapshot.revision, wait=min(STEP_S, max(left, 0.0)))
+                        break
+                    snapshot = client.status(after=snapshot.revision, wait=min(STEP_S, left))
         except (NothingRunning, Unavailable):
             return 0  # it has ended: wait_stopped tells how
         except MinikubeError as error:
@@ -349,4 +350,6 @@ def _ending(code: int) -> str:
 
 
 def log_file(path: Path) -> Path:
-    return path.parent / ".minikube" / "logs" / "supervisor.log"
+    from minikube.client.endpoint import state_directory
+
+    return state_directory(path) / "logs" / "supervisor.log"

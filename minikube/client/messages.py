@@ -7,6 +7,8 @@ from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, U
 from minikube.model import Event, InstanceView, ServiceView, Usage
 
 ALL_LINES = -1
+TAIL_MAX = 100_000
+"""The most lines that `tail` may ask for; `ALL_LINES` has no such bound."""
 
 
 class LogQuery(Struct, frozen=True):
@@ -89,16 +91,19 @@ class ApplyReply(Struct, frozen=True):
     dry_run: bool = False
 
 
+_STATUSES: dict[type[MinikubeError], int] = {NotFound: 404, UsageError: 400, Unavailable: 503}
+
+
+def status_of(error: MinikubeError) -> int:
+    """The HTTP status that tells an error of the family; 409 for those that have none of their own."""
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 409)
+
+
 def error_for(status: int, body: bytes) -> MinikubeError:
     """The error of the family that an answer stands for."""
     try:
         message = msgspec.json.decode(body, type=ErrorReply).error
     except (msgspec.DecodeError, RecursionError):
         message = f"the supervisor answered {status}"
-    if status == 404:
-        return NotFound(message)
-    if status == 400:
-        return UsageError(message)
-    if status == 503:
-        return Unavailable(message)
-    return RemoteError(status, message)
+    kind = next((kind for kind, its_own in _STATUSES.items() if its_own == status), None)
+    return kind(message) if kind else RemoteError(status, message)

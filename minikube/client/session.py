@@ -14,8 +14,8 @@ from minikube.client import verbs
 from minikube.client.verbs import Call
 from minikube.errors import MinikubeError, NotFound, UsageError
 from minikube.model import Address, Instance, Registration, spell_host
+from minikube.names import DEFAULT_REGISTRY, TOKEN_ENV
 
-DEFAULT_ADDRESS: Final = "127.0.0.1:5555"
 CALL_TIMEOUT_S: Final = 5.0
 RENEW_S: Final = 5.0
 LEAVE_S: Final = 1.0
@@ -45,7 +45,7 @@ def find_target(address: str | None, token: str | None, environ: Mapping[str, st
     MINIKUBE_REGISTRY_CA (with _CERT and _KEY, where the registry asks for a certificate) turns TLS on.
     Raises UsageError for an address that is none.
     """
-    text = address or environ.get("MINIKUBE_REGISTRY") or DEFAULT_ADDRESS
+    text = address or environ.get("MINIKUBE_REGISTRY") or DEFAULT_REGISTRY
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
@@ -53,7 +53,7 @@ def find_target(address: str | None, token: str | None, environ: Mapping[str, st
     return Target(
         host,
         int(port),
-        token if token is not None else environ.get("MINIKUBE_REGISTRY_TOKEN", ""),
+        token if token is not None else environ.get(TOKEN_ENV, ""),
         *(environ.get(f"MINIKUBE_REGISTRY_{what}", "") for what in ("CA", "CERT", "KEY")),
     )
 

@@ -11,6 +11,7 @@ import msgspec
 from minikube.model import Delta, Snapshot
 
 EVENTS_SHOWN = 200
+"""A snapshot has the latest so many."""
 
 Row = TypeVar("Row")
 

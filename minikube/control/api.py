@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from minikube.client.messages import ALL_LINES, EventsReply, LogQuery, ServiceReply
+from minikube.client.messages import ALL_LINES, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
 from minikube.control.board import Board
 from minikube.control.controls import Controls
 from minikube.control.discovery import target_groups
@@ -25,7 +25,7 @@ from minikube.control.metrics import Scrape, exposition
 from minikube.control.sieve import Sieve
 from minikube.control.stream import Stream
 from minikube.durations import parse_moment
-from minikube.errors import MinikubeError, NotFound, Unavailable, UsageError
+from minikube.errors import MinikubeError, NotFound, UsageError
 from minikube.model import Snapshot
 from minikube.net.http import Answer, Reply, Request, StreamReply, error_reply
 from minikube.text import printable
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 WAIT_MAX_S = 60.0
 TAIL_DEFAULT = 100
-TAIL_MAX = 100_000
 EVENTS_MAX = 1_000
 SERVICE_EVENTS = 50
 
@@ -117,10 +116,8 @@ class Api:
 
     def explain(self, error: Exception) -> Reply:
         """The reply for an error: the family's are told as they are, anything else is logged and told as ours."""
-        statuses: dict[type[MinikubeError], int] = {NotFound: 404, UsageError: 400, Unavailable: 503}
         if isinstance(error, MinikubeError):
-            status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 409)
-            return Reply(status, encode({"error": str(error)}) + b"\n")
+            return Reply(status_of(error), encode({"error": str(error)}) + b"\n")
         log.error("a request failed", exc_info=error)
         return error_reply(500, "internal error — see .minikube/logs/supervisor.log")
 
@@ -285,14 +282,14 @@ def _query(request: Request, *known: str, repeated: str = "") -> dict[str, str]:
 
 def _integer(query: dict[str, str], name: str, default: int, least: int = -1, most: int = 2**53) -> int:
     text = query.get(name, str(default))
-    if not text.removeprefix("-").isdecimal() or len(text) > 16 or not least <= int(text) <= most:
+    if not (text.isascii() and text.removeprefix("-").isdecimal()) or len(text) > 16 or not least <= int(text) <= most:
         raise UsageError(f"{name} must be a whole number from {least} to {most}, not {_shown(text)}")
     return int(text)
 
 
 def _seconds(query: dict[str, str], name: str) -> float:
     text = query.get(name, "0")
-    if not text.replace(".", "", 1).isdecimal() or float(text) > WAIT_MAX_S:
+    if not (text.isascii() and text.replace(".", "", 1).isdecimal()) or float(text) > WAIT_MAX_S:
         raise UsageError(f"{name} must be seconds from 0 to {WAIT_MAX_S:g}, not {_shown(text)}")
     return float(text)
 

@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from minikube.client.view import EVENTS_SHOWN
 from minikube.control.tally import InstanceTally
 from minikube.model import (
     Delta,
@@ -35,7 +36,6 @@ UPDATE_INTERVAL_S = 0.05
 """The least time between two rounds of updates: the first change after quiet goes out at once, later ones wait for
 their round. 50 ms keeps an exit within the 100 ms that a change may take to be shown in the middle of a storm."""
 
-EVENTS_SHOWN = 200
 EVENTS_KEPT = 10_000
 TOMBSTONES_KEPT = 1_000
 MESSAGE_LIMIT = 2_000

@@ -5,7 +5,8 @@ the certificate alone.
 """
 
 from minikube.export.documents import Document, Tree
-from minikube.export.plan import CA_ENV, REDIS_PORT, REGISTRY_PORT, TOKEN_ENV, Note, Plan
+from minikube.export.plan import REDIS_PORT, REGISTRY_PORT, Note, Plan
+from minikube.names import CA_ENV, TOKEN_ENV
 
 CERTS = "/run/minikube"
 TLS_SECRET = "registry-tls"

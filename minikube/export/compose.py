@@ -9,10 +9,8 @@ from urllib.parse import urlsplit
 
 from minikube.export.documents import Document, Tree
 from minikube.export.plan import (
-    CA_ENV,
     OWN_ID,
     REGISTRY_PORT,
-    TOKEN_ENV,
     Note,
     Plan,
     Workload,
@@ -21,6 +19,7 @@ from minikube.export.plan import (
     variable_name,
 )
 from minikube.manifest import HealthSpec
+from minikube.names import CA_ENV, TOKEN_ENV
 
 CONDITIONS = {"started": "service_started", "healthy": "service_healthy", "completed": "service_completed_successfully"}
 RESTARTS = {"always": "unless-stopped", "on-failure": "on-failure", "never": "no"}

@@ -26,9 +26,6 @@ REGISTRY_IMAGE = "minikube"
 OWN_ID = "\0id\0"
 """Stands for the instance's id in filled strings: only the tool knows it, or nobody."""
 
-TOKEN_ENV = "MINIKUBE_REGISTRY_TOKEN"
-CA_ENV = "MINIKUBE_REGISTRY_CA"
-
 Kind = Literal["service", "task", "schedule"]
 
 

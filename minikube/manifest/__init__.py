@@ -14,7 +14,7 @@ It starts nothing and resolves no names: whoever runs a manifest judges what thi
 """
 
 from minikube.manifest.interpolate import fill
-from minikube.manifest.load import DEFAULT_FILE, load_manifest, schema_json
+from minikube.manifest.load import load_manifest, schema_json
 from minikube.manifest.structs import (
     BuildSpec,
     Condition,
@@ -35,7 +35,6 @@ from minikube.manifest.structs import (
 from minikube.manifest.values import is_loopback, parse_host_port, parse_signal
 
 __all__ = [
-    "DEFAULT_FILE",
     "BuildSpec",
     "Condition",
     "ContainerSettings",

@@ -12,9 +12,9 @@ from minikube.manifest import reader, rules
 from minikube.manifest.interpolate import parse_env
 from minikube.manifest.place import Place, Reading
 from minikube.manifest.structs import ControlSettings, Manifest, RedisSettings, RegistrySettings
+from minikube.names import DEFAULT_FILE
 from minikube.text import printable
 
-DEFAULT_FILE = "supervisor.toml"
 MAX_BYTES = 1024 * 1024
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 

@@ -53,10 +53,6 @@ class SilenceWatch:
         self._last.pop(key, None)
         self._onset.pop(key, None)
 
-    @property
-    def any_silent(self) -> bool:
-        return bool(self._onset)
-
     def doubt(self) -> Doubt | None:
         """Three or more silent, and half or more of all that were asked in the sweep."""
         silent = len(self._onset)

@@ -173,15 +173,6 @@ def after_probe(
     return missed
 
 
-def would_fall_silent(health: Health, result: ProbeResult, settings: ProbeSettings) -> bool:
-    """Whether this result would remove the instance for its silence: the moment for an observer to doubt itself."""
-    return (
-        health.state is CheckState.PASSING
-        and result.outcome is Outcome.TIMEOUT
-        and health.timeouts + 1 >= settings.timeouts
-    )
-
-
 def _after_pass(health: Health, settings: ProbeSettings, now: float, jitter: float) -> Health:
     successes = health.successes + 1
     if health.state is CheckState.CRITICAL and successes < settings.successes:

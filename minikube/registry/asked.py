@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from minikube.durations import parse_duration
-from minikube.model import ID_PATTERN, NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
+from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
 from minikube.probe.health import ProbeSettings
 from minikube.protocol.jsonrpc import INVALID_PARAMS, Params, RpcError
 from minikube.registry.records import Record
 
 _NAME = re.compile(NAME_PATTERN)
-_ID = re.compile(ID_PATTERN)
 _GIVEN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _FIELDS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(Registration)}
 _LIMITS = {"tags": 64, "meta": 64}

@@ -3,12 +3,14 @@
 from msgspec import Struct, field
 
 from minikube.manifest.structs import HostPort, TlsSettings
+from minikube.manifest.values import parse_host_port
+from minikube.names import DEFAULT_REGISTRY
 
 
 class RegistryConfig(Struct, frozen=True):
     """What `minikube.registry.main.run` needs. Secrets come by environment (`from_environ`), never by argument."""
 
-    listen: HostPort = field(default_factory=lambda: HostPort("127.0.0.1", 5555))
+    listen: HostPort = field(default_factory=lambda: parse_host_port(DEFAULT_REGISTRY))
     redis_url: str = "redis://127.0.0.1:6379/0"
     prefix: str = "{minikube}"
     """The braces make all keys one slot of a Redis cluster."""
@@ -22,5 +24,4 @@ class RegistryConfig(Struct, frozen=True):
     """Where `/metrics` is served, on loopback; None: nowhere, a supervisor asks over RPC."""
 
 
-TOKEN_ENV = "MINIKUBE_REGISTRY_TOKEN"
 REDIS_ENV = "REDIS_URL"

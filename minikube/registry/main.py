@@ -17,9 +17,10 @@ import trio
 from minikube.errors import StartError, UsageError
 from minikube.manifest.structs import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
+from minikube.names import TOKEN_ENV
 from minikube.net.background import open_background
 from minikube.net.rpc import serve_rpc
-from minikube.registry.config import TOKEN_ENV, RegistryConfig
+from minikube.registry.config import RegistryConfig
 from minikube.registry.judge import Judge
 from minikube.registry.node import Node
 from minikube.registry.server import Discovery

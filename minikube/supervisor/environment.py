@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
+from minikube.names import CA_ENV, TOKEN_ENV
 
 if TYPE_CHECKING:
     import ssl
@@ -38,9 +39,9 @@ def project_environment(manifest: Manifest, environ: Mapping[str, str], registry
     env["REDIS_URL"] = redis
     env.setdefault("PYTHONUNBUFFERED", "1")
     if manifest.registry.token:
-        env["MINIKUBE_REGISTRY_TOKEN"] = manifest.registry.token
+        env[TOKEN_ENV] = manifest.registry.token
     if manifest.registry.tls:
-        env["MINIKUBE_REGISTRY_CA"] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
+        env[CA_ENV] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
     return env
 
 

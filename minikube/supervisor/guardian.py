@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minikube.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.errors import StartError, Unavailable
 from minikube.supervisor import cgroup, leftovers, tree
 
@@ -130,7 +131,7 @@ class Lifeline:
 
 def launch(manifest: Path, options: LaunchOptions) -> Lifeline:
     """Forks guardian and supervisor. Call it before threads exist and before anything heavy is imported."""
-    state = manifest.absolute().parent / ".minikube"
+    state = state_directory(manifest)
     try:
         for directory in (state, state / "logs"):
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -173,7 +174,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     if _is_held(lock):
         _remove_containers(state)
         _end_groups(state, groups)
-        (state / "supervisor.json").unlink(missing_ok=True)
+        (state / SUPERVISOR_FILE).unlink(missing_ok=True)
         leftovers.tidy(state)
     _say(sock, {"exit": status})
     os._exit(0)

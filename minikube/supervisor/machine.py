@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from minikube.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.errors import ManifestError, MinikubeError
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.supervisor import cgroup, leftovers, tree
@@ -42,7 +43,7 @@ def examine(path: Path) -> Iterator[Finding]:
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding("manifest", "fail", str(error).splitlines()[0], f"{count} problems: minikube validate")
-    state = path.absolute().parent / ".minikube"
+    state = state_directory(path)
     yield _redis(manifest)
     if manifest is not None:
         yield from _ports(manifest, _recorded(state))
@@ -95,7 +96,7 @@ def _other_redis(url: str) -> Finding:
 def _recorded(state: Path) -> set[int]:
     """Who of this project runs: its own ports are no trouble."""
     try:
-        told = json.loads((state / "supervisor.json").read_bytes())
+        told = json.loads((state / SUPERVISOR_FILE).read_bytes())
         pid = int(told["pid"])
         alive = tree.start_time(pid) == told["start_time"] and tree.boot_id() == told["boot_id"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -133,7 +134,7 @@ def _state(state: Path) -> Finding:
         return ok("state", found) if can else Finding("state", "fail", found, f"make {state.parent} writable")
     if not os.access(state, os.W_OK):
         return Finding("state", "fail", f"{state} is not writable", f"chown -R {os.geteuid()} {state}")
-    if (state / "supervisor.json").exists() and not _recorded(state):
+    if (state / SUPERVISOR_FILE).exists() and not _recorded(state):
         return Finding("state", "warn", f"{state}: its supervisor was killed", "the next `minikube up` puts that right")
     if not _recorded(state) and (left := leftovers.find_leftovers(state)):
         pids = ", ".join(map(str, left[:5]))

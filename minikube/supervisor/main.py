@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from minikube.client.endpoint import state_directory
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort
 from minikube.supervisor import engine, leftovers, tree
@@ -63,7 +64,7 @@ def _run(
     from minikube.supervisor.parts import begin, redis_part, registry_part
 
     manifest = load_manifest(manifest_path)
-    state = manifest.directory / ".minikube"
+    state = state_directory(manifest.path)
     _hold(lock, state)
     ended = leftovers.end_leftovers(state)
     removed = engine.sweep_recorded(state)

@@ -24,6 +24,7 @@ from msgspec import Struct, structs
 
 from minikube.errors import StartError
 from minikube.manifest import HostPort, Manifest
+from minikube.names import TOKEN_ENV
 
 SOCKET_PATH_LIMIT = 100
 """sun_path holds 108 bytes (unix(7)), and clients may add something."""
@@ -122,7 +123,7 @@ def registry_part(manifest: Manifest, where: HostPort, redis_url: str, environ: 
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
     if settings.token:
-        env["MINIKUBE_REGISTRY_TOKEN"] = settings.token
+        env[TOKEN_ENV] = settings.token
     return PartSpec("registry", tuple(argv), env, manifest.directory, str(where))
 
 

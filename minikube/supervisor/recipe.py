@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 from msgspec import Struct
 
 from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
+from minikube.names import CA_ENV, TOKEN_ENV
 from minikube.supervisor.engine import LABEL, Engine, container_name
 
 CGROUP_LIMITS = {"memory": "--memory", "cpus": "--cpus", "pids": "--pids-limit"}
@@ -53,11 +54,11 @@ def surroundings(manifest: Manifest, registry: str, redis_url: str) -> tuple[dic
         mounts.append(VolumeSpec(str(real.parent), f"{INSIDE}/redis"))
         env["REDIS_URL"] = f"unix://{INSIDE}/redis/{quote(real.name)}{separator}{query}"
     if manifest.registry.token:
-        env["MINIKUBE_REGISTRY_TOKEN"] = manifest.registry.token
+        env[TOKEN_ENV] = manifest.registry.token
     if manifest.registry.tls:
         authority = manifest.registry.tls.ca or manifest.registry.tls.cert
         mounts.append(VolumeSpec(str(authority), f"{INSIDE}/ca.pem", read_only=True))
-        env["MINIKUBE_REGISTRY_CA"] = f"{INSIDE}/ca.pem"
+        env[CA_ENV] = f"{INSIDE}/ca.pem"
     return env, tuple(mounts)
 
 

@@ -18,6 +18,7 @@ import trio
 from msgspec import Struct
 
 import minikube
+from minikube.client.endpoint import SUPERVISOR_FILE
 from minikube.client.registry import open_registry
 from minikube.control.board import Board
 from minikube.control.server import serve_control
@@ -110,7 +111,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
                         await part.stop()
             outer.cancel_scope.cancel()
     finally:
-        (plan.state / "supervisor.json").unlink(missing_ok=True)
+        (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
         (plan.state / "processes.json").unlink(missing_ok=True)
         logs.writer.close(1.0)
     return 0
@@ -222,9 +223,9 @@ def _announce(plan: Plan, host: str, port: int, registry: str) -> None:
             "manifest": str(plan.manifest.path),
         }
     )
-    fresh = plan.state / "supervisor.json.new"
+    fresh = plan.state / f"{SUPERVISOR_FILE}.new"
     fresh.write_text(text)
-    os.replace(fresh, plan.state / "supervisor.json")
+    os.replace(fresh, plan.state / SUPERVISOR_FILE)
 
 
 async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:

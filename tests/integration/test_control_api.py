@@ -139,6 +139,8 @@ async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tupl
         ("GET", "/v1/events?sinc=1", b"", 400, "there is no parameter sinc here: since, wait, follow"),
         ("GET", "/v1/events?since=1&since=2", b"", 400, "given twice"),
         ("GET", "/v1/status?wait=1e9", b"", 400, "wait must be seconds"),
+        ("GET", "/v1/status?wait=%D9%A3", b"", 400, "wait must be seconds"),
+        ("GET", "/v1/events?since=%D9%A3", b"", 400, "since must be a whole number"),
         ("GET", "/v1/logs?tail=-1", b"", 400, "tail"),
         ("GET", "/v1/logs?grep=(", b"", 400, "grep: ( is no pattern: missing )"),
         ("GET", "/v1/logs?level=loud", b"", 400, "level: expected a level"),

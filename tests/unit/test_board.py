@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from minikube.client.view import apply_delta, catch_up, decode_update
+from minikube.client.view import EVENTS_SHOWN, apply_delta, catch_up, decode_update
 from minikube.control import board as board_module
-from minikube.control.board import EVENTS_KEPT, EVENTS_SHOWN, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
+from minikube.control.board import EVENTS_KEPT, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
 from minikube.control.encode import encode
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 

@@ -11,7 +11,8 @@ from msgspec import structs
 from minikube.cli import up
 from minikube.cli.app import run
 from minikube.cli.down import Departure, held_by, recorded_pids
-from minikube.errors import MinikubeError, UsageError
+from minikube.client.control import ControlClient, Endpoint
+from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.guardian import Lifeline
 
@@ -82,6 +83,23 @@ def test_a_stop_that_failed_is_a_failure() -> None:
     one = front(Line({}, [1]))
     one.stop()
     assert one.wait_stopped() == 1
+
+
+def test_patience_that_is_over_is_told_though_the_supervisor_ends_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [Snapshot("shop", 1, 10.0, 0.0, "", 1)]
+
+    def status(_: ControlClient, **__: object) -> Snapshot:
+        if not answers:
+            raise NothingRunning("it has ended")
+        return answers.pop()
+
+    monkeypatch.setattr(ControlClient, "status", status)
+    one = front(Line({}, [0]))
+    one._endpoint = Endpoint("127.0.0.1", 1, "")
+    assert one.await_all(("web",), 0.0) == 124
+    assert "waited 0s: web has no instance" in capsys.readouterr().err
 
 
 def test_who_holds_a_stop() -> None:

@@ -37,10 +37,10 @@ def test_one_who_answers_again_or_is_gone_is_not_silent() -> None:
     made = watch(3, 0)
     made.note("silent-0", 12.0, silent=False)
     assert made.doubt() is None
-    assert made.any_silent
-    for number in (1, 2):
-        made.forget(f"silent-{number}")
-    assert not made.any_silent
+    made.note("silent-3", 12.0, silent=True)
+    assert made.doubt() is not None
+    made.forget("silent-3")
+    assert made.doubt() is None
 
 
 @pytest.mark.parametrize(("monotonic", "boottime"), [(PAUSE_S, PAUSE_S), (0.2, 60.0), (60.0, 60.0)])

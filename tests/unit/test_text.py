@@ -122,7 +122,7 @@ def test_secrets_are_found_by_name_and_in_urls() -> None:
         "REDIS_URL": "redis://:p%40ss@localhost:6379/0",
         "STORE_DSN": "postgres://me:hunter3@db",
         "CACHE": "redis+sentinel://hunter4@a/s?sentinel_password=hunter5&db=1",
-        "PLAIN": "redis://default@localhost/0",
+        "STORE": "redis://default@localhost/0",
     }
     assert set(secrets_in(env)) == {
         "hunter2",

@@ -5,7 +5,6 @@ more arrive; who stands at the end goes along. It refuses to keep more than `LIN
 characters: the oldest leave first.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -320,8 +319,3 @@ def _clean(text: str) -> str:
 
 def _cut(entry: Entry) -> Entry:
     return entry._replace(text=f"{entry.text[:LINE_LENGTH_LIMIT]}… ({len(entry.text)} characters)")
-
-
-def now_entry(text: str, tone: str = "muted") -> Entry:
-    """A line of the dashboard's own."""
-    return Entry(time.time(), "", text, tone)
