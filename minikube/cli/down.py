@@ -159,12 +159,13 @@ def _holder(lock: int, state: Path) -> int:
 
 def _end_left(state: Path) -> str:
     """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left."""
+    from minikube.client.endpoint import SUPERVISOR_FILE
     from minikube.supervisor import engine, leftovers, tree
 
     names = {pid: tree.called(pid) for pid in leftovers.find_leftovers(state)}
     ended = leftovers.end_leftovers(state)
     removed = engine.sweep_recorded(state)
-    (state / "supervisor.json").unlink(missing_ok=True)
+    (state / SUPERVISOR_FILE).unlink(missing_ok=True)
     leftovers.tidy(state)
     what = [names.get(pid) or f"pid {pid}" for pid in ended] + [f"container {name}" for name in removed]
     return f"ended what an earlier run left: {', '.join(what)}" if what else ""
