@@ -130,9 +130,11 @@ class Link:
 
     def want(self, id: str, registration: Registration | None) -> None:
         """With a registration, we speak for it. Another one replaces the first."""
+        # It was to leave and has not yet: what the registry holds is of the life before, its verdict too.
+        leaving = id in self._ended and id in self._known
         self._ended.discard(id)
         if registration is not None:
-            if self._wanted.get(id, registration) != registration:
+            if leaving or self._wanted.get(id, registration) != registration:
                 self._changed.add(id)
                 self._reports.pop(id, None)
             self._wanted[id] = registration

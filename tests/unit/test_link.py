@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minikube.client.verbs import WatchSnapshot
@@ -236,6 +236,7 @@ ACTS = st.sampled_from(["want", "pass", "fail", "gone", "away", "back", "lose", 
 
 
 @settings(max_examples=40, deadline=None)
+@example([("pass", 0.05), ("fail", 0.0), ("want", 0.0)])
 @given(st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0005, 0.0015, 0.05, 6.0])), max_size=25))
 def test_whatever_happens_the_registry_ends_up_with_what_is_so(acts: list[tuple[str, float]]) -> None:
     async def story() -> None:
