@@ -24,6 +24,18 @@ It decides nothing about services: every command is one request to the superviso
 imported for `--help`; each command imports what it needs when it is called.
 """
 
-from minikube.cli.app import main
+TYPE_CHECKING = False  # typing's own is an import, and nothing may be interrupted before `main`
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = ["main"]
+
+
+def main() -> "NoReturn":
+    """The entry point of the `minikube` command. An early Ctrl-C, in the midst of imports, is one like any other."""
+    try:
+        from minikube.cli import app
+
+        app.main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -11,7 +11,7 @@ from minikube.cli.common import (
     names_argument,
 )
 from minikube.cli.completing import complete_services, complete_signals
-from minikube.errors import MinikubeError, UsageError
+from minikube.errors import MinikubeError, NotFound, UsageError
 
 
 def act(manifest: str | None, names: tuple[str, ...], done: str, request: Callable[[Any, str], object]) -> int:
@@ -110,4 +110,9 @@ def _assignments(words: tuple[str, ...]) -> dict[str, int]:
 def maintenance_command(names: tuple[str, ...], on: bool, reason: str, manifest: str | None) -> int:
     """Take instances out of discovery without touching their processes, or back in (--off)."""
     done = "in maintenance" if on else "out of maintenance"
-    return act(manifest, names, done, lambda client, name: client.maintenance(name, on, reason))
+    try:
+        return act(manifest, names, done, lambda client, name: client.maintenance(name, on, reason))
+    except NotFound as error:
+        if names[-1] in ("on", "off") and str(error).startswith(f"{names[-1]}:"):
+            raise NotFound(f"{error} (did you mean --{names[-1]}?)") from None
+        raise

@@ -17,7 +17,7 @@ from minikube.cli.common import (
     note,
     print_json_lines,
 )
-from minikube.errors import MinikubeError, NotFound, NothingRunning
+from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,16 +79,32 @@ def logs_command(
         level=level,
     )
     path = manifest_path(manifest)
+    cut = tail is None and not narrowed and not follow and not as_json and sys.stderr.isatty()
+    if cut:
+        query = LogQuery(tail=DEFAULT_TAIL + 1)
+    nobody = "the supervisor has ended"
     try:
-        known, batches = _from_supervisor(path, names, query)
-        _print(batches, as_json, known, timestamps, not no_prefix)
-        if follow:
-            note("the supervisor has ended")
-    except NothingRunning as nothing:
-        known, batches = _from_files(path, names, query, nothing)
-        _print(batches, as_json, known, timestamps, not no_prefix)
-        if follow:
-            note("nothing is running: these are the lines that were kept")
+        try:
+            known, batches = _from_supervisor(path, names, query)
+            _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
+        except NothingRunning as nothing:
+            nobody = "nothing is running: these are the lines that were kept"
+            known, batches = _from_files(path, names, query, nothing)
+            _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
+    except UsageError as error:
+        if str(error).startswith(("grep: ", "level: ")):  # the API's names, which are not ours
+            raise UsageError(f"--{error}") from None
+        raise
+    if follow:
+        note(nobody)
+
+
+def _cut(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
+    """The last `DEFAULT_TAIL` lines of one more; tells where there is one more."""
+    lines = [line for batch in batches for line in batch]
+    if len(lines) > DEFAULT_TAIL:
+        note(f"the last {DEFAULT_TAIL} lines; older ones are kept: --tail all shows them")
+    yield lines[-DEFAULT_TAIL:]
 
 
 def _print(batches: Iterable[list[LogLine]], as_json: bool, names: list[str], timestamps: bool, prefix: bool) -> None:

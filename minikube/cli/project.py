@@ -1,7 +1,10 @@
 """Commands about the manifest and this program (floor 4). Nothing needs to run for them."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from minikube.cli.common import (
 )
 from minikube.errors import MinikubeError, UsageError
 from minikube.names import DEFAULT_FILE
+
+if TYPE_CHECKING:
+    from minikube.manifest import Manifest
 
 FIRST_MANIFEST = """\
 # What `minikube up` starts. Every key: `minikube schema`; check it: `minikube validate`.
@@ -92,19 +98,59 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
     path = manifest_path(manifest)
     try:
         loaded = load_manifest(path)
+        _check_patterns(loaded)
     except ManifestError as error:
         if not as_json:
             raise
         print_json(Validation(False, tuple(str(error).splitlines())))
         return error.exit_code
     if as_json:
-        print_json(Validation(True, (), loaded.warnings, tuple(loaded.services)))
+        print_json(Validation(True, (), (*loaded.warnings, *_doubts(loaded)), tuple(loaded.services)))
         return 0
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *_doubts(loaded)):
         note(f"warning: {warning}")
     count = len(loaded.services)
     click.echo(f"{path}: good, {count} service{'' if count == 1 else 's'}")
     return 0
+
+
+def _check_patterns(manifest: Manifest) -> None:
+    """Raises ManifestError for each pattern of `watch` that is none."""
+    import re
+
+    from minikube.errors import ManifestError
+
+    wrong = []
+    for name, pattern in ((spec.name, pattern) for spec in manifest.services.values() for pattern in spec.watch):
+        from minikube.supervisor.sources import parse_rules
+
+        try:
+            parse_rules([pattern], manifest.directory)
+        except (ValueError, re.error):
+            wrong.append(
+                f'{manifest.path}: services.{name}.watch: expected a pattern as in .gitignore, got "{pattern}"'
+            )
+    if wrong:
+        raise ManifestError("\n".join(wrong))
+
+
+def _doubts(manifest: Manifest) -> list[str]:
+    """What `up` would refuse on this machine, and may not on another."""
+    from minikube.errors import StartError
+    from minikube.supervisor.identity import identity
+
+    doubts = []
+    for spec in manifest.services.values():
+        if spec.runtime == "container":
+            continue
+        try:
+            identity(spec.name, spec.user, spec.group)
+        except StartError as error:
+            doubts.append(str(error))
+        if not spec.cwd.is_dir():
+            why = "Not a directory" if spec.cwd.exists() else "No such file or directory"
+            doubts.append(f"{spec.name}: its directory {spec.cwd}: {why} — set services.{spec.name}.cwd")
+    return doubts
 
 
 def complete_commands(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -42,8 +42,8 @@ FREE_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ...], manifest: str | None) -> NoReturn:
     """Run a command once, in the foreground, as SERVICE would be run: minikube run SERVICE -- COMMAND...
 
-    It gets SERVICE's environment (an INSTANCE_ID of its own), directory, user, umask and limits; its exit code is
-    ours. Without COMMAND it is SERVICE's own. Nothing has to run, and nothing is started for it.
+    Without COMMAND, SERVICE's own is run: minikube run SERVICE. It gets SERVICE's environment (an INSTANCE_ID of its
+    own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
     """
     loaded, snapshot = _look(manifest)
     _become(loaded, snapshot, _spec(loaded, service), None, _words(command), variables)

@@ -84,6 +84,8 @@ def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
 def _check_runtime(reading: Reading, path: str, raw: Mapping[str, object]) -> None:
     made = [key for key in ("image", "build") if key in raw]
     if "command" not in raw and not made:
+        if any(reading.failed(f"{path}.{key}") and nearest(key, ("command", "image", "build")) for key in raw):
+            return  # mistyped: that has been told
         reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
     elif "command" in raw and made and "runtime" not in raw:
         reading.fail(

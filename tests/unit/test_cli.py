@@ -212,3 +212,35 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_validate_tells_what_up_would_refuse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad pattern is wrong everywhere; a user and a directory may be there on another machine."""
+    text = '[services.web]\ncommand = "x"\n'
+    (project / "supervisor.toml").write_text(text + 'watch = ["src", "[z-a]"]\n')
+    assert run(["validate"]) == 2
+    assert 'services.web.watch: expected a pattern as in .gitignore, got "[z-a]"' in capsys.readouterr().err
+    (project / "supervisor.toml").write_text(text + 'user = "nobody-here"\ncwd = "supervisor.toml"\n')
+    assert run(["validate"]) == 0
+    user, directory = capsys.readouterr().err.splitlines()
+    assert user.startswith("minikube: warning: web: there is no user nobody-here here")
+    assert directory.endswith("supervisor.toml: Not a directory — set services.web.cwd")
+    (project / "supervisor.toml").write_text('[services.web]\ncomand = "x"\n')
+    assert run(["validate"]) == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert "services.web.comand: unknown key" in only
+
+
+def test_an_early_interrupt_is_130_and_silent() -> None:
+    program = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name in ("click", "typing"):
+            raise KeyboardInterrupt
+import minikube.cli
+sys.meta_path.insert(0, Interrupted())
+minikube.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
