@@ -34,8 +34,8 @@ from minikube.supervisor.stopping import end_instance
 from minikube.supervisor.wellbeing import Wellbeing
 from minikube.text import secrets_in
 
-DRAIN_S = 0.5
-"""How long the output of a dead process is still read; a survivor may hold the pipe open."""
+DRAIN_S = 1.0
+"""How long the output of a dead process is still read: a pipe holds a megabyte, and a survivor may hold it open."""
 
 ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 
@@ -328,11 +328,11 @@ class Runner:
                 await self._stop(process)
                 await process.exited.wait()
             assert process.exit is not None
-            self._ended(process.exit, stopped)
             # What outlived its command must not hold the port or the log of the next one.
             await process.end(signal.SIGKILL, 0.0)
-            with trio.move_on_after(DRAIN_S):
+            with trio.move_on_after(DRAIN_S):  # before its end is told: that may be the end of everything
                 await readers.wait()
+            self._ended(process.exit, stopped)
             nursery.cancel_scope.cancel()
         self._last_lines = output.last_lines
         self.publish()

@@ -113,7 +113,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     finally:
         (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
         (plan.state / "processes.json").unlink(missing_ok=True)
-        logs.writer.close(1.0)
+        logs.writer.close(5.0)
     return 0
 
 
