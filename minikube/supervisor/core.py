@@ -210,6 +210,7 @@ class Supervisor:
             runner.stop(now=self.now)
         for runner in runners:
             await self.board.wait_for(lambda _, one=runner: is_down(one))  # type: ignore[misc]
+            await runner.wait_drained()
 
     # ------------------------------------------------------------ what runners ask
 

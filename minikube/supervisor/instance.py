@@ -85,6 +85,9 @@ class Runner:
         """Why it is ended by us, to be started again; empty otherwise."""
         self._restart = False
         self._hurry = trio.Event()
+        self._drained = trio.Event()
+        """Set once the output of the last life has been read."""
+        self._drained.set()
         self._poke = trio.Event()
         self._since = time.time()
         self._begun = Beginning(0.0, 0.0)
@@ -328,14 +331,22 @@ class Runner:
                 await self._stop(process)
                 await process.exited.wait()
             assert process.exit is not None
-            # What outlived its command must not hold the port or the log of the next one.
-            await process.end(signal.SIGKILL, 0.0)
-            with trio.move_on_after(DRAIN_S):  # before its end is told: that may be the end of everything
-                await readers.wait()
-            self._ended(process.exit, stopped)
+            self._drained = trio.Event()
+            try:
+                self._ended(process.exit, stopped)
+                # What outlived its command must not hold the port or the log of the next one.
+                await process.end(signal.SIGKILL, 0.0)
+                with trio.move_on_after(DRAIN_S):
+                    await readers.wait()
+            finally:
+                self._drained.set()
             nursery.cancel_scope.cancel()
         self._last_lines = output.last_lines
         self.publish()
+
+    async def wait_drained(self) -> None:
+        """Returns once what its ended process printed has been read: its end may be the end of everything."""
+        await self._drained.wait()
 
     async def _exit_or_stop(self, process: Running) -> None:
         """Returns when it has ended or is to be stopped."""
