@@ -17,11 +17,9 @@ ENGINE = ("test_containers", "test_podman", "test_up_containers")
 """Files whose tests share images that take a minute to make."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Where several processes share the tests, each file stays in one of them, with what it has started."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
+    item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)
