@@ -65,7 +65,7 @@ def report(name: str, passed: bool, seconds: float) -> None:
 def run_tests(arguments: list[str]) -> tuple[bool, str]:
     """Run pytest under coverage, its output as it comes; returns whether it passed, and its closing line."""
     started = time.monotonic()
-    cores = () if arguments else ("--numprocesses=logical", "--dist=loadgroup", "--no-loadscope-reorder")
+    cores = () if arguments else ("--numprocesses=logical", "--dist=loadfile", "--no-loadscope-reorder")
     command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", "--durations=25", *cores, *arguments]
     last = ""
     with subprocess.Popen(

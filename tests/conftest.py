@@ -5,8 +5,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.redis_server import RedisServer
 
@@ -17,9 +19,18 @@ ENGINE = ("test_containers", "test_podman", "test_up_containers")
 """Files whose tests share images that take a minute to make."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Where several processes share the tests, each file stays in one of them, with what it has started."""
-    item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
+    return ByFile(config, log)
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """The files that share images count as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "engine" if Path(file).stem in ENGINE else file
 
 
 @pytest.hookimpl(wrapper=True)
