@@ -35,13 +35,17 @@ def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | Non
             raise NotFound(f"{name}: no such service in {loaded.path} — it has {', '.join(loaded.services)}")
         if loaded.services[name].build is None:
             raise MinikubeError(f"{name}: nothing to build — set services.{name}.build")
-    if not build_images(loaded, services, no_cache=no_cache):
+    failures = build_images(loaded, services, no_cache=no_cache)
+    if not failures:
         note(f"nothing to build: no service of {loaded.path.name or DEFAULT_FILE} has `build`")
-    return 0
+    return 1 if any(failures.values()) else 0
 
 
-def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: bool = False) -> int:
-    """Builds the named services' images, or all; how many there were. Raises MinikubeError when one fails."""
+def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: bool = False) -> dict[str, str]:
+    """Builds the named services' images, or all: each is tried, then those that failed are told, a line each.
+
+    By service what went wrong, empty for one that is built. Raises MinikubeError where there is no engine.
+    """
     from minikube.cli.plain import Printer
     from minikube.supervisor.engine import find_engine
 
@@ -50,15 +54,19 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
         for spec in manifest.services.values()
         if spec.build and (spec.name in names if names else spec.runtime == "container")
     ]
+    failures: dict[str, str] = {}
     if chosen:
         engine = find_engine(manifest.containers.engine, state_directory(manifest.path), os.environ.get("PATH"))
         printer = Printer(sys.stdout, [spec.name for spec in chosen])
         for spec in chosen:
-            _build(engine, manifest, spec, printer, no_cache)
-    return len(chosen)
+            failures[spec.name] = _build(engine, manifest, spec, printer, no_cache)
+    for failure in filter(None, failures.values()):
+        note(failure)  # last, where the other builds' lines do not bury it
+    return failures
 
 
-def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: Printer, no_cache: bool) -> None:
+def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: Printer, no_cache: bool) -> str:
+    """What went wrong, in a line; empty when it is built."""
     import time
 
     from minikube.model import LogLine
@@ -86,5 +94,6 @@ def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: Print
                 printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
     if client.returncode:
         hint = " — start it" if is_unreachable(last) else ""
-        raise MinikubeError(f"{spec.name}: build of {spec.build.context} failed: {complaint(last)}{hint}")
+        return f"{spec.name}: build of {spec.build.context} failed: {complaint(last)}{hint}"
     printer.note(f"built {tag}")
+    return ""

@@ -64,10 +64,15 @@ def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...]
     loaded, snapshot = _look(manifest)
     if snapshot is None:
         path = manifest_path(manifest)
-        raise NothingRunning(f"{path}: nothing is running — `minikube run {name} -- COMMAND` needs nothing running")
+        advice = "`minikube up` starts it"
+        if service := _own_service(loaded, name):
+            advice = f"`minikube run {service} -- COMMAND` needs nothing running"
+        raise NothingRunning(f"{path}: nothing is running — {advice}")
     instance = _instance(snapshot, name)
     if instance is None:
-        raise MinikubeError(f"{name}: no instance is running — start it, or use `minikube run`")
+        service = _own_service(loaded, name)
+        advice = f", or use `minikube run {service} -- COMMAND`" if service else ""
+        raise MinikubeError(f"{name}: no instance is running — `minikube start {name}` starts it{advice}")
     _join(loaded, snapshot, instance, _words(command), variables)
 
 
@@ -131,6 +136,13 @@ def _spec(manifest: Manifest, name: str) -> ServiceSpec:
     if spec.runtime == "container":
         raise UsageError(f"{name}: runs in a container, whose programs are not here — `minikube exec` while it runs")
     return spec
+
+
+def _own_service(manifest: Manifest, name: str) -> str:
+    """The service of that name or of that replica, where `run` can run it: empty for containers and who is not known."""
+    service, _, number = name.rpartition("-")
+    spec = manifest.services.get(name) or (manifest.services.get(service) if number.isdecimal() else None)
+    return spec.name if spec and spec.runtime == "process" else ""
 
 
 def _instance(snapshot: Snapshot, name: str) -> InstanceView | None:

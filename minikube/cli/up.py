@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,10 @@ def up_command(
     if build and (images := tuple(name for name in started if loaded.services[name].runtime == "container")):
         from minikube.cli.build import build_images
 
-        build_images(loaded, images)
+        unbuilt = tuple(name for name, failure in build_images(loaded, images).items() if failure)
+        if unbuilt:
+            note("going on with what could be built — `minikube ps` tells why the rest does not start")
+            options = replace(options, unbuilt=unbuilt)
 
     front = Front(launch(loaded.path, options), loaded.path, exit_with)
     with front.signals():

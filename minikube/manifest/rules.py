@@ -47,6 +47,7 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
             f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
             f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
         )
+    _check_reach(reading, registry, services)
     taken: list[_Listener] = []
     for one in _listeners(registry, control, services):
         for other in taken:
@@ -56,6 +57,17 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
                 reading.fail(one.path, f'expected a port of its own or "auto", got {first}, which {other.path} has')
                 break
         taken.append(one)
+
+
+def _check_reach(reading: Reading, registry: RegistrySettings, services: Services) -> None:
+    """Who is to register itself from behind a published port has a loopback that is not the registry's."""
+    for service in services.values():
+        if service.container_port and service.register == "self" and is_loopback(registry.listen.host):
+            reading.warn(
+                f"services.{service.name}.register",
+                f"a container with a container_port cannot reach the registry on {registry.listen.host} to register"
+                ' itself — set register = "supervisor", or network = "host" or "project" in place of container_port',
+            )
 
 
 def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:

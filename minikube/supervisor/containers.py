@@ -37,11 +37,14 @@ Where = Callable[[], tuple[str, str]]
 class ContainerRuntime:
     """Implements `Runtime`. The engine is looked for when the first container is wanted."""
 
-    def __init__(self, household: Household, manifest: Manifest, state: Path, where: Where) -> None:
+    def __init__(
+        self, household: Household, manifest: Manifest, state: Path, where: Where, unbuilt: tuple[str, ...] = ()
+    ) -> None:
         self._household = household
         self._manifest = manifest
         self._state = state
         self._where = where
+        self._unbuilt = unbuilt
         self._client: Client | None = None
         self._images: Images | None = None
         self._network: ProjectNetwork | None = None
@@ -110,7 +113,7 @@ class ContainerRuntime:
     def _all_images(self) -> Images:
         client = self._found()
         if self._images is None:
-            self._images = Images(client, self._manifest.name)
+            self._images = Images(client, self._manifest.name, self._unbuilt)
         return self._images
 
     def _own_network(self, client: Client) -> ProjectNetwork:

@@ -80,7 +80,9 @@ class Supervisor:
         self.board = board
         self.household = household
         self._processes = ProcessRuntime(household, self.environment, self._warn)
-        self._containers = ContainerRuntime(household, manifest, Path(state), lambda: (self.registry, self.redis_url))
+        self._containers = ContainerRuntime(
+            household, manifest, Path(state), lambda: (self.registry, self.redis_url), options.unbuilt
+        )
         self.prober = Prober()
         self.logbook = logs
         logs.notice = self._log_notice

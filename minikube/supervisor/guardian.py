@@ -40,6 +40,7 @@ class LaunchOptions:
     """How `up` was called. `only`: these services and what they need; empty: those of the `profiles` and all without one.
 
     `watch` applies the manifest whenever it is saved. `exit_with` is the service whose end is everybody's.
+    `unbuilt`: services whose build failed just now; an older image of theirs does not count.
     """
 
     detach: bool = False
@@ -47,6 +48,7 @@ class LaunchOptions:
     profiles: tuple[str, ...] = field(default=())
     watch: bool = False
     exit_with: str = ""
+    unbuilt: tuple[str, ...] = field(default=())
 
 
 class Lifeline:

@@ -18,19 +18,21 @@ NETWORK_TROUBLE = ("dial tcp", "no such host", "timeout", "connection reset", "T
 class Images:
     """What the engine has of the project's images. Replicas that need the same one wait for one build or pull."""
 
-    def __init__(self, client: Client, project: str) -> None:
+    def __init__(self, client: Client, project: str, unbuilt: tuple[str, ...] = ()) -> None:
         self._client = client
         self._project = project
         self._turns: dict[str, trio.Lock] = {}
         self._fetched: set[str] = set()
         """Pulled in this run already: `always` means once for each `up`."""
+        self._unbuilt = set(unbuilt)
+        """Services that were to be built again and could not be: what the engine has under that name is out of date."""
 
     async def ensure(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
         """Returns when the service's image is there. Raises `Starved` while the engine is away, else `StartError`."""
         name = image_name(self._client.engine, self._project, spec)
         async with self._turns.setdefault(name, trio.Lock()):
             wanted = spec.pull == "always" and not spec.build and name not in self._fetched
-            if not wanted and await self._has(name):
+            if not wanted and spec.name not in self._unbuilt and await self._has(name):
                 return
             if spec.build:
                 await self._build(spec, name, output, tell)
@@ -60,6 +62,7 @@ class Images:
         if not answer.good:
             failure = self._client.failure(f"build of {spec.build.context} failed", answer)
             raise type(failure)(f"{failure} — `minikube logs {spec.name}` has all of it")
+        self._unbuilt.discard(spec.name)
 
     async def _pull(self, spec: ServiceSpec, name: str, output: Capture, tell: Tell) -> None:
         tell(f"pulling image {name}")

@@ -15,9 +15,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec import Struct
+
+from minikube.client.control import ControlClient, find_supervisor
 from minikube.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.errors import ManifestError, MinikubeError
 from minikube.manifest import HostPort, Manifest, load_manifest
+from minikube.model import InstanceView
 from minikube.supervisor import cgroup, leftovers, tree
 from minikube.supervisor.engine import find_engine, is_unreachable
 from minikube.supervisor.finding import Finding, ok
@@ -46,7 +50,7 @@ def examine(path: Path) -> Iterator[Finding]:
     state = state_directory(path)
     yield _redis(manifest)
     if manifest is not None:
-        yield from _ports(manifest, _recorded(state))
+        yield from _ports(manifest, _ours(manifest, state))
     yield _state(state)
     yield _space(state)
     yield _groups(manifest)
@@ -104,7 +108,45 @@ def _recorded(state: Path) -> set[int]:
     return {pid, *tree.descendants([pid])} if alive else set()
 
 
-def _ports(manifest: Manifest, ours: set[int]) -> Iterator[Finding]:
+class _Ours(Struct, frozen=True):
+    """Who of this project holds ports: its processes and containers' (pids), and ports that only an engine can name."""
+
+    pids: set[int] = set()
+    published: set[int] = set()
+    """Held by the engine for a container of ours that runs."""
+    reached: set[int] = set()
+    """Of other containers that run: ours, where `/proc` does not let us see whose."""
+
+    def has(self, port: int, owner: tuple[int, str] | None) -> bool:
+        return port in self.published or (owner[0] in self.pids if owner else port in self.reached)
+
+
+def _ours(manifest: Manifest, state: Path) -> _Ours:
+    pids = _recorded(state)
+    boxes = [
+        one
+        for one in (_instances(manifest.path) if pids else ())
+        if one.pid and one.service in manifest.services and manifest.services[one.service].runtime == "container"
+    ]
+    roots = [one.pid for one in boxes]
+    ports: dict[bool, set[int]] = {True: set(), False: set()}
+    for one in boxes:
+        port = one.address.rpartition(":")[2]
+        if port.isdecimal():
+            ports[bool(manifest.services[one.service].container_port)].add(int(port))
+    return _Ours({*pids, *roots, *tree.descendants(roots)}, ports[True], ports[False])
+
+
+def _instances(path: Path) -> tuple[InstanceView, ...]:
+    """The project's, as its supervisor tells them; none where it does not answer."""
+    try:
+        with ControlClient(find_supervisor(path), timeout=ASK_S) as client:
+            return client.status().instances
+    except MinikubeError:
+        return ()
+
+
+def _ports(manifest: Manifest, ours: _Ours) -> Iterator[Finding]:
     listeners: list[tuple[str, HostPort, bool]] = [
         ("registry.listen", manifest.registry.listen, manifest.registry.chosen),
         ("control.listen", manifest.control.listen, manifest.control.chosen),
@@ -119,7 +161,7 @@ def _ports(manifest: Manifest, ours: set[int]) -> Iterator[Finding]:
             yield ok("port", f"{key}: {where} is free")
         else:
             owner = tree.port_owner(where.port)
-            if owner and owner[0] in ours:
+            if ours.has(where.port, owner):
                 yield ok("port", f"{key}: {where} is this project's")
                 continue
             who = f"{where} is taken by pid {owner[0]} ({owner[1]})" if owner else f"{where} is not to be had"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
-from minikube.supervisor import leftovers
+from minikube.model import InstanceView, ProcessState
+from minikube.supervisor import leftovers, machine
 from tests.eventually import eventually
 
 SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
@@ -52,6 +53,37 @@ def test_a_taken_port_names_its_owner(project: Path, capsys: pytest.CaptureFixtu
         found = findings(capsys, 1)
     assert f"services.x.port: 127.0.0.1:{port} is taken by pid {os.getpid()}" in found["port"]["found"]
     assert found["port"]["advice"] == "stop it, or set services.x.port"
+
+
+@pytest.mark.parametrize(
+    ("keys", "pid", "ours"),
+    [
+        ("container_port = 80", os.getppid(), True),  # the engine has it
+        ("", os.getpid(), True),
+        ("", 2**22 + 1, False),  # its container runs, and somebody else listens
+        ("container_port = 80", 0, False),  # it does not run
+    ],
+)
+def test_a_running_containers_own_port_is_no_trouble(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    keys: str,
+    pid: int,
+    ours: bool,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        view = InstanceView("1", "x", "x", ProcessState.RUNNING, pid=pid, address=where)
+        monkeypatch.setattr(machine, "_recorded", lambda _: {2**22 + 2})
+        monkeypatch.setattr(machine, "_instances", lambda _: (view,))
+        (project / "supervisor.toml").write_text(
+            f'{SERVICES}[services.x]\nimage = "x"\nport = {taken.getsockname()[1]}\n{keys}\n'
+        )
+        run(["doctor", "--json"])
+    found = {row["found"]: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert (found.get(f"services.x.port: {where} is this project's") == "ok") == ours
+    assert any(f"{where} is taken by pid {os.getpid()}" in text for text in found) != ours
 
 
 def test_another_redis_has_to_listen(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

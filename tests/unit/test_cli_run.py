@@ -1,4 +1,4 @@
-"""`exec` in a container: it becomes the engine's own command, with no value on the command line."""
+"""`exec`: in a container it becomes the engine's own command, with no value on the command line; its advice works."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from minikube.cli import run
+from minikube.errors import MinikubeError, NothingRunning
 from minikube.manifest import load_manifest
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.engine import container_name, mark_of
@@ -44,3 +45,31 @@ def test_exec_in_a_container_is_the_engines_exec(project: Path, monkeypatch: pyt
     with pytest.raises(Became):
         run.shell_command.main(["web"], standalone_mode=False)
     assert became[0][1][-2:] == [name, "/bin/sh"]
+
+
+@pytest.mark.parametrize(
+    ("name", "idle", "stopped"),
+    [
+        ("web-1", "`minikube up` starts it", "`minikube start web-1` starts it"),
+        (
+            "api-2",
+            "`minikube run api -- COMMAND` needs nothing running",
+            "`minikube start api-2` starts it, or use `minikube run api -- COMMAND`",
+        ),
+    ],
+)
+def test_what_does_not_run_comes_with_advice_that_works(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, idle: str, stopped: str
+) -> None:
+    (project / "supervisor.toml").write_text(
+        '[services.web]\nimage = "nginx"\nreplicas = 2\n[services.api]\ncommand = "run"\nreplicas = 2\n'
+    )
+    with pytest.raises(NothingRunning) as nothing:
+        run.exec_command.main([name, "--", "ls"], standalone_mode=False)
+    assert str(nothing.value).endswith(f"nothing is running — {idle}")
+    view = InstanceView("0badcafe", name[:3], name, ProcessState.STOPPED)
+    board = Snapshot("shop", 1, 0.0, 0.0, "", 1, instances=(view,))
+    monkeypatch.setattr(run, "_look", lambda _: (load_manifest(project / "supervisor.toml"), board))
+    with pytest.raises(MinikubeError) as none:
+        run.exec_command.main([name, "--", "ls"], standalone_mode=False)
+    assert str(none.value) == f"{name}: no instance is running — {stopped}"

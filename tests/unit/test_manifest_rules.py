@@ -185,6 +185,17 @@ def test_a_container_that_cannot_reach_what_it_needs_is_a_warning() -> None:
     assert 'x listens on 127.0.0.1, which a container with network = "project" cannot reach' in manifest.warnings[0]
 
 
+def test_a_container_that_cannot_reach_the_registry_to_register_itself_is_a_warning() -> None:
+    keys = {"image": "i", "port": 1, "container_port": 80}
+    manifest, problems = build({"services": {"y": {**keys, "register": "self"}}})
+    assert problems == []
+    (warning,) = manifest.warnings
+    assert "services.y.register: a container with a container_port cannot reach the registry on 127.0.0.1" in warning
+    assert 'set register = "supervisor", or network = "host" or "project" in place of container_port' in warning
+    for fine in ({**keys, "register": "supervisor"}, {"image": "i", "port": 1, "register": "self"}):
+        assert build({"services": {"y": fine}})[0].warnings == ()
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [
