@@ -28,7 +28,7 @@ def act(manifest: str | None, names: tuple[str, ...], done: str, request: Callab
                     raise
                 from minikube.cli.common import note
 
-                note(f"{name}: {error}")
+                note(str(error) if str(error).startswith(name) else f"{name}: {error}")
                 worst = error.exit_code
             else:
                 click.echo(f"{name} {done}")

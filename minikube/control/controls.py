@@ -42,7 +42,7 @@ class Controls(Protocol):
         """Stops and keeps stopped; returns when nothing of it is alive."""
 
     async def restart(self, name: str) -> None:
-        """Stop, then start."""
+        """Stop, then start. Raises when it cannot be started at all, and for replicas when one did not come back."""
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         """Sends a signal (a name without SIG) to the instances' processes. What follows is the restart policy's."""

@@ -70,6 +70,7 @@ def cluster_documents(plan: Plan, placeholder: str) -> list[Document]:
         )
     )
     if plan.redis:
+        plan.notes.append(Note(plan.redis, f"storage: {STORAGE} is a guess — set what it needs"))
         trees += _redis(plan)
     return [Document(FILE, tree) for tree in [*trees, *_registry(plan)]]
 

@@ -188,7 +188,7 @@ def _service(plan: Plan, workload: Workload) -> Tree:
     tree |= {"stop_signal": f"SIG{spec.stop.signal}", "stop_grace_period": _duration(spec.stop.timeout)}
     if spec.stop.command:
         tree["pre_stop"] = [{"command": [_own(filled(workload, word, plan), spec.name) for word in spec.stop.command]}]
-    tree |= _ports(workload) | _limits(plan, workload)
+    tree |= _ports(plan, workload) | _limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [
             f"{_plain(one.source)}:{_plain(one.target)}{':ro' if one.read_only else ''}" for one in spec.volumes
@@ -273,12 +273,17 @@ def _check(test: list[str], health: HealthSpec) -> Tree:
     }
 
 
-def _ports(workload: Workload) -> Tree:
+def _ports(plan: Plan, workload: Workload) -> Tree:
+    """Published is what is so here. A container with its own address is not: one port of the machine would not do for all
+    its replicas."""
     spec = workload.spec
-    if not spec.port:
-        return {"expose": [str(workload.port)]} if workload.port else {}
-    host = f"[{spec.host}]" if ":" in spec.host else spec.host
-    return {"ports": [f"{host}:{spec.port}:{workload.port}"]}
+    if spec.port and (spec.has_own_address or spec.replicas > 1):
+        told = f"is not published, as here — others find it at {spec.name}:{workload.port}; `ports` would publish it"
+        plan.notes.append(Note(f"services.{spec.name}.port", told))
+    elif spec.port:
+        host = f"[{spec.host}]" if ":" in spec.host else spec.host
+        return {"ports": [f"{host}:{spec.port}:{workload.port}"]}
+    return {"expose": [str(workload.port)]} if workload.port else {}
 
 
 def _limits(plan: Plan, workload: Workload) -> Tree:

@@ -51,12 +51,20 @@ def _left_out(plan: Plan, workload: Workload) -> bool:
 
 def _claims(plan: Plan) -> list[Tree]:
     """Named volumes, which services may share."""
-    named = {
-        _volume_name(volume.source): None
-        for workload in plan.workloads.values()
-        for volume in workload.spec.volumes
-        if not volume.is_path
-    }
+    named: dict[str, int] = {}
+    """And how many pods mount each."""
+    for workload in plan.workloads.values():
+        pods = 0 if _left_out(plan, workload) else workload.spec.replicas if workload.kind == "service" else 1
+        for name in _volume_names(workload.spec):
+            named[name] = named.get(name, 0) + pods
+    for name, pods in named.items():
+        plan.notes.append(Note(f"volumes.{name}", f"storage: {STORAGE} is a guess — set what it needs"))
+        if pods > 1:
+            told = (
+                f"is ReadWriteOnce, and {pods} pods mount it: all have to be on one node — or ReadWriteMany, where the"
+                " cluster's storage can"
+            )
+            plan.notes.append(Note(f"volumes.{name}", told))
     body = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": STORAGE}}}
     return [
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(plan, name), "spec": body}
@@ -150,9 +158,7 @@ def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
         pod["initContainers"] = waits
     pod["containers"] = [_container(plan, workload)]
     pod["volumes"] = [CERT_VOLUME] + [
-        {"name": _volume_name(volume.source), "persistentVolumeClaim": {"claimName": _volume_name(volume.source)}}
-        for volume in spec.volumes
-        if not volume.is_path
+        {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in _volume_names(spec)
     ]
     return {"metadata": head, "spec": pod}
 
@@ -252,12 +258,14 @@ def _resources(spec: ServiceSpec) -> Tree:
 
 
 def _user(plan: Plan, spec: ServiceSpec) -> dict[str, Any]:
+    """`user` may hold the group as well, as an engine takes it: `1234:1234`."""
+    user, _, group = spec.user.partition(":")
     found = {}
-    for key, text in (("runAsUser", spec.user), ("runAsGroup", spec.group)):
-        if text.isdigit():
+    for key, name, text in (("runAsUser", "user", user), ("runAsGroup", "group", spec.group or group)):
+        if text.isascii() and text.isdigit():
             found[key] = int(text)
         elif text:
-            where = f"services.{spec.name}.{'user' if key == 'runAsUser' else 'group'}"
+            where = f"services.{spec.name}.{name if name == 'user' or spec.group else 'user'}"
             plan.notes.append(Note(where, f"Kubernetes takes numbers — {text} has to be the image's own USER"))
     return found
 
@@ -293,6 +301,11 @@ def _tell(plan: Plan, workload: Workload) -> None:
 
 def _annotation(name: str) -> str:
     return f"mini-kube-discovery/{re.sub(r'[^A-Za-z0-9._-]', '-', name)[:63].strip('._-') or 'meta'}"
+
+
+def _volume_names(spec: ServiceSpec) -> list[str]:
+    """Each once, however often it is mounted."""
+    return list(dict.fromkeys(_volume_name(volume.source) for volume in spec.volumes if not volume.is_path))
 
 
 def _volume_name(source: str) -> str:

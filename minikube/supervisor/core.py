@@ -43,7 +43,7 @@ from minikube.supervisor.logfile import Source
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.process import KILL_PATIENCE_S, Household, signal_number
 from minikube.supervisor.reader import LogBook
-from minikube.supervisor.rollout import Rollouts, check_replicas, restart_one
+from minikube.supervisor.rollout import Rollouts, check_replicas, restart_alone
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
 from minikube.text import mask_url
@@ -361,7 +361,7 @@ class Supervisor:
         runners = self._find(name)
         if len(runners) < 2:
             for runner in runners:
-                await restart_one(runner, self.board)
+                await restart_alone(runner, self.board)
             return
         assert self._nursery is not None
         await self._rollouts.restart(runners, self._nursery)

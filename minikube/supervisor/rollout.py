@@ -20,6 +20,9 @@ MAX_REPLICAS = 1_000
 READY_S = 30.0
 """How long one may take to be well after its start, on top of its check's `start_period`."""
 
+BEGIN_S = 2.0
+"""How long a start of one alone is watched: what cannot be executed is known at once."""
+
 
 class Stranded(MinikubeError):
     """An instance did not come back; the ones after it were left alone."""
@@ -116,6 +119,17 @@ async def restart_one(runner: Runner, board: Board) -> None:
     await board.wait_for(
         lambda _: (runner.life.restarts > before and runner.life.state is not ProcessState.STOPPING) or runner.removed
     )
+
+
+async def restart_alone(runner: Runner, board: Board) -> None:
+    """As `restart_one`, and looks how it begins. Raises `Stranded` when it is fatal at once; what waits is not waited for."""
+    await restart_one(runner, board)
+    with trio.move_on_after(BEGIN_S):
+        await board.wait_for(lambda _: runner.life.state is not ProcessState.PENDING or bool(runner.life.reason))
+    if runner.life.state is ProcessState.FATAL:
+        raise Stranded(
+            f"{runner.name} did not come back: {runner.standing.why or 'it is fatal'} — see `minikube logs {runner.name}`"
+        )
 
 
 _COMING = (*ACTIVE, ProcessState.PENDING, ProcessState.STOPPED, ProcessState.STOPPING)

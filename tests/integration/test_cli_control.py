@@ -206,7 +206,7 @@ def test_an_act_is_asked_of_the_supervisor(
 
 def test_what_fails_does_not_keep_the_rest(minikube: Run, notes: Notes) -> None:
     assert minikube("stop", "held") == (1, "", "minikube: held is stopping\n")
-    assert minikube("stop", "held", "order") == (1, "order stopped\n", "minikube: held: held is stopping\n")
+    assert minikube("stop", "held", "order") == (1, "order stopped\n", "minikube: held is stopping\n")
 
 
 def test_events_in_text_and_json(minikube: Run) -> None:

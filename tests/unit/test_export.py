@@ -113,6 +113,13 @@ def test_compose_publishes_a_fixed_port_and_no_other() -> None:
     assert (services["product"]["expose"], "ports" in services["product"]) == (["7070"], False)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_compose_does_not_publish_what_has_an_address_of_its_own(replicas: int) -> None:
+    tree, plan = compose(manifest(service(port=8080, network="project", replicas=replicas)))
+    assert (tree["services"]["x"]["expose"], "ports" in tree["services"]["x"]) == (["8080"], False)
+    assert "services.x.port: is not published, as here — others find it at x:8080" in told(plan.notes)
+
+
 def test_compose_does_not_wait_for_health_that_nobody_checks() -> None:
     raw = service(health={"log": "ready"})
     raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"x": "healthy"}}
@@ -213,6 +220,48 @@ def test_kubernetes_keeps_volumes_apart_that_are_spelt_alike() -> None:
     claims = [name for kind, name in objects if kind == "PersistentVolumeClaim"]
     assert len(claims) == len(names)
     assert claims[0] == "a-b"
+
+
+@pytest.mark.parametrize(
+    ("keys", "numbers", "note"),
+    [
+        ({"user": "1234:1235"}, {"runAsUser": 1234, "runAsGroup": 1235}, ""),
+        ({"user": "1234"}, {"runAsUser": 1234}, ""),
+        ({"user": "1234", "group": "9"}, {"runAsUser": 1234, "runAsGroup": 9}, ""),
+        ({"user": "1234:app"}, {"runAsUser": 1234}, "services.x.user: Kubernetes takes numbers — app has"),
+        ({"user": "²"}, {}, "services.x.user: Kubernetes takes numbers — ² has"),
+        ({"group": "app"}, {}, "services.x.group: Kubernetes takes numbers — app has"),
+    ],
+)
+def test_kubernetes_runs_as_the_user_that_is_a_number(keys: Tree, numbers: Tree, note: str) -> None:
+    objects, plan = kubernetes(manifest(service(**keys)))
+    context = objects["Deployment", "x"]["spec"]["template"]["spec"]["securityContext"]
+    assert context == {"seccompProfile": {"type": "RuntimeDefault"}} | numbers
+    assert note in told(plan.notes)
+    assert bool(note) is ("takes numbers" in told(plan.notes))
+
+
+@pytest.mark.parametrize(
+    ("keys", "pods"),
+    [
+        ({}, 0),
+        ({"replicas": 2}, 2),
+        ({"replicas": 2, "profiles": ["p"]}, 0),
+        ({"replicas": 2, "volumes": ["a:/a", "a:/b"]}, 2),
+    ],
+)
+def test_kubernetes_tells_of_a_claim_that_pods_share_and_of_sizes_guessed(keys: Tree, pods: int) -> None:
+    notes = told(kubernetes(manifest(service(**{"volumes": ["a:/a"]} | keys)))[1].notes)
+    assert ("volumes.a: is ReadWriteOnce" in notes) is bool(pods)
+    assert f"ReadWriteOnce, and {pods} pods mount it" in notes or not pods
+    assert "volumes.a: storage: 1Gi is a guess" in notes
+    assert "redis: storage: 1Gi is a guess" in notes
+
+
+def test_kubernetes_counts_the_pods_of_all_services_that_share_a_claim() -> None:
+    raw = service(volumes=["a:/a"])
+    raw["services"]["y"] = {"image": "y", "register": "none", "volumes": ["a:/a"]}
+    assert "ReadWriteOnce, and 2 pods mount it" in told(kubernetes(manifest(raw))[1].notes)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from minikube.supervisor.core import is_down
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.ports import PortTaken
+from minikube.supervisor.rollout import Stranded, restart_alone
 from minikube.supervisor.runtime import Launch, Ran
 
 TERM, KILL = 15, 9
@@ -375,6 +376,31 @@ async def test_nothing_is_begun_while_everything_ends(autojump_clock: object) ->
         story.runner.start()
         await story.wait(5)
         assert (story.state(), story.home.times("started")) == (ProcessState.STOPPED, [0])
+
+
+async def test_a_restart_tells_what_cannot_be_started(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        story.home.begins, story.home.refuses = 0.4, StartError("command not found: nosuch")
+        with pytest.raises(Stranded, match=r"x did not come back: .*command not found: nosuch — see `minikube logs x`"):
+            await restart_alone(story.runner, story.home.board)
+        story.home.refuses = None
+        await restart_alone(story.runner, story.home.board)
+        assert story.state() is ProcessState.STARTING
+
+
+async def test_a_restart_does_not_wait_for_what_waits(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        story.home.missing = "waiting for y"
+        before = trio.current_time()
+        await restart_alone(story.runner, story.home.board)
+        assert story.state() is ProcessState.PENDING
+        assert trio.current_time() - before < 1
+        story.home.missing, story.home.begins = "", 60.0
+        before = trio.current_time()
+        await restart_alone(story.runner, story.home.board)
+        assert trio.current_time() - before == pytest.approx(2)
 
 
 async def test_what_is_stopped_while_it_is_started_is_not_down_before_that_is_undone(autojump_clock: object) -> None:
