@@ -6,6 +6,7 @@ It refuses to wait for what cannot come: an instance that is fatal, a task that 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 TIMED_OUT = 124
 """The exit code of `timeout(1)`, and ours for `wait`."""
 
+ENDING_TRIES = 10
+ENDING_STEP_S = 0.05
 POLL_S = 20.0
 """How long one long poll may take; the supervisor answers sooner when anything changes."""
 
@@ -76,10 +79,14 @@ def wait_for(names: tuple[str, ...], goal: str, seconds: float, manifest: str | 
 
 def _next(client: ControlClient, revision: int, seconds: float) -> Snapshot:
     """The next board. Raises NothingRunning also when the supervisor ends while it is asked."""
-    try:
+    with suppress(Unavailable):
         return client.status(after=revision, wait=seconds)
-    except Unavailable:
-        return client.status()
+    # One that ends resets what its listener had still taken: only a refused connection tells that it is gone.
+    for _ in range(ENDING_TRIES):
+        with suppress(Unavailable):
+            return client.status()
+        time.sleep(ENDING_STEP_S)
+    return client.status()
 
 
 def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
