@@ -77,10 +77,14 @@ class Client:
 
 
 class Registry:
-    """`minikube registry` on a free port (then always that one), to be killed and started again."""
+    """`minikube registry` on a free port (then always that one), to be killed and started again.
 
-    def __init__(self, redis_url: str, *, port: int = 0) -> None:
+    `traced`: whether coverage counts it; one whose answers' times are judged runs as users run it.
+    """
+
+    def __init__(self, redis_url: str, *, port: int = 0, traced: bool = True) -> None:
         self.redis_url = redis_url
+        self.env = {name: value for name, value in os.environ.items() if traced or not name.startswith("COVERAGE_")}
         self.port = port
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[Client] = []
@@ -88,7 +92,7 @@ class Registry:
     def start(self) -> "Registry":
         self.process = subprocess.Popen(
             [sys.executable, "-m", "minikube", "registry", "--listen", f"127.0.0.1:{self.port}"],
-            env={**os.environ, "REDIS_URL": self.redis_url},
+            env={**self.env, "REDIS_URL": self.redis_url},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -125,7 +125,8 @@ def test_somebody_elses_copy_is_not_run(program: Path, tmp_path: Path) -> None:
     assert errors.startswith(f"minikube: MINIKUBE_CACHE: cannot write to {cache}, or it is somebody else's")
 
 
-@pytest.mark.parametrize("trap", ["link", "open", pytest.param("foreign", marks=AS_ROOT)])
+@AS_ROOT
+@pytest.mark.parametrize("trap", ["link", "open", "foreign"])
 def test_a_prepared_directory_in_the_common_one_is_refused(program: Path, tmp_path: Path, trap: str) -> None:
     place = tmp_path / f"minikube-cache-{os.geteuid()}"
     if trap == "link":

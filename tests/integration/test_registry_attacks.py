@@ -39,7 +39,7 @@ def registration(number: int, **more: object) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        made = Registry(server.url)
+        made = Registry(server.url, traced=False)
         try:
             client = made.start().ready()
             client.sock.sendall(b"".join(call("Register", registration(number)) for number in range(INSTANCES)))

@@ -83,7 +83,7 @@ def test_a_password_that_is_asked_for_later_is_told_and_got_over(redis_server: R
         id_ = client.call("Register", service.registration("product"))
         admin.config_set("requirepass", "other")
         admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        assert "uthentication" in eventually(lambda: detail(client))
+        eventually(lambda: "uthentication" in detail(client), what="the reason")
         assert is_refused(client, service.registration("order"))
         assert client.get("product") == service.port
         admin.config_set("requirepass", "")
