@@ -131,6 +131,11 @@ class Peer:
         return self._out_bytes
 
     @property
+    def has_room(self) -> bool:
+        """Whether what was answered before is sent, but for a little."""
+        return self._out_bytes <= self._limits.unsent
+
+    @property
     def is_full(self) -> bool:
         """True while nothing more may be read."""
         return self._is_busy or self._out_bytes > self._limits.unsent
@@ -217,7 +222,7 @@ class Peer:
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
-                await self._wait_room()
+                await self.wait_room()
                 line = await self._call(request)
         finally:
             self._begin(-1)
@@ -297,7 +302,7 @@ class Peer:
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
-                await self._wait_room()
+                await self.wait_room()
                 async with trio.open_nursery() as nursery:
                     for call in waiting:
                         nursery.start_soon(fill, *call)
@@ -331,11 +336,11 @@ class Peer:
         self._in_flight += count
         self._host.waiting += count
 
-    async def _wait_room(self) -> None:
+    async def wait_room(self) -> None:
         """Until what was answered before is sent, so that large answers do not pile up. In the order of the calls."""
-        if self._out_bytes <= self._limits.unsent and not self._turn.locked():
+        if self.has_room and not self._turn.locked():
             return
         async with self._turn:
-            while self._out_bytes > self._limits.unsent:
+            while not self.has_room:
                 self._room = trio.Event()
                 await self._room.wait()

@@ -170,8 +170,11 @@ class Discovery:
     async def _instances(self, request: Request, peer: Peer) -> Any:
         (asked,) = arguments(request.params, "Name")
         name = EVERY_NAME if asked in (None, "") else as_name(asked, every=True)
-        async with self._lists:
-            return msgspec.Raw(self._node.catalog.instances_json(name))
+        while True:
+            await peer.wait_room()
+            async with self._lists:
+                if peer.has_room:  # many of the same caller's may have waited for this turn
+                    return msgspec.Raw(self._node.catalog.instances_json(name))
 
     async def _services(self, request: Request, peer: Peer) -> Any:
         arguments(_without_placeholder(request), "")
