@@ -63,6 +63,7 @@ def test_a_taken_port_names_its_owner(project: Path, capsys: pytest.CaptureFixtu
         ("", 2**22 + 1, False),  # its container runs, and somebody else listens
         ("container_port = 80", 0, False),  # it does not run
     ],
+    ids=("the engine", "itself", "somebody else", "not running"),
 )
 def test_a_running_containers_own_port_is_no_trouble(
     project: Path,
