@@ -16,6 +16,7 @@ from minikube.manifest import Manifest, load_manifest
 from minikube.model import ProcessState
 from minikube.supervisor.change import Plan, plan
 from minikube.supervisor.core import Supervisor
+from minikube.supervisor.instance import Runner
 
 OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessState.STOPPED)
 
@@ -73,6 +74,7 @@ class Applier:
         chosen = core.adopt(new)
         after = {name: tuple(spec.depends_on) for name, spec in new.services.items()}
         going = {name: _dependents(before, name) for name in (*found.removed, *found.vacate)}
+        vacated = {name: [one for one in core.runners(name) if one.wanted] for name in found.vacate}
         await _in_order(going, lambda name: core.close_service(name, forget=name in found.removed))
         for name in (*found.adjusted, *found.replaced, *found.follows):
             core.adjust_service(name)
@@ -82,7 +84,7 @@ class Applier:
 
         async def again(name: str) -> None:
             try:
-                await self._again(name, name in found.vacate)
+                await self._again(name, vacated.get(name))
                 if name in found.scaled:
                     await core.scale(name, found.scaled[name])
             except MinikubeError as error:
@@ -96,23 +98,23 @@ class Applier:
             await core.start(name)
         return troubles
 
-    async def _again(self, name: str, stopped: bool) -> None:
-        """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none."""
+    async def _again(self, name: str, vacated: list[Runner] | None) -> None:
+        """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none.
+        `vacated`: all of it was stopped just now, and these are to run again."""
         core = self._core
         runners = core.runners(name)
+        wanted = [runner for runner in runners if runner.wanted] if vacated is None else vacated
         if core.asked_to_stop.is_set():
             return
-        if stopped or all(runner.life.state in OVER for runner in runners):
-            for runner in runners:
-                if runner.wanted or stopped:
-                    runner.start()
+        if vacated is not None or all(runner.life.state in OVER for runner in runners):
+            for runner in wanted:
+                runner.start()
             await trio.lowlevel.checkpoint()
-        elif all(runner.wanted for runner in runners):
-            await core.restart(name)
+        elif wanted == runners:
+            await core.restart_anew(name)
         else:
-            for runner in runners:
-                if runner.wanted:
-                    await core.restart(runner.name)
+            for runner in wanted:
+                await core.restart(runner.name)
 
 
 def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:

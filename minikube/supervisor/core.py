@@ -366,6 +366,11 @@ class Supervisor:
         assert self._nursery is not None
         await self._rollouts.restart(runners, self._nursery)
 
+    async def restart_anew(self, name: str) -> None:
+        """As `restart`, once one that is under way is over: its first replicas know nothing of what has changed since."""
+        await self._rollouts.wait_over(name)
+        await self.restart(name)
+
     async def kill(self, name: str, signal: str = "KILL") -> None:
         try:
             number = signal_number(signal)
@@ -386,7 +391,7 @@ class Supervisor:
         wanted = any(runner.wanted for runner in runners) or name in self._chosen
         for index in range(len(runners) + 1, replicas + 1):
             self._add(spec, index)
-            if wanted:
+            if wanted and not spec.schedule:
                 runners[-1].start()
         extra = runners[replicas:]
         del runners[replicas:]

@@ -97,10 +97,9 @@ class Runner:
     # ------------------------------------------------------------ what the core asks
 
     def start(self) -> None:
-        if self._home.ending:
+        if self._home.ending or self.removed:
             return  # a roll-out or an apply goes on meanwhile: nothing is begun any more
         self.wanted, self.resting = True, False
-        self._hurry = trio.Event()
         if self.life.state not in (*ACTIVE, ProcessState.STOPPING):
             self.life = Life(restarts=self.life.restarts, exit=self.life.exit)
         self.poke()
@@ -112,7 +111,7 @@ class Runner:
         self.poke()
 
     def restart(self) -> None:
-        if self._home.ending:
+        if self._home.ending or self.removed:
             return
         self.wanted, self.resting = True, False
         self._restart = True
@@ -237,6 +236,7 @@ class Runner:
     async def _live(self) -> None:
         begun: tuple[Running, Capture] | None = None
         failure: Exception | None = None
+        self._hurry = trio.Event()
 
         async def begin() -> None:
             nonlocal begun, failure

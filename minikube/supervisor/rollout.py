@@ -33,16 +33,17 @@ class Rollouts:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._services: set[str] = set()
+        self._under_way: dict[str, trio.Event] = {}
+        """Services, and the event of their end."""
 
     async def restart(self, runners: Sequence[Runner], nursery: trio.Nursery) -> None:
         """Rolls over all replicas of one service; returns when that is done. Raises `Stranded`, and `UsageError` when it is
         being done already."""
         service = runners[0].spec.name
-        if service in self._services:
+        if service in self._under_way:
             raise UsageError(f"{service}: is being restarted already — `minikube events -f` shows how far it is")
-        self._services.add(service)
-        done, trouble = trio.Event(), list[Stranded]()
+        done = self._under_way[service] = trio.Event()
+        trouble = list[Stranded]()
 
         async def go_on() -> None:
             try:
@@ -51,13 +52,19 @@ class Rollouts:
                 trouble.append(error)
                 self._board.event("service.stranded", f"{service}: {error}", "error", service=service)
             finally:
-                self._services.discard(service)
+                del self._under_way[service]
                 done.set()
 
         nursery.start_soon(go_on)
         await done.wait()
         if trouble:
             raise trouble[0]
+
+    async def wait_over(self, service: str) -> None:
+        """Returns once none of that service is under way."""
+        while service in self._under_way:
+            await self._under_way[service].wait()
+        await trio.lowlevel.checkpoint()
 
 
 def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> None:

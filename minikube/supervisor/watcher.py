@@ -169,7 +169,7 @@ class Watcher:
                 core.board.event("service.changed", f"{name} restarts: {self._called(changed)} changed", service=name)
                 try:
                     await core.rebuild(name)
-                    await core.restart(name)
+                    await core.restart_anew(name)
                 except MinikubeError as error:  # what was saved meanwhile may be what mends it
                     core.board.event("service.changed", f"{name}: {error}", "warning", service=name)
         finally:

@@ -195,3 +195,33 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         eventually(lambda: "src/gen/y.py" in small.events("service.changed")[-1], what="the new pattern")
         assert len(small.events("service.changed")) == 3
         assert small.pid("b") == b
+
+
+def test_what_was_stopped_by_hand_stays_so_though_another_takes_its_port(tmp_path: Path) -> None:
+    one, two = free_ports(2)
+    server = 'command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
+        small.up("--wait")
+        small.run("stop", "b")
+        small.write(f"[services.a]\n{server}port = {two}\n[services.b]\n{server}port = {one}\n")
+        small.run("apply")
+        eventually(lambda: small.until("a", "running").address.endswith(str(two)), what="a on the port that b had")
+        assert small.until("b", "stopped").restarts == 0
+
+
+def test_an_apply_during_a_rolling_restart_reaches_every_replica(tmp_path: Path) -> None:
+    slow = (
+        'command = ["sh", "-c", "touch ready-$$MODE-$$$$; exec sleep 1000"]\nhealth = { command = ["sleep", "0.5"] }\n'
+    )
+    with Small(tmp_path, f'[services.many]\n{slow}replicas = 3\nenv = {{ MODE = "old" }}\n') as small:
+        small.up("--wait")
+        rolling = threading.Thread(target=small.command, args=("restart", "many"))
+        rolling.start()
+        eventually(lambda: len(list(tmp_path.glob("ready-old-*"))) == 4, what="the first one rolls")
+        small.edit('"old"', '"new"')
+        told = small.run("apply")
+        rolling.join()
+        assert "being restarted already" not in told
+        pids = {row.pid for row in small.status().instances}
+        modes = {Path(f"/proc/{pid}/environ").read_bytes().split(b"\0MODE=")[1][:3] for pid in pids}
+        assert modes == {b"new"}

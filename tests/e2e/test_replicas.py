@@ -108,3 +108,21 @@ def test_a_rolling_restart_stops_at_the_first_that_does_not_come_back(tmp_path: 
         assert "many-1 did not come back: exit 3: 1 failed starts in a row; many-2, many-3 not restarted" in told
         assert small.pid("many-2") == before["many-2"]
         assert small.pid("many-3") == before["many-3"]
+
+
+def test_what_is_scaled_away_is_not_brought_back_by_a_rolling_restart(tmp_path: Path) -> None:
+    """It takes its time to end, and its turn to be restarted comes meanwhile."""
+    from tests.e2e.small import Small
+
+    end = "test -f slow && sleep 3; sleep 0.5; exit"
+    command = f"""command = ["sh", "-c", "trap '{end}' TERM; while :; do sleep 0.02; done"]"""
+    with Small(tmp_path, f"[services.many]\n{command}\nreplicas = 2\n") as small:
+        small.up("--wait")
+        rolling = threading.Thread(target=small.command, args=("restart", "many"))
+        rolling.start()
+        eventually(lambda: small.states()["many-1"] == "stopping", what="the first one rolls")
+        (tmp_path / "slow").touch()
+        small.run("scale", "many=1")
+        rolling.join()
+        assert list(small.states()) == ["many-1"]
+        assert small.until("many-1", "running").restarts == 1

@@ -311,6 +311,33 @@ async def test_a_deaf_one_is_killed_in_the_end_and_at_once_when_there_is_no_time
         assert story.home.times("died")[1] == pytest.approx(14.5)
 
 
+async def test_there_is_no_time_for_one_either_that_was_wanted_again_while_it_stops(autojump_clock: object) -> None:
+    async with Story(replace(SPEC, stop=StopSpec(timeout=9.0, drain=0.0))) as story:
+        story.home.obeys = None
+        await story.wait(2)
+        story.runner.stop()
+        await story.wait(1)
+        story.runner.start()
+        await story.wait(1)
+        story.runner.stop(now=True)
+        await story.wait()
+        assert (story.state(), story.home.times("died")) == (ProcessState.STOPPED, [4])
+
+
+async def test_who_is_removed_is_not_wanted_again(autojump_clock: object) -> None:
+    """A roll-out or a schedule may still have it in its hands while it ends."""
+    async with Story(replace(SPEC, stop=StopSpec(timeout=9.0, drain=0.0))) as story:
+        story.home.obeys = 5.0
+        await story.wait(2)
+        story.runner.remove()
+        await story.wait(1)
+        story.runner.start()
+        story.runner.restart()
+        await story.wait(10)
+        assert story.runner.finished.is_set()
+        assert story.home.alive == 0
+
+
 async def test_a_hung_one_is_ended_and_started_again(autojump_clock: object) -> None:
     health = HealthSpec("command", command=("ask",), interval=1.0, restart_after=3)
     async with Story(replace(SPEC, health=health)) as story:

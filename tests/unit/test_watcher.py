@@ -33,7 +33,7 @@ class Core:
             self.broken = False
             raise StartError("cannot build: a typing error")
 
-    async def restart(self, name: str) -> None:
+    async def restart_anew(self, name: str) -> None:
         await trio.lowlevel.checkpoint()
         self.asked.append("restart")
 
