@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer
 IN_CI = bool(os.environ.get("CI"))
 
 
-ENGINE = ("test_containers", "test_podman", "test_up_containers")
+ENGINE = ("test_containers", "test_engine_away", "test_podman", "test_up_containers")
 """Files whose tests share images that take a minute to make."""
 
 

@@ -19,6 +19,7 @@ from minikube.errors import MinikubeError, NothingRunning, Unavailable
 if TYPE_CHECKING:
     from minikube.client.control import Endpoint
     from minikube.model import Snapshot
+    from minikube.supervisor.engine import Left
 
 TELL_EVERY_S = 2.0
 """How often a stop that is held says who holds it."""
@@ -56,10 +57,23 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
             if not now:
                 raise
             return _kill(path)
-        return _wait_departed(departures, endpoint, patience)
+        return _wait_departed(path, departures, endpoint, patience)
 
 
-def _wait_departed(departures: list[Departure], endpoint: Endpoint, patience: float | None) -> int:
+def _tell_stopped(path: Path) -> int:
+    """Says that all has ended, or what is left at an engine that did not answer; the exit code."""
+    from minikube.client.endpoint import state_directory
+    from minikube.supervisor.engine import recorded
+
+    found = recorded(state_directory(path))
+    if found is not None:
+        note(f"stopped, but {found[1]}")
+        return 1
+    click.echo("stopped")
+    return 0
+
+
+def _wait_departed(path: Path, departures: list[Departure], endpoint: Endpoint, patience: float | None) -> int:
     from minikube.cli.waiting import TIMED_OUT
     from minikube.client.control import ControlClient
 
@@ -67,8 +81,7 @@ def _wait_departed(departures: list[Departure], endpoint: Endpoint, patience: fl
     while True:
         try:
             if all(departure.wait(STEP_S) for departure in departures):
-                click.echo("stopped")
-                return 0
+                return _tell_stopped(path)
         except KeyboardInterrupt:
             note("stopping at once")
             with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
@@ -100,8 +113,7 @@ def _kill(path: Path) -> int:
             rest.wait(END_PATIENCE_S)
     with contextlib.suppress(NothingRunning):
         return _end_unannounced(path, True, NothingRunning(""))
-    click.echo("stopped")
-    return 0
+    return _tell_stopped(path)
 
 
 def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
@@ -135,9 +147,13 @@ def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
                         f"{state.parent}: pid {pid or '?'} does not end — `minikube down --now` ends it"
                     ) from None
                 time.sleep(STEP_S / 10)
-        told = _end_left(state)
+        told, left = _end_left(state)
     finally:
         os.close(lock)
+    if left is not None:
+        if told:
+            click.echo(told)
+        raise MinikubeError(str(left))
     if not told and not asked:
         raise nothing
     click.echo(told or "stopped")
@@ -157,18 +173,19 @@ def _holder(lock: int, state: Path) -> int:
     return 0
 
 
-def _end_left(state: Path) -> str:
-    """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left."""
+def _end_left(state: Path) -> tuple[str, Left | None]:
+    """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left, and what
+    has to stay where it is."""
     from minikube.client.endpoint import SUPERVISOR_FILE
     from minikube.supervisor import engine, leftovers, tree
 
     names = {pid: tree.called(pid) for pid in leftovers.find_leftovers(state)}
     ended = leftovers.end_leftovers(state)
-    removed = engine.sweep_recorded(state)
+    removed, left = engine.sweep_recorded(state)
     (state / SUPERVISOR_FILE).unlink(missing_ok=True)
     leftovers.tidy(state)
     what = [names.get(pid) or f"pid {pid}" for pid in ended] + [f"container {name}" for name in removed]
-    return f"ended what an earlier run left: {', '.join(what)}" if what else ""
+    return f"ended what an earlier run left: {', '.join(what)}" if what else "", left
 
 
 class Departure:
@@ -229,6 +246,8 @@ def held_by(snapshot: Snapshot, now: float) -> Iterator[str]:
 
     alive = [one for one in snapshot.instances if one.pid and one.state in ("stopping", "running", "starting")]
     stopping = [one for one in snapshot.instances if one.state == "stopping"]
+    if not (stopping or alive) and any(one.kind == "container" for one in snapshot.services):
+        yield "waiting for the containers' engine, which has not told yet that all are removed"
     for instance in stopping or alive:
         since = f" for {age(instance.since, now)}" if instance.since else ""
         why = f": {instance.reason}" if instance.reason else ""

@@ -332,10 +332,18 @@ class Front:
                 told = time.monotonic()
                 for line in holders(self._endpoint):
                     self._tell(line)
+        from minikube.client.endpoint import state_directory
+        from minikube.supervisor.engine import recorded
+
         self._show_rest()
+        found = recorded(state_directory(self._path))
+        left = found[1] if found and found[1].given_up else None
         if ended := self._lifeline.ended:
-            self._tell(f"stopped, as {ended['service']} ended: {ended['how']}")
-            return int(ended["code"])
+            self._tell(f"stopped, as {ended['service']} ended: {ended['how']}" + (f"; {left}" if left else ""))
+            return int(ended["code"]) or code
+        if left is not None:
+            self._tell(f"stopped, but {left}")
+            return code
         if code and not self._asked:
             raise MinikubeError(f"the supervisor ended ({_ending(code)}) — see {log_file(self._path)}")
         self._tell("stopped")

@@ -1,13 +1,15 @@
 """The engine's command, run for one question or for a container's whole life (floor 3).
 
-Every client is a child of the supervisor like any other, so that nothing of it outlives us. It refuses to know what a
-container is for.
+Every client is a child of the supervisor like any other, so that nothing of it outlives us. An engine that hangs costs
+one patience, not one for each question: a question that is open for long makes us look whether it answers at all. It
+refuses to know what a container is for.
 """
 
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
@@ -20,8 +22,20 @@ from minikube.supervisor.process import HELPER, Command, Household, Process, Sta
 ASK_S = 30.0
 """For one question. An engine under load takes seconds; one that hangs must not hold a stop for ever."""
 
+DOUBT_S = 1.0
+"""A question that is open for that long raises the doubt whether the engine answers at all."""
+
+LOOK_S = 2.0
+"""Who lists no containers in that time is silent. A busy engine takes some tenths of a second for it, its command included."""
+
+LOOK_AGAIN_S = 1.0
+ANSWER_STEP_S = 0.05
+
 ANSWER_LIMIT = 262_144
 REAP_S = 1.0
+
+Say = Callable[[str, str], object]
+"""Hears what is new with the engine: text, level."""
 
 
 class Answer:
@@ -50,28 +64,97 @@ class Answer:
 class Client:
     """One engine, asked by one supervisor."""
 
-    def __init__(self, household: Household, engine: Engine, directory: Path) -> None:
+    def __init__(
+        self, household: Household, engine: Engine, directory: Path, say: Say = lambda _text, _level: None
+    ) -> None:
         self.engine = engine
         self.household = household
+        self.silent = False
+        """Whether it did not answer when we looked last."""
         self._directory = directory
+        self._say = say
         self._count = 0
+        self._looking = trio.Lock()
+        self._looked = -1.0
+        self._watched = False
 
-    async def ask(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = ASK_S) -> Answer:
-        """Runs one command to its end, at most `timeout` seconds. Failures are in the answer."""
+    async def ask(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = ASK_S, insist: bool = True
+    ) -> Answer:
+        """Runs one command to its end, at most `timeout` seconds. Failures are in the answer.
+
+        Without `insist` it is given up as soon as the engine is found silent.
+        """
+        if not insist and self.silent and self._watched:
+            await trio.lowlevel.checkpoint()
+            return Answer()
         try:
             process = await self.begin(*arguments, env=env)
         except StartError as error:
             return Answer(error)
         answer = Answer()
+
+        async def hear() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(collect, process.stdout, answer.out)
+                nursery.start_soon(collect, process.stderr, answer.err)
+                answer.exit = await process.watch()
+
         try:
-            with trio.move_on_after(timeout):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(collect, process.stdout, answer.out)
-                    nursery.start_soon(collect, process.stderr, answer.err)
-                    answer.exit = await process.watch()
+            if insist:
+                with trio.move_on_after(timeout):
+                    await hear()
+            else:
+                await self.patiently(timeout, hear)
         finally:
             await self.end(process)
         return answer
+
+    async def patiently(self, seconds: float, wait: Callable[[], Awaitable[object]]) -> None:
+        """Waits that long for what the engine has to bring about, or until it is found silent."""
+        with trio.move_on_after(seconds) as patience:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._give_up, patience)
+                await wait()
+                nursery.cancel_scope.cancel()
+
+    async def _give_up(self, patience: trio.CancelScope) -> None:
+        if not self.silent:
+            await trio.sleep(DOUBT_S)
+        while True:
+            if not self._watched:
+                await self._look()
+            if self.silent:
+                patience.cancel()
+            await trio.sleep(LOOK_AGAIN_S)
+
+    async def watch(self) -> NoReturn:
+        """Looks again and again whether the engine answers: whoever wants to know is told at once meanwhile."""
+        try:
+            while True:
+                await self._look()
+                self._watched = True
+                await trio.sleep(LOOK_AGAIN_S)
+        finally:
+            self._watched = False
+
+    async def wait_answer(self) -> None:
+        """Returns once the engine answers again. Somebody has to `watch`."""
+        while self.silent:
+            await trio.sleep(ANSWER_STEP_S)
+
+    async def _look(self) -> None:
+        """Those who doubt at the same time share one look."""
+        began = trio.current_time()
+        async with self._looking:
+            if self._looked >= began:
+                return
+            answer = await self.ask("ps", "--quiet", "--filter", f"label={self.engine.label}", timeout=LOOK_S)
+            self._looked = trio.current_time()
+            if answer.refused is None and answer.good is self.silent:
+                self.silent = not answer.good
+                again = "answers again" if answer.good else "does not answer — it is not waited for"
+                self._say(f"{self.engine.kind} {again}", "info" if answer.good else "warning")
 
     async def need(self, what: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """As `ask`, for what has to work: its output. Raises `Starved` while the engine does not answer, else `StartError`."""
@@ -100,7 +183,8 @@ class Client:
             again = isinstance(answer.refused, Starved)
             return (Starved if again else StartError)(f"{what}: {answer.refused}")
         if answer.exit is None:
-            return Starved(f"{what}: {kind} did not answer in {ASK_S:g} s — trying again")
+            within = "" if self.silent else f" in {ASK_S:g} s"
+            return Starved(f"{what}: {kind} did not answer{within} — trying again")
         if is_unreachable(answer.error):
             return Starved(f"{what}: {kind}'s engine does not answer ({complaint(answer.error)}) — start it")
         return StartError(f"{what}: {complaint(answer.error or answer.text)}")

@@ -32,6 +32,10 @@ LAST_WORDS_S = 5.0
 """How long the engine may take to tell the exit code of a container that is dead."""
 
 REMOVE_S = 10.0
+REMOVE_AGAIN_S = 1.0
+"""An engine that did not remove it in time is not waited for that long again."""
+
+KILL_PATIENCE_S = 1.0
 SIGNALLED = 128
 """Exit codes above it mean a signal, as in a shell."""
 
@@ -47,7 +51,7 @@ class Container:
     """Implements `Running`."""
 
     def __init__(
-        self, client: Client, launch: Launch, name: str, env: Mapping[str, str], port: int, unremoved: set[str]
+        self, client: Client, launch: Launch, name: str, env: Mapping[str, str], port: int, unremoved: dict[str, bool]
     ) -> None:
         self.id = ""
         self.pid = 0
@@ -65,6 +69,9 @@ class Container:
         self._process: Process | None = None
         self._pidfd = -1
         self._unremoved = unremoved
+        self._patience = REMOVE_S
+        self._is_dead = self._untold = False
+        """Its first process has ended; the engine has not told how."""
         self._helpers = 0
 
     @property
@@ -111,10 +118,13 @@ class Container:
             with contextlib.suppress(PermissionError):
                 await trio.lowlevel.checkpoint()
                 return _send(self._pidfd, number)
-        return (await self._client.ask("kill", "--signal", str(number), self._name)).good
+        return (await self._client.ask("kill", "--signal", str(number), self._name, insist=False)).good
 
     def holders(self) -> list[str]:
-        return [] if self._exit is not None else [f"container {self._name}"]
+        if self._exit is not None:
+            return []
+        kind = self._client.engine.kind
+        return [f"{kind}, which has not told how {self._name} ended" if self._is_dead else f"container {self._name}"]
 
     async def end(self, number: int, timeout: float) -> list[str]:
         killed: list[str] = []
@@ -123,16 +133,36 @@ class Container:
                 if await self._ask_to_end(number):
                     await self.exited.wait()
         finally:
-            with trio.move_on_after(REMOVE_S, shield=True):
-                if self._exit is None and patience.cancel_called:
+            with trio.CancelScope(shield=True):
+                if self._exit is None and patience.cancel_called and not self._is_dead:
                     killed += self.holders()
-                await self._remove()
-                if self._exit is None:
-                    with trio.move_on_after(LAST_WORDS_S):
-                        await self.exited.wait()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._kill_if_alive)
+                    await self._remove()
+                    if self._exit is None:
+                        await self._client.patiently(LAST_WORDS_S, self.exited.wait)
+                    nursery.cancel_scope.cancel()
                 if self._exit is None:  # the engine is away: its command would wait for ever
                     await self._client.household.end(self._begun.owner, signal.SIGKILL, 0.0)
         return killed
+
+    async def _kill_if_alive(self) -> None:
+        """The engine's KILL takes some tenths of a second; that of one that hangs is not waited for."""
+        if not self._client.silent:
+            await trio.sleep(KILL_PATIENCE_S)
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(PermissionError):
+                _send(self._pidfd, signal.SIGKILL)
+                self._died()
+
+    def _died(self) -> None:
+        """Nothing of it runs, though the engine may still have it."""
+        self._is_dead = True
+        if self._name in self._unremoved:
+            self._unremoved[self._name] = True
 
     async def _ask_to_end(self, number: int) -> bool:
         """False: nobody in there can hear the signal, so waiting would be in vain.
@@ -157,7 +187,7 @@ class Container:
         words = ("exec", "--env", f"{HELPER}={mark}", self._name, *filled(argv, self.env))
         answer = Answer()
         try:
-            answer = await self._client.ask(*words, timeout=timeout)
+            answer = await self._client.ask(*words, timeout=timeout, insist=False)
         finally:
             if answer.exit is None:  # the client is dead, what it started in the container is not
                 await self._end_helper(mark)
@@ -171,7 +201,8 @@ class Container:
         tree.kill_all(found)
         if not found and os.geteuid() != 0:
             with trio.move_on_after(REMOVE_S, shield=True):
-                await self._client.ask("exec", "--user", "0", self._name, "sh", "-c", END_MARKED, "sh", mark)
+                words = ("exec", "--user", "0", self._name, "sh", "-c", END_MARKED, "sh", mark)
+                await self._client.ask(*words, insist=False)
 
     def close(self) -> None:
         self._part()
@@ -180,8 +211,7 @@ class Container:
 
     async def undo(self) -> None:
         """Removes what could not be started."""
-        with trio.move_on_after(REMOVE_S):
-            await self._remove()
+        await self._remove()
         if self._process is not None:
             await self._client.end(self._process)
         self._part()
@@ -213,11 +243,14 @@ class Container:
     async def _see_death(self) -> None:
         await trio.lowlevel.wait_readable(self._pidfd)
         self._launch.gone()
-        await trio.sleep(LAST_WORDS_S)
+        self._died()
+        await self._client.patiently(LAST_WORDS_S, trio.sleep_forever)
+        self._untold = True
         await self._client.household.end(self._begun.owner, signal.SIGKILL, 0.0)
 
     async def _look(self) -> dict[str, object]:
-        answer = await self._client.ask("container", "inspect", "--format", "{{json .State}}", self._name)
+        words = ("container", "inspect", "--format", "{{json .State}}", self._name)
+        answer = await self._client.ask(*words, insist=False)
         try:
             found = json.loads(answer.text)
         except ValueError:
@@ -229,6 +262,8 @@ class Container:
         return await self._client.need("its address", "container", "inspect", "--format", form, self._name)
 
     async def _told(self, ended: Exit) -> Exit:
+        if self._untold:
+            return Exit(ended.status, f"{self._client.engine.kind} did not tell how")
         if ended.status <= SIGNALLED:
             return ended
         number = ended.status - SIGNALLED
@@ -249,12 +284,17 @@ class Container:
 
     async def _remove(self) -> None:
         if self._name in self._unremoved:
-            answer = await self._client.ask("rm", *self._client.engine.force, self._name, timeout=REMOVE_S)
-            if answer.good or "no such container" in answer.error.lower():
-                self._unremoved.discard(self._name)
-            elif self._pidfd >= 0:
-                with contextlib.suppress(PermissionError):
-                    _send(self._pidfd, signal.SIGKILL)
+            if await remove(self._client, self._name, self._patience):
+                self._unremoved.pop(self._name, None)
+            else:
+                self._patience = REMOVE_AGAIN_S
+                self._kill()
+
+
+async def remove(client: Client, name: str, timeout: float = REMOVE_S) -> bool:
+    """Whether the engine has no container of that name any more; what runs in it is killed."""
+    answer = await client.ask("rm", *client.engine.force, name, timeout=timeout, insist=False)
+    return answer.good or "no such container" in answer.error.lower()
 
 
 def _send(pidfd: int, number: int) -> bool:

@@ -16,8 +16,8 @@ import trio
 from minikube.errors import StartError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.supervisor import engine as engines
-from minikube.supervisor.client import Client
-from minikube.supervisor.container import Container
+from minikube.supervisor.client import Client, Say
+from minikube.supervisor.container import REMOVE_S, Container, remove
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.images import Images
 from minikube.supervisor.logs import Capture
@@ -30,6 +30,9 @@ from minikube.supervisor.runtime import Launch, Tell, filled
 EVERYWHERE = "0.0.0.0"
 """Inside a network of its own a container listens on all its addresses."""
 
+LAST_CHANCE_S = 1.0
+"""At the end of a stop, for an engine that did not answer: it is the last thing that is waited for."""
+
 Where = Callable[[], tuple[str, str]]
 """The registry's address and the URL of Redis, as they are now."""
 
@@ -38,19 +41,29 @@ class ContainerRuntime:
     """Implements `Runtime`. The engine is looked for when the first container is wanted."""
 
     def __init__(
-        self, household: Household, manifest: Manifest, state: Path, where: Where, unbuilt: tuple[str, ...] = ()
+        self,
+        household: Household,
+        manifest: Manifest,
+        state: Path,
+        where: Where,
+        say: Say,
+        unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._household = household
         self._manifest = manifest
         self._state = state
         self._where = where
+        self._say = say
         self._unbuilt = unbuilt
         self._client: Client | None = None
         self._images: Images | None = None
         self._network: ProjectNetwork | None = None
         self._nursery: trio.Nursery | None = None
-        self._unremoved: set[str] = set()
-        """Names of containers that the engine has, as far as we know."""
+        self._unremoved: dict[str, bool] = {}
+        """Names of containers that the engine has, as far as we know, and whether they have ended."""
+        self._sweeping = trio.Lock()
+        self._owed = False
+        """Whether the engine may have something of an earlier run, from a time when it did not answer."""
 
     async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
         await self._all_images().ensure(spec, output, tell)
@@ -61,6 +74,7 @@ class ContainerRuntime:
 
     async def start(self, launch: Launch) -> Container:
         client, spec = self._found(), launch.spec
+        await self._remove_owed(client)
         # On the project's network every container has all ports to itself.
         own = spec.has_own_address and not spec.auto_port
         port = spec.port if own else choose_port(spec, launch.port, launch.taken)
@@ -103,12 +117,70 @@ class ContainerRuntime:
         """Before the first start: who owns the tasks that stand by the containers."""
         self._nursery = nursery
 
-    async def close(self) -> None:
-        """Everything has been stopped. The record stays where an engine that was away still has something of ours."""
-        if self._network is not None:
-            await self._network.remove()
-        if self._client is not None and not self._unremoved:
+    async def watch(self) -> None:
+        """While everything is stopped: who waits for an engine that hangs is told so as soon as that can be known."""
+        if self._client is not None and self._has_something:
+            await self._client.watch()
+
+    async def close(self) -> engines.Left | None:
+        """Everything has been stopped. What the engine still has of ours: it is away, and the record stays for the next `up`."""
+        client = self._client
+        if client is None or not self._has_something:
+            self._forget()
+            return None
+        if client.silent:
+            with trio.move_on_after(LAST_CHANCE_S):
+                await client.wait_answer()
+        async with trio.open_nursery() as nursery:
+            for name in self._unremoved:
+                nursery.start_soon(self._remove, client, name)
+        network = await self._network.remove() if self._network is not None else ""
+        if self._owed:
+            with contextlib.suppress(Starved):
+                await self._remove_owed(client)
+        names = [name if ended else f"{name} (which may still run)" for name, ended in sorted(self._unremoved.items())]
+        if not names and not network and not self._owed:
+            self._forget()
+            return None
+        left = engines.Left(client.engine.kind, (*names, network) if network else tuple(names), given_up=True)
+        with contextlib.suppress(OSError):  # a full disk: the record is there already, without the names
+            engines.record(self._state, client.engine, left)
+        return left
+
+    @property
+    def _has_something(self) -> bool:
+        return bool(self._unremoved) or self._network is not None or self._owed
+
+    def _forget(self) -> None:
+        if self._client is not None:
             engines.forget(self._state)
+
+    async def _remove(self, client: Client, name: str) -> None:
+        if await remove(client, name):
+            del self._unremoved[name]
+
+    async def _remove_owed(self, client: Client) -> None:
+        """What an earlier run had to leave, now that the engine answers. Raises `Starved` while it does not."""
+        async with self._sweeping:
+            if not self._owed:
+                return
+            listed = []
+            for words in (("ps", "--all"), ("network", "ls")):
+                form = "{{.Names}}" if words[0] == "ps" else "{{.Name}}"
+                answer = await client.ask(
+                    *words, "--filter", f"label={client.engine.label}", "--format", form, insist=False
+                )
+                if not answer.good:
+                    failure = client.failure("cannot look for what an earlier run left", answer)
+                    raise Starved(str(failure))
+                listed.append([name for name in answer.text.split() if name not in self._unremoved])
+            names, networks = listed
+            gone = [name for name in names if await remove(client, name)]
+            self._owed = gone != names
+            for name in networks:  # what is still in use is used by this run
+                await client.ask("network", "rm", name, timeout=REMOVE_S, insist=False)
+            if gone:
+                self._say(f"removed {len(gone)} containers that an earlier run left: {', '.join(gone)}", "warning")
 
     def _all_images(self) -> Images:
         client = self._found()
@@ -125,11 +197,13 @@ class ContainerRuntime:
     def _found(self) -> Client:
         if self._client is None:
             engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
+            earlier = engines.recorded(self._state)
+            self._owed = earlier is not None
             try:
-                engines.record(self._state, engine)
+                engines.record(self._state, engine, earlier[1] if earlier else None)
             except OSError as error:
                 raise Starved(f"cannot note the engine in {self._state}: {error.strerror} — trying again") from None
-            self._client = Client(self._household, engine, self._manifest.directory)
+            self._client = Client(self._household, engine, self._manifest.directory, self._say)
         return self._client
 
     async def _create(
@@ -143,14 +217,14 @@ class ContainerRuntime:
     ) -> Container:
         name = engines.container_name(self._manifest.name, client.engine.mark, launch.name)
         container = Container(client, launch, name, env, port, self._unremoved)
-        self._unremoved.add(name)
+        self._unremoved[name] = False
         answer = await client.ask(*arguments, env=plain)
         if not answer.good and "in use" in answer.error and name in answer.error:
             await self._make_room(client, name)
             answer = await client.ask(*arguments, env=plain)
         if not answer.good:
             if answer.exit is not None or answer.refused is not None:
-                self._unremoved.discard(name)
+                self._unremoved.pop(name, None)
             raise client.failure("cannot create its container", answer)
         container.id = answer.text.split()[-1]
         return container

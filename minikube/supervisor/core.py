@@ -32,6 +32,7 @@ from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.dependency import ACTIVE
+from minikube.supervisor.engine import Left
 from minikube.supervisor.environment import project_environment
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.hearsay import Hearsay
@@ -81,7 +82,12 @@ class Supervisor:
         self.household = household
         self._processes = ProcessRuntime(household, self.environment, self._warn)
         self._containers = ContainerRuntime(
-            household, manifest, Path(state), lambda: (self.registry, self.redis_url), options.unbuilt
+            household,
+            manifest,
+            Path(state),
+            lambda: (self.registry, self.redis_url),
+            lambda text, level: board.event("containers.engine", text, level),
+            options.unbuilt,
         )
         self.prober = Prober()
         self.logbook = logs
@@ -91,6 +97,8 @@ class Supervisor:
         self.asked_to_stop = trio.Event()
         self.now = False
         self.ending = False
+        self.left: Left | None = None
+        """What an engine still has at the end."""
         self._state = state
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
@@ -196,16 +204,21 @@ class Supervisor:
         patience = {name: max(map(_patience, runners), default=0.0) for name, runners in members.items()}
         longest, _ = graph.longest_stop(dependencies, patience)
         longest = max([longest, *map(_patience, leaving)]) + KILL_PATIENCE_S
-        with trio.move_on_after(longest) as bound:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._stop_runners, list(leaving))
-                for name in dependencies:
-                    nursery.start_soon(stop_service, name)
-        if bound.cancelled_caught:
-            left = [(one.name, one.process.holders()) for one in self._all if one.process is not None]
-            who = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(left))
-            self.board.event("supervisor.stuck", f"gave up waiting after {longest:.0f} s: {who}", "error")
-        await self._containers.close()
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._containers.watch)
+            with trio.move_on_after(longest) as bound:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._stop_runners, list(leaving))
+                    for name in dependencies:
+                        nursery.start_soon(stop_service, name)
+            if bound.cancelled_caught:
+                left = [(one.name, one.process.holders()) for one in self._all if one.process is not None]
+                who = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(left))
+                self.board.event("supervisor.stuck", f"gave up waiting after {longest:.0f} s: {who}", "error")
+            self.left = await self._containers.close()
+            watching.cancel_scope.cancel()
+        if self.left:
+            self.board.event("containers.left", str(self.left), "error")
 
     async def _stop_runners(self, runners: Sequence[Runner]) -> None:
         for runner in runners:

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from minikube.errors import StartError
+from minikube.text import printable
 
 KINDS = ("docker", "podman", "nerdctl")
 LABEL = "mini-kube-discovery"
@@ -26,6 +27,9 @@ RECORD = "containers.json"
 """Under `.minikube/` for as long as there may be containers: which engine has them."""
 
 SWEEP_PATIENCE_S = 10.0
+ANSWER_PATIENCE_S = 3.0
+"""For the first question of a sweep: what hangs is not waited for."""
+
 REMOVED_AT_ONCE = 16
 """Containers that are removed side by side: each takes the engine a few tenths of a second."""
 
@@ -101,11 +105,41 @@ def complaint(text: str) -> str:
 # ---------------------------------------------------------------- what is left
 
 
-def record(state: Path, engine: Engine) -> None:
-    """Before the first container: who has to be asked for them if we are killed."""
+@dataclass(frozen=True)
+class Left:
+    """What an engine still has of this project. `names`: as far as they are known.
+
+    `given_up`: by a stop just now, so that nobody need ask again at once.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+    given_up: bool = False
+
+    def __str__(self) -> str:
+        what = ", ".join(map(printable, self.names)) or "what an earlier run left"
+        them = "it" if len(self.names) == 1 else "them"
+        end = f"the next `minikube up` or `minikube down` removes {them}, once {self.kind} answers"
+        return f"{self.kind} did not answer and still has {what} — {end}"
+
+
+def record(state: Path, engine: Engine, left: Left | None = None) -> None:
+    """Before the first container: who has to be asked for them if we are killed. At the end: what could not be removed."""
     fresh = state / f"{RECORD}.new"
-    fresh.write_text(json.dumps({"kind": engine.kind, "program": engine.program, "mark": engine.mark}))
+    said = {"kind": engine.kind, "program": engine.program, "mark": engine.mark}
+    rest = {"left": left.names, "given_up": left.given_up} if left else {}
+    fresh.write_text(json.dumps(said | rest))
     os.replace(fresh, state / RECORD)
+
+
+def recorded(state: Path) -> tuple[Engine, Left] | None:
+    """The engine that may have something of this directory's project, and what, as far as that is known."""
+    try:
+        found = json.loads((state / RECORD).read_text())
+        engine = Engine(str(found["kind"]), str(found["program"]), str(found["mark"]))
+        return engine, Left(engine.kind, tuple(map(str, found.get("left", ()))), bool(found.get("given_up")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def forget(state: Path) -> None:
@@ -113,27 +147,26 @@ def forget(state: Path) -> None:
     (state / RECORD).unlink(missing_ok=True)
 
 
-def sweep_recorded(state: Path) -> list[str]:
-    """Removes what an earlier supervisor of this directory left at its engine; the containers' names.
+def sweep_recorded(state: Path) -> tuple[list[str], Left | None]:
+    """Removes what an earlier supervisor of this directory left at its engine: the containers' names, and what stays there.
 
     Where the engine does not answer, the record stays for the next time.
     """
-    try:
-        found = json.loads((state / RECORD).read_text())
-        engine = Engine(str(found["kind"]), str(found["program"]), str(found["mark"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    swept = sweep(engine, SWEEP_PATIENCE_S)
+    found = recorded(state)
+    if found is None:
+        return [], None
+    swept = sweep(found[0], SWEEP_PATIENCE_S)
     if swept is None:
-        return []
+        return [], Left(found[1].kind, found[1].names)
     forget(state)
-    return swept
+    return swept, None
 
 
 def sweep(engine: Engine, patience: float) -> list[str] | None:
     """Removes every container and network with this project's label; the containers' names, None if it could not."""
     end = time.monotonic() + patience
-    listed = _ask(engine, end, "ps", "--all", "--filter", f"label={engine.label}", "--format", "{{.Names}}")
+    listing = ("ps", "--all", "--filter", f"label={engine.label}", "--format", "{{.Names}}")
+    listed = _ask(engine, time.monotonic() + min(patience, ANSWER_PATIENCE_S), *listing)
     if listed is None:
         return None
     names = listed.split()
@@ -143,7 +176,7 @@ def sweep(engine: Engine, patience: float) -> list[str] | None:
     networks = _ask(engine, end, "network", "ls", "--filter", f"label={engine.label}", "--format", "{{.Name}}")
     for name in (networks or "").split():
         _ask(engine, end, "network", "rm", name)
-    left = _ask(engine, end, "ps", "--all", "--filter", f"label={engine.label}", "--format", "{{.Names}}")
+    left = _ask(engine, end, *listing)
     return listed.split() if left == "" else None
 
 

@@ -174,7 +174,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     status = _wait(supervisor)
     _end_all()
     if _is_held(lock):
-        _remove_containers(state)
+        _remove_containers(state, status)
         _end_groups(state, groups)
         (state / SUPERVISOR_FILE).unlink(missing_ok=True)
         leftovers.tidy(state)
@@ -239,12 +239,14 @@ def _end_all() -> None:
         time.sleep(KILL_ROUND_S)
 
 
-def _remove_containers(state: Path) -> None:
-    """Those of a supervisor that was killed: it had no time to."""
+def _remove_containers(state: Path, status: int) -> None:
+    """Those of a supervisor that was killed: it had no time to. One that gave up on its engine has said so."""
     if (state / "containers.json").exists():
-        from minikube.supervisor.engine import sweep_recorded
+        from minikube.supervisor.engine import recorded, sweep_recorded
 
-        sweep_recorded(state)
+        found = recorded(state)
+        if status < 0 or not (found and found[1].given_up):
+            sweep_recorded(state)
 
 
 def _end_groups(state: Path, name: str) -> None:

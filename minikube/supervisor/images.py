@@ -49,7 +49,7 @@ class Images:
             await self._build(spec, name, output, lambda _: None)
 
     async def _has(self, name: str) -> bool:
-        answer = await self._client.ask("image", "inspect", "--format", "{{.Id}}", name)
+        answer = await self._client.ask("image", "inspect", "--format", "{{.Id}}", name, insist=False)
         if not answer.good and isinstance(failure := self._client.failure(f"image {name}", answer), Starved):
             raise failure
         return answer.good

@@ -291,7 +291,7 @@ class Runner:
         spec, output = self.spec, self._open_output()
         output.clear()
         taken = self._home.taken_ports(self.id)
-        launch = Launch(spec, self.id, self.name, self.port, taken, lambda: self._home.link_gone(self.id))
+        launch = Launch(spec, self.id, self.name, self.port, taken, self._gone)
         # It may register itself before its runtime has told us that it runs.
         known = self._home.link_known(self.id)
         self._begun = Beginning(time.time(), trio.current_time(), known.incarnation if known else 0)
@@ -307,6 +307,12 @@ class Runner:
         self.wellbeing.register()
         self.heard(self._home.link_known(self.id))
         return process, output
+
+    def _gone(self) -> None:
+        """It is dead; how it died may be known only later, where somebody else has to tell."""
+        self._home.link_gone(self.id)
+        if self.life.state is ProcessState.STOPPING:
+            self._stopping("it has ended; its engine has not told how, or removed it, yet")
 
     def _open_output(self) -> Capture:
         spec = self.spec

@@ -67,7 +67,7 @@ def _run(
     state = state_directory(manifest.path)
     _hold(lock, state)
     ended = leftovers.end_leftovers(state)
-    removed = engine.sweep_recorded(state)
+    removed, left = engine.sweep_recorded(state)
     tree.become_subreaper()
     os.environ[leftovers.MARK] = str(state)
     redis = None if manifest.redis.url else redis_part(state, os.environ)
@@ -82,7 +82,7 @@ def _run(
     from minikube.supervisor import running
 
     try:
-        plan = running.Plan(manifest, options, state, redis, registry, control, ended, removed, tuple(notes))
+        plan = running.Plan(manifest, options, state, redis, registry, control, ended, removed, left, tuple(notes))
         return running.run(plan, begun, sock, alive)
     finally:
         os.close(lock)

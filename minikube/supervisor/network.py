@@ -15,10 +15,11 @@ from msgspec import Struct
 from minikube.errors import StartError
 from minikube.manifest import is_loopback, parse_host_port
 from minikube.supervisor.client import Answer, Client
-from minikube.supervisor.engine import container_name
+from minikube.supervisor.engine import container_name, is_unreachable
 from minikube.supervisor.relay import Relay
 
 REDIS_PORT = 6379
+REMOVE_S = 10.0
 
 
 class Lan(Struct, frozen=True):
@@ -63,11 +64,14 @@ class ProjectNetwork:
             found["REDIS_URL"] = urlunsplit(url._replace(netloc=netloc))
         return found
 
-    async def remove(self) -> None:
-        """Once no container is left on it."""
+    async def remove(self) -> str:
+        """Once no container is left on it. Its name, where the engine does not answer."""
         if self._lan is not None:
-            await self._client.ask("network", "rm", self._name)
+            answer = await self._client.ask("network", "rm", self._name, timeout=REMOVE_S, insist=False)
+            if answer.exit is None or is_unreachable(answer.error):
+                return f"network {self._name}"
             self._lan = None
+        return ""
 
     async def _relay(self, lan: Lan, what: str, target: Callable[[], str]) -> int:
         async with self._lock:

@@ -29,6 +29,7 @@ from minikube.supervisor import tree
 from minikube.supervisor.apply import Applier
 from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
+from minikube.supervisor.engine import Left
 from minikube.supervisor.environment import registry_tls
 from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.lifecycle import worst_end
@@ -60,12 +61,17 @@ class Plan(Struct, frozen=True):
     """Leftovers of an earlier run that had to be ended."""
     removed: list[str]
     """Containers of an earlier run that had to be removed."""
+    left: Left | None = None
+    """What could not be removed: the engine does not answer."""
     notes: tuple[str, ...] = ()
     """What is not as one might expect, for the events."""
 
 
 def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
-    """The exit code: 0 after a stop that was asked for. What fails on purpose is raised as it is, not in a group."""
+    """The exit code: 0 after a stop that was asked for, 1 where something is left at an engine.
+
+    What fails on purpose is raised as it is, not in a group.
+    """
     try:
         return trio.run(_main, plan, begun, sock, alive)
     except ExceptionGroup as group:
@@ -88,6 +94,8 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     if plan.removed:
         text = f"removed {len(plan.removed)} containers that an earlier run left: {', '.join(plan.removed)}"
         board.event("leftovers.ended", text, "warning")
+    if plan.left:
+        board.event("containers.left", str(plan.left), "warning")
     for note in plan.notes:
         board.event("supervisor.ports", note, "warning")
     try:
@@ -114,7 +122,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
         (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
         (plan.state / "processes.json").unlink(missing_ok=True)
         logs.writer.close(5.0)
-    return 0
+    return 1 if core.left else 0
 
 
 async def _wait_ready(core: Supervisor, part: PartRunner) -> None:

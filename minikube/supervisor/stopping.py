@@ -74,7 +74,7 @@ async def _say_who_holds(running: Running, spec: StopSpec, end: float, say: Say)
         who = some(running.holders())
         now = trio.current_time()
         if who and now < end:
-            text = f"still runs {now - sent:.0f} s after {spec.signal}: {who}; KILL in {end - now:.0f} s"
+            text = f"is not down {now - sent:.0f} s after {spec.signal}: {who}; KILL in {end - now:.0f} s"
             say("instance.slow_stop", text, "warning")
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.client import Client
+from minikube.supervisor.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
 from minikube.supervisor.container import Container
 from minikube.supervisor.engine import Engine
+from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.process import Starved
 from minikube.supervisor.runtime import Launch
 
@@ -52,7 +54,7 @@ async def test_a_client_that_cannot_be_started_is_an_answer(error: StartError, k
 async def test_a_container_whose_start_is_undone_gives_back_what_it_held() -> None:
     household = Household(Starved("no process left"))
     launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
-    container = Container(client_of(household), launch, "x", {}, 0, set())
+    container = Container(client_of(household), launch, "x", {}, 0, {})
     held = os.pidfd_open(os.getpid())
     container.pid, container._pidfd = 4711, held
     household.lodgers[4711] = "0badcafe"
@@ -60,3 +62,65 @@ async def test_a_container_whose_start_is_undone_gives_back_what_it_held() -> No
     assert household.lodgers == {}
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(held)
+
+
+class Questioned(Client):
+    """An engine that answers, or hangs."""
+
+    hangs = False
+    looks = 0
+
+    async def ask(self, *arguments: str, timeout: float = ASK_S, **_: object) -> Answer:
+        self.looks += 1
+        answer = Answer()
+        await trio.sleep(timeout if self.hangs else 0.1)
+        answer.exit = None if self.hangs else Exit(0)
+        return answer
+
+
+@pytest.fixture
+def questioned() -> tuple[Questioned, list[str]]:
+    said: list[str] = []
+    client = Questioned(None, Engine("docker", "/bin/docker", "mark"), Path("/"), lambda text, _: said.append(text))  # type: ignore[arg-type]
+    return client, said
+
+
+async def test_an_engine_that_answers_is_waited_for(
+    questioned: tuple[Questioned, list[str]], autojump_clock: trio.testing.MockClock
+) -> None:
+    client, said = questioned
+    began = trio.current_time()
+    await client.patiently(10.0, trio.sleep_forever)
+    assert trio.current_time() - began == pytest.approx(10.0)
+    assert (client.silent, said) == (False, [])
+
+
+async def test_one_that_hangs_costs_one_patience_for_all(
+    questioned: tuple[Questioned, list[str]], autojump_clock: trio.testing.MockClock
+) -> None:
+    client, said = questioned
+    client.hangs = True
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(client.patiently, 10.0, trio.sleep_forever)
+    assert trio.current_time() - began == pytest.approx(DOUBT_S + LOOK_S)
+    assert (client.looks, said) == (1, ["docker does not answer — it is not waited for"])
+
+
+async def test_while_it_is_watched_silence_is_known_at_once_and_so_is_its_end(
+    questioned: tuple[Questioned, list[str]], autojump_clock: trio.testing.MockClock
+) -> None:
+    client, said = questioned
+    client.hangs = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.watch)
+        await trio.sleep(LOOK_S + 0.1)
+        began = trio.current_time()
+        for _ in range(20):
+            await client.patiently(10.0, trio.sleep_forever)
+        assert trio.current_time() == began
+        client.hangs = False
+        await client.wait_answer()
+        assert said[1:] == ["docker answers again"]
+        nursery.cancel_scope.cancel()

@@ -298,7 +298,7 @@ async def test_a_deaf_one_is_killed_in_the_end_and_at_once_when_there_is_no_time
         await story.wait(8.5)
         assert story.state() is ProcessState.STOPPING
         events = [event.message for event in story.home.board.events_since(0)]
-        assert "x still runs 2 s after TERM: pid 1 (fake); KILL in 7 s" in events
+        assert "x is not down 2 s after TERM: pid 1 (fake); KILL in 7 s" in events
         await story.wait(1)
         assert (story.state(), story.home.times("died")) == (ProcessState.STOPPED, [11])
         story.runner.start()
