@@ -56,6 +56,14 @@ async def _abort(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task of ours and see it end; what it raised is raised. To await it would take our own cancellation for its."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
 class _Connection:
     """Open streams, the calls under way, and the task that reads."""
 
@@ -74,7 +82,7 @@ class _Connection:
 
     async def call(self, call: Call[T]) -> T:
         if self.task.done():
-            raise ConnectionLost("the connection is closed")
+            raise self._calls.lost("the connection is closed")
         number, line = self._calls.encode(call.method, call.params)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -92,19 +100,21 @@ class _Connection:
                     future = self._waiting.get(incoming.id) if isinstance(incoming.id, int) else None
                     if future is not None and not future.done():
                         future.set_result(incoming)
+                if self._calls.refused:
+                    break
         except (OSError, Unavailable):
             pass  # whoever waits for an answer is told
         finally:
             self.writer.transport.abort()
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(ConnectionLost("the connection was lost"))
+                    future.set_exception(self._calls.lost("the connection was lost"))
 
     async def close(self) -> None:
-        self.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.task
-        await _abort(self.writer)
+        try:
+            await _end(self.task)
+        finally:
+            await _abort(self.writer)
 
 
 class Registry:
@@ -304,13 +314,13 @@ async def registered(
         try:
             yield keeper
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            keeper.leave()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
-                    await _keep(keeper, registry)
+            try:
+                await _end(task)
+            finally:
+                keeper.leave()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LEAVE_S):
+                        await _keep(keeper, registry)
 
 
 async def _keep(keeper: Keeper, registry: Registry) -> None:

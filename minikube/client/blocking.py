@@ -8,17 +8,18 @@ Any thread may call; calls of one Registry take turns. What to send and when to 
 """
 
 import logging
-import select
+import selectors
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from minikube.client import verbs
 from minikube.client.session import (
     CALL_TIMEOUT_S,
+    LAST_RETRY_S,
     LEAVE_S,
     Backoff,
     Keeper,
@@ -30,10 +31,9 @@ from minikube.client.session import (
 from minikube.client.tls import make_context
 from minikube.client.verbs import Call, WatchSnapshot
 from minikube.client.watching import Watcher
-from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, Instance, Registration
 from minikube.protocol.calls import Calls, ConnectionLost, result_of
-from minikube.protocol.jsonrpc import Incoming
 
 if TYPE_CHECKING:
     import ssl
@@ -47,9 +47,13 @@ T = TypeVar("T")
 def _connect(target: Target, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
     try:
         sock = socket.create_connection((target.host, target.port), timeout=seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return tls.wrap_socket(sock, server_hostname=target.host) if tls else sock
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return tls.wrap_socket(sock, server_hostname=target.host) if tls else sock
+        except BaseException:
+            sock.close()
+            raise
     except OSError as error:
         raise ConnectionLost(f"cannot connect to {target}: {error.strerror or error}") from error
 
@@ -65,7 +69,12 @@ class _Connection:
     def stale(self) -> bool:
         return self._calls.stale
 
+    @property
+    def refused(self) -> bool:
+        return self._calls.refused
+
     def call(self, call: Call[T], deadline: float) -> T:
+        """Raises as `Registry.do` says, and ConnectionLost when the connection is gone."""
         number, line = self._calls.encode(call.method, call.params)
         try:
             self.sock.settimeout(_left(deadline))
@@ -73,22 +82,16 @@ class _Connection:
             while True:
                 self.sock.settimeout(_left(deadline))
                 data = self.sock.recv(RECEIVE_BYTES)
-                if not data:
-                    raise ConnectionLost(f"{call.method}: the connection was lost")
-                if answer := _find(self._calls.feed(data), number):
-                    result: T = result_of(answer, call.kind)
-                    return result
+                for incoming in self._calls.feed(data):
+                    if incoming.id == number:
+                        result: T = result_of(incoming, call.kind)
+                        return result
+                if not data or self.refused:
+                    raise self._calls.lost(f"{call.method}: the connection was lost")
         except TimeoutError:
             raise Unavailable(f"{call.method}: no answer in time") from None
         except OSError as error:
-            raise ConnectionLost(f"{call.method}: the connection was lost: {error}") from error
-
-
-def _find(arrived: list[Incoming], number: int) -> Incoming | None:
-    for incoming in arrived:
-        if incoming.id == number or (incoming.id is None and incoming.error):
-            return incoming
-    return None
+            raise self._calls.lost(f"{call.method}: the connection was lost: {error}") from error
 
 
 def _left(deadline: float) -> float:
@@ -163,7 +166,9 @@ class Registry:
                     wait = backoff.next()
                     if not self._reached or time.monotonic() + wait > deadline:
                         raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
-                except (NotFound, RemoteError):
+                except (NotFound, RemoteError, UsageError):
+                    if self._connection is not None and self._connection.refused:
+                        self.close()
                     raise
                 except BaseException:
                     self.close()  # a time-out or an interrupt: half a line may have been sent
@@ -183,7 +188,7 @@ class Registry:
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
         """Wait until the connection is lost (True), at most `seconds`, or until `stop` is readable."""
         sockets: list[socket.socket] = [stop, *([self._connection.sock] if self._connection else [])]
-        return stop not in (readable := select.select(sockets, [], [], seconds)[0]) and bool(readable)
+        return stop not in (readable := _wait_readable(sockets, seconds)) and bool(readable)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -236,6 +241,14 @@ class Registry:
                 if sock is not None:
                     sock.close()
             time.sleep(backoff.next())
+
+
+def _wait_readable(sockets: Sequence[socket.socket], seconds: float) -> list[Any]:
+    """Those that are readable, at most `seconds` from now. By poll: select takes no descriptor from 1,024 on."""
+    with selectors.PollSelector() as selector:
+        for sock in sockets:
+            selector.register(sock, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(seconds)]
 
 
 def _receive(sock: socket.socket, watcher: Watcher) -> bytes:
@@ -297,28 +310,41 @@ def registered(
 
 def _keep(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
     """The thread: keep registered until told to leave, which also makes `stopped` readable."""
-    told = ""
     with stopped:
-        while not keeper.leaving and (step := keeper.next(time.monotonic())) is not None:
-            if isinstance(step, float):
-                if registry.wait_lost(step, stopped):
-                    registry.close()
-                    keeper.nudge(time.monotonic())
-                continue
+        while not keeper.leaving:
             try:
-                if keeper.needs_local_host:
-                    keeper.place(registry.local_host())
-                    continue
-                result = registry.do(step)
-            except MinikubeError as error:
-                keeper.failed(time.monotonic(), step, error)
-                if keeper.problem and keeper.problem != told:
-                    LOGGER.warning("%s is not registered: %s; trying again", keeper.name, keeper.problem)
-                    told = keeper.problem
-            else:
-                keeper.done(time.monotonic(), step, result)
-                told = ""
-    registry.close()
+                _follow(keeper, registry, stopped)
+            except Exception:
+                # Whatever it is: nobody sees a thread die, only the instance that lapses later.
+                LOGGER.exception("%s: the thread that keeps it registered failed; going on", keeper.name)
+                stopped.settimeout(LAST_RETRY_S)
+                with suppress(TimeoutError):
+                    stopped.recv(1)
+            finally:
+                registry.close()
+
+
+def _follow(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
+    told = ""
+    while not keeper.leaving and (step := keeper.next(time.monotonic())) is not None:
+        if isinstance(step, float):
+            if registry.wait_lost(step, stopped):
+                registry.close()
+                keeper.nudge(time.monotonic())
+            continue
+        try:
+            if keeper.needs_local_host:
+                keeper.place(registry.local_host())
+                continue
+            result = registry.do(step)
+        except MinikubeError as error:
+            keeper.failed(time.monotonic(), step, error)
+            if keeper.problem and keeper.problem != told:
+                LOGGER.warning("%s is not registered: %s; trying again", keeper.name, keeper.problem)
+                told = keeper.problem
+        else:
+            keeper.done(time.monotonic(), step, result)
+            told = ""
 
 
 def _leave(keeper: Keeper, registry: Registry) -> None:

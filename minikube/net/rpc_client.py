@@ -38,10 +38,11 @@ class RpcConnection:
         """Call and wait for the answer, decoded as `kind`.
 
         Raises the error that was answered (NotFound, RemoteError, …), Unavailable when there is none within
-        `timeout` seconds, ConnectionLost when the connection is gone. When cancelled, a late answer is dropped.
+        `timeout` seconds, ConnectionLost when the connection is gone, UsageError when the call is too long to send. When
+        cancelled, a late answer is dropped.
         """
         if self.closed.is_set():
-            raise ConnectionLost("the connection is closed")
+            raise self._calls.lost("the connection is closed")
         number, line = self._calls.encode(method, params)
         arrived = self._waiting[number] = trio.Event()
         try:
@@ -51,12 +52,12 @@ class RpcConnection:
         except trio.TooSlowError:
             raise Unavailable(f"{method}: no answer within {timeout:g} s") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise ConnectionLost(f"{method}: the connection was lost") from None
+            raise self._calls.lost(f"{method}: the connection was lost") from None
         finally:
             del self._waiting[number]
             answer = self._answers.pop(number, None)
         if answer is None:
-            raise ConnectionLost(f"{method}: the connection was lost before the answer came")
+            raise self._calls.lost(f"{method}: the connection was lost before the answer came")
         return result_of(answer, kind)
 
     async def _send(self, line: bytes) -> None:
@@ -76,6 +77,8 @@ class RpcConnection:
                 self.received += 1
                 for incoming in self._calls.feed(bytes(data)):
                     self._take(incoming)
+                if self._calls.refused:
+                    break
         except (trio.BrokenResourceError, trio.ClosedResourceError, Unavailable):
             pass  # whoever waits for an answer is told
         finally:

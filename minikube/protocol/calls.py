@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw
 
-from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.protocol import jsonrpc
 from minikube.protocol.jsonrpc import Incoming
-from minikube.protocol.ndjson import LineReader, LineTooLong
+from minikube.protocol.ndjson import MAX_LINE_BYTES, LineReader, LineTooLong
 
 MAX_ANSWER_BYTES: Final = 67_108_864
 """A snapshot of tens of thousands of instances is one line; past this the server is not one of ours."""
@@ -29,13 +29,20 @@ class Calls:
     def __init__(self, max_line: int = MAX_ANSWER_BYTES) -> None:
         self.stale = False
         """Whether the last answer was from the registry's memory, its store being away."""
+        self._refusal: Incoming | None = None
         self._last = 0
         self._reader = LineReader(max_line)
 
     def encode(self, method: str, params: Any = ()) -> tuple[int, bytes]:
-        """The id and the line of a new call."""
+        """The id and the line of a new call.
+
+        Raises UsageError for one that is too long: the server would end the connection, with everybody else's calls.
+        """
         self._last += 1
-        return self._last, jsonrpc.encode_request(self._last, method, params)
+        line = jsonrpc.encode_request(self._last, method, params)
+        if (size := len(line) - 1) > MAX_LINE_BYTES:
+            raise UsageError(f"{method}: the call is {size:,} bytes, at most {MAX_LINE_BYTES:,} are taken — shorten it")
+        return self._last, line
 
     def feed(self, data: bytes) -> list[Incoming]:
         """What `data` completes, in order. Raises ConnectionLost when it is not JSON-RPC: nothing can follow."""
@@ -46,7 +53,21 @@ class Calls:
         for incoming in arrived:
             if not incoming.is_notification:
                 self.stale = incoming.stale
+            if incoming.id is None and incoming.error:
+                self._refusal = incoming
         return arrived
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has said that it is done with this connection, by an error that has no id: too many are
+        open, too slow. What was asked and not answered never will be."""
+        return self._refusal is not None
+
+    def lost(self, text: str) -> MinikubeError:
+        """What to raise for a call that gets no answer, the connection being at its end: the server's own word where
+        there was one, which no repetition at once mends; else ConnectionLost with `text`."""
+        said = error_of(self._refusal) if self._refusal else None
+        return said or ConnectionLost(text)
 
 
 def error_of(incoming: Incoming) -> MinikubeError | None:

@@ -3,9 +3,10 @@
 import pytest
 from msgspec import Raw
 
-from minikube.errors import NotFound, RemoteError, Unavailable
+from minikube.errors import NotFound, RemoteError, Unavailable, UsageError
 from minikube.protocol.calls import Calls, ConnectionLost, decode_as, error_of, result_of
 from minikube.protocol.jsonrpc import decode_reply
+from minikube.protocol.ndjson import MAX_LINE_BYTES
 
 
 def test_calls_are_numbered_and_answers_found_in_any_splitting() -> None:
@@ -49,3 +50,22 @@ def test_a_stale_answer_is_remembered_until_a_fresh_one() -> None:
     assert calls.stale
     calls.feed(b'{"id":2,"result":1,"error":null}\n')
     assert not calls.stale
+
+
+def test_a_call_is_as_long_as_the_server_takes_or_not_sent() -> None:
+    around = len(Calls().encode("m", [""])[1]) - 1
+    assert len(Calls().encode("m", ["x" * (MAX_LINE_BYTES - around)])[1]) == MAX_LINE_BYTES + len("\n")
+    with pytest.raises(UsageError, match="m: the call is 65,537 bytes, at most 65,536 are taken"):
+        Calls().encode("m", ["x" * (MAX_LINE_BYTES - around + 1)])
+
+
+def test_an_error_without_an_id_is_why_the_connection_ends() -> None:
+    calls = Calls()
+    calls.feed(b'{"id":1,"error":"about that call","result":null}\n{"method":"x","params":[]}\n')
+    assert not calls.refused
+    assert isinstance(calls.lost("it was lost"), ConnectionLost)
+    calls.feed(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"too many connections"}}\n')
+    assert calls.refused
+    why = calls.lost("it was lost")
+    assert isinstance(why, RemoteError)
+    assert (why.code, str(why)) == (-32000, "too many connections")
