@@ -36,6 +36,11 @@ def batch_line(answers: Sequence[bytes], most: int) -> bytes:
     filled = [answer for answer in answers if answer]
     size = sum(map(len, filled))
     if size > most:
-        text = f"the answer to the batch has {size} bytes; ask for less than {most} at once"
-        return jsonrpc.encode_error(None, jsonrpc.REFUSED, text)
+        return refuse_batch(size, most)
     return jsonrpc.join_batch(filled) if filled else b""
+
+
+def refuse_batch(size: int, most: int) -> bytes:
+    """The answer instead of one with so many bytes (or more: it was not made to its end)."""
+    text = f"the answer to the batch has {size} bytes; ask for less than {most} at once"
+    return jsonrpc.encode_error(None, jsonrpc.REFUSED, text)

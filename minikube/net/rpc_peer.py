@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from msgspec import UNSET, Raw
 
-from minikube.net.rpc_answers import batch_line, error_line
+from minikube.net.rpc_answers import batch_line, error_line, refuse_batch
 from minikube.net.rpc_types import Host, Limits, Methods
 from minikube.protocol import jsonrpc
 from minikube.protocol.jsonrpc import Batch, Invalid, Line, Message, Request, decode_requests
@@ -48,6 +48,8 @@ class Peer:
         self._left: list[Message] = []
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._held = 0
+        """Bytes of answers that wait for others of their batch."""
         self._in_flight = 0
         self._turn = trio.Lock()
         self._room = trio.Event()
@@ -272,48 +274,71 @@ class Peer:
             self._put_batch(answers, mark)
 
     def _answer_now(self, calls: list[Call], answers: list[bytes]) -> list[Call]:
-        """Fill in the answers that need no waiting. Returns the calls that do."""
+        """Fill in the answers that need no waiting. Returns the calls that do; none of those past the bound is made."""
         began = perf_counter()
         waiting: list[Call] = []
+        made = size = 0
         for index, request in calls:
+            if size > self._limits.backlog:
+                break
             try:
                 answer = self._methods.now(request, self)
             except Exception as error:
                 answer = error_line(request, error)
             if answer is None:
                 waiting.append((index, request))
-            elif not request.is_notification:
+                continue
+            made += 1
+            if not request.is_notification:
                 answers[index] = answer
-        if done := len(calls) - len(waiting):
-            self._methods.answered(done, perf_counter() - began)
+                size += len(answer)
+        if made:
+            self._methods.answered(made, perf_counter() - began)
         return waiting
 
     async def _finish_batch(self, answers: list[bytes], waiting: list[Call], last: list[Call]) -> None:
-        size = sum(map(len, answers))
+        """Make the calls that wait, and answer. Past the bound, which all batches of a connection share for as long as
+        they hold answers back, no more is made: what is under way is cancelled, the batch is refused."""
+        most = self._limits.backlog
+        own = refused = mark = 0
+
+        def hold(count: int) -> None:
+            nonlocal own, refused
+            own += count
+            self._held += count
+            if self._held > most:
+                refused = refused or self._held
 
         async def fill(index: int, request: Request) -> None:
-            nonlocal size
-            if size <= self._limits.backlog:  # past it there will be no answer but an error
+            if not refused:
                 line = await self._call(request)
                 answers[index] = b"" if request.is_notification else line
-                size += len(answers[index])
+                hold(len(answers[index]))
+                if refused:
+                    scope.cancel()
 
-        mark = 0
         try:
-            with trio.CancelScope() as scope:
-                self._enter(scope)
+            with trio.CancelScope() as whole:
+                self._enter(whole)
                 await self.wait_room()
-                async with trio.open_nursery() as nursery:
-                    for call in waiting:
-                        nursery.start_soon(fill, *call)
+                hold(sum(map(len, answers)))
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        for call in waiting:
+                            nursery.start_soon(fill, *call)
                 mark = len(self._out)
-                for call in self._answer_now(last, answers):
-                    await fill(*call)
+                if not refused:
+                    for call in self._answer_now(last, answers):
+                        await fill(*call)
         finally:
             self._begin(-len(waiting) - len(last))
-            self._scopes.discard(scope)
+            self._held -= own
+            self._scopes.discard(whole)
         if not self.closed.is_set():
-            self._put_batch(answers, mark)
+            if refused:
+                self._put(refuse_batch(refused, most))
+            else:
+                self._put_batch(answers, mark)
         self._host.touch(self)
 
     def _put_batch(self, answers: list[bytes], mark: int) -> None:

@@ -8,7 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
@@ -39,6 +39,7 @@ WRONG_TOKEN_S = 0.1
 _WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, Peer], Awaitable[Any]]
+T = TypeVar("T")
 
 _GETS = PlainCalls("Discovery.Get")
 
@@ -143,8 +144,9 @@ class Discovery:
             raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:80]!r}, expected one of {known}")
         if self._config.token and not peer.authenticated and request.method != "Discovery.Authenticate":
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
-        if request.method not in _WITHOUT_STORE:
+        if request.method not in _WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
+            await peer.wait_room()  # many of the same caller's may have waited with this one
         try:
             result = await method(request, peer)
         except RpcError as error:
@@ -170,15 +172,19 @@ class Discovery:
     async def _instances(self, request: Request, peer: Peer) -> Any:
         (asked,) = arguments(request.params, "Name")
         name = EVERY_NAME if asked in (None, "") else as_name(asked, every=True)
+        return await self._in_turn(peer, lambda: msgspec.Raw(self._node.catalog.instances_json(name)))
+
+    async def _services(self, request: Request, peer: Peer) -> Any:
+        arguments(_without_placeholder(request), "")
+        return await self._in_turn(peer, self._node.catalog.services)
+
+    async def _in_turn(self, peer: Peer, make: Callable[[], T]) -> T:
+        """A long answer, made once there is room for it. Nothing may wait between here and the answer's queueing."""
         while True:
             await peer.wait_room()
             async with self._lists:
                 if peer.has_room:  # many of the same caller's may have waited for this turn
-                    return msgspec.Raw(self._node.catalog.instances_json(name))
-
-    async def _services(self, request: Request, peer: Peer) -> Any:
-        arguments(_without_placeholder(request), "")
-        return self._node.catalog.services()
+                    return make()
 
     async def _status(self, request: Request, peer: Peer) -> Any:
         counted = _asks_counters(request.params)
@@ -224,10 +230,13 @@ class Discovery:
                     await changed.wait()
         finally:
             unsubscribe()
-        # A name that changed long ago: what to ask with next time is everything that was seen.
-        async with self._lists:
-            instances = msgspec.Raw(catalog.instances_json(name))
-            return {"Revision": max(catalog.name_revision(name), 0), "Instances": instances}
+        return await self._in_turn(
+            peer,
+            lambda: {
+                "Revision": catalog.name_revision(name),
+                "Instances": msgspec.Raw(catalog.instances_json(name)),
+            },
+        )
 
     async def _watch(self, request: Request, peer: Peer) -> Any:
         """One that came before the store was read. Nothing waits between here and the answer's queueing."""

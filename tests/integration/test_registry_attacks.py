@@ -56,10 +56,10 @@ def bystander(registry: Registry) -> Client:
     return client
 
 
-def memory_mb(registry: Registry) -> int:
+def memory_mb(registry: Registry, which: str = "VmRSS") -> int:
     assert registry.process is not None
     status = Path(f"/proc/{registry.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
+    found = re.search(rf"{which}:\s+(\d+)", status)
     assert found
     return int(found[1]) // 1024
 
@@ -151,6 +151,66 @@ def test_others_notice_nothing(
             sock.close()
     assert worst < WORST_S, f"{answered} lookups, the slowest took {worst:.2f} s"
     assert most < MEMORY_MB
+
+
+LARGE = 120
+MORE_MB = 60
+"""What one connection may cost where the list of all instances has 2 MB: some copies of it, and what is to be sent."""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Few instances, each with much to tell."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        made = Registry(server.url, traced=False)
+        try:
+            client = made.start().ready()
+            for number in range(LARGE):
+                client.call("Register", heavy(number))
+            yield made
+        finally:
+            made.close()
+
+
+def heavy(number: int, **more: object) -> dict[str, object]:
+    return registration(number, Meta={f"k{key}": "x" * 1_000 for key in range(16)}, **more)
+
+
+def batch(*calls: bytes) -> bytes:
+    return b"[" + b",".join(map(bytes.strip, calls)) + b"]\n"
+
+
+def waiting_for_all(revision: int) -> bytes:
+    return call("Wait", "*", revision, 300) * 250
+
+
+def batch_of_waits(revision: int) -> bytes:
+    return batch(*[call("Wait", "*", revision, 300)] * 250)
+
+
+def batch_of_lists(revision: int) -> bytes:
+    return batch(*[call("Instances")] * 250)
+
+
+def batches_held_back(revision: int) -> bytes:
+    """Each has its list, and answers when its other call does."""
+    return batch(call("Instances"), call("Wait", "web-9", revision, 300)) * 100
+
+
+@pytest.mark.parametrize("attack", [waiting_for_all, batch_of_waits, batch_of_lists, batches_held_back])
+def test_one_connection_does_not_take_the_memory(large: Registry, attack: Callable[[int], bytes]) -> None:
+    """Were each call's list made when it could be, not when there is room for it, they would take 200 to 500 MB."""
+    client = large.client()
+    assert large.process is not None
+    Path(f"/proc/{large.process.pid}/clear_refs").write_text("5")  # the peak is now
+    before = memory_mb(large, "VmHWM")
+    with socket.create_connection(("127.0.0.1", large.port), timeout=30) as sock:
+        sock.sendall(GET + attack(client.call("Status")["Revision"]))
+        assert sock.recv(len(GET))
+        client.call("Register", heavy(1, Tags=[attack.__name__]))
+        sock.recv(1, socket.MSG_PEEK)
+        assert len(client.call("Instances")) == LARGE  # in the line of all that are made
+    assert memory_mb(large, "VmHWM") - before < MORE_MB
 
 
 def told(sock: socket.socket) -> bytes:

@@ -453,6 +453,22 @@ async def test_the_answer_to_a_batch_has_a_bound() -> None:
         assert "the answer to the batch has" in (await client.line())["error"]["message"]
 
 
+async def test_what_batches_hold_back_together_has_a_bound() -> None:
+    """Each holds 100 KB until its other call is done. The one too many is refused, and what it waits for cancelled."""
+    methods = Sample()
+    async with serving(methods, limits=Limits(backlog=250_000)) as address, raw(address) as client:
+        await client.send(*[f"[{two('big', n)},{two('wait', 10 + n, 'g')}]" for n in range(2)])
+        await soon(lambda: methods.running == 2)
+        await client.send(f"[{two('big', 2)},{two('wait', 12, 'g')},{two('wait', 13, 'g')}]")
+        assert "the answer to the batch has 300" in (await client.line())["error"]["message"]
+        assert methods.running == 2
+        methods.gate("g").set()
+        answers = [await client.line() for _ in range(2)]
+        assert sorted(answer["id"] for batch in answers for answer in batch) == [0, 1, 10, 11]
+        await client.send(f"[{two('big', 4)},{two('big', 5)},{two('wait', 14, 'g')}]")
+        assert len(await client.line()) == 3
+
+
 # ---------------------------------------------------------------- ends
 
 
