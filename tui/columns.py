@@ -126,7 +126,7 @@ def _instance_cell(key: str, instance: InstanceView, scene: Scene) -> Cell:
             mark = look.CHECK_MARKS[instance.check]
             return Cell(str(mark), mark.tone)
         case "last":
-            return Cell(look.since(instance.checked, scene.now), "muted")
+            return Cell(look.lately(instance.checked, scene.now), "muted")
         case "address":
             return Cell(look.tidy(instance.address), "info" if instance.check == CheckState.PASSING else "muted")
         case "pid":

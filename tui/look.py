@@ -69,8 +69,7 @@ def tidy(text: str, limit: int = CELL_LIMIT) -> str:
 
 
 def duration(seconds: float) -> str:
-    """At most six characters: `8s`, `3m12s`, `24m`, `2h05m`, `4d03h`. What is older changes less often: a table of ages that all
-    move every second costs more than everything else in it."""
+    """At most six characters: `8s`, `3m12s`, `24m`, `2h05m`, `4d03h`."""
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole}s"
@@ -84,8 +83,20 @@ def duration(seconds: float) -> str:
 
 
 def since(then: float, now: float) -> str:
-    """How long ago `then` was, empty where it never was (0)."""
-    return duration(now - then) if then > 0 else ""
+    """How long ago `then` was, empty where it never was (0). What is older moves less often, from two minutes on in steps of
+    ten seconds: a table of ages that all move every second costs more than everything else in it."""
+    ago = now - then
+    return (duration(ago) if ago < 120 else duration(ago // 10 * 10)) if then > 0 else ""
+
+
+def lately(then: float, now: float) -> str:
+    """The same in four characters for what comes again every few seconds: `<10s` until it is overdue, then `10s`, `15s`, `2m`."""
+    ago = now - then
+    if then <= 0:
+        return ""
+    if ago < 10:
+        return "<10s"
+    return f"{ago // 5 * 5:.0f}s" if ago < 120 else duration(ago // 60 * 60).replace("m00s", "m")
 
 
 def size(count: int) -> str:

@@ -1,9 +1,11 @@
 """Tones to terminal styles (floor 4), from the theme that is on. Refuses to know what is shown."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
+from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
@@ -64,6 +66,17 @@ class Paint:
     def label(self, name: str) -> Style:
         """A colour that stays with a name."""
         return self._labels[sum(name.encode("utf-8", "replace")) % len(self._labels)]
+
+
+_made: dict[tuple[str, bool], Paint] = {}
+
+
+def paint_of(app: App[Any]) -> Paint:
+    """The styles of the theme that is on: mixed once, not for every line that is drawn."""
+    key = app.theme, app.no_color
+    if key not in _made:
+        _made[key] = Paint(app.theme_variables, plain=app.no_color)
+    return _made[key]
 
 
 def _rich(value: str) -> str:

@@ -21,9 +21,6 @@ from tui.feed import Act, ActDone, Linked, LogBatch, LogEnded, Post, Updated
 BATCH_S = 0.1
 """Lines that come faster than ten times a second are gathered."""
 
-GATHER_S = 0.02
-"""The board sends twenty times a second at most; an exit is to be seen within a tenth of one."""
-
 RETRY_S = (0.2, 0.5, 1.0)
 """Waits between attempts to reach the supervisor; the last one from then on."""
 
@@ -45,7 +42,6 @@ class StreamFeed:
         self._nursery: trio.Nursery | None = None
         self._log_scope: trio.CancelScope | None = None
         self._followed: tuple[int, tuple[str, ...] | None] = (0, None)
-        self._changed: trio.Event | None = None
 
     # ------------------------------------------------------------ from the app's thread
 
@@ -93,32 +89,21 @@ class StreamFeed:
         tries = 0
         while True:
             try:
-                async with open_stream(self._endpoint) as stream, trio.open_nursery() as nursery:
-                    self._changed = trio.Event()
-                    nursery.start_soon(self._publish)
+                async with open_stream(self._endpoint) as stream:
                     self._snapshot = catch_up(None, await anext(stream))
                     self._post(Linked("live"))
-                    self._changed.set()
+                    self._post(Updated(self._snapshot))
                     tries = 0
                     self._begin_follow(self._followed)
                     async for update in stream:
+                        # At once: the board gathers, and of what waits in the app only the newest is shown.
                         self._snapshot = catch_up(self._snapshot, update)
-                        self._changed.set()
+                        self._post(Updated(self._snapshot))
             except* (MinikubeError, ValueError, OSError) as group:
                 self._post(Linked("lost", str(_first(group))))
             await trio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
             tries += 1
             self._look_again()
-
-    async def _publish(self) -> None:
-        """The newest snapshot, once for everything that came together."""
-        while True:
-            assert self._changed is not None
-            await self._changed.wait()
-            self._changed = trio.Event()
-            if self._snapshot is not None:
-                self._post(Updated(self._snapshot))
-            await trio.sleep(GATHER_S)
 
     def _look_again(self) -> None:
         """A supervisor that was started anew may listen elsewhere, with another token."""

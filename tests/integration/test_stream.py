@@ -10,7 +10,7 @@ from minikube.client.endpoint import Endpoint
 from minikube.client.live import open_stream
 from minikube.client.view import catch_up, decode_update
 from minikube.errors import NothingRunning, RemoteError, Unavailable
-from minikube.model import Delta, ProcessState, Snapshot, Usage
+from minikube.model import Delta, ProcessState, Snapshot
 from minikube.net import websocket
 from tests.eventually import STEP_S
 from tests.integration.control_server import TOKEN, ControlServer, instance, open_control
@@ -48,7 +48,7 @@ async def test_an_exit_reaches_a_reader_within_100_ms_in_the_middle_of_a_storm()
 
         async def storm() -> None:
             for number in range(10_000):
-                board.put_usage([Usage("bbbbbbbb", number, number)])
+                board.put_instances(instance("bbbbbbbb", "order", restarts=number))
                 await trio.sleep(0.002)
 
         async with trio.open_nursery() as nursery:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from minikube.client.view import EVENTS_SHOWN, apply_delta, catch_up, decode_update
 from minikube.control import board as board_module
-from minikube.control.board import EVENTS_KEPT, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
+from minikube.control.board import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
 from minikube.control.encode import encode
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 
@@ -213,6 +213,36 @@ async def test_the_first_change_after_quiet_goes_at_once_and_a_storm_is_gathered
             async for _ in updates:
                 count += 1
     assert count <= 1 / UPDATE_INTERVAL_S + 1
+
+
+async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojump_clock: MockClock) -> None:
+    board = Board("shop")
+    updates = board.subscribe()
+    await anext(updates)
+    await trio.sleep(1)
+    board.put_instances(view("a"))
+    await anext(updates)
+    await trio.sleep(FIGURES_INTERVAL_S / 2)
+    start = trio.current_time()
+    board.put_usage([Usage("a", 1.0, 1)])
+    board.put_instances(msgspec.structs.replace(view("a"), checked=5.0, output="200 OK"))
+    await anext(updates)
+    assert trio.current_time() - start == pytest.approx(FIGURES_INTERVAL_S / 2)
+
+    start = trio.current_time()
+
+    async def end_it() -> None:
+        await trio.sleep(0.01)
+        board.put_instances(view("a", ProcessState.EXITED))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_it)
+        board.put_usage([Usage("a", 2.0, 1)])
+        update = await anext(updates)
+    assert trio.current_time() - start == pytest.approx(0.01)
+    assert isinstance(update, Delta)
+    assert update.usage[0].cpu == 2.0
+    assert update.instances[0].state is ProcessState.EXITED
 
 
 async def storm(board: Board) -> None:

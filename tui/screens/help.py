@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui import look
-from tui.paint import Paint
+from tui.paint import paint_of
 
 KEYS = (
     (
@@ -77,7 +77,7 @@ class Help(ModalScreen[None]):
         self.query_one("#help", VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _page(self) -> Text:
-        paint = Paint(self.app.theme_variables, plain=self.app.no_color)
+        paint = paint_of(self.app)
         left: list[Text] = []
         for title, keys in KEYS:
             left.append(Text(title, paint["head"]))

@@ -12,22 +12,23 @@ from textual import events as textual_events
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
-from minikube.model import LogLine
+from minikube.model import LogLine, Snapshot
 from tui import look
 from tui.columns import Cell, why_row
 from tui.describe import describe
 from tui.entries import event_entry, log_entry
-from tui.paint import Paint
+from tui.paint import paint_of
 from tui.rows import Row, build, outermost
 from tui.widgets.header import Header
 from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
 from tui.widgets.lines import LEVELS, Entry, Lines
+from tui.widgets.page import Page
 from tui.widgets.still import Still
 from tui.widgets.table import ServiceTable
 from tui.widgets.tabs import TabLine
@@ -80,6 +81,9 @@ class Main(Screen[None]):
         """Keys of the rows that acts go to; none: the selected one."""
         self.tab = "events"
         self.everyone = False
+        self._lower_waits = False
+        self._made: tuple[Row, ...] = ()
+        self._made_of: tuple[object, ...] = (None, None)
         self._last_event = 0
         self._events_of: float = -1.0
         self._following: tuple[str, ...] | None = None
@@ -97,10 +101,8 @@ class Main(Screen[None]):
                 with ContentSwitcher(initial="events"):
                     yield Lines("nothing has happened yet", id="events", stamps=True)
                     yield Lines("no output yet", id="logs")
-                    with VerticalScroll(id="details"):
-                        yield Still(id="details-text")
-            with VerticalScroll(id="side", can_focus=False):
-                yield Still(id="side-text")
+                    yield Page(id="details")
+            yield Page(id="side")
         yield KeyLine(id="keys")
 
     def on_mount(self) -> None:
@@ -110,12 +112,13 @@ class Main(Screen[None]):
         self.tabs = self.query_one(TabLine)
         self.events = self.query_one("#events", Lines)
         self.logs = self.query_one("#logs", Lines)
-        self.details = self.query_one("#details", VerticalScroll)
+        self.details = self.query_one("#details", Page)
+        self._side = self.query_one("#side", Page)
+        self._side.can_focus = False
         self.input = self.query_one("#filter", Input)
         self.keys = self.query_one(KeyLine)
         self.switcher = self.query_one(ContentSwitcher)
-        self._why, self._beside = self.query_one("#why", Still), self.query_one("#side-text", Still)
-        self._page = self.query_one("#details-text", Still)
+        self._why = self.query_one("#why", Still)
         self.table.focus()
         self.refresh_data()
 
@@ -145,13 +148,28 @@ class Main(Screen[None]):
             waiting = f": {app.link_detail}" if app.link_detail else " …"
             self.table.show((), app.scene, f"waiting for the supervisor{waiting}")
             return
-        rows = build(app.snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded)
+        rows = self._rows(app.snapshot)
         empty = "nothing matches" if self.pattern else "no problems" if self.problems else "no services"
         self.marked.intersection_update(row.key for row in rows)  # nothing is done to what is not seen
         self.table.show(rows, app.scene._replace(marked=self.marked), empty)
+        if not self._lower_waits:
+            # A cell that changed is on the terminal before the many lines below it are even worked out.
+            self._lower_waits = True
+            self.call_after_refresh(self._show_lower)
+
+    def _show_lower(self) -> None:
+        self._lower_waits = False
         self._show_events()
         self._show_details()
         self._title()
+
+    def _rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
+        """The rows of the snapshot; the same ones as long as nothing that they are made of differs."""
+        made_of = (snapshot.services, snapshot.instances, self.pattern, self.problems, frozenset(self.folded))
+        if made_of[2:] != self._made_of[2:] or made_of[0] is not self._made_of[0] or made_of[1] is not self._made_of[1]:
+            self._made_of = made_of
+            self._made = build(snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded)
+        return self._made
 
     def refresh_theme(self) -> None:
         """The theme changed: draw everything anew."""
@@ -169,8 +187,8 @@ class Main(Screen[None]):
             self._events_of, self._last_event = snapshot.started, 0
             if again:
                 self.events.extend([Entry(snapshot.started, "", "── the supervisor was started anew ──", "muted")])
-        fresh = [event for event in snapshot.events if event.number > self._last_event]
-        if fresh:
+        if snapshot.events and snapshot.events[-1].number > self._last_event:
+            fresh = [event for event in snapshot.events if event.number > self._last_event]
             self._last_event = fresh[-1].number
             self.events.extend([event_entry(event) for event in fresh])
 
@@ -179,12 +197,12 @@ class Main(Screen[None]):
         row, snapshot = self.row, self.app.snapshot
         if snapshot is None:
             return
-        paint = Paint(self.app.theme_variables, plain=self.app.no_color)
+        paint = paint_of(self.app)
         beside = self.has_class("-wide") and not self.zoomed and self.tab != "details"
         self.set_class(beside, "-beside")
         if self.tab == "details" or beside:
             page = describe(snapshot, row, self.app.scene, paint) if row else Text(" no row is selected")
-            (self._beside if beside else self._page).show(page)
+            (self._side if beside else self.details).show(page)
         if not self.has_class("-wide"):
             reason = why_row(row, self.app.scene) if row else Cell("")
             line = Text(f" {look.tidy(row.target)}: {reason.text}" if row and reason.text else "", paint[reason.tone])
@@ -236,7 +254,8 @@ class Main(Screen[None]):
     @on(ServiceTable.Highlighted)
     def _row_changed(self) -> None:
         self._show_details()
-        self.details.scroll_to(y=0, animate=False)
+        for page in (self.details, self._side):
+            page.scroll_to(y=0, animate=False, force=True)
         self._title()
         if self._follow_timer is not None:
             self._follow_timer.stop()

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from minikube.model import PartView, ProcessState, Snapshot
 from tui import look
-from tui.paint import Paint
+from tui.paint import Paint, paint_of
 from tui.rows import Counts, count
 from tui.widgets.still import Still
 
@@ -39,7 +39,7 @@ class Header(Still):
         """Show what the attributes say now."""
         width = self.size.width
         if width:
-            paint = Paint(self.app.theme_variables, plain=self.app.no_color)
+            paint = paint_of(self.app)
             top = self._sides(self._project(paint), self._connection(paint), width)
             brief, whole = (self._parts(paint, addresses=addresses) for addresses in (False, True))
             counts = self._counts(paint, width - brief.cell_len)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.text import Text
 from textual import events
 
-from tui.paint import Paint
+from tui.paint import paint_of
 from tui.widgets.still import Still
 
 
@@ -62,7 +62,7 @@ class KeyLine(Still):
         width = self.size.width
         if not width:
             return
-        paint = Paint(self.app.theme_variables, plain=self.app.no_color)
+        paint = paint_of(self.app)
         reserved = sum(_length(key) for key in LAST_KEYS)
         shown: list[Key] = []
         for key in self._keys:

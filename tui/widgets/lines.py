@@ -13,14 +13,13 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from minikube.text import printable_line
 from tui import look
-from tui.paint import Paint, fit
+from tui.paint import Paint, fit, paint_of
+from tui.widgets.scroll import LineView
 
 LINE_LIMIT = 5_000
 CHARACTER_LIMIT = 4_000_000
@@ -41,7 +40,7 @@ class Entry(NamedTuple):
     mark: str = ""
 
 
-class Lines(ScrollView, can_focus=True):
+class Lines(LineView):
     """A bounded, followable, filterable run of entries."""
 
     class Moved(Message):
@@ -183,7 +182,7 @@ class Lines(ScrollView, can_focus=True):
 
     def _settle(self, left: int, grew: int = -1) -> None:
         """Tell Textual the new height, and stand where the reader expects to."""
-        self.virtual_size = Size(0, len(self._shown))
+        self.set_length(len(self._shown))
         if self.following:
             self.scroll_to(y=max(0, len(self._shown) - self.size.height), animate=False, force=True)
         elif left:
@@ -200,8 +199,8 @@ class Lines(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         if self._paint is None:
-            self._paint = Paint(self.app.theme_variables, plain=self.app.no_color)
-        width, base, paint = self.scrollable_content_region.width, self.rich_style, self._paint
+            self._paint = paint_of(self.app)
+        width, base, paint = self.scrollable_content_region.width, self.base, self._paint
         number = self.scroll_offset.y + y
         if number >= len(self._shown):
             if not self._shown and y == 0:

@@ -1,13 +1,21 @@
-"""Text that stands still (floor 4): drawn again only when it differs, laid out again only when it is of another height."""
+"""Text that stands still (floor 4): drawn again line by line where it differs, laid out again when its height may."""
+
+from itertools import zip_longest
+from typing import Self
 
 from rich.text import Text
+from textual.geometry import Region
 from textual.widgets import Static
 
 
 class Still(Static):
-    """Most of what a tick would draw is what stands there already; laying out the screen for it costs more than all else."""
+    """Most of what a tick would draw is what stands there already; laying out the screen for it costs more than all else.
+
+    Which lines differ is seen in what Textual keeps drawn, under private names: it has no public ones.
+    """
 
     _shown: Text | None = None
+    _exchanging = False
 
     def show(self, text: Text) -> None:
         """Show this text."""
@@ -18,4 +26,30 @@ class Still(Static):
         height = self.styles.height
         grows = height is None or height.is_auto
         # Of another length it may wrap otherwise; an age that goes on by a second mostly is not.
-        self.update(text, layout=before is None or (grows and len(before.plain) != len(text.plain)))
+        if before is None or (grows and len(before.plain) != len(text.plain)):
+            self.update(text)
+        else:
+            self._exchange(text)
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """As everywhere; an exchange says for itself what is to be drawn."""
+        if self._exchanging:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _exchange(self, text: Text) -> None:
+        before = self._render_cache
+        self._exchanging = True
+        try:
+            self.update(text, layout=False)
+        finally:
+            self._exchanging = False
+        if before.size != self.size or self._dirty_regions:
+            self.refresh()
+            return
+        self._render_content()
+        pairs = zip_longest(before.lines, self._render_cache.lines)
+        changed = [Region(0, y, self.size.width, 1) for y, (old, new) in enumerate(pairs) if old != new]
+        if changed:
+            self.refresh(*changed)
+            self._dirty_regions.clear()  # it is rendered already

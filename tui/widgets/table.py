@@ -6,7 +6,7 @@ been drawn is compared line by line, and the cursor stays on its key while rows 
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -18,9 +18,16 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import columns
-from tui.columns import Column, Scene
-from tui.paint import Paint, fit
+from tui.columns import Cell, Column, Scene
+from tui.paint import Paint, fit, paint_of
 from tui.rows import Row
+
+
+class Line(NamedTuple):
+    """What a line of the table says: its cells, and whether the cursor stands on it."""
+
+    cells: tuple[Cell, ...] = ()
+    selected: bool = False
 
 
 class ServiceTable(ScrollView, can_focus=True):
@@ -59,6 +66,8 @@ class ServiceTable(ScrollView, can_focus=True):
         self._columns: list[tuple[Column, int]] = []
         self._columns_for: tuple[int, object] = (0, None)
         self._painted: dict[int, Strip] = {}
+        self._written: dict[int, Line] = {}
+        """What the painted lines say, so that a line that says the same is not even painted."""
         self._empty = "waiting for the supervisor …"
         self._paint: Paint | None = None
 
@@ -96,43 +105,70 @@ class ServiceTable(ScrollView, can_focus=True):
     def restyle(self) -> None:
         """Draw everything anew: the theme, the size or the focus changed."""
         self._paint = None
-        self._painted.clear()
+        self._forget()
         self.refresh()
 
     # ------------------------------------------------------------ drawing
 
     def _repaint(self) -> None:
-        """Draw again what is seen, and send only the lines that came out otherwise."""
+        """Draw again what is seen, and send only the cells that came out otherwise."""
+        width = self.scrollable_content_region.width
+        if self._measure(width):
+            self._forget()
+            self.refresh()
+            return
         for y in range(self.size.height):
-            new = self._build(y)
-            if new != self._painted.get(y):
-                self._painted[y] = new
-                self.refresh(Region(0, y, self.size.width, 1))
+            new, old = self._write(y), self._written.get(y)
+            if new != old:
+                self._written[y] = new
+                self._painted.pop(y, None)
+                start, end = self._span(old, new) if old is not None else (0, self.size.width)
+                self.refresh(Region(start, y, end - start, 1))
 
     def render_line(self, y: int) -> Strip:
         strip = self._painted.get(y)
         if strip is None:
-            strip = self._painted[y] = self._build(y)
+            self._measure(self.scrollable_content_region.width)
+            line = self._written[y] = self._write(y)
+            strip = self._painted[y] = self._build(line)
         return strip
 
-    def _build(self, y: int) -> Strip:
-        if self._paint is None:
-            self._paint = Paint(self.app.theme_variables, plain=self.app.no_color)
-        width = self.scrollable_content_region.width
-        self._measure(width)
-        base = self.rich_style
+    def _forget(self) -> None:
+        self._painted.clear()
+        self._written.clear()
+
+    def _write(self, y: int) -> Line:
+        """What line `y` of what is seen says."""
         if y == 0:
-            return self._line([(column.title, "head") for column, _ in self._columns], base, width)
+            return Line(tuple(Cell(column.title, "head") for column, _ in self._columns))
         number = self.scroll_offset.y + y - 1
-        if number >= len(self.rows):
-            if not self.rows and y == 2:
-                return Strip([Segment(fit(f"   {self._empty}", width), base + self._paint["muted"])])
-            return Strip.blank(width, base)
-        row = self.rows[number]
-        cells = [columns.cell(column.key, row, self._scene) for column, _ in self._columns]
-        if number == self.cursor:
+        if number < len(self.rows):
+            row = self.rows[number]
+            cells = tuple(columns.cell(column.key, row, self._scene) for column, _ in self._columns)
+            return Line(cells, number == self.cursor)
+        return Line((Cell(f"   {self._empty}", "muted"),) if not self.rows and y == 2 else ())
+
+    def _span(self, old: Line, new: Line) -> tuple[int, int]:
+        """From where to where the two differ, in cells of the terminal."""
+        width, number = self.scrollable_content_region.width, len(self._columns)
+        if old.selected != new.selected or not len(old.cells) == len(new.cells) == number:
+            return 0, self.size.width
+        changed = [n for n in range(number) if old.cells[n] != new.cells[n]]
+        starts = [0]
+        for _, cells_wide in self._columns:
+            starts.append(starts[-1] + cells_wide + columns.gap(width))
+        return starts[changed[0]], min(starts[changed[-1] + 1], self.size.width)
+
+    def _build(self, line: Line) -> Strip:
+        if self._paint is None:
+            self._paint = paint_of(self.app)
+        width, base = self.scrollable_content_region.width, self.rich_style
+        if line.selected:
             base = base + (self._paint.cursor if self.has_focus else self._paint.cursor_unfocused)
-        return self._line(cells, base, width)
+        if len(line.cells) == len(self._columns):
+            return self._line(line.cells, base, width)
+        words, tone = line.cells[0] if line.cells else Cell("")
+        return Strip([Segment(fit(words, width), base + self._paint[tone])])
 
     def _line(self, cells: Sequence[tuple[str, str]], base: Style, width: int) -> Strip:
         assert self._paint is not None
@@ -144,17 +180,20 @@ class ServiceTable(ScrollView, can_focus=True):
             segments.append(Segment(fit(text, cells_wide, right=column.right), base + self._paint[tone]))
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _measure(self, width: int) -> None:
-        if self._columns_for != (width, self.rows):
-            self._columns_for = (width, self.rows)
-            self._columns = columns.layout(width, self.rows)
+    def _measure(self, width: int) -> bool:
+        """Whether the columns stand elsewhere than before."""
+        if self._columns_for[0] == width and self._columns_for[1] is self.rows:
+            return False
+        before, self._columns_for = self._columns, (width, self.rows)
+        self._columns = columns.layout(width, self.rows)
+        return self._columns != before
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        self._painted.clear()
+        self._forget()
         super().watch_scroll_y(old_value, new_value)
 
     def on_resize(self, _: events.Resize) -> None:
-        self._painted.clear()
+        self._forget()
         self._scroll_cursor_into_view()
 
     def on_focus(self) -> None:

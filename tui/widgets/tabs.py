@@ -6,7 +6,7 @@ from rich.text import Text
 from textual import events
 from textual.message import Message
 
-from tui.paint import Paint
+from tui.paint import paint_of
 from tui.widgets.still import Still
 
 
@@ -32,7 +32,7 @@ class TabLine(Still):
         if drawn == self._drawn or not self.size.width:
             return
         self._drawn = drawn
-        paint = Paint(self.app.theme_variables, plain=self.app.no_color)
+        paint = paint_of(self.app)
         text, self._ends = Text(" "), []
         for number, name in enumerate(self._names):
             style = paint.cursor + paint["name"] if number == active else paint["muted"]

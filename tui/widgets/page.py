@@ -1,0 +1,90 @@
+"""A page of text that is longer than its place (floor 4): wrapped here, scrolled, drawn again line by line where it differs.
+
+A page whose height belonged to the layout would lay out and draw the whole screen whenever a line comes or goes: in the very
+moment in which something happens to the service that it is about.
+"""
+
+from itertools import zip_longest
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.selection import Selection
+from textual.strip import Strip
+
+from tui.widgets.scroll import LineView
+
+
+class Page(LineView):
+    """Shows one text; stays where it was scrolled to while the text changes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "First", show=False),
+        Binding("G", "scroll_end", "Last", show=False),
+        Binding("ctrl+d,ctrl+f", "page_down", "Page down", show=False),
+        Binding("ctrl+u,ctrl+b", "page_up", "Page up", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text = Text()
+        self._laid: list[Text] = []
+        self._width = 0
+
+    def show(self, text: Text) -> None:
+        """Show this text."""
+        if text.plain == self._text.plain and text.spans == self._text.spans:
+            return
+        self._text = text
+        self._lay()
+
+    def on_resize(self, _: events.Resize) -> None:
+        self._lay()
+
+    def _lay(self) -> None:
+        """Wrap, and send the seen lines that differ."""
+        width = self.scrollable_content_region.width
+        if not width:
+            return
+        before, same = self._laid, width == self._width
+        self._width, self._laid = width, list(self._text.wrap(self.app.console, width))
+        if len(before) != len(self._laid):
+            self.set_length(len(self._laid))
+        if not same:
+            self.refresh()
+            return
+        top, height = self.scroll_offset.y, self.size.height
+        pairs = zip_longest(before[top : top + height], self._laid[top : top + height])
+        changed = [y for y, (old, new) in enumerate(pairs) if not _alike(old, new)]
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def render_line(self, y: int) -> Strip:
+        width, number = self.scrollable_content_region.width, self.scroll_offset.y + y
+        if width != self._width:
+            self._lay()
+        base = self.base
+        if number >= len(self._laid):
+            return Strip.blank(width, base)
+        line = self._laid[number].copy()
+        span = self.text_selection.get_span(number) if self.text_selection is not None else None
+        if span is not None:
+            start, end = span
+            line.stylize(Style(reverse=True), start, len(line) if end < 0 else end)
+        segments = line.render(self.app.console)
+        strip = Strip(segments).apply_style(base).adjust_cell_length(width, base)
+        return strip.apply_offsets(0, number)
+
+    # ------------------------------------------------------------ copying with the mouse
+
+    def get_selection(self, selection: Selection) -> tuple[str, str]:
+        return selection.extract("\n".join(line.plain for line in self._laid)), "\n"
+
+
+def _alike(one: Text | None, other: Text | None) -> bool:
+    return one is not None and other is not None and one.plain == other.plain and one.spans == other.spans
