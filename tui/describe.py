@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
+from minikube.client.view import dependents
 from minikube.model import InstanceView, Snapshot
 from minikube.text import printable, printable_line
 from tui import columns, look
 from tui.columns import Scene
 from tui.paint import Paint
-from tui.rows import Row, dependents, has_problem
+from tui.rows import Row, has_problem
 
 LABEL_WIDTH = 14
 LINES_SHOWN = 200

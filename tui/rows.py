@@ -158,14 +158,3 @@ def outermost(rows: Iterable[Row]) -> list[Row]:
     rows = list(rows)
     whole = {row.service.name for row in rows if not row.depth}
     return [row for row in rows if not row.depth or row.service.name not in whole]
-
-
-def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
-    """Who depends on the service, directly or through others, in alphabetical order."""
-    found: set[str] = set()
-    services = tuple(services)
-    grown = {name}
-    while grown:
-        grown = {s.name for s in services if not grown.isdisjoint(s.depends_on)} - found - {name}
-        found |= grown
-    return sorted(found)

@@ -137,14 +137,14 @@ def _check_patterns(manifest: Manifest) -> None:
 def _doubts(manifest: Manifest) -> list[str]:
     """What `up` would refuse on this machine, and may not on another."""
     from minikube.errors import StartError
-    from minikube.supervisor.identity import identity
+    from minikube.supervisor.rights import rights_of
 
     doubts = []
     for spec in manifest.services.values():
         if spec.runtime == "container":
             continue
         try:
-            identity(spec.name, spec.user, spec.group)
+            rights_of(spec.name, spec.user, spec.group)
         except StartError as error:
             doubts.append(str(error))
         if not spec.cwd.is_dir():

@@ -169,7 +169,7 @@ def _become(
     from minikube.client.endpoint import state_directory
     from minikube.manifest import fill
     from minikube.supervisor.environment import instance_environment, project_environment, redis_address
-    from minikube.supervisor.identity import identity, login_environment
+    from minikube.supervisor.rights import login_environment, rights_of
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
     redis = redis_address(manifest, state_directory(manifest.path))
@@ -177,7 +177,7 @@ def _become(
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
     argv = tuple(command) or tuple(fill(word, env) for word in spec.command)
-    who = identity(spec.name, spec.user, spec.group)
+    who = rights_of(spec.name, spec.user, spec.group)
     _limit(spec)
     try:
         if who.groups is not None:

@@ -24,14 +24,15 @@ from minikube.cli.common import duration, manifest_option, manifest_path, note
 from minikube.cli.completing import complete_services
 from minikube.cli.down import STEP_S, TELL_EVERY_S, holders
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
-from minikube.supervisor.guardian import LaunchOptions, launch
+from minikube.supervisor.guardian import launch
+from minikube.supervisor.lifeline import LaunchOptions
 
 if TYPE_CHECKING:
     from minikube.cli.following import LogFollower
     from minikube.cli.plain import Printer
     from minikube.client.control import Endpoint
     from minikube.manifest import Manifest
-    from minikube.supervisor.guardian import Lifeline
+    from minikube.supervisor.lifeline import Lifeline
 
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""

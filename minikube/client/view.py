@@ -1,4 +1,4 @@
-"""Keeping a copy of the board (floor 2, pure): a snapshot and the deltas that follow make the next snapshot.
+"""Keeping a copy of the board (floor 2, pure): a snapshot and the deltas that follow make the next snapshot, and what that says.
 
 It refuses to guess: a delta that does not continue the snapshot raises, and the reader asks for a fresh snapshot.
 """
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from minikube.model import Delta, Snapshot
+from minikube.model import Delta, ServiceView, Snapshot
 
 EVENTS_SHOWN = 200
 """A snapshot has the latest so many."""
@@ -50,6 +50,17 @@ def catch_up(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
     if snapshot is None:
         raise ValueError("a delta came before the first snapshot")
     return apply_delta(snapshot, update)
+
+
+def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
+    """Who depends on the service, directly or through others, in alphabetical order: who suffers when it stops."""
+    found: set[str] = set()
+    services = tuple(services)
+    grown = {name}
+    while grown:
+        grown = {s.name for s in services if not grown.isdisjoint(s.depends_on)} - found - {name}
+        found |= grown
+    return sorted(found)
 
 
 def _merge(

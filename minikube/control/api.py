@@ -1,8 +1,9 @@
 """The control API's requests (floor 3), as the README lists them, over any `Board` and `Controls`.
 
-It decides what a request means and what its answer is; reading and writing are `minikube.net.http`'s. Everything that
-is shown comes from the board, everything that is done is the controls'. It refuses unknown paths, methods, query
-parameters and body fields, each with a JSON error that names them.
+It decides what a request means and what its answer is; reading and writing are `minikube.net.http`'s. What is shown of
+the project is the board's one snapshot, to the stream, the status and who asks for one service alike. What is done is the
+controls', and so is what no snapshot holds: lines of logs, and for Prometheus the registry's entries and counters. It refuses
+unknown paths, methods, query parameters and body fields, each with a JSON error that names them.
 """
 
 import logging
@@ -15,6 +16,7 @@ import msgspec
 import trio
 
 from minikube.client.messages import ALL_LINES, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
+from minikube.client.view import dependents
 from minikube.control.board import Board
 from minikube.control.controls import Controls
 from minikube.control.discovery import target_groups
@@ -177,10 +179,7 @@ class Api:
 
     async def _service(self, name: str, request: Request) -> Answer:
         _query(request)
-        reply = describe(self._board.snapshot, name)
-        service = reply.service.name if reply.service else name
-        dependents = tuple(self._controls.dependents(service)) if reply.service else ()
-        return _json(msgspec.structs.replace(reply, dependents=dependents))
+        return _json(describe(self._board.snapshot, name))
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
         known = ("tail", "follow", "since", "until", "grep", "level")
@@ -252,7 +251,8 @@ def describe(snapshot: Snapshot, name: str) -> ServiceReply:
         raise NotFound(f"{_shown(name)}: no such service or instance")
     known = {instance.id for instance in instances}
     usage = tuple(usage for usage in snapshot.usage if usage.id in known)
-    return ServiceReply(snapshot.revision, service, instances, usage, events[-SERVICE_EVENTS:])
+    needed_by = tuple(dependents(snapshot.services, service.name)) if service is not None else ()
+    return ServiceReply(snapshot.revision, service, instances, usage, events[-SERVICE_EVENTS:], needed_by)
 
 
 def _json(value: Any) -> Reply:

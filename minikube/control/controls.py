@@ -59,9 +59,6 @@ class Controls(Protocol):
     def shutdown(self, now: bool = False) -> None:
         """Begins to stop everything, in reverse dependency order or (`now`) at once. Returns immediately."""
 
-    def dependents(self, name: str) -> Sequence[str]:
-        """Names of the services that depend on this one, directly or not: who suffers when it stops."""
-
     def registered(self) -> Sequence[Instance]:
         """Everything that the registry is known to have, also what others registered."""
 

@@ -5,7 +5,7 @@ need. Then adjusts what goes on, restarts what changed, each after what it depen
 apply waits for the one before. It is carried out to its end whoever asked for it goes away.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 from msgspec import structs
@@ -16,7 +16,10 @@ from minikube.manifest import Manifest, load_manifest
 from minikube.model import ProcessState
 from minikube.supervisor.change import Plan, plan
 from minikube.supervisor.core import Supervisor
+from minikube.supervisor.hands import Hands
 from minikube.supervisor.instance import Runner
+from minikube.supervisor.order import in_order
+from minikube.supervisor.wish import Wish
 
 OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessState.STOPPED)
 
@@ -24,8 +27,9 @@ OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessSt
 class Applier:
     """Belongs to the trio thread. `nursery` is where the supervisor's services are."""
 
-    def __init__(self, core: Supervisor, nursery: trio.Nursery) -> None:
+    def __init__(self, core: Supervisor, hands: Hands, nursery: trio.Nursery) -> None:
         self._core = core
+        self._hands = hands
         self._nursery = nursery
         self._lock = trio.Lock()
 
@@ -74,8 +78,12 @@ class Applier:
         chosen = core.adopt(new)
         after = {name: tuple(spec.depends_on) for name, spec in new.services.items()}
         going = {name: _dependents(before, name) for name in (*found.removed, *found.vacate)}
-        vacated = {name: [one for one in core.runners(name) if one.wanted] for name in found.vacate}
-        await _in_order(going, lambda name: core.close_service(name, forget=name in found.removed))
+        vacated = {name: {one: one.wish for one in core.roster.of(name)} for name in found.vacate}
+
+        async def go(name: str) -> None:
+            await (core.forget_service if name in found.removed else core.stop_service)(name)
+
+        await in_order(going, go)
         for name in (*found.adjusted, *found.replaced, *found.follows):
             core.adjust_service(name)
         for name in found.added:
@@ -84,57 +92,51 @@ class Applier:
 
         async def again(name: str) -> None:
             try:
-                await self._again(name, vacated.get(name))
+                if name in vacated:
+                    _back(vacated[name])
+                else:
+                    await self._again(name)
                 if name in found.scaled:
-                    await core.scale(name, found.scaled[name])
+                    await self._hands.scale(name, found.scaled[name])
             except MinikubeError as error:
                 troubles.append(str(error))
 
-        await _in_order({name: after[name] for name in (*found.replaced, *found.follows)}, again)
+        await in_order({name: after[name] for name in (*found.replaced, *found.follows)}, again)
         for name, replicas in found.scaled.items():
             if name not in found.replaced:
-                await core.scale(name, replicas)
+                await self._hands.scale(name, replicas)
         for name in chosen:
-            await core.start(name)
+            await self._hands.start(name)
         return troubles
 
-    async def _again(self, name: str, vacated: list[Runner] | None) -> None:
-        """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none.
-        `vacated`: all of it was stopped just now, and these are to run again."""
-        core = self._core
-        runners = core.runners(name)
-        wanted = [runner for runner in runners if runner.wanted] if vacated is None else vacated
-        if core.asked_to_stop.is_set():
+    async def _again(self, name: str) -> None:
+        """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none."""
+        runners = self._core.roster.of(name)
+        wanted = [runner for runner in runners if runner.wish.runs]
+        if self._core.asked_to_stop.is_set():
             return
-        if vacated is not None or all(runner.life.state in OVER for runner in runners):
+        if all(runner.life.state in OVER for runner in runners):
             for runner in wanted:
                 runner.start()
             await trio.lowlevel.checkpoint()
         elif wanted == runners:
-            await core.restart_anew(name)
+            await self._hands.restart_anew(name)
         else:
             for runner in wanted:
-                await core.restart(runner.name)
+                await self._hands.restart(runner.name)
+
+
+def _back(before: Mapping[Runner, Wish]) -> None:
+    """What was stopped to make room is wanted as it was; new processes are new anyway."""
+    for runner, wish in before.items():
+        if wish.runs:
+            runner.start()
+        else:
+            runner.rest_as(wish)
 
 
 def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
     return tuple(other for other, needs in dependencies.items() if name in needs)
-
-
-async def _in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], Awaitable[None]]) -> None:
-    """Acts on every key, at the same time, but on each only after the others that it is to come after."""
-    done = {name: trio.Event() for name in after}
-
-    async def one(name: str) -> None:
-        for other in after[name]:
-            if other in done:
-                await done[other].wait()
-        await act(name)
-        done[name].set()
-
-    async with trio.open_nursery() as nursery:
-        for name in after:
-            nursery.start_soon(one, name)
 
 
 def summary(reply: ApplyReply) -> str:

@@ -15,9 +15,10 @@ import trio
 
 from minikube.errors import StartError
 from minikube.supervisor.engine import Engine, client_environment, complaint, is_unreachable
+from minikube.supervisor.failure import Starved
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.process import HELPER, Command, Household, Process, Starved
+from minikube.supervisor.process import HELPER, Command, Household, Process
 
 ASK_S = 30.0
 """For one question. An engine under load takes seconds; one that hangs must not hold a stop for ever."""

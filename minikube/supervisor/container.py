@@ -19,9 +19,9 @@ from minikube.errors import StartError
 from minikube.supervisor import tree
 from minikube.supervisor.client import Answer, Client
 from minikube.supervisor.engine import complaint
+from minikube.supervisor.failure import PortTaken, Starved
 from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.ports import PortTaken
-from minikube.supervisor.process import HELPER, Process, Starved
+from minikube.supervisor.process import HELPER, Process
 from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, filled
 
 LOOK_S = 0.1

@@ -19,11 +19,12 @@ from minikube.supervisor import engine as engines
 from minikube.supervisor.client import Client, Say
 from minikube.supervisor.container import REMOVE_S, Container, remove
 from minikube.supervisor.environment import instance_environment
+from minikube.supervisor.failure import Starved
 from minikube.supervisor.images import Images
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.network import ProjectNetwork
 from minikube.supervisor.ports import choose_port
-from minikube.supervisor.process import Household, Starved
+from minikube.supervisor.process import Household
 from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, published, surroundings
 from minikube.supervisor.runtime import Launch, Tell, filled
 

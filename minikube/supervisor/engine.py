@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from minikube.errors import StartError
+from minikube.supervisor.record import write_record
 from minikube.text import printable
 
 KINDS = ("docker", "podman", "nerdctl")
@@ -125,11 +126,9 @@ class Left:
 
 def record(state: Path, engine: Engine, left: Left | None = None) -> None:
     """Before the first container: who has to be asked for them if we are killed. At the end: what could not be removed."""
-    fresh = state / f"{RECORD}.new"
     said = {"kind": engine.kind, "program": engine.program, "mark": engine.mark}
     rest = {"left": left.names, "given_up": left.given_up} if left else {}
-    fresh.write_text(json.dumps(said | rest))
-    os.replace(fresh, state / RECORD)
+    write_record(state / RECORD, said | rest)
 
 
 def recorded(state: Path) -> tuple[Engine, Left] | None:

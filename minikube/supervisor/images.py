@@ -7,8 +7,8 @@ import trio
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.client import Client
+from minikube.supervisor.failure import Starved
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.process import Starved
 from minikube.supervisor.recipe import build_arguments, image_name
 from minikube.supervisor.runtime import Tell
 

@@ -13,21 +13,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minikube.supervisor import cgroup, tree
+from minikube.supervisor.record import write_record
 
 MARK = "MINIKUBE_STATE"
 """In the environment of every process we start: the project's state directory."""
+
+RECORD = "processes.json"
+"""Under `.minikube/`: who is alive."""
 
 PATIENCE_S = 5.0
 
 
 def record(state: Path, processes: Iterable[tuple[int, int]]) -> None:
     """Writes down who is alive now, as pid and start time; never half."""
-    fresh = state / "processes.json.new"
-    try:
-        fresh.write_text(json.dumps({"boot": tree.boot_id(), "processes": list(processes)}))
-        os.replace(fresh, state / "processes.json")
-    except OSError:
-        return  # a full disk: the mark in the environment still finds them
+    # On a full disk the mark in the environment still finds them.
+    with contextlib.suppress(OSError):
+        write_record(state / RECORD, {"boot": tree.boot_id(), "processes": list(processes)})
+
+
+def forget(state: Path) -> None:
+    """Nothing of ours is alive any more."""
+    (state / RECORD).unlink(missing_ok=True)
 
 
 def end_leftovers(state: Path) -> list[int]:
@@ -38,7 +44,7 @@ def end_leftovers(state: Path) -> list[int]:
         ended.update(dict.fromkeys(left))
         tree.kill_all(left)
         time.sleep(0.01)
-    (state / "processes.json").unlink(missing_ok=True)
+    forget(state)
     cgroup.remove_all(state)
     return list(ended)
 
@@ -74,7 +80,7 @@ def find_leftovers(state: Path) -> list[int]:
 
 def _recorded(state: Path) -> list[tuple[int, int]]:
     try:
-        found = json.loads((state / "processes.json").read_text())
+        found = json.loads((state / RECORD).read_text())
         if found["boot"] != tree.boot_id():
             return []
         return [(int(pid), int(started)) for pid, started in found["processes"]]

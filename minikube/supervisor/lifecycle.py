@@ -11,9 +11,12 @@ has failed to start: always a delay, and `fatal` after `limit` of those in a row
 died. A shortage of the machine (no process, no descriptor, no memory) is nobody's failed start: it waits and tries again
 for ever.
 
+What is wanted of it (`wish`) decides whether there is another life, and what an end that we bring about counts for.
+
 Times are monotonic seconds, jitter is a number from -1 to 1; both come in as arguments. It refuses to start or wait.
 """
 
+import math
 import signal
 from collections.abc import Iterable
 from typing import Protocol
@@ -23,6 +26,7 @@ from msgspec import Struct
 
 from minikube.durations import format_duration
 from minikube.model import ProcessState
+from minikube.supervisor.wish import Wish
 
 WELL_AFTER_S = 1.0
 """How long an instance without a check lives before it counts as well."""
@@ -184,6 +188,27 @@ def stopping(life: Life, reason: str = "") -> Life:
 def stopped(life: Life, end: Exit | None = None) -> Life:
     """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
     return Life(restarts=life.restarts, exit=end or life.exit)
+
+
+def between(life: Life, wish: Wish) -> Life:
+    """No process is there: where it stands, as far as what is wanted has changed that."""
+    if wish.again:
+        life = restarted(life)
+    return life if wish.runs else stopped(life)
+
+
+def due(life: Life, wish: Wish) -> float:
+    """When its next life is to begin; infinity: not before something else is wanted."""
+    if not wish.runs or life.state in (ProcessState.EXITED, ProcessState.FATAL):
+        return math.inf
+    return life.next_try if life.state is ProcessState.BACKOFF else 0.0
+
+
+def ended(life: Life, wish: Wish, policy: Policy, end: Exit, now: float, jitter: float) -> Life:
+    """Its process was ended by us, as `wish` has it."""
+    if wish.is_failure:
+        return died(life, policy, end, now, jitter, wish.unwell)
+    return life if wish.again else stopped(life, end)
 
 
 def worst_end(lives: Iterable[Life]) -> tuple[str, int]:

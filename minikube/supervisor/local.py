@@ -10,11 +10,11 @@ from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import CONTROLLERS
 from minikube.supervisor.environment import instance_environment
-from minikube.supervisor.identity import Identity, identity, login_environment
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.ports import choose_port
 from minikube.supervisor.process import HELPER, Command, Household, Process
+from minikube.supervisor.rights import Rights, login_environment, rights_of
 from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
 
 REAP_S = 1.0
@@ -61,9 +61,9 @@ class ProcessRuntime:
 
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
-        base, who = dict(self._environment(spec)), Identity()
+        base, who = dict(self._environment(spec)), Rights()
         if spec.user or spec.group:  # the user database may be a directory service
-            who = await trio.to_thread.run_sync(identity, spec.name, spec.user, spec.group)
+            who = await trio.to_thread.run_sync(rights_of, spec.name, spec.user, spec.group)
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
         env = instance_environment(base, spec, launch.id, spec.host, port)
         rlimits = {name: value for name, value in spec.limits.items() if name not in CONTROLLERS}
@@ -112,7 +112,7 @@ class LocalProcess:
         owner = f"{self._process.owner}.{self._helpers}"
         env = {**self.env, HELPER: owner}
         command = Command(
-            filled(argv, self.env), env, self._command.cwd, owner, self._command.identity, self._command.umask
+            filled(argv, self.env), env, self._command.cwd, owner, self._command.rights, self._command.umask
         )
         helper = await self._household.start(command)
         output = bytearray()

@@ -4,23 +4,20 @@ What `up` waits for is begun first: Redis and the registry are executed before t
 or the guardian has gone. It refuses to decide anything about services: `core` does.
 """
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from minikube.client.endpoint import state_directory
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort
 from minikube.supervisor import engine, leftovers, tree
-from minikube.supervisor.guardian import LaunchOptions
+from minikube.supervisor.lifeline import LaunchOptions, say
 from minikube.text import printable
 
-READY_S = 30.0
 LOCK_PATIENCE_S = 12.0
 """A guardian gives up on what cannot be killed a little sooner."""
 
@@ -42,14 +39,6 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive:
             if popen.poll() is None:
                 popen.kill()
                 popen.wait()
-
-
-def say(sock: socket.socket, message: dict[str, Any]) -> None:
-    """A line up the lifeline; nobody may be there any more."""
-    try:
-        sock.sendall(json.dumps(message).encode() + b"\n")
-    except OSError:
-        return
 
 
 def _run(

@@ -3,15 +3,11 @@
 import errno
 import socket
 
-from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
+from minikube.supervisor.failure import PortTaken
 
 NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
-
-
-class PortTaken(StartError):
-    """Someone else listens on the instance's port."""
 
 
 def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:

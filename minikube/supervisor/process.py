@@ -22,11 +22,12 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from minikube.errors import MinikubeError, StartError
+from minikube.errors import StartError
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import Group, Groups
-from minikube.supervisor.identity import Identity
+from minikube.supervisor.failure import SHORTAGES, Starved
 from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.rights import Rights
 from minikube.supervisor.rlimits import Rlimit, limit_self, rlimits, too_high
 
 REAP_AGAIN_S = 0.02
@@ -38,33 +39,6 @@ KILL_PATIENCE_S = 5.0
 HELPER = "MINIKUBE_HELPER"
 """In the environment of a helper command: whose tree it is, where INSTANCE_ID is that of the instance beside it."""
 
-SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ETXTBSY})
-
-
-class Starved(StartError):
-    """The machine has no process, descriptor or memory left: worth another try."""
-
-
-def understood(error: Exception) -> Exception:
-    """An error from within a runtime, out of the groups that nurseries put it in; a shortage of the machine as `Starved`."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    # Python tells a thread that the kernel refused (EAGAIN) as a plain RuntimeError.
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error)):
-        return Starved("no memory or thread left — trying again")
-    if isinstance(error, OSError) and error.errno in SHORTAGES:
-        return Starved(f"{told(error)} — trying again")
-    return error
-
-
-def told(error: Exception) -> str:
-    """In one line. Of what is neither ours nor the system's, only where to read more."""
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
-    if isinstance(error, MinikubeError):
-        return str(error)
-    return f"the supervisor failed at it: {type(error).__name__} — see .minikube/logs/supervisor.log"
-
 
 class Command(Struct, frozen=True):
     """What to execute. `limits` are rlimits by name (`nofile`), -1 for unlimited; a `umask` of -1 is ours."""
@@ -74,7 +48,7 @@ class Command(Struct, frozen=True):
     cwd: Path
     owner: str = ""
     """The instance's id: whose tree this is."""
-    identity: Identity = Identity()
+    rights: Rights = Rights()
     umask: int = -1
     limits: Mapping[str, int | float] = {}
     shares: Mapping[str, int | float] = {}
@@ -185,7 +159,7 @@ class Household:
     def _limits(self, command: Command) -> list[Rlimit]:
         """What the child sets. Of another user's process we could not give the number of files back afterwards."""
         found = rlimits(command.limits)
-        if command.identity.user is not None and "nofile" not in command.limits:
+        if command.rights.user is not None and "nofile" not in command.limits:
             found.append(("nofile", resource.RLIMIT_NOFILE, self._files))
         return found
 
@@ -330,7 +304,7 @@ def _try_send(pid: int, number: int) -> None:
 
 
 def _spawn(command: Command, limits: list[Rlimit], place: Group | None) -> "subprocess.Popen[bytes]":
-    who = command.identity
+    who = command.rights
     popen = subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,

@@ -31,12 +31,13 @@ class Stranded(MinikubeError):
 class Rollouts:
     """Those under way. `nursery` is where they go on, whether who asked for one waits or not."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, nursery: trio.Nursery) -> None:
         self._board = board
+        self._nursery = nursery
         self._under_way: dict[str, trio.Event] = {}
         """Services, and the event of their end."""
 
-    async def restart(self, runners: Sequence[Runner], nursery: trio.Nursery) -> None:
+    async def restart(self, runners: Sequence[Runner]) -> None:
         """Rolls over all replicas of one service; returns when that is done. Raises `Stranded`, and `UsageError` when it is
         being done already."""
         service = runners[0].spec.name
@@ -55,7 +56,7 @@ class Rollouts:
                 del self._under_way[service]
                 done.set()
 
-        nursery.start_soon(go_on)
+        self._nursery.start_soon(go_on)
         await done.wait()
         if trouble:
             raise trouble[0]
@@ -112,19 +113,18 @@ async def _restart(runner: Runner, board: Board) -> str:
     await restart_one(runner, board)
     patience = READY_S + (runner.spec.health.start_period if runner.spec.health else 0.0)
     with trio.move_on_after(patience):
-        await board.wait_for(lambda _: runner.ready or runner.removed or runner.life.state not in _COMING)
-    if runner.ready or runner.removed or not runner.wanted:
+        await board.wait_for(lambda _: runner.ready or not runner.wish.runs or runner.life.state not in _COMING)
+    if runner.ready or not runner.wish.runs:
         return ""
     why = runner.standing.why
     return why if runner.life.state not in _COMING else f"not well after {patience:g} s" + (f" ({why})" if why else "")
 
 
 async def restart_one(runner: Runner, board: Board) -> None:
-    """Returns when the old process is gone and the next one is under way."""
-    before = runner.life.restarts
+    """Returns when the old process is gone and the next one is under way, or it is not wanted any more."""
     runner.restart()
     await board.wait_for(
-        lambda _: (runner.life.restarts > before and runner.life.state is not ProcessState.STOPPING) or runner.removed
+        lambda _: not runner.wish.runs or not (runner.wish.again or runner.life.state is ProcessState.STOPPING)
     )
 
 

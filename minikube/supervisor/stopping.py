@@ -7,6 +7,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import StopSpec
+from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.process import signal_number
 from minikube.supervisor.runtime import Running
 
@@ -20,7 +21,7 @@ Say = Callable[[str, str, str], object]
 
 
 async def end_instance(
-    running: Running, spec: StopSpec, hurry: trio.Event, told: Callable[[str], object], say: Say
+    running: Running, spec: StopSpec, hurry: Interrupt, told: Callable[[str], object], say: Say
 ) -> None:
     """Ends the whole tree within `spec.timeout` (and KILL's patience); `hurry` makes it at once.
 
@@ -29,9 +30,9 @@ async def end_instance(
     began = trio.current_time()
     end = began + spec.timeout
     killed: list[str] = []
-    if not hurry.is_set():
+    with hurry.cancels():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when, hurry, nursery.cancel_scope)
+            await trio.lowlevel.checkpoint()
             if spec.command:
                 told("its stop command runs")
                 await _stop_command(running, spec, end, say)
@@ -59,11 +60,6 @@ async def _stop_command(running: Running, spec: StopSpec, end: float, say: Say) 
         how = str(ran.exit) if ran.exit else f"no end within {spec.timeout:g} s"
         said = ran.output.strip().splitlines()
         say("instance.stop_command", f"stop command: {how}" + (f": {said[-1]}" if said else ""), "warning")
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 async def _say_who_holds(running: Running, spec: StopSpec, end: float, say: Say) -> None:

@@ -33,11 +33,11 @@ class Timetable:
             adopted = self._core.adopted
             scheduled = {name: spec.schedule for name, spec in self._core.specs.items() if spec.schedule}
             self._due = {name: due for name, due in self._due.items() if scheduled.get(name) == due[0]}
-            async with trio.open_nursery() as nursery:
-                for name, schedule in scheduled.items():
-                    nursery.start_soon(self._keep, name, schedule)
-                await adopted.wait()
-                nursery.cancel_scope.cancel()
+            with adopted.cancels():
+                async with trio.open_nursery() as nursery:
+                    for name, schedule in scheduled.items():
+                        nursery.start_soon(self._keep, name, schedule)
+            await adopted.wait()
 
     async def _keep(self, name: str, schedule: str) -> None:
         zone = self._zone = self._zone or local_zone()
@@ -56,8 +56,8 @@ class Timetable:
 
     def _run(self, name: str) -> None:
         core = self._core
-        for runner in core.runners(name):
-            if runner.resting or core.asked_to_stop.is_set():
+        for runner in core.roster.of(name):
+            if runner.wish.rests or core.asked_to_stop.is_set():
                 continue
             if runner.life.state in ACTIVE or runner.process is not None:
                 text = f"{runner.name} is still running, so this run is skipped"

@@ -16,6 +16,7 @@ from minikube.errors import MinikubeError
 from minikube.manifest import Manifest
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.ear import Ear
+from minikube.supervisor.hands import Hands
 from minikube.supervisor.sources import IGNORE_FILE, Ignored, Rule, base_of, directories, is_source, parse_rules
 
 QUIET_S = 0.15
@@ -43,8 +44,9 @@ class Watched(Struct, frozen=True):
 class Watcher:
     """Belongs to the trio thread."""
 
-    def __init__(self, core: Supervisor) -> None:
+    def __init__(self, core: Supervisor, hands: Hands) -> None:
         self._core = core
+        self._hands = hands
         self._ignored = Ignored()
         self._changed: set[Path] = set()
         self._news = trio.Event()
@@ -164,12 +166,12 @@ class Watcher:
         try:
             while changed := self._restarting[name]:
                 self._restarting[name] = set()
-                if name not in core.specs or not any(runner.wanted for runner in core.runners(name)):
+                if name not in core.specs or not any(runner.wish.runs for runner in core.roster.of(name)):
                     return
                 core.board.event("service.changed", f"{name} restarts: {self._called(changed)} changed", service=name)
                 try:
                     await core.rebuild(name)
-                    await core.restart_anew(name)
+                    await self._hands.restart_anew(name)
                 except MinikubeError as error:  # what was saved meanwhile may be what mends it
                     core.board.event("service.changed", f"{name}: {error}", "warning", service=name)
         finally:
@@ -184,7 +186,7 @@ class Watcher:
     async def _apply(self) -> None:
         core = self._core
         try:
-            await core.apply(refuse_empty=True)
+            await self._hands.apply(refuse_empty=True)
         except MinikubeError as error:
             lines = str(error).splitlines()
             for line in lines:

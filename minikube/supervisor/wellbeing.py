@@ -15,11 +15,24 @@ from minikube.model import CheckState, Instance, Registration
 from minikube.probe.health import ProbeResult
 from minikube.probe.prober import Prober
 from minikube.supervisor import verdict, view
+from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.checkup import Checkup, is_registered, is_reported, registration
+from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.runtime import Running
 from minikube.supervisor.verdict import Verdict
+
+
+class Line(Protocol):
+    """What is needed of the line to the registry: see `link.Link`."""
+
+    def begun(self, id: str, since: Beginning) -> None: ...
+    def known(self, id: str) -> Instance | None: ...
+    def want(self, id: str, registration: Registration | None) -> None: ...
+    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
+    def gone(self, id: str) -> None: ...
+    async def left(self, id: str) -> bool: ...
 
 
 class Home(Protocol):
@@ -28,9 +41,8 @@ class Home(Protocol):
     board: Board
     prober: Prober
 
-    def link_want(self, id: str, registration: Registration | None) -> None: ...
-    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
-    def link_gone(self, id: str) -> None: ...
+    @property
+    def link(self) -> Line: ...
 
 
 class Subject(Protocol):
@@ -64,7 +76,7 @@ class Wellbeing:
         self._since = 0.0
         self._checked = 0.0
         self._hung = False
-        self._adjusted = trio.Event()
+        self._adjusted = Interrupt()
         """Set when its check has become another one."""
 
     def begin(self) -> None:
@@ -75,7 +87,7 @@ class Wellbeing:
         """The registry is to know it, as far as that is our part; where only we can check, from the first pass on."""
         one = self._subject
         if not self.is_reported:
-            self._home.link_want(one.id, registration(one.spec, one.id, one.host, one.port))
+            self._home.link.want(one.id, registration(one.spec, one.id, one.host, one.port))
 
     def adjust(self, before: ServiceSpec) -> None:
         """The manifest says something else of a running instance."""
@@ -86,7 +98,7 @@ class Wellbeing:
         if new == old:
             return
         if self.is_reported and not is_reported(before, one.port):
-            self._home.link_gone(one.id)  # until our own check passes for the first time
+            self._home.link.gone(one.id)  # until our own check passes for the first time
         else:
             self.register()
 
@@ -152,14 +164,13 @@ class Wellbeing:
         """Probes for this life; begins anew when the manifest says something else about the check."""
         while True:
             checkup = Checkup(self._subject.spec, process, output, self._home.prober, self._probed, self._lived)
-            self.own, self._adjusted = None, trio.Event()
+            self.own, self._adjusted = None, Interrupt()
             if checkup.probed is not None:
                 self.own = verdict.new_verdict(checkup.probed, trio.current_time())
                 self._since = time.time()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(checkup.run)
-                await self._adjusted.wait()
-                nursery.cancel_scope.cancel()
+            with self._adjusted.cancels():
+                await checkup.run()
+            await self._adjusted.wait()
 
     def _lived(self) -> None:
         """There is no check, and it is well."""
@@ -190,7 +201,7 @@ class Wellbeing:
         if self.is_reported:
             wanted = registration(one.spec, one.id, one.host, one.port)
             assert wanted is not None
-            self._home.link_report(one.id, wanted, passing, found.output)
+            self._home.link.report(one.id, wanted, passing, found.output)
         elif not self.is_registered:
             said = "" if passing else f": {view.first_line(found.output)}"
             one.event(f"check.{found.state}", f"is {found.state}{said}", "info" if passing else "warning")

@@ -61,8 +61,9 @@ def small(tmp_path: Path) -> Iterator[Small]:
 def test_each_is_checked_in_its_own_way_and_says_why_it_is_not_ready(small: Small, tmp_path: Path) -> None:
     broken = small.until("broken", "fatal")
     assert (broken.exit, broken.reason) == ("exit 3", "exit 3: 2 failed starts in a row")
-    assert broken.last_lines == ("the reason stands here",)
-    assert "broken fatal: exit 3: 2 failed starts in a row — last line: the reason stands here" in small.events()
+    eventually(lambda: small.until("broken", "fatal").last_lines == ("the reason stands here",))
+    said = "broken fatal: exit 3: 2 failed starts in a row — last line: the reason stands here"
+    eventually(lambda: said in small.events())
     assert small.until("odd", "exited").reason == ""
     assert small.until("herald", "running").check == "passing"
     eventually(lambda: small.until("waits", "pending").reason.endswith("broken is fatal: " + broken.reason))

@@ -60,9 +60,6 @@ class NotedControls:
     def shutdown(self, now: bool = False) -> None:
         self.calls.append(("shutdown", now))
 
-    def dependents(self, name: str) -> Sequence[str]:
-        return ("order",) if name == "product" else ()
-
     def registered(self) -> Sequence[Instance]:
         return self.known
 

@@ -68,9 +68,6 @@ class Notes:
         self._note("shutdown", now)
         self.board.put_instances(InstanceView("2", "order", "order", ProcessState.STOPPING, pid=7, reason="TERM sent"))
 
-    def dependents(self, name: str) -> Sequence[str]:
-        return ("order",) if name == "product" else ()
-
     def registered(self) -> Sequence[Instance]:
         return ()
 

@@ -16,8 +16,9 @@ import trio
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import sampler, tree
 from minikube.supervisor.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
+from minikube.supervisor.failure import Starved
 from minikube.supervisor.local import LocalProcess, ProcessRuntime
-from minikube.supervisor.process import Command, Household, Starved
+from minikube.supervisor.process import Command, Household
 from minikube.supervisor.runtime import Launch
 from tests.eventually import soon
 

@@ -18,7 +18,7 @@ async def test_an_emptied_manifest_is_half_written_unless_somebody_asks_for_it(t
     core: Any = SimpleNamespace(manifest=load_manifest(path), asked_to_stop=trio.Event())
     path.write_text("")
     async with trio.open_nursery() as nursery:
-        applier = Applier(core, nursery)
+        applier = Applier(core, core, nursery)
         with pytest.raises(UsageError, match="no services any more"):
             await applier.apply(dry_run=True, refuse_empty=True)
         reply = await applier.apply(dry_run=True)

@@ -12,9 +12,9 @@ from minikube.errors import StartError
 from minikube.manifest import BuildSpec, ServiceSpec
 from minikube.supervisor.client import Answer, Client
 from minikube.supervisor.engine import Engine
-from minikube.supervisor.guardian import LaunchOptions
 from minikube.supervisor.images import Images
 from minikube.supervisor.lifecycle import Exit
+from minikube.supervisor.lifeline import LaunchOptions
 
 SERVICES = "".join(f'[services.{name}]\nbuild = "./{name}"\n' for name in ("bad", "good", "worse"))
 ENGINE = """#!/bin/sh
@@ -81,7 +81,7 @@ class Built:
         self.good = False
         self.asked: list[str] = []
 
-    async def ask(self, *arguments: str) -> Answer:
+    async def ask(self, *arguments: str, insist: bool = True) -> Answer:
         await trio.lowlevel.checkpoint()
         self.asked.append("has")
         return answer(0)

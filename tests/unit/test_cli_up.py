@@ -14,7 +14,7 @@ from minikube.cli.down import Departure, held_by, recorded_pids
 from minikube.client.control import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
-from minikube.supervisor.guardian import Lifeline
+from minikube.supervisor.lifeline import Lifeline
 
 
 class Line:

@@ -13,8 +13,8 @@ from minikube.manifest import ServiceSpec
 from minikube.supervisor.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
 from minikube.supervisor.container import Container
 from minikube.supervisor.engine import Engine
+from minikube.supervisor.failure import Starved
 from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.process import Starved
 from minikube.supervisor.runtime import Launch
 
 

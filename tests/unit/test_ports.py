@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.ports import PortTaken, choose_port, is_free
+from minikube.supervisor.failure import PortTaken
+from minikube.supervisor.ports import choose_port, is_free
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 

@@ -19,12 +19,13 @@ from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
 from minikube.probe.prober import Prober
 from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.core import is_down
+from minikube.supervisor.failure import PortTaken
 from minikube.supervisor.instance import Runner
+from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.ports import PortTaken
 from minikube.supervisor.rollout import Stranded, restart_alone
 from minikube.supervisor.runtime import Launch, Ran
+from minikube.supervisor.wish import Wish
 
 TERM, KILL = 15, 9
 SPEC = ServiceSpec("x", Path("/"), ("run",), register="none")
@@ -127,8 +128,10 @@ class Home:
         """What watching a process comes to."""
         self.begins = 0.0
         """How long a start takes, which is not to be interrupted."""
-        self.known = True
-        self.alive = self.most = 0
+        self.was_known = True
+        self.link = self
+        self.at_once = Interrupt()
+        self.alive = self.most = self.starting = 0
         self.happened: list[tuple[Any, ...]] = []
         self.processes: list[Fake] = []
         self._began = trio.current_time()
@@ -147,6 +150,13 @@ class Home:
 
     async def start(self, launch: Launch) -> Fake:
         self.note("started")
+        self.starting += 1
+        try:
+            return await self._start()
+        finally:
+            self.starting -= 1
+
+    async def _start(self) -> Fake:
         await trio.lowlevel.checkpoint()
         with trio.CancelScope(shield=True):
             await trio.sleep(self.begins)
@@ -171,23 +181,23 @@ class Home:
     def next_run(self, name: str) -> float:
         return 0.0
 
-    def link_begun(self, id: str, since: Beginning) -> None:
+    def begun(self, id: str, since: Beginning) -> None:
         return None
 
-    def link_want(self, id: str, registration: Registration | None) -> None: ...
+    def want(self, id: str, registration: Registration | None) -> None: ...
 
-    def link_known(self, id: str) -> Instance | None:
+    def known(self, id: str) -> Instance | None:
         return None
 
-    def link_report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
         self.note("reported", passing)
 
-    def link_gone(self, id: str) -> None: ...
+    def gone(self, id: str) -> None: ...
 
-    async def link_left(self, id: str) -> bool:
+    async def left(self, id: str) -> bool:
         self.note("left")
         await trio.lowlevel.checkpoint()
-        return self.known
+        return self.was_known
 
 
 class Story:
@@ -195,7 +205,7 @@ class Story:
 
     def __init__(self, spec: ServiceSpec = SPEC) -> None:
         self.home = Home()
-        self.runner = Runner(self.home, spec, 1, "0badcafe")
+        self.runner = Runner(self.home, spec, 1, "0badcafe", Wish())
 
     async def __aenter__(self) -> "Story":
         self._manager = trio.open_nursery()
@@ -213,6 +223,11 @@ class Story:
     async def wait(self, seconds: float = 0.0) -> None:
         await trio.sleep(seconds)
         await trio.testing.wait_all_tasks_blocked()
+
+    def hurry(self) -> None:
+        """Everything is stopped at once."""
+        self.runner.stop()
+        self.home.at_once.set()
 
     def kill(self) -> None:
         self.home.processes[-1].die(-KILL)
@@ -284,7 +299,7 @@ async def test_nobody_waits_for_what_cannot_come(autojump_clock: object, ending:
     """Everything is being stopped, or it was in nobody's list."""
     async with Story() as story:
         await story.wait(2)
-        story.home.ending, story.home.known = ending, known
+        story.home.ending, story.home.was_known = ending, known
         story.runner.stop()
         await story.wait(1)
         assert story.home.times("signal") == [2]
@@ -305,7 +320,7 @@ async def test_a_deaf_one_is_killed_in_the_end_and_at_once_when_there_is_no_time
         await story.wait(2)
         story.runner.stop()
         await story.wait(1)
-        story.runner.stop(now=True)
+        story.hurry()
         await story.wait()
         assert story.state() is ProcessState.STOPPED
         assert story.home.times("died")[1] == pytest.approx(14.5)
@@ -319,7 +334,7 @@ async def test_there_is_no_time_for_one_either_that_was_wanted_again_while_it_st
         await story.wait(1)
         story.runner.start()
         await story.wait(1)
-        story.runner.stop(now=True)
+        story.hurry()
         await story.wait()
         assert (story.state(), story.home.times("died")) == (ProcessState.STOPPED, [4])
 
@@ -435,11 +450,11 @@ async def test_what_is_stopped_while_it_is_started_is_not_down_before_that_is_un
         story.home.begins = 0.4
         await story.wait(0.2)
         story.runner.stop()
-        await story.home.board.wait_for(lambda _: is_down(story.runner))
+        await story.home.board.wait_for(lambda _: story.runner.is_down)
         assert [one.exit for one in story.home.processes] == [Exit(-TERM)], "it was started, and ended"
 
 
-ACTS = st.sampled_from(["start", "stop", "restart", "kill", "now", "missing", "there", "change"])
+ACTS = st.sampled_from(["start", "stop", "restart", "kill", "now", "missing", "there", "change", "slow"])
 steps = st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.5, 70.0])), max_size=25)
 
 
@@ -459,7 +474,10 @@ def test_whatever_is_asked_there_is_never_a_second_process_and_the_last_wish_hol
                     case "stop":
                         runner.stop()
                     case "now":
-                        runner.stop(now=True)
+                        story.hurry()
+                        home.at_once = Interrupt()
+                    case "slow":
+                        home.begins = 0.4
                     case "restart":
                         runner.restart()
                     case "kill" if home.processes:
@@ -469,7 +487,9 @@ def test_whatever_is_asked_there_is_never_a_second_process_and_the_last_wish_hol
                     case "change":
                         home.board.event("x", "something changed")
                 wanted = act in ("start", "restart") or (wanted and act not in ("stop", "now"))
+                assert not runner.is_down or home.alive + home.starting == 0
                 await story.wait(seconds)
+                assert not runner.is_down or home.alive + home.starting == 0
                 assert home.alive <= 1
             home.missing = ""
             home.board.event("x", "something changed")

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
 from minikube.supervisor import timetable
+from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.timetable import Timetable
+from minikube.supervisor.wish import Wish
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), schedule="every 10m")
 
@@ -20,7 +22,7 @@ SPEC = ServiceSpec("x", Path("/"), ("run",), schedule="every 10m")
 class Runner:
     """Implements what a timetable needs of one."""
 
-    resting = False
+    wish = Wish()
     process = None
 
     def __init__(self) -> None:
@@ -37,18 +39,19 @@ class Core:
 
     def __init__(self) -> None:
         self.specs = {"x": SPEC}
-        self.adopted = trio.Event()
+        self.adopted = Interrupt()
+        self.roster = self
         self.asked_to_stop = trio.Event()
         self.runner = Runner()
 
     def adopt(self, **fields: Any) -> None:
         self.specs = {"x": replace(SPEC, **fields)}
-        self.adopted.set()
-        self.adopted = trio.Event()
+        adopted, self.adopted = self.adopted, Interrupt()
+        adopted.set()
 
     def expect(self, name: str, at: float) -> None: ...
 
-    def runners(self, name: str) -> list[Runner]:
+    def of(self, name: str) -> list[Runner]:
         return [self.runner]
 
 

@@ -10,6 +10,7 @@ import trio.testing
 from minikube.control.board import Board
 from minikube.errors import StartError
 from minikube.supervisor.watcher import Watcher
+from minikube.supervisor.wish import Wish
 
 
 class Core:
@@ -21,10 +22,11 @@ class Core:
         self.specs = {"x": None}
         self.asked: list[Any] = []
         self.broken = True
+        self.roster = self
         self.built = trio.Event()
 
-    def runners(self, name: str) -> list[Any]:
-        return [SimpleNamespace(wanted=True)]
+    def of(self, name: str) -> list[Any]:
+        return [SimpleNamespace(wish=Wish())]
 
     async def rebuild(self, name: str) -> None:
         await self.built.wait()
@@ -44,7 +46,7 @@ class Core:
 
 async def test_what_was_saved_while_a_build_failed_is_built_as_well() -> None:
     core = Core()
-    watcher = Watcher(core)  # type: ignore[arg-type]
+    watcher = Watcher(core, core)  # type: ignore[arg-type]
     watcher._restarting["x"] = {Path("/shop/a.py")}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher._restart, "x")
@@ -57,5 +59,5 @@ async def test_what_was_saved_while_a_build_failed_is_built_as_well() -> None:
 
 async def test_a_saved_manifest_is_read_once_by_who_applies_it() -> None:
     core = Core()
-    await Watcher(core)._apply()  # type: ignore[arg-type]
+    await Watcher(core, core)._apply()  # type: ignore[arg-type]
     assert core.asked == [("apply", True)]

@@ -13,7 +13,7 @@ from minikube.errors import StartError
 from minikube.manifest.place import nearest
 
 
-class Identity(Struct, frozen=True):
+class Rights(Struct, frozen=True):
     """What to become. None: what we are."""
 
     user: int | None = None
@@ -22,7 +22,7 @@ class Identity(Struct, frozen=True):
     """Supplementary ones, as a login of the user has them."""
 
 
-def identity(service: str, user: str, group: str) -> Identity:
+def rights_of(service: str, user: str, group: str) -> Rights:
     """The ids of `user` (a name or number, also `user:group`) and `group`; both empty: nobody changes.
 
     Raises `StartError` for names that do not exist, and for rights that we do not have, with the way out.
@@ -30,7 +30,7 @@ def identity(service: str, user: str, group: str) -> Identity:
     user, _, after = user.partition(":")
     group = group or after
     if not user and not group:
-        return Identity()
+        return Rights()
     entry = _find_user(service, user) if user else None
     uid = entry.pw_uid if entry else int(user) if user else None
     gid = _find_group(service, group) if group else entry.pw_gid if entry else None
@@ -38,8 +38,8 @@ def identity(service: str, user: str, group: str) -> Identity:
         raise StartError(f"{service}: user {user} is not known here and has no group — set services.{service}.group")
     if os.geteuid() != 0:
         _refuse_others(service, uid, user, gid, group)
-        return Identity()
-    return Identity(uid, gid, _groups(entry, gid) if uid is not None else None)
+        return Rights()
+    return Rights(uid, gid, _groups(entry, gid) if uid is not None else None)
 
 
 def login_environment(user: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pwd
 import pytest
 
 from minikube.errors import StartError
-from minikube.supervisor.identity import Identity, identity, login_environment
+from minikube.supervisor.rights import Rights, login_environment, rights_of
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -17,13 +17,13 @@ def as_root(monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> None:
 
 
 def test_nobody_changes_without_user_and_group() -> None:
-    assert identity("x", "", "") == Identity()
+    assert rights_of("x", "", "") == Rights()
 
 
 @pytest.mark.parametrize("user", ["nobody", str(NOBODY.pw_uid)])
 def test_a_user_brings_its_groups(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     as_root(monkeypatch)
-    found = identity("x", user, "")
+    found = rights_of("x", user, "")
     assert (found.user, found.group) == (NOBODY.pw_uid, NOBODY.pw_gid)
     assert found.groups is not None
     assert NOBODY.pw_gid in found.groups
@@ -31,10 +31,10 @@ def test_a_user_brings_its_groups(monkeypatch: pytest.MonkeyPatch, user: str) ->
 
 def test_a_group_of_its_own_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch)
-    assert identity("x", "nobody", "0").group == 0
-    assert identity("x", "nobody:0", "").group == 0
-    assert identity("x", "", "5") == Identity(None, 5, None)
-    assert identity("x", "12345", "6") == Identity(12345, 6, ())
+    assert rights_of("x", "nobody", "0").group == 0
+    assert rights_of("x", "nobody:0", "").group == 0
+    assert rights_of("x", "", "5") == Rights(None, 5, None)
+    assert rights_of("x", "12345", "6") == Rights(12345, 6, ())
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_a_group_of_its_own_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, user: str, group: str, told: str) -> None:
     as_root(monkeypatch)
     with pytest.raises(StartError, match=told):
-        identity("x", user, group)
+        rights_of("x", user, group)
 
 
 def test_without_root_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, NOBODY.pw_uid)
     with pytest.raises(StartError, match=r"x: only root may run it as user root, this is user nobody — start .*sudo"):
-        identity("x", "root", "")
+        rights_of("x", "root", "")
     with pytest.raises(StartError, match=r"x: only root may run it as group root, this is group"):
-        identity("x", "nobody", "root")
-    assert identity("x", "nobody", "") == Identity()
+        rights_of("x", "nobody", "root")
+    assert rights_of("x", "nobody", "") == Rights()
 
 
 def test_a_user_brings_its_home_and_shell() -> None:

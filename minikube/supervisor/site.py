@@ -1,0 +1,42 @@
+"""What is there before the first service and after the last (floor 3): and the wish that everything ends.
+
+It refuses to know of any service.
+"""
+
+from pathlib import Path
+
+from minikube.control.board import Board
+from minikube.supervisor.engine import Left
+from minikube.supervisor.interrupt import Interrupt
+from minikube.supervisor.lifeline import LaunchOptions
+from minikube.supervisor.process import Household
+from minikube.supervisor.reader import LogBook
+
+
+class Site:
+    """One run of one project. Belongs to the trio thread."""
+
+    def __init__(self, state: Path, options: LaunchOptions, board: Board, household: Household, registry: str) -> None:
+        self.state = state
+        self.options = options
+        self.board = board
+        self.household = household
+        self.logbook = LogBook(state / "logs")
+        self.logbook.notice = self._notice
+        self.registry = registry
+        """Where it listens; known for sure once it does."""
+        self.redis_url = ""
+        self.asked_to_stop = Interrupt()
+        self.at_once = Interrupt()
+        """Nobody has time for a graceful stop any more."""
+        self.left: Left | None = None
+        """What an engine still has at the end."""
+
+    def shutdown(self, now: bool = False) -> None:
+        """Begins to end everything. Returns immediately."""
+        if now:
+            self.at_once.set()
+        self.asked_to_stop.set()
+
+    def _notice(self, service: str, instance: str, text: str) -> None:
+        self.board.event("logs.dropped", text, "warning", service=service, instance=instance)

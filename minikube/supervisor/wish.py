@@ -1,0 +1,74 @@
+"""What is wanted of an instance (floor 3, pure): by hand, by its schedule, by its own checks. What was asked, in; the wish, out.
+
+    started     is to run; whoever is being removed is not asked any more
+    stopped     is not to run, nor by its schedule; a restart that was asked for and has not begun is forgotten
+    restarted   its life is to end, and another one to follow
+    removed     stopped, for ever
+    failing     its life is to end because its check says so; what follows is the restart policy's
+
+It refuses to know whether any of it is so yet: that is `lifecycle`'s.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+
+class Wish(Struct, frozen=True):
+    """`rests`: its schedule does not count, because it was stopped by hand."""
+
+    runs: bool = True
+    rests: bool = False
+    again: bool = False
+    unwell: str = ""
+    """Why its present life is to end although it is to run; empty: it is not."""
+    removed: bool = False
+
+    @property
+    def ends_life(self) -> bool:
+        """Whether the life that goes on is to end."""
+        return not self.runs or self.again or bool(self.unwell)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether an end that we bring about is nobody's wish, but its check's doing."""
+        return self.runs and not self.again and bool(self.unwell)
+
+
+def scheduled(chosen: bool) -> Wish:
+    """Before a scheduled one's first time."""
+    return Wish(runs=False, rests=not chosen)
+
+
+def started(wish: Wish) -> Wish:
+    return wish if wish.removed else replace(wish, runs=True, rests=False)
+
+
+def stopped(wish: Wish) -> Wish:
+    return replace(wish, runs=False, rests=True, again=False)
+
+
+def restarted(wish: Wish) -> Wish:
+    return wish if wish.removed else replace(wish, runs=True, rests=False, again=True)
+
+
+def removed(wish: Wish) -> Wish:
+    return replace(stopped(wish), removed=True)
+
+
+def failing(wish: Wish, reason: str) -> Wish:
+    return replace(wish, unwell=reason)
+
+
+def life_ended(wish: Wish) -> Wish:
+    """Its check's word was of that life alone."""
+    return replace(wish, unwell="")
+
+
+def taken_up(wish: Wish) -> Wish:
+    """The life that was asked for is what comes next."""
+    return replace(wish, again=False)
+
+
+def resting_as(wish: Wish, before: Wish) -> Wish:
+    """Stopped for a moment and not to run at once: its schedule counts as it did before."""
+    return replace(wish, rests=before.rests)
