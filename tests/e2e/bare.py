@@ -66,7 +66,7 @@ class BareDebian:
 
     def run(self, *argv: str, cwd: str = "/", code: int = 0) -> str:
         """Its output; it has to exit with `code`."""
-        done = subprocess.run(self.command(*argv, cwd=cwd), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(self.command(*argv, cwd=cwd), capture_output=True, text=True, timeout=120)
         assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-START_S = 20.0
+START_S = 60.0
 
 
 class _Healthy(BaseHTTPRequestHandler):
@@ -57,4 +57,4 @@ def registry_process(redis_url: str, **environ: str) -> Iterator[str]:
         yield line.split()[-1]
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)

@@ -72,11 +72,11 @@ class Project:
         assert self.up is not None
         up, self.up = self.up, None
         up.terminate()
-        return up.wait(timeout=30)
+        return up.wait(timeout=60)
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """A command of `minikube`, which has to exit with `code`; its standard output."""
-        done = subprocess.run([MINIKUBE, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([MINIKUBE, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=120)
         assert done.returncode == code, f"{arguments} exited with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -85,7 +85,7 @@ class Project:
         token = (self.directory / ".minikube" / "token").read_text().strip()
         address = f"http://127.0.0.1:{self.ports['control']}/v1/status"
         request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=30) as reply:
             status: dict[str, Any] = json.load(reply)
         return status
 
@@ -100,7 +100,7 @@ class Project:
     def passes(self, *services: str) -> bool:
         return all(self.instance(service).get("check") == "passing" for service in services)
 
-    def wait_passing(self, *services: str, within: float = 20.0) -> None:
+    def wait_passing(self, *services: str, within: float = 60.0) -> None:
         try:
             eventually(lambda: self.passes(*services), within, f"{services} passing")
         except AssertionError as error:
@@ -109,7 +109,7 @@ class Project:
     def rpc(self, method: str, *params: object) -> Any:
         """One call of the registry over a plain socket: the whole reply."""
         line = json.dumps({"method": method, "params": list(params), "id": 1}) + "\n"
-        with socket.create_connection(("127.0.0.1", self.ports["registry"]), 5) as sock, sock.makefile("rb") as file:
+        with socket.create_connection(("127.0.0.1", self.ports["registry"]), 30) as sock, sock.makefile("rb") as file:
             sock.sendall(line.encode())
             return json.loads(file.readline())
 
@@ -141,7 +141,7 @@ def http(port: int, path: str, method: str = "GET", body: bytes | None = None) -
     """One request on a connection of its own; errors of HTTP are answers too."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, method=method)
     try:
-        reply = urllib.request.urlopen(request, timeout=15)
+        reply = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         reply = error
     with reply:
@@ -170,7 +170,7 @@ class running(Project):
         if self.up is not None and self.up.poll() is None:
             self.up.send_signal(signal.SIGTERM)
             try:
-                self.up.wait(timeout=20)
+                self.up.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.up.kill()
                 self.up.wait()

@@ -15,7 +15,7 @@ from tests.eventually import eventually
 
 T = TypeVar("T")
 MINIKUBE = (sys.executable, "-m", "minikube")
-PATIENCE_S = 30
+PATIENCE_S = 60
 AUTO = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
 SLEEP = 'command = ["sleep", "1000"]\n'
 

@@ -10,7 +10,7 @@ from tests.benchmarks.__main__ import parts
 from tests.benchmarks.tools import ROOT
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", parts(quick=True, alone=True))
 def test_every_part_ends_with_its_table(part: str) -> None:
     argv = [sys.executable, "-m", "tests.benchmarks", part, "--quick", "--alone"]

@@ -94,7 +94,7 @@ def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path)
         assert front.stdout is not None
         assert any("ready after" in line for line in front.stdout)
         front.terminate()
-        front.communicate(timeout=20)
+        front.communicate(timeout=60)
         assert front.returncode == 0
         small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
         text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
@@ -117,7 +117,7 @@ def test_two_projects_that_choose_no_ports_run_at_once(tmp_path: Path) -> None:
             small.up()
         assert one.status().registry != two.status().registry
         told = [message for small in (one, two) for message in small.events("supervisor.ports")]
-        assert any(": port 5555 is taken by pid " in message and "a free one is used" in message for message in told)
+        assert any(": port 5555 is taken" in message and "a free one is used" in message for message in told)
         two.run("down")
         port = one.status().registry.rpartition(":")[2]
         two.path.write_text(f'[registry]\nlisten = "127.0.0.1:{port}"\n[services.x]\n{SLEEP}')
@@ -150,6 +150,6 @@ def test_a_registry_on_any_port_is_found_and_keeps_it_when_it_is_started_again(t
             part = next(part for part in small.status().parts if part.name == "registry")
             return part.pid not in (0, before) and part.state == "running"
 
-        eventually(is_back, 10, "the registry's second life")
+        eventually(is_back, what="the registry's second life")
         assert small.status().registry == registry
-        assert eventually(lambda: small.command("get", "web").stdout.strip(), 10, "web is found") == address
+        assert eventually(lambda: small.command("get", "web").stdout.strip(), what="web is found") == address

@@ -15,7 +15,7 @@ from tests.eventually import eventually
 from tests.ports import free_ports
 
 MINIKUBE = [sys.executable, "-m", "minikube"]
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 def minikube(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,4 +98,4 @@ def test_a_front_that_is_killed_takes_everything_along(first_project: Path) -> N
     front.kill()
     front.wait()
     front.stdout.close()
-    eventually(lambda: not pids_of(first_project), within=5, what="nothing it started is alive")
+    eventually(lambda: not pids_of(first_project), what="nothing it started is alive")

@@ -12,7 +12,7 @@ from minikube.client.control import find_supervisor
 from tests.e2e.small import Small
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]

@@ -35,7 +35,7 @@ class Terminal:
         self.ask("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
 
     def ask(self, *arguments: str) -> str:
-        done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, env=self._env, timeout=10)
+        done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, env=self._env, timeout=60)
         return done.stdout
 
     def type(self, *keys: str) -> None:
@@ -68,11 +68,11 @@ def terminal(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Terminal]:
         yield terminal
     finally:
         terminal.close()
-        subprocess.run([MINIKUBE, "down", "--now"], cwd=tmp_path, capture_output=True, timeout=30)
+        subprocess.run([MINIKUBE, "down", "--now"], cwd=tmp_path, capture_output=True, timeout=60)
 
 
 def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_path: Path) -> None:
-    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     terminal.type(f"{MINIKUBE} dashboard", "Enter")
     page = terminal.see("ticker", "● running", "⇄ live")
     assert all(len(line) <= 80 for line in page.splitlines())
@@ -98,7 +98,7 @@ def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_
     os.kill(supervisor, signal.SIGKILL)
     terminal.see("unreachable, reconnecting", "ticker")
     deadline = time.monotonic() + 20
-    while subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, capture_output=True, timeout=30).returncode:
+    while subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, capture_output=True, timeout=60).returncode:
         assert time.monotonic() < deadline, "the next up does not start"
     terminal.see("⇄ live", "ticker", "● running")
     terminal.type("q")
@@ -107,7 +107,7 @@ def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_
 
 
 def test_it_ends_with_its_terminal(terminal: Terminal, tmp_path: Path) -> None:
-    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     terminal.type(f"exec {MINIKUBE} dashboard", "Enter")
     terminal.see("⇄ live")
     process = psutil.Process(int(terminal.ask("display-message", "-p", "-t", "t", "#{pane_pid}")))
@@ -121,7 +121,7 @@ def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_
 ) -> None:
     terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
     terminal.see("nothing is running", "code 3")
-    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     token = tmp_path / ".minikube" / "token"
     right = token.read_text()
     token.write_text("0" * 64)

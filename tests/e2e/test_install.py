@@ -16,7 +16,7 @@ from tests.e2e.test_readme import texts
 from tests.eventually import eventually
 from tests.ports import free_ports
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 PACKAGES = ("minikube", "tui")
 
@@ -113,7 +113,7 @@ def test_the_wheel_alone_makes_a_first_project_run(installed: Path, tmp_path: Pa
             env=environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -44,7 +44,7 @@ logs = {{ format = "json" }}
 
 
 def minikube(directory: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr if code else done.stdout
 

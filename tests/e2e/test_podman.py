@@ -106,7 +106,7 @@ def test_podman_runs_the_same_manifest_and_keeps_the_same_promises(tmp_path: Pat
     names = ("shared", "published", "own")
     try:
         project.start()
-        project.wait_passing(*names, within=60)
+        project.wait_passing(*names)
         assert len(podman.names("containers")) == 3
         assert not project.instance("own")["address"].startswith("127.")
         eventually(lambda: project.instance("missing").get("state") == "fatal")
@@ -116,18 +116,18 @@ def test_podman_runs_the_same_manifest_and_keeps_the_same_promises(tmp_path: Pat
         eventually(lambda: project.instance("published")["restarts"] == 1)
         (shared,) = (name for name in podman.names("containers") if name.endswith("-shared"))
         assert podman.run("pause", shared).returncode == 0
-        eventually(lambda: not project.found("shared"), within=11)
+        eventually(lambda: not project.found("shared"))
         assert podman.run("unpause", shared).returncode == 0
-        eventually(lambda: project.found("shared"), within=20)
-        project.wait_passing(*names, within=30)
+        eventually(lambda: project.found("shared"))
+        project.wait_passing(*names)
 
         os.kill(json.loads((tmp_path / ".minikube" / "supervisor.json").read_text())["pid"], signal.SIGKILL)
-        eventually(lambda: podman.names("containers") == [], within=10, what="no container")
+        eventually(lambda: podman.names("containers") == [], what="no container")
         assert project.up is not None
-        project.up.wait(timeout=20)
+        project.up.wait(timeout=90)
         assert podman.names("networks") == []
         project.start()
-        project.wait_passing(*names, within=60)
+        project.wait_passing(*names)
         assert project.stop() == 0
         assert podman.names("containers") == podman.names("networks") == []
     except AssertionError as error:
@@ -135,4 +135,4 @@ def test_podman_runs_the_same_manifest_and_keeps_the_same_promises(tmp_path: Pat
     finally:
         if project.up is not None and project.up.poll() is None:
             project.up.terminate()
-            project.up.wait(timeout=40)
+            project.up.wait(timeout=90)

@@ -106,7 +106,7 @@ class boxed(running):
     def __enter__(self) -> "boxed":
         self.start()
         try:
-            self.wait_passing("product", "order", within=90)
+            self.wait_passing("product", "order", within=120)
         except BaseException:
             self.end()
             raise
@@ -172,7 +172,7 @@ def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
     eventually(lambda: shop.http("order", "/purchase/bbb").status == 200)
 
     docker("pause", shop.container("product"))
-    eventually(lambda: not shop.found("product"), within=11)
+    eventually(lambda: not shop.found("product"))
     assert shop.http("order", "/purchase/bbb").status == 503
     docker("unpause", shop.container("product"))
     eventually(lambda: shop.found("product"))
@@ -195,9 +195,9 @@ def test_kill_9_of_the_supervisor_leaves_no_container(tmp_path: Path, built: Bui
     with boxed(tmp_path, built) as shop:
         assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
         os.kill(shop.status()["pid"], signal.SIGKILL)
-        eventually(lambda: shop.containers() == [], within=4, what="no container")
+        eventually(lambda: shop.containers() == [], what="no container")
         assert shop.up is not None
-        assert shop.up.wait(timeout=10) != 0
+        assert shop.up.wait(timeout=60) != 0
         shop.start()
         shop.wait_passing("product", "order")
         assert shop.http("order", "/purchase/aaa").body["remaining"] == 8
@@ -206,7 +206,7 @@ def test_kill_9_of_the_supervisor_leaves_no_container(tmp_path: Path, built: Bui
         before = docker("inspect", "--format", "{{.Id}}", shop.container("product"))
         os.kill(pids["guardian_pid"], signal.SIGKILL)
         os.kill(pids["pid"], signal.SIGKILL)
-        shop.up.wait(timeout=10)
+        shop.up.wait(timeout=60)
         shop.start()
         shop.wait_passing("product", "order")
         assert docker("inspect", "--format", "{{.Id}}", shop.container("product")) != before
@@ -239,9 +239,7 @@ def test_a_network_of_the_projects_own(tmp_path: Path, built: Built) -> None:
         assert answers == [200] * 10 + [409]
         os.kill(shop.status()["pid"], signal.SIGKILL)
         networks = ("network", "ls", "--quiet", "--filter", f"label=mini-kube-discovery.mark={shop.mark}")
-        eventually(
-            lambda: shop.containers() == [] and docker(*networks) == "", within=5, what="no container, no network"
-        )
+        eventually(lambda: shop.containers() == [] and docker(*networks) == "", what="no container, no network")
 
 
 def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built: Built) -> None:
@@ -315,11 +313,11 @@ def test_a_saved_source_is_built_and_a_failing_build_changes_nothing(tmp_path: P
         first = shop.instance("site")
         assert http(int(first["address"].rpartition(":")[2]), "/").body == 1
         (source / "Dockerfile").write_text(dockerfile + "RUN exit 3\n")
-        eventually(lambda: "non-zero code: 3" in shop.run("events"), within=20, what="a failed build")
+        eventually(lambda: "non-zero code: 3" in shop.run("events"), what="a failed build")
         assert shop.instance("site")["pid"] == first["pid"]
         (source / "page" / "index.html").write_text("2")
         (source / "Dockerfile").write_text(dockerfile)
-        eventually(lambda: shop.instance("site")["pid"] not in (0, first["pid"]), within=20, what="a new container")
+        eventually(lambda: shop.instance("site")["pid"] not in (0, first["pid"]), what="a new container")
         shop.wait_passing("site")
         assert http(int(shop.instance("site")["address"].rpartition(":")[2]), "/").body == 2
         docker("image", "rm", "--force", f"minikube-shop-{shop.mark[:8]}-site")

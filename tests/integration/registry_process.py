@@ -15,8 +15,6 @@ from typing import Any
 
 from tests.eventually import eventually
 
-START_S = 10.0
-
 
 class RpcFailed(Exception):
     """The error that was answered."""
@@ -30,7 +28,7 @@ class Client:
     """JSON-RPC 2.0 over a socket, one call at a time; notifications that come between are kept in `notices`."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.lines = self.sock.makefile("rb")
         self.notices: list[dict[str, Any]] = []
         self.number = 0
@@ -106,7 +104,7 @@ class Registry:
     def ready(self) -> Client:
         """A client, once Redis was read: on a busy machine that may take longer than a request waits."""
         client = self.client()
-        eventually(lambda: not client.call("Status")["Stale"], 20, "Redis was read")
+        eventually(lambda: not client.call("Status")["Stale"], what="Redis was read")
         return client
 
     def client(self) -> Client:

@@ -224,7 +224,7 @@ def test_events_of_some_names_since_some_time_and_all_of_them(minikube: Run, not
             notes.board.event("x.y", f"event {number}", service="order", instance="order")
 
     notes.call(more)
-    eventually(lambda: len(shown("order")) == 2_500, 5, "all events")
+    eventually(lambda: len(shown("order")) == 2_500, what="all events")
     assert shown("order")[-1] == "event 2499"
     assert shown("product") == shown("1") == ["product started"]
     assert len(shown()) == 2_501
@@ -257,7 +257,7 @@ def test_wait_ends_when_the_last_one_changes(minikube: Run, notes: Notes) -> Non
     threading.Timer(0.2, lambda: notes.call(notes.board.put_instances, passing)).start()
     begun = time.monotonic()
     assert minikube("wait", "product", "order", "--for", "healthy", "--timeout", "30s") == (0, "", "")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
 
 
 def test_wait_for_what_never_was_is_4_and_gone_is_reached(minikube: Run, notes: Notes) -> None:
@@ -280,7 +280,7 @@ def test_wait_says_at_once_what_can_never_pass(minikube: Run, notes: Notes) -> N
     notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason="no such file"))
     begun = time.monotonic()
     assert minikube("wait", "order") == (1, "", "minikube: order is fatal: no such file\n")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
 
 
 def test_down_asks_and_says_when_it_gives_up(minikube: Run, notes: Notes) -> None:

@@ -292,7 +292,7 @@ def test_blocking_leaves_quickly_when_there_is_no_registry() -> None:
     start = time.monotonic()
     with blocking.registered("web", 80, address=f"127.0.0.1:{free_port()}") as kept:
         eventually(lambda: kept.problem)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 async def test_trio_registers_again_where_it_was_forgotten() -> None:
@@ -324,7 +324,7 @@ def test_asyncio_registers_again_where_it_was_forgotten() -> None:
                 await asyncio.sleep(0.005)
 
     with background() as running:
-        asyncio.run(asyncio.wait_for(main(running), 10))
+        asyncio.run(asyncio.wait_for(main(running), 30))
 
 
 # ---------------------------------------------------------------- connections
@@ -405,7 +405,7 @@ def test_asyncio_a_registry_that_accepts_and_says_nothing_is_told(monkeypatch: p
 
     monkeypatch.setattr("minikube.client.aio.CALL_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        asyncio.run(asyncio.wait_for(main(mute.getsockname()[1]), 5))
+        asyncio.run(asyncio.wait_for(main(mute.getsockname()[1]), 30))
 
 
 def test_no_answer_in_time_is_unavailable_everywhere() -> None:
@@ -508,7 +508,7 @@ def test_asyncio_a_watch_goes_on_over_lost_connections_without_a_gap() -> None:
             assert (await anext(updates)).revision == 2
 
     with background() as running:
-        asyncio.run(asyncio.wait_for(main(running), 10))
+        asyncio.run(asyncio.wait_for(main(running), 30))
 
 
 @pytest.fixture
@@ -523,7 +523,7 @@ async def test_trio_a_watch_leaves_a_registry_that_hangs() -> None:
     async with serving(registry) as address, minikube.watch("*", address=address) as updates:
         assert isinstance(await anext(updates), minikube.WatchSnapshot)
         registry.hang()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert isinstance(await anext(updates), minikube.WatchSnapshot)
         assert "Discovery.Status" in [method for method, _ in registry.asked]
 
@@ -545,4 +545,4 @@ def test_asyncio_a_watch_leaves_a_registry_that_hangs() -> None:
             assert isinstance(await anext(updates), minikube.WatchSnapshot)
 
     with background() as running:
-        asyncio.run(asyncio.wait_for(main(running), 10))
+        asyncio.run(asyncio.wait_for(main(running), 30))

@@ -48,10 +48,17 @@ def tab(shell: str, line: str, directory: Path) -> list[str]:
         env={"PATH": f"{HERE}:{os.environ['PATH']}", "HOME": str(directory)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.stderr == ""
     return [text.partition("\t")[0] for text in done.stdout.splitlines() if text]
+
+
+async def wait_offered(shell: str, line: str, directory: Path, expected: list[str]) -> None:
+    """Until the shell offers just that: where the supervisor (here, in this process) is slow for once, TAB goes without."""
+    with trio.fail_after(120):
+        while (offered := await trio.to_thread.run_sync(tab, shell, line, directory)) != expected:
+            assert set(offered) <= {"product"}, "the manifest's names, or nothing"
 
 
 @asynccontextmanager
@@ -73,13 +80,12 @@ async def test_live_names_are_offered(shell: str, project: Path, need: Callable[
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     async with running(project) as server:
         server.board.put_instances(InstanceView("cccccccc", "product", "product-2", ProcessState.RUNNING))
-        offered = await trio.to_thread.run_sync(tab, shell, "minikube logs p", project)
-        assert offered == ["product", "product-2"]
+        await wait_offered(shell, "minikube logs p", project, ["product", "product-2"])
 
 
 async def test_ids_are_offered_where_an_id_is_wanted(project: Path) -> None:
     async with running(project):
-        assert await trio.to_thread.run_sync(tab, "bash", "minikube deregister bb", project) == ["bbbbbbbb"]
+        await wait_offered("bash", "minikube deregister bb", project, ["bbbbbbbb"])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ async def test_a_supervisor_that_does_not_answer_holds_nobody_up(project: Path) 
     async with silent:
         where = f"127.0.0.1:{silent.socket.getsockname()[1]}"
         (project / ".minikube" / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "control": where}))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await trio.to_thread.run_sync(tab, "bash", "minikube logs p", project) == ["product"]
 
 
@@ -140,4 +146,4 @@ def test_completing_imports_nothing_of_weight(project: Path) -> None:
 async def test_a_name_that_a_terminal_would_obey_is_not_offered(project: Path) -> None:
     async with running(project) as server:
         server.board.put_instances(InstanceView("dddddddd", "product", "pr\x1b[31m", ProcessState.RUNNING))
-        assert await trio.to_thread.run_sync(tab, "bash", "minikube logs p", project) == ["product"]
+        await wait_offered("bash", "minikube logs p", project, ["product"])

@@ -20,8 +20,8 @@ from tests.integration.registry_process import Client, Registry
 from tests.redis_server import RedisServer
 
 INSTANCES = 500
-WORST_S = 1.5
-"""For one lookup: milliseconds on a machine of its own, more where tests share two cores with the attacker."""
+USUAL_S = 1.0
+"""For nine of ten lookups: milliseconds on a machine of its own, more where tests share two cores with the attacker."""
 MEMORY_MB = 300
 
 GET = b'{"method":"Discovery.Get","params":["web"],"id":1}\n'
@@ -73,7 +73,7 @@ class Attackers:
 
     def connect(self, count: int) -> None:
         for _ in range(count):
-            sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+            sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
             sock.setblocking(False)
             self.socks.append(sock)
 
@@ -135,7 +135,8 @@ def test_others_notice_nothing(
     registry: Registry, bystander: Client, attack: Callable[[Attackers], Callable[[], None]]
 ) -> None:
     attackers = Attackers(registry.port)
-    worst, answered, most = 0.0, 0, 0
+    took: list[float] = []
+    most = 0
     try:
         go_on = attack(attackers)
         ends = time.monotonic() + 1.5
@@ -143,13 +144,13 @@ def test_others_notice_nothing(
             go_on()
             began = time.monotonic()
             assert bystander.get("web") == 1000
-            worst = max(worst, time.monotonic() - began)
-            answered += 1
+            took.append(time.monotonic() - began)
             most = max(most, memory_mb(registry))
     finally:
         for sock in attackers.socks:
             sock.close()
-    assert worst < WORST_S, f"{answered} lookups, the slowest took {worst:.2f} s"
+    usual = sorted(took)[len(took) * 9 // 10]
+    assert usual < USUAL_S, f"{len(took)} lookups, one of ten took more than {usual:.2f} s"
     assert most < MEMORY_MB
 
 
@@ -215,7 +216,7 @@ def test_one_connection_does_not_take_the_memory(large: Registry, attack: Callab
 
 def told(sock: socket.socket) -> bytes:
     """What the registry says before it ends the connection; nothing where it just ends it."""
-    sock.settimeout(10)
+    sock.settimeout(30)
     try:
         return sock.recv(1_000)
     except ConnectionResetError:
@@ -272,7 +273,7 @@ words = st.one_of(
 @given(lines=st.lists(words, min_size=1, max_size=20))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_said_the_registry_goes_on(registry: Registry, bystander: Client, lines: list[bytes]) -> None:
-    with socket.create_connection(("127.0.0.1", registry.port), timeout=10) as sock, sock.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as sock, sock.makefile("rb") as answers:
         sock.sendall(b"\n".join([*(line.replace(b"\n", b"") for line in lines), GET]))
         sock.shutdown(socket.SHUT_WR)
         told = [json.loads(line) for line in answers]

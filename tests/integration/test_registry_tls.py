@@ -51,7 +51,7 @@ def secured(
         monkeypatch.setenv("MINIKUBE_REGISTRY_CERT", str(files.cert))
         monkeypatch.setenv("MINIKUBE_REGISTRY_KEY", str(files.key))
         with blocking.open_registry() as registry:
-            eventually(lambda: not registry.status()["Stale"], 20)
+            eventually(lambda: not registry.status()["Stale"])
         yield Secured(found[1], files, process)
     finally:
         process.kill()

@@ -121,7 +121,7 @@ async def test_a_paused_redis_is_silence_not_refusal(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have been done: the same key finds out."""
-    monkeypatch.setattr("services.store.REPLY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("services.store.REPLY_TIMEOUT_S", 1.0)
     async with open_stock(redis_server.url) as (stock, _):
         await stock.get("aaa")
         redis_server.pause()
@@ -155,7 +155,7 @@ async def test_a_read_that_was_refused_is_taken_when_there_is_room(
             full.setattr("services.store.WAITING_MAX", 0)
             with pytest.raises(StoreAway, match="waiting"):
                 await store.read("GET", "x")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await store.read("GET", "x") is None
 
 

@@ -52,6 +52,6 @@ async def test_a_network_that_was_made_again_has_relays_on_its_own_gateway() -> 
             assert await network.surroundings(lan, env, lambda: "127.0.0.1:5555") == found
             host, _, port = found["MINIKUBE_REGISTRY"].rpartition(":")
             assert host == gateway
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 await (await trio.open_tcp_stream(host, int(port))).aclose()
         nursery.cancel_scope.cancel()
