@@ -21,6 +21,7 @@ class Answer:
         self.reusable = False
         self._reason = ""
         self._buffer = b""
+        self._room = MAX_OUTPUT_BYTES
         self._body_at = -1
         self._length = -1
         self._keep = False
@@ -34,9 +35,10 @@ class Answer:
             self.complete = True
             return
         self._buffer += data
-        full = len(self._buffer) >= MAX_OUTPUT_BYTES
+        self._room -= len(data)
+        full = self._room <= 0
         if not self._head_done():
-            if full and self._read_status():
+            if full and (self._read_status() or self.status):
                 self.complete = True
             elif full or self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
                 raise ValueError("the answer is not HTTP/1.x")
@@ -51,8 +53,8 @@ class Answer:
 
     @property
     def room(self) -> int:
-        """How many more bytes may be read."""
-        return MAX_OUTPUT_BYTES - len(self._buffer)
+        """How many more bytes may be read: 1xx answers have used theirs up."""
+        return self._room
 
     @property
     def output(self) -> str:

@@ -64,7 +64,7 @@ RECOUNT_S = 0.05
 class Ward:
     """One instance in this node's care."""
 
-    __slots__ = ("asking", "first", "health", "id", "incarnation", "leased", "url")
+    __slots__ = ("asking", "first", "free", "health", "id", "incarnation", "leased", "renewed_at", "url")
 
     def __init__(self, record: Record, health: Health) -> None:
         self.id = record.id
@@ -74,6 +74,10 @@ class Ward:
         """Not probed: it renews its lease."""
         self.health = health
         self.asking = False
+        self.free = trio.Event()
+        """Set, and replaced, when it is not `asking` any more."""
+        self.renewed_at: float | None = None
+        """When it renewed while another verdict was on its way: that one is older."""
         self.first = trio.Event()
 
 
@@ -146,13 +150,18 @@ class Judge:
         record = self._node.catalog.records.get(id_)
         if ward is None or record is None or not ward.leased:
             return
-        now = trio.current_time()
-        health = lease_pass(record.settings, ward.health, now)
         self._node.catalog.observe(id_, time.time(), "renewed")
+        if ward.asking:
+            ward.renewed_at = trio.current_time()
+        else:
+            self._renew(ward, record, trio.current_time())
+
+    def _renew(self, ward: Ward, record: Record, at: float) -> None:
+        health = lease_pass(record.settings, ward.health, at)
         if health.state is ward.health.state and self._stored(record) is health.state:
             ward.health = health
             self._plan(ward)
-        elif not ward.asking:
+        else:
             ward.asking = True
             self._node.nursery.start_soon(self._settle_and_plan, ward, health, "renewed")
 
@@ -166,10 +175,14 @@ class Judge:
             if not passing:  # another registry's ward: that one hears of passes by the lease, and of this by the log
                 await self._node.update(id_, record.instance.incarnation, self._entering(CheckState.CRITICAL, output))
             return
-        judge = lease_pass if passing else lease_failed
-        await self._settle(ward, judge(record.settings, ward.health, trio.current_time()), output)
-        if self._wards.get(id_) is ward:
-            self._plan(ward)
+        judge, at = lease_pass if passing else lease_failed, trio.current_time()
+        while ward.asking:  # what is on its way is older than this word
+            await ward.free.wait()
+        ward.asking = True
+        try:
+            await self._settle(ward, judge(record.settings, ward.health, at), output)
+        finally:
+            self._finish(ward)
 
     def share(self) -> None:
         """Takes up what is ours to probe and drops what is not."""
@@ -261,9 +274,17 @@ class Judge:
 
     def _finish(self, ward: Ward) -> None:
         ward.asking = False
+        ward.free.set()
+        ward.free = trio.Event()
         ward.first.set()
-        if self._wards.get(ward.id) is ward:
+        record = self._node.catalog.records.get(ward.id)
+        if self._wards.get(ward.id) is not ward or record is None:
+            return
+        at, ward.renewed_at = ward.renewed_at, None
+        if at is None:
             self._plan(ward)
+        else:
+            self._renew(ward, record, at)
 
     async def _ask(self, ward: Ward, record: Record) -> None:
         result = await self._prober.probe(ward.url, record.settings.timeout)

@@ -52,7 +52,7 @@ class Node:
         self.loaded = trio.Event()
         self.stale = True
         """While the store is away: what is read is memory."""
-        self._leases: dict[str, int] = {}
+        self._leases: dict[str, int] | None = None
 
     # ------------------------------------------------------------ store.Owner
 
@@ -83,10 +83,11 @@ class Node:
     def ticked(self, tick: Tick) -> Sequence[str]:
         changed, lost = self.nodes.beat(tick.nodes)
         self.store.share_leases = len(self.nodes.living) > 1
-        for id_, count in tick.leases.items():
-            if self._leases.get(id_, count) != count:
-                self.leased(id_)
-        self._leases = dict(tick.leases)
+        if self._leases is not None and tick.leases is not None:
+            for id_, count in tick.leases.items():
+                if self._leases.get(id_) != count:
+                    self.leased(id_)
+        self._leases = tick.leases
         if changed:
             LOGGER.info("registries alive: %s", ", ".join(self.nodes.living))
             self.reshared()

@@ -5,7 +5,7 @@ is INCR, which a Redis that is read-only, out of memory or out of disk refuses b
 """
 
 COMMIT = """
--- KEYS registrations addresses revision changes epoch  hash  old-hash
+-- KEYS registrations addresses revision changes epoch  hash  old-hash  leases
 -- ARGV 1 epoch 2 known 3 deadline(us) 4 kind 5 id 6 expected 7 incarnation('0': new) 8 data 9 address 10 old-address
 --      11 nonce 12 log-length 13.. fields of the hash
 if redis.call('HGET', KEYS[5], 'id') ~= ARGV[1] then return {'diverged'} end
@@ -21,6 +21,8 @@ if was ~= ARGV[6] then return {'conflict', top} end
 if kind == 'put' then
   local holder = redis.call('HGET', KEYS[2], ARGV[9])
   if holder and holder ~= id and redis.call('HEXISTS', KEYS[1], holder) == 1 then return {'conflict', top} end
+else
+  redis.call('HLEN', KEYS[8])  -- fails now, not after the first write, where the key is of another type
 end
 local revision = string.format('%.0f', redis.call('INCR', KEYS[3]))
 local incarnation = ARGV[7]
@@ -38,6 +40,7 @@ if kind == 'put' then
     'kind', kind, 'id', id, 'incarnation', incarnation, 'data', ARGV[8], 'nonce', ARGV[11])
 else
   redis.call('HDEL', KEYS[1], id)
+  redis.call('HDEL', KEYS[8], id)
   redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[12], revision .. '-0',
     'kind', kind, 'id', id, 'incarnation', incarnation, 'data', ARGV[8], 'nonce', ARGV[11], 'was', was)
 end
@@ -59,8 +62,15 @@ return {clock[1], clock[2], redis.call('HGET', KEYS[2], 'id') or '', redis.call(
   redis.call('HLEN', KEYS[5]), redis.call('HGETALL', KEYS[1]), leases}
 """
 
+RENEW = """
+-- Passes a renewal on to the other registries. One that comes after the removal leaves nothing behind.
+-- KEYS registrations leases ; ARGV 1 id
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
+return 0
+"""
+
 RESTORE = """
--- Puts back what a Redis lost. KEYS registrations addresses revision changes epoch
+-- Puts back what a Redis lost. KEYS registrations addresses revision changes epoch leases
 -- ARGV 1 expected epoch id 2 new n 3 new id 4 known revision 5 leap 6 count of tombs, then tombs (id revision hash),
 --      then records (id revision incarnation data address hash count fields...)
 if (redis.call('HGET', KEYS[5], 'id') or '') ~= ARGV[1] then return {'raced'} end
@@ -80,6 +90,7 @@ for _ = 1, tonumber(ARGV[6]) do
   local current = redis.call('HGET', KEYS[1], ARGV[at])
   if current and tonumber(string.match(current, '^%d+')) <= tonumber(ARGV[at + 1]) then
     redis.call('HDEL', KEYS[1], ARGV[at])
+    redis.call('HDEL', KEYS[6], ARGV[at])
     redis.call('DEL', ARGV[at + 2])
   end
   at = at + 3

@@ -279,7 +279,7 @@ class Discovery:
         else:
             await self._judge.reported(id_, state == "passing", as_type(output or "", str, "Output")[:OUTPUT_LIMIT])
         # The lease of one that says it is critical is not renewed: its ward on another registry would take it for a pass.
-        if self._node.store.share_leases and state != "critical":
+        if self._node.store.share_leases and record.instance.health_check == "ttl:" and state != "critical":
             await self._node.store.commit(id_)
         return True
 

@@ -29,8 +29,8 @@ from minikube.registry.wire_types import Op, Tick
 LEAP = 1_000_000
 """What the revision jumps by when a lost history is replaced: more than anyone can have been ahead of us."""
 
-_SCRIPTS = (scripts.COMMIT, scripts.TICK, scripts.RESTORE)
-_COMMIT, _TICK, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
+_SCRIPTS = (scripts.COMMIT, scripts.TICK, scripts.RENEW, scripts.RESTORE)
+_COMMIT, _TICK, _RENEW, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
 
 Command = Sequence[Any]
 
@@ -73,9 +73,9 @@ class Speaker:
         keys, record, old = self._keys, op.record, op.old or op.record
         fields = hash_fields(record) if op.kind is ChangeKind.PUT else []
         return (
-            *("EVALSHA", _COMMIT, 7),
+            *("EVALSHA", _COMMIT, 8),
             *(keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch),
-            *(keys.instance(record), keys.instance(old)),
+            *(keys.instance(record), keys.instance(old), keys.leases),
             *(epoch, known, f"{deadline * 1e6:.0f}", op.kind.value, record.id, op.expected, op.incarnation),
             *(dump(record), address_field(record), address_field(old) if op.expected else ""),
             *(nonce, LOG_LENGTH, *fields),
@@ -93,7 +93,7 @@ class Speaker:
             nonce.decode(),
             count,
             {name.decode(): int(value) for name, value in _pairs(nodes)},
-            {name.decode(): int(value) for name, value in _pairs(renewed)},
+            {name.decode(): int(value) for name, value in _pairs(renewed)} if leases else None,
         )
 
     def load(self, broken: list[str]) -> Snapshot:
@@ -155,8 +155,8 @@ class Speaker:
             fields = hash_fields(record)
             arguments += [record.id, record.revision, record.instance.incarnation, dump(record)]
             arguments += [address_field(record), keys.instance(record), len(fields), *fields]
-        names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch)
-        return bool(self._scripted(("EVALSHA", _RESTORE, 5, *names, *arguments))[0] == b"ok")
+        names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch, keys.leases)
+        return bool(self._scripted(("EVALSHA", _RESTORE, 6, *names, *arguments))[0] == b"ok")
 
     def follow(self, after: int, wait_ms: int) -> list[tuple[int, dict[bytes, bytes]]]:
         """The log's entries after a revision; waits for the first up to `wait_ms`."""
@@ -197,7 +197,7 @@ class Speaker:
         self.ask_one("HDEL", self._keys.nodes, *nodes)
 
     def renewed(self, id_: str) -> Command:
-        return ("HINCRBY", self._keys.leases, id_, 1)
+        return ("EVALSHA", _RENEW, 2, self._keys.registrations, self._keys.leases, id_)
 
     def revision_command(self) -> Command:
         return ("GET", self._keys.revision)

@@ -26,4 +26,5 @@ class Tick(Struct, frozen=True):
     nonce: str
     registrations: int
     nodes: dict[str, int]
-    leases: dict[str, int]
+    leases: dict[str, int] | None
+    """Renewals so far, by id; None where they were not asked for."""

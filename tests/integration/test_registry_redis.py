@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from minikube.registry.dial import Dialer
+from minikube.registry.records import Keys
+from minikube.registry.wire import Speaker
 from tests.certificates import make_certificates
 from tests.eventually import eventually
 from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services
@@ -201,6 +204,41 @@ def test_three_registries_agree_and_the_last_one_takes_over(redis_server: RedisS
         for one in made:
             one.status = 500
         eventually(lambda: last.get("product") == 0, what="all are probed by the last one")
+
+
+def test_leases_are_passed_on_and_go_with_their_instance(redis_server: RedisServer, service: Service) -> None:
+    with (
+        running(redis_server.url) as (_, one),
+        running(redis_server.url) as (_, two),
+        redis_server.client() as admin,
+    ):
+        both = (one, two)
+        for client in both:
+            eventually(lambda client=client: len(client.call("Status")["Nodes"]) == 2)  # type: ignore[misc]
+        leased = {"Name": "shop", "HealthCheck": "ttl:", "Lease": 60}
+        ids = [one.call("Register", {**leased, "Addr": f"127.0.0.1:{7100 + number}"}) for number in range(6)]
+        probed = one.call("Register", service.registration("product"))
+        for client in both:
+            assert all(client.call("Renew", id_) for id_ in [*ids, probed])
+        assert admin.hgetall("{minikube}:leases") == dict.fromkeys(ids, "2"), "what is probed has no lease"
+        for client, id_ in zip(both * 3, ids, strict=True):
+            assert client.call("Deregister", id_)
+        assert admin.hlen("{minikube}:leases") == 0
+
+
+def test_a_renewal_that_comes_too_late_leaves_nothing(redis_server: RedisServer) -> None:
+    """It may be on its way from a registry that has not heard of the removal yet."""
+    with running(redis_server.url) as (_, one), redis_server.client() as admin:
+        id_ = one.call("Register", {"Name": "shop", "Addr": "127.0.0.1:7100", "HealthCheck": "ttl:"})
+        wire = Dialer(redis_server.url).open(5)
+        speaker = Speaker(wire, Keys("{minikube}"))
+        speaker.load_scripts()
+        speaker.ask_one(*speaker.renewed(id_))
+        assert admin.hget("{minikube}:leases", id_) == "1"
+        assert one.call("Deregister", id_)
+        speaker.ask_one(*speaker.renewed(id_))
+        assert not admin.exists("{minikube}:leases")
+        speaker.close()
 
 
 class Sentinels:

@@ -87,3 +87,15 @@ def test_a_head_beyond_the_bound_still_tells_its_status() -> None:
     answer.feed((b"HTTP/1.1 500 Oh\r\nX: " + b"x" * MAX_OUTPUT_BYTES)[:MAX_OUTPUT_BYTES])
     assert answer.complete
     assert answer.output == "500 Oh"
+
+
+def test_answers_before_the_answer_are_counted_too() -> None:
+    """A stream of `100 Continue` without an end is read no further than any other answer."""
+    answer, read = Answer(), 0
+    stream = b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000
+    while not answer.complete:
+        piece = stream[read : read + min(answer.room, 1_000)]
+        answer.feed(piece)
+        read += len(piece)
+    assert read == MAX_OUTPUT_BYTES
+    assert (answer.status, answer.output, answer.reusable) == (100, "100 Continue", False)

@@ -41,6 +41,7 @@ class MemoryNode:
         self.reshared: Callable[[], None] = lambda: None
         self.leased: Callable[[str], None] = lambda _: None
         self.away = False
+        self.write_s = 0.0
 
     def register(self, id_: str, settings: ProbeSettings = USUAL, check: str = "http://127.0.0.1/") -> None:
         instance = Instance(
@@ -59,7 +60,7 @@ class MemoryNode:
         self.catalog.offer(Entry(revision, ChangeKind.PUT, replace(record, instance=stamped)))
 
     async def update(self, id_: str, incarnation: int, change: Callable[[Record], Record | None]) -> Record | None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.write_s)
         old = self.catalog.records.get(id_)
         if self.away:
             raise Unavailable("store unavailable")
@@ -265,6 +266,40 @@ async def test_a_pause_of_our_own_removes_nobody(clock: trio.testing.MockClock, 
             story.judge.renewed("lease-1")
             await trio.sleep(0.3)
         assert story.node.catalog.revision == revision
+
+
+async def test_a_renewal_while_its_lapse_is_written_counts(clock: trio.testing.MockClock) -> None:
+    async with judging() as story:
+        story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
+        await trio.sleep(0.5)
+        story.node.write_s = 0.5
+        await trio.sleep(2.7)
+        story.judge.renewed("lease-1")  # at 3.2: the lapse of 3.0 is told at 3.5
+        await trio.sleep(0.4)
+        assert story.node.state("lease-1") == "critical"
+        await trio.sleep(0.5)
+        assert story.node.state("lease-1") == "passing"
+        await trio.sleep(2.0)
+        assert story.node.state("lease-1") == "passing", "until three seconds after the renewal"
+        await trio.sleep(1.0)
+        assert story.node.state("lease-1") == "critical"
+
+
+@pytest.mark.parametrize("passing", [True, False])
+async def test_the_last_word_counts_whatever_is_written_meanwhile(clock: trio.testing.MockClock, passing: bool) -> None:
+    async with judging() as story:
+        story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
+        await trio.sleep(0.5)
+        story.node.write_s = 0.5
+        if passing:
+            await trio.sleep(2.7)  # its lapse is being written
+        else:
+            await story.judge.reported("lease-1", False, "no room")
+            story.judge.renewed("lease-1")  # its pass is being written
+            await trio.sleep(0.1)
+        await story.judge.reported("lease-1", passing, "so it is")
+        await trio.sleep(1.5)
+        assert story.node.state("lease-1") == ("passing" if passing else "critical")
 
 
 async def test_a_verdict_that_cannot_be_written_is_not_acted_on(clock: trio.testing.MockClock) -> None:
