@@ -92,7 +92,7 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
             if registry.stale:
                 note("the registry's store is away: this is from its memory")
     except Unavailable as error:
-        if isinstance(error.__cause__, ConnectionRefusedError) or "refused" in str(error).lower():
+        if isinstance(error.__cause__, ConnectionRefusedError):  # its text may tell of another: the registry's store
             raise NothingRunning(
                 f"{registry.target}: no registry there — `minikube up` or `minikube registry` starts one"
             ) from None

@@ -47,7 +47,7 @@ class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Kill(msgspec.Struct, forbid_unknown_fields=True):
-    signal: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9+]{1,12}$")] = "KILL"
+    signal: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9+]{1,12}\Z")] = "KILL"
 
 
 class _Scale(msgspec.Struct, forbid_unknown_fields=True):

@@ -295,7 +295,7 @@ _SERVICE = Keys(
         "replicas": Number(int, 0, MAX_REPLICAS),
         "profiles": STRINGS,
         "tags": STRINGS,
-        "meta": Table(Text(), "strings", r".", "a name"),
+        "meta": Table(Text(), "strings", r"^(?s:.+)$", "a name"),
         "watch": Many(WATCH, "strings"),
         "register": Choice(("supervisor", "self", "none")),
         "depends_on": DEPENDS_ON,

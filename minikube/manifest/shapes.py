@@ -35,8 +35,13 @@ class Shape(Protocol[T_co]):
     def schema(self) -> Schema: ...
 
 
+def _is_whole(pattern: str, text: str) -> bool:
+    """Whether the pattern (if any) is the whole text. Alone, `$` would let a newline pass, which in a schema it does not."""
+    return not pattern or re.fullmatch(pattern, text) is not None
+
+
 class Text(Struct, frozen=True):
-    """A string, interpolated; checked by `pattern` where one is given."""
+    """A string, interpolated; checked by `pattern`, which says all of it, where one is given."""
 
     expected: str = "a string"
     pattern: str = ""
@@ -49,7 +54,7 @@ class Text(Struct, frozen=True):
         if not isinstance(value, str):
             return place.wrong(self.expected, value)
         text = place.text(value, later=self.later)
-        if text is not None and self.pattern and not re.search(self.pattern, text):
+        if text is not None and not _is_whole(self.pattern, text):
             return place.wrong(self.expected, text)
         return text
 
@@ -190,7 +195,7 @@ class Table(Struct, Generic[T], frozen=True):
         return good if len(good) == len(read) else None
 
     def _one(self, name: str, item: object, place: Place) -> T | None:
-        if not re.search(self.key_pattern, name) or "\0" in name:
+        if not _is_whole(self.key_pattern, name) or "\0" in name:
             return place.fail(f"expected {self.key_expected} as the key")
         return self.each.read(item, place)
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from tests.conforming import conforming
 from tests.redis_server import RedisServer
 
 
-@pytest.fixture
-def registry(redis_server: RedisServer, project: Path) -> Iterator[subprocess.Popen[str]]:
+@contextmanager
+def registry_beside(redis_url: str) -> Iterator[subprocess.Popen[str]]:
     """A registry on a free port; MINIKUBE_REGISTRY names it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "minikube", "registry", "--listen", "127.0.0.1:0"],
-        env={**os.environ, "REDIS_URL": redis_server.url},
+        env={**os.environ, "REDIS_URL": redis_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -38,6 +39,12 @@ def registry(redis_server: RedisServer, project: Path) -> Iterator[subprocess.Po
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def registry(redis_server: RedisServer, project: Path) -> Iterator[subprocess.Popen[str]]:
+    with registry_beside(redis_server.url) as process:
+        yield process
 
 
 @pytest.fixture
@@ -68,6 +75,18 @@ def test_register_get_instances_deregister(
     assert run(["deregister", uuid]) == 4
     assert "no such instance" in capsys.readouterr().err
     assert run(["get", "we"]) == 4
+
+
+def test_a_registry_whose_store_refuses_is_there(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3 is for scripts that would start one."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with registry_beside(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"):
+            assert run(["instances"]) == 1
+    told = capsys.readouterr().err
+    assert "refused" in told
+    assert "no registry there" not in told
+    assert run(["instances", "--registry", "127.0.0.1:1"]) == 3
 
 
 def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None:

@@ -134,6 +134,7 @@ async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tupl
         ("POST", "/v1/services/product/scale", b'{"replicas": 1, "x": 1}', 400, "unknown field"),
         ("POST", "/v1/services/product/scale", b'{"replicas": NaN}', 400, "malformed"),
         ("POST", "/v1/services/product/kill", b'{"signal": "kill -9"}', 400, "signal"),
+        ("POST", "/v1/services/product/kill", b'{"signal": "KILL\\n"}', 400, "signal"),
         ("POST", "/v1/services/product/stop", b'{"a":' + b"[" * 60_000, 400, "body is wrong"),
         ("POST", "/v1/services/product/maintenance", b'{"reason": "\xff"}', 400, "body is wrong"),
         ("GET", "/v1/events?since=x", b"", 400, "since must be a whole number"),

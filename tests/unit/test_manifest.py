@@ -50,6 +50,26 @@ def test_a_bad_value_is_refused_with_its_full_path(path: str, value: Any, messag
         assert not VALIDATOR.is_valid(raw)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("name", "shop\n"),
+        ("services.web\n", {"command": "run"}),
+        ("registry.listen", "127.0.0.1:1\n"),
+        (".host", "127.0.0.1\n"),
+        (".env", {"A\n": "1"}),
+        (".health", {"http": "/health\n"}),
+        (".umask", "022\n"),
+        (".port", "80\n"),
+    ],
+)
+def test_a_newline_at_the_end_is_no_part_of_a_good_value(path: str, value: Any) -> None:
+    """To Python's `$` it is nothing; in a file name, an environment or a Redis key it is a great deal."""
+    _, problems = build(manifest_with(path, value))
+    (problem,) = problems
+    assert "\n" not in problem
+
+
 @pytest.mark.parametrize(("keys", "fields"), CONTAINERS)
 def test_a_container_has_an_image_or_a_build(keys: dict[str, Any], fields: dict[str, Any]) -> None:
     raw = {"services": {"x": keys}}
