@@ -232,7 +232,7 @@ class Front:
 
     def await_all(self, wanted: tuple[str, ...], patience: float) -> int:
         """0 when all are ready (or a stop was asked for); otherwise everything has been stopped."""
-        from minikube.cli.waiting import TIMED_OUT, judge
+        from minikube.cli.waiting import TIMED_OUT, wait_until
         from minikube.client.control import ControlClient
 
         assert self._endpoint is not None
@@ -242,17 +242,17 @@ class Front:
         code = 0
         try:
             with ControlClient(self._endpoint) as client:
-                snapshot = client.status()
-                while not self._asked and (missing := judge(snapshot, wanted, "ready")):
-                    left = begun + patience - time.monotonic()
-                    if left <= 0:
-                        self._tell(f"waited {patience:g}s: {'; '.join(missing)}")
-                        code = TIMED_OUT
-                        break
-                    snapshot = client.status(after=snapshot.revision, wait=min(STEP_S, left))
-        except (NothingRunning, Unavailable):
+                missing = wait_until(
+                    client, wanted, "ready", begun + patience, poll_s=STEP_S, going=lambda: not self._asked
+                )
+                if missing and not self._asked:
+                    self._tell(f"waited {patience:g}s: {'; '.join(missing)}")
+                    code = TIMED_OUT
+        except NothingRunning:
             return 0  # it has ended: wait_stopped tells how
         except MinikubeError as error:
+            if self._asked:
+                return 0  # what stops does not get ready
             self._tell(str(error))
             code = error.exit_code
         if code:

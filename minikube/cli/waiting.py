@@ -6,6 +6,7 @@ It refuses to wait for what cannot come: an instance that is fatal, a task that 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -62,19 +63,40 @@ def wait_for(names: tuple[str, ...], goal: str, seconds: float, manifest: str | 
     deadline = time.monotonic() + seconds
     try:
         with connect(manifest) as client:
-            snapshot = client.status()
             if goal != "gone":
-                check_names(snapshot, names)
-            while missing := judge(snapshot, names, goal):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    note(f"waited {seconds:g}s: {'; '.join(missing)}")
-                    return TIMED_OUT
-                snapshot = _next(client, snapshot.revision, min(POLL_S, left))
+                check_names(client.status(), names)
+            if missing := wait_until(client, names, goal, deadline):
+                note(f"waited {seconds:g}s: {'; '.join(missing)}")
+                return TIMED_OUT
     except NothingRunning:
         if goal != "gone":
             raise
     return 0
+
+
+def wait_until(
+    client: ControlClient,
+    names: tuple[str, ...],
+    goal: str,
+    deadline: float,
+    *,
+    poll_s: float = POLL_S,
+    going: Callable[[], bool] = lambda: True,
+) -> list[str]:
+    """What is still missing at `deadline` (monotonic); empty as soon as all is as wanted. It also ends, with whatever was
+    missing last, once it is not `going` any more.
+
+    Raises MinikubeError for what cannot come, NothingRunning when the supervisor ends meanwhile, Unavailable when it
+    does not answer again and again. `going` is looked at every `poll_s`.
+    """
+    snapshot = _next(client, -1, 0.0)
+    missing: list[str] = []
+    while going() and (missing := judge(snapshot, names, goal)):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        snapshot = _next(client, snapshot.revision, min(poll_s, left))
+    return missing
 
 
 def _next(client: ControlClient, revision: int, seconds: float) -> Snapshot:

@@ -9,6 +9,7 @@ unknown paths, methods, query parameters and body fields, each with a JSON error
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -28,7 +29,7 @@ from minikube.control.sieve import Sieve
 from minikube.control.stream import Stream
 from minikube.durations import parse_moment
 from minikube.errors import MinikubeError, NotFound, UsageError
-from minikube.model import Snapshot
+from minikube.model import InstanceView, ServiceView, Snapshot
 from minikube.net.http import Answer, Reply, Request, StreamReply, error_reply
 from minikube.text import printable
 
@@ -179,7 +180,7 @@ class Api:
 
     async def _service(self, name: str, request: Request) -> Answer:
         _query(request)
-        return _json(describe(self._board.snapshot, name))
+        return _json(describe(self._board, name))
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
         known = ("tail", "follow", "since", "until", "grep", "level")
@@ -188,7 +189,7 @@ class Api:
         parts = {part.name for part in self._board.snapshot.parts}
         for name in names:
             if name not in parts:
-                describe(self._board.snapshot, name)
+                _find(self._board.snapshot, name)
         all_lines = query.get("tail") == "all"
         wanted = LogQuery(
             tail=ALL_LINES if all_lines else _integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX),
@@ -235,24 +236,39 @@ class Api:
         await self._controls.maintenance(name, body.on, body.reason)
 
 
-def describe(snapshot: Snapshot, name: str) -> ServiceReply:
-    """A service with its instances, or one instance by its name or id. Raises `NotFound`."""
-    service = next((service for service in snapshot.services if service.name == name), None)
-    if service is not None:
-        instances = tuple(instance for instance in snapshot.instances if instance.service == name)
-        events = tuple(event for event in snapshot.events if event.service == name)
-    else:
-        instances = tuple(instance for instance in snapshot.instances if name in (instance.name, instance.id))
-        ids = {instance.id for instance in instances} | {instance.name for instance in instances}
-        events = tuple(event for event in snapshot.events if event.instance in ids)
-        owners = {instance.service for instance in instances}
-        service = next((service for service in snapshot.services if service.name in owners), None)
-    if service is None and not instances:
-        raise NotFound(f"{_shown(name)}: no such service or instance")
+def describe(board: Board, name: str) -> ServiceReply:
+    """A service with its instances, or one instance by its name or id. Raises `NotFound`.
+
+    Its events are the latest of all that are known, not of the few that everybody is shown: a noisy neighbour takes
+    nothing from a quiet service.
+    """
+    snapshot = board.snapshot
+    service, instances = _find(snapshot, name)
     known = {instance.id for instance in instances}
     usage = tuple(usage for usage in snapshot.usage if usage.id in known)
+    ids = known | {instance.name for instance in instances}
+    whole = service is not None and service.name == name
+    concerned = (
+        event
+        for event in reversed(board.events_since(0))
+        if (event.service == name if whole else event.instance in ids)
+    )
+    events = tuple(islice(concerned, SERVICE_EVENTS))[::-1]
     needed_by = tuple(dependents(snapshot.services, service.name)) if service is not None else ()
-    return ServiceReply(snapshot.revision, service, instances, usage, events[-SERVICE_EVENTS:], needed_by)
+    return ServiceReply(snapshot.revision, service, instances, usage, events, needed_by)
+
+
+def _find(snapshot: Snapshot, name: str) -> tuple[ServiceView | None, tuple[InstanceView, ...]]:
+    """The service of this name and its instances, or the instances of this name or id and their service. Raises
+    `NotFound`."""
+    service = next((service for service in snapshot.services if service.name == name), None)
+    if service is not None:
+        return service, tuple(instance for instance in snapshot.instances if instance.service == name)
+    instances = tuple(instance for instance in snapshot.instances if name in (instance.name, instance.id))
+    if not instances:
+        raise NotFound(f"{_shown(name)}: no such service or instance")
+    owners = {instance.service for instance in instances}
+    return next((service for service in snapshot.services if service.name in owners), None), instances
 
 
 def _json(value: Any) -> Reply:

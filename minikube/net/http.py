@@ -22,6 +22,7 @@ import trio
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 16_384
+SEND_BYTES = 65_536
 LINGER_S = 1.0
 LINGER_BYTES = 1_048_576
 REFUSALS_AT_ONCE = 64
@@ -40,7 +41,7 @@ class HttpLimits(msgspec.Struct, frozen=True):
     idle_s: float = 30.0
     """Between requests; then the connection is closed, which is no error."""
     send_s: float = 30.0
-    """A client that takes nothing for this long is cut off."""
+    """A client that takes less than a piece of 64 KiB in this long is cut off; a slow one that goes on may take its time."""
     connections: int = 1_024
     """503."""
 
@@ -331,10 +332,12 @@ class _Connection:
             await self._send_bytes(data)
 
     async def _send_bytes(self, data: bytes) -> None:
-        with trio.move_on_after(self._limits.send_s) as sending:
-            await self._stream.send_all(data)
-        if sending.cancelled_caught:
-            raise trio.BrokenResourceError(f"the client took nothing for {self._limits.send_s:g} s")
+        pieces = memoryview(data)
+        for start in range(0, len(data), SEND_BYTES):
+            with trio.move_on_after(self._limits.send_s) as sending:
+                await self._stream.send_all(pieces[start : start + SEND_BYTES])
+            if sending.cancelled_caught:
+                raise trio.BrokenResourceError(f"the client took nothing for {self._limits.send_s:g} s")
 
     # ------------------------------------------------------------ ending
 

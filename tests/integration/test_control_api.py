@@ -305,6 +305,18 @@ async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_other
         await second.aclose()
 
 
+async def test_a_noisy_service_does_not_take_a_quiet_ones_events() -> None:
+    async with open_control() as server:
+        for number in range(60):
+            server.board.event("a", f"quiet {number}", service="product", instance="product-1")
+        for number in range(300):
+            server.board.event("a", f"noise {number}", service="order")
+        reply = await live.describe(server.endpoint, "product")
+        assert [event.message for event in reply.events] == [f"quiet {number}" for number in range(10, 60)]
+        other = await live.describe(server.endpoint, "order")
+        assert [event.message for event in other.events] == [f"noise {number}" for number in range(250, 300)]
+
+
 async def test_a_connection_serves_many_requests_also_sent_at_once() -> None:
     async with open_control(SMALL) as server:
         request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()

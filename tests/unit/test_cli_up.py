@@ -12,7 +12,7 @@ from minikube.cli import up
 from minikube.cli.app import run
 from minikube.cli.down import Departure, held_by, recorded_pids
 from minikube.client.control import ControlClient, Endpoint
-from minikube.errors import MinikubeError, NothingRunning, UsageError
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.lifeline import Lifeline
 
@@ -100,6 +100,56 @@ def test_patience_that_is_over_is_told_though_the_supervisor_ends_meanwhile(
     one._endpoint = Endpoint("127.0.0.1", 1, "")
     assert one.await_all(("web",), 0.0) == 124
     assert "waited 0s: web has no instance" in capsys.readouterr().err
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, *answers: Snapshot | Exception) -> up.Front:
+    """A front whose supervisor gives these answers, the last one again and again."""
+    left = list(answers)
+
+    def status(_: ControlClient, **__: object) -> Snapshot:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ControlClient, "status", status)
+    monkeypatch.setattr("minikube.cli.waiting.ENDING_STEP_S", 0.0, raising=False)
+    one = front(Line({}, [0]))
+    one._endpoint = Endpoint("127.0.0.1", 1, "")
+    return one
+
+
+READY = Snapshot("shop", 2, 10.0, 0.0, "", 1, instances=(InstanceView("1", "web", "web", ProcessState.RUNNING),))
+NOT_YET = Snapshot("shop", 1, 10.0, 0.0, "", 1)
+
+
+@pytest.mark.parametrize("answers", [[Unavailable("slow"), READY], [NOT_YET, Unavailable("slow"), READY]])
+def test_one_slow_answer_is_not_the_end_of_waiting(
+    answers: list[Snapshot | Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert waiting(monkeypatch, *answers).await_all(("web",), 30.0) == 0
+    assert "ready after" in capsys.readouterr().err
+
+
+def test_a_supervisor_that_never_answers_is_a_failure_and_one_that_ended_is_for_its_exit_to_tell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert waiting(monkeypatch, NOT_YET, Unavailable("it does not answer")).await_all(("web",), 30.0) == 1
+    assert "it does not answer" in capsys.readouterr().err
+    assert waiting(monkeypatch, NOT_YET, Unavailable("reset"), NothingRunning("ended")).await_all(("web",), 30.0) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stop_while_waiting_is_not_taken_for_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is being stopped would look hopeless, and to ask once more would stop it at once."""
+    failed = InstanceView("1", "web", "web", ProcessState.FATAL, reason="TERM")
+    one = waiting(monkeypatch, structs.replace(READY, instances=(failed,)))
+    one.stop()
+    assert one.await_all(("web",), 30.0) == 0
+    assert one._asked == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_who_holds_a_stop() -> None:
