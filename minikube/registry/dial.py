@@ -1,6 +1,7 @@
 """From a Redis URL to a connection of redis-py (floor 3, for worker threads: it blocks, each step within a time-out).
 
-`redis://`, `rediss://` and `unix://` as redis-py takes them (user, password, db, `ssl_…` options in the query), and
+`redis://`, `rediss://` and `unix://` as redis-py takes them, with user, password, db and the files of TLS in the query but
+nothing that would change our time-outs or what answers look like; and
 `redis+sentinel://[user:password@]host:port,host:port/service[/db][?sentinel_password=…]`. Nothing is retried here:
 a retried write is the caller's decision. Import it late: redis-py costs 0.15 s.
 """
@@ -10,7 +11,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -20,6 +20,13 @@ from minikube.errors import UsageError
 CONNECT_TIMEOUT_S = 1.0
 SENTINEL_TIMEOUT_S = 0.5
 SENTINEL_PORT = 26379
+
+_OPTIONS = ("db", "username", "password")
+_TLS_OPTIONS = (
+    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"),
+    *("ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
+)
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
 class Wire(Protocol):
@@ -95,7 +102,7 @@ class Dialer:
             self._password["username"] = unquote(user)
         if password:
             self._password["password"] = unquote(password)
-        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        query = _options(parts.query, _SENTINEL_OPTIONS)
         sentinel_options: dict[str, Any] = {
             "socket_timeout": SENTINEL_TIMEOUT_S,
             "socket_connect_timeout": SENTINEL_TIMEOUT_S,
@@ -110,7 +117,20 @@ class Dialer:
 
 
 def _check(url: str) -> None:
+    parts = urlsplit(url)
+    for name in _options(parts.query, (*_OPTIONS, *_TLS_OPTIONS)):
+        if name in _TLS_OPTIONS and parts.scheme != "rediss":
+            raise UsageError(f"redis url: {name} is for rediss://, not for {parts.scheme}://")
     try:
-        ConnectionPool.from_url(url)
-    except (ValueError, RedisConnectionError) as error:
+        ConnectionPool.from_url(url).make_connection()
+    except (ValueError, TypeError, RedisError) as error:
         raise UsageError(f"redis url: {error}") from None
+
+
+def _options(query: str, known: tuple[str, ...]) -> dict[str, str]:
+    """The URL's parameters. One that we do not know might override what we say about time-outs, or be none at all."""
+    given = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"redis url: unknown parameter {name[:80]!r}, expected {', '.join(known)}")
+    return given

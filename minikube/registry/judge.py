@@ -35,6 +35,7 @@ from minikube.probe.health import (
     lease_pass,
     next_step,
 )
+from minikube.probe.pace import Pace
 from minikube.probe.prober import Prober
 from minikube.registry.node import OUTPUT_LIMIT, Node, Updated, entered
 from minikube.registry.records import Record
@@ -91,6 +92,7 @@ class Judge:
         self.tally = ProbeTally()
         self._node = node
         self._prober = Prober()
+        self._pace = Pace()
         self._wards: dict[str, Ward] = {}
         self._heap: list[tuple[float, int, Ward]] = []
         self._numbers = count()
@@ -304,6 +306,7 @@ class Judge:
             if silent and not before.timeouts:
                 self._sweep()
         health = after_probe(before, result, record.settings, now, jitter=random.random(), extra=extra)
+        health = replace(health, due=self._pace.due(health, record.settings, now))
         await self._settle(ward, health, result.output)
         if ward.health.state is not CheckState.PASSING:
             self._silence.forget(ward.id)

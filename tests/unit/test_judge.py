@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from minikube.errors import Unavailable
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.probe.health import Outcome, ProbeResult, ProbeSettings
+from minikube.probe.pace import PROBES_PER_S
 from minikube.registry import judge as module
 from minikube.registry.catalog import Catalog, Snapshot
 from minikube.registry.judge import Judge
@@ -266,6 +267,18 @@ async def test_a_pause_of_our_own_removes_nobody(clock: trio.testing.MockClock, 
             story.judge.renewed("lease-1")
             await trio.sleep(0.3)
         assert story.node.catalog.revision == revision
+
+
+async def test_a_flood_of_probes_has_a_bound_and_holds_nobody_up(clock: trio.testing.MockClock) -> None:
+    async with judging() as story:
+        evil = [f"evil-{number}" for number in range(300)]
+        story.answers |= dict.fromkeys(evil, FAIL)
+        story.register("web-1")
+        story.register(*evil, settings=ProbeSettings(interval=0.05))
+        await trio.sleep(5.6)
+        assert 1 < len(story.asked["web-1"]) <= 3
+        made = sum(len(story.asked[id_]) for id_ in evil)
+        assert PROBES_PER_S < made < PROBES_PER_S * 5.6 + len(evil), "6,000 a second were asked for"
 
 
 async def test_a_renewal_while_its_lapse_is_written_counts(clock: trio.testing.MockClock) -> None:
