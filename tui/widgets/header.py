@@ -60,7 +60,7 @@ class Header(Still):
         mark = look.PHASE_MARKS.get(snapshot.phase, look.Mark("?", look.tidy(snapshot.phase), "plain"))
         text.append("  ").append(str(mark), paint[mark.tone])
         now = time.time() if self.link == "live" else snapshot.time
-        return text.append(f"  up {look.since(snapshot.started, now)}", paint["muted"])
+        return text.append(f"  up {look.duration(now - snapshot.started)}", paint["muted"])
 
     def _connection(self, paint: Paint) -> Text:
         if self.link == "live":

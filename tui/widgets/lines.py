@@ -47,12 +47,6 @@ class Lines(LineView):
         """Following was taken up or left, or what is shown was narrowed: the title line should say so."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll(1)", "Down", show=False),
-        Binding("k,up", "scroll(-1)", "Up", show=False),
-        Binding("g,home", "edge(False)", "Start", show=False),
-        Binding("G,end", "edge(True)", "Follow", show=False),
-        Binding("pagedown,ctrl+d,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("pageup,ctrl+u,ctrl+b", "page(-1)", "Page up", show=False),
         Binding("n", "match(1)", "Next match", show=False),
         Binding("N", "match(-1)", "Previous match", show=False),
         Binding("f", "only", "Only matches", show=False),
@@ -252,14 +246,6 @@ class Lines(LineView):
             self.following = following
             self.post_message(self.Moved())
 
-    def action_scroll(self, by: int) -> None:
-        """Scroll by so many lines."""
-        self.scroll_to(y=self.scroll_offset.y + by, animate=False, force=True)
-
-    def action_page(self, by: int) -> None:
-        """Scroll by a screenful."""
-        self.scroll_to(y=self.scroll_offset.y + by * max(1, self.size.height - 1), animate=False, force=True)
-
     def action_match(self, by: int) -> None:
         """To the next or previous line with the pattern: from the one it stands on, else from what is seen; round the end."""
         if not self.pattern:
@@ -306,7 +292,7 @@ class Lines(LineView):
 
     def action_edge(self, last: bool) -> None:
         """Go to the first line, or to the end and follow."""
-        self.scroll_to(y=max(0, len(self._shown) - self.size.height) if last else 0, animate=False, force=True)
+        super().action_edge(last)
         if last:
             self.following = True
             self.post_message(self.Moved())

@@ -5,12 +5,10 @@ moment in which something happens to the service that it is about.
 """
 
 from itertools import zip_longest
-from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.selection import Selection
 from textual.strip import Strip
@@ -20,15 +18,6 @@ from tui.widgets.scroll import LineView
 
 class Page(LineView):
     """Shows one text; stays where it was scrolled to while the text changes."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False),
-        Binding("k", "scroll_up", "Up", show=False),
-        Binding("g", "scroll_home", "First", show=False),
-        Binding("G", "scroll_end", "Last", show=False),
-        Binding("ctrl+d,ctrl+f", "page_down", "Page down", show=False),
-        Binding("ctrl+u,ctrl+b", "page_up", "Page up", show=False),
-    ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -1,20 +1,21 @@
 """Text that stands still (floor 4): drawn again line by line where it differs, laid out again when its height may."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Self
 
 from rich.text import Text
 from textual.geometry import Region
+from textual.strip import Strip
+from textual.visual import Visual
 from textual.widgets import Static
 
 
 class Still(Static):
-    """Most of what a tick would draw is what stands there already; laying out the screen for it costs more than all else.
-
-    Which lines differ is seen in what Textual keeps drawn, under private names: it has no public ones.
-    """
+    """Most of what a tick would draw is what stands there already; laying out the screen for it costs more than all else."""
 
     _shown: Text | None = None
+    _strips: Sequence[Strip] = ()
     _exchanging = False
 
     def show(self, text: Text) -> None:
@@ -28,6 +29,7 @@ class Still(Static):
         # Of another length it may wrap otherwise; an age that goes on by a second mostly is not.
         if before is None or (grows and len(before.plain) != len(text.plain)):
             self.update(text)
+            self._strips = ()
         else:
             self._exchange(text)
 
@@ -38,18 +40,15 @@ class Still(Static):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _exchange(self, text: Text) -> None:
-        before = self._render_cache
         self._exchanging = True
         try:
             self.update(text, layout=False)
         finally:
             self._exchanging = False
-        if before.size != self.size or self._dirty_regions:
-            self.refresh()
-            return
-        self._render_content()
-        pairs = zip_longest(before.lines, self._render_cache.lines)
-        changed = [Region(0, y, self.size.width, 1) for y, (old, new) in enumerate(pairs) if old != new]
+        before, self._strips = self._strips, self._draw()
+        changed = [y for y, (old, new) in enumerate(zip_longest(before, self._strips)) if old != new]
         if changed:
-            self.refresh(*changed)
-            self._dirty_regions.clear()  # it is rendered already
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def _draw(self) -> list[Strip]:
+        return Visual.to_strips(self, self.visual, *self.size, self.visual_style)
