@@ -307,7 +307,7 @@ def packed(tree: Path) -> bytes:
     """A tar.gz of it, without times, owners and chance."""
     raw = io.BytesIO()
     with (
-        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=9, mtime=0, filename="") as zipped,
+        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0, filename="") as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         for path in sorted(tree.rglob("*")):

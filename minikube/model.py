@@ -174,7 +174,7 @@ class ServiceView(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """What an instance's whole process tree uses now: per cent of one core, resident bytes."""
+    """What an instance's whole process tree uses now: per cent of one core, resident bytes. No memory: nothing is alive."""
 
     id: str
     cpu: float

@@ -67,7 +67,7 @@ def _instance(page: "_Page", one: InstanceView, scene: Scene) -> None:
     failed = f", {one.failed_starts} failed starts" if one.failed_starts else ""
     page.fact("restarts", f"{one.restarts}{failed}", "warn" if one.restarts or failed else "plain")
     usage = scene.usage.get(one.id)
-    if usage is not None:
+    if usage is not None and usage.memory:
         past = look.spark(scene.history.get(one.id, ()), 16).strip()
         page.fact("uses", f"{look.percent(usage.cpu)}% CPU  {past}  {look.size(usage.memory)} resident")
     page.fact("last exit", one.exit, "bad" if has_problem(one) else "plain")

@@ -30,7 +30,7 @@ LIVE = ("starting", "running", "stopping")
 
 def ps_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
     """What `ps --json` prints: every instance with its usage and why it is not ready."""
-    usage = {one.id: one for one in snapshot.usage}
+    usage = {one.id: one for one in snapshot.usage if one.memory}
     idle = {service.name for service in snapshot.services if not service.chosen}
     return [
         InstanceRow(
@@ -171,7 +171,7 @@ def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> 
         "failed starts": f"{instance.failed_starts} in a row" if instance.failed_starts else "",
         "uptime": age(instance.started, now) if instance.started and instance.state in LIVE else "",
         "last exit": instance.exit,
-        "uses": f"{usage.cpu:.1f}% of a core, {format_size(usage.memory)}" if usage else "",
+        "uses": f"{usage.cpu:.1f}% of a core, {format_size(usage.memory)}" if usage and usage.memory else "",
     }
 
 

@@ -219,6 +219,9 @@ class Board:
         was = [(before.get(instance.id), instance) for instance in instances]
         figures = all(old is not None and _says_the_same(old, new) for old, new in was)
         self._put(self._instances, ((instance.id, instance) for instance in instances), urgent=not figures)
+        used = self._usage.rows
+        ended = (one.id for one, (old, _) in zip(instances, was, strict=True) if old and old.pid and not one.pid)
+        self._put(self._usage, ((id, Usage(id, 0.0, 0)) for id in ended if id in used))
         for old, new in was:
             service = self._services.rows.get(new.service)
             if old != new and not (service is not None and service.kind == "external"):

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from tests.e2e import debian
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABEL = "mini-kube-discovery.test"
 TARGETS = ("minikube", "product", "order")
@@ -40,19 +42,8 @@ def answers() -> bool:
         return False
 
 
-def make_base(directory: Path, tag: str) -> None:
-    """A small Debian with what BASE has to have, as an image; or the one that MINIKUBE_TEST_BASE names."""
-    if ready := os.environ.get("MINIKUBE_TEST_BASE"):
-        docker("tag", ready, tag)
-        return
-    archive = directory / "base.tar"
-    command = ["mmdebstrap", "--quiet", "--variant=essential", "--include=python3-venv,libstdc++6"]
-    command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")]
-    command += ["bookworm", str(archive)]
-    made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-4000:]
-    docker("import", str(archive), tag)
-    archive.unlink()
+BASE = ("python3-venv", "libstdc++6")
+"""What the Dockerfile's BASE has to have, as Debian's packages."""
 
 
 def make_context(directory: Path) -> Path:
@@ -72,9 +63,10 @@ def make_context(directory: Path) -> Path:
 
 
 class Built(NamedTuple):
-    """The base image, the targets' images by name, and the directory they were built from."""
+    """The base image and what it was made of, the targets' images by name, and the directory they were built from."""
 
     base: str
+    archive: Path
     tags: dict[str, str]
     context: Path
 
@@ -85,12 +77,14 @@ def built_images(directory: Path) -> Iterator[Built]:
     name = f"minikube-test-{uuid4().hex[:8]}"
     base, tags = f"{name}:base", {target: f"{name}:{target}" for target in TARGETS}
     try:
-        make_base(directory, base)
+        archive = directory / "base.tar"
+        debian.archive(archive, *BASE)
+        docker("import", str(archive), base)
         context = make_context(directory)
         for target, tag in tags.items():
             arguments = ("--build-arg", f"BASE={base}", "--build-arg", "PIP_NO_INDEX=1", "--label", f"{LABEL}={name}")
             docker("build", *arguments, "--target", target, "--tag", tag, str(context))
-        yield Built(base, tags, context)
+        yield Built(base, archive, tags, context)
     finally:
         with contextlib.suppress(AssertionError):
             docker("image", "rm", "--force", *tags.values(), base)

@@ -38,7 +38,7 @@ depends_on = ["page"]
 @pytest.fixture(scope="module")
 def bare(as_root: None, need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
     """The binary at /srv/minikube, a project that needs no Python in /srv/web, the shop in /srv/shop."""
-    for program in ("mmdebstrap", "nsenter", "unshare", "ip"):
+    for program in ("dpkg-query", "busybox", "nsenter", "unshare", "ip"):
         need(program)
     debian = BareDebian(tmp_path_factory.mktemp("bare") / "root")
     (line,) = [line for line in "".join(texts("sh", "build")).splitlines() if "binary.py" in line]

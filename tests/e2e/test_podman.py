@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.engine import Built, docker
+from tests.e2e.engine import Built
 from tests.e2e.running import Project
 from tests.eventually import eventually
 
@@ -64,9 +64,9 @@ class Podman:
         wrapper.write_text(f'#!/bin/sh\nTMPDIR={directory} exec {program} {options} "$@"\n')
         wrapper.chmod(0o755)
 
-    def run(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [str(self.bin / "podman"), *arguments]
-        return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
 
     def names(self, what: str) -> list[str]:
         arguments = ("ps", "--all") if what == "containers" else ("network", "ls")
@@ -83,17 +83,13 @@ def podman(built: Built, need: Callable[[str], str], monkeypatch: pytest.MonkeyP
     engine = Podman(directory, program)
     monkeypatch.setenv("PATH", f"{engine.bin}:{os.environ['PATH']}")
     monkeypatch.setenv("CONTAINERS_CONF", str(engine.settings))
-    container = docker("create", built.base, "true")
     try:
-        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
-            assert export.stdout is not None
-            imported = engine.run("import", "-", IMAGE, stdin=export.stdout.fileno())
+        imported = engine.run("import", str(built.archive), IMAGE)
         probe = engine.run("run", "--rm", "--network", "host", "--log-driver", "none", IMAGE, "true")
         if imported.returncode or probe.returncode:
             pytest.skip(f"podman runs no container here: {(imported.stderr + probe.stderr).strip()[-400:]}")
         yield engine
     finally:
-        docker("rm", container)
         engine.run("rm", "--all", "--force", "--time", "0")
         engine.run("system", "reset", "--force")
         shutil.rmtree(directory, ignore_errors=True)

@@ -275,3 +275,11 @@ async def test_waiting_for_a_condition_ends_when_it_holds(autojump_clock: MockCl
         snapshot = await board.wait_for(lambda s: any(row.restarts >= 500 for row in s.instances))
         assert snapshot.instances[0].restarts == 500
         nursery.cancel_scope.cancel()
+
+
+async def test_who_has_ended_uses_nothing() -> None:
+    board = Board("shop")
+    board.put_instances(InstanceView("a1", "a", "a", ProcessState.RUNNING, pid=7))
+    board.put_usage([Usage("a1", 3.0, 1000)])
+    board.put_instances(InstanceView("a1", "a", "a", ProcessState.EXITED))
+    assert board.snapshot.usage == (Usage("a1", 0.0, 0),)
