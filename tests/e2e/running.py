@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import psutil
 import redis
 
+from minikube import blocking
+from minikube.model import Change, CheckState
 from tests.eventually import eventually
 from tests.ports import free_ports
 
@@ -112,6 +114,17 @@ class Project:
         with socket.create_connection(("127.0.0.1", self.ports["registry"]), 30) as sock, sock.makefile("rb") as file:
             sock.sendall(line.encode())
             return json.loads(file.readline())
+
+    def kill_and_hear(self, service: str) -> Change:
+        """Kill the service's first instance; what the registry then tells its watchers. Not by probing, which may come in
+        between: those words are left out."""
+        with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as told:
+            next(told)
+            os.kill(self.instance(service)["pid"], signal.SIGKILL)
+            for change in told:
+                if isinstance(change, Change) and change.instance.state is not CheckState.CRITICAL:
+                    return change
+        raise AssertionError("the watch ended")
 
     def found(self, name: str) -> bool:
         return self.rpc("Discovery.Get", name)["error"] is None

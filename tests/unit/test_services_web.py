@@ -11,6 +11,7 @@ import trio
 
 from services.messages import HttpError, Reply, Request, Routes, find_route, unavailable
 from services.web import Limits, Server
+from tests.eventually import soon
 
 
 async def echo(request: Request, word: str) -> Reply:
@@ -262,9 +263,7 @@ async def test_a_reader_that_stopped_reading_is_dropped() -> None:
         client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = f"PUT /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: {4 << 20}\r\n\r\n"
         await client.send(head.encode() + b"x" * (4 << 20))
-        with trio.fail_after(30):
-            while shop.server.connections:
-                await trio.lowlevel.checkpoint()
+        await soon(lambda: not shop.server.connections)
 
 
 async def test_one_connection_too_many_is_told_so() -> None:
@@ -283,11 +282,9 @@ async def test_draining_ends_idle_connections_and_finishes_busy_ones() -> None:
         idle, working = await shop.client(), await shop.client()
         assert (await idle.get("/list"))[0] == 200
         await working.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
-        with trio.fail_after(30):
-            while all(connection.idle for connection in shop.server.connections):
-                await trio.lowlevel.checkpoint()
+        await soon(lambda: not all(connection.idle for connection in shop.server.connections))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(shop.server.drain, 5.0)
+            nursery.start_soon(shop.server.drain, 30.0)
             assert await idle.ended()
             assert (await working.answer())[0] == 504
             assert await working.ended()
@@ -299,9 +296,7 @@ async def test_draining_gives_up_after_its_grace() -> None:
     async with open_shop() as shop:
         client = await shop.client()
         await client.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
-        with trio.fail_after(30):
-            while all(connection.idle for connection in shop.server.connections):
-                await trio.lowlevel.checkpoint()
+        await soon(lambda: not all(connection.idle for connection in shop.server.connections))
         assert not await shop.server.drain(0.01)
 
 
