@@ -10,6 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from minikube.hostport import join_host_port
+
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123), lower case."""
 
@@ -63,7 +65,7 @@ class Address(Struct, frozen=True):
 
     def __str__(self) -> str:
         host = f"{self.IP}%{self.Zone}" if self.Zone else self.IP
-        return f"[{host}]:{self.Port}" if ":" in host else f"{host}:{self.Port}"
+        return join_host_port(host, self.Port)
 
 
 class Registration(Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
@@ -171,6 +173,11 @@ class ServiceView(Struct, frozen=True):
     schedule: str = ""
     chosen: bool = True
     """Whether `up` starts it: it has no profile, an active one, or it was named."""
+
+
+def is_ready(instance: InstanceView) -> bool:
+    """Whether it runs and passes its check, where it has one: those that need it healthy may start."""
+    return instance.state is ProcessState.RUNNING and instance.check in (None, CheckState.PASSING)
 
 
 class Usage(Struct, frozen=True):

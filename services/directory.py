@@ -4,6 +4,7 @@ A push comes within milliseconds of a change, so nothing is asked per request; a
 away, the last that it said is still good to try.
 """
 
+import sys
 from typing import Any, NoReturn
 
 import trio
@@ -65,7 +66,9 @@ class Directory:
         changed.set()
 
     async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Follow the registry until cancelled; it may be away at any time."""
+        """Follow the registry until cancelled; it may be away at any time, which the watch sees to. What it refuses (a wrong
+        token) is said once, as long as it is the same, and asked again: it may be mended there."""
+        told = ""
         task_status.started()
         async with minikube.open_registry() as registry:
             while True:
@@ -73,8 +76,12 @@ class Directory:
                     async with registry.watch(self.service) as updates:
                         async for update in updates:
                             self.apply(update)
-                except minikube.MinikubeError:
-                    pass
+                            told = ""
+                except minikube.MinikubeError as error:
+                    if str(error) != told:
+                        told = str(error)
+                        line = f"{self.service}: the registry does not tell where it is: {told}; asking again"
+                        print(line, file=sys.stderr, flush=True)
                 await trio.sleep(AGAIN_S)
 
 

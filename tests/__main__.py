@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WHOLE = ",".join(
     f"minikube/{name}"
     for name in (
-        *("protocol/*", "manifest/*", "model.py", "errors.py", "durations.py"),
+        *("protocol/*", "manifest/*", "model.py", "errors.py", "durations.py", "hostport.py"),
         *("text.py", "levels.py", "counters.py", "exposition.py"),
     )
 )

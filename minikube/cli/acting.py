@@ -9,6 +9,7 @@ from minikube.cli.common import (
     connect,
     manifest_option,
     names_argument,
+    note,
 )
 from minikube.cli.completing import complete_services, complete_signals
 from minikube.errors import MinikubeError, NotFound, UsageError
@@ -26,8 +27,6 @@ def act(manifest: str | None, names: tuple[str, ...], done: str, request: Callab
             except MinikubeError as error:
                 if len(names) == 1:
                     raise
-                from minikube.cli.common import note
-
                 note(str(error) if str(error).startswith(name) else f"{name}: {error}")
                 worst = error.exit_code
             else:

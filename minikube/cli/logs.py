@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from minikube.client.messages import LogQuery
     from minikube.model import LogLine
 
-DEFAULT_TAIL = 100
-"""The most lines that the control API goes back to; `all` has no such bound."""
-
 
 @click.command()
 @names_argument(required=False)
@@ -67,7 +64,7 @@ def logs_command(
     A line's level is what it says itself: JSON, logfmt, [error], WARNING: and the like. One without counts as info.
     What is kept is shown when nothing runs, too.
     """
-    from minikube.client.messages import LogQuery
+    from minikube.client.messages import TAIL_DEFAULT, LogQuery
 
     narrowed = bool(since or until) or (bool(grep or level) and not follow)
     query = LogQuery(
@@ -81,7 +78,7 @@ def logs_command(
     path = manifest_path(manifest)
     cut = tail is None and not narrowed and not follow and not as_json and sys.stderr.isatty()
     if cut:
-        query = LogQuery(tail=DEFAULT_TAIL + 1)
+        query = LogQuery(tail=TAIL_DEFAULT + 1)
     nobody = "the supervisor has ended"
     try:
         try:
@@ -100,11 +97,13 @@ def logs_command(
 
 
 def _cut(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
-    """The last `DEFAULT_TAIL` lines of one more; tells where there is one more."""
+    """The last `TAIL_DEFAULT` lines of one more; tells where there is one more."""
+    from minikube.client.messages import TAIL_DEFAULT
+
     lines = [line for batch in batches for line in batch]
-    if len(lines) > DEFAULT_TAIL:
-        note(f"the last {DEFAULT_TAIL} lines; older ones are kept: --tail all shows them")
-    yield lines[-DEFAULT_TAIL:]
+    if len(lines) > TAIL_DEFAULT:
+        note(f"the last {TAIL_DEFAULT} lines; older ones are kept: --tail all shows them")
+    yield lines[-TAIL_DEFAULT:]
 
 
 def _print(batches: Iterable[list[LogLine]], as_json: bool, names: list[str], timestamps: bool, prefix: bool) -> None:
@@ -160,12 +159,12 @@ def _services(path: Path) -> list[str]:
 
 
 def _tail(text: str | None, narrowed: bool) -> int:
-    from minikube.client.messages import ALL_LINES, TAIL_MAX
+    from minikube.client.messages import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
 
     if text == "all" or (text is None and narrowed):
         return ALL_LINES
     if text is None:
-        return DEFAULT_TAIL
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise click.BadParameter("expected a number of lines or `all`", param_hint="--tail")
-    return min(int(text), TAIL_MAX)
+        return TAIL_DEFAULT
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > TAIL_MAX:
+        raise click.BadParameter(f"expected a number of lines up to {TAIL_MAX:,}, or `all`", param_hint="--tail")
+    return int(text)

@@ -8,7 +8,7 @@ from minikube.cli.shapes import InstanceRow
 from minikube.cli.table import GAP, age, columns, shorten
 from minikube.client.messages import ServiceReply
 from minikube.durations import format_size
-from minikube.model import InstanceView, PartView, Snapshot, Usage
+from minikube.model import InstanceView, PartView, Snapshot, Usage, is_ready
 from minikube.text import printable, printable_line
 
 NOT_CHOSEN = "not chosen at `up`: no active profile, or not named"
@@ -104,11 +104,6 @@ def ordered(snapshot: Snapshot) -> list[InstanceView]:
     return sorted(
         snapshot.instances, key=lambda one: (places.get(one.service, last), one.service, len(one.name), one.name)
     )
-
-
-def is_ready(instance: InstanceView) -> bool:
-    """Whether it runs and passes its check, where it has one."""
-    return instance.state == "running" and instance.check in (None, "passing")
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:

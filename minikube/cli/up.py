@@ -150,7 +150,6 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
 
 def _import_ahead(dashboard: bool) -> None:
     """What comes next is imported while the supervisor starts: on a second core that costs nothing."""
-
     if dashboard:
         import tui.run  # noqa: F401
 

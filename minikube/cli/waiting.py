@@ -14,6 +14,7 @@ import click
 
 from minikube.cli.common import connect, duration, manifest_option, names_argument, note
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
+from minikube.model import is_ready
 
 if TYPE_CHECKING:
     from minikube.client.control import ControlClient
@@ -166,7 +167,7 @@ def is_met(one: InstanceView, goal: str) -> bool:
             return is_completed(one)
         case "ready" if one.next_run or is_completed(one) or (one.state == "running" and one.check == "maintenance"):
             return True
-    return one.state == "running" and one.check in (None, "passing")
+    return is_ready(one)
 
 
 def is_completed(one: InstanceView) -> bool:

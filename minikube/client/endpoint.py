@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minikube.errors import MinikubeError, NothingRunning
+from minikube.hostport import join_host_port, split_host_port
 
 STATE_DIRECTORY = ".minikube"
 TOKEN_FILE = "token"
@@ -35,7 +36,7 @@ class Endpoint:
     @property
     def netloc(self) -> str:
         """`127.0.0.1:5556` or `[::1]:5556`: for the Host header and messages."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
     @property
     def url(self) -> str:
@@ -89,10 +90,8 @@ def read_token(directory: Path) -> str:
 
 
 def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-    return reachable.get(host, host), int(port)
+    host, port = split_host_port(address)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def _is_alive(pid: int) -> bool:

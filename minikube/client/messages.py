@@ -7,6 +7,7 @@ from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, U
 from minikube.model import Event, InstanceView, ServiceView, Usage
 
 ALL_LINES = -1
+TAIL_DEFAULT = 100
 TAIL_MAX = 100_000
 """The most lines that `tail` may ask for; `ALL_LINES` has no such bound."""
 
@@ -14,7 +15,7 @@ TAIL_MAX = 100_000
 class LogQuery(Struct, frozen=True):
     """Which lines of the logs are wanted: the query of `/v1/logs`."""
 
-    tail: int = 100
+    tail: int = TAIL_DEFAULT
     """The last so many that are wanted; `ALL_LINES` for every one that is kept."""
     follow: bool = False
     since: float = 0.0

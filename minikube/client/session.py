@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from minikube.client import verbs
 from minikube.client.verbs import Call
 from minikube.errors import MinikubeError, NotFound, UsageError
+from minikube.hostport import join_host_port, split_host_port
 from minikube.model import Address, Instance, Registration, spell_host
 from minikube.names import DEFAULT_REGISTRY, TOKEN_ENV
 
@@ -36,7 +37,7 @@ class Target(Struct, frozen=True):
     key: str = ""
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 def find_target(address: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> Target:
@@ -46,13 +47,15 @@ def find_target(address: str | None, token: str | None, environ: Mapping[str, st
     Raises UsageError for an address that is none.
     """
     text = address or environ.get("MINIKUBE_REGISTRY") or DEFAULT_REGISTRY
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
+    try:
+        host, port = split_host_port(text)
+    except ValueError:
+        host, port = "", 0
+    if not port:
         raise UsageError(f"registry address: expected host:port, got {text!r} — set MINIKUBE_REGISTRY")
     return Target(
         host,
-        int(port),
+        port,
         token if token is not None else environ.get(TOKEN_ENV, ""),
         *(environ.get(f"MINIKUBE_REGISTRY_{what}", "") for what in ("CA", "CERT", "KEY")),
     )

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from minikube.client.messages import ALL_LINES, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
+from minikube.client.messages import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
 from minikube.client.view import dependents
 from minikube.control.board import Board
 from minikube.control.controls import Controls
@@ -36,7 +36,6 @@ from minikube.text import printable
 log = logging.getLogger(__name__)
 
 WAIT_MAX_S = 60.0
-TAIL_DEFAULT = 100
 EVENTS_MAX = 1_000
 SERVICE_EVENTS = 50
 

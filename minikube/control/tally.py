@@ -7,7 +7,7 @@ others registered.
 from msgspec import Struct
 
 from minikube.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeTally, counted_under
-from minikube.model import CheckState, InstanceView, ProcessState
+from minikube.model import InstanceView, ProcessState, is_ready
 
 
 class ExitCount(Struct, frozen=True):
@@ -60,11 +60,6 @@ class InstanceTally:
             for how, count in ends.items()
         )
         return Counted(tuple(exits), {service: histogram.view for service, histogram in self._starts.items()})
-
-
-def is_ready(row: InstanceView) -> bool:
-    """Whether those that depend on it being healthy may start."""
-    return row.state is ProcessState.RUNNING and row.check in (None, CheckState.PASSING)
 
 
 def how_ended(row: InstanceView) -> str:

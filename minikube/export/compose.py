@@ -18,6 +18,7 @@ from minikube.export.plan import (
     uses_own_id,
     variable_name,
 )
+from minikube.hostport import join_host_port
 from minikube.manifest import HealthSpec
 from minikube.names import CA_ENV, TOKEN_ENV
 
@@ -281,8 +282,7 @@ def _ports(plan: Plan, workload: Workload) -> Tree:
         told = f"is not published, as here — others find it at {spec.name}:{workload.port}; `ports` would publish it"
         plan.notes.append(Note(f"services.{spec.name}.port", told))
     elif spec.port:
-        host = f"[{spec.host}]" if ":" in spec.host else spec.host
-        return {"ports": [f"{host}:{spec.port}:{workload.port}"]}
+        return {"ports": [f"{join_host_port(spec.host, spec.port)}:{workload.port}"]}
     return {"expose": [str(workload.port)]} if workload.port else {}
 
 

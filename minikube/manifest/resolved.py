@@ -69,9 +69,8 @@ def _volume(volume: VolumeSpec) -> str:
 
 
 def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
-    before = msgspec.structs.fields(struct)
     found: dict[str, Any] = {}
-    for field in before:
+    for field in msgspec.structs.fields(struct):
         value = getattr(struct, field.name)
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:

@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from minikube.hostport import join_host_port
+
 MIB = 1024 * 1024
 
 Register = Literal["supervisor", "self", "none"]
@@ -28,7 +30,7 @@ class HostPort(Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 class TlsSettings(Struct, frozen=True):

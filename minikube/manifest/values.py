@@ -6,6 +6,7 @@ import re
 import signal
 
 from minikube.durations import parse_duration
+from minikube.hostport import split_host_port
 from minikube.manifest.place import nearest
 from minikube.manifest.structs import HostPort
 
@@ -33,17 +34,15 @@ def parse_listen(text: str) -> HostPort:
 
 def parse_host_port(text: str) -> HostPort:
     """`127.0.0.1:5555`, `localhost:0`, `[::1]:5555`. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    good = colon and host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
-    if good and bracketed:
-        try:
-            return HostPort(str(ipaddress.IPv6Address(host[1:-1])), int(port))
-        except ValueError:
-            good = False
-    if not good or not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+    try:
+        host, port = split_host_port(text)
+        if text.startswith("["):
+            return HostPort(str(ipaddress.IPv6Address(host)), port)
+    except ValueError:
+        host, port = "", 0
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
         raise ValueError('expected host:port, such as "127.0.0.1:5555" or "[::1]:5555"')
-    return HostPort(host, int(port))
+    return HostPort(host, port)
 
 
 def is_loopback(host: str) -> bool:

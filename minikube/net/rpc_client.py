@@ -9,6 +9,7 @@ from typing import Any, Final
 import trio
 
 from minikube.errors import Unavailable
+from minikube.hostport import join_host_port
 from minikube.net.background import open_background
 from minikube.protocol.calls import Calls, ConnectionLost, result_of
 from minikube.protocol.jsonrpc import Incoming
@@ -123,7 +124,7 @@ async def connect(
     timeout: float = CONNECT_TIMEOUT_S,
 ) -> trio.abc.Stream:
     """Open the stream. Raises ConnectionLost when that does not work within `timeout` seconds."""
-    where = f"{host}:{port}"
+    where = join_host_port(host, port)
     try:
         with trio.fail_after(timeout):
             stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from minikube.durations import parse_duration
+from minikube.hostport import split_host_port
 from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
 from minikube.probe.health import ProbeSettings
 from minikube.protocol.jsonrpc import INVALID_PARAMS, Params, RpcError
@@ -135,12 +136,12 @@ def as_settings(asked: Registration) -> ProbeSettings:
 def as_address(value: Address | str) -> Address:
     """`{"IP","Port","Zone"}` or `host:port`; a host name other than `localhost` is kept."""
     if isinstance(value, str):
-        host, _, port = value.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isascii() or not port.isdecimal() or len(port) > 5:
-            raise wrong(f'Addr: expected {{"IP","Port","Zone"}} or "host:port", got {value[:80]!r}')
+        try:
+            host, port = split_host_port(value)
+        except ValueError:
+            raise wrong(f'Addr: expected {{"IP","Port","Zone"}} or "host:port", got {value[:80]!r}') from None
         host, _, zone = host.partition("%")
-        value = Address(host, int(port), zone)
+        value = Address(host, port, zone)
     if not value.IP or len(value.IP) > 253 or not re.fullmatch(r"[A-Za-z0-9.:_-]+", value.IP):
         raise wrong(f"Addr.IP: expected an address or host name, got {value.IP[:80]!r}")
     if not 1 <= value.Port <= 65_535:

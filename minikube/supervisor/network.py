@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from minikube.errors import StartError
+from minikube.hostport import join_host_port
 from minikube.manifest import is_loopback, parse_host_port
 from minikube.supervisor.client import Answer, Client
 from minikube.supervisor.engine import container_name, is_unreachable
@@ -57,7 +58,7 @@ class ProjectNetwork:
             found["MINIKUBE_REGISTRY"] = f"{lan.gateway}:{await self._relay(lan, 'registry', registry)}"
         url = urlsplit(env["REDIS_URL"])
         if url.scheme in ("redis", "rediss") and is_loopback(url.hostname or "localhost"):
-            target = f"{url.hostname or '127.0.0.1'}:{url.port or REDIS_PORT}"
+            target = join_host_port(url.hostname or "127.0.0.1", url.port or REDIS_PORT)
             port = await self._relay(lan, "redis", lambda: target)
             user = url.netloc.rpartition("@")[0]
             netloc = f"{user}@{lan.gateway}:{port}" if user else f"{lan.gateway}:{port}"

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
+from minikube.hostport import join_host_port
 from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
 from minikube.names import CA_ENV, TOKEN_ENV
 from minikube.supervisor.engine import LABEL, Engine, container_name
@@ -120,7 +121,7 @@ def _mount(volume: VolumeSpec, project: str, engine: Engine) -> str:
 
 def published(host: str, port: int, inside: int) -> str:
     """What `--publish` takes; an IPv6 address in brackets."""
-    return f"[{host}]:{port}:{inside}" if ":" in host else f"{host}:{port}:{inside}"
+    return f"{join_host_port(host, port)}:{inside}"
 
 
 def volume_name(project: str, engine: Engine, volume: VolumeSpec) -> str:

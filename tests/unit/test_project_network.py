@@ -1,12 +1,14 @@
 """What an engine tells of a network, read whichever engine it is; relays stand on its gateway."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
+from minikube.manifest import HostPort, parse_host_port
 from minikube.supervisor.network import Lan, ProjectNetwork, read_lan
 
 DOCKER = [
@@ -39,6 +41,23 @@ def test_the_first_gateway_with_an_ipv4_address_is_taken(told: object, lan: Lan 
 
 def test_what_is_no_json_is_no_network() -> None:
     assert read_lan("net", "Error: no such network") is None
+
+
+async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets: dict[str, str] = {}
+
+    async def relay(self: ProjectNetwork, lan: Lan, name: str, target: Callable[[], str]) -> int:
+        targets[name] = target()
+        return 7
+
+    monkeypatch.setattr(ProjectNetwork, "_relay", relay)
+    client: Any = SimpleNamespace(engine=SimpleNamespace(mark="m" * 12))
+    env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "redis://me:pw@[::1]:6380/1"}
+    async with trio.open_nursery() as nursery:
+        network = ProjectNetwork(client, "shop", nursery)
+        found = await network.surroundings(Lan("net", "172.18.0.1", "172.18.0.0/16"), env, lambda: "127.0.0.1:5555")
+    assert found["REDIS_URL"] == "redis://me:pw@172.18.0.1:7/1"
+    assert parse_host_port(targets["redis"]) == HostPort("::1", 6380)
 
 
 async def test_a_network_that_was_made_again_has_relays_on_its_own_gateway() -> None:

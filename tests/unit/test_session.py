@@ -28,7 +28,9 @@ def test_an_ipv6_address_has_brackets() -> None:
     assert str(Target("a", 5)) == "a:5"
 
 
-@pytest.mark.parametrize("text", ["nowhere", ":5555", "a:", "a:0", "a:70000", "a:x", "a:999999999999", "a:²"])
+@pytest.mark.parametrize(
+    "text", ["nowhere", ":5555", "a:", "a:0", "a:70000", "a:x", "a:999999999999", "a:0000800000", "[::1:5", "a:²"]
+)
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected host:port"):
         find_target(text, None, {})
