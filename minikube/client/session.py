@@ -15,7 +15,7 @@ from minikube.client.verbs import Call
 from minikube.errors import MinikubeError, NotFound, UsageError
 from minikube.hostport import join_host_port, split_host_port
 from minikube.model import Address, Instance, Registration, spell_host
-from minikube.names import DEFAULT_REGISTRY, TOKEN_ENV
+from minikube.names import CA_ENV, CERT_ENV, DEFAULT_REGISTRY, KEY_ENV, TOKEN_ENV
 
 CALL_TIMEOUT_S: Final = 5.0
 RENEW_S: Final = 5.0
@@ -57,7 +57,7 @@ def find_target(address: str | None, token: str | None, environ: Mapping[str, st
         host,
         port,
         token if token is not None else environ.get(TOKEN_ENV, ""),
-        *(environ.get(f"MINIKUBE_REGISTRY_{what}", "") for what in ("CA", "CERT", "KEY")),
+        *(environ.get(name, "") for name in (CA_ENV, CERT_ENV, KEY_ENV)),
     )
 
 

@@ -11,6 +11,7 @@ from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.place import Reading, nearest, spoken
 from minikube.manifest.structs import ControlSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
+from minikube.names import CERT_ENV, KEY_ENV
 
 Services = Mapping[str, ServiceSpec]
 
@@ -67,6 +68,14 @@ def _check_reach(reading: Reading, registry: RegistrySettings, services: Service
                 f"services.{service.name}.register",
                 f"a container with a container_port cannot reach the registry on {registry.listen.host} to register"
                 ' itself — set register = "supervisor", or network = "host" or "project" in place of container_port',
+            )
+        own = service.env.keys() | service.file_env.keys()
+        asks = registry.tls is not None and registry.tls.ca is not None
+        if asks and service.runtime == "container" and service.register == "self" and not own >= {CERT_ENV, KEY_ENV}:
+            reading.warn(
+                f"services.{service.name}.register",
+                "the registry wants a certificate of its clients (registry.tls.ca), and a container is not given our key"
+                f' — mount one and set env.{CERT_ENV} and env.{KEY_ENV}, or set register = "supervisor"',
             )
 
 

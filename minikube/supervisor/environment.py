@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
-from minikube.names import CA_ENV, TOKEN_ENV
+from minikube.names import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 
 if TYPE_CHECKING:
     import ssl
@@ -40,8 +40,10 @@ def project_environment(manifest: Manifest, environ: Mapping[str, str], registry
     env.setdefault("PYTHONUNBUFFERED", "1")
     if manifest.registry.token:
         env[TOKEN_ENV] = manifest.registry.token
-    if manifest.registry.tls:
-        env[CA_ENV] = str(manifest.registry.tls.ca or manifest.registry.tls.cert)
+    if tls := manifest.registry.tls:
+        env[CA_ENV] = str(tls.ca or tls.cert)
+        if tls.ca:  # clients have to show a certificate: the registry's own, as we do
+            env |= {CERT_ENV: str(tls.cert), KEY_ENV: str(tls.key)}
     return env
 
 

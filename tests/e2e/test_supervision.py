@@ -239,7 +239,12 @@ def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path,
     make_certificates(tmp_path, need("openssl"))
     tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
     web = 'command = ["python", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
-    with Small(tmp_path, f"{tls}[services.web]\n{web}") as small:
+    (tmp_path / "own.py").write_text(
+        "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
+    )
+    own = 'command = ["python", "own.py"]\nport = "auto"\nregister = "self"\n'
+    with Small(tmp_path, f"{tls}[services.web]\n{web}[services.own]\n{own}") as small:
         small.up("--wait")
+        eventually(lambda: small.until("own", "running").check == "passing", what="one that registers itself")
         assert small.run("get", "web").startswith("127.0.0.1:")
         assert "passing" in small.run("instances")

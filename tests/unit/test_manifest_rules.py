@@ -185,6 +185,19 @@ def test_a_container_that_cannot_reach_what_it_needs_is_a_warning() -> None:
     assert 'x listens on 127.0.0.1, which a container with network = "project" cannot reach' in manifest.warnings[0]
 
 
+def test_a_container_without_the_certificate_that_the_registry_wants_is_a_warning() -> None:
+    tls = {"cert": "c.pem", "key": "k.pem", "ca": "ca.pem"}
+    own = {"MINIKUBE_REGISTRY_CERT": "/own.pem", "MINIKUBE_REGISTRY_KEY": "/own.key"}
+    y = {"image": "i", "port": 1, "register": "self"}
+    manifest, problems = build({"registry": {"tls": tls}, "services": {"y": y}})
+    assert problems == []
+    (warning,) = manifest.warnings
+    assert "services.y.register: the registry wants a certificate of its clients (registry.tls.ca)" in warning
+    assert "set env.MINIKUBE_REGISTRY_CERT and env.MINIKUBE_REGISTRY_KEY" in warning
+    for fine in ({**y, "env": own}, {**y, "register": "supervisor"}, {"command": "run", "register": "self"}):
+        assert build({"registry": {"tls": tls}, "services": {"y": fine}})[0].warnings == ()
+
+
 def test_a_container_that_cannot_reach_the_registry_to_register_itself_is_a_warning() -> None:
     keys = {"image": "i", "port": 1, "container_port": 80}
     manifest, problems = build({"services": {"y": {**keys, "register": "self"}}})
