@@ -5,7 +5,6 @@ of the store (`adopt`). Everything else reads. No clock, no I/O, no trio: a subs
 not block, must not raise and must not change the catalog.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
 
@@ -14,12 +13,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.model import Change, ChangeKind, CheckState, Instance
+from minikube.registry.changelog import LOG_LENGTH, ChangeLog
 from minikube.registry.listing import Listing
 from minikube.registry.records import Entry, Epoch, Record, address_field, size_of
 
 EVERY_NAME = "*"
-LOG_LENGTH = 4096
-"""How many entries of the change log are kept, here and in Redis: what a watcher may have missed and still resume."""
 
 Sink = Callable[[Change], None]
 _encode = msgspec.json.Encoder().encode
@@ -90,7 +88,7 @@ class Catalog:
         self.records: dict[str, Record] = {}
         self.by_name: dict[str, dict[str, Record]] = {}
         self.addresses: dict[str, str] = {}
-        self.log: deque[Entry] = deque()
+        self.log = ChangeLog()
         self._name_revisions: dict[str, int] = {}
         self.turns = Turns()
         self._ahead: dict[int, Entry] = {}
@@ -217,8 +215,7 @@ class Catalog:
     def _load(self, snapshot: Snapshot) -> None:
         for record in snapshot.records:
             self._put(record)
-        self.log = deque(snapshot.log)
-        self.floor = snapshot.floor
+        self.floor = max(snapshot.floor, self.log.extend(snapshot.log))
         for entry in snapshot.log:
             name = entry.record.instance.name
             self._name_revisions[name] = max(entry.revision, self._name_revisions.get(name, 0))
@@ -259,9 +256,8 @@ class Catalog:
             self._remove(record.id)
         self.revision, self.nonce = entry.revision, entry.nonce
         self._name_revisions[name] = entry.revision
-        self.log.append(entry)
-        if len(self.log) > LOG_LENGTH:
-            self.floor = self.log.popleft().revision
+        if dropped := self.log.append(entry):
+            self.floor = dropped
             self._forget_old_names()
         change = _change(entry)
         for key in (name, EVERY_NAME):

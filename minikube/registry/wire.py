@@ -11,7 +11,8 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from minikube.model import ChangeKind
 from minikube.registry import scripts
-from minikube.registry.catalog import LOG_LENGTH, Snapshot
+from minikube.registry.catalog import Snapshot
+from minikube.registry.changelog import LOG_LENGTH, Mean
 from minikube.registry.dial import Wire
 from minikube.registry.records import (
     Entry,
@@ -41,6 +42,7 @@ class Speaker:
     def __init__(self, wire: Wire, keys: Keys) -> None:
         self._wire = wire
         self._keys = keys
+        self._mean = Mean()
 
     def close(self) -> None:
         self._wire.disconnect()
@@ -72,13 +74,14 @@ class Speaker:
         """`deadline` is by Redis's own clock (Unix seconds): a write told to have failed must not happen later."""
         keys, record, old = self._keys, op.record, op.old or op.record
         fields = hash_fields(record) if op.kind is ChangeKind.PUT else []
+        data = dump(record)
         return (
             *("EVALSHA", _COMMIT, 8),
             *(keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch),
             *(keys.instance(record), keys.instance(old), keys.leases),
             *(epoch, known, f"{deadline * 1e6:.0f}", op.kind.value, record.id, op.expected, op.incarnation),
-            *(dump(record), address_field(record), address_field(old) if op.expected else ""),
-            *(nonce, LOG_LENGTH, *fields),
+            *(data, address_field(record), address_field(old) if op.expected else ""),
+            *(nonce, self._mean.length_with(len(data)), *fields),
         )
 
     def tick(self, node: str, known: int, *, leases: bool) -> Tick:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance
-from minikube.registry import catalog as module
+from minikube.registry import changelog
 from minikube.registry.catalog import EVERY_NAME, Catalog, Compacted, Snapshot
 from minikube.registry.records import Entry, Epoch, Record
 
@@ -22,6 +22,11 @@ STATES = list(CheckState)
 
 def record(id_: str, name: str = "product", state: CheckState = CheckState.PASSING, port: int = 80) -> Record:
     return Record(Instance(id_, name, Address("127.0.0.1", port), "ttl:", state))
+
+
+def wordy(id_: str, port: int, length: int) -> Record:
+    one = record(id_, port=port)
+    return replace(one, instance=replace(one.instance, meta={"text": "x" * length}))
 
 
 def at(revision: int, one: Record) -> Record:
@@ -144,7 +149,7 @@ TestStory = Story.TestCase
 
 
 def test_the_log_is_bounded_and_an_old_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOG_LENGTH", 3)
+    monkeypatch.setattr(changelog, "LOG_LENGTH", 3)
     catalog = loaded()
     for port in range(1, 6):
         put(catalog, record("a", port=port))
@@ -152,6 +157,27 @@ def test_the_log_is_bounded_and_an_old_start_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(Compacted):
         catalog.since("product", 1)
     assert catalog.name_revision("never-seen") == catalog.floor == 2
+
+
+def test_the_log_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changelog, "LOG_BYTES", 4_000)
+    catalog = loaded()
+    for port in range(1, 6):
+        put(catalog, wordy("a", port, 1_500))
+    assert [change.revision for change in catalog.since("product", 3)] == [4, 5]
+    with pytest.raises(Compacted):
+        catalog.since("product", 2)
+    put(catalog, wordy("a", 6, 9_000))
+    assert [change.revision for change in catalog.since("product", 5)] == [6], "the newest is kept however long it is"
+
+
+def test_redis_keeps_as_many_entries_as_may_be_in_bytes() -> None:
+    mean = changelog.Mean()
+    assert {mean.length_with(600) for _ in range(500)} == {changelog.LOG_LENGTH}
+    *_, last = [mean.length_with(60_000) for _ in range(1_000)]
+    assert last * 60_000 <= changelog.LOG_BYTES * 1.01
+    *_, last = [mean.length_with(10**7) for _ in range(1_000)]
+    assert last == changelog.LOG_LEAST
 
 
 def test_a_watcher_hears_of_its_name_only() -> None:
