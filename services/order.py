@@ -38,6 +38,7 @@ FIND_S = 1.0
 REFUSED_S = 1.0
 """How long refused connections are worth another try before it is 503: the registry tells of a death in 0.1 s."""
 PAUSE_S = 0.05
+PAUSE_MOST_S = 0.5
 HANDLE_S = 10.0
 
 _encode = msgspec.json.Encoder().encode
@@ -85,7 +86,7 @@ class OrderApi:
         given = read_key(request)
         key = given or uuid4().hex
         order_id = sha256(f"{id} {key}".encode()).hexdigest()[:32]
-        attempt = _Attempts(self._directory)
+        attempt = _Attempts(self._directory, trio.current_time())
         answer: Answer | None = None
         with trio.move_on_after(PURCHASE_S):
             if given and (order := await self._placed(order_id)):
@@ -128,9 +129,10 @@ class OrderApi:
         target = f"/product/{quote(id, safe='')}"
         await self._directory.wait_known()
         while True:
-            place = attempt.next_place()
+            place = attempt.next_place(trio.current_time())
             if place is None:
-                await attempt.wait()
+                with trio.move_on_after(attempt.pause()):
+                    await self._directory.wait_change()
                 continue
             try:
                 answer = await self._pool.request(place, "PUT", target, headers, ATTEMPT_S, attempt.sending)
@@ -148,7 +150,7 @@ class OrderApi:
 class _Attempts:
     """The decisions of one purchase: where to try next, when to wait, when to give up, and with which error."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, now: float) -> None:
         self._directory = directory
         self._service = directory.service
         self._tried: set[Place] = set()
@@ -156,9 +158,9 @@ class _Attempts:
         """Something was sent that may have been done: the same key must go on until an answer comes."""
         self._under_way = False
         self._pause = PAUSE_S
-        self._began = trio.current_time()
+        self._began = now
 
-    def next_place(self) -> Place | None:
+    def next_place(self, now: float) -> Place | None:
         """An instance to try now; None: wait first. HttpError 503 when there is nothing to wait for."""
         place = self._directory.pick(self._tried)
         if place is not None and place not in self._tried:
@@ -169,16 +171,15 @@ class _Attempts:
             if not self._directory.known:
                 raise unavailable("the registry cannot be reached")
             raise unavailable(f"no instance of {self._service} passes its check")
-        if trio.current_time() - self._began > REFUSED_S:
+        if now - self._began > REFUSED_S:
             raise unavailable(f"every instance of {self._service} refuses connections")
         return None
 
-    async def wait(self) -> None:
-        """Until the registry tells of a change, or a pause that doubles; then every instance may be tried again."""
-        with trio.move_on_after(self._pause):
-            await self._directory.wait_change()
-        self._pause = min(self._pause * 2, 0.5)
+    def pause(self) -> float:
+        """How long to wait at most for the registry to tell of a change; then every instance may be tried again."""
         self._tried.clear()
+        seconds, self._pause = self._pause, min(self._pause * 2, PAUSE_MOST_S)
+        return seconds
 
     def sending(self) -> None:
         """From now on, should the time be over before there is an answer, it may have been done."""

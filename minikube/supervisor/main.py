@@ -16,6 +16,7 @@ from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort
 from minikube.supervisor import engine, leftovers, tree
 from minikube.supervisor.lifeline import LaunchOptions, say
+from minikube.supervisor.ports import refusal
 from minikube.text import printable
 
 LOCK_PATIENCE_S = 12.0
@@ -117,15 +118,11 @@ def _place(key: str, wanted: HostPort, chosen: bool, notes: list[str]) -> HostPo
 
 def _taken(where: HostPort) -> str:
     """Who keeps us from listening there, in words; empty where nobody does."""
-    family, kind, protocol, _, address = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
-    try:
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        owner = tree.port_owner(where.port)
-        return f"taken by pid {owner[0]} ({_called(*owner)})" if owner else f"not to be had ({error.strerror})"
-    return ""
+    error = refusal(where.host, where.port)
+    if error is None:
+        return ""
+    owner = tree.port_owner(where.port)
+    return f"taken by pid {owner[0]} ({_called(*owner)})" if owner else f"not to be had ({error.strerror})"
 
 
 def _called(pid: int, name: str) -> str:

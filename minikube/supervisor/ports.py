@@ -30,17 +30,24 @@ def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
 def is_free(host: str, port: int) -> bool:
     """Whether it could be listened on now. Raises OSError where that cannot be found out (no descriptor is left)."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        error = refusal(host, port)
+    except socket.gaierror:
+        return False
+    if error is not None and error.errno not in NOT_FREE:
+        raise error
+    return error is None
+
+
+def refusal(host: str, port: int) -> OSError | None:
+    """Why it could not be listened on now; None: it could. Raises `socket.gaierror` for a host that is not known."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
         with socket.socket(family, kind, protocol) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
-    except socket.gaierror:
-        return False
     except OSError as error:
-        if error.errno not in NOT_FREE:
-            raise
-        return False
-    return True
+        return error
+    return None
 
 
 def _first_free(spec: ServiceSpec, taken: frozenset[int]) -> int:
