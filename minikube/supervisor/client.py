@@ -7,7 +7,7 @@ refuses to know what a container is for.
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from minikube.supervisor.engine import Engine, client_environment, complaint, is
 from minikube.supervisor.failure import Starved
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
+from minikube.supervisor.pipes import chunks, collect
 from minikube.supervisor.process import HELPER, Command, Household, Process
 
 ASK_S = 30.0
@@ -97,8 +98,8 @@ class Client:
 
         async def hear() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(collect, process.stdout, answer.out)
-                nursery.start_soon(collect, process.stderr, answer.err)
+                nursery.start_soon(collect, process.stdout, answer.out, ANSWER_LIMIT)
+                nursery.start_soon(collect, process.stderr, answer.err, ANSWER_LIMIT)
                 answer.exit = await process.watch()
 
         try:
@@ -214,23 +215,3 @@ async def _collect_and_show(descriptor: int, into: bytearray, output: Capture) -
         into += data
         del into[:-ANSWER_LIMIT]
     output.finish("stderr")
-
-
-async def collect(descriptor: int, into: bytearray) -> None:
-    """Reads to the end of it, and keeps the last `ANSWER_LIMIT` bytes."""
-    async for data in chunks(descriptor):
-        into += data
-        del into[:-ANSWER_LIMIT]
-
-
-async def chunks(descriptor: int) -> AsyncIterator[bytes]:
-    """What comes out of a pipe, to its end."""
-    while True:
-        await trio.lowlevel.wait_readable(descriptor)
-        try:
-            data = os.read(descriptor, 65_536)
-        except BlockingIOError:
-            continue
-        if not data:
-            return
-        yield data

@@ -1,6 +1,5 @@
 """Instances as processes of this machine (floor 3): `runtime.Runtime` over the Household."""
 
-import os
 import signal
 from collections.abc import Callable, Mapping
 
@@ -12,6 +11,7 @@ from minikube.supervisor.cgroup import CONTROLLERS
 from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
+from minikube.supervisor.pipes import collect
 from minikube.supervisor.ports import choose_port
 from minikube.supervisor.process import HELPER, Command, Household, Process
 from minikube.supervisor.rights import Rights, login_environment, rights_of
@@ -120,7 +120,7 @@ class LocalProcess:
             with trio.move_on_after(timeout):
                 async with trio.open_nursery() as nursery:
                     for descriptor in (helper.stdout, helper.stderr):
-                        nursery.start_soon(_collect, descriptor, output)
+                        nursery.start_soon(collect, descriptor, output, OUTPUT_LIMIT)
                     await helper.watch()
                     await self._household.end(owner, signal.SIGKILL, 0.0)
         finally:
@@ -133,17 +133,3 @@ class LocalProcess:
 
     def close(self) -> None:
         self._household.forget(self._process)
-
-
-async def _collect(descriptor: int, output: bytearray) -> None:
-    """Reads to the end of it, and keeps the last `OUTPUT_LIMIT` bytes."""
-    while True:
-        await trio.lowlevel.wait_readable(descriptor)
-        try:
-            data = os.read(descriptor, 65_536)
-        except BlockingIOError:
-            continue
-        if not data:
-            return
-        output += data
-        del output[:-OUTPUT_LIMIT]

@@ -151,43 +151,42 @@ async def test_an_instance_that_failed_is_avoided_while_there_is_another() -> No
 
 async def test_before_the_registry_spoke_it_is_503_of_the_registry() -> None:
     with pytest.raises(HttpError, match="registry"):
-        _Attempts(Directory("product")).next_place()
+        _Attempts(Directory("product"), 0.0).next_place(0.0)
 
 
-async def test_refusals_lead_to_every_instance_then_a_pause_then_503(autojump_clock: trio.testing.MockClock) -> None:
-    attempts = _Attempts(directory(1, 2))
+async def test_refusals_lead_to_every_instance_then_a_pause_then_503() -> None:
+    attempts = _Attempts(directory(1, 2), 0.0)
     for _ in range(2):
-        at = attempts.next_place()
+        at = attempts.next_place(0.0)
         assert at is not None
         attempts.refused(at)
-    assert attempts.next_place() is None
-    await attempts.wait()
-    again = attempts.next_place()
+    assert attempts.next_place(0.0) is None
+    assert attempts.pause() == order.PAUSE_S
+    again = attempts.next_place(0.0)
     assert again is not None
     attempts.refused(again)
-    await trio.sleep(order.REFUSED_S)
     attempts.refused(place(1))
     attempts.refused(place(2))
     with pytest.raises(HttpError, match="refuses"):
-        attempts.next_place()
+        attempts.next_place(order.REFUSED_S + 0.01)
 
 
-async def test_once_something_was_sent_it_goes_on_until_the_end(autojump_clock: trio.testing.MockClock) -> None:
+async def test_once_something_was_sent_it_goes_on_until_the_end() -> None:
     found = directory(1)
-    attempts = _Attempts(found)
+    attempts = _Attempts(found, 0.0)
     attempts.unanswered(place(1))
     found.apply(WatchSnapshot(revision=2, instances=()))
-    assert attempts.next_place() is None, "503 would say that nothing was done"
-    await attempts.wait()
-    assert attempts.next_place() is None
+    assert attempts.next_place(0.0) is None, "503 would say that nothing was done"
+    attempts.pause()
+    assert attempts.next_place(0.0) is None
     found.apply(WatchSnapshot(revision=3, instances=(instance(7),)))
-    assert attempts.next_place() == place(7)
+    assert attempts.next_place(0.0) == place(7)
     assert attempts.over("the-key").reply.status == 504
     assert b"the-key" in attempts.over("the-key").reply.body
 
 
 async def test_an_instance_that_did_nothing_passes_its_reason_on() -> None:
-    attempts = _Attempts(directory(1))
+    attempts = _Attempts(directory(1), 0.0)
     with pytest.raises(HttpError, match="no Redis"):
         attempts.put_off(place(1), Answer(503, b'{"error":"no Redis"}'))
     attempts.put_off(place(1), Answer(504, b"{}"))
