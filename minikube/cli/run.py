@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
 
+LOOK_S = 5.0
+
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes of a shell that could not run a command."""
 
 FREE_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-"""What follows the service's name is the command's, options included."""
+"""What follows the service's name is the command's, options included; a manifest may stand before it."""
 
 
 @click.command(context_settings=FREE_WORDS)
@@ -45,8 +47,9 @@ def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ..
     Without COMMAND, SERVICE's own is run: minikube run SERVICE. It gets SERVICE's environment (an INSTANCE_ID of its
     own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
     """
+    command, manifest, variables = _late_options(command, manifest, variables)
     loaded, snapshot = _look(manifest)
-    _become(loaded, snapshot, _spec(loaded, service), None, _words(command), variables)
+    _become(loaded, snapshot, _spec(loaded, service), None, command, variables)
 
 
 @click.command(context_settings=FREE_WORDS)
@@ -61,6 +64,7 @@ def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...]
 
     NAME is a service, an instance or an instance's id. As `run`, with that instance's PORT and INSTANCE_ID.
     """
+    command, manifest, variables = _late_options(command, manifest, variables)
     loaded, snapshot = _look(manifest)
     if snapshot is None:
         path = manifest_path(manifest)
@@ -73,7 +77,7 @@ def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...]
         service = _own_service(loaded, name)
         advice = f", or use `minikube run {service} -- COMMAND`" if service else ""
         raise MinikubeError(f"{name}: no instance is running — `minikube start {name}` starts it{advice}")
-    _join(loaded, snapshot, instance, _words(command), variables)
+    _join(loaded, snapshot, instance, command, variables)
 
 
 @click.command()
@@ -104,8 +108,32 @@ def _join(
         words.append("--tty")
     for name in (given := _given(variables)):
         words += ["--env", name]
-    words.append(container_name(manifest.name, engine.mark, instance.name))
+    words.append(container := container_name(manifest.name, engine.mark, instance.name))
+    if command and not _is_in(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
+        note(f"command not found in {instance.name}'s container: {command[0]}")
+        sys.exit(NOT_FOUND)
     _exec([*words, *(command or ("/bin/sh",))], {**client_environment(os.environ), **given})
+
+
+def _is_in(pid: int, program: str) -> bool:
+    """Whether a first look at the container's files finds it; that costs nothing, and may be wrong where links lead."""
+    from minikube.supervisor import tree
+
+    path = tree.environment(pid).get("PATH") or os.defpath
+    places = ("",) if "/" in program else path.split(":")
+    return any(os.path.lexists(f"/proc/{pid}/root/{place}/{program}") for place in places)
+
+
+def _is_missing(engine: str, container: str, program: str) -> bool:
+    """Whether a shell in there knows no such program. Without one, and where anything else goes wrong, nobody can tell."""
+    import subprocess
+
+    words = [engine, "exec", container, "/bin/sh", "-c", 'command -v "$1" || echo missing', "sh", program]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOOK_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout == "missing\n"
 
 
 def _shell() -> tuple[str, ...]:
@@ -154,8 +182,25 @@ def _instance(snapshot: Snapshot, name: str) -> InstanceView | None:
     return min(alive, key=lambda one: one.check != "passing", default=None)
 
 
-def _words(command: tuple[str, ...]) -> tuple[str, ...]:
-    return command[1:] if command[:1] == ("--",) else command
+def _late_options(
+    words: tuple[str, ...], manifest: str | None, variables: tuple[str, ...]
+) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+    """The command, manifest and variables: options right behind the name are ours, as no command starts with a dash."""
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        option, equals, value = rest.pop(0).partition("=")
+        if not option.startswith("--") and len(option) > 2:
+            option, equals, value = option[:2], "=", option[2:] + equals + value
+        if option not in ("-m", "--manifest", "-e", "--env"):
+            raise UsageError(f"{option}: no such option, and no command — what follows a -- is the command")
+        if not equals and not rest:
+            raise UsageError(f"{option}: expected a value")
+        value = value if equals else rest.pop(0)
+        if option in ("-m", "--manifest"):
+            manifest = value
+        else:
+            variables = (*variables, value)
+    return tuple(rest[1:] if rest[:1] == ["--"] else rest), manifest, variables
 
 
 def _become(

@@ -39,9 +39,12 @@ SHORTEST_STAMP = 10
     default="0",
     help="Only events of the last 5m or 1h, since 14:30 or 2026-11-24T14:30, or after an event's number.",
 )
+@click.option("-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N of them.")
 @manifest_option
 @json_option
-def events_command(names: tuple[str, ...], follow: bool, since: str, manifest: str | None, as_json: bool) -> None:
+def events_command(
+    names: tuple[str, ...], follow: bool, since: str, tail: int | None, manifest: str | None, as_json: bool
+) -> None:
     """Show what happened: starts, exits, checks, restarts; of NAMES, or of everything."""
     from minikube.cli.plain import Printer
 
@@ -61,6 +64,8 @@ def events_command(names: tuple[str, ...], follow: bool, since: str, manifest: s
                 note("older events are forgotten")
             number = reply.last
             found += (event for event in reply.events if _concerns(event, names) and event.time >= moment_s)
+        if tail is not None:
+            found = found[max(len(found) - tail, 0) :]
         if as_json and not follow:
             print_json(found)
             return

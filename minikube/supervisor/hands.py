@@ -17,7 +17,7 @@ from minikube.supervisor.core import Supervisor
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.logfile import Source
 from minikube.supervisor.process import signal_number
-from minikube.supervisor.rollout import Rollouts, check_replicas, restart_alone
+from minikube.supervisor.rollout import Rollouts, check_replicas, restart_alone, see_begin
 
 PARTS = ("redis", "registry")
 
@@ -53,6 +53,7 @@ class Hands:
             runner.start()
         with trio.move_on_after(BEGUN_S):
             await self.board.wait_for(lambda _: all(one.life.state is not ProcessState.STOPPED for one in runners))
+        await see_begin(runners, self.board, "cannot be started")
 
     async def stop(self, name: str) -> None:
         await self._core.stop_runners(self._find(name))

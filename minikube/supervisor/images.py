@@ -24,6 +24,7 @@ class Images:
         self._turns: dict[str, trio.Lock] = {}
         self._fetched: set[str] = set()
         """Pulled in this run already: `always` means once for each `up`."""
+        self._told: dict[str, int] = {}
         self._unbuilt = set(unbuilt)
         """Services that were to be built again and could not be: what the engine has under that name is out of date."""
 
@@ -32,6 +33,7 @@ class Images:
         name = image_name(self._client.engine, self._project, spec)
         async with self._turns.setdefault(name, trio.Lock()):
             wanted = spec.pull == "always" and not spec.build and name not in self._fetched
+            self._refuse_again(spec)
             if not wanted and spec.name not in self._unbuilt and await self._has(name):
                 return
             if spec.build:
@@ -41,6 +43,13 @@ class Images:
             else:
                 await self._pull(spec, name, output, tell)
                 self._fetched.add(name)
+
+    def _refuse_again(self, spec: ServiceSpec) -> None:
+        """Once for each replica: its build failed a moment ago and was shown; a start by hand tries it again."""
+        told = self._told.get(spec.name, 0)
+        if spec.name in self._unbuilt and told < spec.replicas:
+            self._told[spec.name] = told + 1
+            raise StartError(f"its build failed when `up` began — `minikube start {spec.name}` tries it again")
 
     async def build(self, spec: ServiceSpec, output: Capture) -> None:
         """Builds it again. Raises as `ensure`."""

@@ -131,12 +131,18 @@ async def restart_one(runner: Runner, board: Board) -> None:
 async def restart_alone(runner: Runner, board: Board) -> None:
     """As `restart_one`, and looks how it begins. Raises `Stranded` when it is fatal at once; what waits is not waited for."""
     await restart_one(runner, board)
+    await see_begin([runner], board, "did not come back")
+
+
+async def see_begin(runners: Sequence[Runner], board: Board, failed: str) -> None:
+    """Looks how they begin. Raises `Stranded` when one is fatal at once; what waits is not waited for."""
     with trio.move_on_after(BEGIN_S):
-        await board.wait_for(lambda _: runner.life.state is not ProcessState.PENDING or bool(runner.life.reason))
-    if runner.life.state is ProcessState.FATAL:
-        raise Stranded(
-            f"{runner.name} did not come back: {runner.standing.why or 'it is fatal'} — see `minikube logs {runner.name}`"
-        )
+        for one in runners:
+            await board.wait_for(lambda _, one=one: one.life.state is not ProcessState.PENDING or bool(one.life.reason))  # type: ignore[misc]
+    for one in runners:
+        if one.life.state is ProcessState.FATAL:
+            why = one.standing.why or "it is fatal"
+            raise Stranded(f"{one.name} {failed}: {why} — see `minikube logs {one.name}`")
 
 
 _COMING = (*ACTIVE, ProcessState.PENDING, ProcessState.STOPPED, ProcessState.STOPPING)

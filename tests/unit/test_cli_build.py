@@ -95,7 +95,7 @@ class Built:
         return StartError(what)
 
 
-async def test_an_older_image_is_not_run_for_one_that_could_not_be_built() -> None:
+async def test_what_could_not_be_built_is_not_run_from_an_older_image_nor_built_again_before_somebody_asks() -> None:
     engine = Built()
     images = Images(cast("Client", engine), "shop", ("bad",))
     good, bad = (ServiceSpec(name, Path("/shop"), build=BuildSpec(Path("/shop"))) for name in ("good", "bad"))
@@ -104,9 +104,11 @@ async def test_an_older_image_is_not_run_for_one_that_could_not_be_built() -> No
         await images.ensure(spec, cast("Any", None), lambda _: None)
 
     await ensure(good)
-    with pytest.raises(StartError, match="failed"):
+    with pytest.raises(StartError, match="its build failed when `up` began"):
+        await ensure(bad)
+    with pytest.raises(StartError, match="build of /shop failed"):
         await ensure(bad)
     engine.good = True
     await ensure(bad)
     await ensure(bad)
-    assert engine.asked == ["has", "build", "build", "has"]
+    assert engine.asked == ["has", "build", "build", "has"]  # the good one, twice the bad one, which is there then

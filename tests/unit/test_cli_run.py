@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from minikube.cli import run
-from minikube.errors import MinikubeError, NothingRunning
+from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.manifest import load_manifest
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.engine import container_name, mark_of
@@ -73,3 +73,41 @@ def test_what_does_not_run_comes_with_advice_that_works(
     with pytest.raises(MinikubeError) as none:
         run.exec_command.main([name, "--", "ls"], standalone_mode=False)
     assert str(none.value) == f"{name}: no instance is running — {stopped}"
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("-m", "c.toml", "--", "sh", "-m"), (("sh", "-m"), "c.toml", ("A=0",))),
+        (("-mc.toml", "-eB=1=2", "sh", "--", "x"), (("sh", "--", "x"), "c.toml", ("A=0", "B=1=2"))),
+        (("--manifest=c.toml", "--env", "B=1", "--"), ((), "c.toml", ("A=0", "B=1"))),
+        (("--", "-m", "x"), (("-m", "x"), "given", ("A=0",))),
+        (("ls", "-m", "x"), (("ls", "-m", "x"), "given", ("A=0",))),
+    ],
+)
+def test_options_behind_the_name_are_ours_until_the_command(words: tuple[str, ...], meant: object) -> None:
+    assert run._late_options(words, "given", ("A=0",)) == meant
+
+
+@pytest.mark.parametrize(("words", "told"), [(("-m",), "-m: expected a value"), (("-x", "ls"), "-x: no such option")])
+def test_what_is_no_option_of_ours_is_no_command_either(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        run._late_options(words, None, ())
+
+
+def test_a_command_that_a_container_does_not_have_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = project / "docker"
+    engine.write_text("#!/bin/sh\necho missing\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(project))
+    (project / "supervisor.toml").write_text('name = "shop"\n[services.web]\nimage = "nginx"\n')
+    manifest = load_manifest(project / "supervisor.toml")
+    web = InstanceView("0badcafe", "web", "web", ProcessState.RUNNING, pid=os.getpid())
+    board = Snapshot("shop", 1, 0.0, 0.0, "", 1, instances=(web,))
+    monkeypatch.setattr(run, "_look", lambda _: (manifest, board))
+    with pytest.raises(SystemExit) as ended:
+        run.exec_command.main(["web", "no-such-program", "-x"], standalone_mode=False)
+    assert ended.value.code == 127
+    assert capsys.readouterr().err == "minikube: command not found in web's container: no-such-program\n"

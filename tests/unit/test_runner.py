@@ -23,7 +23,7 @@ from minikube.supervisor.failure import PortTaken
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.rollout import Stranded, restart_alone
+from minikube.supervisor.rollout import Stranded, restart_alone, see_begin
 from minikube.supervisor.runtime import Launch, Ran
 from minikube.supervisor.wish import Wish
 
@@ -503,3 +503,16 @@ def test_whatever_is_asked_there_is_never_a_second_process_and_the_last_wish_hol
             assert home.alive == 0
 
     trio.run(story_of, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_start_tells_what_cannot_be_started_and_does_not_wait_for_what_waits(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        await see_begin([story.runner], story.home.board, "cannot be started")
+        story.runner.stop()
+        await story.wait(2)
+        story.home.begins, story.home.refuses = 0.4, StartError("command not found: nosuch")
+        story.runner.start()
+        await story.home.board.wait_for(lambda _: story.state() is not ProcessState.STOPPED)
+        with pytest.raises(Stranded, match="x cannot be started: command not found: nosuch"):
+            await see_begin([story.runner], story.home.board, "cannot be started")
