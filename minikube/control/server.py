@@ -4,8 +4,6 @@
 `stream.py` the websocket, `lines.py` endless answers, `encode.py` the JSON, `token.py` the secret.
 """
 
-import errno
-import os
 from typing import NoReturn
 
 import trio
@@ -13,9 +11,10 @@ import trio
 from minikube.control.api import Api
 from minikube.control.board import Board
 from minikube.control.controls import Controls
-from minikube.errors import StartError
+from minikube.manifest.structs import HostPort
 from minikube.net.guard import allowed_hosts
 from minikube.net.http import HttpLimits, serve_http
+from minikube.net.listening import cannot_listen
 
 __all__ = ["Controls", "serve_control"]
 
@@ -38,8 +37,5 @@ async def serve_control(
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        hint = (
-            "stop what listens there or set control.listen" if error.errno == errno.EADDRINUSE else "set control.listen"
-        )
-        raise StartError(f"control: cannot listen on {host}:{port}: {os.strerror(error.errno or 0)} — {hint}") from None
+        raise cannot_listen("control", HostPort(host, port), error, "set control.listen") from None
     await serve_http(api.handle, listeners, explain=api.explain, limits=limits, task_status=task_status)

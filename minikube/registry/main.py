@@ -6,7 +6,6 @@ Redis was read wait for that, within a bound. It refuses to listen beyond loopba
 
 import gc
 import logging
-import os
 import resource
 import signal
 import ssl
@@ -19,6 +18,7 @@ from minikube.manifest.structs import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
 from minikube.names import TOKEN_ENV
 from minikube.net.background import open_background
+from minikube.net.listening import cannot_listen
 from minikube.net.rpc import serve_rpc
 from minikube.registry.config import RegistryConfig
 from minikube.registry.judge import Judge
@@ -67,10 +67,7 @@ async def _main(config: RegistryConfig) -> None:
                 lambda task_status: serve_rpc(discovery, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
-            raise StartError(
-                f"registry: cannot listen on {config.listen}: {error.strerror or error} — "
-                "stop what listens there or set registry.listen"
-            ) from None
+            raise cannot_listen("registry", config.listen, error, "set registry.listen") from None
         shown = await _open_metrics(discovery, config, nursery)
         # Only now: a process that ends at once must not end while a thread of its own is still importing.
         node.store.start()
@@ -94,10 +91,7 @@ async def _open_metrics(discovery: Discovery, config: RegistryConfig, nursery: t
     try:
         listeners = await trio.open_tcp_listeners(where.port, host=where.host)
     except OSError as error:
-        raise StartError(
-            f"registry: cannot listen on {where}: {os.strerror(error.errno or 0)} — "
-            "stop what listens there or change --metrics"
-        ) from None
+        raise cannot_listen("registry", where, error, "change --metrics") from None
     host, port = await nursery.start(serve_metrics, discovery.counted, listeners, config.token)
     return HostPort(host, port)
 
