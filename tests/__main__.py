@@ -18,7 +18,7 @@ WHOLE = ",".join(
     f"minikube/{name}"
     for name in (
         *("protocol/*", "manifest/*", "model.py", "errors.py", "durations.py", "hostport.py"),
-        *("text.py", "levels.py", "counters.py", "exposition.py"),
+        *("text.py", "levels.py", "counters.py", "exposition.py", "names.py", "pattern.py"),
     )
 )
 """Floors 0 and 1: every branch is tested."""

@@ -99,7 +99,7 @@ class Api:
         }
 
     async def handle(self, request: Request) -> Answer:
-        """The answer to any request."""
+        """The answer to any request, or an error for `explain`."""
         refusal = refuse(request, self._hosts, self._token)
         if refusal is not None:
             return refusal
@@ -111,10 +111,7 @@ class Api:
             allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
             message = f"{_shown(request.path)} takes {allowed}, not {_shown(request.method)}"
             return error_reply(405, message, (("Allow", allowed),))
-        try:
-            return await page(request)
-        except Exception as error:
-            return self.explain(error)
+        return await page(request)
 
     def explain(self, error: Exception) -> Reply:
         """The reply for an error: the family's are told as they are, anything else is logged and told as ours."""

@@ -4,6 +4,7 @@
 `stream.py` the websocket, `lines.py` endless answers, `encode.py` the JSON, `token.py` the secret.
 """
 
+import socket
 from typing import NoReturn
 
 import trio
@@ -33,7 +34,7 @@ async def serve_control(
 
     When cancelled, readers of the stream are told within 0.25 s and every connection is closed.
     """
-    api = Api(board, controls, token=token, hosts=allowed_hosts(host))
+    api = Api(board, controls, token=token, hosts=allowed_hosts(host, socket.gethostname()))
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:

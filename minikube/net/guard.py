@@ -4,19 +4,19 @@ A browser is the enemy here: any page can send requests to a loopback port. It c
 may read or change, and a name that was rebound to 127.0.0.1 shows as a foreign `Host`.
 """
 
-import hmac
 import ipaddress
-import socket
 from collections.abc import Collection
 
 from minikube.net.http import Reply, Request, error_reply
+from minikube.net.secret import is_token
 
 
-def allowed_hosts(listen: str) -> frozenset[str]:
-    """Names under which a listener may be addressed. `*` stands for any IP address: no name can be rebound to those."""
+def allowed_hosts(listen: str, machine: str) -> frozenset[str]:
+    """Names under which a listener may be addressed; `machine` is this one's, which counts where all its addresses are
+    listened on. `*` stands for any IP address: no name can be rebound to those."""
     hosts = {"localhost", "127.0.0.1", "::1", listen.lower()}
     if _is_wildcard(listen):
-        hosts |= {"*", socket.gethostname().lower()}
+        hosts |= {"*", machine.lower()}
     return frozenset(hosts)
 
 
@@ -36,11 +36,6 @@ def refuse_bearer(request: Request, token: str, wanted: str) -> Reply | None:
     if scheme.lower() == "bearer" and is_token(given.strip(), token):
         return None
     return error_reply(401, wanted, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
-
-
-def is_token(given: str, token: str) -> bool:
-    """Whether a caller's token is right, compared in a time that does not tell how much was; never with an empty one."""
-    return bool(token) and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def host_name(header: str) -> str:

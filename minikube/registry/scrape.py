@@ -17,7 +17,7 @@ from minikube.net.http import Answer, Reply, Request, error_reply, serve_http
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-HOSTS = allowed_hosts("127.0.0.1")
+HOSTS = allowed_hosts("127.0.0.1", "localhost")
 
 
 class Collector:

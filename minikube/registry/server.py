@@ -4,7 +4,6 @@
 own (`call`).
 """
 
-import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ import minikube
 from minikube.counters import RegistryCounters, RegistryStatus
 from minikube.model import CheckState
 from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
+from minikube.net.secret import is_token
 from minikube.protocol.jsonrpc import METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
 from minikube.protocol.plain import PlainCalls, join_replies, one_reply
 from minikube.registry.asked import arguments, as_name, as_record, as_type, seconds, wrong
@@ -191,12 +191,12 @@ class Discovery:
         if not counted:
             arguments(_without_placeholder(request), "")
         node, state = self._node, self._node.store.state
-        told = {"Counters": RegistryCounters(self._tally.view, self._judge.tally.view)} if counted else {}
+        told = {"Counters": self._counters()} if counted else {}
         return {
             "Version": minikube.__version__,
             "Node": node.id,
             "Nodes": list(node.nodes.living),
-            "Uptime": round(time.monotonic() - self._started, 3),
+            "Uptime": self._uptime(),
             "Instances": len(node.catalog.records),
             "Services": node.catalog.services(),
             "Revision": node.catalog.revision,
@@ -210,10 +210,14 @@ class Discovery:
 
     def counted(self, clients: int | None = None) -> RegistryStatus:
         """The figures that `/metrics` shows."""
-        catalog, counters = self._node.catalog, RegistryCounters(self._tally.view, self._judge.tally.view)
-        uptime = round(time.monotonic() - self._started, 3)
-        stale = not self._node.store.state.ok
-        return RegistryStatus(uptime, len(catalog.records), catalog.revision, clients, stale, counters)
+        catalog, stale = self._node.catalog, not self._node.store.state.ok
+        return RegistryStatus(self._uptime(), len(catalog.records), catalog.revision, clients, stale, self._counters())
+
+    def _uptime(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
+    def _counters(self) -> RegistryCounters:
+        return RegistryCounters(self._tally.view, self._judge.tally.view)
 
     async def _wait(self, request: Request, peer: Peer) -> Any:
         asked, after, limit = arguments(request.params, "Name", "Revision", "Timeout", least=1)
@@ -319,9 +323,8 @@ class Discovery:
         return True
 
     def _is_token(self, params: Any) -> bool:
-        """In constant time for any token of a length."""
         given = params.get("Token", params.get("token")) if isinstance(params, dict) else (params or [None])[0]
-        return isinstance(given, str) and hmac.compare_digest(given.encode(), self._config.token.encode())
+        return is_token(given, self._config.token)
 
 
 def _without_placeholder(request: Request) -> Any:
