@@ -46,7 +46,12 @@ class Paint:
     def __init__(self, variables: Mapping[str, str], *, plain: bool = False) -> None:
         foreground = Color.parse(variables["foreground"])
         background = Color.parse(variables["background"])
-        styles = {tone: Style(color=_rich(variables[name])) for tone, name in _TONES.items()}
+        # Themes' greens and yellows are made for dark grounds; on a light one they are read when darker.
+        ink = 0.35 if background.ansi is None and background.brightness > 0.5 else 0.0
+        mixed = {
+            name: Color.parse(variables[name]).blend(foreground, ink).rich_color for name in {*_TONES.values(), *LABELS}
+        }
+        styles = {tone: Style(color=mixed[name]) for tone, name in _TONES.items()}
         styles["muted"] = Style(color=background.blend(foreground, 0.58).rich_color, dim=plain)
         styles["spark"] = Style(color=background.blend(Color.parse(variables["primary"]), 0.75).rich_color)
         styles["name"] = styles["name"] + Style(bold=True)
@@ -58,7 +63,7 @@ class Paint:
         panel, primary = Color.parse(variables["panel"]), Color.parse(variables["primary"])
         self.cursor = Style(bgcolor=panel.blend(primary, 0.22).rich_color, reverse=plain)
         self.cursor_unfocused = Style(bgcolor=panel.rich_color, underline=plain)
-        self._labels = [Style(color=_rich(variables[name])) for name in LABELS]
+        self._labels = [Style(color=mixed[name]) for name in LABELS]
 
     def __getitem__(self, tone: str) -> Style:
         return self._styles[tone]
@@ -68,19 +73,17 @@ class Paint:
         return self._labels[sum(name.encode("utf-8", "replace")) % len(self._labels)]
 
 
-_made: dict[tuple[str, bool], Paint] = {}
+_MIXED_FROM = ("foreground", "background", "panel", *LABELS, *_TONES.values())
+_made: dict[tuple[object, ...], Paint] = {}
 
 
 def paint_of(app: App[Any]) -> Paint:
     """The styles of the theme that is on: mixed once, not for every line that is drawn."""
-    key = app.theme, app.no_color
+    # Not by the theme's name: Textual changes it before the colours.
+    key = app.no_color, *(app.theme_variables[name] for name in _MIXED_FROM)
     if key not in _made:
         _made[key] = Paint(app.theme_variables, plain=app.no_color)
     return _made[key]
-
-
-def _rich(value: str) -> str:
-    return Color.parse(value).hex6
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

@@ -4,10 +4,10 @@ Pure: no widget is known here. A row's key outlives updates, scaling included, s
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
+from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot, Usage
 
 TROUBLE = {ProcessState.BACKOFF, ProcessState.FATAL}
 SEVERITY = (
@@ -100,10 +100,14 @@ def worst(members: Iterable[InstanceView]) -> ProcessState:
     return next((state for state in SEVERITY if state in present), ProcessState.STOPPED)
 
 
+ORDERS = ("", "problems first", "name", "CPU", "memory", "restarts")
+"""What the services can be ordered by; as in the manifest is the first."""
+
+
 def build(
-    snapshot: Snapshot, *, pattern: str = "", problems: bool = False, folded: Collection[str] = ()
+    snapshot: Snapshot, *, pattern: str = "", problems: bool = False, folded: Collection[str] = (), order: str = ""
 ) -> tuple[Row, ...]:
-    """The rows to show, services in the snapshot's order, instances by name with numbers as numbers.
+    """The rows to show, services in the `order` (one of `ORDERS`), instances by name with numbers as numbers.
 
     `pattern` keeps rows that contain each of its words in name, state, check, address, tag or pid, whatever the case.
     """
@@ -113,11 +117,33 @@ def build(
     services = list(snapshot.services)
     known = {service.name for service in services}
     services += [ServiceView(name=name, kind="external") for name in sorted(members.keys() - known)]
+    if order:
+        services.sort(key=_sort_key(order, members, snapshot.usage))
     words = pattern.lower().split()
     rows: list[Row] = []
     for service in services:
         rows += _rows_of(service, members.get(service.name, []), words, problems, service.name in folded)
     return tuple(rows)
+
+
+def _sort_key(
+    order: str, members: Mapping[str, Sequence[InstanceView]], usage: Iterable[Usage]
+) -> Callable[[ServiceView], tuple[object, ...]]:
+    """The greatest and the worst first, by name where that is the same."""
+    used = {one.id: one for one in usage}
+
+    def key(service: ServiceView) -> tuple[object, ...]:
+        own = members.get(service.name, ())
+        figures = [used[one.id] for one in own if one.pid and one.id in used]
+        weight = {
+            "problems first": sum(has_problem(one) for one in own) > 0,
+            "CPU": sum(one.cpu for one in figures),
+            "memory": sum(one.memory for one in figures),
+            "restarts": sum(one.restarts + one.failed_starts for one in own),
+        }.get(order, 0)
+        return -weight, natural(service.name) if order != "problems first" else ()
+
+    return key
 
 
 def _rows_of(

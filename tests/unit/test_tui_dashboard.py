@@ -10,6 +10,7 @@ from minikube.model import CheckState, Event, ProcessState
 from tests.unit.tui_shop import LARGE, SMALL, FakeFeed, crowd, instance, play, screen_text, shop
 from tui.app import Dashboard
 from tui.feed import Act, Linked, Updated
+from tui.paint import Paint
 from tui.screens.ask import Ask
 
 HOSTILE = "[/blue] \x1b[31mred\x1b[0m \u202egnp.exe \x9b2J \x07"
@@ -262,3 +263,21 @@ def test_a_state_without_a_mark_does_not_exist() -> None:
     assert set(PROCESS_MARKS) == set(ProcessState)
     assert set(CHECK_MARKS) == set(CheckState)
     assert len({mark.symbol for mark in PROCESS_MARKS.values()}) == len(PROCESS_MARKS)
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "textual-dark"])
+def test_another_theme_is_on_everywhere_at_once(theme: str) -> None:
+    async def scene(app: Dashboard, pilot: Pilot[str], feed: FakeFeed) -> None:
+        await settle(pilot)
+        app.theme = theme
+        await settle(pilot)
+        paint = Paint(app.theme_variables)
+        wanted = {paint["info"].color, paint["muted"].color}
+        strips = app.screen._compositor.render_strips(app.size)
+        assert wanted <= {segment.style.color for segment in strips[-1] if segment.style}
+        names = {
+            segment.style.color for strip in strips for segment in strip if segment.style and "order" in segment.text
+        }
+        assert paint["name"].color in names
+
+    play(scene, snapshot=shop())

@@ -124,3 +124,44 @@ def test_what_does_not_run_uses_nothing() -> None:
     from msgspec.structs import replace
 
     play(scene, size=(120, 40), snapshot=replace(snapshot, usage=(Usage(halted.id, 0.0, 31 * 1024 * 1024),)))
+
+
+def test_services_are_put_in_order_and_the_cursor_stays_on_its_row() -> None:
+    async def scene(app: Dashboard, pilot: Pilot[str], feed: FakeFeed) -> None:
+        def names() -> list[str]:
+            return [row.target for row in app._main.table.rows if not row.depth]
+
+        await settle(pilot)
+        assert names() == ["product", "worker", "order", "gateway", "seed"]
+        await pilot.press("o")
+        await sees(app, pilot, "problems first")
+        assert names() == ["worker", "product", "order", "gateway", "seed"]
+        assert app._main.row is not None
+        assert app._main.row.target == "product"
+        await pilot.press("o")
+        assert names() == ["gateway", "order", "product", "seed", "worker"]
+        await pilot.press("o")
+        await sees(app, pilot, "by CPU")
+        assert names()[0] == "worker"
+        await pilot.press("o", "o", "o")
+        assert names() == ["product", "worker", "order", "gateway", "seed"]
+
+    play(scene, size=(120, 40), snapshot=shop())
+
+
+def test_what_the_mouse_selects_in_the_logs_is_copied() -> None:
+    async def scene(app: Dashboard, pilot: Pilot[str], feed: FakeFeed) -> None:
+        await settle(pilot)
+        await pilot.press("l")
+        await settle(pilot)
+        feed.logs("first line", "second line", "third line")
+        await sees(app, pilot, "third line")
+        logs = app._main.logs
+        await pilot.mouse_down(logs, offset=(1, 0))
+        await pilot.hover(logs, offset=(11, 1))
+        await pilot.mouse_up(logs, offset=(11, 1))
+        await sees(app, pilot, "copied")
+        assert app.clipboard.split("\n")[0] == "first line"
+        assert app.clipboard.split("\n")[1].strip().startswith("second lin")
+
+    play(scene, snapshot=shop())

@@ -1,7 +1,10 @@
 """What draws only what differs shows what it was told last, line for line."""
 
 import asyncio
+import html
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from rich.text import Text
@@ -10,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from tests.unit.tui_shop import screen_text
+from tui.columns import layout
 from tui.widgets.page import Page
 from tui.widgets.still import Still
 
@@ -89,3 +93,13 @@ def test_a_page_wraps_scrolls_and_stays_where_it_was_scrolled_to() -> None:
         assert lines(app)[5].startswith("words, number 19")
 
     shown(page, scene)
+
+
+def test_the_readmes_picture_shows_the_columns_and_keys_that_there_are() -> None:
+    """Else draw it again: `minikube up -d` in the checkout, then `python -m tui.picture`."""
+    picture = html.unescape((Path(__file__).parents[2] / "dashboard.svg").read_text(encoding="utf-8"))
+    said = re.sub(r"<[^>]+>", " ", picture).replace("\N{NO-BREAK SPACE}", " ")
+    for column, _ in layout(120, ()):
+        assert column.title in said
+    for words in ("open", "filter", "help", "quit", "Events", "live", "passing"):
+        assert words in said

@@ -33,6 +33,7 @@ KEYS = (
             ("/", "filter table, logs or events"),
             ("Ctrl-Z", "problems only"),
             ("z", "fold a service's instances"),
+            ("o", "order: problems, name, CPU, memory, restarts"),
         ),
     ),
     (
@@ -50,6 +51,7 @@ KEYS = (
             ("Space", "mark: acts go to all that are marked"),
             ("r s S K", "restart, stop, start, kill"),
             ("c", "copy the address as a curl line"),
+            ("mouse", "what is selected in a pane is copied"),
         ),
     ),
     ("more", ((": Ctrl-P", "palette"), ("?", "this page"), ("q", "quit"))),

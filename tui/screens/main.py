@@ -24,7 +24,7 @@ from tui.columns import Cell, why_row
 from tui.describe import describe
 from tui.entries import event_entry, log_entry
 from tui.paint import paint_of
-from tui.rows import Row, build, outermost
+from tui.rows import ORDERS, Row, build, outermost
 from tui.widgets.header import Header
 from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
 from tui.widgets.lines import LEVELS, Entry, Lines
@@ -62,6 +62,7 @@ class Main(Screen[None]):
         Binding("left_square_bracket", "tab(-1)", "Previous tab", show=False),
         Binding("right_square_bracket", "tab(1)", "Next tab", show=False),
         Binding("ctrl+z", "problems", "Problems", key_display="^z", priority=True),
+        Binding("o", "order", "Order", show=False),
         Binding("space", "mark", "Mark", show=False),
         Binding("z", "fold", "Fold", show=False),
         Binding("v", "level", "Level", show=False),
@@ -76,6 +77,7 @@ class Main(Screen[None]):
         super().__init__()
         self.pattern = ""
         self.problems = False
+        self.order = ORDERS[0]
         self.folded: set[str] = set()
         self.marked: set[str] = set()
         """Keys of the rows that acts go to; none: the selected one."""
@@ -83,7 +85,7 @@ class Main(Screen[None]):
         self.everyone = False
         self._lower_waits = False
         self._made: tuple[Row, ...] = ()
-        self._made_of: tuple[object, ...] = (None, None)
+        self._made_of: tuple[tuple[object, ...], tuple[object, ...]] = ((None, None, None), ())
         self._last_event = 0
         self._events_of: float = -1.0
         self._following: tuple[str, ...] | None = None
@@ -140,6 +142,7 @@ class Main(Screen[None]):
         self.set_class(app.link == "lost", "-stale")
         notes = [f"“{self.pattern}”"] if self.pattern else []
         notes += ["problems only"] if self.problems else []
+        notes += [f"by {self.order}" if self.order != ORDERS[1] else self.order] if self.order else []
         notes += [f"{len(self.marked)} marked"] if self.marked else []
         self.header.snapshot, self.header.note = app.snapshot, ", ".join(notes)
         self.header.link, self.header.detail = app.link, app.link_detail
@@ -165,10 +168,14 @@ class Main(Screen[None]):
 
     def _rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
         """The rows of the snapshot; the same ones as long as nothing that they are made of differs."""
-        made_of = (snapshot.services, snapshot.instances, self.pattern, self.problems, frozenset(self.folded))
-        if made_of[2:] != self._made_of[2:] or made_of[0] is not self._made_of[0] or made_of[1] is not self._made_of[1]:
-            self._made_of = made_of
-            self._made = build(snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded)
+        usage = snapshot.usage if self.order in ("CPU", "memory") else ()
+        data = snapshot.services, snapshot.instances, usage
+        view = self.pattern, self.problems, frozenset(self.folded), self.order
+        (data_before, view_before), self._made_of = self._made_of, (data, view)
+        if view != view_before or any(now is not before for now, before in zip(data, data_before, strict=True)):
+            self._made = build(
+                snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded, order=self.order
+            )
         return self._made
 
     def refresh_theme(self) -> None:
@@ -403,6 +410,11 @@ class Main(Screen[None]):
         self.problems = not self.problems
         self.refresh_data()
 
+    def action_order(self) -> None:
+        """The services in the next order; the cursor stays on its row."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self.refresh_data()
+
     def action_fold(self) -> None:
         """Hide or show the instances of the selected row's service."""
         row = self.row
@@ -426,6 +438,14 @@ class Main(Screen[None]):
         """Times before lines of output; in the events tab, before events."""
         lines = self._lines()
         (self.logs if lines is None else lines).toggle_stamps()
+
+    @on(textual_events.TextSelected)
+    def _copy_selection(self) -> None:
+        """What was selected with the mouse is copied, as terminals do."""
+        words = self.get_selected_text()
+        if words and words.strip():
+            self.app.copy_to_clipboard(words)
+            self.notify(f"{len(words.splitlines()) or 1} line(s)", title="copied", timeout=2, markup=False)
 
     # ------------------------------------------------------------ acting
 

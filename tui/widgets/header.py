@@ -1,6 +1,7 @@
 """The two lines at the top (floor 4): project, phase, counts by state, Redis, registry, and how the stream is doing."""
 
 import time
+from pathlib import PurePath
 
 from rich.text import Text
 
@@ -92,8 +93,10 @@ class Header(Still):
     def _parts(self, paint: Paint, *, addresses: bool) -> Text:
         """Redis and the registry: what is wrong with them always, where they are only where there is room."""
         text = Text()
+        home = f"unix://{PurePath(self.snapshot.manifest).parent}/" if self.snapshot else ""
         for part in self.snapshot.parts if self.snapshot else ():
             tone, symbol, words = _part(part)
+            words = words.removeprefix(home)  # a socket of the project's own is told from its directory on
             text.append(look.tidy(part.name) + " ", paint["muted"])
             text.append(symbol, paint[tone])
             if words and (tone != "ok" or addresses):

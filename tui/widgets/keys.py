@@ -29,6 +29,7 @@ TABLE_KEYS = (
     Key("S", "start", "act('start')"),
     Key("Space", "mark", "mark"),
     Key("^z", "problems", "problems"),
+    Key("o", "order", "order"),
     Key("c", "curl", "copy"),
     Key("[ ]", "tab", "tab(1)"),
     Key(":", "palette", "app.command_palette"),

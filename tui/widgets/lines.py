@@ -14,6 +14,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.selection import Selection
 from textual.strip import Strip
 
 from minikube.text import printable_line
@@ -215,7 +216,15 @@ class Lines(LineView):
         if entry is self.current:
             base = base + paint.cursor
         segments += self._marked(fit(text, room), base + paint[entry.tone])
-        return Strip(segments).adjust_cell_length(width, base)
+        return self.selectable(Strip(segments).adjust_cell_length(width, base), number)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str]:
+        """The lines as they stand, without what is only drawn."""
+        return selection.extract("\n".join(self._plain(number) for number in range(len(self._shown)))), "\n"
+
+    def _plain(self, number: int) -> str:
+        entry, piece = self._shown[number]
+        return " " * self._lead_width() + (_clean(entry.text) if piece is None else piece)
 
     def _marked(self, text: str, style: Style) -> list[Segment]:
         """The text with every occurrence of the pattern inverted."""

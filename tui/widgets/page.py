@@ -6,7 +6,6 @@ moment in which something happens to the service that it is about.
 
 from itertools import zip_longest
 
-from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.geometry import Region
@@ -60,14 +59,8 @@ class Page(LineView):
         base = self.base
         if number >= len(self._laid):
             return Strip.blank(width, base)
-        line = self._laid[number].copy()
-        span = self.text_selection.get_span(number) if self.text_selection is not None else None
-        if span is not None:
-            start, end = span
-            line.stylize(Style(reverse=True), start, len(line) if end < 0 else end)
-        segments = line.render(self.app.console)
-        strip = Strip(segments).apply_style(base).adjust_cell_length(width, base)
-        return strip.apply_offsets(0, number)
+        strip = Strip(self._laid[number].render(self.app.console)).apply_style(base)
+        return self.selectable(strip.adjust_cell_length(width, base), number)
 
     # ------------------------------------------------------------ copying with the mouse
 

@@ -27,6 +27,16 @@ class LineView(ScrollView, can_focus=True):
         self.base = self.rich_style  # worked out from every ancestor: once for all lines
         return super().render_lines(crop)
 
+    def selectable(self, strip: Strip, number: int) -> Strip:
+        """The line of this number, so that the mouse can select in it, with what is selected inverted."""
+        selection = self.text_selection
+        span = selection.get_span(number) if selection is not None else None
+        if span is not None:
+            start, end = span[0], strip.cell_length if span[1] < 0 else min(span[1], strip.cell_length)
+            before, within, after = strip.crop(0, start), strip.crop(start, end), strip.crop(end, strip.cell_length)
+            strip = Strip.join([before, within.apply_style(Style(reverse=True)), after])
+        return strip.apply_offsets(0, number)
+
     def set_length(self, lines: int) -> None:
         """It has so many lines now. Textual lays out and draws the whole screen when `virtual_size` is set, which costs more than
         all that changed; only the scrollbar hangs on it here."""

@@ -28,7 +28,7 @@ class TabLine(Still):
 
     def draw(self, active: int, about: str, flags: str) -> None:
         """Show which tab is on, what it is about and the flags; both are already clean."""
-        drawn = (active, about, flags, self.size.width, self.app.theme)
+        drawn = (active, about, flags, self.size.width, paint_of(self.app))
         if drawn == self._drawn or not self.size.width:
             return
         self._drawn = drawn
