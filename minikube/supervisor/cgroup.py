@@ -10,7 +10,7 @@ Where groups were made stands in `.minikube/cgroups`, so that the guardian, or t
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,6 +49,20 @@ class Group:
             for child in tree.descendants([pid]):
                 with contextlib.suppress(OSError):
                     _write(place / "cgroup.procs", str(child))
+
+    @contextlib.contextmanager
+    def doors(self) -> Iterator[tuple[int, ...]]:
+        """Descriptors by which a child enters before it executes anything (`enter`), whatever user it is by then: the
+        kernel asks for the rights of who opened them. What cannot be opened is `add`'s to tell."""
+        found: list[int] = []
+        try:
+            for place in self._places:
+                with contextlib.suppress(OSError):
+                    found.append(os.open(place / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            yield tuple(found)
+        finally:
+            for descriptor in found:
+                os.close(descriptor)
 
     def members(self) -> list[int]:
         """Everybody in it, groups below included."""
@@ -158,6 +172,13 @@ class Groups:
                 with contextlib.suppress(OSError):
                     (self._state / RECORD).write_text("".join(f"{one}\n" for one in self._made))
         return True
+
+
+def enter(doors: Iterable[int]) -> None:
+    """In the child, between fork and exec. Never fails: `add` takes in who could not enter, and tells why not."""
+    for door in doors:
+        with contextlib.suppress(OSError):
+            os.write(door, b"0")
 
 
 def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:

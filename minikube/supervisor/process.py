@@ -17,6 +17,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import trio
@@ -24,7 +25,7 @@ from msgspec import Struct
 
 from minikube.errors import StartError
 from minikube.supervisor import tree
-from minikube.supervisor.cgroup import Group, Groups
+from minikube.supervisor.cgroup import Group, Groups, enter
 from minikube.supervisor.failure import SHORTAGES, Starved
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.rights import Rights
@@ -305,26 +306,33 @@ def _try_send(pid: int, number: int) -> None:
 
 def _spawn(command: Command, limits: list[Rlimit], place: Group | None) -> "subprocess.Popen[bytes]":
     who = command.rights
-    popen = subprocess.Popen(
-        command.argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd=command.cwd,
-        env=command.env,
-        start_new_session=True,
-        restore_signals=True,
-        user=who.user,
-        group=who.group,
-        extra_groups=who.groups,
-        umask=command.umask,
-        # Only with limits: it makes the start a plain fork, and Python code runs in the child.
-        preexec_fn=functools.partial(limit_self, limits) if limits else None,
-    )
+    with place.doors() if place and command.shares else nullcontext(()) as doors:
+        popen = subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=command.cwd,
+            env=command.env,
+            start_new_session=True,
+            restore_signals=True,
+            user=who.user,
+            group=who.group,
+            extra_groups=who.groups,
+            umask=command.umask,
+            # Only with limits: it makes the start a plain fork, and Python code runs in the child.
+            preexec_fn=functools.partial(_prepare, limits, doors) if limits or doors else None,
+        )
     if place is not None:
         place.add(popen.pid)
     return popen
+
+
+def _prepare(limits: list[Rlimit], doors: tuple[int, ...]) -> None:
+    """In the child. Its limits hold from its first instruction on: who leaves at once takes them along."""
+    enter(doors)
+    limit_self(limits)
 
 
 def _explained(command: Command, error: OSError) -> StartError:

@@ -154,6 +154,11 @@ class Minikube(Supervisor):
         parts = [pid for pid in self.children() if pid not in self.survivors()]
         return [self.pid, known["guardian_pid"], *parts] if known else []
 
+    def end(self) -> None:
+        with suppress(SystemExit):
+            self._do("down", "--now")  # its control groups as well
+        super().end()
+
     def _known(self) -> dict[str, int]:
         with suppress(OSError, ValueError):
             found: dict[str, int] = json.loads((self.home / ".minikube" / "supervisor.json").read_text())

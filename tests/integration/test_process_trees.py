@@ -169,6 +169,26 @@ async def test_a_limit_holds_or_is_said_not_to(groups: Groups, heir: None, tmp_p
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("groups", ["groups"], indirect=True)
+async def test_limits_hold_from_the_first_instruction(groups: Groups, heir: None, tmp_path: Path) -> None:
+    """Who leaves the session at once, and is nobody's child by the time we could look, is limited like the rest."""
+    async with trio.open_nursery() as nursery:
+        home = Home(groups, nursery, tmp_path)
+        for _ in range(20):
+            script = "setsid -f sh -c 'cat /proc/self/cgroup; echo end'"
+            process = await home.start("sh", "-c", script, limits={"pids": 100})
+            said = b""
+            while b"end" not in said:
+                await trio.lowlevel.wait_readable(process.stdout)
+                said += os.read(process.stdout, 4096)
+            places = [line for line in said.decode().splitlines() if line.startswith("0::") or ":pids:" in line]
+            assert not [line for line in places if "/minikube-" not in line]
+            await process.end(signal.SIGKILL, 0.0)
+            await process.exited.wait()
+            process.close()
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_hid_after_being_seen_still_belongs_to_its_tree(heir: None, tmp_path: Path) -> None:
     """Without control groups: no environment, no session, no parent; but the sampler saw it below its parent."""
     mark = f"7{os.getpid()}"
