@@ -120,8 +120,9 @@ class _Connection:
 class Registry:
     """A registry, connected when first needed and again when the connection is lost. Any task of the loop may call.
 
-    Every call raises NotFound, RemoteError, or Unavailable after its time-out. All methods are safe to repeat, so a
-    call that a lost connection interrupted is repeated; a registry that was never reached is Unavailable at once.
+    Every call raises NotFound, RemoteError, UsageError when it is too long to send, or Unavailable after its time-out.
+    All methods are safe to repeat, so a call that a lost connection interrupted is repeated; a registry that was never
+    reached, or that takes no more connections, is Unavailable at once.
     """
 
     def __init__(self, target: Target, tls: "ssl.SSLContext | None" = None) -> None:

@@ -69,10 +69,6 @@ class _Connection:
     def stale(self) -> bool:
         return self._calls.stale
 
-    @property
-    def refused(self) -> bool:
-        return self._calls.refused
-
     def call(self, call: Call[T], deadline: float) -> T:
         """Raises as `Registry.do` says, and ConnectionLost when the connection is gone."""
         number, line = self._calls.encode(call.method, call.params)
@@ -86,7 +82,7 @@ class _Connection:
                     if incoming.id == number:
                         result: T = result_of(incoming, call.kind)
                         return result
-                if not data or self.refused:
+                if not data or self._calls.refused:
                     raise self._calls.lost(f"{call.method}: the connection was lost")
         except TimeoutError:
             raise Unavailable(f"{call.method}: no answer in time") from None
@@ -101,8 +97,9 @@ def _left(deadline: float) -> float:
 class Registry:
     """A registry, connected when first needed and again when the connection is lost.
 
-    Every call raises NotFound, RemoteError, or Unavailable after its time-out. All methods are safe to repeat, so a
-    call that a lost connection interrupted is repeated; a registry that was never reached is Unavailable at once.
+    Every call raises NotFound, RemoteError, UsageError when it is too long to send, or Unavailable after its time-out.
+    All methods are safe to repeat, so a call that a lost connection interrupted is repeated; a registry that was never
+    reached, or that takes no more connections, is Unavailable at once.
     """
 
     def __init__(self, target: Target, tls: "ssl.SSLContext | None" = None) -> None:
@@ -167,8 +164,6 @@ class Registry:
                     if not self._reached or time.monotonic() + wait > deadline:
                         raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
                 except (NotFound, RemoteError, UsageError):
-                    if self._connection is not None and self._connection.refused:
-                        self.close()
                     raise
                 except BaseException:
                     self.close()  # a time-out or an interrupt: half a line may have been sent

@@ -63,11 +63,11 @@ class Calls:
         open, too slow. What was asked and not answered never will be."""
         return self._refusal is not None
 
-    def lost(self, text: str) -> MinikubeError:
+    def lost(self, text: str) -> Unavailable:
         """What to raise for a call that gets no answer, the connection being at its end: the server's own word where
-        there was one, which no repetition at once mends; else ConnectionLost with `text`."""
+        there was one, as Unavailable: another connection at once would be told the same. Else ConnectionLost with `text`."""
         said = error_of(self._refusal) if self._refusal else None
-        return said or ConnectionLost(text)
+        return Unavailable(str(said)) if said else ConnectionLost(text)
 
 
 def error_of(incoming: Incoming) -> MinikubeError | None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from minikube.client.registry import Registry
 from minikube.client.verbs import WatchSnapshot
 from minikube.counters import RegistryStatus
-from minikube.errors import MinikubeError, NotFound, RemoteError
+from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
 from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
 from minikube.supervisor.beginning import Beginning
 
@@ -269,7 +269,7 @@ class Link:
                     await self._once(id)
                     refused, patience = "", REFUSED_RETRY_S
                     await trio.lowlevel.checkpoint()  # what differs now is new: a verdict that came meanwhile
-                except RemoteError as error:
+                except (RemoteError, UsageError) as error:
                     if str(error) != refused:
                         refused, patience = str(error), REFUSED_RETRY_S
                         self._said(f"registry refused {id}: {error}")

@@ -64,7 +64,7 @@ async def test_a_refused_connection_tells_the_registrys_own_word_at_once(registe
         serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=Limits(connections=1))
         ((host, port),) = await nursery.start(serve)
         async with await trio.open_tcp_stream(host, port):
-            with pytest.raises(minikube.RemoteError, match="too many connections: 1 are open"):
+            with pytest.raises(minikube.Unavailable, match="too many connections: 1 are open"):
                 await trio.to_thread.run_sync(registers, f"{host}:{port}", REGISTRATION)
         nursery.cancel_scope.cancel()
 
@@ -83,7 +83,7 @@ def test_blocking_goes_on_after_a_refused_connection() -> None:
 
     def ask_twice(address: str, make_room: Callable[[], None]) -> None:
         with blocking.open_registry(address) as registry:
-            with pytest.raises(minikube.RemoteError, match="too many connections"):
+            with pytest.raises(minikube.Unavailable, match="too many connections"):
                 registry.status()
             make_room()
             eventually(lambda: answers(registry))
@@ -91,7 +91,7 @@ def test_blocking_goes_on_after_a_refused_connection() -> None:
     def answers(registry: blocking.Registry) -> bool:
         try:
             return bool(registry.status()["Version"] == "1")
-        except minikube.RemoteError:
+        except minikube.Unavailable:
             return False  # the room is not there yet
 
     trio.run(main)

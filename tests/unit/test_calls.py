@@ -67,5 +67,5 @@ def test_an_error_without_an_id_is_why_the_connection_ends() -> None:
     calls.feed(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"too many connections"}}\n')
     assert calls.refused
     why = calls.lost("it was lost")
-    assert isinstance(why, RemoteError)
-    assert (why.code, str(why)) == (-32000, "too many connections")
+    assert type(why) is Unavailable, "not ConnectionLost: to connect again at once is of no use"
+    assert str(why) == "too many connections"

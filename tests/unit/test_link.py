@@ -1,7 +1,8 @@
 """The supervisor's line to the registry in virtual time, against a registry of memory that goes away as it likes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minikube.client.verbs import WatchSnapshot
-from minikube.errors import NotFound, RemoteError, Unavailable
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.link import RENEW_S, Link
@@ -28,6 +29,7 @@ class Registry:
     def __init__(self) -> None:
         self.away = False
         self.refuses = ""
+        self.refusal: Callable[[str], MinikubeError] = partial(RemoteError, -32602)
         self.refused = 0
         self.held: dict[str, Instance] = {}
         self.calls: list[str] = []
@@ -41,7 +43,7 @@ class Registry:
             raise Unavailable("away")
         if self.refuses:
             self.refused += 1
-            raise RemoteError(-32602, self.refuses)
+            raise self.refusal(self.refuses)
         self.calls.append(call)
 
     def put(self, instance: Instance, kind: ChangeKind = ChangeKind.PUT) -> None:
@@ -219,6 +221,15 @@ async def test_a_refusal_is_said_once_and_tried_again_less_and_less_often(autoju
         line.registry.refuses = "nor like that"
         await trio.sleep(60)
         assert line.said[1:] == [f"registry refused {ID}: nor like that"]
+
+
+async def test_what_is_too_long_to_be_asked_for_is_said_too(autojump_clock: object) -> None:
+    async with Line() as line:
+        line.registry.refuses, line.registry.refusal = "too long", UsageError
+        line.link.want(ID, registration())
+        await trio.sleep(300)
+        assert line.said == [f"registry refused {ID}: too long"]
+        assert line.registry.refused <= 16
 
 
 async def test_what_is_asked_for_instead_of_what_was_refused_does_not_wait(autojump_clock: object) -> None:
