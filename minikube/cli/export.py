@@ -50,7 +50,8 @@ def export_command(
     loaded = load_manifest(path)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
-    plan = make_plan(loaded, Choices(_images(images), frozenset(profiles), with_secrets))
+    beside = Path.cwd() if output is None else Path(output) if _is_directory(output) else Path(output).parent
+    plan = make_plan(loaded, Choices(_images(images), frozenset(profiles), with_secrets, beside.resolve()))
     documents = compose_documents(plan) if tool == "compose" else kubernetes_documents(plan)
     files = _files(plan, documents, tool, path, output)
     if output is None:

@@ -5,6 +5,8 @@ ours is written twice, since Compose interpolates too.
 """
 
 import math
+import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from minikube.export.documents import Document, Tree
@@ -153,12 +155,25 @@ def _shared(plan: Plan, *, own: bool = False) -> dict[str, str]:
     return env if own else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
 
 
+def _path(plan: Plan, path: Path) -> str:
+    """As seen from the file, where both are in the project's directory: that may be moved or cloned. Otherwise absolute."""
+    beside, project = plan.choices.beside, plan.manifest.directory
+    if beside is None or not (path.is_relative_to(project) and beside.is_relative_to(project)):
+        return str(path)
+    found = os.path.relpath(path, beside)
+    return found if found.split(os.sep)[0] in (".", "..") else f"./{found}"
+
+
 def _service(plan: Plan, workload: Workload) -> Tree:
     spec = workload.spec
     key = f"services.{spec.name}"
     tree: Tree = {"image": workload.image}
     if spec.build:
-        build = {"context": str(spec.build.context), "dockerfile": spec.build.dockerfile, "target": spec.build.target}
+        build = {
+            "context": _path(plan, spec.build.context),
+            "dockerfile": spec.build.dockerfile,
+            "target": spec.build.target,
+        }
         tree["build"] = {name: value for name, value in build.items() if value}
         if spec.build.args:
             tree["build"]["args"] = {name: _plain(value) for name, value in spec.build.args.items()}
@@ -176,7 +191,7 @@ def _service(plan: Plan, workload: Workload) -> Tree:
     if spec.group and not spec.user:
         tree["user"] = f"0:{spec.group}"
     if spec.env_file:
-        tree["env_file"] = [str(path) for path in spec.env_file]
+        tree["env_file"] = [_path(plan, path) for path in spec.env_file]
     tree["environment"] = _environment(plan, workload)
     tree["secrets"] = [CERT]
     tree |= _depends(plan, workload)
@@ -192,7 +207,9 @@ def _service(plan: Plan, workload: Workload) -> Tree:
     tree |= _ports(plan, workload) | _limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [
-            f"{_plain(one.source)}:{_plain(one.target)}{':ro' if one.read_only else ''}" for one in spec.volumes
+            f"{_plain(_path(plan, Path(one.source)) if one.is_path else one.source)}:{_plain(one.target)}"
+            f"{':ro' if one.read_only else ''}"
+            for one in spec.volumes
         ]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
         tree["labels"] = {name: _plain(value) for name, value in labels.items()}

@@ -6,6 +6,7 @@ registry and Redis by name. A registry beyond loopback wants a token and TLS (RE
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -40,11 +41,12 @@ class Note(Struct, frozen=True):
 
 
 class Choices(Struct, frozen=True):
-    """What the caller decides. `images`: by service, or `redis` and `registry`."""
+    """What the caller decides. `images`: by service, or `redis` and `registry`. `beside`: where the file will stand."""
 
     images: Mapping[str, str] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
     with_secrets: bool = False
+    beside: Path | None = None
 
 
 class Workload(Struct, frozen=True):

@@ -135,6 +135,21 @@ def test_compose_builds_what_the_manifest_builds() -> None:
     assert Path(build["context"]).is_absolute()
 
 
+def test_compose_names_what_is_beside_it_as_seen_from_there() -> None:
+    """A file in the project can be cloned with it; one elsewhere has to name all of a path."""
+    raw = {"services": {"x": {"build": {"context": "./app"}, "volumes": ["./data:/data", "kept:/kept"]}}}
+    project = manifest(raw).directory
+
+    def paths(beside: Path) -> tuple[str, list[str]]:
+        x = compose(manifest(raw), Choices(beside=beside))[0]["services"]["x"]
+        return x["build"]["context"], x["volumes"]
+
+    assert paths(project) == ("./app", ["./data:/data", "kept:/kept"])
+    assert paths(project / "deploy") == ("../app", ["../data:/data", "kept:/kept"])
+    assert paths(project / "app") == (".", ["../data:/data", "kept:/kept"])
+    assert paths(Path("/elsewhere")) == (str(project / "app"), [f"{project}/data:/data", "kept:/kept"])
+
+
 # ---------------------------------------------------------------- Kubernetes
 
 
