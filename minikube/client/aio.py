@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from minikube.client import verbs
 from minikube.client.session import (
     CALL_TIMEOUT_S,
+    LAST_RETRY_S,
     LEAVE_S,
     Backoff,
     Keeper,
@@ -311,7 +312,7 @@ async def registered(
     """
     keeper = Keeper(make_registration(name, port, options))
     async with open_registry(address, token=token, tls=tls) as registry:
-        task = asyncio.create_task(_keep(keeper, registry))
+        task = asyncio.create_task(_keep_on(keeper, registry))
         try:
             yield keeper
         finally:
@@ -322,6 +323,16 @@ async def registered(
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
                         await _keep(keeper, registry)
+
+
+async def _keep_on(keeper: Keeper, registry: Registry) -> None:
+    while not keeper.leaving:
+        try:
+            await _keep(keeper, registry)
+        except Exception:
+            # Whatever it is: nobody sees a task die before the block ends, only the instance that lapses.
+            LOGGER.exception("%s: the task that keeps it registered failed; going on", keeper.name)
+            await asyncio.sleep(LAST_RETRY_S)
 
 
 async def _keep(keeper: Keeper, registry: Registry) -> None:

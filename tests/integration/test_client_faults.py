@@ -135,6 +135,28 @@ def test_blocking_keeps_registered_whatever_goes_wrong(
     assert "out of the blue" in caplog.text
 
 
+def test_asyncio_keeps_registered_whatever_goes_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    do, faults = aio.Registry.do, [RuntimeError("out of the blue")]
+
+    async def fail_once(self: aio.Registry, call: Call[Any], timeout: float = 5.0) -> Any:
+        if faults:
+            raise faults.pop()
+        return await do(self, call, timeout)
+
+    async def main(address: str) -> None:
+        async with aio.registered("web", 80, address=address) as kept:
+            while not kept.registered:
+                await asyncio.sleep(0.005)
+
+    monkeypatch.setattr(aio.Registry, "do", fail_once)
+    monkeypatch.setattr("minikube.client.aio.LAST_RETRY_S", 0.01, raising=False)
+    with background() as running:
+        asyncio.run(asyncio.wait_for(main(running.address), 10))
+    assert "out of the blue" in caplog.text
+
+
 async def cancelled_at_the_end_of(block: Any, more: Callable[[Any], Any]) -> bool:
     """Whether a task that is cancelled while it leaves the block ends there."""
 
