@@ -16,10 +16,11 @@ from functools import partial
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from minikube.model import ChangeKind
+from minikube.registry.answers import judge_answers, judge_confirmed, tell
 from minikube.registry.catalog import Snapshot
 from minikube.registry.dial import Dialer
 from minikube.registry.records import Epoch, Keys, Record
@@ -136,10 +137,10 @@ class Writer:
             with contextlib.suppress(*LOST, RedisError):
                 told = self._speaker.misplaced()
         self._misplaced = bool(told)
-        return told or _tell(error)
+        return told or tell(error)
 
     def _lost(self, error: Exception) -> None:
-        detail = _tell(error)
+        detail = tell(error)
         if isinstance(error, RedisTimeoutError | TimeoutError):
             detail = f"Redis did not answer within {ANSWER_TIMEOUT_S:g} s"
         self._store.say("down", f"{detail} ({mask_url(self._store.url)})")
@@ -229,43 +230,22 @@ class Writer:
         live = [one for one in batch if not one.failure]
         mark = store.ask(store.owner.mark)
         commands = [self._command(speaker, one, mark.epoch.id, mark.revision) for one in live]
+        verdict = None
         if live and self._replicas:
             *answers, confirmed = speaker.ask([*commands, self._wait_command(live)])
-            if isinstance(confirmed, ResponseError):  # not allowed, or no master any more: nobody knows who has it
-                for one in live:
-                    one.failure = f"store unavailable: {_tell(confirmed)}"
-                raise confirmed
-            if confirmed < self._replicas:
-                # Nobody is told "done" of what a failover could lose; what it became, the change log tells.
-                for one in live:
-                    one.failure = f"store unavailable: {confirmed} of {self._replicas} replicas have the write in time"
-                return
+            verdict = judge_confirmed(len(live), confirmed, self._replicas)
         else:
             answers = speaker.ask(commands)
-        refused: Exception | None = None
-        diverged = late = False
-        for one, answer in zip(live, answers, strict=True):
-            if isinstance(answer, NoScriptError):
-                refused = answer
-            elif isinstance(answer, ResponseError):
-                refused = answer
-                one.failure = f"store unavailable: {_tell(answer)}"
-            elif isinstance(answer, list):
-                status = answer[0].decode()
-                diverged |= status == "diverged"
-                late |= status == "late"
-                if status in ("ok", "conflict"):
-                    numbers = [int(number) for number in answer[1:]]
-                    one.answer = (status, numbers[0], numbers[1] if len(numbers) > 1 else 0)
-            else:
-                one.answer = ("ok", int(answer or 0), 0)
-        if isinstance(refused, NoScriptError):
+        verdict = verdict or judge_answers(answers)
+        for one, outcome in zip(live, verdict.outcomes, strict=True):
+            one.answer, one.failure = outcome.answer, outcome.failure
+        if verdict.forgotten:
             speaker.load_scripts()
-        elif refused is not None:
-            raise refused
-        if diverged:
+        if verdict.refused is not None:
+            raise verdict.refused
+        if verdict.diverged:
             self._agree()
-        elif late:
+        elif verdict.late:
             self._beat()
 
     def _wait_command(self, live: Sequence[Pending]) -> Any:
@@ -319,8 +299,3 @@ def _only_ours(snapshot: Snapshot, memory: Memory) -> list[Op]:
         elif kind is ChangeKind.GONE and there is not None and there.revision <= snapshot.epoch.floor:
             ops.append(Op(kind, there, there.revision, there))
     return ops
-
-
-def _tell(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:300]
