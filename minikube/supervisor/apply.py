@@ -5,7 +5,8 @@ need. Then adjusts what goes on, restarts what changed, each after what it depen
 apply waits for the one before. It is carried out to its end whoever asked for it goes away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 import trio
 from msgspec import structs
@@ -46,7 +47,7 @@ class Applier:
             try:
                 async with self._lock:
                     result.append(await self._apply(dry_run, refuse_empty))
-            except MinikubeError as error:
+            except Exception as error:  # a defect of ours is told to who asked, and ends nothing that runs
                 result.append(error)
             done.set()
 
@@ -90,23 +91,26 @@ class Applier:
             core.open_service(core.specs[name])
         troubles: list[str] = []
 
-        async def again(name: str) -> None:
+        async def attempt(act: Callable[..., Awaitable[None]], *arguments: Any) -> None:
             try:
-                if name in vacated:
-                    _back(vacated[name])
-                else:
-                    await self._again(name)
-                if name in found.scaled:
-                    await self._hands.scale(name, found.scaled[name])
+                await act(*arguments)
             except MinikubeError as error:
                 troubles.append(str(error))
+
+        async def again(name: str) -> None:
+            if name in vacated:
+                _back(vacated[name])
+            else:
+                await attempt(self._again, name)
+            if name in found.scaled:
+                await attempt(self._hands.scale, name, found.scaled[name])
 
         await in_order({name: after[name] for name in (*found.replaced, *found.follows)}, again)
         for name, replicas in found.scaled.items():
             if name not in found.replaced:
-                await self._hands.scale(name, replicas)
+                await attempt(self._hands.scale, name, replicas)
         for name in chosen:
-            await self._hands.start(name)
+            await attempt(self._hands.start, name)
         return troubles
 
     async def _again(self, name: str) -> None:

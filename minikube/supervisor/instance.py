@@ -89,6 +89,7 @@ class Runner:
             return  # a roll-out or an apply goes on meanwhile: nothing is begun any more
         if not self.wish.removed and self.life.state in ENDED:
             self.life = lifecycle.stopped(self.life)
+            self.poke()
         self._want(wishes.started(self.wish))
 
     def stop(self) -> None:
@@ -123,8 +124,9 @@ class Runner:
         poke.set()
 
     def _want(self, wish: Wish) -> None:
-        self.wish = wish
-        self.poke()
+        if wish != self.wish:  # who asks again for what begins already does not make it begin anew
+            self.wish = wish
+            self.poke()
 
     def heard(self, found: Instance | None) -> None:
         """What the registry says of it. An entry older than the process is of an earlier life and counts for nothing."""

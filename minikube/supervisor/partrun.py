@@ -12,9 +12,10 @@ import trio.lowlevel
 from minikube.control.board import Board
 from minikube.errors import StartError
 from minikube.model import PartView, ProcessState
+from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.parts import STEADY_S, PartSpec, retry_delay
-from minikube.supervisor.process import Command, Household, Process
+from minikube.supervisor.process import KILL_PATIENCE_S, Command, Household, Process
 from minikube.text import mask_url
 
 STOP_TIMEOUT_S = 5.0
@@ -40,13 +41,20 @@ class PartRunner:
         self._wait_ready = wait_ready
         self._process: Process | None = None
         self._restarts = 0
-        self._stopping = False
+        self._stopping = Interrupt()
+        self._finished = trio.Event()
         self._since = time.time()
 
     async def run(self, first: "subprocess.Popen[bytes] | None") -> None:
         """Until `stop`; a death in between is followed by another start."""
+        try:
+            await self._run(first)
+        finally:
+            self._finished.set()
+
+    async def _run(self, first: "subprocess.Popen[bytes] | None") -> None:
         quick = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = trio.current_time()
             try:
                 process = self._household.adopt(first, self.spec.name) if first else await self._start()
@@ -55,21 +63,21 @@ class PartRunner:
                 why = str(process.exit)
             except StartError as error:
                 why = str(error)
-            if self._stopping:
+            if self._stopping.is_set():
                 break
             quick = 1 if trio.current_time() - began >= STEADY_S else quick + 1
             self._restarts += 1
             self._show(ProcessState.BACKOFF, why)
             self._board.event(f"{self.spec.name}.down", f"{self.spec.name} ended: {why} — starting it again", "error")
-            await trio.sleep(retry_delay(quick))
+            with self._stopping.cancels():
+                await trio.sleep(retry_delay(quick))
         self._show(ProcessState.STOPPED)
 
     async def stop(self) -> None:
-        """TERM, patience, KILL."""
-        self._stopping = True
-        if self._process is not None:
-            self._show(ProcessState.STOPPING)
-            await self._household.end(self.spec.name, signal.SIGTERM, STOP_TIMEOUT_S)
+        """TERM, patience, KILL; also of what is just being started. Returns when nothing of it is alive."""
+        self._stopping.set()
+        with trio.move_on_after(STOP_TIMEOUT_S + KILL_PATIENCE_S):
+            await self._finished.wait()
 
     async def _start(self) -> Process:
         spec = self.spec
@@ -84,6 +92,7 @@ class PartRunner:
                 nursery.start_soon(self._output.read, process.stdout, "stdout")
                 nursery.start_soon(self._output.read, process.stderr, "stderr")
                 nursery.start_soon(self._become_ready, process)
+                nursery.start_soon(self._end_when_stopping)
                 await process.watch()
                 self._process = None
                 if self.ready.is_set():  # who waits for it goes on waiting, for the next life
@@ -95,6 +104,11 @@ class PartRunner:
         finally:
             self._process = None
             self._household.forget(process)
+
+    async def _end_when_stopping(self) -> None:
+        await self._stopping.wait()
+        self._show(ProcessState.STOPPING)
+        await self._household.end(self.spec.name, signal.SIGTERM, STOP_TIMEOUT_S)
 
     async def _become_ready(self, process: Process) -> None:
         self.address = await self._wait_ready(process)

@@ -44,12 +44,12 @@ class Rollouts:
         if service in self._under_way:
             raise UsageError(f"{service}: is being restarted already — `minikube events -f` shows how far it is")
         done = self._under_way[service] = trio.Event()
-        trouble = list[Stranded]()
+        trouble = list[Exception]()
 
         async def go_on() -> None:
             try:
                 await roll(runners, self._board)
-            except Stranded as error:
+            except Exception as error:  # whatever it is: told to who asked, and the end of nothing that runs
                 trouble.append(error)
                 self._board.event("service.stranded", f"{service}: {error}", "error", service=service)
             finally:

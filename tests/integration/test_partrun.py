@@ -10,7 +10,7 @@ from minikube.control.board import Board
 from minikube.manifest import LogSpec
 from minikube.supervisor.partrun import PartRunner
 from minikube.supervisor.parts import PartSpec
-from minikube.supervisor.process import Household, Process
+from minikube.supervisor.process import Command, Household, Process
 from minikube.supervisor.reader import LogBook
 from tests.eventually import soon
 
@@ -23,6 +23,38 @@ case $(wc -c < lives) in
 esac
 """
 """The first life dies before it listens, the second does listen, the third does not."""
+
+
+class Slow(Household):
+    """Its starts take a moment, and are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = trio.Event()
+        self.started: list[Process] = []
+
+    async def start(self, command: Command) -> Process:
+        self.begun.set()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.1)
+            self.started.append(await super().start(command))
+        return self.started[-1]
+
+
+async def test_what_is_just_being_started_is_stopped_as_well(tmp_path: Path) -> None:
+    async def never_ready(process: Process) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    household, output = Slow(), LogBook(tmp_path).open("part", "part", LogSpec())
+    spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    runner = PartRunner(spec, household, Board("test"), output, never_ready)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.run, None)
+            await household.begun.wait()
+            await runner.stop()
+            assert [str(one.exit) for one in household.started] == ["signal TERM"]
 
 
 async def test_ready_is_of_the_life_that_runs(tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ class Home:
         self.refuses: Exception | None = None
         self.blind: Exception | None = None
         """What watching a process comes to."""
-        self.begins = 0.0
-        """How long a start takes, which is not to be interrupted."""
+        self.prepares = self.begins = 0.0
+        """How long a start takes, after what it needs, which is not to be interrupted."""
         self.was_known = True
         self.link = self
         self.at_once = Interrupt()
@@ -146,7 +146,8 @@ class Home:
         return self
 
     async def prepare(self, spec: ServiceSpec, output: object, tell: object) -> None:
-        await trio.lowlevel.checkpoint()
+        self.note("prepared")
+        await trio.sleep(self.prepares)
 
     async def start(self, launch: Launch) -> Fake:
         self.note("started")
@@ -285,7 +286,7 @@ async def test_it_leaves_discovery_then_drains_then_is_signalled(autojump_clock:
         await story.wait(2)
         story.runner.stop()
         await story.wait(1)
-        assert story.home.happened[1:] == [
+        assert [one for one in story.home.happened if one[1] not in ("prepared", "started")] == [
             (2, "left"),
             (2.31, "ran", "bye"),
             (2.31, "signal", TERM, 3.99),
@@ -407,6 +408,23 @@ async def test_a_defect_ends_one_life_and_in_the_end_one_instance(
         assert (story.state(), len(story.home.times("started"))) == (ProcessState.FATAL, 3)
         assert "Read-only file system: /x" in story.runner.life.reason or "KeyError" in story.runner.life.reason
         assert repr(error).partition("(")[0] in capsys.readouterr().err
+
+
+async def test_who_asks_for_what_begins_already_does_not_make_it_begin_anew(autojump_clock: object) -> None:
+    """An image is being built."""
+    async with Story() as story:
+        story.home.prepares = 60.0
+        await story.wait(30)
+        story.runner.start()
+        await story.wait(31)
+        assert story.home.times("prepared") == [0]
+        assert story.home.times("started") == [60]
+        story.runner.restart()
+        await story.wait(30)
+        story.runner.stop()
+        await story.wait()
+        assert story.state() is ProcessState.STOPPED
+        assert len(story.home.times("started")) == 1
 
 
 async def test_nothing_is_begun_while_everything_ends(autojump_clock: object) -> None:
