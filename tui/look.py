@@ -83,10 +83,12 @@ def duration(seconds: float) -> str:
 
 
 def since(then: float, now: float) -> str:
-    """How long ago `then` was, empty where it never was (0). What is older moves less often, from two minutes on in steps of
-    ten seconds: a table of ages that all move every second costs more than everything else in it."""
+    """How long ago `then` was, empty where it never was (0). What is older moves less often, from ten seconds on in
+    steps of five, from two minutes on in steps of ten: a table of ages that all move every second costs more than
+    everything else in it."""
     ago = now - then
-    return (duration(ago) if ago < 120 else duration(ago // 10 * 10)) if then > 0 else ""
+    step = 1 if ago < 10 else 5 if ago < 120 else 10
+    return duration(ago // step * step) if then > 0 else ""
 
 
 def lately(then: float, now: float) -> str:

@@ -281,3 +281,17 @@ def test_another_theme_is_on_everywhere_at_once(theme: str) -> None:
         assert paint["name"].color in names
 
     play(scene, snapshot=shop())
+
+
+def test_the_reason_under_the_table_leaves_when_the_terminal_has_room_for_the_details() -> None:
+    async def scene(app: Dashboard, pilot: Pilot[str], feed: FakeFeed) -> None:
+        await settle(pilot)
+        await pilot.press("j", "j", "j", "j")
+        await sees(app, pilot, "worker-3: exited with 1 after 0.4s")
+        await pilot.resize_terminal(*LARGE)
+        await settle(pilot)
+        assert "worker-3: exited" not in "\n".join(line for line in text(app).splitlines() if "worker  " not in line)
+        await pilot.resize_terminal(*SMALL)
+        await sees(app, pilot, "worker-3: exited with 1 after 0.4s")
+
+    play(scene, snapshot=shop())

@@ -14,6 +14,7 @@ from textual.widget import Widget
 
 from tests.unit.tui_shop import screen_text
 from tui.columns import layout
+from tui.look import lately, since
 from tui.widgets.page import Page
 from tui.widgets.still import Still
 
@@ -103,3 +104,20 @@ def test_the_readmes_picture_shows_the_columns_and_keys_that_there_are() -> None
         assert column.title in said
     for words in ("open", "filter", "help", "quit", "Events", "live", "passing"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("ago", "age", "check"),
+    [
+        (0, "0s", "<10s"),
+        (9, "9s", "<10s"),
+        (13, "10s", "10s"),
+        (119, "1m55s", "115s"),
+        (133, "2m10s", "2m"),
+        (700, "11m", "11m"),
+    ],
+)
+def test_ages_move_less_often_the_older_they_are(ago: float, age: str, check: str) -> None:
+    assert since(1_000, 1_000 + ago) == age
+    assert lately(1_000, 1_000 + ago) == check
+    assert since(0, ago) == lately(0, ago) == ""
