@@ -95,6 +95,10 @@ if [ "$(uname -sm)" != "Linux @MACHINE@" ]; then
     say "this file is for Linux on @MACHINE@, not for $(uname -sm)"
     exit 1
 fi
+if [ ! -e @LOADER@ ]; then
+    say "this system has no glibc (@LOADER@ is missing), and this file needs it - install the wheel with the Python here"
+    exit 1
+fi
 if ! { [ -n "$cache" ] && prepare "$cache"; }; then
     if [ -n "${MINIKUBE_CACHE-}" ]; then
         say "MINIKUBE_CACHE: cannot write to $cache, or it is somebody else's - name a directory of your own"
@@ -126,8 +130,10 @@ if ! { mkdir "$new" && tail -c "+$skip" "$0" | tar -xz --no-same-owner --no-same
     say "cannot unpack into $cache - make room there, or set MINIKUBE_CACHE to another directory"
     exit 1
 fi
-if ! "$new/bin/python3" -I -c ''; then
-    say "cannot run from $cache - it needs glibc @GLIBC@ or newer, and a directory that may hold programs (MINIKUBE_CACHE)"
+if ! why=$("$new/bin/python3" -I -c '' 2>&1); then
+    why=$(printf '%s' "$why" | tail -n 1)
+    need="glibc @GLIBC@ or newer, and a directory that may hold programs (MINIKUBE_CACHE)"
+    say "cannot run from $cache: ${why##*/} - it needs $need"
     exit 1
 fi
 if ! mv -T "$new" "$cache/$key" 2>/dev/null && ! ready "$cache"; then
@@ -188,10 +194,19 @@ def head(payload: bytes) -> bytes:
         "VERSION": version(),
         "MACHINE": platform.machine(),
         "GLIBC": platform.libc_ver()[1],
+        "LOADER": loader(),
     }
     text = re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], HEAD).encode()
     assert len(text) <= HEAD_BYTES
     return text.ljust(HEAD_BYTES, b"\n")
+
+
+def loader() -> str:
+    """What the kernel starts a program of glibc's with, where that is installed."""
+    with open(os.path.realpath(sys.executable), "rb") as file:
+        found = re.search(rb"/lib[\w/.-]*/ld-linux[\w.-]*", file.read(65_536))
+    assert found is not None
+    return found[0].decode()
 
 
 def version() -> str:

@@ -45,6 +45,7 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
 
     patience = duration("--timeout", timeout) if timeout else None
     path = manifest_path(manifest)
+    one_offs = _end_one_offs(path)
     with contextlib.ExitStack() as stack:
         try:
             endpoint = find_supervisor(path)
@@ -52,12 +53,29 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
             with ControlClient(endpoint) as client:
                 client.shutdown(now)
         except NothingRunning as nothing:
-            return _end_unannounced(path, now, nothing)
+            try:
+                return _end_unannounced(path, now, nothing)
+            except NothingRunning:
+                if not one_offs:
+                    raise
+                click.echo("stopped")
+                return 0
         except Unavailable:
             if not now:
                 raise
             return _kill(path)
         return _wait_departed(path, departures, endpoint, patience)
+
+
+def _end_one_offs(path: Path) -> bool:
+    """First of all, as those may use what is stopped next."""
+    from minikube.client.endpoint import state_directory
+    from minikube.supervisor.leftovers import end_one_offs
+
+    ended = end_one_offs(state_directory(path))
+    if ended:
+        note(f"ended what `minikube run` had started: {', '.join(ended)}")
+    return bool(ended)
 
 
 def _tell_stopped(path: Path) -> int:

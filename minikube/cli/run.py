@@ -48,8 +48,12 @@ def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ..
     own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
     """
     command, manifest, variables = _late_options(command, manifest, variables)
+    from minikube.client.endpoint import state_directory
+    from minikube.supervisor.leftovers import RUN_MARK
+
     loaded, snapshot = _look(manifest)
-    _become(loaded, snapshot, _spec(loaded, service), None, command, variables)
+    mark = f"{RUN_MARK}={state_directory(loaded.path)}"
+    _become(loaded, snapshot, _spec(loaded, service), None, command, (*variables, mark))
 
 
 @click.command(context_settings=FREE_WORDS)

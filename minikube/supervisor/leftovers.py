@@ -8,6 +8,7 @@ refuses to touch a process whose identity does not match.
 import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,11 @@ MARK = "MINIKUBE_STATE"
 RECORD = "processes.json"
 """Under `.minikube/`: who is alive."""
 
+RUN_MARK = "MINIKUBE_RUN"
+"""The same of what `minikube run` has become, which belongs to a terminal and not to a supervisor."""
+
 PATIENCE_S = 5.0
+TERM_PATIENCE_S = 2.0
 
 
 def record(state: Path, processes: Iterable[tuple[int, int]]) -> None:
@@ -76,6 +81,37 @@ def find_leftovers(state: Path) -> list[int]:
             found.add(stat.pid)
     found.update(tree.descendants(found))
     return [pid for pid in found - protected if (one := tree.stat(pid)) is not None and one.alive]
+
+
+def end_one_offs(state: Path) -> list[str]:
+    """Ends what `minikube run` started in this directory and still runs: TERM, then KILL; what those are called."""
+    named: dict[int, str] = {}
+    for number, patience in ((signal.SIGTERM, TERM_PATIENCE_S), (signal.SIGKILL, PATIENCE_S)):
+        until = time.monotonic() + patience
+        sent: set[int] = set()
+        while (left := _one_offs(state)) and time.monotonic() < until:
+            for pid in left:
+                if pid not in sent:
+                    sent.add(pid)
+                    named.setdefault(pid, tree.called(pid))
+                    with contextlib.suppress(PermissionError):
+                        tree.send(pid, number)
+            time.sleep(0.01)
+    return list(named.values())
+
+
+def _one_offs(state: Path) -> list[int]:
+    """Never those that we run in: somebody may type `down` in a shell that `run` has started."""
+    stats = {one.pid: one for one in tree.scan()}
+    ours, at = set(), os.getpid()
+    while at in stats and at not in ours:
+        ours.add(at)
+        at = stats[at].parent
+    return [
+        pid
+        for pid, one in stats.items()
+        if one.alive and pid not in ours and tree.environment(pid).get(RUN_MARK) == str(state)
+    ]
 
 
 def _recorded(state: Path) -> list[tuple[int, int]]:

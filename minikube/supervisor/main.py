@@ -60,6 +60,7 @@ def _run(
     removed, left = engine.sweep_recorded(state)
     tree.become_subreaper()
     os.environ[leftovers.MARK] = str(state)
+    os.environ.pop(leftovers.RUN_MARK, None)
     redis = None if manifest.redis.url else redis_part(state, os.environ)
     notes: list[str] = []
     where = _place("registry", manifest.registry.listen, manifest.registry.chosen, notes)

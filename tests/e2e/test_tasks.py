@@ -3,12 +3,14 @@
 import os
 import pwd
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.small import SLEEP, Small
+from tests.e2e.small import MINIKUBE, SLEEP, Small
 from tests.eventually import eventually
 
 
@@ -127,3 +129,17 @@ def test_a_command_by_hand_sees_what_the_service_would(tmp_path: Path) -> None:
         small.run("stop", "a")
         assert "a: no instance is running" in small.run("exec", "a", code=1)
         assert "no such service or instance" in small.run("exec", "nope", code=4)
+
+
+def test_down_ends_what_run_has_started_but_not_the_shell_that_it_is_typed_in(tmp_path: Path) -> None:
+    with Small(tmp_path, f"[services.a]\n{SLEEP}") as small:
+        words = [*MINIKUBE, "run", "a", "--", "sh", "-c", "echo begun; sleep 1000 & wait"]
+        with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as one_off:
+            assert one_off.stdout is not None
+            assert one_off.stdout.readline() == "begun\n"
+            within = small.run("run", "a", "--", *MINIKUBE, "down")
+            assert "ended what `minikube run` had started: pid" in within
+            assert within.startswith("stopped\n")
+            assert one_off.wait(10) == -signal.SIGTERM
+            assert one_off.stdout.read() == "", "what it had started has ended, too"
+        small.run("down", code=3)

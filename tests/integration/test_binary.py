@@ -99,8 +99,20 @@ def test_a_copy_that_cannot_run_is_told_and_removed(program: Path, tmp_path: Pat
     (tree / "bin" / "python3").write_text("#!/no/such/interpreter\n")
     broken = write(tmp_path / "broken", binary.packed(tree))
     _, errors = run(broken, code=1, MINIKUBE_CACHE=tmp_path / "cache")
-    assert "it needs glibc" in errors.splitlines()[-1]
+    assert "it needs glibc" in errors
+    assert errors.count("\n") == 1
     assert copies(tmp_path / "cache") == []
+
+
+def test_a_system_without_glibc_is_told_in_one_line(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary, "loader", lambda: "/lib64/no-such-loader.so")
+    elsewhere = write(tmp_path / "elsewhere", program.read_bytes()[binary.HEAD_BYTES :])
+    _, errors = run(elsewhere, code=1, MINIKUBE_CACHE=tmp_path / "cache")
+    assert errors.startswith("minikube: this system has no glibc (/lib64/no-such-loader.so is missing)")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "cache").exists()
 
 
 @AS_ROOT
