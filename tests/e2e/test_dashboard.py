@@ -44,7 +44,7 @@ class Terminal:
     def screen(self) -> str:
         return self.ask("capture-pane", "-p", "-t", "t")
 
-    def see(self, *words: str, within: float = 20.0) -> str:
+    def see(self, *words: str, within: float = 60.0) -> str:
         def seen() -> str:
             page = self.screen()
             return page if all(word in page for word in words) else ""
@@ -97,7 +97,7 @@ def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_
     supervisor = int((tmp_path / ".minikube" / "lock").read_text())
     os.kill(supervisor, signal.SIGKILL)
     terminal.see("unreachable, reconnecting", "ticker")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, capture_output=True, timeout=60).returncode:
         assert time.monotonic() < deadline, "the next up does not start"
     terminal.see("⇄ live", "ticker", "● running")

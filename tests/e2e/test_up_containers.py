@@ -24,6 +24,7 @@ command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
 runtime = "container"
 port = "auto"
 health = "/"
+stop = { timeout = "40s" }
 
 [services.fixed]
 image = "IMAGE"
@@ -264,7 +265,7 @@ def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built:
         eventually(lambda: len({shop.rpc("Discovery.Get", "many")["result"]["Port"] for _ in range(6)}) == 3)
         began = time.monotonic()
         shop.run("scale", "many=1")
-        assert time.monotonic() - began < 8, "the first process handles no TERM: it is not waited for"
+        assert time.monotonic() - began < 30, "the first process handles no TERM: it is not waited for"
         assert sum("-many" in name for name in shop.containers()) == 1
         shop.run("stop", "fixed")
         assert "4321" not in command_lines()

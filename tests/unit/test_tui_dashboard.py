@@ -7,6 +7,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button
 
 from minikube.model import CheckState, Event, ProcessState
+from tests.eventually import PATIENCE_S
 from tests.unit.tui_shop import LARGE, SMALL, FakeFeed, crowd, instance, play, screen_text, shop
 from tui.app import Dashboard
 from tui.feed import Act, Linked, Updated
@@ -23,7 +24,7 @@ async def settle(pilot: Pilot[str]) -> None:
 
 async def sees(app: Dashboard, pilot: Pilot[str], words: str) -> None:
     """Waits until the terminal shows `words`."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while words not in text(app):
         assert time.monotonic() < deadline, f"{words!r} is not shown:\n{text(app)}"
         await pilot.pause(0.02)
@@ -236,7 +237,7 @@ def test_a_thousand_rows_are_followed_quickly() -> None:
             app._main.refresh_data()
             spent += time.process_time() - begun
             await pilot.press("j")
-        assert spent / 5 < 0.1
+        assert spent / 5 < 0.2, "a third of a second, were the table made anew"
         await sees(app, pilot, "revision 6")
         assert app._main.table.cursor == 5
 
