@@ -16,6 +16,7 @@ from minikube.names import DEFAULT_FILE
 
 if TYPE_CHECKING:
     from minikube.client.control import ControlClient
+    from minikube.model import Snapshot
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -100,6 +101,16 @@ def print_json(value: Any) -> None:
     from minikube.control.encode import encode
 
     sys.stdout.write(msgspec.json.format(encode(value), indent=2).decode() + "\n")
+
+
+def print_instances(snapshot: Snapshot, names: tuple[str, ...]) -> None:
+    """The rows of `ps` as JSON: those of services, instances or ids; all where none is named."""
+    import time
+
+    from minikube.cli.rows import ps_rows
+
+    rows = ps_rows(snapshot, time.time())
+    print_json([row for row in rows if not names or {row.service, row.name, row.id} & set(names)])
 
 
 def print_json_line(value: Any) -> None:

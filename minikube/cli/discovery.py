@@ -145,6 +145,7 @@ def instances_command(name: str | None, registry: str | None, manifest: str | No
 @click.option("--meta", "meta", multiple=True, metavar="KEY=VALUE", help="May be given again.")
 @click.option("--interval", metavar="DURATION", help="Between probes.  [default: 5s]")
 @registry_option
+@json_option
 def register_command(
     name: str,
     address: str,
@@ -155,6 +156,7 @@ def register_command(
     interval: str | None,
     registry: str | None,
     manifest: str | None,
+    as_json: bool,
 ) -> None:
     """Register an instance of NAME at HOST:PORT and print its id."""
     from minikube.model import Registration
@@ -170,18 +172,30 @@ def register_command(
         interval=interval,
     )
     with open_registry(registry, manifest) as found:
-        click.echo(found.register(registration))
+        id = found.register(registration)
+    if as_json:
+        from minikube.cli.shapes import Registered
+
+        print_json(Registered(id))
+    else:
+        click.echo(id)
 
 
 @click.command()
 @click.argument("id", metavar="ID", shell_complete=complete_ids)
 @registry_option
-def deregister_command(id: str, registry: str | None, manifest: str | None) -> None:
+@json_option
+def deregister_command(id: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """Remove the instance ID from the registry; exit code 4 when it was not there."""
     with open_registry(registry, manifest) as found:
         if not found.deregister(id):
             raise NotFound(f"{id}: no such instance — `minikube instances` lists them")
-    click.echo(f"{id} deregistered")
+    if as_json:
+        from minikube.cli.shapes import Registered
+
+        print_json(Registered(id))
+    else:
+        click.echo(f"{id} deregistered")
 
 
 @click.command()

@@ -42,6 +42,12 @@ class Version(Struct, frozen=True):
     python: str
 
 
+class Registered(Struct, frozen=True):
+    """`register` and `deregister`: the instance's id."""
+
+    id: str
+
+
 class Graph(Struct, frozen=True):
     """`graph`."""
 
@@ -69,6 +75,8 @@ SHAPES: dict[str, Shape] = {
     "apply": Shape("object", ApplyReply),
     "doctor": Shape("list", Finding),
     "validate": Shape("object", Validation),
+    **dict.fromkeys(("start", "stop", "restart", "kill", "scale", "maintenance", "wait"), Shape("list", InstanceRow)),
+    **dict.fromkeys(("register", "deregister"), Shape("object", Registered)),
     "version": Shape("object", Version),
 }
 """Of every command with `--json`."""

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import connect, duration, manifest_option, names_argument, note
+from minikube.cli.common import (
+    connect,
+    duration,
+    json_option,
+    manifest_option,
+    names_argument,
+    note,
+    print_instances,
+    print_json,
+)
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
 from minikube.model import is_ready
 
@@ -51,27 +60,36 @@ GOALS = {
 )
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True, help="Give up after that long.")
 @manifest_option
-def wait_command(names: tuple[str, ...], goal: str, timeout: str, manifest: str | None) -> int:
+@json_option
+def wait_command(names: tuple[str, ...], goal: str, timeout: str, manifest: str | None, as_json: bool) -> int:
     """Wait until every instance of services (of all, when none is named) is as wanted; exit code 124 when the time is over.
 
     What can never come (an instance is fatal, a task has failed) is exit code 1 at once.
     """
-    return wait_for(names, goal, duration("--timeout", timeout), manifest)
+    return wait_for(names, goal, duration("--timeout", timeout), manifest, as_json)
 
 
-def wait_for(names: tuple[str, ...], goal: str, seconds: float, manifest: str | None) -> int:
-    """The exit code: 0, or 124 after it told on stderr what was missing. Raises MinikubeError for what cannot come."""
+def wait_for(names: tuple[str, ...], goal: str, seconds: float, manifest: str | None, as_json: bool = False) -> int:
+    """The exit code: 0, or 124 after it told on stderr what was missing. Raises MinikubeError for what cannot come.
+
+    `as_json`: in either case how the instances are then, as `ps` tells it.
+    """
     deadline = time.monotonic() + seconds
     try:
         with connect(manifest) as client:
             if goal != "gone":
                 check_names(client.status(), names)
-            if missing := wait_until(client, names, goal, deadline):
+            missing = wait_until(client, names, goal, deadline)
+            if as_json:
+                print_instances(client.status(), names)
+            if missing:
                 note(f"waited {seconds:g}s: {'; '.join(missing)}")
                 return TIMED_OUT
     except NothingRunning:
         if goal != "gone":
             raise
+        if as_json:
+            print_json([])
     return 0
 
 

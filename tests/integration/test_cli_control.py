@@ -298,7 +298,11 @@ def test_up_refuses_a_second_supervisor(minikube: Run) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["ps", "status", "describe product order", "events", "logs product", "graph", "config", "apply", "validate"],
+    [
+        *("ps", "status", "describe product order", "events", "logs product", "graph", "config", "apply", "validate"),
+        *("start product", "stop product", "restart product", "kill product", "scale product=1", "maintenance product"),
+        "wait product",
+    ],
 )
 def test_json_is_of_the_shape_that_the_command_documents(words: str, minikube: Run) -> None:
     code, out, err = minikube(*words.split(), "--json")

@@ -59,8 +59,8 @@ def test_register_get_instances_deregister(
 ) -> None:
     assert run(["get", "web"]) == 4
     assert capsys.readouterr().err.startswith("minikube: ")
-    assert run(["register", "web", f"127.0.0.1:{port}", "--tag", "blue", "--meta", "team=a"]) == 0
-    uuid = capsys.readouterr().out.strip()
+    assert run(["register", "web", f"127.0.0.1:{port}", "--tag", "blue", "--meta", "team=a", "--json"]) == 0
+    uuid = conforming("register", capsys.readouterr().out)["id"]
     assert re.fullmatch("[0-9a-f]{8}", uuid)
     assert run(["get", "web"]) == 0
     assert capsys.readouterr().out == f"127.0.0.1:{port}\n"
@@ -71,7 +71,8 @@ def test_register_get_instances_deregister(
     assert run(["instances", "web", "--json"]) == 0
     (instance,) = conforming("instances", capsys.readouterr().out)
     assert (instance["Tags"], instance["Meta"]) == (["blue"], {"team": "a"})
-    assert run(["deregister", uuid]) == 0
+    assert run(["deregister", uuid, "--json"]) == 0
+    assert conforming("deregister", capsys.readouterr().out) == {"id": uuid}
     assert run(["deregister", uuid]) == 4
     assert "no such instance" in capsys.readouterr().err
     assert run(["get", "we"]) == 4

@@ -14,10 +14,11 @@ from minikube.cli.shapes import SHAPES, output_schema
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = {
-    match[1]: match[2]
+    name: match[2]
     for match in re.finditer(
-        r"(?m)^\| `(\w+)` \| (.*) \|$", README.partition("| `--json` of | prints |")[2].partition("\n\n")[0]
+        r"(?m)^\| ((?:`\w+`,? ?)+) \| (.*) \|$", README.partition("| `--json` of | prints |")[2].partition("\n\n")[0]
     )
+    for name in re.findall(r"\w+", match[1])
 }
 
 
