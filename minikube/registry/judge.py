@@ -182,7 +182,7 @@ class Judge:
             await ward.free.wait()
         ward.asking = True
         try:
-            await self._settle(ward, judge(record.settings, ward.health, at), output)
+            await self._write(ward, judge(record.settings, ward.health, at), output)
         finally:
             self._finish(ward)
 
@@ -313,17 +313,19 @@ class Judge:
             self._doubts()
 
     async def _settle(self, ward: Ward, health: Health, output: str) -> None:
-        """Writes a new state before it counts."""
+        """Writes a new state before it counts; again soon, where the store is away."""
+        try:
+            await self._write(ward, health, output)
+        except Unavailable:
+            ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
+
+    async def _write(self, ward: Ward, health: Health, output: str) -> None:
+        """Writes a new state before it counts. Raises `Unavailable`; then all is as it was."""
         stored = self._node.catalog.records.get(ward.id)
         if stored is None or stored.instance.incarnation != ward.incarnation:
             return
-
         if self._stored(stored) is not health.state:
-            try:
-                await self._node.update(ward.id, ward.incarnation, self._entering(health.state, output))
-            except Unavailable:
-                ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
-                return
+            await self._node.update(ward.id, ward.incarnation, self._entering(health.state, output))
             words = output.strip().splitlines()
             LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
         elif is_news(health, stored.instance.output, output):

@@ -315,6 +315,23 @@ async def test_the_last_word_counts_whatever_is_written_meanwhile(clock: trio.te
         assert story.node.state("lease-1") == ("passing" if passing else "critical")
 
 
+@pytest.mark.parametrize("passing", [True, False])
+async def test_who_says_how_it_is_hears_that_it_was_not_stored(clock: trio.testing.MockClock, passing: bool) -> None:
+    async with judging() as story:
+        story.node.register("lease-1", ProbeSettings(lease=30.0), "ttl:")
+        await trio.sleep(0.5)
+        await story.judge.reported("lease-1", not passing, "before")
+        before = story.node.state("lease-1")
+        story.node.away = True
+        with pytest.raises(Unavailable):
+            await story.judge.reported("lease-1", passing, "not stored")
+        story.node.away = False
+        await trio.sleep(5)
+        assert story.node.state("lease-1") == before, "nothing is made of a word that was refused"
+        await story.judge.reported("lease-1", passing, "stored")
+        assert story.node.state("lease-1") == ("passing" if passing else "critical")
+
+
 async def test_a_verdict_that_cannot_be_written_is_not_acted_on(clock: trio.testing.MockClock) -> None:
     async with judging() as story:
         story.register("web-1")
