@@ -37,7 +37,8 @@ from minikube.probe.health import (
 )
 from minikube.probe.pace import Pace
 from minikube.probe.prober import Prober
-from minikube.registry.node import OUTPUT_LIMIT, Node, Updated, entered
+from minikube.registry.entering import entering, saying, stored_state
+from minikube.registry.node import Node
 from minikube.registry.records import Record
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -160,7 +161,7 @@ class Judge:
 
     def _renew(self, ward: Ward, record: Record, at: float) -> None:
         health = lease_pass(record.settings, ward.health, at)
-        if health.state is ward.health.state and self._stored(record) is health.state:
+        if health.state is ward.health.state and stored_state(record) is health.state:
             ward.health = health
             self._plan(ward)
         else:
@@ -175,7 +176,7 @@ class Judge:
         self._node.catalog.observe(id_, time.time(), output)
         if ward is None:
             if not passing:  # another registry's ward: that one hears of passes by the lease, and of this by the log
-                await self._node.update(id_, record.instance.incarnation, self._entering(CheckState.CRITICAL, output))
+                await self._node.update(id_, record.instance.incarnation, entering(CheckState.CRITICAL, output))
             return
         judge, at = lease_pass if passing else lease_failed, trio.current_time()
         while ward.asking:  # what is on its way is older than this word
@@ -210,7 +211,7 @@ class Judge:
         if known is not None and known.incarnation == record.instance.incarnation:
             return
         self._drop(record.id)
-        state, leased = self._stored(record), record.instance.health_check == "ttl:"
+        state, leased = stored_state(record), record.instance.health_check == "ttl:"
         now, left, jitter = trio.current_time(), _left(record), random.random()
         health = first_health(state, now, record.settings, fresh=fresh, leased=leased, left=left, jitter=jitter)
         ward = self._wards[record.id] = Ward(record, health)
@@ -324,26 +325,14 @@ class Judge:
         stored = self._node.catalog.records.get(ward.id)
         if stored is None or stored.instance.incarnation != ward.incarnation:
             return
-        if self._stored(stored) is not health.state:
-            await self._node.update(ward.id, ward.incarnation, self._entering(health.state, output))
+        if stored_state(stored) is not health.state:
+            await self._node.update(ward.id, ward.incarnation, entering(health.state, output))
             words = output.strip().splitlines()
             LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
         elif is_news(health, stored.instance.output, output):
             with contextlib.suppress(Unavailable):  # the next probe says it again
-                await self._node.update(ward.id, ward.incarnation, _saying(output))
+                await self._node.update(ward.id, ward.incarnation, saying(output))
         ward.health = health
-
-    def _entering(self, state: CheckState, output: str) -> Updated:
-        """What `Node.update` is to make of an entry; maintenance hides the state until it is over."""
-
-        def change(record: Record) -> Record | None:
-            if self._stored(record) is state:
-                return None
-            if record.instance.state is CheckState.MAINTENANCE:
-                return replace(record, resumed=state)
-            return entered(record, state, output, time.time())
-
-        return change
 
     async def _forget(self, ward: Ward) -> bool:
         """Its time as an absent one is over. True when it is gone."""
@@ -354,11 +343,6 @@ class Judge:
             return False
         LOGGER.info("%s is forgotten: it did not pass for too long", ward.id)
         return True
-
-    @staticmethod
-    def _stored(record: Record) -> CheckState:
-        """What the record says of its health, under maintenance too."""
-        return record.resumed if record.instance.state is CheckState.MAINTENANCE else record.instance.state
 
     # ------------------------------------------------------------ doubt
 
@@ -395,17 +379,6 @@ class Judge:
         if gap:
             LOGGER.warning("this registry was paused for %.1f s; probes from before count for nothing", gap)
         return gap
-
-
-def _saying(output: str) -> Updated:
-    """What `Node.update` is to make of an entry whose state stays: watchers hear why."""
-
-    def change(record: Record) -> Record | None:
-        if record.instance.state not in (CheckState.STARTING, CheckState.CRITICAL):
-            return None
-        return replace(record, instance=replace(record.instance, output=output[:OUTPUT_LIMIT], checked=time.time()))
-
-    return change
 
 
 def _next(health: Health) -> float:
