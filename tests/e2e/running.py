@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import psutil
 import redis
 
-from minikube import blocking
-from minikube.model import Change, CheckState
+from minikube import WatchSnapshot, blocking
+from minikube.model import Change, ChangeKind
 from tests.eventually import eventually
 from tests.ports import free_ports
 
@@ -116,13 +116,17 @@ class Project:
             return json.loads(file.readline())
 
     def kill_and_hear(self, service: str) -> Change:
-        """Kill the service's first instance; what the registry then tells its watchers. Not by probing, which may come in
-        between: those words are left out."""
+        """Kill the service's first instance; what the registry then tells its watchers: an end, or the next life. What a
+        probe finds of the same life may come before, and is left out."""
         with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as told:
-            next(told)
+            first = next(told)
+            assert isinstance(first, WatchSnapshot)
+            lives = {instance.incarnation for instance in first.instances}
             os.kill(self.instance(service)["pid"], signal.SIGKILL)
             for change in told:
-                if isinstance(change, Change) and change.instance.state is not CheckState.CRITICAL:
+                if isinstance(change, Change) and (
+                    change.kind is ChangeKind.GONE or change.instance.incarnation not in lives
+                ):
                     return change
         raise AssertionError("the watch ended")
 
