@@ -19,7 +19,8 @@ from minikube.supervisor import dependency, graph, leftovers
 from minikube.supervisor import wish as wishes
 from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.environment import project_environment
-from minikube.supervisor.instance import Runner, instance_id
+from minikube.supervisor.ids import instance_id
+from minikube.supervisor.instance import Runner
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.link import LEAVE_S, Link
@@ -97,7 +98,7 @@ class Supervisor:
     def _add(self, spec: ServiceSpec, index: int) -> Runner:
         runs = spec.name in self._chosen and not self.asked_to_stop.is_set()
         wish = wishes.scheduled(runs) if spec.schedule else Wish(runs=runs)
-        runner = Runner(self, spec, index, instance_id(str(self.manifest.directory), spec.name, index), wish)
+        runner = Runner(self, spec, index, instance_id(self.site.project, spec.name, index), wish)
         self.link.absent(runner.id)
         previous = self.roster.enter(runner)
         runner.publish()

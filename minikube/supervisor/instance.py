@@ -10,7 +10,6 @@ import signal
 import time
 import traceback
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Protocol
 
 import trio
@@ -51,11 +50,6 @@ class Home(wellbeing.Home, Protocol):
     def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
     def next_run(self, name: str) -> float: ...
-
-
-def instance_id(project: str, service: str, index: int) -> str:
-    """Eight hex digits, the same at every start and every `up` of the project in its directory."""
-    return sha256(f"{project}\0{service}\0{index}".encode()).hexdigest()[:8]
 
 
 class Runner:

@@ -65,8 +65,17 @@ class DoubtView(Struct, frozen=True, rename="pascal"):
 class Link:
     """Belongs to the trio thread. `want`, `report` and `gone` return at once; what they ask for is repeated until it is so."""
 
-    def __init__(self, registry: Registry, nursery: trio.Nursery, heard: Heard, said: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        nursery: trio.Nursery,
+        heard: Heard,
+        said: Callable[[str], None],
+        is_left: Callable[[Instance], bool] = lambda one: False,
+    ) -> None:
+        """`is_left`: whether an instance is of an earlier run of ours, and nobody's now."""
         self._registry = registry
+        self._is_left = is_left
         self._nursery = nursery
         self._heard = heard
         self._said = said
@@ -229,7 +238,10 @@ class Link:
         self._act(id)
 
     def _hear(self, id: str, found: Instance | None) -> None:
-        self._heard(id, found)
+        if found is not None and self._is_left(found):
+            self._ended.add(id)
+        else:
+            self._heard(id, found)
         self._moved.set()
         self._moved = trio.Event()
 

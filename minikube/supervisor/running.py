@@ -22,6 +22,7 @@ from minikube.control.server import serve_control
 from minikube.control.token import ensure_token
 from minikube.errors import MinikubeError
 from minikube.manifest import HostPort, Manifest
+from minikube.model import Instance
 from minikube.supervisor import endings, leftovers, tree
 from minikube.supervisor.apply import Applier
 from minikube.supervisor.cgroup import CONTROLLERS, Groups
@@ -32,6 +33,7 @@ from minikube.supervisor.failure import understood
 from minikube.supervisor.foundations import registry_runner, start_redis, wait_ready_or_stop
 from minikube.supervisor.hands import Hands
 from minikube.supervisor.hearsay import Hearsay
+from minikube.supervisor.ids import is_replica
 from minikube.supervisor.lifecycle import worst_end
 from minikube.supervisor.lifeline import LaunchOptions, say
 from minikube.supervisor.link import Link
@@ -130,6 +132,11 @@ def _tell(plan: Plan, board: Board) -> None:
         board.event("supervisor.ports", note, "warning")
 
 
+def _is_left(project: str, roster: Roster, found: Instance) -> bool:
+    """An earlier run's, of a service or a replica that is not in the manifest any more."""
+    return found.uuid not in roster.by_id and is_replica(project, found.name, found.uuid)
+
+
 async def _serve(plan: Plan, site: Site, registry: PartRunner, sock: socket.socket) -> None:
     """The project's time: from the control API's start to the last service's end.
 
@@ -140,7 +147,7 @@ async def _serve(plan: Plan, site: Site, registry: PartRunner, sock: socket.sock
     opened = open_registry(site.registry, token=settings.token or None, tls=registry_tls(settings))
     async with opened as client, trio.open_nursery() as nursery:
         hearsay = Hearsay(board, roster.by_id)
-        link = Link(client, nursery, hearsay.heard, hearsay.refused)
+        link = Link(client, nursery, hearsay.heard, hearsay.refused, partial(_is_left, site.project, roster))
         async with trio.open_nursery() as services:
             core = Supervisor(site, plan.manifest, roster, link, services)
             hands = Hands(core, services)

@@ -3,10 +3,12 @@
 It refuses to know of any service.
 """
 
+import os
 from pathlib import Path
 
 from minikube.control.board import Board
 from minikube.supervisor.engine import Left
+from minikube.supervisor.ids import project_key
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifeline import LaunchOptions
 from minikube.supervisor.process import Household
@@ -18,6 +20,7 @@ class Site:
 
     def __init__(self, state: Path, options: LaunchOptions, board: Board, household: Household, registry: str) -> None:
         self.state = state
+        self.project = project_key(os.uname().nodename, state.parent)
         self.options = options
         self.board = board
         self.household = household

@@ -14,6 +14,7 @@ import pytest
 from tests.certificates import make_certificates
 from tests.e2e.small import MINIKUBE, SLEEP, Small
 from tests.eventually import eventually
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -217,6 +218,23 @@ def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) ->
         eventually(lambda: not alive(pid), what="its end")
         assert not any((state / name).is_symlink() or (state / name).exists() for name in ("redis.sock", "run"))
         small.run("down", code=3)
+
+
+def test_what_a_killed_supervisor_registered_goes_with_its_service(tmp_path: Path) -> None:
+    """Its Redis has kept the entry, and the service that took its place answers at the same address."""
+    port = free_port()
+    web = f'command = ["python", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
+    with Small(tmp_path, f"[services.before]\n{web}") as small:
+        small.up("--wait")
+        pid = small.status().pid
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not alive(pid), what="its end")
+        small.write(f"[services.after]\n{web}")
+        small.up("--wait")
+        assert small.run("get", "after") == f"127.0.0.1:{port}\n"
+        eventually(lambda: small.command("get", "before").returncode == 4, what="the end of the entry before")
+        assert [one["Name"] for one in json.loads(small.run("instances", "--json"))] == ["after"]
+        assert [one.name for one in small.status().instances] == ["after"]
 
 
 def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
