@@ -19,7 +19,7 @@ from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-ON_TRIO, BLOCKING, ON_ASYNCIO = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
+ON_TRIO, BLOCKING, ON_ASYNCIO, *WATCHES = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def product(registry: Registry) -> Iterator[Service]:
 
 def run(program: str, port: int) -> "subprocess.Popen[str]":
     environ = {**os.environ, "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
+    environ["PYTHONUNBUFFERED"] = "1"
     return subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, text=True)
 
 
@@ -84,6 +85,23 @@ def test_the_blocking_program_survives_the_registrys_death(registry: Registry, p
         finally:
             program.kill()
     eventually(lambda: again.get("web") == 0, what="the dead are noticed")
+
+
+@pytest.mark.parametrize("program", WATCHES, ids=["trio", "blocking", "asyncio"])
+def test_the_programs_that_watch_tell_what_is_there_then_what_changes(program: str, registry: Registry) -> None:
+    client = registry.ready()
+    with services(1) as (product,), run(program, 8080) as watcher:
+        try:
+            assert watcher.stdout is not None
+            assert watcher.stdout.readline() == "now []\n"
+            id_ = client.call("Register", product.registration("product"))
+            here = f"127.0.0.1:{product.port}"
+            said = next(line for line in watcher.stdout if "passing" in line)
+            assert said == f"put {here} passing\n"
+            assert client.call("Deregister", id_) is True
+            assert next(line for line in watcher.stdout if "gone" in line).startswith(f"gone {here} ")
+        finally:
+            watcher.kill()
 
 
 async def test_a_watch_goes_on_across_the_registrys_death(registry: Registry) -> None:
