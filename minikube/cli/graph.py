@@ -9,8 +9,9 @@ import click
 from msgspec import Struct
 
 from minikube.cli.common import manifest_argument, manifest_path, print_json
+from minikube.cli.waiting import is_completed
 from minikube.errors import MinikubeError
-from minikube.model import Snapshot
+from minikube.model import InstanceView, Snapshot
 from minikube.text import printable
 
 MERMAID_CLASSES = {"ready": "fill:#dfd,stroke:#080", "bad": "fill:#fdd,stroke:#c00", "waiting": "fill:#ffd,stroke:#a80"}
@@ -78,18 +79,20 @@ def _state(snapshot: Snapshot, name: str) -> tuple[str, str]:
     for one in instances:
         word = f"{one.state}, {one.check}" if one.check and one.state == "running" else str(one.state)
         counts[word] = counts.get(word, 0) + 1
-        moods.add(_mood(one.state, one.check or "passing", one.exit))
+        moods.add(_mood(one))
     whole = [word if len(instances) == 1 else f"{count} {word}" for word, count in counts.items()]
     mood = next((mood for mood in ("bad", "waiting", "ready") if mood in moods), "idle")
     return "; ".join(whole), mood
 
 
-def _mood(state: str, check: str, exit: str) -> str:
-    if state in ("fatal", "backoff") or check == "critical" or (state == "exited" and exit != "exit 0"):
+def _mood(one: InstanceView) -> str:
+    if one.state == "exited":
+        return "ready" if is_completed(one) else "bad"
+    if one.state in ("fatal", "backoff") or one.check == "critical":
         return "bad"
-    if state == "running":
-        return "ready" if check in ("passing", "maintenance") else "waiting"
-    return {"stopped": "idle", "exited": "ready"}.get(state, "waiting")
+    if one.state == "running":
+        return "ready" if one.check in (None, "passing", "maintenance") else "waiting"
+    return "idle" if one.state == "stopped" else "waiting"
 
 
 def tree_lines(nodes: list[Node]) -> Iterator[str]:

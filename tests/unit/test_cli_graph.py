@@ -102,3 +102,13 @@ def test_states_are_shown_while_it_runs() -> None:
     assert 's-web["web<br/>1 running, passing, 1 backoff"]:::bad' in chart
     assert "classDef bad" in chart
     assert "classDef waiting" not in chart
+
+
+@pytest.mark.parametrize(
+    ("exit", "reason", "mood"), [("exit 0", "", "ready"), ("exit 3", "", "ready"), ("exit 3", "exit 3", "bad")]
+)
+def test_a_task_that_ended_with_a_code_of_its_success_is_well(exit: str, reason: str, mood: str) -> None:
+    """A success that the manifest declares as one has no reason."""
+    task = InstanceView("1", "task", "task", ProcessState.EXITED, exit=exit, reason=reason)
+    board = Snapshot("shop", 1, 0.0, 0.0, "", 1, services=(ServiceView("task"),), instances=(task,))
+    assert [node.mood for node in nodes_of(board)] == [mood]
