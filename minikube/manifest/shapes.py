@@ -84,6 +84,11 @@ class Parsed(Struct, Generic[T], frozen=True):
         return string_schema(self.pattern, self.expected)
 
 
+def _plain(bound: float) -> str:
+    """All its digits: no 4.6e+18."""
+    return str(int(bound)) if bound == int(bound) else str(bound)
+
+
 class Number(Struct, Generic[T], frozen=True):
     """An integer (or with `kind=float` any number) between two bounds; `"${VAR}"` may stand in for it."""
 
@@ -94,7 +99,7 @@ class Number(Struct, Generic[T], frozen=True):
     @property
     def expected(self) -> str:
         noun = "an integer" if self.kind is int else "a number"
-        return f"{noun} from {self.least:g} to {self.most:.10g}"
+        return f"{noun} from {_plain(self.least)} to {_plain(self.most)}"
 
     def read(self, value: object, place: Place) -> T | None:
         if isinstance(value, str) and "$" in value:

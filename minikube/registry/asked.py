@@ -77,7 +77,7 @@ def seconds(value: Any, name: str, default: float, least: float, most: float) ->
         except ValueError as error:
             raise wrong(f"{name}: {error}") from None
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise wrong(f"{name}: expected {least:g} to {most:g} seconds, got {value!r}")
+        raise wrong(f"{name}: expected {least:.10g} to {most:.10g} seconds, got {value!r}")
     return float(value)
 
 

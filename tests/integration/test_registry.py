@@ -245,6 +245,7 @@ def test_a_long_poll_ends_with_the_change(registry: Registry, client: Client, se
         ({"HealthCheck": "http://127.0.0.1:0/"}, "port 0"),
         ({"HealthCheck": "http://127.0.0.1/\r\nX: y"}, "HealthCheck"),
         ({"Interval": "soon"}, "Interval"),
+        ({"Lease": -1}, "Lease: expected 0.5 to 2678400 seconds, got -1"),
         ({"Failures": 0}, "Failures"),
         ({"Uuid": "a:b"}, "Uuid"),
         ({"Colour": "red"}, "Colour"),

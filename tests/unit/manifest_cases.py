@@ -251,6 +251,7 @@ BAD: list[tuple[str, Any, str]] = [
         'services.x.limits.memory: expected a size such as "512K", "10M" or "2G", got "lots"',
     ),
     (".limits", {"nofile": "10K"}, "services.x.limits.nofile: expected an integer"),
+    (".limits", {"nofile": -5}, "services.x.limits.nofile: expected an integer from 0 to 4611686018427387904, got -5"),
     (".limits", {"cpus": 0}, "services.x.limits.cpus: expected a number from 0.01 to 4096, got 0"),
     (
         ".limits",
