@@ -26,7 +26,7 @@ SEND_BYTES = 65_536
 LINGER_S = 1.0
 LINGER_BYTES = 1_048_576
 REFUSALS_AT_ONCE = 64
-"""How many clients above the limit of connections are told so at the same time; the rest is just closed."""
+"""How many clients above the limit of connections are kept until they have read that; the rest is told and cut off."""
 
 
 class HttpLimits(msgspec.Struct, frozen=True):
@@ -127,12 +127,9 @@ async def serve_http(
     async def serve(stream: trio.SocketStream) -> None:
         nonlocal open_now, refusing
         if open_now >= limits.connections:
-            if refusing >= REFUSALS_AT_ONCE:
-                stream.socket.close()
-                return
             refusing += 1
             try:
-                await _contain(_refuse, stream, limits)
+                await _contain(_refuse, stream, limits, refusing <= REFUSALS_AT_ONCE)
             finally:
                 refusing -= 1
             return
@@ -197,10 +194,11 @@ async def _contain(serve: Callable[..., Awaitable[None]], stream: trio.abc.Strea
         await trio.aclose_forcefully(stream)
 
 
-async def _refuse(stream: trio.abc.Stream, limits: HttpLimits) -> None:
+async def _refuse(stream: trio.abc.Stream, limits: HttpLimits, lingers: bool) -> None:
     connection = _Connection(stream, limits)
     await connection.send_reply(error_reply(503, f"{limits.connections} connections are open — try again"), close=True)
-    await connection.close()
+    if lingers:
+        await connection.close()
 
 
 class _Connection:

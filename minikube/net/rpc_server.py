@@ -44,7 +44,7 @@ FORGET_S: Final = 1.0
 """What a connection has asked for counts for half after that long."""
 SWEEP_S: Final = 0.25
 REFUSED_AT_ONCE: Final = 64
-"""Refused connections that are kept for a moment, so that they get to read why."""
+"""Refused connections that are kept for a moment, so that they get to read why, whatever they have sent."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -246,9 +246,6 @@ class _Server:
 
     def _admit(self, sock: socket.socket, address: str) -> None:
         full = self.clients >= self._limits.connections
-        if full and len(self._refused) >= REFUSED_AT_ONCE:
-            sock.close()
-            return
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -257,10 +254,14 @@ class _Server:
             sock.close()
             return
         peer = Peer(self._methods, self, self._limits, address)
-        connection = self._connections[peer] = _Connection(sock, peer, tls)
         if full:
-            self._refused.add(peer)
             peer.end(f"too many connections: {self._limits.connections} are open; close some and try again")
+            if len(self._refused) >= REFUSED_AT_ONCE:  # told, but not waited for; with TLS that would take a handshake
+                with contextlib.suppress(OSError), sock:
+                    sock.send(b"" if tls else peer.take_output())
+                return
+            self._refused.add(peer)
+        connection = self._connections[peer] = _Connection(sock, peer, tls)
         connection.first_line_by = trio.current_time() + self._limits.first_line_s
         self._watch(connection)
         self._guarding(connection, self._settle)

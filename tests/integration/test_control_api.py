@@ -305,6 +305,19 @@ async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_other
         await second.aclose()
 
 
+async def test_also_one_of_a_crowd_above_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.net.http.REFUSALS_AT_ONCE", 0)
+    async with open_control(SMALL) as server:
+        first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+        second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        head, _, body = (await server.send(b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert msgspec.json.decode(body) == {"error": "2 connections are open — try again"}
+        await first.aclose()
+        await second.aclose()
+
+
 async def test_a_noisy_service_does_not_take_a_quiet_ones_events() -> None:
     async with open_control() as server:
         for number in range(60):

@@ -238,8 +238,7 @@ def test_more_connections_than_there_may_be(registry: Registry, bystander: Clien
             if number != SILENT:
                 attackers.socks[-1].send(GET)
         refused = [told(sock) for sock in attackers.socks[1_024:]]
-        assert b"too many connections: 1024 are open" in b"".join(refused)
-        assert all(not text or b"too many" in text for text in refused)
+        assert all(b"too many connections: 1024 are open" in text for text in refused)
         assert bystander.get("web") == 1000
         assert b"no full line within 5 s" in told(attackers.socks[SILENT])
         assert bystander.get("web") == 1000

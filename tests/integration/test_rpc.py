@@ -351,10 +351,11 @@ async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing(
                         break
 
 
-async def test_a_crowd_of_refused_connections_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.net.rpc_server.REFUSED_AT_ONCE", 1)
     async with serving(Sample(), limits=Limits(connections=0)) as address, raw(address) as one, raw(address) as other:
-        assert "too many" in (await one.line())["error"]["message"]
+        for client in (one, other):
+            assert "too many" in (await client.line())["error"]["message"]
         assert await other.ended()
 
 
