@@ -325,7 +325,8 @@ class Runner:
             self._stopping(f"it finishes what it was asked, for {drain:g} s")
             with trio.move_on_after(drain):
                 await hurry.wait()
-        await end_instance(process, self.spec.stop, hurry, self._stopping, self.event)
+        assert self._output is not None
+        await end_instance(process, self.spec.stop, hurry, self._stopping, self.event, self._output.insert)
 
     # ------------------------------------------------------------ what its checks come to
 

@@ -232,6 +232,10 @@ class Capture:
         """A notice of our own, with stream `minikube`."""
         self._queue(OURS, text.encode("utf-8", "replace") + b"\n")
 
+    def insert(self, text: str) -> None:
+        """Whole lines of a helper's, between those of its own."""
+        self._take("stdout", text.encode("utf-8", "replace") + b"\n")
+
     def _masked(self, data: bytes) -> bytes:
         for secret in self._secrets:
             if secret in data:

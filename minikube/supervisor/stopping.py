@@ -19,13 +19,16 @@ NAMES_SHOWN = 4
 Say = Callable[[str, str, str], object]
 """Hears an event: kind, text, level."""
 
+Show = Callable[[str], object]
+"""Hears lines for the instance's log."""
+
 
 async def end_instance(
-    running: Running, spec: StopSpec, hurry: Interrupt, told: Callable[[str], object], say: Say
+    running: Running, spec: StopSpec, hurry: Interrupt, told: Callable[[str], object], say: Say, show: Show
 ) -> None:
     """Ends the whole tree within `spec.timeout` (and KILL's patience); `hurry` makes it at once.
 
-    `told` hears, whenever it changes, how far it is. When cancelled, it kills.
+    `told` hears, whenever it changes, how far it is; `show` what its stop command prints. When cancelled, it kills.
     """
     began = trio.current_time()
     end = began + spec.timeout
@@ -35,7 +38,7 @@ async def end_instance(
             await trio.lowlevel.checkpoint()
             if spec.command:
                 told("its stop command runs")
-                await _stop_command(running, spec, end, say)
+                await _stop_command(running, spec, end, say, show)
             told(f"{spec.signal} was sent, KILL follows after {spec.timeout:g} s")
             nursery.start_soon(_say_who_holds, running, spec, end, say)
             killed = await running.end(signal_number(spec.signal), max(end - trio.current_time(), 0.0))
@@ -50,15 +53,17 @@ async def end_instance(
         say("instance.killed", f"had to be killed {spec.timeout:g} s after {spec.signal}: {some(killed)}", "warning")
 
 
-async def _stop_command(running: Running, spec: StopSpec, end: float, say: Say) -> None:
+async def _stop_command(running: Running, spec: StopSpec, end: float, say: Say, show: Show) -> None:
     try:
         ran = await running.run(spec.command, max(end - trio.current_time(), 0.0))
     except StartError as error:
         say("instance.stop_command", f"stop command: {error}", "warning")
         return
+    said = ran.output.strip().splitlines()
+    if said:
+        show("\n".join(f"stop command: {line}" for line in said))
     if ran.exit is None or not ran.exit.clean:
         how = str(ran.exit) if ran.exit else f"no end within {spec.timeout:g} s"
-        said = ran.output.strip().splitlines()
         say("instance.stop_command", f"stop command: {how}" + (f": {said[-1]}" if said else ""), "warning")
 
 

@@ -39,6 +39,10 @@ class Output:
         self.last_lines: tuple[str, ...] = ("last words",)
 
         self.masked: tuple[str, ...] = ()
+        self.inserted: list[str] = []
+
+    def insert(self, text: str) -> None:
+        self.inserted.append(text)
 
     def clear(self) -> None: ...
 
@@ -134,6 +138,7 @@ class Home:
         self.alive = self.most = self.starting = 0
         self.happened: list[tuple[Any, ...]] = []
         self.processes: list[Fake] = []
+        self.outputs: list[Output] = []
         self._began = trio.current_time()
 
     def note(self, *what: object) -> None:
@@ -172,7 +177,8 @@ class Home:
         return frozenset()
 
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Any:
-        return Output(spec)
+        self.outputs.append(Output(spec))
+        return self.outputs[-1]
 
     def unmet(self, spec: ServiceSpec) -> str:
         return self.missing
@@ -292,6 +298,7 @@ async def test_it_leaves_discovery_then_drains_then_is_signalled(autojump_clock:
             (2.31, "signal", TERM, 3.99),
             (2.41, "died", -TERM),
         ]
+        assert story.home.outputs[-1].inserted == ["stop command: as asked"], "in its log, though it went well"
         assert (story.state(), story.runner.life.exit) == (ProcessState.STOPPED, Exit(-TERM))
 
 

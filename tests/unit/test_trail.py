@@ -224,6 +224,14 @@ def test_a_secret_is_masked_wherever_reads_and_lines_are_cut(tmp_path: Path) -> 
     assert all("hunter" not in line for line in capture.last_lines)
 
 
+def test_what_a_helper_prints_stands_between_whole_lines_and_is_masked(tmp_path: Path) -> None:
+    capture = capture_in(tmp_path, secrets=["hunter22"])
+    capture.feed("stdout", b"half a ")
+    capture.insert("drained\nas hunter22")
+    capture.feed("stdout", b"line\n")
+    assert read([trail_of(capture)], LogQuery(tail=ALL_LINES)) == ["drained", "as ***", "half a line"]
+
+
 def test_a_line_of_ten_megabytes_is_kept_in_pieces(tmp_path: Path) -> None:
     capture = capture_in(tmp_path, spec=LogSpec(1 << 30))
     for _ in range(160):
