@@ -13,9 +13,9 @@ from msgspec import structs
 
 from minikube.client.messages import ApplyReply
 from minikube.errors import MinikubeError, UsageError
-from minikube.manifest import Manifest, load_manifest
+from minikube.manifest import Manifest, ServiceSpec, load_manifest
 from minikube.model import ProcessState
-from minikube.supervisor.change import Plan, plan
+from minikube.supervisor.change import Plan, overdue, plan
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.hands import Hands
 from minikube.supervisor.instance import Runner
@@ -62,14 +62,19 @@ class Applier:
         new = await trio.to_thread.run_sync(load_manifest, core.manifest.path)
         if refuse_empty and core.manifest.services and not new.services:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
-        found = plan(core.manifest, new)
+        found = overdue(plan(core.manifest, new), new.services, self._outdated())
         if dry_run:
             return structs.replace(found.reply, dry_run=True)
         if core.asked_to_stop.is_set():
             raise UsageError("the project is stopping; nothing was changed")
+        what = summary(found.reply)
         if found.reply.changes:
-            core.board.event("apply.done", f"manifest applied: {summary(found.reply)}")
+            core.board.event("apply.begun", f"applying the manifest: {what}")
         troubles = await self._carry_out(new, found)
+        if troubles:
+            core.board.event("apply.failed", f"the manifest was not applied whole: {'; '.join(troubles)}", "error")
+        elif found.reply.changes:
+            core.board.event("apply.done", f"manifest applied: {what}")
         return structs.replace(found.reply, troubles=tuple(troubles))
 
     async def _carry_out(self, new: Manifest, found: Plan) -> list[str]:
@@ -81,14 +86,6 @@ class Applier:
         going = {name: _dependents(before, name) for name in (*found.removed, *found.vacate)}
         vacated = {name: {one: one.wish for one in core.roster.of(name)} for name in found.vacate}
 
-        async def go(name: str) -> None:
-            await (core.forget_service if name in found.removed else core.stop_service)(name)
-
-        await in_order(going, go)
-        for name in (*found.adjusted, *found.replaced, *found.follows):
-            core.adjust_service(name)
-        for name in found.added:
-            core.open_service(core.specs[name])
         troubles: list[str] = []
 
         async def attempt(act: Callable[..., Awaitable[None]], *arguments: Any) -> None:
@@ -97,13 +94,22 @@ class Applier:
             except MinikubeError as error:
                 troubles.append(str(error))
 
+        async def go(name: str) -> None:
+            await attempt(core.forget_service if name in found.removed else core.stop_service, name)
+
+        await in_order(going, go)
+        for name in (*found.adjusted, *found.replaced, *found.follows):
+            core.adjust_service(name)
+        for name in found.added:
+            core.open_service(core.specs[name])
+
         async def again(name: str) -> None:
+            if name in found.scaled:  # first: nobody is restarted who is to go, and who comes is new anyway
+                await attempt(self._hands.scale, name, found.scaled[name])
             if name in vacated:
                 _back(vacated[name])
             else:
                 await attempt(self._again, name)
-            if name in found.scaled:
-                await attempt(self._hands.scale, name, found.scaled[name])
 
         await in_order({name: after[name] for name in (*found.replaced, *found.follows)}, again)
         for name, replicas in found.scaled.items():
@@ -112,6 +118,11 @@ class Applier:
         for name in chosen:
             await attempt(self._hands.start, name)
         return troubles
+
+    def _outdated(self) -> dict[str, ServiceSpec]:
+        """Services that an earlier apply could not renew whole, and what runs of them; what is rolled out just now becomes new."""
+        runners = (one for one in self._core.roster if one.wish.runs and one.outdated)
+        return {one.spec.name: one.launched for one in runners if one.spec.name not in self._hands.rollouts}
 
     async def _again(self, name: str) -> None:
         """New processes for a service: of what runs by a restart, of what has ended by a start, of what was stopped none."""
@@ -123,11 +134,10 @@ class Applier:
             for runner in wanted:
                 runner.start()
             await trio.lowlevel.checkpoint()
-        elif wanted == runners:
-            await self._hands.restart_anew(name)
         else:
-            for runner in wanted:
-                await self._hands.restart(runner.name)
+            # What has no process may be just starting as it was before.
+            stale = [runner for runner in wanted if runner.outdated or runner.process is None]
+            await self._hands.renew(stale or wanted)
 
 
 def _back(before: Mapping[Runner, Wish]) -> None:

@@ -11,6 +11,7 @@ Dependents that need a replaced service `started` or `healthy` go on running: th
 project rests on (its name, registry, control, redis, containers) cannot change while it runs; that is refused.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -68,6 +69,23 @@ def plan(old: Manifest, new: Manifest) -> Plan:
     )
     return msgspec.structs.replace(
         found, vacate=_vacate(found, before, after), reply=_reply(found, before, after, new.warnings)
+    )
+
+
+def overdue(found: Plan, after: Mapping[str, ServiceSpec], runs: Mapping[str, ServiceSpec]) -> Plan:
+    """The plan, and what an earlier one left: `runs` are services with processes that are not as the manifest says."""
+    late = {name for name in runs if name in after and name not in (*found.replaced, *found.follows)}
+    if not late:
+        return found
+    order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
+    told = [ServiceChange(name, "replaced", key_changes(runs[name], after[name])) for name in order if name in late]
+    changes = [one for one in found.reply.changes if one.service not in late]
+    unchanged = tuple(name for name in found.reply.unchanged if name not in late)
+    return msgspec.structs.replace(
+        found,
+        replaced=_sorted(order, late.union(found.replaced)),
+        adjusted=tuple(name for name in found.adjusted if name not in late),
+        reply=msgspec.structs.replace(found.reply, changes=(*changes, *told), unchanged=unchanged),
     )
 
 

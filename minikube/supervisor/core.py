@@ -28,6 +28,7 @@ from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.order import in_order
 from minikube.supervisor.process import KILL_PATIENCE_S
+from minikube.supervisor.rollout import Stranded, stop_patience
 from minikube.supervisor.roster import Roster
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
@@ -191,17 +192,36 @@ class Supervisor:
         for runner in runners:
             await runner.wait_down()
 
+    async def wait_gone(self, leaving: Sequence[Runner]) -> None:
+        """For those that are removed; they are told when they are still there although they had their time."""
+        with trio.move_on_after(max(map(stop_patience, leaving), default=0.0)) as bound:
+            for runner in leaving:
+                await runner.finished.wait()
+        if bound.cancelled_caught:
+            self._refuse_to_wait([one for one in leaving if not one.finished.is_set()])
+
+    async def stop_in_time(self, runners: Sequence[Runner]) -> None:
+        """`stop_runners`, for who asks. Raises when something is still there although it had its time."""
+        with trio.move_on_after(max(map(stop_patience, runners), default=0.0)) as bound:
+            await self.stop_runners(runners)
+        if bound.cancelled_caught:
+            self._refuse_to_wait([one for one in runners if not one.is_down])
+
+    def _refuse_to_wait(self, left: Sequence[Runner]) -> None:
+        told = [f"{one.name}: is not down yet: {one.standing.why or 'it is being stopped'}" for one in left]
+        if told:
+            raise Stranded("; ".join(told))
+
     async def stop_service(self, name: str) -> None:
         """Nothing of it is alive then."""
-        await self.stop_runners(self.roster.of(name))
+        await self.stop_in_time(self.roster.of(name))
 
     async def forget_service(self, name: str) -> None:
         """Stops it; then it is not shown any more either."""
         runners = self.roster.of(name)
         for runner in runners:
             runner.remove()
-        for runner in runners:
-            await runner.finished.wait()
+        await self.wait_gone(runners)
         self.roster.close(name)
         self.board.drop_instances(*(runner.id for runner in runners))
         self.board.drop_services(name)
@@ -259,6 +279,21 @@ class Supervisor:
             if reason := dependency.unmet(name, condition, self.roster.standings(name)):
                 return reason
         return ""
+
+    def missing(self, spec: ServiceSpec) -> str:
+        """Why a service could not start now nor, unless somebody helps, later; empty where it can, or has only to wait."""
+        for name, condition in spec.depends_on.items():
+            if reason := dependency.unmet(name, condition, self.roster.standings(name)):
+                coming = [one.comes and not self._is_barred(one) for one in self.roster.of(name)]
+                done = [one.life.completed for one in self.roster.of(name)]
+                every = condition == "completed"
+                if not (any(coming) if not every else coming and all(map(max, coming, done))):
+                    return reason
+        return ""
+
+    def _is_barred(self, runner: Runner) -> bool:
+        """Whether it waits for what does not come."""
+        return runner.life.state is ProcessState.PENDING and bool(self.missing(runner.spec))
 
     def next_run(self, name: str) -> float:
         return self._next_runs.get(name, 0.0)

@@ -114,8 +114,7 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
     """What has to be done to get from `old` to `new`; unchanged services appear nowhere."""
     fields = {name: changed for name in new if name in old and (changed := _changed(old[name], new[name]))}
     kind: dict[str, Literal["replaced", "adjusted"]] = {
-        name: "adjusted" if IN_PLACE.union({"replicas"}).issuperset(changed) else "replaced"
-        for name, changed in fields.items()
+        name: "adjusted" if _follows(changed) else "replaced" for name, changed in fields.items()
     }
     return Diff(
         added=tuple(name for name in new if name not in old),
@@ -124,6 +123,15 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
         adjusted=tuple(name for name in fields if kind[name] == "adjusted"),
         fields=fields,
     )
+
+
+def goes_on(old: ServiceSpec, new: ServiceSpec) -> bool:
+    """Whether a process of the one is as good as a process of the other."""
+    return old is new or _follows(_changed(old, new))
+
+
+def _follows(changed: Iterable[str]) -> bool:
+    return IN_PLACE.union({"replicas"}).issuperset(changed)
 
 
 def _changed(old: ServiceSpec, new: ServiceSpec) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from minikube.supervisor.core import Supervisor
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.logfile import Source
 from minikube.supervisor.process import signal_number
-from minikube.supervisor.rollout import Rollouts, check_replicas, restart_alone, see_begin
+from minikube.supervisor.rollout import Rollouts, Stranded, check_replicas, restart_alone, see_begin, see_well
 
 PARTS = ("redis", "registry")
 
@@ -42,7 +42,7 @@ class Hands:
         """What carries out an edited manifest; None before the services' time."""
         self._core = core
         self.board = core.board
-        self._rollouts = Rollouts(core.board, nursery)
+        self.rollouts = Rollouts(core, nursery)
 
     # ------------------------------------------------------------ start and stop
 
@@ -56,27 +56,37 @@ class Hands:
         await see_begin(runners, self.board, "cannot be started")
 
     async def stop(self, name: str) -> None:
-        await self._core.stop_runners(self._find(name))
+        await self._core.stop_in_time(self._core.roster.alive(name) or self._find(name))
 
     async def restart(self, name: str) -> None:
         self._refuse_the_end()
         runners = self._find(name)
-        if len(runners) > 1:
-            await self._rollouts.restart(runners)
-        for runner in runners[:1] if len(runners) == 1 else ():
-            await restart_alone(runner, self.board)
+        for runner in self._core.also_needed(runners):
+            runner.start()
+        for runner in runners:  # one that was stopped takes nothing away by coming back
+            if not runner.wish.runs and len(runners) > 1 and not self._core.missing(runner.spec):
+                runner.start()
+        await self.renew(runners)
+        if len(runners) == 1:
+            await see_well(runners[0], self.board)
 
-    async def restart_anew(self, name: str) -> None:
-        """As `restart`, once one that is under way is over: its first replicas know nothing of what has changed since."""
-        await self._rollouts.wait_over(name)
-        await self.restart(name)
+    async def renew(self, runners: Sequence[Runner]) -> None:
+        """New processes for these of one service. Raises `Stranded`: before anything is stopped for what could not start again."""
+        if runners and (missing := self._core.missing(runners[0].spec)):
+            name = runners[0].name if len(runners) == 1 else runners[0].spec.name
+            raise Stranded(f"{name}: was not restarted, it could not start again: {missing}")
+        if len(runners) == 1:
+            await restart_alone(runners[0], self.board)
+        elif runners:
+            await self.rollouts.restart(runners)
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         try:
             number = signal_number(signal)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        alive = [runner.process for runner in self._find(name) if runner.process is not None]
+        found = self._core.roster.alive(name) or self._find(name)
+        alive = [runner.process for runner in found if runner.process is not None]
         if not alive:
             raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
         for process in alive:
@@ -88,13 +98,13 @@ class Hands:
         if name not in core.specs or name not in core.roster:
             raise NotFound(f"{name}: no such service")
         check_replicas(core.specs[name], replicas, core.specs)
-        for runner in core.resize(name, replicas):
-            await runner.finished.wait()
-        await self.board.wait_for(
-            lambda _: all(
-                one.life.state is not ProcessState.STOPPED or not one.wish.runs for one in core.roster.of(name)
+        await core.wait_gone(core.resize(name, replicas))
+        with trio.move_on_after(BEGUN_S):
+            await self.board.wait_for(
+                lambda _: all(
+                    one.life.state is not ProcessState.STOPPED or not one.wish.runs for one in core.roster.of(name)
+                )
             )
-        )
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         link = self._core.link

@@ -16,7 +16,7 @@ import trio
 
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
-from minikube.supervisor import failure, lifecycle, view, wellbeing
+from minikube.supervisor import failure, graph, lifecycle, view, wellbeing
 from minikube.supervisor import wish as wishes
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.dependency import ACTIVE, Standing
@@ -63,6 +63,8 @@ class Runner:
         self.life = Life()
         self.finished = trio.Event()
         self.process: Running | None = None
+        self.launched = spec
+        """What its process, where it has one, was started as."""
         self.host = spec.host
         self.port = spec.port
         self.wellbeing = Wellbeing(home, self)
@@ -95,6 +97,13 @@ class Runner:
 
     def remove(self) -> None:
         self._want(wishes.removed(self.wish))
+
+    def queue(self) -> None:
+        """To be restarted when its turn comes; until then it goes on as it does."""
+        self.wish = wishes.queued(self.wish)
+
+    def leave_alone(self) -> None:
+        self.wish = wishes.left_alone(self.wish)
 
     def rest_as(self, before: Wish) -> None:
         """It was stopped for a moment: its schedule counts again if it did by that wish."""
@@ -136,6 +145,17 @@ class Runner:
     def ready(self) -> bool:
         """Whether who depends on it being healthy may start: it is well, and found where it is to be found."""
         return self.life.state is ProcessState.RUNNING and self.wellbeing.found
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what runs is not what the manifest says now, and can become it by a restart alone."""
+        return self.process is not None and not graph.goes_on(self.launched, self.spec)
+
+    @property
+    def comes(self) -> bool:
+        """Whether it will be there by itself, as far as that is its own doing: nobody has stopped it, it has not ended for good."""
+        over = self.life.state in (ProcessState.EXITED, ProcessState.FATAL) and not self.wish.again
+        return not over if self.wish.runs else bool(self.spec.schedule) and not self.wish.rests
 
     @property
     def standing(self) -> Standing:
@@ -248,6 +268,7 @@ class Runner:
     async def _begin(self) -> Running:
         """When cancelled, the start is undone, or completed."""
         spec, output = self.spec, self._open_output()
+        self.wish = wishes.begun(self.wish)
         output.clear()
         taken = self._home.taken_ports(self.id)
         launch = Launch(spec, self.id, self.name, self.port, taken, self._gone)
@@ -257,7 +278,7 @@ class Runner:
         self.wellbeing.begin()
         self._home.link.begun(self.id, self.begun)
         process = await self._home.runtime(spec).start(launch)
-        self.process = process
+        self.process, self.launched = process, spec
         self.host, self.port = process.host, process.port
         output.mask(self._secrets(process.env))
         self._set(lifecycle.start(self.life, trio.current_time()))

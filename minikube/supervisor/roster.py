@@ -36,6 +36,12 @@ class Roster:
             return self.of(name)
         return [one for one in self if name in (one.name, one.id)][:1]
 
+    def alive(self, name: str) -> list[Runner]:
+        """As `find`, and those of that name that are still leaving: nobody is out of reach before he has gone."""
+        found = self.find(name)
+        leaving = (one for one in self.all if one not in found and name in (one.spec.name, one.name, one.id))
+        return [*found, *leaving]
+
     def open(self, service: str) -> None:
         self._services[service] = []
 

@@ -171,7 +171,7 @@ class Watcher:
                 core.board.event("service.changed", f"{name} restarts: {self._called(changed)} changed", service=name)
                 try:
                     await core.rebuild(name)
-                    await self._hands.restart_anew(name)
+                    await self._hands.renew([runner for runner in core.roster.of(name) if runner.wish.runs])
                 except MinikubeError as error:  # what was saved meanwhile may be what mends it
                     core.board.event("service.changed", f"{name}: {error}", "warning", service=name)
         finally:

@@ -3,6 +3,7 @@
     started     is to run; whoever is being removed is not asked any more
     stopped     is not to run, nor by its schedule; a restart that was asked for and has not begun is forgotten
     restarted   its life is to end, and another one to follow
+    queued      the same when its turn comes, in a roll-out; a life that begins before is one that begins after it was asked
     removed     stopped, for ever
     failing     its life is to end because its check says so; what follows is the restart policy's
 
@@ -19,6 +20,8 @@ class Wish(Struct, frozen=True):
     runs: bool = True
     rests: bool = False
     again: bool = False
+    turn: bool = False
+    """Its turn to be restarted is to come."""
     unwell: str = ""
     """Why its present life is to end although it is to run; empty: it is not."""
     removed: bool = False
@@ -44,11 +47,20 @@ def started(wish: Wish) -> Wish:
 
 
 def stopped(wish: Wish) -> Wish:
-    return replace(wish, runs=False, rests=True, again=False)
+    return replace(wish, runs=False, rests=True, again=False, turn=False)
 
 
 def restarted(wish: Wish) -> Wish:
-    return wish if wish.removed else replace(wish, runs=True, rests=False, again=True)
+    return wish if wish.removed else replace(wish, runs=True, rests=False, again=True, turn=False)
+
+
+def queued(wish: Wish) -> Wish:
+    return replace(wish, turn=True) if wish.runs and not wish.again else wish
+
+
+def left_alone(wish: Wish) -> Wish:
+    """The roll-out does not come as far as this one."""
+    return replace(wish, turn=False)
 
 
 def removed(wish: Wish) -> Wish:
@@ -67,6 +79,11 @@ def life_ended(wish: Wish) -> Wish:
 def taken_up(wish: Wish) -> Wish:
     """The life that was asked for is what comes next."""
     return replace(wish, again=False)
+
+
+def begun(wish: Wish) -> Wish:
+    """What begins now is younger than whatever was asked before."""
+    return replace(wish, turn=False)
 
 
 def resting_as(wish: Wish, before: Wish) -> Wish:

@@ -126,3 +126,44 @@ def test_what_is_scaled_away_is_not_brought_back_by_a_rolling_restart(tmp_path: 
         rolling.join()
         assert list(small.states()) == ["many-1"]
         assert small.until("many-1", "running").restarts == 1
+
+
+def test_what_is_stopped_during_a_rolling_restart_stays_so_and_everybody_is_answered(tmp_path: Path) -> None:
+    from tests.e2e.small import Small
+
+    command = """command = ["sh", "-c", "trap 'sleep 0.3; exit' TERM; while :; do sleep 0.02; done"]"""
+    with Small(tmp_path, f"[services.many]\n{command}\nreplicas = 3\n") as small, ThreadPoolExecutor(2) as pool:
+        small.up("--wait")
+        rolling = pool.submit(small.command, "restart", "many")
+        eventually(lambda: small.states()["many-1"] == "stopping", what="the first one rolls")
+        again = pool.submit(small.command, "restart", "many")
+        small.until("many-2", "stopping")
+        small.run("stop", "many")
+        for one in (rolling, again):
+            assert (one.result().returncode, one.result().stderr) == (1, "minikube: many: was stopped meanwhile\n")
+        assert set(small.states().values()) == {"stopped"}
+        assert {row.pid for row in small.status().instances} == {0}
+
+
+def test_a_restart_that_could_not_come_back_is_refused_and_one_that_does_not_is_no_success(tmp_path: Path) -> None:
+    from tests.e2e.small import SLEEP, Small
+
+    front = f'[services.front]\n{SLEEP}depends_on = {{ app = "started" }}\nenv = {{ V = "1" }}\n'
+    task = '[services.mig]\ncommand = ["sh", "-c", "test ! -f broken"]\nrestart = "never"\n'
+    with Small(tmp_path, f"[services.app]\n{SLEEP}{front}{task}") as small:
+        small.up("--wait")
+        before = small.pid("front")
+        small.run("stop", "app")
+        refused = "front: was not restarted, it could not start again: waiting for app to be started: app is stopped"
+        assert f"{refused} — `minikube start app`" in small.run("restart", "front", code=1)
+        small.edit('V = "1"', 'V = "2"')
+        assert refused in small.run("apply", code=1)
+        assert "not applied whole: front: was not restarted" in str(small.events("apply.failed"))
+        assert small.pid("front") == before
+        small.run("start", "app")
+        assert "env.V: 1 → 2" in small.run("apply"), "what was left is done by the next one"
+        assert b"\0V=2\0" in Path(f"/proc/{small.pid('front')}/environ").read_bytes()
+        assert "nothing differs" in small.run("apply")
+        small.run("restart", "mig")
+        (tmp_path / "broken").touch()
+        assert "mig did not come back: exit 1" in small.run("restart", "mig", code=1)

@@ -15,7 +15,7 @@ from minikube.supervisor.apply import Applier
 async def test_an_emptied_manifest_is_half_written_unless_somebody_asks_for_it(tmp_path: Path) -> None:
     path = tmp_path / "supervisor.toml"
     path.write_text('[services.x]\ncommand = "run"\n')
-    core: Any = SimpleNamespace(manifest=load_manifest(path), asked_to_stop=trio.Event())
+    core: Any = SimpleNamespace(manifest=load_manifest(path), asked_to_stop=trio.Event(), roster=())
     path.write_text("")
     async with trio.open_nursery() as nursery:
         applier = Applier(core, core, nursery)
@@ -28,7 +28,7 @@ async def test_an_emptied_manifest_is_half_written_unless_somebody_asks_for_it(t
 async def test_a_defect_is_told_to_who_asked_and_ends_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "supervisor.toml"
     path.write_text('[services.x]\ncommand = "run"\n')
-    core: Any = SimpleNamespace(manifest=load_manifest(path))  # and nothing else that it needs
+    core: Any = SimpleNamespace(manifest=load_manifest(path), roster=())  # and nothing else that it needs
     path.write_text('[services.x]\ncommand = "walk"\n')
     async with trio.open_nursery() as nursery:
         applier = Applier(core, core, nursery)

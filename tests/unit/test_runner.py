@@ -398,6 +398,8 @@ async def test_a_shortage_is_tried_again_for_ever_wherever_it_shows(autojump_clo
         story.home.refuses, story.home.blind = (None, shortage) if blind else (shortage, None)
         await story.wait(120)
         assert len(story.home.times("started")) > 5
+        await story.home.board.wait_for(lambda _: story.state() is ProcessState.BACKOFF)
+        await story.wait()
         assert (story.state(), story.home.alive) == (ProcessState.BACKOFF, 0)
         assert story.runner.life.reason == "Too many open files — trying again"
         story.home.refuses = story.home.blind = None

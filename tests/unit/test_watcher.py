@@ -35,7 +35,7 @@ class Core:
             self.broken = False
             raise StartError("cannot build: a typing error")
 
-    async def restart_anew(self, name: str) -> None:
+    async def renew(self, runners: list[Any]) -> None:
         await trio.lowlevel.checkpoint()
         self.asked.append("restart")
 
