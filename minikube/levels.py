@@ -52,12 +52,6 @@ HEAD = 160
 NEAR = 64
 """A bare or bracketed word stands before the message: past this it belongs to a sentence."""
 
-_CLUES = frozenset(
-    {"err", "warn", "info", "debug", "fatal", "crit", "exce", "fail", "trac", "notic", "panic", "sever", "level", "lvl"}
-    | {"verb", "dbug", "eror", "aler", "emer", "caused", "inter", "exit"}
-)
-"""Every shape that begins with a letter holds one of these: most lines are done after this look."""
-
 _WORDS = "|".join(sorted(_NAMES, key=len, reverse=True))
 _MACHINES = re.compile(
     r"""
@@ -105,7 +99,7 @@ def level_of(line: str) -> str:
         return _SIGNS[kind][match[kind]]
     head = line[:HEAD]
     lowered = head.lower()
-    if not any(clue in lowered for clue in _CLUES):
+    if not _has_clue(lowered):
         return UNKNOWN
     match = (
         _START.match(head)
@@ -117,6 +111,18 @@ def level_of(line: str) -> str:
     if match:
         return _NAMES.get(match[1].lower(), UNKNOWN)
     return "error" if _TROUBLE.match(head) else UNKNOWN
+
+
+def signs_of(least: str) -> str:
+    """A pattern of RE2 that is found in every line that is at least so bad, and in few others; empty where a line without
+    a level is bad enough. With `(?im)` it may be searched in many lines together."""
+    if at_least(UNKNOWN, least):
+        return ""
+    names = "|".join(name for name, level in _NAMES.items() if at_least(level, least))
+    trouble = "|exception|traceback|caused by|interrupt|exit" if at_least("error", least) else ""
+    number = r'"(?:level|severity|lvl)"\s*:\s*-?(?:[4-6][0-9]|[0-9]+[.e])'
+    escaped = r"\\u00"  # JSON may write any letter like this
+    return rf"{names}{trouble}|{number}|{escaped}|^<[0-4]>|^[WEF][0-9]{{4}} [0-9]{{2}}:|^[0-9]+:[A-Z] .* # "
 
 
 def message_of(line: str) -> str:
@@ -143,6 +149,35 @@ def at_least(level: str, least: str) -> bool:
 def goes_on(line: str) -> bool:
     """Whether a line belongs to the one before it, as those of a stack trace do."""
     return line[:1] in (" ", "\t") and not line.isspace()
+
+
+def _has_clue(text: str) -> bool:
+    """Every shape that begins with a letter holds one of these: most lines are done after this look. Written out, since
+    a loop over them takes three times as long."""
+    return (
+        "info" in text
+        or "err" in text
+        or "warn" in text
+        or "debug" in text
+        or "level" in text
+        or "notic" in text
+        or "crit" in text
+        or "fatal" in text
+        or "fail" in text
+        or "exce" in text
+        or "trac" in text
+        or "panic" in text
+        or "sever" in text
+        or "lvl" in text
+        or "verb" in text
+        or "dbug" in text
+        or "eror" in text
+        or "aler" in text
+        or "emer" in text
+        or "caused" in text
+        or "inter" in text
+        or "exit" in text
+    )
 
 
 def _read(line: str) -> _Record | None:

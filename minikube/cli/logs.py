@@ -17,6 +17,7 @@ from minikube.cli.common import (
     note,
     print_json_lines,
 )
+from minikube.cli.look import has_colour
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def logs_command(
             _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
         except NothingRunning as nothing:
             nobody = "nothing is running: these are the lines that were kept"
-            known, batches = _from_files(path, names, query, nothing)
+            leveled = as_json or has_colour(sys.stdout)
+            known, batches = _from_files(path, names, query, nothing, leveled)
             _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
     except UsageError as error:
         if str(error).startswith(("grep: ", "level: ")):  # the API's names, which are not ours
@@ -128,7 +130,7 @@ def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tup
 
 
 def _from_files(
-    path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning
+    path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning, leveled: bool
 ) -> tuple[list[str], Iterator[list[LogLine]]]:
     from minikube.client.endpoint import state_directory
     from minikube.control.sieve import Sieve
@@ -145,7 +147,7 @@ def _from_files(
         if name not in services and not any(name in (one.instance, one.service) for one in kept):
             raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
     wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
-    return [one.instance for one in wanted], backlog([Trail(one) for one in wanted], query, sieve)
+    return [one.instance for one in wanted], backlog([Trail(one, leveled=leveled) for one in wanted], query, sieve)
 
 
 def _services(path: Path) -> list[str]:

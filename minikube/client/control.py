@@ -153,10 +153,12 @@ class ControlClient:
         try:
             rest = b""
             while data := reply.read1(READ_BYTES):  # `readline` would take 50 µs for each
-                *lines, rest = (rest + data).split(b"\n")
-                if lines:
-                    yield [decoder.decode(line) for line in lines]
+                lines, end, rest = (rest + data).rpartition(b"\n")
+                if end and (items := decoder.decode_lines(lines)):  # empty lines tell that it goes on
+                    yield items
             broken = bool(rest)
+        except TimeoutError:
+            raise self._silent() from None
         except (OSError, http.client.HTTPException):
             broken = True
         except msgspec.DecodeError as error:
@@ -184,10 +186,7 @@ class ControlClient:
             ) from None
         except TimeoutError:
             self.close()
-            way_out = f" (pid {self.endpoint.pid}) does not answer — `minikube down --now` ends it"
-            raise Unavailable(
-                f"{self.endpoint.netloc}: the supervisor{way_out if self.endpoint.pid else ' does not answer'}"
-            ) from None
+            raise self._silent() from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unavailable(f"{self.endpoint.netloc}: no answer from the supervisor: {error!r}") from None
@@ -195,6 +194,11 @@ class ControlClient:
             self.close()
             raise error_for(reply.status, refusal)
         return reply
+
+    def _silent(self) -> Unavailable:
+        pid = self.endpoint.pid
+        way_out = f" (pid {pid}) does not answer — `minikube down --now` ends it" if pid else " does not answer"
+        return Unavailable(f"{self.endpoint.netloc}: the supervisor{way_out}")
 
 
 def _decode(data: bytes, shape: type[Shape]) -> Shape:

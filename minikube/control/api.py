@@ -7,6 +7,7 @@ unknown paths, methods, query parameters and body fields, each with a JSON error
 """
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -23,7 +24,7 @@ from minikube.control.controls import Controls
 from minikube.control.discovery import target_groups
 from minikube.control.encode import Once, encode
 from minikube.control.guard import refuse
-from minikube.control.lines import open_batches, open_events
+from minikube.control.lines import ALIVE_S, open_batches, open_events
 from minikube.control.metrics import Scrape, exposition
 from minikube.control.sieve import Sieve
 from minikube.control.stream import Stream
@@ -196,7 +197,8 @@ class Api:
             level=query.get("level", ""),
         )
         Sieve(wanted)  # a wrong pattern is told before the answer begins
-        return StreamReply(lambda: open_batches(self._controls.logs(names, wanted)))
+        alive = math.inf if wanted.follow else ALIVE_S  # who follows expects silence
+        return StreamReply(lambda: open_batches(self._controls.logs(names, wanted), alive=alive))
 
     async def _all_logs(self, request: Request) -> Answer:
         return await self._logs((), request)

@@ -65,7 +65,7 @@ class Controls(Protocol):
     async def figures(self) -> Figures:
         """For `/metrics`; asks the registry, and waits for it a second at most."""
 
-    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
-        """The wanted lines of the named services, instances or parts (none named: of all services), in order of time;
-        then, if `follow`, what is written from now on. It must be bounded: a reader that is behind is told how many
-        lines it missed by a line with stream `minikube`."""
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
+        """The wanted lines of the named services, instances or parts (none named: of all services), in order of time,
+        those together that were found together; then, if `follow`, what is written from now on. It must be bounded: a
+        reader that is behind is told how many lines it missed by a line with stream `minikube`."""

@@ -6,7 +6,7 @@ any text, but for lone surrogates, which no UTF-8 can carry.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,16 @@ def encode(value: Any) -> bytes:
         data = _encoder.encode(value)
     except UnicodeEncodeError:
         data = _encoder.encode(_mend(msgspec.to_builtins(value)))
-    return data if data.isascii() and b"\x7f" not in data else _HIDDEN.sub(_escape, data)
+    return _harmless(data)
+
+
+def encode_lines(values: Sequence[Any]) -> bytes:
+    """Each of `values` as JSON in a line of its own, with the line's end."""
+    try:
+        data = _encoder.encode_lines(values)
+    except UnicodeEncodeError:
+        return b"".join([encode(value) + b"\n" for value in values])
+    return _harmless(data)
 
 
 class Once:
@@ -41,6 +50,10 @@ class Once:
             del self._made[next(iter(self._made))]
         self._made[id(value)] = (value, data)
         return data
+
+
+def _harmless(data: bytes) -> bytes:
+    return data if data.isascii() and b"\x7f" not in data else _HIDDEN.sub(_escape, data)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

@@ -132,7 +132,7 @@ class Hands:
         lines = tuple(LogCount(one.service, one.instance, one.lines, one.dropped) for one in captures)
         return Figures(await self._core.link.status(STATUS_TIMEOUT_S), lines)
 
-    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
         wanted = {runner.name for name in names if name not in PARTS for runner in self._find(name)}
         book = self._core.site.logbook
 

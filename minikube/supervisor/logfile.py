@@ -27,6 +27,13 @@ _NUMBERED = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[0-9]{1,4}))?")
 _ENCODER = msgspec.json.Encoder()
 
 
+class _Record(Struct):
+    line: str
+
+
+_RECORDS = msgspec.json.Decoder(_Record)
+
+
 class Source(Struct, frozen=True):
     """One instance's files."""
 
@@ -96,6 +103,10 @@ def stamped(stream: str, whole: bytes, style: str) -> bytes:
 
 def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
     """A line of a file. None for what is none, such as one that a full disk cut."""
+    global _prefix
+    prefix, moment, source = _prefix
+    if raw.startswith(prefix):  # lines that were read together begin alike
+        return LogLine(moment, service, instance, source, raw[len(prefix) :].decode("utf-8", "replace"))
     text = raw.decode("utf-8", "replace")
     if text.startswith("{"):
         try:
@@ -108,19 +119,38 @@ def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
     if len(stamp) != STAMP_LENGTH or not separator:
         return None
     try:
-        return LogLine(_seconds(stamp), service, instance, stream, line)
+        moment = _seconds(stamp)
     except ValueError:
         return None
+    if text.isascii():
+        _prefix = (f"{stamp} {stream} ".encode(), moment, stream)
+    return LogLine(moment, service, instance, stream, line)
+
+
+def texts_of(lines: list[bytes]) -> bytes | None:
+    """What was printed: a line for each of a file's, without what stands before it. None where one has no such form; that
+    all of them have, only `parse` says."""
+    if not lines[0].startswith(b"{"):
+        if any(line.startswith(b"{") for line in lines):
+            return None  # the format was changed
+        return b"\n".join([line.split(b" ", 2)[-1] for line in lines])
+    try:
+        texts = "\n".join([record.line for record in _RECORDS.decode_lines(b"\n".join(lines))])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return texts.encode("utf-8", "replace") if texts.count("\n") == len(lines) - 1 else None
 
 
 def written_at(raw: bytes) -> float:
     """When the line that begins with these bytes was written, in either format; 0 where it does not say."""
     text = raw[:64].decode("ascii", "replace")
+    stamp = text.removeprefix('{"time":"')[:STAMP_LENGTH]
     with contextlib.suppress(ValueError):
-        return _seconds(text.removeprefix('{"time":"')[:STAMP_LENGTH])
+        return _seconds(stamp) if len(stamp) == STAMP_LENGTH else 0.0  # the end of a block cuts one
     return 0.0
 
 
+_prefix: tuple[bytes, float, str] = (b"\n", 0.0, "")
 _minute: tuple[str, float] = ("", 0.0)
 _moment: tuple[str, float] = ("", 0.0)
 

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -114,6 +114,14 @@ class LogWriter:
                 self._changed()
 
 
+class Origin(NamedTuple):
+    """A file's inode, and the number of the line that stands at `offset` (0, but in a file of an earlier run)."""
+
+    inode: int
+    first: int
+    offset: int
+
+
 class Capture:
     """One instance's output. `feed` and `read` belong to the trio thread, `write` and `expire` to the writer's.
 
@@ -145,8 +153,10 @@ class Capture:
         """Lines that this run wrote."""
         self.rounds = 0
         """Grows with every write: who has seen this number has seen everything."""
-        self.origins: tuple[tuple[int, int], ...] = ()
-        """Inode and number of the first line of the files that this run began, newest last."""
+        self.origins: tuple[Origin, ...] = ()
+        """Of the files that this run wrote to, newest last."""
+        self.turning = threading.RLock()
+        """Held while files change their names: who holds it sees names and `origins` that belong together."""
         self._writer = writer
         self._notice = notice
         self._told = -NOTICE_S
@@ -365,27 +375,31 @@ class Capture:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            self._file = os.open(self.path, flags, 0o600)
-        except FileNotFoundError:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self.path, flags, 0o600)
-        status = os.fstat(self._file)
-        self._size = status.st_size
-        self.origins = (*self.origins[1 - ORIGINS_KEPT :], (status.st_ino, self.written))
-        if self._size:
-            self._born = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
-            if os.pread(self._file, 1, self._size - 1) != b"\n":
-                self._write(b"\n", 0)  # a disk that filled up cut a line
+        with self.turning:
+            try:
+                self._file = os.open(self.path, flags, 0o600)
+            except FileNotFoundError:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = os.open(self.path, flags, 0o600)
+            status = os.fstat(self._file)
+            self._size = status.st_size
+            if self._size:
+                self._born = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
+                if os.pread(self._file, 1, self._size - 1) != b"\n":
+                    self._write(b"\n", 0)  # a disk that filled up cut a line
+            if not self._size or not self.origins or self.origins[-1].inode != status.st_ino:
+                origin = Origin(status.st_ino, self.written, self._size)
+                self.origins = (*self.origins[1 - ORIGINS_KEPT :], origin)
 
     def _rotate(self) -> None:
         self._close()
-        for number in reversed([*numbers(self.path, self.spec.keep - 1)]):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(rotated(self.path, number), rotated(self.path, number + 1))
-        if not self.spec.keep:
-            self.path.unlink(missing_ok=True)
-        self._open()
+        with self.turning:
+            for number in reversed([*numbers(self.path, self.spec.keep - 1)]):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(rotated(self.path, number), rotated(self.path, number + 1))
+            if not self.spec.keep:
+                self.path.unlink(missing_ok=True)
+            self._open()
 
     def _close(self) -> None:
         if self._file >= 0:

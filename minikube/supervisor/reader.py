@@ -54,7 +54,7 @@ class Shelf:
             trail.go_on()
 
     def fresh(self, sources: Iterable[Source]) -> list[LogLine] | None:
-        """What has come since; None for nothing."""
+        """What is wanted of what has come since; None for nothing."""
         return self._locked(lambda: self._fresh(sources))
 
     def _fresh(self, sources: Iterable[Source]) -> list[LogLine] | None:
@@ -75,8 +75,10 @@ class Shelf:
                     self._close()
 
     def close(self) -> None:
-        """Gives back the files: now, or when the thread that was left behind is done with them."""
+        """Gives back the files: now, or when the thread that was left behind is done with them, which is soon."""
         self._closed = True
+        for trail in tuple(self._trails.values()):
+            trail.give_up()
         if self._lock.acquire(blocking=False):
             self._close()
             self._lock.release()
@@ -125,7 +127,7 @@ class LogBook:
     @asynccontextmanager
     async def lines(
         self, sources: Callable[[], list[Source]], query: LogQuery
-    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+    ) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
         """As `Controls.logs`; `sources` gives the files to read, again at every round."""
         shelf = Shelf(self, query)
         async with aclosing(self._lines(shelf, sources, query)) as found:
@@ -133,18 +135,16 @@ class LogBook:
 
     async def _lines(
         self, shelf: Shelf, sources: Callable[[], list[Source]], query: LogQuery
-    ) -> AsyncGenerator[LogLine, None]:
+    ) -> AsyncGenerator[list[LogLine], None]:
         try:
             batches = shelf.begin(sources())
             while batch := await self._in_thread(lambda: next(batches, None)):
-                for line in batch:
-                    yield line
+                yield batch
             while query.follow and not 0 < query.until < time.time():
                 event = self.changed()
                 wanted = sources()
                 while (lines := await self._in_thread(lambda now=wanted: shelf.fresh(now))) is not None:  # type: ignore[misc]
-                    for line in lines:
-                        yield line
+                    yield lines
                 await event.wait()
                 await trio.sleep(GATHER_S)
         finally:

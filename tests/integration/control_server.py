@@ -28,6 +28,8 @@ class NotedControls:
         self.lines = [LogLine(float(n), "product", "product", "stdout", f"line {n}") for n in range(5)]
         self.more = trio.Event()
         self.followers = 0
+        self.searching = trio.Event()
+        self.searching.set()
         self.known: list[Instance] = []
 
     async def _note(self, *call: Any) -> None:
@@ -67,7 +69,7 @@ class NotedControls:
         return Figures()
 
     @asynccontextmanager
-    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[LogLine]]:
+    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
         self.followers += 1
         try:
             async with aclosing(self._lines(query.tail, query.follow)) as lines:
@@ -75,12 +77,12 @@ class NotedControls:
         finally:
             self.followers -= 1
 
-    async def _lines(self, tail: int, follow: bool) -> AsyncGenerator[LogLine, None]:
-        for line in self.lines[-tail:] if tail else []:
-            yield line
+    async def _lines(self, tail: int, follow: bool) -> AsyncGenerator[list[LogLine], None]:
+        await self.searching.wait()
+        yield self.lines[-tail:] if tail else []
         if follow:
             await self.more.wait()
-            yield LogLine(9.0, "product", "product", "stderr", "afterwards")
+            yield [LogLine(9.0, "product", "product", "stderr", "afterwards")]
             await trio.sleep_forever()
 
 

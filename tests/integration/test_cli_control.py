@@ -75,15 +75,14 @@ class Notes:
         return Figures()
 
     @asynccontextmanager
-    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[LogLine]]:
+    async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
         if "nope" in names:
             raise NotFound("nope: no such service or instance")
 
-        async def lines() -> AsyncIterator[LogLine]:
+        async def lines() -> AsyncIterator[list[LogLine]]:
             for name in names or ("product", "order"):
-                yield LogLine(
-                    1.0, name, name, "stdout", f"{name} \x1b[31mtail\x1b[0m {query.tail} {query.follow} \x1b]0;x\x07"
-                )
+                text = f"{name} \x1b[31mtail\x1b[0m {query.tail} {query.follow} \x1b]0;x\x07"
+                yield [LogLine(1.0, name, name, "stdout", text)]
 
         yield lines()
 

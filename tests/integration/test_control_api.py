@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -423,6 +424,45 @@ def test_who_follows_sees_the_supervisor_end_as_an_end_but_no_nonsense() -> None
         assert [line.line for line in ControlClient(endpoint).logs(query=LogQuery(follow=True))] == ["hello"]
     with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="makes no sense"):
         list(ControlClient(endpoint).logs(query=LogQuery(follow=True)))
+
+
+def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
+    line = msgspec.json.encode(LogLine(0.0, "x", "x", "stdout", "hello"))
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    signs = b"1\r\n\n\r\n" * 3
+    with serving_bytes(head + signs + b"%x\r\n%b\n\r\n0\r\n\r\n" % (len(line) + 1, line)) as endpoint:
+        assert [line.line for line in ControlClient(endpoint).logs()] == ["hello"]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as hung,
+        ControlClient(Endpoint("127.0.0.1", hung.getsockname()[1], TOKEN, pid=7), timeout=0.2) as client,
+        ThreadPoolExecutor(1) as server,
+    ):
+
+        def begin_to_answer() -> socket.socket:
+            peer = hung.accept()[0]
+            peer.recv(65_536)
+            peer.sendall(head + signs)
+            return peer
+
+        answering = server.submit(begin_to_answer)
+        with pytest.raises(Unavailable, match=r"\(pid 7\) does not answer"):
+            list(client.logs())
+        answering.result().close()
+
+
+async def test_a_search_that_finds_nothing_yet_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.control.api.ALIVE_S", 0.01)
+    async with open_control() as server:
+        server.controls.searching = trio.Event()
+        stream = await _ask_and_stall(server, "/v1/logs?tail=1&grep=x")
+        with trio.fail_after(10):
+            data = b""
+            while not data.endswith(b"\n\r\n1\r\n\n\r\n"):
+                data += await stream.receive_some()
+            server.controls.searching.set()
+            data = b"".join([bytes(chunk) async for chunk in stream])
+        assert b"line 4" in data
+        await stream.aclose()
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from minikube.control.sieve import Sieve
 from minikube.errors import UsageError
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
+from minikube.supervisor.blocks import BLOCK
 from minikube.supervisor.logfile import Source, kept_sources, parse, rotated, stamped, written_at
 from minikube.supervisor.logs import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
-from minikube.supervisor.trail import BLOCK, Trail, backlog, fresh
+from minikube.supervisor.trail import Trail, backlog, fresh
 
 PLAIN = LogSpec()
 
@@ -144,6 +145,33 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
         assert seen == sorted(set(seen))
         assert len(seen) + missed == written
         assert seen[-1:] == [written - 1]
+
+
+def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missing(tmp_path: Path) -> None:
+    """The writer turns files over in a thread of its own, several thousand times, while the reader reads."""
+    writer = LogWriter(lambda: None)
+    capture = Capture("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
+    trail, sieve = trail_of(capture), Sieve(LogQuery())
+    trail.open()
+    trail.go_on()
+    lines: list[LogLine] = []
+    for number in range(0, 20_000, 20):
+        capture.feed("stdout", b"".join(b"%d\n" % n for n in range(number, number + 20)))
+        lines += fresh([trail], sieve) or ()
+    writer.close(10.0)
+    while found := fresh([trail], sieve):
+        lines += found
+    trail.close()
+    expected = 0
+    for line in lines:
+        said = int(line.line.split()[0])
+        if line.stream == "minikube":
+            expected += said
+        else:
+            assert said == expected
+            expected += 1
+    assert expected == 20_000
+    assert any(line.stream == "minikube" for line in lines)
 
 
 def test_a_tail_reaches_back_over_rotated_files_and_over_instances_by_time(tmp_path: Path, clock: list[float]) -> None:
