@@ -37,6 +37,8 @@ ENDING_STEP_S = 0.05
 POLL_S = 20.0
 """How long one long poll may take; the supervisor answers sooner when anything changes."""
 
+OTHERS_SHOWN = 4
+
 GOALS = {
     "ready": "healthy, or completed where it is a task",
     "healthy": "running and passing its check, where it has one",
@@ -151,11 +153,23 @@ def judge(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
         return [f"{one.name} is {one.state}" for one in chosen]
     missing = [one for one in chosen if not is_met(one, goal)]
     if goal not in ("stopped", "exited"):
-        for one in missing:
+        # What has failed itself comes before those that wait for it.
+        for one in sorted(missing, key=lambda one: one.state == "pending"):
             if why := hopeless(snapshot, one):
-                raise MinikubeError(why)
+                raise MinikubeError("; ".join([why, *_others(chosen, missing, one, goal)]))
     told = [f"{one.name} is {_standing(one, goal)}" for one in missing]
     return told if goal == "stopped" else told + _absent(snapshot, names, chosen)
+
+
+def _others(chosen: list[InstanceView], missing: list[InstanceView], cause: InstanceView, goal: str) -> list[str]:
+    """How those stand that nobody waits for any more because of `cause`, a text each: the first few, and how many are well."""
+    left = [one for one in missing if one is not cause]
+    told = [f"{one.name} is {_standing(one, goal)}" for one in left[:OTHERS_SHOWN]]
+    if len(left) > OTHERS_SHOWN:
+        told.append(f"{len(left) - OTHERS_SHOWN} more are not {goal}")
+    if met := len(chosen) - len(missing):
+        told.append(f"{met} of {len(chosen)} {'is' if met == 1 else 'are'} {goal}")
+    return told
 
 
 def _absent(snapshot: Snapshot, names: tuple[str, ...], chosen: list[InstanceView]) -> list[str]:

@@ -81,6 +81,26 @@ def test_who_waits_for_the_hopeless_is_hopeless_too() -> None:
     assert judge(backoff, ("c",), "healthy") == ["c is pending"]
 
 
+def test_how_the_others_stand_is_told_behind_what_cannot_come() -> None:
+    waiting = [
+        one(S.PENDING, name="b", reason="waiting for a"),
+        *(one(S.STARTING, C.STARTING, name=f"d-{number}", service="d") for number in range(6)),
+    ]
+    ready = [one(S.RUNNING, C.PASSING, name="e"), one(S.RUNNING, name="f")]
+    services = (ServiceView("a"), ServiceView("b", depends_on={"a": "healthy"}))
+    with pytest.raises(MinikubeError) as failure:
+        judge(board(*waiting, one(S.FATAL, name="a", reason="gone"), *ready, services=services), (), "ready")
+    assert str(failure.value).split("; ") == [
+        "a is fatal: gone",
+        "b is pending (waiting for a)",
+        "d-0 is starting",
+        "d-1 is starting",
+        "d-2 is starting",
+        "3 more are not ready",
+        "2 of 10 are ready",
+    ]
+
+
 def test_all_replicas_count_and_each_that_is_missing_is_told_with_its_reason() -> None:
     rows = [
         one(S.RUNNING, C.PASSING, name="x-1", service="x"),
