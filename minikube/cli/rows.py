@@ -135,6 +135,7 @@ def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
                 "needed by": ", ".join(reply.dependents),
                 "schedule": service.schedule,
                 "tags": ", ".join(service.tags),
+                **{key: _setting(value) for key, value in reply.settings.items()},
             },
         )
     usage = {one.id: one for one in reply.usage}
@@ -149,6 +150,22 @@ def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
         yield ""
         yield "events"
         yield from (f"  {age(event.time, now):>7} ago  {printable(event.message)}" for event in reply.events)
+
+
+def _setting(value: object) -> str:
+    """A manifest's key on one line. What is off (0, or empty) is left out, but for exit codes in a list."""
+    match value:
+        case dict():
+            return ", ".join(f"{key} {_amount(key, one)}".strip() for key, one in value.items() if one)
+        case list():
+            return " ".join(map(str, value))
+    return str(value)
+
+
+def _amount(key: str, value: object) -> str:
+    if key == "memory" and isinstance(value, int):
+        return format_size(value)
+    return "" if value is True else _setting(value)
 
 
 def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> dict[str, str]:

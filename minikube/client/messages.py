@@ -1,7 +1,9 @@
 """What the control API answers besides `Snapshot` and `LogLine` (floor 2): shapes, and statuses ↔ errors."""
 
+from typing import Any
+
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Event, InstanceView, ServiceView, Usage
@@ -46,7 +48,8 @@ class ErrorReply(Struct, frozen=True):
 class ServiceReply(Struct, frozen=True):
     """`GET /v1/services/{name}`: one service (None when only an instance is known), its rows, its latest events.
 
-    `dependents` are the services that suffer when it stops.
+    `dependents` are the services that suffer when it stops. `settings` are the manifest's keys of how it is run (user, health,
+    restart, stop, limits), as `minikube config --defaults` shows them.
     """
 
     revision: int
@@ -55,6 +58,7 @@ class ServiceReply(Struct, frozen=True):
     usage: tuple[Usage, ...] = ()
     events: tuple[Event, ...] = ()
     dependents: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class EventsReply(Struct, frozen=True):

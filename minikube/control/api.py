@@ -177,7 +177,9 @@ class Api:
 
     async def _service(self, name: str, request: Request) -> Answer:
         _query(request)
-        return _json(describe(self._board, name))
+        reply = describe(self._board, name)
+        settings = dict(self._controls.settings(reply.service.name)) if reply.service else {}
+        return _json(msgspec.structs.replace(reply, settings=settings))
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
         known = ("tail", "follow", "since", "until", "grep", "level")

@@ -4,9 +4,9 @@ A name is a service's, an instance's name (`product-2`) or an instance's id. Unk
 that make no sense raise `UsageError`, and nothing was changed then. It refuses to know how any of it is done.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -58,6 +58,9 @@ class Controls(Protocol):
 
     def shutdown(self, now: bool = False) -> None:
         """Begins to stop everything, in reverse dependency order or (`now`) at once. Returns immediately."""
+
+    def settings(self, service: str) -> Mapping[str, Any]:
+        """How a service of the manifest is run, with its defaults and without secrets; nothing for one of someone else's."""
 
     def registered(self) -> Sequence[Instance]:
         """Everything that the registry is known to have, also what others registered."""

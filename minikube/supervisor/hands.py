@@ -5,13 +5,14 @@ It refuses to serve HTTP (`control.api` does) and to know how an instance is sta
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
 from minikube.client.messages import ApplyReply, LogQuery
 from minikube.control.controls import Figures, LogCount
 from minikube.errors import NotFound, UsageError
+from minikube.manifest.resolved import resolved_service
 from minikube.model import Instance, LogLine, ProcessState
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.instance import Runner
@@ -20,6 +21,9 @@ from minikube.supervisor.process import signal_number
 from minikube.supervisor.rollout import Rollouts, Stranded, check_replicas, restart_alone, see_begin, see_well
 
 PARTS = ("redis", "registry")
+
+SETTINGS = ("user", "group", "health", "restart", "stop", "limits")
+"""Keys of the manifest that `describe` tells, in this order."""
 
 STATUS_TIMEOUT_S = 1.0
 """How long a scrape waits for the registry."""
@@ -123,6 +127,11 @@ class Hands:
 
     def shutdown(self, now: bool = False) -> None:
         self._core.site.shutdown(now)
+
+    def settings(self, service: str) -> dict[str, Any]:
+        spec = self._core.specs.get(service)
+        keys = resolved_service(spec, defaults=True) if spec else {}
+        return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
     def registered(self) -> Sequence[Instance]:
         return self._core.link.instances

@@ -240,6 +240,13 @@ def test_every_command_exits_with_its_code(words: str, code: int, small: Running
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_how_a_service_is_run_is_described(small: Running) -> None:
+    settings = small.ask_http("GET", "/v1/services/broken").body["settings"]
+    assert list(settings) == ["restart", "stop"]
+    assert (settings["restart"]["limit"], settings["stop"]["timeout"]) == (1, "10s")
+    assert "health:        http /, interval 200ms, timeout 2s" in small.run("describe", "web")
+
+
 def test_two_projects_share_nothing_but_what_they_are_told_to(
     small: Running, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -62,6 +62,9 @@ class NotedControls:
     def shutdown(self, now: bool = False) -> None:
         self.calls.append(("shutdown", now))
 
+    def settings(self, service: str) -> dict[str, Any]:
+        return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
+
     def registered(self) -> Sequence[Instance]:
         return self.known
 

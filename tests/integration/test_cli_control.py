@@ -68,6 +68,9 @@ class Notes:
         self._note("shutdown", now)
         self.board.put_instances(InstanceView("2", "order", "order", ProcessState.STOPPING, pid=7, reason="TERM sent"))
 
+    def settings(self, service: str) -> dict[str, Any]:
+        return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
+
     def registered(self) -> Sequence[Instance]:
         return ()
 

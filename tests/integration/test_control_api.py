@@ -64,6 +64,7 @@ async def test_a_service_is_described_with_its_instances_events_and_dependents()
             assert [row.id for row in reply.instances] == ["aaaaaaaa"]
             assert [event.message for event in reply.events] == ["exit 1"]
             assert reply.dependents == ("order",)
+            assert reply.settings == {"user": "www", "limits": {"memory": 64 << 20}}
         status, _, body = await server.ask("GET", "/v1/services/products")
         assert (status, msgspec.json.decode(body)) == (404, {"error": "products: no such service or instance"})
 

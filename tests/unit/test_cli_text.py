@@ -159,6 +159,12 @@ def test_describe_tells_everything_and_obeys_nothing() -> None:
         (Usage("11111111", 1.25, 32_505_856),),
         (Event(1, NOW - 5, "instance.exited", "order ended: exit 1"),),
         ("web",),
+        {
+            "user": "www",
+            "health": {"http": "/health", "interval": "5s", "failures": 1, "restart_after": 0},
+            "restart": {"policy": "always", "success": [0, 3]},
+            "limits": {"memory": 67_108_864, "cpus": 0.5, "nofile": "unlimited"},
+        },
     )
     text = "\n".join(describe_lines(reply, NOW))
     for told in (
@@ -166,6 +172,10 @@ def test_describe_tells_everything_and_obeys_nothing() -> None:
         "depends on:    product (healthy)",
         "needed by:     web",
         "tags:          a, b",
+        "user:          www",
+        "health:        http /health, interval 5s, failures 1",
+        "restart:       policy always, success 0 3",
+        "limits:        memory 64M, cpus 0.5, nofile unlimited",
         "why:           exit 1 after 0.2s, next try in 4s",
         "uses:          1.2% of a core, 31M",
         "    | Traceback",
