@@ -21,6 +21,7 @@ from minikube.supervisor.hands import Hands
 from minikube.supervisor.lifeline import LaunchOptions
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.rolling import Replica, Step, next_step
+from minikube.supervisor.rollout import Stranded
 from minikube.supervisor.roster import Roster
 from minikube.supervisor.runtime import Launch
 from minikube.supervisor.site import Site
@@ -121,6 +122,7 @@ steps = st.lists(
 @example([(("restart", 0), 1.5), (("stop", 0), 0.0)])
 @example([(("restart", 0), 1.5), (("apply", 2), 0.0), (("restart", 0), 0.3)])
 @example([(("restart one", 0), 0.0), (("apply", 2), 0.0), (("scale", 3), 0.0), (("apply", 1), 0.0)])
+@example([(("slow", 0), 2.5), (("restart", 0), 1.0), (("apply", 2), 0.0)])
 def test_whatever_is_wished_while_a_roll_out_is_under_way_is_so_when_it_is_quiet(
     asked: list[tuple[tuple[str, int], float]],
 ) -> None:
@@ -136,6 +138,7 @@ async def _story_of(directory: Path, asked: list[tuple[tuple[str, int], float]])
         core = Core(directory, nursery)
         hands = core.hands
         core.open()
+        await trio.sleep(2.5)
 
         async def request(act: Callable[..., Awaitable[object]], *arguments: object) -> None:
             nonlocal open_requests
@@ -202,4 +205,38 @@ async def test_a_wish_that_comes_while_one_does_not_get_well_is_rolled_out_at_on
         await core.hands.apply()
         assert trio.current_time() - began < 35
         assert core.alive() == {"web-1": "1", "web-2": "1", "web-3": "1"}
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_cannot_be_ended_is_told_in_bounded_time_and_stays_in_reach(
+    autojump_clock: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that only the kernel could end."""
+
+    async def deaf(process: Fake, number: int, timeout: float) -> list[str]:
+        await process.exited.wait()
+        return []
+
+    write(tmp_path, 0, 2)
+    async with trio.open_nursery() as nursery:
+        core = Core(tmp_path, nursery)
+        core.open()
+        await trio.sleep(3)
+        with monkeypatch.context() as patched:
+            patched.setattr(Fake, "end", deaf)
+            began, name = trio.current_time(), "web-2"
+            for act, arguments in (
+                (core.hands.scale, ("web", 1)),
+                (core.hands.stop, (name,)),
+                (core.hands.restart, ("web",)),
+                (core.hands.stop, ("web",)),
+            ):
+                with pytest.raises(Stranded, match="is not down yet"):
+                    await act(*arguments)
+            assert trio.current_time() - began < 200
+        for process, _ in (*core.running["web-1"], *core.running[name]):
+            process.die(-9)
+        await core.hands.stop("web-1")
+        assert core.alive() == {}
+        assert [one.name for one in core.roster.all] == ["web-1"]
         nursery.cancel_scope.cancel()
