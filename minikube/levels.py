@@ -102,7 +102,7 @@ def level_of(line: str) -> str:
     if not _has_clue(lowered):
         return UNKNOWN
     match = (
-        _START.match(head)
+        ((":" in head or "[" in head) and _START.match(head))
         or ("=" in head and _LOGFMT.search(head))
         or _UPPER.search(head, 0, NEAR)
         or _BRACKET.search(head, 0, NEAR)

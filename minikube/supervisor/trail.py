@@ -5,7 +5,8 @@
     fresh     what has been written since
 
 A trail holds its files open, so that what it has begun is read to its end even when it is rotated away. What was removed
-before it came round is told as a line of our own. It refuses to write, and to hold more than a block of each file.
+before it came round is told as a line of our own. It refuses to write, and to hold more than a block of each file. What it
+knows of a file (where it stands, its origin, the levels so far) changes together: that is why this file is a long one.
 """
 
 import contextlib
