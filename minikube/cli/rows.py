@@ -107,9 +107,9 @@ def ordered(snapshot: Snapshot) -> list[InstanceView]:
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:
-    """One line; empty for what runs and passes, or was stopped on purpose."""
+    """One line; empty for what runs, passes and is up to date, or was stopped on purpose."""
     if is_ready(instance):
-        return ""
+        return instance.reason
     told = [instance.reason or (instance.exit if instance.state in ("backoff", "fatal", "exited") else "")]
     if instance.state == "running" and instance.output and not instance.reason:
         told.append(instance.output.strip().partition("\n")[0])

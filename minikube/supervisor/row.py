@@ -16,6 +16,9 @@ ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 """States that tell of an end that nobody asked for: with its last lines."""
 
 
+OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
+
+
 class Subject(Protocol):
     """What is needed of the instance's runner."""
 
@@ -31,6 +34,10 @@ class Subject(Protocol):
     since: float
     """When `life.state` was entered (Unix seconds)."""
     last_lines: tuple[str, ...]
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what runs is not what the manifest says now."""
 
 
 def row(one: Subject, next_run: float, wall: float, clock: float) -> InstanceView:
@@ -53,7 +60,7 @@ def row(one: Subject, next_run: float, wall: float, clock: float) -> InstanceVie
         started=one.begun.wall if one.process else 0.0,
         since=one.since,
         exit=str(life.exit or ""),
-        reason=well.why(life),
+        reason=well.why(life) or (OUTDATED if one.outdated else ""),
         next_run=next_run,
     )
     if life.state not in ENDED:

@@ -160,10 +160,12 @@ def test_a_restart_that_could_not_come_back_is_refused_and_one_that_does_not_is_
         assert refused in small.run("apply", code=1)
         assert "not applied whole: front: was not restarted" in str(small.events("apply.failed"))
         assert small.pid("front") == before
+        assert "runs as the manifest was before" in small.run("ps")
         small.run("start", "app")
         assert "env.V: 1 → 2" in small.run("apply"), "what was left is done by the next one"
         assert b"\0V=2\0" in Path(f"/proc/{small.pid('front')}/environ").read_bytes()
         assert "nothing differs" in small.run("apply")
+        assert "as the manifest was before" not in small.run("ps")
         small.run("restart", "mig")
         (tmp_path / "broken").touch()
         assert "mig did not come back: exit 1" in small.run("restart", "mig", code=1)

@@ -237,6 +237,9 @@ async def test_who_cannot_be_ended_is_told_in_bounded_time_and_stays_in_reach(
         for process, _ in (*core.running["web-1"], *core.running[name]):
             process.die(-9)
         await core.hands.stop("web-1")
+        for one in core.roster.alive(name):
+            await one.finished.wait()
+        await trio.testing.wait_all_tasks_blocked()
         assert core.alive() == {}
         assert [one.name for one in core.roster.all] == ["web-1"]
         nursery.cancel_scope.cancel()
