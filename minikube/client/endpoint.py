@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from minikube.hostport import join_host_port, split_host_port
 STATE_DIRECTORY = ".minikube"
 TOKEN_FILE = "token"
 SUPERVISOR_FILE = "supervisor.json"
+ENDED_FILE = "ended.json"
+"""When and why the last run ended, where nobody had asked for that: `{"time": Unix seconds, "why": text}`."""
 TOKEN_PATTERN = re.compile(r"[0-9a-f]{64}")
 """256 bits, in hex: safe in a header, a file and a shell."""
 
@@ -51,16 +54,31 @@ def state_directory(manifest: Path) -> Path:
 def find_supervisor(manifest: Path) -> Endpoint:
     """The endpoint of the supervisor that runs this manifest. Raises `NothingRunning`; does not connect."""
     directory = state_directory(manifest)
-    nothing = NothingRunning(f"{manifest}: nothing is running — start it with `minikube up {manifest}`")
     try:
         state = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:_FILE_LIMIT])
         pid, control = int(state["pid"]), str(state["control"])
         host, port = _split(control)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise nothing from None
+        raise _nothing_running(manifest, directory) from None
     if not _is_alive(pid):
-        raise nothing
+        raise _nothing_running(manifest, directory)
     return Endpoint(host, port, read_token(directory), pid)
+
+
+def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
+    what = f"nothing is running{_last_end(directory)}"
+    return NothingRunning(f"{manifest}: {what} — start it with `minikube up {manifest}`")
+
+
+def _last_end(directory: Path) -> str:
+    """In brackets, when and why the last run ended, if nobody had asked for that."""
+    try:
+        last = json.loads((directory / ENDED_FILE).read_bytes()[:_FILE_LIMIT])
+        moment, why = time.localtime(float(last["time"])), str(last["why"])
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
+        return ""
+    day = "" if moment[:3] == time.localtime()[:3] else "%Y-%m-%d "
+    return f" (the last run ended at {time.strftime(f'{day}%H:%M:%S', moment)}: {why})"
 
 
 def endpoint_at(manifest: Path, control: str) -> Endpoint:

@@ -6,6 +6,7 @@ import sys
 
 import trio
 
+from minikube.supervisor.record import record_end
 from minikube.supervisor.site import Site
 
 
@@ -45,4 +46,5 @@ async def watch_guardian(site: Site, alive: int) -> None:
     text = "the guardian was killed: nothing would end what runs if the supervisor were killed as well — stopping everything"
     print(f"minikube: {text}", file=sys.stderr, flush=True)
     site.board.event("guardian.gone", text, "error")
+    record_end(site.state, "the guardian was killed")
     site.shutdown()

@@ -20,6 +20,7 @@ from minikube.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.errors import StartError
 from minikube.supervisor import cgroup, leftovers, tree
 from minikube.supervisor.lifeline import LaunchOptions, Lifeline, say
+from minikube.supervisor.record import record_end
 
 KILL_ROUND_S = 0.005
 """Between two looks at what is still alive: a fork may be under way during one."""
@@ -73,6 +74,8 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     status = _wait(supervisor)
     _end_all()
     if _is_held(lock):
+        if status < 0:
+            record_end(state, f"the supervisor was killed by signal {-status}")
         _remove_containers(state, status)
         _end_groups(state, groups)
         (state / SUPERVISOR_FILE).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from minikube.client.endpoint import state_directory
+from minikube.client.endpoint import ENDED_FILE, state_directory
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort
 from minikube.supervisor import engine, leftovers, tree
@@ -56,6 +56,7 @@ def _run(
     manifest = load_manifest(manifest_path)
     state = state_directory(manifest.path)
     _hold(lock, state)
+    (state / ENDED_FILE).unlink(missing_ok=True)
     ended = leftovers.end_leftovers(state)
     removed, left = engine.sweep_recorded(state)
     tree.become_subreaper()

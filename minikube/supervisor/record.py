@@ -1,8 +1,12 @@
 """Small files under `.minikube/` (floor 3, standard library only): written whole or not at all."""
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
+
+from minikube.client.endpoint import ENDED_FILE
 
 
 def write_record(path: Path, value: object) -> None:
@@ -10,3 +14,9 @@ def write_record(path: Path, value: object) -> None:
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(json.dumps(value))
     os.replace(fresh, path)
+
+
+def record_end(state: Path, why: str) -> None:
+    """For those who ask later, why nothing runs: the next run forgets it."""
+    with contextlib.suppress(OSError):
+        write_record(state / ENDED_FILE, {"time": time.time(), "why": why})

@@ -183,6 +183,12 @@ def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) ->
         eventually(lambda: not any(psutil.pid_exists(one) for one in (pid, state["pid"])), what="all have ended")
         assert (tmp_path / "told").read_text() == "told\n", "TERM came first"
         assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
+        for command in ("ps", "events", "down"):
+            told = small.run(command, code=3)
+            assert re.search(r"nothing is running \(the last run ended at [\d:]{8}: the guardian was killed\) — ", told)
+        small.up()
+        small.run("down")
+        assert "the last run" not in small.run("ps", code=3), "that one ended as it was told to"
 
 
 def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) -> None:
@@ -229,6 +235,7 @@ def test_what_a_killed_supervisor_registered_goes_with_its_service(tmp_path: Pat
         pid = small.status().pid
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not alive(pid), what="its end")
+        eventually(lambda: "the supervisor was killed by signal 9" in small.run("ps", code=3), what="why nothing runs")
         small.write(f"[services.after]\n{web}")
         small.up("--wait")
         assert small.run("get", "after") == f"127.0.0.1:{port}\n"
