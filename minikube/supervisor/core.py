@@ -15,7 +15,7 @@ from msgspec import structs
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ProcessState, ServiceView
 from minikube.probe.prober import Prober
-from minikube.supervisor import dependency, graph, leftovers
+from minikube.supervisor import dependency, graph, leftovers, lifecycle
 from minikube.supervisor import wish as wishes
 from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.environment import project_environment
@@ -284,16 +284,18 @@ class Supervisor:
         """Why a service could not start now nor, unless somebody helps, later; empty where it can, or has only to wait."""
         for name, condition in spec.depends_on.items():
             if reason := dependency.unmet(name, condition, self.roster.standings(name)):
-                coming = [one.comes and not self._is_barred(one) for one in self.roster.of(name)]
+                coming = [self._comes(one) for one in self.roster.of(name)]
                 done = [one.life.completed for one in self.roster.of(name)]
                 every = condition == "completed"
                 if not (any(coming) if not every else coming and all(map(max, coming, done))):
                     return reason
         return ""
 
-    def _is_barred(self, runner: Runner) -> bool:
-        """Whether it waits for what does not come."""
-        return runner.life.state is ProcessState.PENDING and bool(self.missing(runner.spec))
+    def _comes(self, runner: Runner) -> bool:
+        """Whether it will be there by itself, and waits for nothing that will not."""
+        if not lifecycle.comes(runner.life, runner.wish, bool(runner.spec.schedule)):
+            return False
+        return runner.life.state is not ProcessState.PENDING or not self.missing(runner.spec)
 
     def next_run(self, name: str) -> float:
         return self._next_runs.get(name, 0.0)

@@ -3,6 +3,7 @@
 `Runner.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the tree, back off, again. What
 is to be is in `wish`; `poke` makes the task look at it. It refuses to decide anything that `wish`, `lifecycle`, `failure`,
 `verdict`, `dependency` or `view` can decide, and to know what runs it (`runtime`) and how it is stopped (`stopping`).
+It is one piece past 400 lines, because what is asked of it and the task that does it share every field.
 """
 
 import random
@@ -150,12 +151,6 @@ class Runner:
     def outdated(self) -> bool:
         """Whether what runs is not what the manifest says now, and can become it by a restart alone."""
         return self.process is not None and not graph.goes_on(self.launched, self.spec)
-
-    @property
-    def comes(self) -> bool:
-        """Whether it will be there by itself, as far as that is its own doing: nobody has stopped it, it has not ended for good."""
-        over = self.life.state in (ProcessState.EXITED, ProcessState.FATAL) and not self.wish.again
-        return not over if self.wish.runs else bool(self.spec.schedule) and not self.wish.rests
 
     @property
     def standing(self) -> Standing:

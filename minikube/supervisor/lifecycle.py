@@ -204,6 +204,12 @@ def due(life: Life, wish: Wish) -> float:
     return life.next_try if life.state is ProcessState.BACKOFF else 0.0
 
 
+def comes(life: Life, wish: Wish, scheduled: bool) -> bool:
+    """Whether it will be there by itself: nobody has stopped it, and it has not ended for good."""
+    over = life.state in (ProcessState.EXITED, ProcessState.FATAL) and not wish.again
+    return not over if wish.runs else scheduled and not wish.rests
+
+
 def ended(life: Life, wish: Wish, policy: Policy, end: Exit, now: float, jitter: float) -> Life:
     """Its process was ended by us, as `wish` has it."""
     if wish.is_failure:
