@@ -128,9 +128,19 @@ def signs_of(least: str) -> str:
 def message_of(line: str) -> str:
     """The message of a JSON line; any other line as it is."""
     record = _read(line) if line.startswith("{") else None
-    if record is None:
-        return line
-    return next((text for text in (record.message, record.msg, record.event) if text is not None), line)
+    return line if record is None else _message(record, line)
+
+
+def messages_of(lines: list[bytes]) -> list[str]:
+    """As `message_of`, of many lines that begin with a brace, in UTF-8."""
+    if all(line.endswith(b"}") for line in lines):  # then none goes on in the next one
+        try:
+            records = _RECORD.decode_lines(b"\n".join(lines))
+        except (msgspec.DecodeError, RecursionError):
+            records = []
+        if len(records) == len(lines):
+            return [_message(record, line) for record, line in zip(records, lines, strict=True)]
+    return [message_of(line.decode()) for line in lines]
 
 
 def parse_level(text: str) -> str:
@@ -178,6 +188,13 @@ def _has_clue(text: str) -> bool:
         or "inter" in text
         or "exit" in text
     )
+
+
+def _message(record: _Record, line: str | bytes) -> str:
+    for text in (record.message, record.msg, record.event):
+        if text is not None:
+            return text
+    return line if isinstance(line, str) else line.decode()
 
 
 def _read(line: str) -> _Record | None:

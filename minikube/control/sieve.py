@@ -65,17 +65,13 @@ class Sieve:
         return sorted({*found, *self._suspects_in_messages(texts)})
 
     def _suspects_in_messages(self, texts: bytes) -> list[int]:
-        numbers, messages, certain = [], [], []
-        for number, text in enumerate(texts.split(b"\n")):
-            if text[:1] == b"{":
-                message = levels.message_of(text.decode())
-                if "\n" in message:
-                    certain.append(number)
-                else:
-                    numbers.append(number)
-                    messages.append(message)
+        lines = texts.split(b"\n")
+        numbers = [number for number, text in enumerate(lines) if text[:1] == b"{"]
+        messages = levels.messages_of([lines[number] for number in numbers])
         joined = "\n".join(messages).encode("utf-8", "replace")
-        return certain + [numbers[n] for n in _touched(self._signs, joined)] if messages else certain
+        if joined.count(b"\n") >= len(numbers):
+            return numbers  # one has several lines
+        return [numbers[found] for found in _touched(self._signs, joined)]
 
     def takes(self, line: LogLine) -> bool:
         """Whether the line is wanted. A pattern is looked for in the line as printed and, of JSON, in its message."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.levels import LEVELS, at_least, goes_on, level_of, message_of, parse_level
+from minikube.levels import LEVELS, at_least, goes_on, level_of, message_of, messages_of, parse_level
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,18 @@ def test_the_lines_of_a_stack_trace_go_on() -> None:
     assert not goes_on("next")
     assert not goes_on("   ")
     assert not goes_on("")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [b'{"msg":"a"}', b'{"event":"b"}', b'{"other":1}'],
+        [b'{"msg":"a"}', b"{no json}"],
+        [b'{"msg":"a"}{"msg":"b"}'],
+        [b'{"a":', b'{"msg":"a"}{"msg":"b"}'],
+        [b'{"msg":"a"} ', "{é".encode()],
+    ],
+)
+def test_the_messages_of_many_lines_are_those_of_each(lines: list[bytes]) -> None:
+    assert messages_of(lines) == [message_of(line.decode()) for line in lines]
