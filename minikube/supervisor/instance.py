@@ -75,6 +75,8 @@ class Runner:
         self._home = home
         self._poke = Interrupt()
         self._output: Capture | None = None
+        self._checking = trio.CancelScope()
+        """Round the checks of the present life; cancelled once nobody is to hear of them any more."""
         self._drained = trio.Event()
         """Set once the output of the last life has been read."""
         self._drained.set()
@@ -285,6 +287,7 @@ class Runner:
 
     def _gone(self) -> None:
         """It is dead; how it died may be known only later, where somebody else has to tell."""
+        self._checking.cancel()
         self._home.link.gone(self.id)
         if self.life.state is ProcessState.STOPPING:
             self._stopping("it has ended; its engine has not told how, or removed it, yet")
@@ -301,15 +304,15 @@ class Runner:
     async def _watch(self, process: Running) -> None:
         output, readers = self._output, trio.Event()
         assert output is not None
+        self._checking = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read, process, output, readers)
             nursery.start_soon(process.watch)
-            checking = trio.CancelScope()
-            nursery.start_soon(self._check_up, process, output, checking)
+            nursery.start_soon(self.wellbeing.check_up, process, output, self._checking)
             while not self.wish.ends_life and process.exit is None:
                 with self._poke.cancels():
                     await process.exited.wait()
-            checking.cancel()
+            self._checking.cancel()
             by_us = process.exit is None
             if by_us:
                 await self._stop(process)
@@ -345,10 +348,6 @@ class Runner:
         await end_instance(process, self.spec.stop, hurry, self._stopping, self.event, self._output.insert)
 
     # ------------------------------------------------------------ what its checks come to
-
-    async def _check_up(self, process: Running, output: Capture, scope: trio.CancelScope) -> None:
-        with scope:
-            await self.wellbeing.check_up(process, output)
 
     def passed(self) -> None:
         self.life = lifecycle.passed(self.life)

@@ -5,6 +5,7 @@ tells the instance's runner when it is well and when it is hung. It refuses to s
 """
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -16,7 +17,7 @@ from minikube.probe.health import ProbeResult
 from minikube.probe.prober import Prober
 from minikube.supervisor import verdict, view
 from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.checkup import Checkup, is_registered, is_reported, registration
+from minikube.supervisor.checkup import Checkup, Found, is_registered, is_reported, registration
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.logs import Capture
@@ -160,10 +161,27 @@ class Wellbeing:
         if found is not None and found.state is CheckState.PASSING and not self.is_reported:
             self._subject.passed()
 
-    async def check_up(self, process: Running, output: Capture) -> None:
-        """Probes for this life; begins anew when the manifest says something else about the check."""
+    async def check_up(self, process: Running, output: Capture, scope: trio.CancelScope) -> None:
+        """Probes for this life, until `scope` is cancelled; begins anew when the manifest says something else about the check.
+
+        What a probe finds once the scope is cancelled is told to nobody: a task that was about to go on is not stopped any
+        more by a cancel, and its word would bring a dead one back into discovery.
+        """
+
+        def lived() -> None:
+            if not scope.cancel_called:
+                self._lived()
+
+        def probed(found: Verdict, result: ProbeResult) -> None:
+            if not scope.cancel_called:
+                self._probed(found, result)
+
+        with scope:
+            await self._check_up(process, output, probed, lived)
+
+    async def _check_up(self, process: Running, output: Capture, probed: Found, lived: Callable[[], None]) -> None:
         while True:
-            checkup = Checkup(self._subject.spec, process, output, self._home.prober, self._probed, self._lived)
+            checkup = Checkup(self._subject.spec, process, output, self._home.prober, probed, lived)
             self.own, self._adjusted = None, Interrupt()
             if checkup.probed is not None:
                 self.own = verdict.new_verdict(checkup.probed, trio.current_time())

@@ -273,3 +273,21 @@ def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path,
         eventually(lambda: small.until("own", "running").check == "passing", what="one that registers itself")
         assert small.run("get", "web").startswith("127.0.0.1:")
         assert "passing" in small.run("instances")
+
+
+def test_one_that_dies_right_after_it_said_to_be_ready_is_not_found_any_more(tmp_path: Path) -> None:
+    """The line and the end are seen at once, and the registry hears of the line first, of the end last, or of the end alone."""
+    services = """
+[services.brief]
+command = ["sh", "-c", "sleep 0.05; echo ready; exit 3"]
+port = "auto"
+replicas = 12
+health = { log = "^ready" }
+restart = "never"
+"""
+    with Small(tmp_path, services) as small:
+        small.up()
+        eventually(lambda: set(small.states().values()) == {"exited"}, what="the end of all")
+        eventually(lambda: small.command("get", "brief").returncode == 4, what="an empty answer")
+        for _ in range(3):  # nor is anybody back a moment later
+            small.run("get", "brief", code=4)

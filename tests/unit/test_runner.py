@@ -59,11 +59,12 @@ class Fake:
     """Implements `Running`: dies by itself after `lives` seconds, obeys a signal after `obeys`; deaf where that is None."""
 
     stdout = stderr = -1
-    host, port = "127.0.0.1", 0
+    host = "127.0.0.1"
     env: Mapping[str, str] = {}
 
     def __init__(self, home: "Home", pid: int) -> None:
         self.pid = pid
+        self.port = home.port
         self.exited = trio.Event()
         self.exit: Exit | None = None
         self._home = home
@@ -124,6 +125,7 @@ class Home:
         self.prober = Prober()
         self.ending = False
         self.lives = float("inf")
+        self.port = 0
         self.obeys: float | None = 0.1
         self.check = 0
         self.missing = ""
@@ -210,8 +212,8 @@ class Home:
 class Story:
     """`async with Story(spec) as story`: a runner at work."""
 
-    def __init__(self, spec: ServiceSpec = SPEC) -> None:
-        self.home = Home()
+    def __init__(self, spec: ServiceSpec = SPEC, home: "Home | None" = None) -> None:
+        self.home = home or Home()
         self.runner = Runner(self.home, spec, 1, "0badcafe", Wish())
 
     async def __aenter__(self) -> "Story":
