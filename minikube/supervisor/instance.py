@@ -178,6 +178,7 @@ class Runner:
         """Returns once it was removed and nothing of it is alive."""
         try:
             while True:
+                poke = self._poke  # one for the whole round: what is asked from here on is seen wherever it has come to
                 self._set(lifecycle.between(self.life, self.wish))
                 self.wish = wishes.taken_up(self.wish)
                 if self.wish.removed:
@@ -185,53 +186,54 @@ class Runner:
                 due = lifecycle.due(self.life, self.wish)
                 if due > trio.current_time():
                     with trio.move_on_at(due):
-                        await self._poke.wait()
-                elif await self._dependencies() and await self._prepared():
-                    await self._live()
+                        await poke.wait()
+                elif await self._dependencies(poke) and await self._prepared(poke):
+                    await self._live(poke)
         finally:
             self.finished.set()
 
-    async def _dependencies(self) -> bool:
+    async def _dependencies(self, poke: Interrupt) -> bool:
         """Waits until all are met at the same time. False: interrupted, look again at what is wanted."""
         while reason := self._home.unmet(self.spec):
             self._set(lifecycle.wait(self.life, reason))
-            poke, revision = self._poke, self._home.board.revision
+            revision = self._home.board.revision
             with poke.cancels():
                 await self._home.board.wait_past(revision)
             if poke.is_set():
                 return False
         self._set(lifecycle.wait(self.life, ""))  # who stops it waits until what begins here is undone
         await trio.lowlevel.checkpoint()
-        return True
+        return not poke.is_set()
 
-    async def _prepared(self) -> bool:
+    async def _prepared(self, poke: Interrupt) -> bool:
         """What a start needs (an image) is there. False: interrupted, or in trouble."""
-        spec, output, poke = self.spec, self._open_output(), self._poke
+        spec, output = self.spec, self._open_output()
         try:
             with poke.cancels():
                 await self._home.runtime(spec).prepare(
                     spec, output, lambda text: self._set(lifecycle.wait(self.life, text))
                 )
         except Exception as error:
-            if not poke.is_set():
-                self.last_lines = output.last_lines
-                self._cannot_start(error)
+            self.last_lines = output.last_lines
+            self._cannot_start(error, poke)
             return False
         return not poke.is_set()
 
-    async def _live(self) -> None:
+    async def _live(self, poke: Interrupt) -> None:
         process = None
         try:
-            with self._poke.cancels():
+            with poke.cancels():
                 process = await self._begin()
         except Exception as error:
             self._home.link.gone(self.id)
-            self._cannot_start(error)
+            self._cannot_start(error, poke)
             return
         if process is None:
             self._home.link.gone(self.id)
             return
+        self.process = process
         try:
+            self._has_begun(process)
             await self._watch(process)
         except Exception as error:
             await self._lost(process, error)
@@ -241,7 +243,10 @@ class Runner:
             self._home.recorded()
 
     async def _lost(self, process: Running, error: Exception) -> None:
-        """We cannot follow what runs any more: it is ended, and there is another try."""
+        """We cannot follow what runs any more: it is ended, and there is another try. Where it had ended already, and what failed
+        is tidying up after it, its end counts as it is."""
+        is_judged = self.process is None
+        self._checking.cancel()
         self._home.link.gone(self.id)
         self.wellbeing.begin()
         self.wish = wishes.life_ended(self.wish)
@@ -252,12 +257,20 @@ class Runner:
                     await process.watch()
             except Exception:
                 traceback.print_exc()
-        self._cannot_start(error)
+        if not is_judged:
+            self._cannot_start(error)
+            return
+        traceback.print_exception(error)
+        if self.life.state is ProcessState.FATAL:
+            self._tell_trouble(self.life)
 
-    def _cannot_start(self, error: Exception) -> None:
+    def _cannot_start(self, error: Exception, poke: Interrupt | None = None) -> None:
+        """Where something else was asked for meanwhile (`poke`), it is nobody's failed start."""
         error = failure.understood(error)
         if failure.is_defect(error):
             traceback.print_exception(error)
+        if poke is not None and poke.is_set():
+            return
         now, jitter = trio.current_time(), random.uniform(-1, 1)
         self._set(failure.after(error, self.life, self.spec.restart, now, jitter))
         self._tell_trouble(self.life)
@@ -274,8 +287,12 @@ class Runner:
         self.begun = Beginning(time.time(), trio.current_time(), known.incarnation if known else 0)
         self.wellbeing.begin()
         self._home.link.begun(self.id, self.begun)
-        process = await self._home.runtime(spec).start(launch)
-        self.process, self.launched = process, spec
+        self.launched = spec
+        return await self._home.runtime(spec).start(launch)
+
+    def _has_begun(self, process: Running) -> None:
+        output = self._output
+        assert output is not None
         self.host, self.port = process.host, process.port
         output.mask(self._secrets(process.env))
         self._set(lifecycle.start(self.life, trio.current_time()))
@@ -283,7 +300,6 @@ class Runner:
         self._home.recorded()
         self.wellbeing.register()
         self.heard(self._home.link.known(self.id))
-        return process
 
     def _gone(self) -> None:
         """It is dead; how it died may be known only later, where somebody else has to tell."""
