@@ -7,7 +7,7 @@ Services stop before what they depend on. It refuses to know who asks: the contr
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 from msgspec import structs
@@ -23,16 +23,17 @@ from minikube.supervisor.ids import instance_id
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Life
-from minikube.supervisor.link import LEAVE_S, Link
+from minikube.supervisor.link import Link
 from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.order import in_order
 from minikube.supervisor.process import KILL_PATIENCE_S
-from minikube.supervisor.rollout import Stranded, stop_patience
+from minikube.supervisor.rollout import Stranded
 from minikube.supervisor.roster import Roster
 from minikube.supervisor.runtime import Runtime
 from minikube.supervisor.selection import chosen
 from minikube.supervisor.site import Site
+from minikube.supervisor.stopping import stop_patience
 from minikube.supervisor.wish import Wish
 from minikube.text import mask_url
 
@@ -49,12 +50,12 @@ class Supervisor:
         self.options = site.options
         self.asked_to_stop = site.asked_to_stop
         self.at_once = site.at_once
+        self.ending = site.asked_to_stop
         self.manifest = manifest
         self.specs: dict[str, ServiceSpec] = self._prepared(manifest)
         self.roster = roster
         self.link = link
         self.prober = Prober()
-        self.ending = False
         self.adopted = Interrupt()
         """Set when another manifest is adopted; then there is a new one."""
         self._nursery = nursery
@@ -194,7 +195,7 @@ class Supervisor:
 
     async def wait_gone(self, leaving: Sequence[Runner]) -> None:
         """For those that are removed; they are told when they are still there although they had their time."""
-        with trio.move_on_after(max(map(stop_patience, leaving), default=0.0)) as bound:
+        with trio.move_on_after(_patience(leaving)) as bound:
             for runner in leaving:
                 await runner.finished.wait()
         if bound.cancelled_caught:
@@ -202,7 +203,7 @@ class Supervisor:
 
     async def stop_in_time(self, runners: Sequence[Runner]) -> None:
         """`stop_runners`, for who asks. Raises when something is still there although it had its time."""
-        with trio.move_on_after(max(map(stop_patience, runners), default=0.0)) as bound:
+        with trio.move_on_after(_patience(runners)) as bound:
             await self.stop_runners(runners)
         if bound.cancelled_caught:
             self._refuse_to_wait([one for one in runners if not one.is_down])
@@ -231,14 +232,13 @@ class Supervisor:
 
         An apply may be under way: a service that it has not opened yet has no runner, one that it closes is in no manifest.
         """
-        self.ending = True
         self.board.set_phase("stopping")
         dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
         members = {name: self.roster.of(name) for name in dependencies}
         leaving = self.roster.all.difference(*members.values())
-        patience = {name: max(map(_patience, runners), default=0.0) for name, runners in members.items()}
+        patience = {name: _patience(runners, ending=True) for name, runners in members.items()}
         longest, _ = graph.longest_stop(dependencies, patience)
-        longest = max([longest, *map(_patience, leaving)]) + KILL_PATIENCE_S
+        longest = max(longest, _patience(leaving, ending=True)) + KILL_PATIENCE_S
         async with trio.open_nursery() as watching:
             watching.start_soon(self._containers.watch)
             with trio.move_on_after(longest) as bound:
@@ -318,6 +318,6 @@ class Supervisor:
             self.board.event("service.limited", f"{spec.name}: {text}", "warning", service=spec.name)
 
 
-def _patience(runner: Runner) -> float:
-    """How long its stop may take: leaving discovery, the stop's own time-out, and KILL's way."""
-    return runner.spec.stop.timeout + LEAVE_S + 1.0
+def _patience(runners: Iterable[Runner], ending: bool = False) -> float:
+    """How long their stop may take, at the same time."""
+    return max((stop_patience(runner.spec.stop, ending) for runner in runners), default=0.0)

@@ -40,10 +40,8 @@ class Home(wellbeing.Home, Protocol):
 
     at_once: Interrupt
     """Nobody has time any more: whatever is being stopped ends now."""
-
-    @property
-    def ending(self) -> bool:
-        """Everything is being stopped."""
+    ending: Interrupt
+    """Everything is being stopped: nothing begins, and nobody is waited for who could only be asked to go on."""
 
     def runtime(self, spec: ServiceSpec) -> Runtime: ...
     def taken_ports(self, id: str) -> frozenset[int]: ...
@@ -84,7 +82,7 @@ class Runner:
     # ------------------------------------------------------------ what the core asks
 
     def start(self) -> None:
-        if self._home.ending:
+        if self._home.ending.is_set():
             return  # a roll-out or an apply goes on meanwhile: nothing is begun any more
         if not self.wish.removed and self.life.state in ENDED:
             self.life = lifecycle.stopped(self.life)
@@ -95,7 +93,7 @@ class Runner:
         self._want(wishes.stopped(self.wish))
 
     def restart(self) -> None:
-        if not self._home.ending:
+        if not self._home.ending.is_set():
             self._want(wishes.restarted(self.wish))
 
     def remove(self) -> None:
@@ -353,13 +351,13 @@ class Runner:
     async def _stop(self, process: Running) -> None:
         """Out of discovery first, a moment for requests that are on their way, then the signal."""
         self._stopping("it leaves discovery")
-        was_found, drain, hurry = False, self.spec.stop.drain, self._home.at_once
+        was_found, drain, hurry, ending = False, self.spec.stop.drain, self._home.at_once, self._home.ending
         with hurry.cancels():
             was_found = await self._home.link.left(self.id)
-        if was_found and drain and not self._home.ending and not self.wish.unwell:
+        if was_found and drain and not ending.is_set() and not self.wish.unwell:
             self._stopping(f"it finishes what it was asked, for {drain:g} s")
-            with trio.move_on_after(drain):
-                await hurry.wait()
+            with trio.move_on_after(drain), hurry.cancels():
+                await ending.wait()
         assert self._output is not None
         await end_instance(process, self.spec.stop, hurry, self._stopping, self.event, self._output.insert)
 

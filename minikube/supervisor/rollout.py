@@ -18,11 +18,10 @@ from minikube.model import ProcessState
 from minikube.supervisor.dependency import ACTIVE
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.link import LEAVE_S
-from minikube.supervisor.process import KILL_PATIENCE_S
 from minikube.supervisor.rolling import Replica, next_step
 from minikube.supervisor.roster import Roster
 from minikube.supervisor.row import ENDED
+from minikube.supervisor.stopping import stop_patience
 
 MAX_REPLICAS = 1_000
 
@@ -31,9 +30,6 @@ READY_S = 30.0
 
 BEGIN_S = 2.0
 """How long a start of one alone is watched: what cannot be executed is known at once."""
-
-MARGIN_S = 20.0
-"""What a stop may take longer than its own times allow: a start that has to be undone first, an engine that is slow."""
 
 
 class Stranded(MinikubeError):
@@ -49,10 +45,8 @@ class Home(Protocol):
 
     board: Board
     roster: Roster
-
-    @property
-    def ending(self) -> bool:
-        """Everything is being stopped."""
+    ending: Interrupt
+    """Everything is being stopped."""
 
 
 class Roll:
@@ -111,7 +105,7 @@ class Rollouts:
             self._board.event("service.stranded", f"{service}: {roll.trouble}", "error", service=service)
 
     async def _roll(self, service: str, roll: Roll) -> None:
-        while not self._home.ending:
+        while not self._home.ending.is_set():
             roll.asked, revision = Interrupt(), self._board.revision
             runners = {one.name: one for one in self._home.roster.of(service) if one.wish.runs}
             self._look(runners, roll)
@@ -140,7 +134,7 @@ class Rollouts:
                 roll.lost[one] = why
 
     def _judged(self, service: str, roll: Roll) -> Stranded | None:
-        if self._home.ending:
+        if self._home.ending.is_set():
             return Overtaken(f"{service}: the project is stopping")
         if roll.lost:
             lost = "; ".join(f"{one.name} did not come back: {why}" for one, why in roll.lost.items())
@@ -151,16 +145,10 @@ class Rollouts:
         return None
 
 
-def stop_patience(runner: Runner) -> float:
-    """Seconds that its stop may take."""
-    stop = runner.spec.stop
-    return LEAVE_S + stop.drain + stop.timeout + KILL_PATIENCE_S + MARGIN_S
-
-
 def patience(runner: Runner) -> float:
     """Seconds from the wish to restart it until it has to be well."""
     health = runner.spec.health
-    return stop_patience(runner) + READY_S + (health.start_period if health else 0.0)
+    return stop_patience(runner.spec.stop) + READY_S + (health.start_period if health else 0.0)
 
 
 def _is_back(one: Runner) -> bool:
@@ -200,7 +188,7 @@ def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> N
 async def restart_alone(runner: Runner, board: Board) -> None:
     """Returns when the next life is under way or waits for something. Raises `Stranded` when it is fatal at once."""
     runner.restart()
-    with trio.move_on_after(stop_patience(runner)) as bound:
+    with trio.move_on_after(stop_patience(runner.spec.stop)) as bound:
         await board.wait_for(
             lambda _: not runner.wish.runs or not (runner.wish.again or runner.life.state is ProcessState.STOPPING)
         )

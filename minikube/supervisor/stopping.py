@@ -8,11 +8,18 @@ import trio
 from minikube.errors import StartError
 from minikube.manifest import StopSpec
 from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.process import signal_number
+from minikube.supervisor.link import LEAVE_S
+from minikube.supervisor.process import KILL_PATIENCE_S, signal_number
 from minikube.supervisor.runtime import Running
 
 SAY_AFTER_S = 2.0
 """A stop that takes longer says whom it waits for, and again in intervals that double."""
+
+MARGIN_S = 20.0
+"""What a stop may take longer than its own times allow: a start that has to be undone first, an engine that is slow."""
+
+MARGIN_AT_THE_END_S = 1.0
+"""The same where everything ends: each one in a chain has it, and KILL's patience comes once, after the last."""
 
 NAMES_SHOWN = 4
 
@@ -21,6 +28,14 @@ Say = Callable[[str, str, str], object]
 
 Show = Callable[[str], object]
 """Hears lines for the instance's log."""
+
+
+def stop_patience(spec: StopSpec, ending: bool = False) -> float:
+    """Seconds that a stop may take: leaving discovery, the drain, its own time-out, KILL's way. `ending`: everything is being
+    stopped, and nobody drains."""
+    if ending:
+        return LEAVE_S + spec.timeout + MARGIN_AT_THE_END_S
+    return LEAVE_S + spec.drain + spec.timeout + KILL_PATIENCE_S + MARGIN_S
 
 
 async def end_instance(

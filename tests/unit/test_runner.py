@@ -123,7 +123,7 @@ class Home:
     def __init__(self) -> None:
         self.board = Board("test")
         self.prober = Prober()
-        self.ending = False
+        self.ending = Interrupt()
         self.lives = float("inf")
         self.port = 0
         self.obeys: float | None = 0.1
@@ -309,7 +309,9 @@ async def test_nobody_waits_for_what_cannot_come(autojump_clock: object, ending:
     """Everything is being stopped, or it was in nobody's list."""
     async with Story() as story:
         await story.wait(2)
-        story.home.ending, story.home.was_known = ending, known
+        story.home.was_known = known
+        if ending:
+            story.home.ending.set()
         story.runner.stop()
         await story.wait(1)
         assert story.home.times("signal") == [2]
@@ -441,7 +443,7 @@ async def test_who_asks_for_what_begins_already_does_not_make_it_begin_anew(auto
 async def test_nothing_is_begun_while_everything_ends(autojump_clock: object) -> None:
     async with Story() as story:
         await story.wait(2)
-        story.home.ending = True
+        story.home.ending.set()
         story.runner.stop()
         story.runner.restart()
         story.runner.start()

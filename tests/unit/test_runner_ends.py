@@ -8,7 +8,7 @@ import trio
 from msgspec.structs import replace
 
 from minikube.errors import StartError
-from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec
+from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import ProcessState
 from minikube.supervisor.lifecycle import Exit
 from tests.unit.test_runner import KILL, SPEC, Fake, Home, Output, Story
@@ -131,3 +131,17 @@ async def test_a_start_that_is_undone_is_nobodys_failure(
     told = capsys.readouterr().err
     assert "oops" in told
     assert "nope" not in told
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_nobody_drains_any_more_once_everything_stops(autojump_clock: object, at_once: bool) -> None:
+    """It was being restarted, with its drain under way."""
+    async with Story(replace(SPEC, stop=StopSpec(drain=30.0, timeout=4.0))) as story:
+        await story.wait(2)
+        story.runner.restart()
+        await story.wait(1)
+        assert story.home.times("signal") == []
+        (story.home.at_once if at_once else story.home.ending).set()
+        story.runner.stop()
+        await story.wait(1)
+        assert (story.home.times("signal"), story.state()) == ([3], ProcessState.STOPPED)
