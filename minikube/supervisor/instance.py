@@ -22,9 +22,9 @@ from minikube.supervisor import wish as wishes
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.dependency import ACTIVE, Standing
 from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.lifecycle import Exit, Life
+from minikube.supervisor.lifecycle import ENDED, Exit, Life
 from minikube.supervisor.logs import Capture
-from minikube.supervisor.row import ENDED, row
+from minikube.supervisor.row import row
 from minikube.supervisor.runtime import Launch, Running, Runtime
 from minikube.supervisor.stopping import end_instance
 from minikube.supervisor.wellbeing import Wellbeing
@@ -84,10 +84,11 @@ class Runner:
     def start(self) -> None:
         if self._home.ending.is_set():
             return  # a roll-out or an apply goes on meanwhile: nothing is begun any more
-        if not self.wish.removed and self.life.state in ENDED:
-            self.life = lifecycle.stopped(self.life)
-            self.poke()
+        life = lifecycle.forgiven(self.life, self.wish)
         self._want(wishes.started(self.wish))
+        if life != self.life:
+            self._set(life)
+            self.poke()
 
     def stop(self) -> None:
         self._want(wishes.stopped(self.wish))

@@ -33,6 +33,9 @@ WELL_AFTER_S = 1.0
 
 JITTER = 0.2
 
+ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
+"""States that tell of an end that nobody asked for."""
+
 
 class Policy(Protocol):
     """What of `manifest.RestartSpec` is needed here."""
@@ -188,6 +191,13 @@ def stopping(life: Life, reason: str = "") -> Life:
 def stopped(life: Life, end: Exit | None = None) -> Life:
     """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
     return Life(restarts=life.restarts, exit=end or life.exit)
+
+
+def forgiven(life: Life, wish: Wish) -> Life:
+    """Someone asked for it to run: what had ended by itself begins again, without history."""
+    if wish.removed or life.state not in ENDED:
+        return life
+    return msgspec.structs.replace(stopped(life), state=ProcessState.PENDING)
 
 
 def between(life: Life, wish: Wish) -> Life:

@@ -18,9 +18,9 @@ from minikube.model import ProcessState
 from minikube.supervisor.dependency import ACTIVE
 from minikube.supervisor.instance import Runner
 from minikube.supervisor.interrupt import Interrupt
+from minikube.supervisor.lifecycle import ENDED
 from minikube.supervisor.rolling import Replica, next_step
 from minikube.supervisor.roster import Roster
-from minikube.supervisor.row import ENDED
 from minikube.supervisor.stopping import stop_patience
 
 MAX_REPLICAS = 1_000

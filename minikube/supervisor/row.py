@@ -8,13 +8,9 @@ from minikube.manifest import ServiceSpec
 from minikube.model import Address, InstanceView, ProcessState
 from minikube.supervisor.beginning import Beginning
 from minikube.supervisor.checkup import check_text
-from minikube.supervisor.lifecycle import Life
+from minikube.supervisor.lifecycle import ENDED, Life
 from minikube.supervisor.runtime import Running
 from minikube.supervisor.wellbeing import Wellbeing
-
-ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
-"""States that tell of an end that nobody asked for: with its last lines."""
-
 
 OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
 
@@ -63,7 +59,7 @@ def row(one: Subject, next_run: float, wall: float, clock: float) -> InstanceVie
         reason=well.why(life) or (OUTDATED if one.outdated else ""),
         next_run=next_run,
     )
-    if life.state not in ENDED:
+    if life.state not in ENDED:  # an end that nobody asked for is shown with its last lines
         return shown
     wait = life.next_try - clock if life.state is ProcessState.BACKOFF else 0.0
     return replace(shown, last_lines=one.last_lines, next_try=wall + wait if wait > 0 else 0.0)

@@ -11,6 +11,7 @@ from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
 from minikube.supervisor import lifecycle
 from minikube.supervisor.lifecycle import JITTER, Exit, Life, backoff, died, passed, start
+from minikube.supervisor.wish import Wish
 
 USUAL = RestartSpec()
 FAILED, CLEAN, KILLED = Exit(1), Exit(0), Exit(-9)
@@ -143,6 +144,15 @@ def test_a_stop_forgives_and_keeps_the_count_of_restarts() -> None:
     life = lived(lived(Life(), 0.0, 1.0, well=False), 2.0, 3.0, well=True)
     assert lifecycle.stopped(life, Exit(-15)) == Life(restarts=2, exit=Exit(-15))
     assert lifecycle.restarted(life).restarts == 3
+
+
+@pytest.mark.parametrize("state", list(ProcessState))
+def test_who_is_asked_to_run_begins_again_what_had_ended_by_itself(state: ProcessState) -> None:
+    life = Life(state, restarts=3, failed_starts=2, next_try=9.0, exit=Exit(1), reason="exit 1")
+    over = state in (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
+    begins = Life(ProcessState.PENDING, restarts=3, exit=Exit(1))
+    assert lifecycle.forgiven(life, Wish()) == (begins if over else life)
+    assert lifecycle.forgiven(life, Wish(removed=True)) == life
 
 
 def test_the_worst_end_is_told_as_a_shell_tells_it() -> None:

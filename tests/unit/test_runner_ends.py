@@ -145,3 +145,17 @@ async def test_nobody_drains_any_more_once_everything_stops(autojump_clock: obje
         story.runner.stop()
         await story.wait(1)
         assert (story.home.times("signal"), story.state()) == ([3], ProcessState.STOPPED)
+
+
+async def test_a_start_by_hand_is_shown_at_once_with_its_own_time(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.home.refuses = StartError("nope")
+        await story.wait(1)
+        assert story.state() is ProcessState.FATAL
+        story.runner.since = 1.0
+        story.home.refuses = None
+        story.runner.start()
+        (row,) = story.home.board.snapshot.instances
+        assert (row.state, row.since > 1.0, row.reason) == (ProcessState.PENDING, True, "")
+        await story.wait(2)
+        assert story.state() is ProcessState.RUNNING
