@@ -228,9 +228,13 @@ class Board:
                 self.tally.moved(old, new, self._time)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
-        """Usage of known instances; the rest is ignored. It goes when its instance goes."""
+        """Usage of known instances; the rest is ignored. It goes when its instance goes.
+
+        So is that of one that runs no more: the walk that saw it may have begun before its end.
+        """
         known = self._instances.rows
-        self._put(self._usage, ((usage.id, usage) for usage in usages if usage.id in known), urgent=False)
+        running = ((one.id, one) for one in usages if one.id in known and known[one.id].pid)
+        self._put(self._usage, running, urgent=False)
 
     def drop_instances(self, *ids: str) -> None:
         known = [id for id in dict.fromkeys(ids) if id in self._instances.rows]

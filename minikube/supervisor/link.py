@@ -299,9 +299,15 @@ class Link:
             await self._deregister(id)
         elif id not in self._known or id in self._changed:
             self._changed.discard(id)
-            await self._register(id, registration)
-        else:
-            await self._tell(id, self._reports[id])
+            try:
+                await self._register(id, registration)
+            except MinikubeError:
+                if id in self._wanted:  # it still differs from what the registry knows
+                    self._changed.add(id)
+                raise
+        elif (report := self._reports.get(id)) is not None:
+            # There is none where it was stale when `_differs` looked, and by the next tick of the clock is not.
+            await self._tell(id, report)
 
     async def _register(self, id: str, registration: Registration) -> None:
         await self._registry.register(registration)

@@ -21,7 +21,8 @@ STATES = st.sampled_from(list(ProcessState))
 
 
 def view(id: str, state: ProcessState = ProcessState.RUNNING, restarts: int = 0) -> InstanceView:
-    return InstanceView(id, "x", f"x-{id}", state, restarts=restarts)
+    pid = 7 if state is ProcessState.RUNNING else 0
+    return InstanceView(id, "x", f"x-{id}", state, pid=pid, restarts=restarts)
 
 
 MUTATIONS = st.one_of(
@@ -122,6 +123,15 @@ def test_usage_goes_with_its_instance() -> None:
     board.drop_instances("a")
     assert board.snapshot.usage == ()
     assert board.instance("a") is None
+
+
+def test_a_walk_that_began_before_an_end_says_nothing_of_who_has_ended() -> None:
+    board = Board("shop")
+    board.put_instances(view("a"))
+    board.put_usage([Usage("a", 3.0, 1000)])
+    board.put_instances(view("a", ProcessState.EXITED))
+    board.put_usage([Usage("a", 3.0, 1000)])
+    assert board.snapshot.usage == (Usage("a", 0.0, 0),)
 
 
 def test_readers_of_one_revision_share_one_delta() -> None:
@@ -233,7 +243,7 @@ async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojum
 
     async def end_it() -> None:
         await trio.sleep(0.01)
-        board.put_instances(view("a", ProcessState.EXITED))
+        board.put_instances(msgspec.structs.replace(view("a"), state=ProcessState.STOPPING))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end_it)
@@ -242,7 +252,7 @@ async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojum
     assert trio.current_time() - start == pytest.approx(0.01)
     assert isinstance(update, Delta)
     assert update.usage[0].cpu == 2.0
-    assert update.instances[0].state is ProcessState.EXITED
+    assert update.instances[0].state is ProcessState.STOPPING
 
 
 async def storm(board: Board) -> None:

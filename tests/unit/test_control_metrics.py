@@ -65,7 +65,7 @@ def full(board: Board) -> tuple[Board, Figures]:
     board.put_parts(PartView("redis", ProcessState.RUNNING), PartView("registry", ProcessState.BACKOFF, restarts=3))
     board.put_instances(row(ProcessState.STARTING, started=998.0))
     board.put_instances(row(ProcessState.BACKOFF, exit="exit 1"))
-    board.put_instances(row(ProcessState.RUNNING, CheckState.PASSING, started=999.0, restarts=4))
+    board.put_instances(row(ProcessState.RUNNING, CheckState.PASSING, started=999.0, restarts=4, pid=7))
     board.put_usage([Usage("aaaaaaaa", 50.0, 4096)])
     board.event("x.y", "z")
     board.tally.probes.note("product", "timeout", 2.0)

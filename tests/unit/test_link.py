@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
@@ -248,6 +249,7 @@ ACTS = st.sampled_from(["want", "pass", "fail", "gone", "away", "back", "lose", 
 
 @settings(max_examples=40, deadline=None)
 @example([("pass", 0.05), ("fail", 0.0), ("want", 0.0)])
+@example([("pass", 0.0), ("fail", 0.05), ("away", 0.0), ("want", 0.0015)])
 @given(st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0005, 0.0015, 0.05, 6.0])), max_size=25))
 def test_whatever_happens_the_registry_ends_up_with_what_is_so(acts: list[tuple[str, float]]) -> None:
     async def story() -> None:
@@ -289,3 +291,18 @@ def test_whatever_happens_the_registry_ends_up_with_what_is_so(acts: list[tuple[
             assert len(line.registry.calls) - told <= 1, "at rest"
 
     trio.run(story, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_clock_that_steps_back_between_two_looks_ends_nothing(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it was looked whether to act the entry was of an earlier life, when it was acted it was not."""
+    async with Line() as line:
+        line.link.want(ID, registration())
+        await trio.sleep(0.1)
+        looks = iter([True, True])
+        monkeypatch.setattr(line.link, "_is_stale", lambda _: next(looks, False))
+        line.link._ask(ID)
+        await trio.sleep(0.1)
+        assert next(looks, None) is None
+        assert line.registry.calls == ["register"]
