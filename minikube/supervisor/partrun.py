@@ -12,6 +12,7 @@ import trio.lowlevel
 from minikube.control.board import Board
 from minikube.errors import StartError
 from minikube.model import PartView, ProcessState
+from minikube.supervisor.failure import understood
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.parts import STEADY_S, PartSpec, retry_delay
@@ -57,8 +58,8 @@ class PartRunner:
         while not self._stopping.is_set():
             began = trio.current_time()
             try:
-                process = self._household.adopt(first, self.spec.name) if first else await self._start()
-                first = None
+                given, first = first, None
+                process = self._adopt(given) if given else await self._start()
                 await self._life(process)
                 why = str(process.exit)
             except StartError as error:
@@ -78,6 +79,12 @@ class PartRunner:
         self._stopping.set()
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_PATIENCE_S):
             await self._finished.wait()
+
+    def _adopt(self, first: "subprocess.Popen[bytes]") -> Process:
+        try:
+            return self._household.adopt(first, self.spec.name)
+        except OSError as error:
+            raise understood(error) from error
 
     async def _start(self) -> Process:
         spec = self.spec

@@ -26,7 +26,7 @@ from msgspec import Struct
 from minikube.errors import StartError
 from minikube.supervisor import tree
 from minikube.supervisor.cgroup import Group, Groups, enter
-from minikube.supervisor.failure import SHORTAGES, Starved
+from minikube.supervisor.failure import SHORTAGES, Starved, understood
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.rights import Rights
 from minikube.supervisor.rlimits import Rlimit, limit_self, rlimits, too_high
@@ -140,6 +140,10 @@ class Household:
             raise _explained(command, error) from error
         except (subprocess.SubprocessError, KeyError, ValueError) as error:
             raise StartError(too_high(limits) or f"cannot start {command.argv[0]}: {error}") from error
+        except (RuntimeError, MemoryError) as error:  # a start takes a thread
+            if (shortage := understood(error)) is error:
+                raise
+            raise shortage from error
         finally:
             self._starting -= 1
             self._tidy(group)
@@ -152,6 +156,9 @@ class Household:
         except OSError:
             popen.kill()
             popen.wait()
+            for pipe in (popen.stdout, popen.stderr):
+                if pipe is not None:
+                    pipe.close()
             raise
         process = Process(popen, pidfd, owner, group)
         self._processes[process.pid] = process

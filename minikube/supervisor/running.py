@@ -29,7 +29,7 @@ from minikube.supervisor.cgroup import CONTROLLERS, Groups
 from minikube.supervisor.core import Supervisor
 from minikube.supervisor.engine import Left
 from minikube.supervisor.environment import registry_tls
-from minikube.supervisor.failure import understood
+from minikube.supervisor.failure import Starved, understood
 from minikube.supervisor.foundations import registry_runner, start_redis, wait_ready_or_stop
 from minikube.supervisor.hands import Hands
 from minikube.supervisor.hearsay import Hearsay
@@ -48,6 +48,9 @@ from minikube.supervisor.timetable import Timetable
 
 FOLLOWER_S = 3.0
 """How long the front may take until it follows the events."""
+
+BESIDE_AGAIN_S = 5.0
+"""How soon what the machine had nothing left for is tried again."""
 
 
 class Plan(Struct, frozen=True):
@@ -100,17 +103,19 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
             site.redis_url, parts = manifest.redis.url, []
             if plan.redis is not None:
                 parts.append(await start_redis(plan.redis, site, outer, begun.pop(0)))
-            if not site.asked_to_stop.is_set():
-                registry = registry_runner(plan.registry, site)
-                parts.insert(0, registry)
-                outer.start_soon(registry.run, begun.pop())
-                if not manifest.registry.listen.port:
-                    await wait_ready_or_stop(site, registry)  # services are told where it listens
-            if not site.asked_to_stop.is_set():
-                await _serve(plan, site, registry, sock)
-            with trio.CancelScope(shield=True):
-                for part in parts:
-                    await part.stop()
+            try:
+                if not site.asked_to_stop.is_set():
+                    registry = registry_runner(plan.registry, site)
+                    parts.insert(0, registry)
+                    outer.start_soon(registry.run, begun.pop())
+                    if not manifest.registry.listen.port:
+                        await wait_ready_or_stop(site, registry)  # services are told where it listens
+                if not site.asked_to_stop.is_set():
+                    await _serve(plan, site, registry, sock)
+            finally:  # also after a defect of ours: the store writes down what it has
+                with trio.CancelScope(shield=True):
+                    for part in parts:
+                        await part.stop()
             outer.cancel_scope.cancel()
     finally:
         (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
@@ -220,12 +225,22 @@ async def _watch(core: Supervisor, hands: Hands) -> None:
 
 
 async def _beside(board: Board, what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """What is no service's life may fail without ending one."""
-    try:
-        await run()
-    except Exception as error:
-        traceback.print_exc()
-        board.event("supervisor.trouble", f"{what} failed and is off: {error!r} — see supervisor.log", "error")
+    """What is no service's life may fail without ending one. Where the machine was short of something it begins anew."""
+    told = ""
+    while True:
+        try:
+            await run()
+            return
+        except Exception as error:
+            error = understood(error)
+            if not isinstance(error, Starved):
+                traceback.print_exception(error)
+                board.event("supervisor.trouble", f"{what} failed and is off: {error!r} — see supervisor.log", "error")
+                return
+            if str(error) != told:
+                told = str(error)
+                board.event("supervisor.trouble", f"{what}: {told}", "warning")
+        await trio.sleep(BESIDE_AGAIN_S)
 
 
 async def _reap(household: Household) -> None:

@@ -1,9 +1,14 @@
 """A part of ours that dies: who waits for it waits for its next life, which has to say itself that it listens."""
 
+import errno
 import os
+import signal
+import subprocess
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 
 from minikube.control.board import Board
@@ -83,3 +88,45 @@ async def test_ready_is_of_the_life_that_runs(tmp_path: Path) -> None:
             await soon(lambda: (last := [*looked][-1]) != well and looked[last] > 5)
             assert not runner.ready.is_set(), "believed what the life before had said"
             await runner.stop()
+
+
+def begun(spec: PartSpec) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(spec.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+async def test_a_shortage_of_threads_or_descriptors_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First it cannot be adopted, then not be started; then it runs."""
+    find, shortages = trio.to_thread.run_sync, [RuntimeError("can't start new thread")]
+
+    async def refuse_once(*arguments: Any, **options: Any) -> Any:
+        if shortages:
+            await trio.lowlevel.checkpoint()
+            raise shortages.pop()
+        return await find(*arguments, **options)
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def wait_ready(process: Process) -> str:
+        await trio.lowlevel.checkpoint()
+        return "there"
+
+    board, output = Board("test"), LogBook(tmp_path).open("part", "part", LogSpec())
+    spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    runner = PartRunner(spec, Household(), board, output, wait_ready)
+    first = begun(spec)
+    with monkeypatch.context() as patched:
+        patched.setattr(trio.to_thread, "run_sync", refuse_once)
+        with monkeypatch.context() as scarce, trio.fail_after(60):
+            scarce.setattr(os, "pidfd_open", refuse)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(runner.run, first)
+                await board.wait_for(lambda _: bool(board.events_since(0)))
+                scarce.undo()
+                await runner.ready.wait()
+                await runner.stop()
+    assert first.poll() == -signal.SIGKILL
+    told = [event.message for event in board.events_since(0) if event.kind == "part.down"]
+    assert [("Too many open files" in text, "thread" in text) for text in told] == [(True, False), (False, True)]

@@ -18,6 +18,7 @@ from minikube.supervisor import sampler, tree
 from minikube.supervisor.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
 from minikube.supervisor.failure import Starved
 from minikube.supervisor.local import LocalProcess, ProcessRuntime
+from minikube.supervisor.ports import Claims
 from minikube.supervisor.process import Command, Household
 from minikube.supervisor.runtime import Launch
 from tests.eventually import soon
@@ -81,7 +82,7 @@ class Home:
     def __init__(self, groups: Groups | None, nursery: trio.Nursery, directory: Path) -> None:
         self.household = Household(groups)
         self.warnings: list[str] = []
-        self._runtime = ProcessRuntime(self.household, self._environment, self._warn)
+        self._runtime = ProcessRuntime(self.household, self._environment, self._warn, Claims())
         self._nursery = nursery
         self._directory = directory
 
@@ -275,6 +276,19 @@ async def test_what_dies_while_another_starts_is_reaped_after_it(heir: None, tmp
     assert tree.stat(dead) is None
     await process.watch()
     household.forget(process)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_a_start_that_finds_no_thread_is_for_want_of_one(
+    heir: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    with pytest.raises(Starved):
+        await Household().start(Command(("true",), {}, tmp_path))
 
 
 async def test_a_start_that_finds_no_group_does_not_end_the_reaping(heir: None, tmp_path: Path) -> None:
