@@ -23,7 +23,7 @@ from minikube.supervisor.failure import Starved
 from minikube.supervisor.images import Images
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.network import ProjectNetwork
-from minikube.supervisor.ports import choose_port
+from minikube.supervisor.ports import Claims
 from minikube.supervisor.process import Household
 from minikube.supervisor.recipe import Identity, Place, create_arguments, image_name, published, surroundings
 from minikube.supervisor.runtime import Launch, Tell, filled
@@ -48,6 +48,7 @@ class ContainerRuntime:
         state: Path,
         where: Where,
         say: Say,
+        claims: Claims,
         unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._household = household
@@ -55,6 +56,7 @@ class ContainerRuntime:
         self._state = state
         self._where = where
         self._say = say
+        self._claims = claims
         self._unbuilt = unbuilt
         self._client: Client | None = None
         self._images: Images | None = None
@@ -77,8 +79,13 @@ class ContainerRuntime:
         client, spec = self._found(), launch.spec
         await self._remove_owed(client)
         # On the project's network every container has all ports to itself.
-        own = spec.has_own_address and not spec.auto_port
-        port = spec.port if own else choose_port(spec, launch.port, launch.taken)
+        if spec.has_own_address and not spec.auto_port:
+            return await self._start(client, launch, spec.port)
+        async with self._claims.claim(spec, launch.port, launch.taken) as port:
+            return await self._start(client, launch, port)
+
+    async def _start(self, client: Client, launch: Launch, port: int) -> Container:
+        spec = launch.spec
         base, mounts = surroundings(self._manifest, *self._where())
         place, seen = Place(), (spec.host, port)
         if spec.container_port:
@@ -158,7 +165,7 @@ class ContainerRuntime:
 
     async def _remove(self, client: Client, name: str) -> None:
         if await remove(client, name):
-            del self._unremoved[name]
+            self._unremoved.pop(name, None)  # who ends its instance may have been at it, too
 
     async def _remove_owed(self, client: Client) -> None:
         """What an earlier run had to leave, now that the engine answers. Raises `Starved` while it does not."""

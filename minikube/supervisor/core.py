@@ -27,6 +27,7 @@ from minikube.supervisor.link import Link
 from minikube.supervisor.local import ProcessRuntime
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.order import in_order
+from minikube.supervisor.ports import Claims
 from minikube.supervisor.process import KILL_PATIENCE_S
 from minikube.supervisor.rollout import Stranded
 from minikube.supervisor.roster import Roster
@@ -60,13 +61,15 @@ class Supervisor:
         """Set when another manifest is adopted; then there is a new one."""
         self._nursery = nursery
         self._chosen = chosen(manifest.services, site.options.only, site.options.profiles)
-        self._processes = ProcessRuntime(site.household, self.environment, self._warn)
+        claims = Claims()
+        self._processes = ProcessRuntime(site.household, self.environment, self._warn, claims)
         self._containers = ContainerRuntime(
             site.household,
             manifest,
             site.state,
             lambda: (site.registry, site.redis_url),
             lambda text, level: site.board.event("containers.engine", text, level),
+            claims,
             site.options.unbuilt,
         )
         self._containers.open(nursery)
@@ -222,10 +225,12 @@ class Supervisor:
         runners = self.roster.of(name)
         for runner in runners:
             runner.remove()
-        await self.wait_gone(runners)
-        self.roster.close(name)
-        self.board.drop_instances(*(runner.id for runner in runners))
-        self.board.drop_services(name)
+        try:
+            await self.wait_gone(runners)
+        finally:  # whoever is slow to leave is of no service any more; his row goes when he does
+            self.roster.close(name)
+            self.board.drop_instances(*(runner.id for runner in runners if runner.finished.is_set()))
+            self.board.drop_services(name)
 
     async def stop_all(self) -> None:
         """Everything, in reverse dependency order; returns when nothing of any service is alive.

@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -279,7 +280,7 @@ class Runner:
         spec, output = self.spec, self._open_output()
         self.wish = wishes.begun(self.wish)
         output.clear()
-        taken = self._home.taken_ports(self.id)
+        taken = partial(self._home.taken_ports, self.id)
         launch = Launch(spec, self.id, self.name, self.port, taken, self._gone)
         # It may register itself before its runtime has told us that it runs.
         known = self._home.link.known(self.id)

@@ -12,7 +12,7 @@ from minikube.supervisor.environment import instance_environment
 from minikube.supervisor.lifecycle import Exit
 from minikube.supervisor.logs import Capture
 from minikube.supervisor.pipes import collect
-from minikube.supervisor.ports import choose_port
+from minikube.supervisor.ports import Claims
 from minikube.supervisor.process import HELPER, Command, Household, Process
 from minikube.supervisor.rights import Rights, login_environment, rights_of
 from minikube.supervisor.runtime import OUTPUT_LIMIT, Launch, Ran, Tell, filled
@@ -30,34 +30,19 @@ class ProcessRuntime:
         household: Household,
         environment: Callable[[ServiceSpec], Mapping[str, str]],
         warn: Callable[[ServiceSpec, str], object],
+        claims: Claims,
     ) -> None:
         self._household = household
         self._warn = warn
         self._environment = environment
-        self._choosing = trio.Lock()
-        self._starting: set[int] = set()
-        """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them."""
+        self._claims = claims
 
     async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
-        port = await self._choose_port(launch)
-        try:
+        async with self._claims.claim(launch.spec, launch.port, launch.taken) as port:
             return await self._start(launch, port)
-        finally:
-            self._starting.discard(port)
-
-    async def _choose_port(self, launch: Launch) -> int:
-        """In a thread: a host name may have to be asked for, and who has a port is found in all of `/proc`."""
-        spec = launch.spec
-        if not spec.port and not spec.auto_port:
-            return 0
-        async with self._choosing:
-            taken = launch.taken | self._starting
-            port = await trio.to_thread.run_sync(choose_port, spec, launch.port, taken)
-            self._starting.add(port)
-        return port
 
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec

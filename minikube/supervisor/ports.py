@@ -1,13 +1,46 @@
-"""Ports of this machine (floor 3): which is free, who has it. Looks at sockets and at `/proc`; holds nothing."""
+"""Ports of this machine (floor 3): which is free, who has it. Looks at sockets and at `/proc`; listens on nothing."""
 
 import errno
 import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
 
 from minikube.manifest import ServiceSpec
 from minikube.supervisor import tree
 from minikube.supervisor.failure import PortTaken
 
 NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
+
+class Claims:
+    """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them.
+
+    One for all runtimes, as a range may be given twice. Belongs to the trio thread.
+    """
+
+    def __init__(self) -> None:
+        self._choosing = trio.Lock()
+        self._claimed: set[int] = set()
+
+    @asynccontextmanager
+    async def claim(self, spec: ServiceSpec, last: int, taken: Callable[[], frozenset[int]]) -> AsyncIterator[int]:
+        """What `choose_port` says, the caller's until the block ends: then `taken` has to know it. Raises as `choose_port`.
+
+        In a thread: a host name may have to be asked for, and who has a port is found in all of `/proc`.
+        """
+        if not spec.port and not spec.auto_port:
+            yield 0
+            return
+        async with self._choosing:
+            # Asked here: whoever chose while we waited may have started meanwhile.
+            port = await trio.to_thread.run_sync(choose_port, spec, last, taken() | self._claimed)
+            self._claimed.add(port)
+        try:
+            yield port
+        finally:
+            self._claimed.discard(port)
 
 
 def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:

@@ -25,13 +25,13 @@ Tell = Callable[[str], None]
 
 
 class Launch(Struct, frozen=True):
-    """One start of one instance. `port` is the one it had last (0: none yet), `taken` are its siblings' ports."""
+    """One start of one instance. `port` is the one it had last (0: none yet), `taken` asks for the others' ports."""
 
     spec: ServiceSpec
     id: str
     name: str
     port: int = 0
-    taken: frozenset[int] = frozenset()
+    taken: Callable[[], frozenset[int]] = frozenset
     gone: Callable[[], None] = lambda: None
     """Called, perhaps more than once, as soon as it is known to be dead; how it died may be known a little later."""
 

@@ -12,6 +12,7 @@ from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
 from minikube.supervisor.container import Container
+from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.engine import Engine
 from minikube.supervisor.failure import Starved
 from minikube.supervisor.lifecycle import Exit
@@ -62,6 +63,30 @@ async def test_a_container_whose_start_is_undone_gives_back_what_it_held() -> No
     assert household.lodgers == {}
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(held)
+
+
+class Removing(Client):
+    """An engine that takes a second for everything."""
+
+    async def ask(self, *_: object, **__: object) -> Answer:
+        await trio.sleep(1.0)
+        answer = Answer()
+        answer.exit = Exit(0)
+        return answer
+
+
+async def test_what_a_slow_end_removes_as_well_ends_no_stop(autojump_clock: object) -> None:
+    """A stop's bound is hit while an instance's own end still waits for the engine."""
+    client = Removing(Household(Starved("")), Engine("docker", "/bin/docker", "mark"), Path("/"))  # type: ignore[arg-type]
+    runtime = ContainerRuntime.__new__(ContainerRuntime)
+    runtime._unremoved = {"x": False}
+    launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
+    container = Container(client, launch, "x", {}, 0, runtime._unremoved)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(container._remove)
+        await trio.sleep(0.1)
+        nursery.start_soon(runtime._remove, client, "x")
+    assert runtime._unremoved == {}
 
 
 class Questioned(Client):

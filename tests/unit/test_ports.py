@@ -4,13 +4,19 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import trio
 from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
+from minikube.supervisor import ports
+from minikube.supervisor.containers import ContainerRuntime
 from minikube.supervisor.failure import PortTaken
-from minikube.supervisor.ports import choose_port, is_free
+from minikube.supervisor.local import ProcessRuntime
+from minikube.supervisor.ports import Claims, choose_port, is_free
+from minikube.supervisor.runtime import Launch, Runtime
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 
@@ -46,3 +52,44 @@ def test_a_name_without_an_address_is_no_place_to_listen(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert not is_free("nowhere.invalid", 80)
+
+
+class Quick(ProcessRuntime):
+    async def _start(self, launch: Launch, port: int) -> Any:
+        await trio.lowlevel.checkpoint()
+        return port
+
+
+class Boxed(ContainerRuntime):
+    def _found(self) -> Any:
+        return None
+
+    async def _start(self, client: object, launch: Launch, port: int) -> Any:
+        await trio.lowlevel.checkpoint()
+        return port
+
+
+def runtimes() -> tuple[Runtime, Runtime]:
+    claims, any_of_it = Claims(), cast(Any, None)
+    processes = Quick(any_of_it, any_of_it, any_of_it, claims)
+    return processes, Boxed(any_of_it, any_of_it, any_of_it, any_of_it, any_of_it, claims)
+
+
+@pytest.mark.parametrize("kinds", [(0,), (1,), (0, 1)])
+async def test_who_starts_at_the_same_time_chooses_another_port(
+    monkeypatch: pytest.MonkeyPatch, kinds: tuple[int, ...]
+) -> None:
+    """Also where the first have started before the last may choose, and whatever runs them."""
+    monkeypatch.setattr(ports, "is_free", lambda *_: True)
+    spec, both = replace(SPEC, auto_port=True, port_range=(26000, 26019)), runtimes()
+    running: dict[int, int] = {}
+
+    async def start(number: int) -> None:
+        launch = Launch(spec, str(number), str(number), taken=lambda: frozenset(running.values()))
+        # What `start` returns is known to `taken` at once, as a runner's port is.
+        running[number] = cast(int, await both[kinds[number % len(kinds)]].start(launch))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(start, number)
+    assert sorted(running.values()) == list(range(26000, 26020))

@@ -208,6 +208,31 @@ async def test_a_wish_that_comes_while_one_does_not_get_well_is_rolled_out_at_on
         nursery.cancel_scope.cancel()
 
 
+async def test_a_service_that_is_slow_to_leave_is_none_any_more_and_its_row_goes_with_it(
+    autojump_clock: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(process: Fake, number: int, timeout: float) -> list[str]:
+        await process.exited.wait()
+        return []
+
+    write(tmp_path, 0, 1)
+    async with trio.open_nursery() as nursery:
+        core = Core(tmp_path, nursery)
+        core.open()
+        await trio.sleep(3)
+        with monkeypatch.context() as patched:
+            patched.setattr(Fake, "end", deaf)
+            with pytest.raises(Stranded, match="is not down yet"):
+                await core.forget_service("web")
+        assert "web" not in core.roster
+        assert core.board.service("web") is None
+        assert [row.name for row in core.board.snapshot.instances] == ["web"], "it is still there"
+        core.running["web"][0][0].die(-9)
+        await trio.testing.wait_all_tasks_blocked()
+        assert core.board.snapshot.instances == ()
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_cannot_be_ended_is_told_in_bounded_time_and_stays_in_reach(
     autojump_clock: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
