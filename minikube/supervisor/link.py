@@ -26,7 +26,7 @@ REFUSED_RETRY_MOST_S = 30.0
 """A refusal is rarely mended by repetition: each next try comes after twice the time."""
 
 RENEW_S = 5.0
-"""A third of `checkup.LEASE_S`: two may be lost."""
+"""A third of `registering.LEASE_S`: two may be lost."""
 
 LEAVE_S = 1.0
 """How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""

@@ -7,6 +7,8 @@
 A child is never blocked by us for longer than `PATIENCE_S` in a burst: what the disk cannot take is dropped, counted, told as
 an event, and said in the log itself (stream `minikube`) as soon as it can be written. Memory is bounded per instance and
 altogether. It refuses to interpret what services print.
+It is one piece past 400 lines, because the two halves of a capture, what trio takes in and what the writer's thread puts on disk,
+share its counts of what is pending and dropped.
 """
 
 import contextlib

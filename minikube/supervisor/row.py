@@ -5,14 +5,32 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
-from minikube.model import Address, InstanceView, ProcessState
+from minikube.model import Address, CheckState, InstanceView, ProcessState
 from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.checkup import check_text
 from minikube.supervisor.lifecycle import ENDED, Life
-from minikube.supervisor.runtime import Running
-from minikube.supervisor.wellbeing import Wellbeing
+from minikube.supervisor.registering import check_text
 
 OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
+
+
+class Alive(Protocol):
+    """What is needed of a process or a container."""
+
+    pid: int
+
+
+class Health(Protocol):
+    """How it is: see `wellbeing.Wellbeing`."""
+
+    @property
+    def state(self) -> CheckState | None: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def since(self) -> float: ...
+    @property
+    def checked(self) -> float: ...
+    def why(self, life: Life) -> str: ...
 
 
 class Subject(Protocol):
@@ -23,14 +41,16 @@ class Subject(Protocol):
     spec: ServiceSpec
     host: str
     port: int
-    process: Running | None
     life: Life
-    wellbeing: Wellbeing
     begun: Beginning
     since: float
     """When `life.state` was entered (Unix seconds)."""
     last_lines: tuple[str, ...]
 
+    @property
+    def process(self) -> Alive | None: ...
+    @property
+    def wellbeing(self) -> Health: ...
     @property
     def outdated(self) -> bool:
         """Whether what runs is not what the manifest says now."""

@@ -17,10 +17,11 @@ from minikube.probe.health import ProbeResult
 from minikube.probe.prober import Prober
 from minikube.supervisor import verdict, view
 from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.checkup import Checkup, Found, is_registered, is_reported, registration
+from minikube.supervisor.checkup import Checkup, Found
 from minikube.supervisor.interrupt import Interrupt
 from minikube.supervisor.lifecycle import Life
 from minikube.supervisor.logs import Capture
+from minikube.supervisor.registering import is_registered, is_reported, registration
 from minikube.supervisor.runtime import Running
 from minikube.supervisor.verdict import Verdict
 
