@@ -4,7 +4,7 @@
       └──► running            the trio run; foundations (redis, registry: parts, partrun), endings (who may end it all), site
              ├── core         the services; roster (who there is), graph, order, selection, dependency
              │     └── instance      one replica's task: wish, lifecycle, failure (pure), stopping, row, view
-             │           ├── wellbeing     checkup, verdict; link to the registry, hearsay from it
+             │           ├── wellbeing     checkup, verdict, registering; link to the registry, hearsay from it
              │           └── runtime       local: process, tree, cgroup, rights, rlimits, ports
              │                             containers: container, client, engine, recipe, images, network, relay
              └── hands        what is asked by name; rollout (rolling), apply (change), watcher (sources, ear), timetable (schedule)
