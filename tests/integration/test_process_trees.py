@@ -296,9 +296,11 @@ async def test_a_start_that_finds_no_group_does_not_end_the_reaping(heir: None, 
         def make(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    household = Household(Full(tmp_path))
+    groups = Full(tmp_path)
+    household = Household(groups)
     with pytest.raises(Starved):
         await household.start(Command(("true",), {}, tmp_path))
+    groups.close()
     dead = dead_child()
     household.reap()
     assert tree.stat(dead) is None
