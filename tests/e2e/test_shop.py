@@ -94,6 +94,7 @@ def test_a_killed_product_is_gone_at_once_and_back_by_itself(shop: running) -> N
     with shop.redis() as client:
         rows = [client.hgetall(key) for key in client.keys("{minikube}:instance:product:*")]
         assert all(int(row["incarnation"]) > told.instance.incarnation for row in rows)
+    eventually(lambda: shop.instance("product")["pid"] != before["pid"], what="its end on the board")
     shop.wait_passing("product")
     row = shop.instance("product")
     assert row["pid"] != before["pid"]

@@ -163,6 +163,7 @@ def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
     before = shop.instance("product")
     told = shop.kill_and_hear("product")
     assert (told.kind, told.instance.uuid) == ("gone", before["id"])
+    eventually(lambda: shop.instance("product")["pid"] != before["pid"], what="its end on the board")
     shop.wait_passing("product")
     row = shop.instance("product")
     assert (row["restarts"], row["pid"] != before["pid"]) == (1, True)
