@@ -19,6 +19,7 @@ from minikube.supervisor.blocks import BLOCK
 from minikube.supervisor.logfile import Source, kept_sources, parse, rotated, stamped, written_at
 from minikube.supervisor.logs import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
 from minikube.supervisor.trail import Trail, backlog, fresh
+from tests.eventually import eventually
 
 PLAIN = LogSpec()
 
@@ -148,7 +149,7 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
 
 
 def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missing(tmp_path: Path) -> None:
-    """The writer turns files over in a thread of its own, several thousand times, while the reader reads."""
+    """The writer rotates the files in a thread of its own, several thousand times, while the reader reads."""
     writer = LogWriter(lambda: None)
     capture = Capture("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
     trail, sieve = trail_of(capture), Sieve(LogQuery())
@@ -157,21 +158,28 @@ def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missin
     lines: list[LogLine] = []
     for number in range(0, 20_000, 20):
         capture.feed("stdout", b"".join(b"%d\n" % n for n in range(number, number + 20)))
+        # How many lines are missed depends on which thread runs. Now and then 40 lines come at once, and are all on disk
+        # before the reader looks: its own file and the three that are kept hold 24 of them at most.
+        if number % 1_000 == 0:
+            continue
+        if number % 1_000 == 20:
+            eventually(lambda: capture.pending == 0, what="all lines are written")
         lines += fresh([trail], sieve) or ()
     writer.close(10.0)
     while found := fresh([trail], sieve):
         lines += found
     trail.close()
-    expected = 0
+    expected = gaps = 0
     for line in lines:
         said = int(line.line.split()[0])
         if line.stream == "minikube":
             expected += said
+            gaps += 1
         else:
             assert said == expected
             expected += 1
     assert expected == 20_000
-    assert any(line.stream == "minikube" for line in lines)
+    assert gaps >= 20
 
 
 def test_a_tail_reaches_back_over_rotated_files_and_over_instances_by_time(tmp_path: Path, clock: list[float]) -> None:
