@@ -150,13 +150,32 @@ def test_who_missed_more_events_than_are_shown_gets_a_snapshot() -> None:
     assert [event.number for event in board.snapshot.events][:2] == [2, 3]
 
 
-def test_who_missed_a_removal_that_is_forgotten_gets_a_snapshot() -> None:
+def test_a_reader_that_missed_a_forgotten_removal_gets_a_snapshot() -> None:
+    """Services, because a delta with this many removed instances is replaced by a snapshot for its length alone."""
     board = Board("shop")
-    for number in range(TOMBSTONES_KEPT + 1):
-        board.put_instances(view(str(number)))
-        board.drop_instances(str(number))
-    assert isinstance(board.update_since(1), Snapshot)
+    board.put_services(ServiceView("first"))
+    before = board.revision
+    board.drop_services("first")
+    after = board.revision
+    for number in range(TOMBSTONES_KEPT):
+        board.put_services(ServiceView(str(number)))
+        board.drop_services(str(number))
+    assert board.update_since(before) is board.snapshot
+    delta = board.update_since(after)
+    assert isinstance(delta, Delta)
+    assert len(delta.gone_services) == TOMBSTONES_KEPT
     assert board.update_since(board.revision) is None
+
+
+def test_a_reader_that_missed_very_many_removed_instances_gets_a_snapshot() -> None:
+    board = Board("shop")
+    board.put_instances(*(view(str(number)) for number in range(EVENTS_SHOWN + 1)))
+    before = board.revision
+    board.drop_instances("0")
+    after = board.revision
+    board.drop_instances(*(str(number) for number in range(1, EVENTS_SHOWN + 1)))
+    assert board.update_since(before) is board.snapshot
+    assert isinstance(board.update_since(after), Delta)
 
 
 def test_a_revision_from_the_future_is_answered_with_a_snapshot() -> None:
