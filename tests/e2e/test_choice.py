@@ -133,9 +133,7 @@ def tmp_path_of(parent: Path, name: str) -> Path:
 
 
 def test_a_registry_on_any_port_is_found_and_keeps_it_when_it_is_started_again(tmp_path: Path) -> None:
-    service = (
-        '[services.web]\ncommand = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
-    )
+    service = '[services.web]\ncommand = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
     with Small(tmp_path, service) as small:
         small.up("--wait")
         address = small.run("get", "web").strip()

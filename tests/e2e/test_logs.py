@@ -17,6 +17,7 @@ from minikube.supervisor.logs import PATIENCE_S, Capture, LogWriter
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
 from tests.ports import free_ports
+from tests.untraced import untraced
 
 COUNTER = """
 import itertools, os, sys, time
@@ -44,7 +45,8 @@ logs = {{ format = "json" }}
 
 
 def minikube(directory: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, capture_output=True, text=True, timeout=60)
+    env = dict(os.environ) if arguments[0] == "up" else untraced()
+    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr if code else done.stdout
 

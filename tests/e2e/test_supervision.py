@@ -20,13 +20,13 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { http = "/", interval = "200ms", timeout = "300ms", restart_after = 2 }
 stop = { timeout = "300ms" }
 
 [services.gate]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { command = ["sh", "-c", "cat open"], interval = "100ms" }
 
@@ -229,7 +229,7 @@ def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) ->
 def test_what_a_killed_supervisor_registered_goes_with_its_service(tmp_path: Path) -> None:
     """Its Redis has kept the entry, and the service that took its place answers at the same address."""
     port = free_port()
-    web = f'command = ["python", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
+    web = f'command = ["python", "-S", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
     with Small(tmp_path, f"[services.before]\n{web}") as small:
         small.up("--wait")
         pid = small.status().pid
@@ -263,7 +263,7 @@ def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
 def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path, need: Callable[[str], str]) -> None:
     make_certificates(tmp_path, need("openssl"))
     tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
-    web = 'command = ["python", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
+    web = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
     (tmp_path / "own.py").write_text(
         "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
     )

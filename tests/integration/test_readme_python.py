@@ -1,6 +1,5 @@
 """The README's Python programs do what they say, beside a real registry, also when that is killed and comes back."""
 
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from tests.eventually import eventually, soon
 from tests.integration.registry_process import Client, Registry, Service, services
 from tests.ports import free_port
 from tests.redis_server import RedisServer
+from tests.untraced import untraced
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ON_TRIO, BLOCKING, ON_ASYNCIO, *WATCHES = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
@@ -40,7 +40,7 @@ def product(registry: Registry) -> Iterator[Service]:
 
 
 def run(program: str, port: int) -> "subprocess.Popen[str]":
-    environ = {**os.environ, "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
+    environ = {**untraced(), "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
     environ["PYTHONUNBUFFERED"] = "1"
     return subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, text=True)
 

@@ -211,7 +211,7 @@ def test_a_paused_registry_removes_nobody(registry: Registry, client: Client) ->
         watcher = registry.client()
         watcher.call("Watch", "*")
         revision = client.call("Status")["Revision"]
-        for _ in range(3):
+        for _ in range(2):
             registry.signal(signal.SIGSTOP)
             time.sleep(1.5)
             registry.signal(signal.SIGCONT)
