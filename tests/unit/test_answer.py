@@ -1,5 +1,7 @@
 """The part of an HTTP answer that a probe reads: right however it arrives, and never more than 4 KiB of it."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,13 +34,11 @@ WHOLE = [
 def test_an_answer_is_the_same_in_any_pieces(
     wire: bytes, status: int, output: str, reusable: bool, data: st.DataObject
 ) -> None:
+    cuts = data.draw(st.one_of(st.just(set(range(1, len(wire)))), st.sets(st.integers(1, len(wire) - 1))))
     answer = Answer()
-    at = 0
-    while at < len(wire):
+    for begin, end in pairwise([0, *sorted(cuts), len(wire)]):
         assert not answer.complete
-        step = data.draw(st.integers(1, len(wire) - at))
-        answer.feed(wire[at : at + step])
-        at += step
+        answer.feed(wire[begin:end])
     assert (answer.complete, answer.status, answer.output) == (True, status, output)
     assert answer.reusable is reusable
 
