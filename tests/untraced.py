@@ -8,6 +8,9 @@ import os
 TRACED = "COVERAGE_"
 """What the names begin with by which a process learns that its coverage is asked for."""
 
+UNTRACED_TOML = '{ COVERAGE_PROCESS_CONFIG = "" }'
+"""A service's `env` in a manifest that turns coverage off for it."""
+
 
 def untraced() -> dict[str, str]:
     """Return this process' environment without what turns coverage on."""

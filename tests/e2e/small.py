@@ -19,6 +19,8 @@ MINIKUBE = (sys.executable, "-m", "minikube")
 PATIENCE_S = 60
 AUTO = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
 SLEEP = 'command = ["sleep", "1000"]\n'
+READY = SLEEP + 'health = { command = ["true"], interval = "1h" }\n'
+"""The same, and ready at its first check; without one it is ready after a second. For tests of something else."""
 TRACED = ("up", "down", "run", "exec", "shell")
 """Commands whose coverage is counted here. The others only ask the supervisor, and have their tests in tests/integration."""
 

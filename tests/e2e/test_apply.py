@@ -4,23 +4,23 @@ import json
 import threading
 from pathlib import Path
 
-from tests.e2e.small import SLEEP, Small
+from tests.e2e.small import READY, Small
 from tests.eventually import eventually
 from tests.ports import free_ports
 
 SERVICES = f"""
 [services.db]
-{SLEEP}
+{READY}
 [services.migrate]
 command = ["sh", "-c", "echo one"]
 restart = "never"
 depends_on = {{ db = "started" }}
 [services.api]
-{SLEEP}
+{READY}
 depends_on = {{ migrate = "completed" }}
 env = {{ MODE = "a", API_TOKEN = "hunter2" }}
 [services.old]
-{SLEEP}
+{READY}
 """
 WEB = """
 [services.web]
@@ -65,7 +65,7 @@ def test_a_stop_meanwhile_waits_for_those_that_leave_and_starts_nothing(tmp_path
     old, many = LINGERING.replace("NAME", "old"), LINGERING.replace("NAME", "many")
     with Small(tmp_path, f"[services.old]\n{old}[services.many]\n{many}") as small:
         small.up("--wait")
-        small.write(f"[services.new]\n{SLEEP}[services.many]\n{many}")
+        small.write(f"[services.new]\n{READY}[services.many]\n{many}")
         asked = [threading.Thread(target=small.command, args=args) for args in (("apply",), ("scale", "many=0"))]
         for one in asked:
             one.start()
@@ -146,7 +146,7 @@ def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
 
 
 def test_saving_applies_and_a_bad_save_is_an_error_event(tmp_path: Path) -> None:
-    with Small(tmp_path, f'[services.a]\n{SLEEP}env = {{ MODE = "${{MODE:-one}}" }}\n[services.b]\n{SLEEP}') as small:
+    with Small(tmp_path, f'[services.a]\n{READY}env = {{ MODE = "${{MODE:-one}}" }}\n[services.b]\n{READY}') as small:
         small.up("--wait", "--watch")
         a, b = small.pid("a"), small.pid("b")
         small.edit("services.b", "services.c")
@@ -179,7 +179,7 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
     (tmp_path / ".gitignore").write_text("*.log\n")
     (src / "gen").mkdir(parents=True)
     (src / "main.py").write_text("1")
-    services = f'[services.a]\n{SLEEP}watch = ["src", "!src/gen"]\n[services.b]\n{SLEEP}[services.last]\n{SLEEP}'
+    services = f'[services.a]\n{READY}watch = ["src", "!src/gen"]\n[services.b]\n{READY}[services.last]\n{READY}'
     with Small(tmp_path, services + 'watch = ["last"]\n') as small:
 
         def restarts(service: str) -> list[str]:

@@ -6,21 +6,21 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, SLEEP, Small
 from tests.eventually import eventually
 
 SERVICES = f"""
 [services.db]
-{SLEEP}
+{READY}
 [services.api]
-{SLEEP}
+{READY}
 depends_on = {{ db = "started" }}
 [services.debug]
-{SLEEP}
+{READY}
 profiles = ["dev"]
 depends_on = {{ mock = "started" }}
 [services.mock]
-{SLEEP}
+{READY}
 profiles = ["mock"]
 [services.tests]
 command = ["sh", "-c", "echo tested; exit 3"]
@@ -96,7 +96,7 @@ def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path)
         front.terminate()
         front.communicate(timeout=60)
         assert front.returncode == 0
-        small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
+        small.edit(f"[services.debug]\n{READY}", f'[services.debug]\n{SLEEP}health = {{ log = "never said" }}\n')
         text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
         assert re.search(r"waited 0\.1s: .*debug is", text)
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.certificates import make_certificates
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.ports import free_port
 
@@ -126,7 +126,7 @@ def test_nothing_of_a_stopped_service_is_left_whatever_session_it_took(tmp_path:
 
 def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
     """A second `up`, however it comes about, ends nothing of the first; one right after a kill waits for what is left."""
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         known, hidden = tmp_path / ".minikube" / "supervisor.json", tmp_path / "hidden"
@@ -147,7 +147,7 @@ def test_a_stop_is_heard_while_a_part_starts(tmp_path: Path) -> None:
     server, mark = tmp_path / "redis-server", f"600.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}"):
+    with Small(tmp_path, f"[services.a]\n{READY}"):
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "--plain"], cwd=tmp_path, env=env)
         eventually((tmp_path / "begun").exists, what="the server")
@@ -192,7 +192,7 @@ def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) ->
 
 
 def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid, supervisor = small.pid("x"), small.status().pid
         os.kill(supervisor, signal.SIGSTOP)
@@ -206,7 +206,7 @@ def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) 
 
 
 def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         state = tmp_path / ".minikube"
@@ -249,7 +249,7 @@ def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
     server, mark = tmp_path / "redis-server", f"601.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}") as small:
+    with Small(tmp_path, f"[services.a]\n{READY}") as small:
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "-d"], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
         eventually((tmp_path / "begun").exists, what="the server")
