@@ -8,8 +8,8 @@ import os
 TRACED = "COVERAGE_"
 """What the names begin with by which a process learns that its coverage is asked for."""
 
-UNTRACED_TOML = '{ COVERAGE_PROCESS_CONFIG = "" }'
-"""A service's `env` in a manifest that turns coverage off for it."""
+UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
+"""What turns coverage off when it is added to an environment."""
 
 
 def untraced() -> dict[str, str]:

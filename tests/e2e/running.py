@@ -22,7 +22,7 @@ from minikube import WatchSnapshot, blocking
 from minikube.model import Change, ChangeKind
 from tests.eventually import eventually
 from tests.ports import free_ports
-from tests.untraced import UNTRACED_TOML, untraced
+from tests.untraced import UNTRACED, untraced
 
 ROOT = Path(__file__).parents[2]
 MINIKUBE = str(Path(sys.executable).parent / "minikube")
@@ -45,7 +45,8 @@ class Project:
         self.directory = directory
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         text = self.translate((ROOT / "supervisor.toml").read_text())
-        text = re.sub(r"(?m)^(command = .*)$", rf'\1\ncwd = "{ROOT}"\nenv = {UNTRACED_TOML}', text)
+        toml = ", ".join(f'{name} = "{value}"' for name, value in UNTRACED.items())
+        text = re.sub(r"(?m)^(command = .*)$", rf'\1\ncwd = "{ROOT}"\nenv = {{ {toml} }}', text)
         self.manifest = directory / "supervisor.toml"
         self.manifest.write_text(text + extra)
         self.up: subprocess.Popen[bytes] | None = None

@@ -12,7 +12,7 @@ from minikube.client.control import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import InstanceView, Snapshot
 from tests.eventually import eventually
-from tests.untraced import untraced
+from tests.untraced import UNTRACED, untraced
 
 T = TypeVar("T")
 MINIKUBE = (sys.executable, "-m", "minikube")
@@ -39,7 +39,7 @@ class Small:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run("down", "--now", code=None)
+        self.command("down", "--now", env=UNTRACED)
 
     def write(self, services: str) -> None:
         """As an editor saves: never half."""
@@ -54,8 +54,7 @@ class Small:
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command of `minikube`, run in the project."""
-        # `down --now` ends every test of this kind, and is counted in test_cli_up.
-        base = os.environ if arguments[0] in TRACED and "--now" not in arguments else untraced()
+        base = os.environ if arguments[0] in TRACED else untraced()
         return subprocess.run(
             [*MINIKUBE, *arguments],
             cwd=self.directory,

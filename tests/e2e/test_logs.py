@@ -68,7 +68,8 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("talking")
     (directory / "counter.py").write_text(COUNTER)
     with up(directory, SERVICES):
-        eventually(lambda: "tenth" in minikube(directory, "logs", "--tail", "all"))
+        for instance, text in (("counter", "tenth"), ("silent", "last words"), ("twin-1", "twin"), ("twin-2", "twin")):
+            eventually(lambda told=(instance, text): told[1] in minikube(directory, "logs", told[0]))  # type: ignore[misc]
         yield directory
 
 
