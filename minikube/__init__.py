@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minikube import aio, blocking
-    from minikube.client.registry import Registry, discover, open_registry, registered, watch
-    from minikube.client.verbs import WatchSnapshot
     from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
     from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
+    from minikube.sdk.requests import WatchSnapshot
+    from minikube.sdk.trio import Registry, discover, open_registry, registered, watch
 
 __all__ = [
     "Address",
@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "minikube.client.registry": ("Registry", "discover", "open_registry", "registered", "watch"),
-    "minikube.client.verbs": ("WatchSnapshot",),
+    "minikube.sdk.trio": ("Registry", "discover", "open_registry", "registered", "watch"),
+    "minikube.sdk.requests": ("WatchSnapshot",),
     "minikube.errors": ("MinikubeError", "NotFound", "RemoteError", "Unavailable", "UsageError"),
     "minikube.model": ("Address", "Change", "ChangeKind", "CheckState", "Instance", "Registration"),
 }

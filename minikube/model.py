@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from minikube.hostport import join_host_port
+from minikube.addresses import join_host_port
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123), lower case."""
@@ -254,7 +254,7 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 class LogLine(Struct, frozen=True):
     """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines).
 
-    `level` is what the line itself says (`minikube.levels`), empty where it says nothing.
+    `level` is what the line itself says (`minikube.logs.levels`), empty where it says nothing.
     """
 
     time: float

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 
-from minikube.cli.shapes import SHAPES, output_schema
+from minikube.cli.render.schemas import SHAPES, output_schema
 
 
 def conforming(command: str, out: str, *, live: bool = False) -> Any:

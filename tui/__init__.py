@@ -7,7 +7,7 @@ Start reading at `tui/app.py`.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minikube.client.control import Endpoint
+    from minikube.control.client.blocking import Endpoint
 
 __all__ = ["run_dashboard"]
 

@@ -20,16 +20,16 @@ from textual.driver import Driver
 from textual.filter import NoColor
 from textual.screen import Screen
 
-from minikube.client.view import dependents
+from minikube.control.client.snapshot import dependents
 from minikube.model import CheckState, InstanceView, Snapshot, Usage
-from tui import look
+from tui import format as look
 from tui.columns import Scene
 from tui.feed import Act, ActDone, Feed, Link, Linked, LogBatch, LogEnded, Updated
-from tui.paint import THEME
 from tui.rows import Row
 from tui.screens.ask import Ask, Choice
 from tui.screens.help import Help
 from tui.screens.main import Main
+from tui.theme import THEME
 
 TICK_S = 1.0
 """Ages and uptimes are drawn again this often."""

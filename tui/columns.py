@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from minikube.model import CheckState, InstanceView, ProcessState, Usage
-from tui import look
+from tui import format as look
 from tui.rows import Row, has_problem, worst
 
 WIDE = 110

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from minikube.client.view import dependents
+from minikube.control.client.snapshot import dependents
 from minikube.model import InstanceView, Snapshot
 from minikube.text import printable, printable_line
-from tui import columns, look
+from tui import columns
+from tui import format as look
 from tui.columns import Scene
-from tui.paint import Paint
 from tui.rows import Row, has_problem
+from tui.theme import Paint
 
 LABEL_WIDTH = 14
 LINES_SHOWN = 200

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from minikube.client.endpoint import find_supervisor
+from minikube.control.client.endpoint import find_supervisor
 from tui.app import Dashboard
 from tui.stream import StreamFeed
 

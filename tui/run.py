@@ -2,7 +2,7 @@
 
 import signal
 
-from minikube.client.control import Endpoint
+from minikube.control.client.blocking import Endpoint
 from tui.app import SIGNALS, Dashboard
 from tui.driver import TerminalDriver
 from tui.stream import StreamFeed

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import trio
 
-from minikube.client.endpoint import Endpoint, find_supervisor
-from minikube.client.live import act, follow_logs, open_stream
-from minikube.client.view import catch_up
+from minikube.control.client.endpoint import Endpoint, find_supervisor
+from minikube.control.client.snapshot import catch_up
+from minikube.control.client.trio import act, follow_logs, open_stream
 from minikube.errors import MinikubeError, NotFound
 from minikube.model import LogLine, Snapshot
 from tui.feed import Act, ActDone, Linked, LogBatch, LogEnded, Post, Updated

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from minikube.cli.completing import complete_names
-from minikube.names import DEFAULT_FILE
+from minikube.cli.completion import complete_names
+from minikube.defaults import DEFAULT_FILE
 
 if TYPE_CHECKING:
-    from minikube.client.control import ControlClient
+    from minikube.control.client.blocking import ControlClient
     from minikube.model import Snapshot
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ def manifest_path(given: str | None) -> Path:
 
 def connect(manifest: str | None) -> ControlClient:
     """A client of the supervisor that runs the manifest. Raises NothingRunning."""
-    from minikube.client.control import ControlClient, find_supervisor
+    from minikube.control.client.blocking import ControlClient, find_supervisor
 
     return ControlClient(find_supervisor(manifest_path(manifest)))
 
@@ -98,7 +98,7 @@ def print_json(value: Any) -> None:
     """One JSON value, indented, as the API shows it: harmless to a terminal."""
     import msgspec
 
-    from minikube.control.encode import encode
+    from minikube.control.encoding import encode
 
     sys.stdout.write(msgspec.json.format(encode(value), indent=2).decode() + "\n")
 
@@ -107,7 +107,7 @@ def print_instances(snapshot: Snapshot, names: tuple[str, ...]) -> None:
     """The rows of `ps` as JSON: those of services, instances or ids; all where none is named."""
     import time
 
-    from minikube.cli.rows import ps_rows
+    from minikube.cli.render.rows import ps_rows
 
     rows = ps_rows(snapshot, time.time())
     print_json([row for row in rows if not names or {row.service, row.name, row.id} & set(names)])
@@ -120,7 +120,7 @@ def print_json_line(value: Any) -> None:
 
 def print_json_lines(values: Iterable[Any]) -> None:
     """Many of them, written together."""
-    from minikube.control.encode import encode
+    from minikube.control.encoding import encode
 
     sys.stdout.write("".join([encode(value).decode() + "\n" for value in values]))
     sys.stdout.flush()

@@ -1,6 +1,6 @@
 """The control API's requests (floor 3), as the README lists them, over any `Board` and `Controls`.
 
-It decides what a request means and what its answer is; reading and writing are `minikube.net.http`'s. What is shown of
+It decides what a request means and what its answer is; reading and writing are `minikube.net.http_server`'s. What is shown of
 the project is the board's one snapshot, to the stream, the status and who asks for one service alike. What is done is the
 controls', and so is what no snapshot holds: lines of logs, and for Prometheus the registry's entries and counters. It refuses
 unknown paths, methods, query parameters and body fields, each with a JSON error that names them.
@@ -17,21 +17,29 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from minikube.client.messages import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
-from minikube.client.view import dependents
-from minikube.control.board import Board
-from minikube.control.controls import Controls
-from minikube.control.discovery import target_groups
-from minikube.control.encode import Once, encode
-from minikube.control.guard import refuse
-from minikube.control.lines import ALIVE_S, open_batches, open_events
+from minikube.control.auth import refuse
+from minikube.control.client.messages import (
+    ALL_LINES,
+    TAIL_DEFAULT,
+    TAIL_MAX,
+    EventsReply,
+    LogQuery,
+    ServiceReply,
+    status_of,
+)
+from minikube.control.client.snapshot import dependents
+from minikube.control.encoding import Once, encode
+from minikube.control.http_sd import target_groups
+from minikube.control.interface import Controls
 from minikube.control.metrics import Scrape, exposition
-from minikube.control.sieve import Sieve
+from minikube.control.ndjson import ALIVE_S, open_batches, open_events
+from minikube.control.state_store import Board
 from minikube.control.stream import Stream
 from minikube.durations import parse_moment
 from minikube.errors import MinikubeError, NotFound, UsageError
+from minikube.logs.filter import Sieve
 from minikube.model import InstanceView, ServiceView, Snapshot
-from minikube.net.http import Answer, Reply, Request, StreamReply, error_reply
+from minikube.net.http_server import Answer, Reply, Request, StreamReply, error_reply
 from minikube.text import printable
 
 log = logging.getLogger(__name__)

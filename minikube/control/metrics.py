@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minikube.control.controls import Figures
-from minikube.control.tally import Counted
-from minikube.counters import ProbeCount
-from minikube.exposition import add_histogram, counter, gauge, histogram, probe_families, registry_families, render
+from minikube.control.instance_counters import Counted
+from minikube.control.interface import Figures
+from minikube.metrics.counters import ProbeCount
+from minikube.metrics.exposition import (
+    add_histogram,
+    counter,
+    gauge,
+    histogram,
+    probe_families,
+    registry_families,
+    render,
+)
 from minikube.model import CheckState, ProcessState, Snapshot
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import NoReturn
 import trio
 
 from minikube.control.api import Api
-from minikube.control.board import Board
-from minikube.control.controls import Controls
-from minikube.manifest.structs import HostPort
-from minikube.net.guard import allowed_hosts
-from minikube.net.http import HttpLimits, serve_http
-from minikube.net.listening import cannot_listen
+from minikube.control.interface import Controls
+from minikube.control.state_store import Board
+from minikube.manifest.spec import HostPort
+from minikube.net.auth import allowed_hosts
+from minikube.net.http_server import HttpLimits, serve_http
+from minikube.net.listen_errors import cannot_listen
 
 __all__ = ["Controls", "serve_control"]
 

@@ -6,9 +6,9 @@ revision get the same bytes, encoded and framed once. It refuses to hear anythin
 
 import trio
 
-from minikube.control.board import Board
-from minikube.control.encode import Once, encode
-from minikube.net.http import Reply, Request, TakeOver, error_reply
+from minikube.control.encoding import Once, encode
+from minikube.control.state_store import Board
+from minikube.net.http_server import Reply, Request, TakeOver, error_reply
 from minikube.net.websocket import open_frame_socket, refuse_handshake, text_frame
 
 READERS = 256

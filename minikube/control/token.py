@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from minikube.client.endpoint import TOKEN_FILE, read_token
+from minikube.control.client.endpoint import TOKEN_FILE, read_token
 from minikube.errors import MinikubeError
 
 __all__ = ["ensure_token", "read_token"]

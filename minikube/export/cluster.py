@@ -4,9 +4,9 @@ Their certificate is a Secret of type kubernetes.io/tls that the user makes: a k
 the certificate alone.
 """
 
+from minikube.defaults import CA_ENV, TOKEN_ENV
 from minikube.export.documents import Document, Tree
 from minikube.export.plan import REDIS_PORT, REGISTRY_PORT, Note, Plan
-from minikube.names import CA_ENV, TOKEN_ENV
 
 CERTS = "/run/minikube"
 TLS_SECRET = "registry-tls"

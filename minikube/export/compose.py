@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from minikube.addresses import join_host_port
+from minikube.defaults import CA_ENV, TOKEN_ENV
 from minikube.export.documents import Document, Tree
 from minikube.export.plan import (
     OWN_ID,
@@ -20,9 +22,7 @@ from minikube.export.plan import (
     uses_own_id,
     variable_name,
 )
-from minikube.hostport import join_host_port
 from minikube.manifest import HealthSpec
-from minikube.names import CA_ENV, TOKEN_ENV
 
 CONDITIONS = {"started": "service_started", "healthy": "service_healthy", "completed": "service_completed_successfully"}
 RESTARTS = {"always": "unless-stopped", "on-failure": "on-failure", "never": "no"}

@@ -15,7 +15,7 @@ It starts nothing and resolves no names: whoever runs a manifest judges what thi
 
 from minikube.manifest.interpolate import fill
 from minikube.manifest.load import load_manifest, schema_json
-from minikube.manifest.structs import (
+from minikube.manifest.spec import (
     BuildSpec,
     Condition,
     ContainerSettings,

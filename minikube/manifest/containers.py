@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from minikube.manifest import structs
-from minikube.manifest.place import Place
-from minikube.manifest.shapes import Choice, Keys, Many, Number, OneOf, Parsed, Shape, Table, Text, Then, Truth
+from minikube.manifest import spec as structs
+from minikube.manifest.diagnostics import Place
+from minikube.manifest.schema import Choice, Keys, Many, Number, OneOf, Parsed, Shape, Table, Text, Then, Truth
 
 ENGINES = ("docker", "podman", "nerdctl")
 NETWORKS = ("host", "project")

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minikube.defaults import DEFAULT_FILE
 from minikube.errors import ManifestError
-from minikube.manifest import reader, rules
+from minikube.manifest import parser as reader
+from minikube.manifest import validate as rules
+from minikube.manifest.diagnostics import Place, Reading
 from minikube.manifest.interpolate import parse_env
-from minikube.manifest.place import Place, Reading
-from minikube.manifest.structs import ControlSettings, Manifest, RedisSettings, RegistrySettings
-from minikube.names import DEFAULT_FILE
+from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
 from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024

@@ -5,10 +5,10 @@ import ipaddress
 import re
 import signal
 
+from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
-from minikube.hostport import split_host_port
-from minikube.manifest.place import nearest
-from minikube.manifest.structs import HostPort
+from minikube.manifest.diagnostics import nearest
+from minikube.manifest.spec import HostPort
 
 SCHEDULE_FORM = 'a schedule such as "*/5 * * * *", "@daily" or "every 30s"'
 NICKNAMES = {

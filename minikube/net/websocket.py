@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from minikube.net.http import Reply, Request, error_reply
+from minikube.net.http_server import Reply, Request, error_reply
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection

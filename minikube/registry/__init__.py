@@ -4,7 +4,7 @@
     server    the RPC methods               asked      what a caller may ask for (pure)
     node      catalog + store: one change, from decision to answer
     catalog   all that is known, in revision order (pure)      listing    its lists as JSON (pure)
-    judge     the schedule of probes        (verdicts: minikube.probe.health, pure)
+    judge     the schedule of probes        (verdicts: minikube.health.state, pure)
     store     from trio to two threads on redis-py: writer and follower of the change log
     wire      what they say to Redis        scripts    what runs there      records    the rows' form there (pure)
     dial      a Redis URL to a client                          shares     which node probes what (pure)

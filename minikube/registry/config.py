@@ -2,9 +2,9 @@
 
 from msgspec import Struct, field
 
-from minikube.manifest.structs import HostPort, TlsSettings
+from minikube.defaults import DEFAULT_REGISTRY
+from minikube.manifest.spec import HostPort, TlsSettings
 from minikube.manifest.values import parse_host_port
-from minikube.names import DEFAULT_REGISTRY
 
 
 class RegistryConfig(Struct, frozen=True):

@@ -13,17 +13,17 @@ import sys
 
 import trio
 
+from minikube.defaults import TOKEN_ENV
 from minikube.errors import StartError, UsageError
-from minikube.manifest.structs import HostPort
+from minikube.manifest.spec import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
-from minikube.names import TOKEN_ENV
 from minikube.net.background import open_background
-from minikube.net.listening import cannot_listen
+from minikube.net.listen_errors import cannot_listen
 from minikube.net.rpc import serve_rpc
+from minikube.registry.checks.scheduler import Judge
 from minikube.registry.config import RegistryConfig
-from minikube.registry.judge import Judge
 from minikube.registry.node import Node
-from minikube.registry.server import Discovery
+from minikube.registry.service import Discovery
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -86,7 +86,7 @@ async def _open_metrics(discovery: Discovery, config: RegistryConfig, nursery: t
     """Where they are served; None: nowhere."""
     if (where := config.metrics) is None:
         return None
-    from minikube.registry.scrape import serve_metrics
+    from minikube.registry.metrics import serve_metrics
 
     try:
         listeners = await trio.open_tcp_listeners(where.port, host=where.host)

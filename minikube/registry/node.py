@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from minikube.errors import MinikubeError, Unavailable
 from minikube.model import ChangeKind, CheckState
-from minikube.registry.catalog import Catalog, Snapshot
+from minikube.registry.catalog.catalog import Catalog, Snapshot
+from minikube.registry.catalog.records import Entry, Record, address_field, size_of
+from minikube.registry.checks.sharding import Nodes
 from minikube.registry.config import RegistryConfig
-from minikube.registry.records import Entry, Record, address_field, size_of
-from minikube.registry.shares import Nodes
-from minikube.registry.store import CONNECTING, Mark, Memory, Store, StoreState
-from minikube.registry.wire_types import Op, Tick
+from minikube.registry.redis.gateway import CONNECTING, Mark, Memory, Store, StoreState
+from minikube.registry.redis.types import Op, Tick
 
 LOGGER = logging.getLogger("minikube.registry")
 

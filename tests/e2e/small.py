@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from minikube.client.control import ControlClient, find_supervisor
+from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import InstanceView, Snapshot
 from tests.eventually import eventually

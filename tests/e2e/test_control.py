@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from minikube.client.control import find_supervisor
+from minikube.control.client.blocking import find_supervisor
 from tests.e2e.small import Small
 from tests.eventually import eventually
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.supervisor.engine import mark_of
+from minikube.engine.engine import mark_of
 from tests.e2e.door import Door
 from tests.e2e.engine import Built, docker
 from tests.e2e.small import SLEEP, Small

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from minikube.logs.collector import PATIENCE_S, Capture, LogWriter
 from minikube.manifest import LogSpec
-from minikube.supervisor.logs import PATIENCE_S, Capture, LogWriter
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
 from tests.ports import free_ports

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.supervisor.engine import mark_of
+from minikube.engine.engine import mark_of
 from tests.e2e.engine import Built, docker
 from tests.e2e.running import ROOT, http, running
 from tests.eventually import eventually

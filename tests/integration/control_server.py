@@ -6,14 +6,14 @@ from typing import Any
 
 import trio
 
-from minikube.client.endpoint import Endpoint
-from minikube.client.messages import ApplyReply, LogQuery
-from minikube.control.board import Board
-from minikube.control.controls import Figures
+from minikube.control.client.endpoint import Endpoint
+from minikube.control.client.messages import ApplyReply, LogQuery
+from minikube.control.interface import Figures
 from minikube.control.server import serve_control
+from minikube.control.state_store import Board
 from minikube.errors import NotFound, UsageError
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
-from minikube.net.http import HttpLimits
+from minikube.net.http_server import HttpLimits
 
 TOKEN = "ab" * 32
 

@@ -14,10 +14,10 @@ import pytest
 import trio
 
 from minikube.cli.app import run
-from minikube.client.messages import ApplyReply, KeyChange, LogQuery, ServiceChange
-from minikube.control.board import Board
-from minikube.control.controls import Figures
+from minikube.control.client.messages import ApplyReply, KeyChange, LogQuery, ServiceChange
+from minikube.control.interface import Figures
 from minikube.control.server import serve_control
+from minikube.control.state_store import Board
 from minikube.control.token import ensure_token
 from minikube.errors import NotFound, RemoteError
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView

@@ -403,7 +403,7 @@ def test_asyncio_a_registry_that_accepts_and_says_nothing_is_told(monkeypatch: p
                 await asyncio.sleep(0.01)
             assert "no answer" in keeper.problem
 
-    monkeypatch.setattr("minikube.client.aio.CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("minikube.sdk.asyncio.CALL_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         asyncio.run(asyncio.wait_for(main(mute.getsockname()[1]), 30))
 
@@ -513,8 +513,8 @@ def test_asyncio_a_watch_goes_on_over_lost_connections_without_a_gap() -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.client.watching.QUIET_S", 0.05)
-    monkeypatch.setattr("minikube.client.watching.ANSWER_S", 0.2)
+    monkeypatch.setattr("minikube.sdk.watch.QUIET_S", 0.05)
+    monkeypatch.setattr("minikube.sdk.watch.ANSWER_S", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")

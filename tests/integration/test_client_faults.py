@@ -13,8 +13,8 @@ import trio
 
 import minikube
 from minikube import aio, blocking
-from minikube.client.verbs import Call
 from minikube.net.rpc import Limits, serve_rpc
+from minikube.sdk.requests import Call
 from services.directory import Directory
 from tests.eventually import eventually, soon
 from tests.integration.test_client import REGISTRATION, FakeRegistry, background, serving
@@ -129,7 +129,7 @@ def test_blocking_keeps_registered_whatever_goes_wrong(
         return do(self, call, timeout)
 
     monkeypatch.setattr(blocking.Registry, "do", fail_once)
-    monkeypatch.setattr("minikube.client.blocking.LAST_RETRY_S", 0.01, raising=False)
+    monkeypatch.setattr("minikube.sdk.blocking.LAST_RETRY_S", 0.01, raising=False)
     with background() as running, blocking.registered("web", 80, address=running.address) as kept:
         eventually(lambda: kept.registered)
     assert "out of the blue" in caplog.text
@@ -151,7 +151,7 @@ def test_asyncio_keeps_registered_whatever_goes_wrong(
                 await asyncio.sleep(0.005)
 
     monkeypatch.setattr(aio.Registry, "do", fail_once)
-    monkeypatch.setattr("minikube.client.aio.LAST_RETRY_S", 0.01, raising=False)
+    monkeypatch.setattr("minikube.sdk.asyncio.LAST_RETRY_S", 0.01, raising=False)
     with background() as running:
         asyncio.run(asyncio.wait_for(main(running.address), 10))
     assert "out of the blue" in caplog.text

@@ -135,7 +135,7 @@ async def test_a_supervisor_that_does_not_answer_holds_nobody_up(project: Path) 
 def test_completing_imports_nothing_of_weight(project: Path) -> None:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     code = (
-        "import sys; from minikube.cli import acting; from minikube.cli.completing import _ask; print(_ask(None));"
+        "import sys; from minikube.cli import acting; from minikube.cli.completion import _ask; print(_ask(None));"
         "heavy = {'trio', 'msgspec', 'http.client', 'ssl', 'email', 'minikube.model', 'minikube.manifest'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -15,17 +15,17 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from minikube.client import live
-from minikube.client.control import ControlClient, LogQuery
-from minikube.client.endpoint import Endpoint
-from minikube.client.messages import EventsReply, ServiceReply
 from minikube.control.api import Api
-from minikube.control.board import Board
+from minikube.control.client import trio as live
+from minikube.control.client.blocking import ControlClient, LogQuery
+from minikube.control.client.endpoint import Endpoint
+from minikube.control.client.messages import EventsReply, ServiceReply
 from minikube.control.server import serve_control
+from minikube.control.state_store import Board
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
-from minikube.net.guard import allowed_hosts, host_name
-from minikube.net.http import HttpLimits
+from minikube.net.auth import allowed_hosts, host_name
+from minikube.net.http_server import HttpLimits
 from tests.eventually import soon
 from tests.integration.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
 
@@ -308,7 +308,7 @@ async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_other
 
 
 async def test_also_one_of_a_crowd_above_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.http.REFUSALS_AT_ONCE", 0)
+    monkeypatch.setattr("minikube.net.http_server.REFUSALS_AT_ONCE", 0)
     async with open_control(SMALL) as server:
         first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
         second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)

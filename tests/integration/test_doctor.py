@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
+from minikube.doctor import examine as machine
 from minikube.model import InstanceView, ProcessState
-from minikube.supervisor import leftovers, machine
+from minikube.project import orphans as leftovers
 from tests.eventually import eventually
 
 SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from minikube.supervisor import tree
+from minikube.linux import processes as tree
 
 SETTINGS = {
     "nothing": ("pass", False),

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import trio
 
-from minikube.control.board import Board
+from minikube.control.state_store import Board
+from minikube.logs.follow import LogBook
 from minikube.manifest import LogSpec
-from minikube.supervisor.partrun import PartRunner
-from minikube.supervisor.parts import PartSpec
-from minikube.supervisor.process import Command, Household, Process
-from minikube.supervisor.reader import LogBook
+from minikube.supervisor.backing.parts import PartSpec
+from minikube.supervisor.backing.runner import PartRunner
+from minikube.supervisor.runtime.process.process import Command, Household, Process
 from tests.eventually import soon
 
 LIVES = """

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import trio
 
-from minikube.probe.health import MAX_OUTPUT_BYTES, Outcome
-from minikube.probe.prober import Prober
+from minikube.health.prober import Prober
+from minikube.health.state import MAX_OUTPUT_BYTES, Outcome
 from tests.ports import free_port
 
 Behaviour = Callable[[trio.SocketStream], Awaitable[None]]

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 import trio
 
+from minikube.linux import processes as tree
+from minikube.linux.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
+from minikube.linux.ports import Claims
 from minikube.manifest import ServiceSpec
-from minikube.supervisor import sampler, tree
-from minikube.supervisor.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
-from minikube.supervisor.failure import Starved
-from minikube.supervisor.local import LocalProcess, ProcessRuntime
-from minikube.supervisor.ports import Claims
-from minikube.supervisor.process import Command, Household
-from minikube.supervisor.runtime import Launch
+from minikube.supervisor.instance.start_errors import Starved
+from minikube.supervisor.runtime.interface import Launch
+from minikube.supervisor.runtime.process import usage as sampler
+from minikube.supervisor.runtime.process.process import Command, Household
+from minikube.supervisor.runtime.process.runtime import LocalProcess, ProcessRuntime
 from tests.eventually import soon
 
 NINE = """

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from minikube.registry.dial import Dialer
-from minikube.registry.records import Keys
-from minikube.registry.wire import Speaker
+from minikube.registry.catalog.records import Keys
+from minikube.registry.redis.commands import Speaker
+from minikube.registry.redis.connect import Dialer
 from tests.certificates import make_certificates
 from tests.eventually import eventually
 from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services

@@ -10,8 +10,8 @@ from ipaddress import IPv4Network
 import pytest
 import trio
 
-from minikube.supervisor import relay as relays
-from minikube.supervisor.relay import Relay
+from minikube.supervisor.runtime.container import relay as relays
+from minikube.supervisor.runtime.container.relay import Relay
 
 GATEWAY = "127.0.0.9"
 """Loopback stands in for a bridge: every address of 127/8 is ours to bind and to call from."""

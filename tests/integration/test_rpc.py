@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.jsonrpc.calls import ConnectionLost
 from minikube.net.rpc import Limits, Peer, Request, RpcError, encode_reply, open_rpc, serve_rpc, splice_reply
-from minikube.protocol.calls import ConnectionLost
 from tests.certificates import make_certificates
 from tests.eventually import soon
 from tests.ports import free_port
@@ -352,7 +352,7 @@ async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing(
 
 
 async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.rpc_server.REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
     async with serving(Sample(), limits=Limits(connections=0)) as address, raw(address) as one, raw(address) as other:
         for client in (one, other):
             assert "too many" in (await client.line())["error"]["message"]
@@ -360,7 +360,7 @@ async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkey
 
 
 async def test_room_is_used_again_at_once_also_after_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.rpc_server.REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
     limits = Limits(connections=1, linger_s=60, half_closed_s=60)
     async with serving(Sample(), limits=limits) as address, raw(address) as first, raw(address) as second:
         await first.send(two("ready", 1))

@@ -6,9 +6,9 @@ import time
 import pytest
 import trio
 
-from minikube.client.endpoint import Endpoint
-from minikube.client.live import open_stream
-from minikube.client.view import catch_up, decode_update
+from minikube.control.client.endpoint import Endpoint
+from minikube.control.client.snapshot import catch_up, decode_update
+from minikube.control.client.trio import open_stream
 from minikube.errors import NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, ProcessState, Snapshot
 from minikube.net import websocket

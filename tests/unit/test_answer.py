@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.probe.answer import Answer
-from minikube.probe.health import MAX_OUTPUT_BYTES
+from minikube.health.http_response import Answer
+from minikube.health.state import MAX_OUTPUT_BYTES
 
 WHOLE = [
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "200 OK: ok", True),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from minikube.registry.answers import Judged, Outcome, judge_answers, judge_confirmed
+from minikube.registry.redis.replies import Judged, Outcome, judge_answers, judge_confirmed
 
 OK = [b"ok", b"7", b"5"]
 FULL = ResponseError("MISCONF  no\ndisk")

@@ -9,7 +9,7 @@ import trio
 
 from minikube.errors import UsageError
 from minikube.manifest import load_manifest
-from minikube.supervisor.apply import Applier
+from minikube.supervisor.reconcile.apply import Applier
 
 
 async def test_an_emptied_manifest_is_half_written_unless_somebody_asks_for_it(tmp_path: Path) -> None:

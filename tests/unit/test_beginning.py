@@ -3,7 +3,7 @@
 import pytest
 
 from minikube.model import Address, CheckState, Instance
-from minikube.supervisor.beginning import Beginning
+from minikube.supervisor.readiness.generation import Beginning
 
 BEGAN = Beginning(wall=10_000.0, clock=50.0, known=7)
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from minikube.client.view import EVENTS_SHOWN, apply_delta, catch_up, decode_update
-from minikube.control import board as board_module
-from minikube.control.board import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
-from minikube.control.encode import encode
+from minikube.control import state_store as board_module
+from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, catch_up, decode_update
+from minikube.control.encoding import encode
+from minikube.control.state_store import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 
 IDS = st.sampled_from("abcdef")
@@ -67,7 +67,7 @@ def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
     """Small bounds make the paths of the slow reader (missed events, forgotten removals) common."""
     patch = pytest.MonkeyPatch()
     patch.setattr(board_module, "EVENTS_SHOWN", shown)
-    patch.setattr("minikube.client.view.EVENTS_SHOWN", shown)
+    patch.setattr("minikube.control.client.snapshot.EVENTS_SHOWN", shown)
     patch.setattr(board_module, "TOMBSTONES_KEPT", tombstones)
     try:
         board = Board("shop")

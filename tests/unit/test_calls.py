@@ -4,9 +4,9 @@ import pytest
 from msgspec import Raw
 
 from minikube.errors import NotFound, RemoteError, Unavailable, UsageError
-from minikube.protocol.calls import Calls, ConnectionLost, decode_as, error_of, result_of
-from minikube.protocol.jsonrpc import decode_reply
-from minikube.protocol.ndjson import MAX_LINE_BYTES
+from minikube.jsonrpc.calls import Calls, ConnectionLost, decode_as, error_of, result_of
+from minikube.jsonrpc.lines import MAX_LINE_BYTES
+from minikube.jsonrpc.messages import decode_reply
 
 
 def test_calls_are_numbered_and_answers_found_in_any_splitting() -> None:

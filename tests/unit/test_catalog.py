@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance
-from minikube.registry import changelog
-from minikube.registry.catalog import EVERY_NAME, Catalog, Compacted, Snapshot
-from minikube.registry.records import Entry, Epoch, Record
+from minikube.registry.catalog import change_log as changelog
+from minikube.registry.catalog.catalog import EVERY_NAME, Catalog, Compacted, Snapshot
+from minikube.registry.catalog.records import Entry, Epoch, Record
 
 FIRST = Epoch(1, "first", 0)
 NAMES = ["order", "orders", "product"]

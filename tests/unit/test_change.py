@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from minikube.client.messages import KeyChange
+from minikube.control.client.messages import KeyChange
 from minikube.errors import UsageError
 from minikube.manifest import Manifest
-from minikube.supervisor.change import Plan, plan
+from minikube.supervisor.reconcile.diff import Plan, plan
 from tests.unit.test_manifest import build
 
 

@@ -111,8 +111,8 @@ def test_init_writes_a_valid_manifest_and_overwrites_nothing(project: Path, caps
 
 
 def test_init_leaves_nothing_half_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.cli.project.CLOCK", "\udc80")
-    monkeypatch.setattr("minikube.cli.project.FIRST_MANIFEST", "{name}")
+    monkeypatch.setattr("minikube.cli.manifest_commands.project.CLOCK", "\udc80")
+    monkeypatch.setattr("minikube.cli.manifest_commands.project.FIRST_MANIFEST", "{name}")
     monkeypatch.setenv("MINIKUBE_DEBUG", "1")
     with pytest.raises(UnicodeEncodeError):
         run(["init"])

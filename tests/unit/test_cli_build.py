@@ -6,15 +6,15 @@ from typing import Any, cast
 import pytest
 import trio
 
-from minikube.cli import up
 from minikube.cli.app import run
+from minikube.cli.commands import up
+from minikube.engine.engine import Engine
 from minikube.errors import StartError
 from minikube.manifest import BuildSpec, ServiceSpec
-from minikube.supervisor.client import Answer, Client
-from minikube.supervisor.engine import Engine
-from minikube.supervisor.images import Images
-from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.lifeline import LaunchOptions
+from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.instance.lifecycle import Exit
+from minikube.supervisor.runtime.container.client import Answer, Client
+from minikube.supervisor.runtime.container.images import Images
 
 SERVICES = "".join(f'[services.{name}]\nbuild = "./{name}"\n' for name in ("bad", "good", "worse"))
 ENGINE = """#!/bin/sh

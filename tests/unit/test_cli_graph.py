@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
-from minikube.cli.graph import Node, mermaid_lines, nodes_of, tree_lines
+from minikube.cli.manifest_commands.graph import Node, mermaid_lines, nodes_of, tree_lines
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
 
 MANIFEST = """

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from minikube.cli.app import COMMANDS, cli, run
-from minikube.cli.shapes import SHAPES, output_schema
+from minikube.cli.render.schemas import SHAPES, output_schema
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from minikube.cli import run
+from minikube.cli.commands import run
+from minikube.engine.engine import container_name, mark_of
 from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.manifest import load_manifest
 from minikube.model import InstanceView, ProcessState, Snapshot
-from minikube.supervisor.engine import container_name, mark_of
 
 
 class Became(Exception):

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from minikube.cli.look import INSTANCE_COLOURS, has_colour, instance_colour, paint
-from minikube.cli.plain import Printer, format_time
-from minikube.cli.rows import describe_lines, ordered, ps_lines, ps_rows, status_lines, why_not_ready
-from minikube.cli.table import age, columns, shorten
-from minikube.client.messages import ServiceReply
+from minikube.cli.render.colors import INSTANCE_COLOURS, has_colour, instance_colour, paint
+from minikube.cli.render.log_printer import Printer, format_time
+from minikube.cli.render.rows import describe_lines, ordered, ps_lines, ps_rows, status_lines, why_not_ready
+from minikube.cli.render.table import age, columns, shorten
+from minikube.control.client.messages import ServiceReply
 from minikube.model import (
     CheckState,
     Event,

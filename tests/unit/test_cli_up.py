@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 from msgspec import structs
 
-from minikube.cli import up
 from minikube.cli.app import run
-from minikube.cli.down import Departure, held_by, recorded_pids
-from minikube.client.control import ControlClient, Endpoint
+from minikube.cli.commands import up
+from minikube.cli.commands.down import Departure, held_by, recorded_pids
+from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
-from minikube.supervisor.lifeline import Lifeline
+from minikube.supervisor.daemon.ipc import Lifeline
 
 
 class Line:
@@ -113,7 +113,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch, *answers: Snapshot | Exception) -> 
         return answer
 
     monkeypatch.setattr(ControlClient, "status", status)
-    monkeypatch.setattr("minikube.cli.waiting.ENDING_STEP_S", 0.0, raising=False)
+    monkeypatch.setattr("minikube.cli.commands.wait.ENDING_STEP_S", 0.0, raising=False)
     one = front(Line({}, [0]))
     one._endpoint = Endpoint("127.0.0.1", 1, "")
     return one

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from minikube.cli.waiting import GOALS, judge
+from minikube.cli.commands.wait import GOALS, judge
 from minikube.errors import MinikubeError
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
 

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from minikube.control.discovery import target_groups
+from minikube.control.http_sd import target_groups
 from minikube.model import Address, CheckState, Instance
 
 

@@ -7,11 +7,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from minikube.control.board import Board
-from minikube.control.controls import Figures, LogCount
+from minikube.control.interface import Figures, LogCount
 from minikube.control.metrics import Scrape, exposition
-from minikube.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
-from minikube.exposition import registry_families
+from minikube.control.state_store import Board
+from minikube.metrics.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
+from minikube.metrics.exposition import registry_families
 from minikube.model import CheckState, InstanceView, PartView, ProcessState, ServiceView, Usage
 
 

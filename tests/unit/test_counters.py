@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeTally
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
-from minikube.protocol.jsonrpc import COMPACTED, RpcError
-from minikube.registry.tally import FAST, CallTally, result_name
+from minikube.jsonrpc.messages import COMPACTED, RpcError
+from minikube.metrics.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeTally
+from minikube.registry.call_counters import FAST, CallTally, result_name
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 5))))

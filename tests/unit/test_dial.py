@@ -3,7 +3,7 @@
 import pytest
 
 from minikube.errors import UsageError
-from minikube.registry.dial import Dialer
+from minikube.registry.redis.connect import Dialer
 
 GOOD = [
     "redis://localhost",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.probe.doubt import PAUSE_S, PauseWatch, SilenceWatch
+from minikube.health.mass_failure import PAUSE_S, PauseWatch, SilenceWatch
 
 
 def watch(silent: int, answering: int, *, began: float = 10.0) -> SilenceWatch:

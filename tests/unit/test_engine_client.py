@@ -8,15 +8,15 @@ import pytest
 import trio
 import trio.testing
 
+from minikube.engine.engine import Engine
 from minikube.errors import StartError
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
-from minikube.supervisor.container import Container
-from minikube.supervisor.containers import ContainerRuntime
-from minikube.supervisor.engine import Engine
-from minikube.supervisor.failure import Starved
-from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.runtime import Launch
+from minikube.supervisor.instance.lifecycle import Exit
+from minikube.supervisor.instance.start_errors import Starved
+from minikube.supervisor.runtime.container.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
+from minikube.supervisor.runtime.container.container import Container
+from minikube.supervisor.runtime.container.runtime import ContainerRuntime
+from minikube.supervisor.runtime.interface import Launch
 
 
 class Household:

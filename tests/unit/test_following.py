@@ -4,8 +4,8 @@ import io
 import threading
 from pathlib import Path
 
-from minikube.cli.following import LogFollower
-from minikube.cli.plain import Printer
+from minikube.cli.render.console_logs import LogFollower
+from minikube.cli.render.log_printer import Printer
 from tests.eventually import eventually
 
 

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from minikube.manifest import Condition, HealthSpec, RestartSpec, ServiceSpec
 from minikube.model import ProcessState
-from minikube.supervisor import graph
-from minikube.supervisor.dependency import Standing, unmet
-from minikube.supervisor.graph import CycleError, UnknownDependency
+from minikube.project import graph
+from minikube.project.graph import CycleError, UnknownDependency
+from minikube.supervisor.instance.conditions import Standing, unmet
 
 SHOP = {"order": ("product",), "product": ("db",), "db": (), "web": ("order", "product"), "lone": ()}
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.model import CheckState
-from minikube.probe.health import (
+from minikube.health.state import (
     FIRST_RETRY_S,
     GRACE_S,
     JITTER,
@@ -24,6 +23,7 @@ from minikube.probe.health import (
     next_step,
     resumed_health,
 )
+from minikube.model import CheckState
 
 PASS, FAIL, TIMEOUT = (ProbeResult(outcome, outcome.value) for outcome in Outcome)
 USUAL = ProbeSettings()

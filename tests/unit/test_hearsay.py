@@ -5,7 +5,7 @@ import time
 import pytest
 
 from minikube.model import Address, CheckState, Instance
-from minikube.supervisor.hearsay import Hearsay
+from minikube.supervisor.reconcile.registry_events import Hearsay
 from tests.unit.test_runner import Story
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.hostport import join_host_port, split_host_port
+from minikube.addresses import join_host_port, split_host_port
 
 HOSTS = st.one_of(st.ip_addresses().map(str), st.sampled_from(["localhost", "a-b.example", "fe80::1%eth0"]))
 

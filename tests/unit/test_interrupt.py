@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.order import in_order
+from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.reconcile.ordering import in_order
 
 
 async def test_what_is_awaited_ends_when_it_happens_and_at_once_when_it_has(autojump_clock: object) -> None:

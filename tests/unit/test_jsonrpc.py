@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from minikube.protocol import jsonrpc
-from minikube.protocol.jsonrpc import Batch, Invalid, Request, decode_reply, decode_request
+from minikube.jsonrpc import messages as jsonrpc
+from minikube.jsonrpc.messages import Batch, Invalid, Request, decode_reply, decode_request
 
 ids = st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none()
 texts = st.text(st.characters(exclude_categories=["Cs"]))

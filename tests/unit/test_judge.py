@@ -11,14 +11,14 @@ import trio.testing
 from msgspec.structs import replace
 
 from minikube.errors import Unavailable
+from minikube.health.rate_limit import PROBES_PER_S
+from minikube.health.state import Outcome, ProbeResult, ProbeSettings
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.probe.health import Outcome, ProbeResult, ProbeSettings
-from minikube.probe.pace import PROBES_PER_S
-from minikube.registry import judge as module
-from minikube.registry.catalog import Catalog, Snapshot
-from minikube.registry.judge import Judge
+from minikube.registry.catalog.catalog import Catalog, Snapshot
+from minikube.registry.catalog.records import Entry, Epoch, Record
+from minikube.registry.checks import scheduler as module
+from minikube.registry.checks.scheduler import Judge
 from minikube.registry.node import Node
-from minikube.registry.records import Entry, Epoch, Record
 
 PASS, FAIL, TIMEOUT = Outcome
 USUAL = ProbeSettings()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.levels import LEVELS, at_least, goes_on, level_of, message_of, messages_of, parse_level
+from minikube.logs.levels import LEVELS, at_least, goes_on, level_of, message_of, messages_of, parse_level
 
 
 @pytest.mark.parametrize(

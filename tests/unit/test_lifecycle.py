@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
-from minikube.supervisor import lifecycle
-from minikube.supervisor.lifecycle import JITTER, Exit, Life, backoff, died, passed, start
-from minikube.supervisor.wish import Wish
+from minikube.supervisor.instance import lifecycle
+from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.instance.lifecycle import JITTER, Exit, Life, backoff, died, passed, start
 
 USUAL = RestartSpec()
 FAILED, CLEAN, KILLED = Exit(1), Exit(0), Exit(-9)

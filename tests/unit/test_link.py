@@ -11,11 +11,11 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minikube.client.verbs import WatchSnapshot
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
-from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.link import RENEW_S, Link
+from minikube.sdk.requests import WatchSnapshot
+from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.readiness.registry_sync import RENEW_S, Link
 
 ID = "0badcafe"
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 import trio
 
-from minikube.net.listening import cannot_listen
+from minikube.net.listen_errors import cannot_listen
 
 
 def said(error: OSError) -> str:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.manifest import Manifest, ServiceSpec, schema_json
+from minikube.manifest.diagnostics import Reading
 from minikube.manifest.load import build_manifest
-from minikube.manifest.place import Reading
 from tests.unit.manifest_cases import BAD, CONTAINERS, GOOD, PARSER_ONLY, ROOT, manifest_with
 
 SCHEMA = json.loads(schema_json())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.durations import LONGEST_S, parse_duration
-from minikube.manifest.resolved import resolved, written_duration
+from minikube.manifest.dump import resolved, written_duration
 from tests.unit.manifest_cases import CONTAINERS, GOOD, manifest_with
 from tests.unit.test_manifest import build, ids
 

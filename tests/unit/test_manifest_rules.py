@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minikube.manifest import is_loopback
 from minikube.manifest.containers import parse_volume
-from minikube.manifest.rules import find_cycles
+from minikube.manifest.validate import find_cycles
 from tests.unit.test_manifest import build
 
 RUN = {"command": "run"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.protocol.ndjson import LineReader, LineTooLong
+from minikube.jsonrpc.lines import LineReader, LineTooLong
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

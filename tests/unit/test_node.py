@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from minikube.errors import MinikubeError
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.registry import node as module
-from minikube.registry.catalog import Snapshot
+from minikube.registry.catalog.catalog import Snapshot
+from minikube.registry.catalog.records import Epoch, Record, size_of
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import Node
-from minikube.registry.records import Epoch, Record, size_of
-from minikube.registry.wire_types import Op
+from minikube.registry.redis.types import Op
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from typing import Any, cast
 import trio
 import trio.testing
 
-from minikube.client.registry import Registry
 from minikube.errors import Unavailable
-from minikube.supervisor.link import OVERSEE_S, Link
+from minikube.sdk.trio import Registry
+from minikube.supervisor.readiness.registry_sync import OVERSEE_S, Link
 
 
 class Told:

@@ -4,9 +4,9 @@ import heapq
 
 import pytest
 
+from minikube.health.rate_limit import PROBES_PER_S, Pace
+from minikube.health.state import Health, ProbeSettings
 from minikube.model import CheckState
-from minikube.probe.health import Health, ProbeSettings
-from minikube.probe.pace import PROBES_PER_S, Pace
 
 PASSING, CRITICAL = CheckState.PASSING, CheckState.CRITICAL
 

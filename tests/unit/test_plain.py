@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
+from minikube.jsonrpc.messages import decode_requests
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc import Limits, Peer, Request, splice_reply
-from minikube.protocol.jsonrpc import decode_requests
-from minikube.protocol.plain import PlainCalls, join_replies, one_reply
-from minikube.registry.catalog import Catalog, Snapshot
+from minikube.registry.catalog.catalog import Catalog, Snapshot
+from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.config import RegistryConfig
-from minikube.registry.records import Entry, Epoch, Record
-from minikube.registry.server import Discovery
+from minikube.registry.service import Discovery
 
 GETS = PlainCalls("Discovery.Get")
 PLAIN = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'

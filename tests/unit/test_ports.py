@@ -10,13 +10,13 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from minikube.linux import ports
+from minikube.linux.ports import Claims, choose_port, is_free
 from minikube.manifest import ServiceSpec
-from minikube.supervisor import ports
-from minikube.supervisor.containers import ContainerRuntime
-from minikube.supervisor.failure import PortTaken
-from minikube.supervisor.local import ProcessRuntime
-from minikube.supervisor.ports import Claims, choose_port, is_free
-from minikube.supervisor.runtime import Launch, Runtime
+from minikube.supervisor.instance.start_errors import PortTaken
+from minikube.supervisor.runtime.container.runtime import ContainerRuntime
+from minikube.supervisor.runtime.interface import Launch, Runtime
+from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from minikube.manifest import HostPort, parse_host_port
-from minikube.supervisor.network import Lan, ProjectNetwork, read_lan
+from minikube.supervisor.runtime.container.network import Lan, ProjectNetwork, read_lan
 
 DOCKER = [
     {

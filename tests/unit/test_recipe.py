@@ -7,6 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from minikube.engine.arguments import (
+    Identity,
+    Place,
+    build_arguments,
+    create_arguments,
+    image_name,
+    published,
+    surroundings,
+)
+from minikube.engine.engine import Engine, complaint, container_name, is_unreachable, mark_of, split_environment
 from minikube.errors import StartError
 from minikube.manifest import (
     BuildSpec,
@@ -16,16 +26,6 @@ from minikube.manifest import (
     ServiceSpec,
     TlsSettings,
     VolumeSpec,
-)
-from minikube.supervisor.engine import Engine, complaint, container_name, is_unreachable, mark_of, split_environment
-from minikube.supervisor.recipe import (
-    Identity,
-    Place,
-    build_arguments,
-    create_arguments,
-    image_name,
-    published,
-    surroundings,
 )
 
 DOCKER, PODMAN, NERDCTL = (Engine(kind, f"/usr/bin/{kind}", "0123456789ab") for kind in ("docker", "podman", "nerdctl"))

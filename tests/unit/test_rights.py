@@ -6,7 +6,7 @@ import pwd
 import pytest
 
 from minikube.errors import StartError
-from minikube.supervisor.rights import Rights, login_environment, rights_of
+from minikube.linux.credentials import Rights, login_environment, rights_of
 
 NOBODY = pwd.getpwnam("nobody")
 

@@ -13,18 +13,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError
+from minikube.logs.collector import Capture
 from minikube.manifest import ServiceSpec, load_manifest
 from minikube.model import ProcessState
-from minikube.supervisor.apply import Applier
-from minikube.supervisor.core import Supervisor
-from minikube.supervisor.hands import Hands
-from minikube.supervisor.lifeline import LaunchOptions
-from minikube.supervisor.logs import Capture
-from minikube.supervisor.rolling import Replica, Step, next_step
-from minikube.supervisor.rollout import Stranded
-from minikube.supervisor.roster import Roster
-from minikube.supervisor.runtime import Launch
-from minikube.supervisor.site import Site
+from minikube.supervisor.context import Site
+from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.reconcile.apply import Applier
+from minikube.supervisor.reconcile.commands import Hands
+from minikube.supervisor.reconcile.reconciler import Supervisor
+from minikube.supervisor.reconcile.replicas import Roster
+from minikube.supervisor.reconcile.rollout import Stranded
+from minikube.supervisor.reconcile.rollout_plan import Replica, Step, next_step
+from minikube.supervisor.runtime.interface import Launch
 from tests.unit.test_runner import Fake, Home, Output
 
 OLD, READY = Replica("old", due=True, ready=True), Replica("ready", ready=True)

@@ -8,9 +8,9 @@ import pytest
 
 from minikube.manifest import HealthSpec, ServiceSpec
 from minikube.model import CheckState, ProcessState
-from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.lifecycle import Exit, Life
-from minikube.supervisor.row import OUTDATED, row
+from minikube.supervisor.instance.lifecycle import Exit, Life
+from minikube.supervisor.instance.status import OUTDATED, row
+from minikube.supervisor.readiness.generation import Beginning
 
 SPEC = ServiceSpec("web", Path("/"), ("run",), health=HealthSpec("http", http="/health"))
 

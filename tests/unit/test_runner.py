@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube.control.board import Board
+from minikube.control.state_store import Board
 from minikube.errors import StartError
+from minikube.health.prober import Prober
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
-from minikube.probe.prober import Prober
-from minikube.supervisor.beginning import Beginning
-from minikube.supervisor.failure import PortTaken
-from minikube.supervisor.instance import Runner
-from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.lifecycle import Exit
-from minikube.supervisor.rollout import Stranded, restart_alone, see_begin
-from minikube.supervisor.runtime import Launch, Ran
-from minikube.supervisor.wish import Wish
+from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.instance.controller import Runner
+from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.instance.lifecycle import Exit
+from minikube.supervisor.instance.start_errors import PortTaken
+from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.reconcile.rollout import Stranded, restart_alone, see_begin
+from minikube.supervisor.runtime.interface import Launch, Ran
 
 TERM, KILL = 15, 9
 SPEC = ServiceSpec("x", Path("/"), ("run",), register="none")

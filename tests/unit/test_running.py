@@ -9,12 +9,13 @@ from typing import Any, cast
 import pytest
 import trio
 
-from minikube.control.board import Board
+from minikube.control.state_store import Board
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
-from minikube.supervisor import endings, running
-from minikube.supervisor.lifeline import LaunchOptions
-from minikube.supervisor.parts import PartSpec
+from minikube.supervisor.backing.parts import PartSpec
+from minikube.supervisor.daemon import run as running
+from minikube.supervisor.daemon import shutdown as endings
+from minikube.supervisor.daemon.ipc import LaunchOptions
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from minikube.control.board import Board
-from minikube.supervisor import sampler, tree
-from minikube.supervisor.process import Household
+from minikube.control.state_store import Board
+from minikube.linux import processes as tree
+from minikube.supervisor.runtime.process import usage as sampler
+from minikube.supervisor.runtime.process.process import Household
 
 
 async def test_a_round_without_descriptors_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.selection import check_choice, chosen
+from minikube.project.selection import check_choice, chosen
 from tests.unit.manifest_cases import ROOT
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.supervisor.environment import service_path
+from minikube.project.environment import service_path
 
 OWN = str(Path(sys.executable).parent)
 

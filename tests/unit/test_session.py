@@ -4,12 +4,12 @@ from typing import Any, cast
 
 import pytest
 
-from minikube.client import verbs
-from minikube.client.session import Backoff, Keeper, RegisterOptions, Target, find_target, make_registration
-from minikube.client.verbs import Call
 from minikube.errors import NotFound, Unavailable, UsageError
 from minikube.model import Address, CheckState, Instance, Registration
-from minikube.registry.asked import as_address
+from minikube.registry.validation import as_address
+from minikube.sdk import requests as verbs
+from minikube.sdk.requests import Call
+from minikube.sdk.session import Backoff, Keeper, RegisterOptions, Target, find_target, make_registration
 
 # ---------------------------------------------------------------- where the registry is
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.registry.shares import DEAD_AFTER_BEATS, FORGET_AFTER_BEATS, Nodes, owner
+from minikube.registry.checks.sharding import DEAD_AFTER_BEATS, FORGET_AFTER_BEATS, Nodes, owner
 
 names = st.lists(st.text("abcdef0123456789", min_size=8, max_size=8), min_size=2, max_size=6, unique=True)
 

@@ -11,16 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube import levels
-from minikube.client.messages import ALL_LINES, LogQuery
-from minikube.control.sieve import Sieve
-from minikube.levels import LEVELS, at_least, level_of, parse_level, signs_of
+from minikube.control.client.messages import ALL_LINES, LogQuery
+from minikube.logs import blocks, levels
+from minikube.logs import reader as trail
+from minikube.logs.blocks import blocks_backwards
+from minikube.logs.filter import Sieve
+from minikube.logs.format import Source, parse, rotated, stamped
+from minikube.logs.levels import LEVELS, at_least, level_of, parse_level, signs_of
+from minikube.logs.reader import Trail, backlog
 from minikube.model import LogLine
-from minikube.pattern import compile_pattern
-from minikube.supervisor import blocks, trail
-from minikube.supervisor.blocks import blocks_backwards
-from minikube.supervisor.logfile import Source, parse, rotated, stamped
-from minikube.supervisor.trail import Trail, backlog
+from minikube.patterns import compile_pattern
 
 PIECES = st.sampled_from(
     [

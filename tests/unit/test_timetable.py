@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
-from minikube.supervisor import timetable
-from minikube.supervisor.interrupt import Interrupt
-from minikube.supervisor.timetable import Timetable
-from minikube.supervisor.wish import Wish
+from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.reconcile import scheduler as timetable
+from minikube.supervisor.reconcile.scheduler import Timetable
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), schedule="every 10m")
 

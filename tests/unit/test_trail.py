@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minikube.client.messages import ALL_LINES, LogQuery
-from minikube.control.sieve import Sieve
+from minikube.control.client.messages import ALL_LINES, LogQuery
 from minikube.errors import UsageError
+from minikube.logs.blocks import BLOCK
+from minikube.logs.collector import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
+from minikube.logs.filter import Sieve
+from minikube.logs.format import Source, kept_sources, parse, rotated, stamped, written_at
+from minikube.logs.reader import Trail, backlog, fresh
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
-from minikube.supervisor.blocks import BLOCK
-from minikube.supervisor.logfile import Source, kept_sources, parse, rotated, stamped, written_at
-from minikube.supervisor.logs import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
-from minikube.supervisor.trail import Trail, backlog, fresh
 
 PLAIN = LogSpec()
 

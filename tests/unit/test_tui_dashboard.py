@@ -11,8 +11,8 @@ from tests.eventually import PATIENCE_S
 from tests.unit.tui_shop import LARGE, SMALL, FakeFeed, crowd, instance, play, screen_text, shop
 from tui.app import Dashboard
 from tui.feed import Act, Linked, Updated
-from tui.paint import Paint
 from tui.screens.ask import Ask
+from tui.theme import Paint
 
 HOSTILE = "[/blue] \x1b[31mred\x1b[0m \u202egnp.exe \x9b2J \x07"
 
@@ -259,7 +259,7 @@ def test_nothing_depends_on_colour_where_no_color_is_set(monkeypatch: pytest.Mon
 
 
 def test_a_state_without_a_mark_does_not_exist() -> None:
-    from tui.look import CHECK_MARKS, PROCESS_MARKS
+    from tui.format import CHECK_MARKS, PROCESS_MARKS
 
     assert set(PROCESS_MARKS) == set(ProcessState)
     assert set(CHECK_MARKS) == set(CheckState)

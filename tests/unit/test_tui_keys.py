@@ -6,8 +6,8 @@ from minikube.model import LogLine, ProcessState
 from tests.unit.test_tui_dashboard import sees, settle, text
 from tests.unit.tui_shop import FakeFeed, instance, play, shop
 from tui.app import Dashboard
-from tui.entries import log_entry
 from tui.feed import Act, LogBatch
+from tui.log_entry import log_entry
 from tui.screens.ask import Ask
 
 

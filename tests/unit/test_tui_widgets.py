@@ -14,9 +14,9 @@ from textual.widget import Widget
 
 from tests.unit.tui_shop import screen_text
 from tui.columns import layout
-from tui.look import lately, since
+from tui.format import lately, since
 from tui.widgets.page import Page
-from tui.widgets.still import Still
+from tui.widgets.static_text import Still
 
 
 class Alone(App[None]):

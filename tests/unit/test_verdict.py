@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minikube.health.state import Outcome, ProbeResult
 from minikube.manifest import HealthSpec
 from minikube.model import CheckState
-from minikube.probe.health import Outcome, ProbeResult
-from minikube.supervisor.verdict import Verdict, is_hung, judged, new_verdict
+from minikube.supervisor.readiness.thresholds import Verdict, is_hung, judged, new_verdict
 
 counts = st.integers(1, 4)
 specs = st.builds(

@@ -7,10 +7,10 @@ from typing import Any
 import trio
 import trio.testing
 
-from minikube.control.board import Board
+from minikube.control.state_store import Board
 from minikube.errors import StartError
-from minikube.supervisor.watcher import Watcher
-from minikube.supervisor.wish import Wish
+from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.reconcile.watch.watcher import Watcher
 
 
 class Core:

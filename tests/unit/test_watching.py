@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.client.verbs import WatchSnapshot
-from minikube.client.watching import ANSWER_S, QUIET_S, Watcher
 from minikube.errors import RemoteError
+from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Change
-from minikube.protocol.calls import ConnectionLost
+from minikube.sdk.requests import WatchSnapshot
+from minikube.sdk.watch import ANSWER_S, QUIET_S, Watcher
 
 INSTANCE = {"Uuid": "u", "Name": "web", "Addr": {"IP": "1.2.3.4", "Port": 5}, "HealthCheck": "", "State": "passing"}
 

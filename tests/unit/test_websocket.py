@@ -6,8 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from minikube.net import http, websocket
-from minikube.net.http import HttpLimits, Request, TakeOver
+from minikube.net import http_server as http
+from minikube.net import websocket
+from minikube.net.http_server import HttpLimits, Request, TakeOver
 from minikube.net.websocket import open_frame_socket
 
 HANDSHAKE = b"GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"

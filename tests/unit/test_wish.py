@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
-from minikube.supervisor import lifecycle, wish
-from minikube.supervisor.lifecycle import Exit, Life
-from minikube.supervisor.wish import Wish
+from minikube.supervisor.instance import desired_state as wish
+from minikube.supervisor.instance import lifecycle
+from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.instance.lifecycle import Exit, Life
 
 RUNS, STOPPED = Wish(), Wish(runs=False, rests=True)
 ASKED: dict[str, Callable[[Wish], Wish]] = {

@@ -9,8 +9,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui import look
-from tui.paint import paint_of
+from tui import format as look
+from tui.theme import paint_of
 
 KEYS = (
     (

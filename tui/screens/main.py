@@ -19,17 +19,17 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
 from minikube.model import LogLine, Snapshot
-from tui import look
+from tui import format as look
 from tui.columns import Cell, why_row
 from tui.describe import describe
-from tui.entries import event_entry, log_entry
-from tui.paint import paint_of
+from tui.log_entry import event_entry, log_entry
 from tui.rows import ORDERS, Row, build, outermost
+from tui.theme import paint_of
 from tui.widgets.header import Header
 from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
-from tui.widgets.lines import LEVELS, Entry, Lines
+from tui.widgets.log_view import LEVELS, Entry, Lines
 from tui.widgets.page import Page
-from tui.widgets.still import Still
+from tui.widgets.static_text import Still
 from tui.widgets.table import ServiceTable
 from tui.widgets.tabs import TabLine
 

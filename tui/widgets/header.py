@@ -6,10 +6,10 @@ from pathlib import PurePath
 from rich.text import Text
 
 from minikube.model import PartView, ProcessState, Snapshot
-from tui import look
-from tui.paint import Paint, paint_of
+from tui import format as look
 from tui.rows import Counts, count
-from tui.widgets.still import Still
+from tui.theme import Paint, paint_of
+from tui.widgets.static_text import Still
 
 WIDE = 130
 """From this width the reason stands beside what it is the reason for."""

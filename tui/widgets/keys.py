@@ -6,8 +6,8 @@ from typing import NamedTuple
 from rich.text import Text
 from textual import events
 
-from tui.paint import paint_of
-from tui.widgets.still import Still
+from tui.theme import paint_of
+from tui.widgets.static_text import Still
 
 
 class Key(NamedTuple):

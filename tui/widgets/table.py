@@ -19,8 +19,8 @@ from textual.strip import Strip
 
 from tui import columns
 from tui.columns import Cell, Column, Scene
-from tui.paint import Paint, fit, paint_of
 from tui.rows import Row
+from tui.theme import Paint, fit, paint_of
 
 
 class Line(NamedTuple):

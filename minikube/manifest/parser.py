@@ -1,0 +1,396 @@
+"""Every key of `supervisor.toml` (floor 0): the README's section "The manifest" as a tree of shapes, and what each becomes.
+
+The schema comes from the same tree. Rules that need more than one key are in `rules`.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from minikube.manifest import containers
+from minikube.manifest import spec as structs
+from minikube.manifest.diagnostics import Place
+from minikube.manifest.interpolate import parse_env
+from minikube.manifest.schema import (
+    DURATION,
+    HOST_PORT,
+    LISTEN,
+    SCHEDULE,
+    SIGNAL,
+    SIZE,
+    UMASK,
+    WATCH,
+    Choice,
+    Keys,
+    Many,
+    Number,
+    OneOf,
+    Parsed,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    Then,
+    True_,
+    either,
+)
+from minikube.model import NAME_PATTERN
+from minikube.patterns import compile_pattern
+
+MAX_REPLICAS = 1000
+MAX_LOG_FILES = 1000
+MAX_ENV_FILE_BYTES = 1024 * 1024
+
+NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
+ENV_NAME = r"^[^=\s]+$"
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+
+SIZE_LIMITS = ("memory", "as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack")
+COUNT_LIMITS = ("pids", "cpu", "nice", "nofile", "nproc", "rtprio", "sigpending")
+
+_COUNT = Number(int, 0, 1_000_000)
+_ANY_LIMIT = Number(int, 0, 2**62)
+_POSITIVE = Number(int, 1, 1_000_000)
+_WORD = Text("a non-empty string", r"^(?s:.+)$")
+_LATER = Text(later=True)
+
+
+def _directory_path(text: str, place: Place) -> Path | None:
+    path = _file_path(text, place)
+    return None if path is None else path.resolve()
+
+
+def _file_path(text: str, place: Place) -> Path | None:
+    try:
+        return place.reading.directory / Path(text).expanduser()
+    except RuntimeError:
+        return place.fail(f'expected a path, got "{text}", and there is no such user')
+
+
+_DIRECTORY: Shape[Path] = Then(_WORD, _directory_path)
+
+
+def _split(text: str, place: Place) -> tuple[str, ...] | None:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        return place.wrong(f"a command line that a shell could split ({str(error).lower()})", text)
+    return words if words else place.fail("expected a command, got an empty string")
+
+
+def _not_empty_first(words: tuple[str, ...], place: Place) -> tuple[str, ...] | None:
+    return words if words[0] else place.item(0).fail("expected a command, got an empty string")
+
+
+def _duration(*, zero: bool) -> Shape[float]:
+    def step(seconds: float, place: Place) -> float | None:
+        return seconds if zero or seconds > 0 else place.fail("expected a duration above 0")
+
+    return Then(DURATION, step)
+
+
+def _env_value(value: int | float, _: Place) -> str:
+    return str(value)
+
+
+def redis_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in REDIS_SCHEMES or not rest or re.search(r"[\s\x00-\x1f]", text):
+        raise ValueError(
+            "expected redis://host:port/db, rediss://…, unix:///path or redis+sentinel://host:port,host:port/service/db"
+        )
+    for host in rest.partition("/")[0].partition("?")[0].rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else "1"
+        if scheme != "unix" and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65_535):
+            raise ValueError("expected a port of 1 to 65535 after the host")
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        compile_pattern(text)
+    except ValueError as error:
+        raise ValueError(f"expected a regular expression ({error})") from None
+    return text
+
+
+class _Limit(Struct, frozen=True):
+    """A number, `"10M"` where it is a size, or `"unlimited"` (-1)."""
+
+    shape: Shape[int]
+
+    def read(self, value: object, place: Place) -> int | None:
+        text: Shape[int] = Then(Text(), self._text)
+        return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, place)
+
+    def _text(self, text: str, place: Place) -> int | None:
+        return -1 if text == "unlimited" else self.shape.read(text, place)
+
+    def schema(self) -> Schema:
+        return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
+
+
+def _health_table(keys: dict[str, Any], _: Place) -> structs.HealthSpec | None:
+    kinds = [kind for kind in HEALTH_KINDS if kind in keys]
+    if len(kinds) != 1:  # already told
+        return None
+    fields = {name: value for name, value in keys.items() if name != "tcp"}
+    return structs.HealthSpec(kind=kinds[0], **fields)
+
+
+def _health_short(text: str, place: Place) -> structs.HealthSpec | None:
+    if text == "tcp":
+        return structs.HealthSpec(kind="tcp")
+    path = HTTP.read(text, place)
+    return None if path is None else structs.HealthSpec(kind="http", http=path)
+
+
+def _read_env_files(paths: tuple[Path, ...], place: Place) -> tuple[tuple[Path, ...], dict[str, str]] | None:
+    found: dict[str, str] = {}
+    failed = False
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_ENV_FILE_BYTES + 1)
+            if len(raw) > MAX_ENV_FILE_BYTES:
+                raise ValueError("expected at most 1M")
+            found |= parse_env(raw.decode())
+        except UnicodeDecodeError:
+            failed = True
+            place.fail(f"{path}: expected UTF-8")
+        except OSError as error:
+            failed = True
+            place.fail(f"expected a file that can be read, got {path} ({(error.strerror or 'unreadable').lower()})")
+        except ValueError as error:
+            failed = True
+            place.fail(f"{path}: {error}")
+    return None if failed else (paths, found)
+
+
+def _restart_short(policy: str, _: Place) -> structs.RestartSpec:
+    return structs.RestartSpec(policy=policy)  # type: ignore[arg-type]
+
+
+def _restart_table(keys: dict[str, Any], place: Place) -> structs.RestartSpec | None:
+    spec = structs.RestartSpec(**keys)
+    if spec.max_delay < spec.delay:
+        return place.key("max_delay").fail("expected at least restart.delay")
+    return spec
+
+
+HTTP = Text('a path such as "/health" or an http(s):// URL', r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True)
+COMMAND: Shape[tuple[str, ...]] = OneOf(
+    {list: Then(Many(_LATER, "strings", least=1), _not_empty_first), str: Then(_LATER, _split)},
+    "a list of strings, or a string",
+)
+COMMAND_OR_NONE: Shape[tuple[str, ...]] = OneOf(
+    {list: Many(_LATER, "strings"), str: Then(_LATER, _split)}, "a list of strings, or a string"
+)
+STRINGS: Shape[tuple[str, ...]] = Many(_WORD, "strings")
+PATH: Shape[Path] = Then(_WORD, _file_path)
+ENV_VALUE: Shape[str] = OneOf(
+    {
+        str: _LATER,
+        int: Then(Number(int, -(2**63), 2**63), _env_value),
+        float: Then(Number(float, -1e308, 1e308), _env_value),
+    },
+    "a string or a number",
+)
+
+HEALTH_KINDS: tuple[structs.HealthKind, ...] = ("http", "tcp", "command", "log")
+_HEALTH_KEYS: dict[str, Shape[Any]] = {
+    "http": HTTP,
+    "tcp": True_(),
+    "command": COMMAND,
+    "log": Parsed(_regex, "a regular expression"),
+    "interval": _duration(zero=False),
+    "timeout": _duration(zero=False),
+    "failures": _POSITIVE,
+    "timeouts": _POSITIVE,
+    "successes": _POSITIVE,
+    "start_period": _duration(zero=True),
+    "restart_after": _COUNT,
+}
+HEALTH: Shape[structs.HealthSpec] = OneOf(
+    {dict: Then(Keys(_HEALTH_KEYS, one_of=HEALTH_KINDS), _health_table), str: Then(Text(later=True), _health_short)},
+    'a path such as "/health", "tcp", or a table',
+)
+
+_POLICY = Choice(("always", "on-failure", "never"))
+RESTART: Shape[structs.RestartSpec] = OneOf(
+    {
+        str: Then(_POLICY, _restart_short),
+        dict: Then(
+            Keys(
+                {
+                    "policy": _POLICY,
+                    "delay": _duration(zero=True),
+                    "max_delay": _duration(zero=True),
+                    "limit": _POSITIVE,
+                    "reset_after": _duration(zero=False),
+                    "max_restarts": _COUNT,
+                    "window": _duration(zero=False),
+                    "success": Many(Number(int, 0, 255), "exit codes", least=1),
+                    "max_unavailable": _POSITIVE,
+                }
+            ),
+            _restart_table,
+        ),
+    },
+    '"always", "on-failure", "never" or a table',
+)
+
+_CONDITION = Choice(("started", "healthy", "completed"))
+DEPENDS_ON: Shape[dict[str, structs.Condition]] = OneOf(
+    {
+        list: Then(Many(_WORD, "service names"), lambda names, _: dict.fromkeys(names, "healthy")),
+        dict: Table(_CONDITION, "service names and conditions", r"", "a service's name"),
+    },
+    'a list of service names, or a table such as { product = "healthy" }',
+)
+
+PORT_FORM = 'a port from 1 to 65535, "auto", or a range such as "7070-7079"'
+PORT: Shape[tuple[int, int]] = OneOf(
+    {int: Then(Number(int, 1, 65535), lambda port, _: (port, port)), str: Then(Text(), lambda *read: _ports(*read))},
+    PORT_FORM,
+)
+"""First and last; (0, 0) for `"auto"`."""
+
+
+def _ports(text: str, place: Place) -> tuple[int, int] | None:
+    if text == "auto":
+        return 0, 0
+    first, dash, last = text.partition("-")
+    numbers = [int(word) for word in (first, last if dash else first) if re.fullmatch(r"[0-9]{1,5}", word)]
+    if len(numbers) == 2 and 1 <= numbers[0] <= numbers[1] <= 65535:
+        return numbers[0], numbers[1]
+    return place.wrong(PORT_FORM, text)
+
+
+LIMITS: Shape[dict[str, int | float]] = Keys(
+    {
+        "cpus": Number(float, 0.01, 4096),
+        **{name: _Limit(SIZE) for name in SIZE_LIMITS},
+        **{name: _Limit(_ANY_LIMIT) for name in COUNT_LIMITS},
+    }
+)
+
+_SERVICE = Keys(
+    {
+        "command": COMMAND,
+        "image": _WORD,
+        "build": containers.build_shape(_DIRECTORY, ENV_VALUE),
+        **containers.SHAPES,
+        "args": Many(_LATER, "strings"),
+        "port": PORT,
+        "host": Text("an address or host name", r"^[A-Za-z0-9._:%-]+$"),
+        "cwd": _WORD,
+        "env": Table(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
+        "env_file": Then(Many(PATH, "files", lone=True), _read_env_files),
+        "user": Text(),
+        "group": Text(),
+        "umask": OneOf({str: UMASK, int: Number(int, 0, 0o777)}, 'an octal mask such as "022" or 0o022'),
+        "replicas": Number(int, 0, MAX_REPLICAS),
+        "profiles": STRINGS,
+        "tags": STRINGS,
+        "meta": Table(Text(), "strings", r"^(?s:.+)$", "a name"),
+        "watch": Many(WATCH, "strings"),
+        "register": Choice(("supervisor", "self", "none")),
+        "depends_on": DEPENDS_ON,
+        "health": HEALTH,
+        "restart": RESTART,
+        "schedule": SCHEDULE,
+        "stop": Then(
+            Keys(
+                {
+                    "signal": SIGNAL,
+                    "timeout": _duration(zero=True),
+                    "command": COMMAND_OR_NONE,
+                    "drain": _duration(zero=True),
+                }
+            ),
+            lambda keys, _: structs.StopSpec(**keys),
+        ),
+        "limits": LIMITS,
+        "logs": Then(
+            Keys(
+                {
+                    "max_size": SIZE,
+                    "keep": Number(int, 0, MAX_LOG_FILES),
+                    "max_age": _duration(zero=True),
+                    "format": Choice(("plain", "json")),
+                }
+            ),
+            lambda keys, _: structs.LogSpec(**keys),
+        ),
+    }
+)
+
+
+def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
+    fields = dict(keys)
+    if "runtime" not in fields:
+        made = "command" not in fields and not fields.keys().isdisjoint(("image", "build"))
+        fields["runtime"] = "container" if made else "process"
+    if fields["runtime"] == "container":
+        fields["workdir"] = fields.get("cwd", "")
+    fields["cwd"] = _directory_path(fields.get("cwd", "."), place.key("cwd"))
+    fields["command"] = fields.get("command", ()) + fields.pop("args", ())
+    if "port" in fields:
+        first, last = fields["port"]
+        fixed = first == last and first > 0
+        fields |= {"port": first if fixed else 0, "auto_port": not fixed}
+        fields["port_range"] = (0, 0) if fixed else (first, last)
+    if "env_file" in fields:
+        fields["env_file"], fields["file_env"] = fields["env_file"]
+    if fields.get("schedule"):
+        fields.setdefault("restart", structs.RestartSpec("never"))
+    return structs.ServiceSpec(name=place.path.rpartition(".")[2], **fields)
+
+
+_TLS = Then(
+    Keys({"cert": PATH, "key": PATH, "ca": PATH}, required=("cert", "key")),
+    lambda keys, _: structs.TlsSettings(**keys) if {"cert", "key"} <= keys.keys() else None,
+)
+
+MANIFEST = Keys(
+    {
+        "name": Text(NAME_FORM, NAME_PATTERN),
+        "registry": Then(
+            Keys(
+                {
+                    "listen": LISTEN,
+                    "token": Text(secret=True),
+                    "tls": _TLS,
+                    "allow_checks": STRINGS,
+                    "advertise": Then(HOST_PORT, lambda where, _: str(where)),
+                }
+            ),
+            lambda keys, _: structs.RegistrySettings(chosen="listen" in keys, **keys),
+        ),
+        "control": Then(
+            Keys({"listen": LISTEN}), lambda keys, _: structs.ControlSettings(chosen="listen" in keys, **keys)
+        ),
+        "redis": Then(
+            Keys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
+            lambda keys, _: structs.RedisSettings(**keys),
+        ),
+        "containers": containers.CONTAINERS,
+        "services": Table(Then(_SERVICE, _service), "services", NAME_PATTERN, NAME_FORM),
+    }
+)
+
+
+def schema() -> Schema:
+    """The JSON Schema (draft 7, which editors know) of a manifest."""
+    whole = MANIFEST.schema()
+    service = whole["properties"]["services"]["additionalProperties"]
+    service["anyOf"] = [{"required": ["command"]}, {"required": ["image"]}, {"required": ["build"]}]
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Mini Kube Discovery: supervisor.toml",
+        **whole,
+    }

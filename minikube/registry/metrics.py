@@ -1,0 +1,65 @@
+"""`GET /metrics` of a registry that runs alone (floor 3): its calls and probes, for Prometheus on this machine.
+
+Loopback only, as `main` sees to; with a registry token that token is wanted here, too. It refuses web pages: foreign
+`Host` names and any `Origin`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from minikube.metrics.counters import RegistryStatus
+from minikube.metrics.exposition import probe_families, registry_families, render
+from minikube.net.auth import allowed_hosts, refuse_bearer, refuse_page
+from minikube.net.http_server import Answer, Reply, Request, error_reply, serve_http
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+HOSTS = allowed_hosts("127.0.0.1", "localhost")
+
+
+class Collector:
+    """Implements prometheus_client's collector protocol over one status."""
+
+    def __init__(self, status: RegistryStatus) -> None:
+        self._status = status
+
+    def collect(self) -> "Iterator[Metric]":
+        yield from registry_families(self._status)
+        yield from probe_families({"registry": self._status.counters.probes})
+
+
+async def serve_metrics(
+    status: Callable[[], RegistryStatus],
+    listeners: list[trio.SocketListener],
+    token: str,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serves until cancelled; started with the (host, port) it listens on."""
+    scrapes = trio.CapacityLimiter(1)
+
+    async def handle(request: Request) -> Answer:
+        refusal = refuse(request, token)
+        if refusal is not None:
+            return refusal
+        accept = request.header("accept")
+        body, content_type = await trio.to_thread.run_sync(render, Collector(status()), accept, limiter=scrapes)
+        return Reply(200, body, content_type)
+
+    await serve_http(handle, listeners, task_status=task_status)
+
+
+def refuse(request: Request, token: str) -> Reply | None:
+    """What to answer to a request that may not be heard, or that is for something else; or None."""
+    refusal = refuse_page(request, HOSTS)
+    if refusal is None and token:
+        refusal = refuse_bearer(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
+    if refusal is not None:
+        return refusal
+    if request.path != "/metrics":
+        return error_reply(404, "there is /metrics here, nothing else")
+    if request.method not in ("GET", "HEAD"):
+        return error_reply(405, "/metrics takes GET, HEAD", (("Allow", "GET, HEAD"),))
+    return None

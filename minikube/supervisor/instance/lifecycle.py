@@ -1,0 +1,248 @@
+"""One instance's life (floor 3, pure): what happened and when, in; the next state and the next try, out.
+
+    stopped ─► pending ─► starting ─► running ─► backoff ─► (pending …)      always, and on-failure after a failure
+                             │           └─────► exited                      never, and on-failure after a success
+                             └─► backoff, or fatal after `limit` failed starts in a row
+
+An instance is *well* once it passed its check or, without one, lived a second. A well one that
+dies is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long as each life ends within
+`reset_after` of its start; it is given up only where `max_restarts` within `window` says so. One that dies before it was well
+has failed to start: always a delay, and `fatal` after `limit` of those in a row. One that is ended for failing its check has
+died. A shortage of the machine (no process, no descriptor, no memory) is nobody's failed start: it waits and tries again
+for ever.
+
+What is wanted of it (`wish`) decides whether there is another life, and what an end that we bring about counts for.
+
+Times are monotonic seconds, jitter is a number from -1 to 1; both come in as arguments. It refuses to start or wait.
+"""
+
+import math
+import signal
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from minikube.durations import format_duration
+from minikube.model import ProcessState
+from minikube.supervisor.instance.desired_state import Wish
+
+WELL_AFTER_S = 1.0
+"""How long an instance without a check lives before it counts as well."""
+
+JITTER = 0.2
+
+ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
+"""States that tell of an end that nobody asked for."""
+
+
+class Policy(Protocol):
+    """What of `manifest.RestartSpec` is needed here."""
+
+    @property
+    def policy(self) -> str: ...
+    @property
+    def delay(self) -> float: ...
+    @property
+    def max_delay(self) -> float: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def reset_after(self) -> float: ...
+    @property
+    def max_restarts(self) -> int: ...
+    @property
+    def window(self) -> float: ...
+    @property
+    def success(self) -> tuple[int, ...]: ...
+
+
+class Exit(Struct, frozen=True):
+    """How a process ended: an exit code, or minus the number of the signal that killed it (as `subprocess` tells)."""
+
+    status: int
+    note: str = ""
+    """What is known beyond it: why the kernel killed it."""
+
+    @property
+    def code(self) -> int:
+        """As a shell tells it: 143 for death by TERM."""
+        return self.status if self.status >= 0 else 128 - self.status
+
+    @property
+    def clean(self) -> bool:
+        return self.status == 0
+
+    def __str__(self) -> str:
+        note = f" ({self.note})" if self.note else ""
+        if self.status >= 0:
+            return f"exit {self.status}{note}"
+        try:
+            return f"signal {signal.Signals(-self.status).name.removeprefix('SIG')}{note}"
+        except ValueError:
+            return f"signal {-self.status}{note}"
+
+
+class Life(Struct, frozen=True):
+    """Where an instance stands. `next_try` is when a `backoff` ends; `exit` and `reason` tell the last end."""
+
+    state: ProcessState = ProcessState.STOPPED
+    started: float = 0.0
+    well: bool = False
+    deaths: int = 0
+    """Ends in a row, each within `reset_after` of its start: what the next delay depends on."""
+    failed_starts: int = 0
+    """In a row."""
+    restarts: int = 0
+    recent: tuple[float, ...] = ()
+    """When it was restarted by itself, as far as `max_restarts` asks."""
+    completed: bool = False
+    """It ended, with success, and is to stay so."""
+    next_try: float = 0.0
+    exit: Exit | None = None
+    reason: str = ""
+
+
+def wait(life: Life, reason: str) -> Life:
+    """Something it depends on is not there yet."""
+    return msgspec.structs.replace(life, state=ProcessState.PENDING, reason=reason)
+
+
+def start(life: Life, now: float) -> Life:
+    """Its process has been started."""
+    return msgspec.structs.replace(
+        life, state=ProcessState.STARTING, started=now, well=False, completed=False, next_try=0.0, reason=""
+    )
+
+
+def passed(life: Life) -> Life:
+    """Its check passed, or it has no check and lived `WELL_AFTER_S`."""
+    if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
+        return life
+    return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, reason="")
+
+
+def died(life: Life, policy: Policy, end: Exit, now: float, jitter: float, reason: str = "") -> Life:
+    """Its process ended without having been told to, or was ended by us for failing its check (`reason`)."""
+    why = reason or str(end)
+    good = end.code in policy.success and not reason
+    if policy.policy == "never" or (policy.policy == "on-failure" and good):
+        return msgspec.structs.replace(
+            life, state=ProcessState.EXITED, exit=end, reason="" if good else why, completed=good
+        )
+    if life.well and now - life.started >= policy.reset_after:
+        life = msgspec.structs.replace(life, deaths=0)
+    life = msgspec.structs.replace(life, exit=end, failed_starts=0 if life.well else life.failed_starts + 1)
+    if not life.well and life.failed_starts >= policy.limit:
+        return _fatal(life, f"{why}: {life.failed_starts} failed starts in a row")
+    recent = tuple(when for when in life.recent if now - when < policy.window)
+    if 0 < policy.max_restarts <= len(recent):
+        return _fatal(life, f"{why}: restarted {len(recent)} times within {format_duration(policy.window)}")
+    # A failed start is never repeated at once: what just refused to start would do so again.
+    step = life.deaths if life.well else max(life.deaths, 1)
+    return msgspec.structs.replace(
+        life,
+        state=ProcessState.BACKOFF,
+        deaths=step + 1,
+        restarts=life.restarts + 1,
+        recent=(*recent, now) if policy.max_restarts else (),
+        next_try=now + backoff(policy, step, jitter),
+        reason=why if life.well else f"{why} before it was well ({life.failed_starts} of {policy.limit})",
+    )
+
+
+def _fatal(life: Life, reason: str) -> Life:
+    return msgspec.structs.replace(life, state=ProcessState.FATAL, reason=reason)
+
+
+def refused(life: Life, policy: Policy, reason: str, now: float, jitter: float) -> Life:
+    """It could not be started for a reason of its own (its port is taken): a failed start without a process."""
+    life = msgspec.structs.replace(life, well=False, started=now)
+    life = died(life, policy, Exit(1), now, jitter, reason)
+    state = ProcessState.FATAL if life.state is ProcessState.EXITED else life.state
+    return msgspec.structs.replace(life, state=state, exit=None, reason=reason)
+
+
+def cannot_execute(life: Life, reason: str) -> Life:
+    """Its command does not exist or may not be executed: trying again would change nothing."""
+    return msgspec.structs.replace(
+        life, state=ProcessState.FATAL, failed_starts=life.failed_starts + 1, exit=None, reason=reason
+    )
+
+
+def starved(life: Life, policy: Policy, reason: str, now: float, jitter: float) -> Life:
+    """The machine had no process, descriptor, memory or disk for it: later, and never given up."""
+    step = max(life.deaths, 1)
+    return msgspec.structs.replace(
+        life,
+        state=ProcessState.BACKOFF,
+        deaths=step + 1,
+        next_try=now + backoff(policy, step, jitter),
+        reason=reason,
+    )
+
+
+def stopping(life: Life, reason: str = "") -> Life:
+    """It is being stopped; `reason` says how far that is."""
+    return msgspec.structs.replace(life, state=ProcessState.STOPPING, next_try=0.0, reason=reason)
+
+
+def stopped(life: Life, end: Exit | None = None) -> Life:
+    """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
+    return Life(restarts=life.restarts, exit=end or life.exit)
+
+
+def forgiven(life: Life, wish: Wish) -> Life:
+    """Someone asked for it to run: what had ended by itself begins again, without history."""
+    if wish.removed or life.state not in ENDED:
+        return life
+    return msgspec.structs.replace(stopped(life), state=ProcessState.PENDING)
+
+
+def between(life: Life, wish: Wish) -> Life:
+    """No process is there: where it stands, as far as what is wanted has changed that."""
+    if wish.again:
+        life = restarted(life)
+    return life if wish.runs else stopped(life)
+
+
+def due(life: Life, wish: Wish) -> float:
+    """When its next life is to begin; infinity: not before something else is wanted."""
+    if not wish.runs or life.state in (ProcessState.EXITED, ProcessState.FATAL):
+        return math.inf
+    return life.next_try if life.state is ProcessState.BACKOFF else 0.0
+
+
+def comes(life: Life, wish: Wish, scheduled: bool) -> bool:
+    """Whether it will be there by itself: nobody has stopped it, and it has not ended for good."""
+    over = life.state in (ProcessState.EXITED, ProcessState.FATAL) and not wish.again
+    return not over if wish.runs else scheduled and not wish.rests
+
+
+def ended(life: Life, wish: Wish, policy: Policy, end: Exit, now: float, jitter: float) -> Life:
+    """Its process was ended by us, as `wish` has it."""
+    if wish.is_failure:
+        return died(life, policy, end, now, jitter, wish.unwell)
+    return life if wish.again else stopped(life, end)
+
+
+def worst_end(lives: Iterable[Life]) -> tuple[str, int]:
+    """How the worst of some instances has ended: in words and as an exit code, 1 for what could not even be started."""
+    ends = [(one.exit.code, str(one.exit)) if one.exit else (1, one.reason) for one in lives]
+    code, how = max(ends, key=lambda end: end[0])
+    return how, code
+
+
+def restarted(life: Life) -> Life:
+    """Someone asked for a fresh start: counts as a restart, without history. What had ended for good begins again."""
+    state = ProcessState.STOPPING if life.state is ProcessState.STOPPING else ProcessState.PENDING
+    return Life(state=state, restarts=life.restarts + 1, exit=life.exit)
+
+
+def backoff(policy: Policy, step: int, jitter: float) -> float:
+    """Seconds before the try after `step` quick deaths in a row: 0, then `delay` doubling to `max_delay`, ±20 %."""
+    if step <= 0:
+        return 0.0
+    # 2.0 ** 1023 is the largest power of two there is; nobody waits for the difference.
+    return min(policy.delay * 2.0 ** min(step - 1, 60), policy.max_delay) * (1 + JITTER * jitter)
