@@ -42,6 +42,14 @@ class StartError(MinikubeError):
     """A process of ours could not be started: port taken, command missing, no permission."""
 
 
+class PortTaken(StartError):
+    """Another process listens on the port of an instance: a later start may succeed."""
+
+
+class ResourceExhausted(StartError):
+    """The machine has no process, descriptor, memory or disk left: a later start may succeed."""
+
+
 class RemoteError(MinikubeError):
     """A peer answered with an error of its own: `code` is the JSON-RPC code, `message` its text."""
 

@@ -1,4 +1,4 @@
-"""The control API's requests (floor 3), as the README lists them, over any `Board` and `Controls`.
+"""The control API's requests (floor 3), as the README lists them, over any `StateStore` and `ProjectCommands`.
 
 It decides what a request means and what its answer is; reading and writing are `minikube.net.http_server`'s. What is shown of
 the project is the board's one snapshot, to the stream, the status and who asks for one service alike. What is done is the
@@ -18,26 +18,19 @@ import msgspec
 import trio
 
 from minikube.control.auth import refuse
-from minikube.control.client.messages import (
-    ALL_LINES,
-    TAIL_DEFAULT,
-    TAIL_MAX,
-    EventsReply,
-    LogQuery,
-    ServiceReply,
-    status_of,
-)
+from minikube.control.client.messages import EventsReply, ServiceReply, status_of
 from minikube.control.client.snapshot import dependents
-from minikube.control.encoding import Once, encode
+from minikube.control.encoding import EncodeCache, encode
 from minikube.control.http_sd import target_groups
-from minikube.control.interface import Controls
+from minikube.control.interface import ProjectCommands
 from minikube.control.metrics import Scrape, exposition
 from minikube.control.ndjson import ALIVE_S, open_batches, open_events
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.control.stream import Stream
 from minikube.durations import parse_moment
 from minikube.errors import MinikubeError, NotFound, UsageError
-from minikube.logs.filter import Sieve
+from minikube.logs.filter import LogFilter
+from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, LogQuery
 from minikube.model import InstanceView, ServiceView, Snapshot
 from minikube.net.http_server import Answer, Reply, Request, StreamReply, error_reply
 from minikube.text import printable
@@ -79,14 +72,14 @@ class _Shutdown(msgspec.Struct, forbid_unknown_fields=True):
 class Api:
     """Answers requests. `hosts` are the names it may be addressed by, `token` opens it."""
 
-    def __init__(self, board: Board, controls: Controls, *, token: str, hosts: frozenset[str]) -> None:
+    def __init__(self, board: StateStore, controls: ProjectCommands, *, token: str, hosts: frozenset[str]) -> None:
         self._board = board
         self._controls = controls
         self._token = token
         self._hosts = hosts
         self._stream = Stream(board)
         self._scrapes = trio.CapacityLimiter(1)
-        self._encode_once = Once(lambda value: encode(value) + b"\n", keep=1)
+        self._encode_once = EncodeCache(lambda value: encode(value) + b"\n", keep=1)
         self._pages: dict[str, dict[str, Callable[[Request], Awaitable[Answer]]]] = {
             "/health": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
@@ -206,7 +199,7 @@ class Api:
             grep=query.get("grep", ""),
             level=query.get("level", ""),
         )
-        Sieve(wanted)  # a wrong pattern is told before the answer begins
+        LogFilter(wanted)  # a wrong pattern is told before the answer begins
         alive = math.inf if wanted.follow else ALIVE_S  # who follows expects silence
         return StreamReply(lambda: open_batches(self._controls.logs(names, wanted), alive=alive))
 
@@ -244,7 +237,7 @@ class Api:
         await self._controls.maintenance(name, body.on, body.reason)
 
 
-def describe(board: Board, name: str) -> ServiceReply:
+def describe(board: StateStore, name: str) -> ServiceReply:
     """A service with its instances, or one instance by its name or id. Raises `NotFound`.
 
     Its events are the latest of all that are known, not of the few that everybody is shown: a noisy neighbour takes

@@ -33,7 +33,7 @@ def encode_lines(values: Sequence[Any]) -> bytes:
     return _harmless(data)
 
 
-class Once:
+class EncodeCache:
     """Encodes an object once for many readers: the last `keep` different ones are remembered, by identity."""
 
     def __init__(self, make: Callable[[Any], bytes], keep: int = 8) -> None:

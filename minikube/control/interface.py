@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from minikube.control.client.messages import ApplyReply, LogQuery
+from minikube.control.client.messages import ApplyReply
+from minikube.logs.query import LogQuery
 from minikube.metrics.counters import RegistryStatus
 from minikube.model import Instance, LogLine
 
@@ -24,14 +25,14 @@ class LogCount(Struct, frozen=True):
     dropped: int
 
 
-class Figures(Struct, frozen=True):
+class MetricsInput(Struct, frozen=True):
     """What the supervisor knows for `/metrics` besides the board. `registry` is None when it does not answer."""
 
     registry: RegistryStatus | None = None
     logs: tuple[LogCount, ...] = ()
 
 
-class Controls(Protocol):
+class ProjectCommands(Protocol):
     """The supervisor's hands. The caller of an async method may be cancelled; the act then goes on or is undone,
     never left half done."""
 
@@ -65,7 +66,7 @@ class Controls(Protocol):
     def registered(self) -> Sequence[Instance]:
         """Everything that the registry is known to have, also what others registered."""
 
-    async def figures(self) -> Figures:
+    async def figures(self) -> MetricsInput:
         """For `/metrics`; asks the registry, and waits for it a second at most."""
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from minikube.control.instance_counters import Counted
-from minikube.control.interface import Figures
+from minikube.control.interface import MetricsInput
 from minikube.metrics.counters import ProbeCount
 from minikube.metrics.exposition import (
     add_histogram,
@@ -42,7 +42,7 @@ class Scrape(Struct, frozen=True):
     counted: Counted
     probes: tuple[ProbeCount, ...]
     """The supervisor's own; the registry's are in `figures`."""
-    figures: Figures
+    figures: MetricsInput
     stream_clients: int
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from minikube.control.encoding import encode_lines
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.model import Event
 
 BATCH_BYTES = 65_536
@@ -37,13 +37,13 @@ async def open_batches(
 
 
 @asynccontextmanager
-async def open_events(board: Board, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
+async def open_events(board: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
     """Events with a number above `since`, then new ones for ever; together what came together."""
     async with aclosing(_events(board, since)) as events:
         yield events
 
 
-async def _events(board: Board, since: int) -> AsyncGenerator[list[Event], None]:
+async def _events(board: StateStore, since: int) -> AsyncGenerator[list[Event], None]:
     while True:
         revision = board.revision
         if events := board.events_since(since):

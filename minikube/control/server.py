@@ -10,19 +10,19 @@ from typing import NoReturn
 import trio
 
 from minikube.control.api import Api
-from minikube.control.interface import Controls
-from minikube.control.state_store import Board
+from minikube.control.interface import ProjectCommands
+from minikube.control.state_store import StateStore
 from minikube.manifest.spec import HostPort
 from minikube.net.auth import allowed_hosts
 from minikube.net.http_server import HttpLimits, serve_http
 from minikube.net.listen_errors import cannot_listen
 
-__all__ = ["Controls", "serve_control"]
+__all__ = ["ProjectCommands", "serve_control"]
 
 
 async def serve_control(
-    board: Board,
-    controls: Controls,
+    board: StateStore,
+    controls: ProjectCommands,
     *,
     host: str,
     port: int,

@@ -90,7 +90,7 @@ class _Table(Generic[Row]):
         return tuple(_newer(self._gone, revision))
 
 
-class Board:
+class StateStore:
     """What is known about the project, versioned. All methods but those that wait (`wait_…`) are synchronous and cheap.
 
     `clock` gives Unix seconds. Rows equal to what is already there change nothing and make no revision.
@@ -360,7 +360,7 @@ class Board:
 class Subscription:
     """One reader's place: what it has seen. Iterate with `async for`; stop whenever you like."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: StateStore) -> None:
         self._board = board
         self._seen = -1
 

@@ -6,8 +6,8 @@ revision get the same bytes, encoded and framed once. It refuses to hear anythin
 
 import trio
 
-from minikube.control.encoding import Once, encode
-from minikube.control.state_store import Board
+from minikube.control.encoding import EncodeCache, encode
+from minikube.control.state_store import StateStore
 from minikube.net.http_server import Reply, Request, TakeOver, error_reply
 from minikube.net.websocket import open_frame_socket, refuse_handshake, text_frame
 
@@ -17,9 +17,9 @@ READERS = 256
 class Stream:
     """Everything that the readers of one board share."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: StateStore) -> None:
         self._board = board
-        self._frame = Once(lambda update: text_frame(encode(update)))
+        self._frame = EncodeCache(lambda update: text_frame(encode(update)))
         self.readers = 0
 
     def answer(self, request: Request) -> Reply | TakeOver:

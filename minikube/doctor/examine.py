@@ -4,7 +4,6 @@ Each check looks, bounded by a second or two, and changes nothing. `fail` keeps 
 it run worse or says what is odd; every finding that is not `ok` comes with what to do.
 """
 
-import json
 import os
 import platform
 import resource
@@ -18,7 +17,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from minikube.control.client.blocking import ControlClient, find_supervisor
-from minikube.control.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.doctor.finding import Finding, ok
 from minikube.engine.engine import find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
@@ -28,6 +26,7 @@ from minikube.linux.ports import is_free
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView
 from minikube.project import orphans as leftovers
+from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
 from minikube.supervisor.backing.parts import find_redis
 from minikube.text import mask_url
 
@@ -49,7 +48,7 @@ def examine(path: Path) -> Iterator[Finding]:
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding("manifest", "fail", str(error).splitlines()[0], f"{count} problems: minikube validate")
-    state = state_directory(path)
+    state = project_dir(path)
     yield _redis(manifest)
     if manifest is not None:
         yield from _ports(manifest, _ours(manifest, state))
@@ -101,12 +100,11 @@ def _other_redis(url: str) -> Finding:
 
 def _recorded(state: Path) -> set[int]:
     """Who of this project runs: its own ports are no trouble."""
-    try:
-        told = json.loads((state / SUPERVISOR_FILE).read_bytes())
-        pid = int(told["pid"])
-        alive = tree.start_time(pid) == told["start_time"] and tree.boot_id() == told["boot_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+    record = read_supervisor_record(state)
+    if record is None:
         return set()
+    pid = record.pid
+    alive = tree.start_time(pid) == record.start_time and tree.boot_id() == record.boot_id
     return {pid, *tree.descendants([pid])} if alive else set()
 
 

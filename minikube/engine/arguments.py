@@ -21,7 +21,7 @@ INSIDE = "/run/minikube"
 """Where a container finds what of ours it needs: the private Redis' socket, the registry's certificate."""
 
 
-class Place(Struct, frozen=True):
+class ContainerSetting(Struct, frozen=True):
     """Where a container stands. `network` is an engine's network, where others find it as `alias`; `published`:
     `host:port:container port`."""
 
@@ -67,7 +67,7 @@ def create_arguments(
     engine: Engine,
     spec: ServiceSpec,
     who: Identity,
-    place: Place,
+    place: ContainerSetting,
     *,
     image: str,
     command: Iterable[str],

@@ -17,14 +17,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from minikube.errors import StartError
-from minikube.project.records import write_record
+from minikube.project_dir import CONTAINERS_FILE, write_json
 from minikube.text import printable
 
 KINDS = ("docker", "podman", "nerdctl")
 LABEL = "mini-kube-discovery"
 """Labels are `mini-kube-discovery.mark`, `.project`, `.service`, `.instance`."""
 
-RECORD = "containers.json"
 """Under `.minikube/` for as long as there may be containers: which engine has them."""
 
 SWEEP_PATIENCE_S = 10.0
@@ -107,7 +106,7 @@ def complaint(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Left:
+class EngineLeftovers:
     """What an engine still has of this project. `names`: as far as they are known.
 
     `given_up`: by a stop just now, so that nobody need ask again at once.
@@ -124,29 +123,29 @@ class Left:
         return f"{self.kind} did not answer and still has {what} — {end}"
 
 
-def record(state: Path, engine: Engine, left: Left | None = None) -> None:
+def record(state: Path, engine: Engine, left: EngineLeftovers | None = None) -> None:
     """Before the first container: who has to be asked for them if we are killed. At the end: what could not be removed."""
     said = {"kind": engine.kind, "program": engine.program, "mark": engine.mark}
     rest = {"left": left.names, "given_up": left.given_up} if left else {}
-    write_record(state / RECORD, said | rest)
+    write_json(state / CONTAINERS_FILE, said | rest)
 
 
-def recorded(state: Path) -> tuple[Engine, Left] | None:
+def recorded(state: Path) -> tuple[Engine, EngineLeftovers] | None:
     """The engine that may have something of this directory's project, and what, as far as that is known."""
     try:
-        found = json.loads((state / RECORD).read_text())
+        found = json.loads((state / CONTAINERS_FILE).read_text())
         engine = Engine(str(found["kind"]), str(found["program"]), str(found["mark"]))
-        return engine, Left(engine.kind, tuple(map(str, found.get("left", ()))), bool(found.get("given_up")))
+        return engine, EngineLeftovers(engine.kind, tuple(map(str, found.get("left", ()))), bool(found.get("given_up")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def forget(state: Path) -> None:
     """Nothing of ours is at any engine any more."""
-    (state / RECORD).unlink(missing_ok=True)
+    (state / CONTAINERS_FILE).unlink(missing_ok=True)
 
 
-def sweep_recorded(state: Path) -> tuple[list[str], Left | None]:
+def sweep_recorded(state: Path) -> tuple[list[str], EngineLeftovers | None]:
     """Removes what an earlier supervisor of this directory left at its engine: the containers' names, and what stays there.
 
     Where the engine does not answer, the record stays for the next time.
@@ -156,7 +155,7 @@ def sweep_recorded(state: Path) -> tuple[list[str], Left | None]:
         return [], None
     swept = sweep(found[0], SWEEP_PATIENCE_S)
     if swept is None:
-        return [], Left(found[1].kind, found[1].names)
+        return [], EngineLeftovers(found[1].kind, found[1].names)
     forget(state)
     return swept, None
 

@@ -14,13 +14,13 @@ has no counterpart is a note, never silence.
 from minikube.export.compose import compose_documents
 from minikube.export.documents import Document, as_text
 from minikube.export.kubernetes import kubernetes_documents
-from minikube.export.plan import Choices, Note, Plan, make_plan
+from minikube.export.plan import Choices, ExportPlan, Note, make_plan
 
 __all__ = [
     "Choices",
     "Document",
+    "ExportPlan",
     "Note",
-    "Plan",
     "as_text",
     "compose_documents",
     "kubernetes_documents",

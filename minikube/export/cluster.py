@@ -6,7 +6,7 @@ the certificate alone.
 
 from minikube.defaults import CA_ENV, TOKEN_ENV
 from minikube.export.documents import Document, Tree
-from minikube.export.plan import REDIS_PORT, REGISTRY_PORT, Note, Plan
+from minikube.export.plan import REDIS_PORT, REGISTRY_PORT, ExportPlan, Note
 
 CERTS = "/run/minikube"
 TLS_SECRET = "registry-tls"
@@ -21,12 +21,12 @@ USER = 10001
 """The image's (Dockerfile)."""
 
 
-def shared_names(plan: Plan) -> tuple[str, str]:
+def shared_names(plan: ExportPlan) -> tuple[str, str]:
     """The ConfigMap and the Secret that every pod reads; no service's name has a dot."""
     return f"{plan.manifest.name}.shared", f"{plan.manifest.name}.shared"
 
 
-def metadata(plan: Plan, name: str, component: str = "") -> Tree:
+def metadata(plan: ExportPlan, name: str, component: str = "") -> Tree:
     """`metadata` of an object that belongs to `component` (or bears its name)."""
     labels = {
         "app.kubernetes.io/name": component or name,
@@ -36,7 +36,7 @@ def metadata(plan: Plan, name: str, component: str = "") -> Tree:
     return {"name": name, "labels": labels}
 
 
-def cluster_documents(plan: Plan, placeholder: str) -> list[Document]:
+def cluster_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
     """What all need, then Redis, then the registry."""
     config, secret = shared_names(plan)
     open_values = {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"{CERTS}/tls.crt"}
@@ -75,7 +75,7 @@ def cluster_documents(plan: Plan, placeholder: str) -> list[Document]:
     return [Document(FILE, tree) for tree in [*trees, *_registry(plan)]]
 
 
-def _redis(plan: Plan) -> list[Tree]:
+def _redis(plan: ExportPlan) -> list[Tree]:
     name = plan.redis
     container: Tree = {
         "name": name,
@@ -115,7 +115,7 @@ def _redis(plan: Plan) -> list[Tree]:
     ]
 
 
-def _registry(plan: Plan) -> list[Tree]:
+def _registry(plan: ExportPlan) -> list[Tree]:
     name = plan.registry
     config, secret = shared_names(plan)
     arguments = ["registry", "--listen", f"0.0.0.0:{REGISTRY_PORT}"]
@@ -145,7 +145,7 @@ def _registry(plan: Plan) -> list[Tree]:
     ]
 
 
-def _pod(plan: Plan, name: str, container: Tree, volumes: list[Tree]) -> Tree:
+def _pod(plan: ExportPlan, name: str, container: Tree, volumes: list[Tree]) -> Tree:
     spec: Tree = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -157,6 +157,6 @@ def _pod(plan: Plan, name: str, container: Tree, volumes: list[Tree]) -> Tree:
     return {"metadata": {"labels": metadata(plan, name)["labels"]}, "spec": spec}
 
 
-def _service(plan: Plan, name: str, port: str, number: int) -> Tree:
+def _service(plan: ExportPlan, name: str, port: str, number: int) -> Tree:
     spec = {"selector": {"app.kubernetes.io/name": name}, "ports": [{"name": port, "port": number, "targetPort": port}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec}

@@ -15,8 +15,8 @@ from minikube.export.documents import Document, Tree
 from minikube.export.plan import (
     OWN_ID,
     REGISTRY_PORT,
+    ExportPlan,
     Note,
-    Plan,
     Workload,
     filled,
     uses_own_id,
@@ -53,7 +53,7 @@ TCP_CHECK = """\
 nc -z 127.0.0.1 {port} 2>/dev/null || python3 -c 'import socket; socket.create_connection(("127.0.0.1", {port}), {timeout})'"""
 
 
-def compose_documents(plan: Plan) -> list[Document]:
+def compose_documents(plan: ExportPlan) -> list[Document]:
     """One document. What has no counterpart is added to the plan's notes."""
     services: Tree = {}
     if plan.redis:
@@ -73,7 +73,7 @@ def compose_documents(plan: Plan) -> list[Document]:
     return [Document(FILE, tree)]
 
 
-def _tell_secrets(plan: Plan, *, made: bool) -> None:
+def _tell_secrets(plan: ExportPlan, *, made: bool) -> None:
     if made:
         plan.notes.append(
             Note(
@@ -90,7 +90,7 @@ def _tell_secrets(plan: Plan, *, made: bool) -> None:
         )
 
 
-def _placeholders(plan: Plan) -> list[tuple[str, str]]:
+def _placeholders(plan: ExportPlan) -> list[tuple[str, str]]:
     """Every secret's variable and its value here."""
     found = [(TOKEN_ENV, plan.manifest.registry.token)]
     if plan.redis_url_is_secret:
@@ -105,7 +105,7 @@ def _own_secrets(workload: Workload) -> dict[str, str]:
     return {name: value for name, value in workload.secrets.items() if name in workload.spec.env}
 
 
-def _secret(plan: Plan, variable: str, value: str) -> str:
+def _secret(plan: ExportPlan, variable: str, value: str) -> str:
     if plan.choices.with_secrets and value:
         return _plain(value)
     return f"${{{variable}:?set it in .env or in the environment}}"
@@ -115,7 +115,7 @@ def _plain(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _redis(plan: Plan) -> Tree:
+def _redis(plan: ExportPlan) -> Tree:
     return {
         "image": plan.redis_image,
         "command": ["redis-server", "--appendonly", "yes"],
@@ -126,7 +126,7 @@ def _redis(plan: Plan) -> Tree:
     }
 
 
-def _registry(plan: Plan) -> Tree:
+def _registry(plan: ExportPlan) -> Tree:
     settings = plan.manifest.registry
     command = ["registry", "--listen", f"0.0.0.0:{REGISTRY_PORT}"]
     command += ["--tls-cert", f"/run/secrets/{CERT}", "--tls-key", f"/run/secrets/{KEY}"]
@@ -148,14 +148,14 @@ def _registry(plan: Plan) -> Tree:
     return tree
 
 
-def _shared(plan: Plan, *, own: bool = False) -> dict[str, str]:
+def _shared(plan: ExportPlan, *, own: bool = False) -> dict[str, str]:
     """What every container is told; `own`: the registry itself."""
     url = _secret(plan, "REDIS_URL", plan.redis_url) if plan.redis_url_is_secret else _plain(plan.redis_url)
     env = {"REDIS_URL": url, TOKEN_ENV: _secret(plan, TOKEN_ENV, plan.manifest.registry.token)}
     return env if own else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
 
 
-def _path(plan: Plan, path: Path) -> str:
+def _path(plan: ExportPlan, path: Path) -> str:
     """As seen from the file, where both are in the project's directory: that may be moved or cloned. Otherwise absolute."""
     beside, project = plan.choices.beside, plan.manifest.directory
     if beside is None or not (path.is_relative_to(project) and beside.is_relative_to(project)):
@@ -164,7 +164,7 @@ def _path(plan: Plan, path: Path) -> str:
     return found if found.split(os.sep)[0] in (".", "..") else f"./{found}"
 
 
-def _service(plan: Plan, workload: Workload) -> Tree:
+def _service(plan: ExportPlan, workload: Workload) -> Tree:
     spec = workload.spec
     key = f"services.{spec.name}"
     tree: Tree = {"image": workload.image}
@@ -231,7 +231,7 @@ def _own(text: str, name: str) -> str:
     return _plain(text.replace(OWN_ID, name))
 
 
-def _environment(plan: Plan, workload: Workload) -> dict[str, str]:
+def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
     name = workload.spec.name
     env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | ({"PORT": str(workload.port)} if workload.port else {})
     env |= _shared(plan) | {key: _own(value, name) for key, value in workload.env.items()}
@@ -239,7 +239,7 @@ def _environment(plan: Plan, workload: Workload) -> dict[str, str]:
     return env | {key: _secret(plan, variable_name(name, key), value) for key, value in secrets.items()}
 
 
-def _depends(plan: Plan, workload: Workload) -> Tree:
+def _depends(plan: ExportPlan, workload: Workload) -> Tree:
     conditions: Tree = {plan.registry: {"condition": "service_healthy"}}
     spec = workload.spec
     for name, condition in spec.depends_on.items():
@@ -259,7 +259,7 @@ def _depends(plan: Plan, workload: Workload) -> Tree:
     return {"depends_on": conditions}
 
 
-def _healthcheck(plan: Plan, workload: Workload) -> Tree | None:
+def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
     health = workload.spec.health
     if health is None or health.kind == "log":
         return None
@@ -291,7 +291,7 @@ def _check(test: list[str], health: HealthSpec) -> Tree:
     }
 
 
-def _ports(plan: Plan, workload: Workload) -> Tree:
+def _ports(plan: ExportPlan, workload: Workload) -> Tree:
     """Published is what is so here. A container with its own address is not: one port of the machine would not do for all
     its replicas."""
     spec = workload.spec
@@ -303,7 +303,7 @@ def _ports(plan: Plan, workload: Workload) -> Tree:
     return {"expose": [str(workload.port)]} if workload.port else {}
 
 
-def _limits(plan: Plan, workload: Workload) -> Tree:
+def _limits(plan: ExportPlan, workload: Workload) -> Tree:
     limits = workload.spec.limits
     resources: Tree = {}
     if limits.get("cpus", -1) > 0:

@@ -12,7 +12,7 @@ from typing import Any
 from minikube.durations import parse_duration
 from minikube.export.cluster import CERT_MOUNT, CERT_VOLUME, STORAGE, cluster_documents, metadata, shared_names
 from minikube.export.documents import Document, Tree
-from minikube.export.plan import OWN_ID, Note, Plan, Workload, filled, uses_own_id
+from minikube.export.plan import OWN_ID, ExportPlan, Note, Workload, filled, uses_own_id
 from minikube.export.probes import escaped, probes
 from minikube.manifest import ServiceSpec
 
@@ -31,7 +31,7 @@ _CRON = (
 """Periods in seconds that five cron fields can say, ascending."""
 
 
-def kubernetes_documents(plan: Plan) -> list[Document]:
+def kubernetes_documents(plan: ExportPlan) -> list[Document]:
     """What has no counterpart is added to the plan's notes."""
     documents = cluster_documents(plan, PLACEHOLDER)
     documents += [Document(VOLUMES_FILE, tree) for tree in _claims(plan)]
@@ -45,11 +45,11 @@ def kubernetes_documents(plan: Plan) -> list[Document]:
     return documents
 
 
-def _left_out(plan: Plan, workload: Workload) -> bool:
+def _left_out(plan: ExportPlan, workload: Workload) -> bool:
     return bool(workload.spec.profiles) and not plan.choices.profiles & set(workload.spec.profiles)
 
 
-def _claims(plan: Plan) -> list[Tree]:
+def _claims(plan: ExportPlan) -> list[Tree]:
     """Named volumes, which services may share."""
     named: dict[str, int] = {}
     """And how many pods mount each."""
@@ -72,7 +72,7 @@ def _claims(plan: Plan) -> list[Tree]:
     ]
 
 
-def _objects(plan: Plan, workload: Workload) -> list[Tree]:
+def _objects(plan: ExportPlan, workload: Workload) -> list[Tree]:
     name = workload.spec.name
     trees: list[Tree] = []
     if config := _config(workload):
@@ -103,7 +103,7 @@ def _objects(plan: Plan, workload: Workload) -> list[Tree]:
     return trees
 
 
-def _controller(plan: Plan, workload: Workload) -> Tree:
+def _controller(plan: ExportPlan, workload: Workload) -> Tree:
     spec = workload.spec
     head = metadata(plan, spec.name)
     if workload.kind == "service":
@@ -124,7 +124,7 @@ def _controller(plan: Plan, workload: Workload) -> Tree:
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": head, "spec": cron}
 
 
-def _schedule(plan: Plan, spec: ServiceSpec) -> str:
+def _schedule(plan: ExportPlan, spec: ServiceSpec) -> str:
     if not spec.schedule.startswith("every "):
         return spec.schedule
     period = parse_duration(spec.schedule.removeprefix("every "))
@@ -136,7 +136,7 @@ def _schedule(plan: Plan, spec: ServiceSpec) -> str:
     return _CRON[near]
 
 
-def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
+def _template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
     spec = workload.spec
     labels = metadata(plan, spec.name)["labels"]
     for tag in spec.tags:
@@ -163,7 +163,7 @@ def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
     return {"metadata": head, "spec": pod}
 
 
-def _container(plan: Plan, workload: Workload) -> Tree:
+def _container(plan: ExportPlan, workload: Workload) -> Tree:
     spec = workload.spec
     tree: Tree = {"name": spec.name, "image": workload.image, "imagePullPolicy": PULLS[spec.pull]}
     if workload.command:
@@ -206,7 +206,7 @@ def _config(workload: Workload) -> dict[str, str]:
     return {key: value for key, value in workload.env.items() if OWN_ID not in value and _DATA_KEY.fullmatch(key)}
 
 
-def _waits(plan: Plan, workload: Workload) -> list[Tree]:
+def _waits(plan: ExportPlan, workload: Workload) -> list[Tree]:
     """`depends_on` as containers that run first: a Service without a ready pod refuses, so a connection means healthy."""
     waits = []
     for name, condition in workload.spec.depends_on.items():
@@ -238,7 +238,7 @@ def _service_name(name: str) -> str:
     return name if _SERVICE_NAME.fullmatch(name) else f"svc-{name}"
 
 
-def _service(plan: Plan, workload: Workload) -> Tree:
+def _service(plan: ExportPlan, workload: Workload) -> Tree:
     name = _service_name(workload.spec.name)
     if name != workload.spec.name:
         told = f"a Service's name begins with a letter — it is {name} there"
@@ -257,7 +257,7 @@ def _resources(spec: ServiceSpec) -> Tree:
     return {"limits": limits} if limits else {}
 
 
-def _user(plan: Plan, spec: ServiceSpec) -> dict[str, Any]:
+def _user(plan: ExportPlan, spec: ServiceSpec) -> dict[str, Any]:
     """`user` may hold the group as well, as an engine takes it: `1234:1234`."""
     user, _, group = spec.user.partition(":")
     found = {}
@@ -270,7 +270,7 @@ def _user(plan: Plan, spec: ServiceSpec) -> dict[str, Any]:
     return found
 
 
-def _tell(plan: Plan, workload: Workload) -> None:
+def _tell(plan: ExportPlan, workload: Workload) -> None:
     """What Kubernetes has not."""
     spec = workload.spec
     key = f"services.{spec.name}"

@@ -63,7 +63,7 @@ class Workload(Struct, frozen=True):
     secrets: dict[str, str]
 
 
-class Plan(Struct, frozen=True):
+class ExportPlan(Struct, frozen=True):
     """The whole project."""
 
     manifest: Manifest
@@ -86,7 +86,7 @@ class Plan(Struct, frozen=True):
         return mask_url(self.redis_url) != self.redis_url
 
 
-def make_plan(manifest: Manifest, choices: Choices) -> Plan:
+def make_plan(manifest: Manifest, choices: Choices) -> ExportPlan:
     """Raises `UsageError` for an image of a service that is not there."""
     notes: list[Note] = []
     redis, registry = (_free_name(name, manifest) for name in ("redis", "registry"))
@@ -96,7 +96,7 @@ def make_plan(manifest: Manifest, choices: Choices) -> Plan:
                 f"--image: no service {name} — there are {', '.join([*manifest.services, redis, registry])}"
             )
     url = _outer_redis(manifest, notes)
-    plan = Plan(
+    plan = ExportPlan(
         manifest,
         choices,
         redis="" if url else redis,
@@ -135,7 +135,7 @@ def _outer_redis(manifest: Manifest, notes: list[Note]) -> str:
     return url
 
 
-def _workload(plan: Plan, spec: ServiceSpec) -> Workload:
+def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
     port = spec.container_port or spec.port or (AUTO_PORT if spec.auto_port else 0)
     known = {
         "HOST": "0.0.0.0",
@@ -162,7 +162,7 @@ def _workload(plan: Plan, spec: ServiceSpec) -> Workload:
     return workload
 
 
-def filled(workload: Workload, text: str, plan: Plan) -> str:
+def filled(workload: Workload, text: str, plan: ExportPlan) -> str:
     """Another string of the service (a check's URL, a stop's command), with what is known there."""
     known = {"HOST": "127.0.0.1", "PORT": str(workload.port), "SERVICE_NAME": workload.spec.name, "INSTANCE_ID": OWN_ID}
     return fill(text, known | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url})
@@ -177,7 +177,7 @@ def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
     return "task" if waited or (spec.restart.policy != "always" and not serves) else "service"
 
 
-def _image(plan: Plan, spec: ServiceSpec) -> str:
+def _image(plan: ExportPlan, spec: ServiceSpec) -> str:
     if given := plan.choices.images.get(spec.name) or spec.image:
         return given
     if not spec.build:
@@ -191,7 +191,7 @@ def _image(plan: Plan, spec: ServiceSpec) -> str:
     return spec.name
 
 
-def _tell(plan: Plan, workload: Workload) -> None:
+def _tell(plan: ExportPlan, workload: Workload) -> None:
     """What neither tool has."""
     spec = workload.spec
     key = f"services.{spec.name}"

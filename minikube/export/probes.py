@@ -9,10 +9,10 @@ import math
 from urllib.parse import urlsplit
 
 from minikube.export.documents import Tree
-from minikube.export.plan import OWN_ID, Note, Plan, Workload, filled
+from minikube.export.plan import OWN_ID, ExportPlan, Note, Workload, filled
 
 
-def probes(plan: Plan, workload: Workload) -> Tree:
+def probes(plan: ExportPlan, workload: Workload) -> Tree:
     """None, `readinessProbe`, or all three."""
     health = workload.spec.health
     if health is None or health.kind == "log" or workload.kind != "service":
@@ -34,7 +34,7 @@ def probes(plan: Plan, workload: Workload) -> Tree:
     return found
 
 
-def _action(plan: Plan, workload: Workload) -> Tree:
+def _action(plan: ExportPlan, workload: Workload) -> Tree:
     health = workload.spec.health
     assert health is not None
     if health.kind == "command":

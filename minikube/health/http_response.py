@@ -12,7 +12,7 @@ _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
-class Answer:
+class HttpResponse:
     """Feed it what arrives (b"" for the end); `complete` says when enough is known, `output` what to show."""
 
     def __init__(self) -> None:

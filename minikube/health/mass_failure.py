@@ -16,7 +16,7 @@ PAUSE_S = 1.0
 BEAT_S = 0.25
 
 
-class Doubt(Struct, frozen=True):
+class MassFailure(Struct, frozen=True):
     """`silent` of `asked` instances fell silent together."""
 
     silent: int
@@ -53,14 +53,14 @@ class SilenceWatch:
         self._last.pop(key, None)
         self._onset.pop(key, None)
 
-    def doubt(self) -> Doubt | None:
+    def doubt(self) -> MassFailure | None:
         """Three or more silent, and half or more of all that were asked in the sweep."""
         silent = len(self._onset)
         if silent < MIN_SILENT:
             return None
         onset = min(self._onset.values())
         asked = sum(1 for began, quiet in self._last.values() if quiet or began >= onset)
-        return Doubt(silent, asked) if 2 * silent >= asked else None
+        return MassFailure(silent, asked) if 2 * silent >= asked else None
 
 
 class PauseWatch:

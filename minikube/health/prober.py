@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import trio
 
-from minikube.health.http_response import Answer
+from minikube.health.http_response import HttpResponse
 from minikube.health.state import Outcome, ProbeResult
 
 _STALE = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -77,7 +77,7 @@ class Prober:
         return await self._talk(url, stream, request)
 
     async def _talk(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
-        answer = Answer()
+        answer = HttpResponse()
         keep = False
         try:
             await stream.send_all(request)

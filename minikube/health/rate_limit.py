@@ -14,7 +14,7 @@ PROBES_PER_S = 500.0
 USUAL_S = ProbeSettings().interval
 
 
-class Pace:
+class ProbeRateLimiter:
     """Belongs to one observer. No clock: `now` is an argument."""
 
     def __init__(self) -> None:

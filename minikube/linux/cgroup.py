@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from minikube.linux import processes as tree
+from minikube.project_dir import CGROUPS_FILE
 
-RECORD = "cgroups"
 CPU_PERIOD_US = 100_000
 CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
 """Which controller enforces which limit."""
@@ -170,7 +170,7 @@ class Groups:
             if place.name == self._name and place not in self._made:
                 self._made.append(place)
                 with contextlib.suppress(OSError):
-                    (self._state / RECORD).write_text("".join(f"{one}\n" for one in self._made))
+                    (self._state / CGROUPS_FILE).write_text("".join(f"{one}\n" for one in self._made))
         return True
 
 
@@ -219,13 +219,13 @@ def remove_all(state: Path, name: str = "") -> bool:
         gone &= _remove(place)
     if gone:
         with contextlib.suppress(OSError):
-            (state / RECORD).unlink()
+            (state / CGROUPS_FILE).unlink()
     return gone
 
 
 def _recorded(state: Path, name: str) -> list[Path]:
     """Nothing but groups of ours, whatever stands in the file."""
-    return [place for line in _lines(state / RECORD) if (place := Path(line)).name == name]
+    return [place for line in _lines(state / CGROUPS_FILE) if (place := Path(line)).name == name]
 
 
 def _here(name: str) -> list[Path]:

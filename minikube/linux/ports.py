@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from minikube.errors import PortTaken
 from minikube.linux import processes as tree
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.instance.start_errors import PortTaken
 
 NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
-class Claims:
+class PortAllocator:
     """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them.
 
     One for all runtimes, as a range may be given twice. Belongs to the trio thread.

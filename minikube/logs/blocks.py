@@ -7,14 +7,14 @@ does, so a query looks first. It refuses to decide: what is left out here is wha
 import os
 from collections.abc import Iterator, Sequence
 
-from minikube.logs.filter import Sieve
+from minikube.logs.filter import LogFilter
 from minikube.logs.format import OURS, texts_of, written_at
 
 BLOCK = 65_536
 """Small enough that the thread which looks through one does not hold up the others."""
 
 
-def sifted(block: bytes, sieve: Sieve | None) -> tuple[list[bytes], Sequence[int]]:
+def sifted(block: bytes, sieve: LogFilter | None) -> tuple[list[bytes], Sequence[int]]:
     """The lines of a block, and the numbers of those that may be wanted. No lines where none is."""
     if sieve is None or not sieve.narrows:
         lines = block.split(b"\n")

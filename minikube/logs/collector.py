@@ -69,13 +69,13 @@ class LogWriter:
         self._changed = changed
         self._sweep = sweep
         self._ready = threading.Condition()
-        self._queue: deque[tuple[Capture, bytes]] = deque()
+        self._queue: deque[tuple[InstanceLog, bytes]] = deque()
         self._closed = False
         self.pending = 0
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
-    def put(self, capture: "Capture", data: bytes) -> None:
+    def put(self, capture: "InstanceLog", data: bytes) -> None:
         with self._ready:
             self._queue.append((capture, data))
             self.pending += len(data)
@@ -103,7 +103,7 @@ class LogWriter:
                 self._queue.clear()
                 if not items and self._closed:
                     return
-            together: dict[Capture, list[bytes]] = {}
+            together: dict[InstanceLog, list[bytes]] = {}
             for capture, data in items:
                 together.setdefault(capture, []).append(data)
             for capture, pieces in together.items():
@@ -124,7 +124,7 @@ class Origin(NamedTuple):
     offset: int
 
 
-class Capture:
+class InstanceLog:
     """One instance's output. `feed` and `read` belong to the trio thread, `write` and `expire` to the writer's.
 
     `notice` is called, from either, with what is worth an event: that lines are dropped, and that they are not any more.
@@ -138,7 +138,7 @@ class Capture:
         writer: LogWriter,
         spec: LogSpec,
         secrets: Iterable[str] = (),
-        notice: Callable[["Capture", str], object] = lambda capture, text: None,
+        notice: Callable[["InstanceLog", str], object] = lambda capture, text: None,
     ) -> None:
         self.service = service
         self.instance = instance

@@ -8,9 +8,9 @@ import math
 import re
 from typing import Any
 
-from minikube.control.client.messages import LogQuery
 from minikube.errors import UsageError
 from minikube.logs import levels
+from minikube.logs.query import LogQuery
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 from minikube.text import printable
@@ -21,7 +21,7 @@ _WHOLE_TEXT = re.compile(r"\\[AzQ]|\(\?[imsU]*-")
 """What may mean the end or the beginning of all that is searched: such a pattern is tried on one line at a time."""
 
 
-class Sieve:
+class LogFilter:
     """Raises `UsageError` for a level or a pattern that is none."""
 
     def __init__(self, query: LogQuery) -> None:

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import trio
 
-from minikube.control.client.messages import LogQuery
-from minikube.logs.collector import Capture, LogWriter, remove_older
-from minikube.logs.filter import Sieve
+from minikube.logs.collector import InstanceLog, LogWriter, remove_older
+from minikube.logs.filter import LogFilter
 from minikube.logs.format import NOT_CAPTURED, Source, split_name
-from minikube.logs.reader import Trail, backlog, fresh
+from minikube.logs.query import LogQuery
+from minikube.logs.reader import LogReader, backlog, fresh
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 
@@ -34,11 +34,11 @@ Result = TypeVar("Result")
 class Shelf:
     """The trails of one reader: used by one thread at a time, closed when nobody uses them any more."""
 
-    def __init__(self, book: "LogBook", query: LogQuery) -> None:
+    def __init__(self, book: "LogCollector", query: LogQuery) -> None:
         self._book = book
-        self._sieve = Sieve(query)
+        self._sieve = LogFilter(query)
         self._query = query
-        self._trails: dict[str, Trail] = {}
+        self._trails: dict[str, LogReader] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._began = time.time()
@@ -46,7 +46,7 @@ class Shelf:
     def begin(self, sources: Iterable[Source]) -> Iterator[list[LogLine]]:
         """What is there, in batches."""
         for source in sources:
-            self._trails[source.instance] = Trail(source, self._book.captures.get(source.instance))
+            self._trails[source.instance] = LogReader(source, self._book.captures.get(source.instance))
         batches = backlog(list(self._trails.values()), self._query, self._sieve)
         while (batch := self._locked(lambda: next(batches, None))) is not None:
             yield batch
@@ -60,7 +60,7 @@ class Shelf:
     def _fresh(self, sources: Iterable[Source]) -> list[LogLine] | None:
         for source in sources:
             if source.instance not in self._trails:
-                trail = self._trails[source.instance] = Trail(source, self._book.captures.get(source.instance))
+                trail = self._trails[source.instance] = LogReader(source, self._book.captures.get(source.instance))
                 trail.open()
                 trail.begin_at(self._began)
                 trail.go_on()
@@ -88,7 +88,7 @@ class Shelf:
             trail.close()
 
 
-class LogBook:
+class LogCollector:
     """All captures by instance name, and the writer's news. Belongs to the trio thread.
 
     `notice` (set by the supervisor) is called with a service, an instance and what is worth an event about its log.
@@ -96,7 +96,7 @@ class LogBook:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.captures: dict[str, Capture] = {}
+        self.captures: dict[str, InstanceLog] = {}
         self.notice: Callable[[str, str, str], object] = lambda service, instance, text: None
         self._token = trio.lowlevel.current_trio_token()
         self._changed = trio.Event()
@@ -104,12 +104,12 @@ class LogBook:
         self._limiter = trio.CapacityLimiter(READERS)
         self.writer = LogWriter(self._tell, self._sweep)
 
-    def open(self, service: str, instance: str, spec: LogSpec, secrets: Iterable[str] = ()) -> Capture:
+    def open(self, service: str, instance: str, spec: LogSpec, secrets: Iterable[str] = ()) -> InstanceLog:
         """The instance's capture; one that is there already goes on."""
         capture = self.captures.get(instance)
         if capture is None:
             path = self.directory / f"{instance}.log"
-            capture = Capture(service, instance, path, self.writer, spec, secrets, self._notice)
+            capture = InstanceLog(service, instance, path, self.writer, spec, secrets, self._notice)
             self.captures[instance] = capture
         capture.spec = spec
         capture.mask(secrets)
@@ -159,7 +159,7 @@ class LogBook:
         if self._awaited:
             self._soon(self._wake)
 
-    def _notice(self, capture: Capture, text: str) -> None:
+    def _notice(self, capture: InstanceLog, text: str) -> None:
         self._soon(lambda: self.notice(capture.service, capture.instance, text))
 
     def _soon(self, call: Callable[[], object]) -> None:

@@ -20,31 +20,31 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from minikube.control.client.messages import ALL_LINES, LogQuery
 from minikube.logs import levels
 from minikube.logs.blocks import BLOCK, blocks_backwards, count_lines, offset_of, sifted
-from minikube.logs.filter import Sieve
+from minikube.logs.filter import LogFilter
 from minikube.logs.format import OURS, Source, numbers, parse, rotated, written_at
+from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.model import LogLine
 
 if TYPE_CHECKING:
-    from minikube.logs.collector import Capture, Origin
+    from minikube.logs.collector import InstanceLog, Origin
 
 BATCH = 1_000
 STREAMS = ("stdout", "stderr")
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a line begins: the file by its number in the trail (0 is the newest), and the offset."""
 
     file: int
     offset: int
 
 
-class Trail:
+class LogReader:
     """Not for two threads at once. `close` it."""
 
-    def __init__(self, source: Source, capture: "Capture | None" = None, *, leveled: bool = True) -> None:
+    def __init__(self, source: Source, capture: "InstanceLog | None" = None, *, leveled: bool = True) -> None:
         """`leveled`: whether the lines' levels are looked for, which takes longer than all the rest."""
         self.source = source
         self._leveling = leveled
@@ -61,13 +61,13 @@ class Trail:
         self._written = 0
         self._origin: Origin | None = None
         """The origin of the file that is being read, once it is known."""
-        self._sieve: Sieve | None = None
+        self._sieve: LogFilter | None = None
         self._given_up = False
         self._level: dict[str, str] = {}
         """By stream: the level that a line has which goes on, if no other line of the stream begins after `_leveled_to`."""
         self._leveled_to: dict[str, int] = {}
 
-    def want(self, sieve: Sieve) -> None:
+    def want(self, sieve: LogFilter) -> None:
         """From now on only what the sieve takes is found."""
         self._sieve = sieve
         self._leveling = self._leveling or sieve.levels
@@ -105,7 +105,7 @@ class Trail:
 
     # ------------------------------------------------------------ finding the place
 
-    def backwards(self, since: float) -> Iterator[tuple[LogLine, Place]]:
+    def backwards(self, since: float) -> Iterator[tuple[LogLine, LogPosition]]:
         """What is wanted, from the last line to the first that was written at `since` or later. A line that goes on
         has no level here."""
         for number, file in enumerate(self._files):
@@ -122,16 +122,16 @@ class Trail:
                     if line.time < since:
                         return
                     if self._sieve is None or self._takes_alone(line, self._sieve):
-                        yield line, Place(number, at)
+                        yield line, LogPosition(number, at)
                 if self._given_up or 0 < written_at(block) < since:
                     return
 
-    def _takes_alone(self, line: LogLine, sieve: Sieve) -> bool:
+    def _takes_alone(self, line: LogLine, sieve: LogFilter) -> bool:
         if not sieve.levels or not sieve.takes_text(line):
             return sieve.takes(line)
         return sieve.takes(replace(line, level=_level_alone(line)))
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: LogPosition) -> None:
         """Reads on from `place`."""
         while len(self._files) > place.file + 1:
             os.close(self._files.pop())
@@ -148,12 +148,12 @@ class Trail:
         number = len(self._files) - 1
         while number > 0 and 0 < written_at(os.pread(self._files[number - 1], 64, 0)) < since:
             number -= 1
-        self.begin(Place(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
+        self.begin(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
 
     @property
-    def end(self) -> Place:
+    def end(self) -> LogPosition:
         """Behind what was there when it was opened."""
-        return Place(0, self._end or 0)
+        return LogPosition(0, self._end or 0)
 
     # ------------------------------------------------------------ reading on
 
@@ -380,7 +380,7 @@ def _rotated_away(lines: int) -> str:
     return f"{said} rotated away before they could be shown" if lines > 0 else ""
 
 
-def backlog(trails: Sequence[Trail], query: LogQuery, sieve: Sieve) -> Iterator[list[LogLine]]:
+def backlog(trails: Sequence[LogReader], query: LogQuery, sieve: LogFilter) -> Iterator[list[LogLine]]:
     """What the query asks for of that which is there, by time, in batches. Opens the trails; they then stand at its end."""
     for trail in trails:
         trail.want(sieve)
@@ -395,7 +395,7 @@ def backlog(trails: Sequence[Trail], query: LogQuery, sieve: Sieve) -> Iterator[
         yield batch
 
 
-def _go_back(trails: Sequence[Trail], query: LogQuery) -> None:
+def _go_back(trails: Sequence[LogReader], query: LogQuery) -> None:
     """Each trail to the first of its lines that are among the last `tail`."""
     places = {number: trail.end for number, trail in enumerate(trails)}
     runs = [zip(trail.backwards(query.since), repeat(number), strict=False) for number, trail in enumerate(trails)]
@@ -410,7 +410,7 @@ def _go_back(trails: Sequence[Trail], query: LogQuery) -> None:
         trail.begin(places[number])
 
 
-def fresh(trails: Iterable[Trail], sieve: Sieve) -> list[LogLine] | None:
+def fresh(trails: Iterable[LogReader], sieve: LogFilter) -> list[LogLine] | None:
     """What is wanted of what has come since, by time, at most a block of each. None: nothing is left."""
     found = []
     for trail in trails:

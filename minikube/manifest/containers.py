@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minikube.manifest import spec as structs
-from minikube.manifest.diagnostics import Place
+from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.schema import Choice, Keys, Many, Number, OneOf, Parsed, Shape, Table, Text, Then, Truth
 
 ENGINES = ("docker", "podman", "nerdctl")
@@ -35,7 +35,7 @@ def parse_volume(text: str) -> structs.VolumeSpec:
     return structs.VolumeSpec(source, match["target"], match["mode"] == "ro")
 
 
-def _placed(volume: structs.VolumeSpec, place: Place) -> structs.VolumeSpec:
+def _placed(volume: structs.VolumeSpec, place: KeyPath) -> structs.VolumeSpec:
     if not volume.is_path:
         return volume
     source = (place.reading.directory / Path(volume.source).expanduser()).resolve()

@@ -38,19 +38,19 @@ class Reading:
         return any(seen == path or seen.startswith((f"{path}.", f"{path}[")) for seen in self.problems)
 
 
-class Place(Struct, frozen=True):
+class KeyPath(Struct, frozen=True):
     """A key's full path within a reading."""
 
     reading: Reading
     path: str = ""
     secret: bool = False
 
-    def key(self, name: str) -> "Place":
+    def key(self, name: str) -> "KeyPath":
         part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
-        return Place(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
+        return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
 
-    def item(self, index: int) -> "Place":
-        return Place(self.reading, f"{self.path}[{index}]", self.secret)
+    def item(self, index: int) -> "KeyPath":
+        return KeyPath(self.reading, f"{self.path}[{index}]", self.secret)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
         """Tells the reading what is wrong here, and gives None: `return place.fail(…)` is what a failed shape reads."""

@@ -11,7 +11,7 @@ from minikube.defaults import DEFAULT_FILE
 from minikube.errors import ManifestError
 from minikube.manifest import parser as reader
 from minikube.manifest import validate as rules
-from minikube.manifest.diagnostics import Place, Reading
+from minikube.manifest.diagnostics import KeyPath, Reading
 from minikube.manifest.interpolate import parse_env
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
 from minikube.text import printable
@@ -45,7 +45,7 @@ def schema_json() -> str:
 
 
 def build_manifest(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
-    keys = reader.MANIFEST.read(raw, Place(reading)) or {}
+    keys = reader.MANIFEST.read(raw, KeyPath(reading)) or {}
     raw_services = raw.get("services")
     # services that were read right are checked further although their neighbours were wrong
     services = keys.pop("services", None) or _readable(raw_services, reading)
@@ -66,7 +66,7 @@ def _readable(raw: object, reading: Reading) -> dict[str, Any]:
     quiet = Reading(reading.file, reading.directory, reading.variables)
     found: dict[str, Any] = {}
     for name, value in raw.items() if isinstance(raw, dict) else ():
-        found |= shape.read({name: value}, Place(quiet).key("services")) or {}
+        found |= shape.read({name: value}, KeyPath(quiet).key("services")) or {}
     return found
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from minikube.manifest import containers
 from minikube.manifest import spec as structs
-from minikube.manifest.diagnostics import Place
+from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.interpolate import parse_env
 from minikube.manifest.schema import (
     DURATION,
@@ -58,12 +58,12 @@ _WORD = Text("a non-empty string", r"^(?s:.+)$")
 _LATER = Text(later=True)
 
 
-def _directory_path(text: str, place: Place) -> Path | None:
+def _directory_path(text: str, place: KeyPath) -> Path | None:
     path = _file_path(text, place)
     return None if path is None else path.resolve()
 
 
-def _file_path(text: str, place: Place) -> Path | None:
+def _file_path(text: str, place: KeyPath) -> Path | None:
     try:
         return place.reading.directory / Path(text).expanduser()
     except RuntimeError:
@@ -73,7 +73,7 @@ def _file_path(text: str, place: Place) -> Path | None:
 _DIRECTORY: Shape[Path] = Then(_WORD, _directory_path)
 
 
-def _split(text: str, place: Place) -> tuple[str, ...] | None:
+def _split(text: str, place: KeyPath) -> tuple[str, ...] | None:
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
@@ -81,18 +81,18 @@ def _split(text: str, place: Place) -> tuple[str, ...] | None:
     return words if words else place.fail("expected a command, got an empty string")
 
 
-def _not_empty_first(words: tuple[str, ...], place: Place) -> tuple[str, ...] | None:
+def _not_empty_first(words: tuple[str, ...], place: KeyPath) -> tuple[str, ...] | None:
     return words if words[0] else place.item(0).fail("expected a command, got an empty string")
 
 
 def _duration(*, zero: bool) -> Shape[float]:
-    def step(seconds: float, place: Place) -> float | None:
+    def step(seconds: float, place: KeyPath) -> float | None:
         return seconds if zero or seconds > 0 else place.fail("expected a duration above 0")
 
     return Then(DURATION, step)
 
 
-def _env_value(value: int | float, _: Place) -> str:
+def _env_value(value: int | float, _: KeyPath) -> str:
     return str(value)
 
 
@@ -122,18 +122,18 @@ class _Limit(Struct, frozen=True):
 
     shape: Shape[int]
 
-    def read(self, value: object, place: Place) -> int | None:
+    def read(self, value: object, place: KeyPath) -> int | None:
         text: Shape[int] = Then(Text(), self._text)
         return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, place)
 
-    def _text(self, text: str, place: Place) -> int | None:
+    def _text(self, text: str, place: KeyPath) -> int | None:
         return -1 if text == "unlimited" else self.shape.read(text, place)
 
     def schema(self) -> Schema:
         return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
 
 
-def _health_table(keys: dict[str, Any], _: Place) -> structs.HealthSpec | None:
+def _health_table(keys: dict[str, Any], _: KeyPath) -> structs.HealthSpec | None:
     kinds = [kind for kind in HEALTH_KINDS if kind in keys]
     if len(kinds) != 1:  # already told
         return None
@@ -141,14 +141,14 @@ def _health_table(keys: dict[str, Any], _: Place) -> structs.HealthSpec | None:
     return structs.HealthSpec(kind=kinds[0], **fields)
 
 
-def _health_short(text: str, place: Place) -> structs.HealthSpec | None:
+def _health_short(text: str, place: KeyPath) -> structs.HealthSpec | None:
     if text == "tcp":
         return structs.HealthSpec(kind="tcp")
     path = HTTP.read(text, place)
     return None if path is None else structs.HealthSpec(kind="http", http=path)
 
 
-def _read_env_files(paths: tuple[Path, ...], place: Place) -> tuple[tuple[Path, ...], dict[str, str]] | None:
+def _read_env_files(paths: tuple[Path, ...], place: KeyPath) -> tuple[tuple[Path, ...], dict[str, str]] | None:
     found: dict[str, str] = {}
     failed = False
     for path in paths:
@@ -170,11 +170,11 @@ def _read_env_files(paths: tuple[Path, ...], place: Place) -> tuple[tuple[Path, 
     return None if failed else (paths, found)
 
 
-def _restart_short(policy: str, _: Place) -> structs.RestartSpec:
+def _restart_short(policy: str, _: KeyPath) -> structs.RestartSpec:
     return structs.RestartSpec(policy=policy)  # type: ignore[arg-type]
 
 
-def _restart_table(keys: dict[str, Any], place: Place) -> structs.RestartSpec | None:
+def _restart_table(keys: dict[str, Any], place: KeyPath) -> structs.RestartSpec | None:
     spec = structs.RestartSpec(**keys)
     if spec.max_delay < spec.delay:
         return place.key("max_delay").fail("expected at least restart.delay")
@@ -260,7 +260,7 @@ PORT: Shape[tuple[int, int]] = OneOf(
 """First and last; (0, 0) for `"auto"`."""
 
 
-def _ports(text: str, place: Place) -> tuple[int, int] | None:
+def _ports(text: str, place: KeyPath) -> tuple[int, int] | None:
     if text == "auto":
         return 0, 0
     first, dash, last = text.partition("-")
@@ -330,7 +330,7 @@ _SERVICE = Keys(
 )
 
 
-def _service(keys: dict[str, Any], place: Place) -> structs.ServiceSpec:
+def _service(keys: dict[str, Any], place: KeyPath) -> structs.ServiceSpec:
     fields = dict(keys)
     if "runtime" not in fields:
         made = "command" not in fields and not fields.keys().isdisjoint(("image", "build"))

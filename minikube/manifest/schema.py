@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from minikube import durations
-from minikube.manifest.diagnostics import Place, describe, nearest, spoken
+from minikube.manifest.diagnostics import KeyPath, describe, nearest, spoken
 from minikube.manifest.values import (
     SCHEDULE_FORM,
     WATCH_FORM,
@@ -31,7 +31,7 @@ Schema = dict[str, Any]
 class Shape(Protocol[T_co]):
     """Reads one value and describes it."""
 
-    def read(self, value: object, place: Place) -> T_co | None: ...
+    def read(self, value: object, place: KeyPath) -> T_co | None: ...
     def schema(self) -> Schema: ...
 
 
@@ -49,8 +49,8 @@ class Text(Struct, frozen=True):
     doc: str = ""
     secret: bool = False
 
-    def read(self, value: object, place: Place) -> str | None:
-        place = Place(place.reading, place.path, self.secret)
+    def read(self, value: object, place: KeyPath) -> str | None:
+        place = KeyPath(place.reading, place.path, self.secret)
         if not isinstance(value, str):
             return place.wrong(self.expected, value)
         text = place.text(value, later=self.later)
@@ -69,7 +69,7 @@ class Parsed(Struct, Generic[T], frozen=True):
     expected: str
     pattern: str = ""
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, place: KeyPath) -> T | None:
         if not isinstance(value, str):
             return place.wrong(self.expected, value)
         text = place.text(value)
@@ -101,7 +101,7 @@ class Number(Struct, Generic[T], frozen=True):
         noun = "an integer" if self.kind is int else "a number"
         return f"{noun} from {_plain(self.least)} to {_plain(self.most)}"
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, place: KeyPath) -> T | None:
         if isinstance(value, str) and "$" in value:
             text = place.text(value)
             if text is None:
@@ -126,7 +126,7 @@ class Choice(Struct, frozen=True):
 
     words: tuple[str, ...]
 
-    def read(self, value: object, place: Place) -> Any:
+    def read(self, value: object, place: KeyPath) -> Any:
         expected = spoken([f'"{word}"' for word in self.words])
         if not isinstance(value, str):
             return place.wrong(expected, value)
@@ -142,7 +142,7 @@ class Choice(Struct, frozen=True):
 class True_(Struct, frozen=True):
     """A switch that is only ever turned on: `tcp = true`."""
 
-    def read(self, value: object, place: Place) -> bool | None:
+    def read(self, value: object, place: KeyPath) -> bool | None:
         return True if value is True else place.wrong("true", value)
 
     def schema(self) -> Schema:
@@ -152,7 +152,7 @@ class True_(Struct, frozen=True):
 class Truth(Struct, frozen=True):
     """true or false."""
 
-    def read(self, value: object, place: Place) -> bool | None:
+    def read(self, value: object, place: KeyPath) -> bool | None:
         return value if isinstance(value, bool) else place.wrong("true or false", value)
 
     def schema(self) -> Schema:
@@ -167,7 +167,7 @@ class Many(Struct, Generic[T], frozen=True):
     lone: bool = False
     least: int = 0
 
-    def read(self, value: object, place: Place) -> tuple[T, ...] | None:
+    def read(self, value: object, place: KeyPath) -> tuple[T, ...] | None:
         if self.lone and isinstance(value, str):
             only = self.each.read(value, place)
             return None if only is None else (only,)
@@ -192,14 +192,14 @@ class Table(Struct, Generic[T], frozen=True):
     key_pattern: str
     key_expected: str
 
-    def read(self, value: object, place: Place) -> dict[str, T] | None:
+    def read(self, value: object, place: KeyPath) -> dict[str, T] | None:
         if not isinstance(value, dict):
             return place.wrong(f"a table of {self.noun}", value)
         read = {name: self._one(name, item, place.key(name)) for name, item in value.items()}
         good = {name: item for name, item in read.items() if item is not None}
         return good if len(good) == len(read) else None
 
-    def _one(self, name: str, item: object, place: Place) -> T | None:
+    def _one(self, name: str, item: object, place: KeyPath) -> T | None:
         if not _is_whole(self.key_pattern, name) or "\0" in name:
             return place.fail(f"expected {self.key_expected} as the key")
         return self.each.read(item, place)
@@ -218,7 +218,7 @@ class OneOf(Struct, Generic[T], frozen=True):
     by_type: dict[type, Shape[T]]
     expected: str
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, place: KeyPath) -> T | None:
         shape = self.by_type.get(type(value))
         return place.wrong(self.expected, value) if shape is None else shape.read(value, place)
 
@@ -230,9 +230,9 @@ class Then(Struct, Generic[T], frozen=True):
     """What another shape read, taken one step further; `step` may tell the place and give None."""
 
     shape: Shape[Any]
-    step: Callable[[Any, Place], T | None]
+    step: Callable[[Any, KeyPath], T | None]
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, place: KeyPath) -> T | None:
         read = self.shape.read(value, place)
         return None if read is None else self.step(read, place)
 
@@ -248,7 +248,7 @@ class Keys(Struct, frozen=True):
     one_of: tuple[str, ...] = ()
     noun: str = "a table"
 
-    def read(self, value: object, place: Place) -> dict[str, Any] | None:
+    def read(self, value: object, place: KeyPath) -> dict[str, Any] | None:
         if not isinstance(value, dict):
             return place.wrong(self.noun, value)
         good: dict[str, Any] = {}
@@ -269,7 +269,7 @@ class Keys(Struct, frozen=True):
             place.fail(f"expected exactly one of {spoken(self.one_of)}, got {got}")
         return good
 
-    def _called(self, place: Place) -> str:
+    def _called(self, place: KeyPath) -> str:
         return f"[{place.path}]" if place.path else "the manifest"
 
     def schema(self) -> Schema:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
+from minikube.project_dir import REDIS_SOCKET
 
 if TYPE_CHECKING:
     import ssl
@@ -74,7 +75,7 @@ def redis_address(manifest: Manifest, state: Path) -> str:
     """REDIS_URL of the project: the manifest's, or the private server's socket, whether it runs or not."""
     if manifest.redis.url:
         return manifest.redis.url
-    path = state / "redis.sock"
+    path = state / REDIS_SOCKET
     if path.is_symlink():  # where the path is too long for a socket: see parts.socket_path
         path = path.readlink()
     return f"unix://{quote(str(path))}"

@@ -15,13 +15,11 @@ from pathlib import Path
 
 from minikube.linux import cgroup
 from minikube.linux import processes as tree
-from minikube.project.records import write_record
+from minikube.project_dir import PROCESSES_FILE, REDIS_SOCKET, write_json
 
 MARK = "MINIKUBE_STATE"
 """In the environment of every process we start: the project's state directory."""
 
-RECORD = "processes.json"
-"""Under `.minikube/`: who is alive."""
 
 RUN_MARK = "MINIKUBE_RUN"
 """The same of what `minikube run` has become, which belongs to a terminal and not to a supervisor."""
@@ -34,12 +32,12 @@ def record(state: Path, processes: Iterable[tuple[int, int]]) -> None:
     """Writes down who is alive now, as pid and start time; never half."""
     # On a full disk the mark in the environment still finds them.
     with contextlib.suppress(OSError):
-        write_record(state / RECORD, {"boot": tree.boot_id(), "processes": list(processes)})
+        write_json(state / PROCESSES_FILE, {"boot": tree.boot_id(), "processes": list(processes)})
 
 
 def forget(state: Path) -> None:
     """Nothing of ours is alive any more."""
-    (state / RECORD).unlink(missing_ok=True)
+    (state / PROCESSES_FILE).unlink(missing_ok=True)
 
 
 def end_leftovers(state: Path) -> list[int]:
@@ -57,7 +55,7 @@ def end_leftovers(state: Path) -> list[int]:
 
 def tidy(state: Path) -> None:
     """Removes the way to a Redis that has ended: the link, the socket and the directory that it had to itself."""
-    link = state / "redis.sock"
+    link = state / REDIS_SOCKET
     with contextlib.suppress(OSError):
         real = link.readlink()
         link.unlink()
@@ -117,7 +115,7 @@ def _one_offs(state: Path) -> list[int]:
 
 def _recorded(state: Path) -> list[tuple[int, int]]:
     try:
-        found = json.loads((state / RECORD).read_text())
+        found = json.loads((state / PROCESSES_FILE).read_text())
         if found["boot"] != tree.boot_id():
             return []
         return [(int(pid), int(started)) for pid, started in found["processes"]]

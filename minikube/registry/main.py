@@ -19,11 +19,11 @@ from minikube.manifest.spec import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
 from minikube.net.background import open_background
 from minikube.net.listen_errors import cannot_listen
-from minikube.net.rpc import serve_rpc
-from minikube.registry.checks.scheduler import Judge
+from minikube.net.rpc.server import serve_rpc
+from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import Node
-from minikube.registry.service import Discovery
+from minikube.registry.service import DiscoveryService
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -59,8 +59,8 @@ async def _main(config: RegistryConfig) -> None:
     async with open_background() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         node = Node(config, nursery)
-        judge = Judge(node)
-        discovery = Discovery(node, judge, config)
+        judge = CheckScheduler(node)
+        discovery = DiscoveryService(node, judge, config)
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(
@@ -82,7 +82,7 @@ async def _main(config: RegistryConfig) -> None:
     node.store.stop()
 
 
-async def _open_metrics(discovery: Discovery, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
+async def _open_metrics(discovery: DiscoveryService, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
     """Where they are served; None: nowhere."""
     if (where := config.metrics) is None:
         return None

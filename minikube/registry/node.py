@@ -18,8 +18,8 @@ from minikube.registry.catalog.catalog import Catalog, Snapshot
 from minikube.registry.catalog.records import Entry, Record, address_field, size_of
 from minikube.registry.checks.sharding import Nodes
 from minikube.registry.config import RegistryConfig
-from minikube.registry.redis.gateway import CONNECTING, Mark, Memory, Store, StoreState
-from minikube.registry.redis.types import Op, Tick
+from minikube.registry.redis.gateway import CONNECTING, CatalogDump, CatalogPosition, RedisGateway, StoreState
+from minikube.registry.redis.types import Heartbeat, Write
 
 LOGGER = logging.getLogger("minikube.registry")
 
@@ -45,7 +45,7 @@ class Node:
         self.id = config.node or os.urandom(4).hex()
         self.catalog = Catalog()
         self.nodes = Nodes(self.id)
-        self.store = Store(config.redis_url, config.prefix, self.id, self)
+        self.store = RedisGateway(config.redis_url, config.prefix, self.id, self)
         self.nursery = nursery
         self.reshared: Callable[[], None] = lambda: None
         self.leased: Callable[[str], None] = lambda _: None
@@ -56,22 +56,22 @@ class Node:
 
     # ------------------------------------------------------------ store.Owner
 
-    def mark(self) -> Mark:
+    def mark(self) -> CatalogPosition:
         known = self.catalog
-        return Mark(known.epoch, known.revision, known.nonce, len(known.records), known.behind)
+        return CatalogPosition(known.epoch, known.revision, known.nonce, len(known.records), known.behind)
 
-    def memory(self) -> Memory:
+    def memory(self) -> CatalogDump:
         known = self.catalog
-        return Memory(self.mark(), tuple(known.records.values()), tuple(known.tombs()), tuple(known.log))
+        return CatalogDump(self.mark(), tuple(known.records.values()), tuple(known.tombs()), tuple(known.log))
 
-    def adopt(self, snapshot: Snapshot, lost: Sequence[Op]) -> None:
+    def adopt(self, snapshot: Snapshot, lost: Sequence[Write]) -> None:
         self.catalog.adopt(snapshot)
         for op in lost:
             self.nursery.start_soon(self._again, op)
         self.reshared()
         self.loaded.set()
 
-    def committed(self, op: Op, revision: int, incarnation: int, nonce: str) -> None:
+    def committed(self, op: Write, revision: int, incarnation: int, nonce: str) -> None:
         self.catalog.offer(Entry(revision, op.kind, _stamped(op, revision, incarnation), nonce))
         self.store.cursor = max(self.store.cursor, self.catalog.revision)
 
@@ -80,7 +80,7 @@ class Node:
             self.catalog.offer(entry)
         self.store.cursor = max(self.store.cursor, self.catalog.revision)
 
-    def ticked(self, tick: Tick) -> Sequence[str]:
+    def ticked(self, tick: Heartbeat) -> Sequence[str]:
         changed, lost = self.nodes.beat(tick.nodes)
         self.store.share_leases = len(self.nodes.living) > 1
         if self._leases is not None and tick.leases is not None:
@@ -96,7 +96,7 @@ class Node:
     def store_changed(self, state: StoreState) -> None:
         self.stale = not state.ok
 
-    async def _again(self, op: Op) -> None:
+    async def _again(self, op: Write) -> None:
         try:
             await self._commit(op)
         except Unavailable as error:
@@ -122,7 +122,7 @@ class Node:
             old = self.catalog.records.get(record.id)
             wanted = record if old is None else _kept(old, record)
             self._check_room(old, wanted)
-            if done := await self._commit(Op(ChangeKind.PUT, wanted, old.revision if old else 0, old)):
+            if done := await self._commit(Write(ChangeKind.PUT, wanted, old.revision if old else 0, old)):
                 return done
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
 
@@ -150,7 +150,7 @@ class Node:
             new = change(old)
             if new is None:
                 return old
-            if done := await self._commit(Op(ChangeKind.PUT, new, old.revision, old, incarnation)):
+            if done := await self._commit(Write(ChangeKind.PUT, new, old.revision, old, incarnation)):
                 return done
         return None
 
@@ -161,11 +161,11 @@ class Node:
             if old is None or (incarnation and old.instance.incarnation != incarnation):
                 await trio.lowlevel.checkpoint()
                 return False
-            if await self._commit(Op(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
+            if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
                 return True
         raise Unavailable(f"{id_}: others keep changing this entry; try again")
 
-    async def _commit(self, op: Op) -> Record | None:
+    async def _commit(self, op: Write) -> Record | None:
         """The record as stored; None when someone else was first, and the catalog has caught up since."""
         status, revision, incarnation = await self.store.commit(op)
         if self.catalog.revision < revision:
@@ -210,7 +210,7 @@ def entered(record: Record, state: CheckState, output: str, checked: float) -> R
     return replace(record, instance=instance)
 
 
-def _stamped(op: Op, revision: int, incarnation: int) -> Record:
+def _stamped(op: Write, revision: int, incarnation: int) -> Record:
     """The record as stored; as it stood, for a removal."""
     if op.kind is ChangeKind.GONE:
         return op.record

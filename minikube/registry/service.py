@@ -1,6 +1,6 @@
 """The RPC methods (floor 3), in both dialects. The catalog answers, the node writes, the judge probes.
 
-`Discovery.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
+`DiscoveryService.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
 own (`call`).
 """
 
@@ -15,15 +15,24 @@ from msgspec.structs import replace
 
 import minikube
 from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
-from minikube.jsonrpc.messages import METHOD_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, mark_stale
+from minikube.jsonrpc.messages import (
+    METHOD_NOT_FOUND,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    Request,
+    RpcError,
+    encode_reply,
+    mark_stale,
+    splice_reply,
+)
 from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.model import CheckState
-from minikube.net.rpc import Peer, Request, RpcError, encode_reply, splice_reply
-from minikube.net.token import is_token
+from minikube.net.auth import is_token
+from minikube.net.rpc.connection import RpcConnection
 from minikube.registry.call_counters import OK, UNKNOWN, CallTally, result_name
 from minikube.registry.catalog.catalog import EVERY_NAME
 from minikube.registry.catalog.records import Record
-from minikube.registry.checks.scheduler import Judge
+from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import OUTPUT_LIMIT, Node, entered
 from minikube.registry.subscriptions import Watches
@@ -36,20 +45,20 @@ WAIT_MAX_S = 300.0
 WRONG_TOKEN_S = 0.1
 """What a wrong token waits for its answer."""
 
-_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
+_WITHOUT_STORE = {"DiscoveryService.Status", "DiscoveryService.Authenticate"}
 
-Method = Callable[[Request, Peer], Awaitable[Any]]
+Method = Callable[[Request, RpcConnection], Awaitable[Any]]
 T = TypeVar("T")
 
-_GETS = PlainCalls("Discovery.Get")
+_GETS = PlainCalls("DiscoveryService.Get")
 
 
-class Discovery:
+class DiscoveryService:
     """Implements `net.rpc.Methods`."""
 
-    telling = frozenset({"Discovery.Watch"})
+    telling = frozenset({"DiscoveryService.Watch"})
 
-    def __init__(self, node: Node, judge: Judge, config: RegistryConfig) -> None:
+    def __init__(self, node: Node, judge: CheckScheduler, config: RegistryConfig) -> None:
         self._node = node
         self._judge = judge
         self._config = config
@@ -60,21 +69,21 @@ class Discovery:
         self._tally = CallTally()
         self.answered = self._tally.answered
         self._methods: dict[str, Method] = {
-            "Discovery.Register": self._register,
-            "Discovery.Get": self._get,
-            "Discovery.Deregister": self._deregister,
-            "Discovery.Renew": self._renew,
-            "Discovery.Instances": self._instances,
-            "Discovery.Services": self._services,
-            "Discovery.Maintenance": self._maintenance,
-            "Discovery.Wait": self._wait,
-            "Discovery.Watch": self._watch,
-            "Discovery.Unwatch": self._unwatch,
-            "Discovery.Status": self._status,
-            "Discovery.Authenticate": self._authenticate,
+            "DiscoveryService.Register": self._register,
+            "DiscoveryService.Get": self._get,
+            "DiscoveryService.Deregister": self._deregister,
+            "DiscoveryService.Renew": self._renew,
+            "DiscoveryService.Instances": self._instances,
+            "DiscoveryService.Services": self._services,
+            "DiscoveryService.Maintenance": self._maintenance,
+            "DiscoveryService.Wait": self._wait,
+            "DiscoveryService.Watch": self._watch,
+            "DiscoveryService.Unwatch": self._unwatch,
+            "DiscoveryService.Status": self._status,
+            "DiscoveryService.Authenticate": self._authenticate,
         }
 
-    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
         """The fastest path: a receive of nothing but lookups, in the one form that Go's client gives them."""
         if self._node.stale or (self._config.token and not peer.authenticated):
             return None
@@ -95,22 +104,22 @@ class Discovery:
         self._tally.answered(count, time.perf_counter() - began)
         return answer
 
-    def now(self, request: Request, peer: Peer) -> bytes | None:
+    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
         """The fast path."""
         if self._config.token and not peer.authenticated:
-            if request.method == "Discovery.Authenticate" and self._is_token(request.params):
+            if request.method == "DiscoveryService.Authenticate" and self._is_token(request.params):
                 peer.authenticated = True  # at once: what came in the same receive counts on it
                 self._tally.aside(request.method, OK, 0.0)
                 return encode_reply(request, True)
             return None
-        if request.method == "Discovery.Get":
+        if request.method == "DiscoveryService.Get":
             params = request.params
             if type(params) is list and len(params) == 1 and type(params[0]) is str:
                 reply = self._node.catalog.get(params[0])
                 if reply is not None:
                     line = splice_reply(request, reply)
                     return mark_stale(line) if self._node.stale else line
-        elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
+        elif request.method == "DiscoveryService.Watch" and self._node.loaded.is_set():
             began, result = time.perf_counter(), OK
             try:
                 line = encode_reply(request, self._watches.begin(request, peer))
@@ -122,7 +131,7 @@ class Discovery:
                 self._tally.aside(request.method, result, time.perf_counter() - began)
         return None
 
-    async def call(self, request: Request, peer: Peer) -> Any:
+    async def call(self, request: Request, peer: RpcConnection) -> Any:
         """Everything else. Raises RpcError, NotFound, Unavailable."""
         began, result = time.perf_counter(), OK
         try:
@@ -137,12 +146,12 @@ class Discovery:
             name = request.method if request.method in self._methods else UNKNOWN
             self._tally.note(name, result, time.perf_counter() - began)
 
-    async def _call(self, request: Request, peer: Peer) -> Any:
+    async def _call(self, request: Request, peer: RpcConnection) -> Any:
         method = self._methods.get(request.method)
         if method is None:
             known = ", ".join(self._methods)
             raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:80]!r}, expected one of {known}")
-        if self._config.token and not peer.authenticated and request.method != "Discovery.Authenticate":
+        if self._config.token and not peer.authenticated and request.method != "DiscoveryService.Authenticate":
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
         if request.method not in _WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
@@ -157,7 +166,7 @@ class Discovery:
 
     # ------------------------------------------------------------ reading
 
-    async def _get(self, request: Request, peer: Peer) -> Any:
+    async def _get(self, request: Request, peer: RpcConnection) -> Any:
         (asked,) = arguments(request.params, "Name", least=1)
         name = as_name(asked)
         reply = self._node.catalog.get(name)
@@ -169,16 +178,16 @@ class Discovery:
         told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         raise RpcError(NOT_FOUND, f"{name}: no passing instance ({told})")
 
-    async def _instances(self, request: Request, peer: Peer) -> Any:
+    async def _instances(self, request: Request, peer: RpcConnection) -> Any:
         (asked,) = arguments(request.params, "Name")
         name = EVERY_NAME if asked in (None, "") else as_name(asked, every=True)
         return await self._in_turn(peer, lambda: msgspec.Raw(self._node.catalog.instances_json(name)))
 
-    async def _services(self, request: Request, peer: Peer) -> Any:
+    async def _services(self, request: Request, peer: RpcConnection) -> Any:
         arguments(_without_placeholder(request), "")
         return await self._in_turn(peer, self._node.catalog.services)
 
-    async def _in_turn(self, peer: Peer, make: Callable[[], T]) -> T:
+    async def _in_turn(self, peer: RpcConnection, make: Callable[[], T]) -> T:
         """A long answer, made once there is room for it. Nothing may wait between here and the answer's queueing."""
         while True:
             await peer.wait_room()
@@ -186,7 +195,7 @@ class Discovery:
                 if peer.has_room:  # many of the same caller's may have waited for this turn
                     return make()
 
-    async def _status(self, request: Request, peer: Peer) -> Any:
+    async def _status(self, request: Request, peer: RpcConnection) -> Any:
         counted = _asks_counters(request.params)
         if not counted:
             arguments(_without_placeholder(request), "")
@@ -219,7 +228,7 @@ class Discovery:
     def _counters(self) -> RegistryCounters:
         return RegistryCounters(self._tally.view, self._judge.tally.view)
 
-    async def _wait(self, request: Request, peer: Peer) -> Any:
+    async def _wait(self, request: Request, peer: RpcConnection) -> Any:
         asked, after, limit = arguments(request.params, "Name", "Revision", "Timeout", least=1)
         name = as_name(asked, every=True)
         revision = as_type(after or 0, int, "Revision")
@@ -242,23 +251,23 @@ class Discovery:
             },
         )
 
-    async def _watch(self, request: Request, peer: Peer) -> Any:
+    async def _watch(self, request: Request, peer: RpcConnection) -> Any:
         """One that came before the store was read. Nothing waits between here and the answer's queueing."""
         return self._watches.begin_late(request, peer)
 
-    async def _unwatch(self, request: Request, peer: Peer) -> Any:
+    async def _unwatch(self, request: Request, peer: RpcConnection) -> Any:
         (number,) = arguments(request.params, "Watch", least=1)
         return self._watches.end(peer, as_type(number, int, "Watch"))
 
     # ------------------------------------------------------------ writing
 
-    async def _register(self, request: Request, peer: Peer) -> Any:
+    async def _register(self, request: Request, peer: RpcConnection) -> Any:
         record = as_record(request.params, self._config.allow_checks, secrets.token_hex(4), time.time())
         stored = await self._node.register(record)
         await self._judge.wait_first(stored.id, FIRST_PROBE_S)
         return stored.id
 
-    async def _deregister(self, request: Request, peer: Peer) -> Any:
+    async def _deregister(self, request: Request, peer: RpcConnection) -> Any:
         asked, incarnation = arguments(request.params, "Id", "Incarnation", least=1)
         number = None if incarnation is None else as_type(incarnation, int, "Incarnation")
         id_ = as_type(asked, str, "Id")
@@ -266,7 +275,7 @@ class Discovery:
             await self._node.catch_up()  # another registry may have taken it a moment ago
         return await self._node.remove(id_, number)
 
-    async def _renew(self, request: Request, peer: Peer) -> Any:
+    async def _renew(self, request: Request, peer: RpcConnection) -> Any:
         asked, state, output = arguments(request.params, "Id", "State", "Output", least=1)
         id_ = as_type(asked, str, "Id")
         if state not in (None, "", "passing", "critical"):
@@ -287,7 +296,7 @@ class Discovery:
             await self._node.store.commit(id_)
         return True
 
-    async def _maintenance(self, request: Request, peer: Peer) -> Any:
+    async def _maintenance(self, request: Request, peer: RpcConnection) -> Any:
         asked, on, why = arguments(request.params, "Id", "On", "Reason", least=2)
         id_, wanted = as_type(asked, str, "Id"), as_type(on, bool, "On")
         reason = as_type(why or "", str, "Reason")
@@ -313,7 +322,7 @@ class Discovery:
 
     # ------------------------------------------------------------ who may
 
-    async def _authenticate(self, request: Request, peer: Peer) -> Any:
+    async def _authenticate(self, request: Request, peer: RpcConnection) -> Any:
         (given,) = arguments(request.params, "Token", least=1)
         as_type(given, str, "Token")
         if self._config.token and not self._is_token(request.params):
@@ -334,6 +343,6 @@ def _without_placeholder(request: Request) -> Any:
 
 
 def _asks_counters(params: Any) -> bool:
-    """`Discovery.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
+    """`DiscoveryService.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
     asked = params[0] if isinstance(params, list) and len(params) == 1 else params
     return asked is True or (isinstance(asked, dict) and asked == {"Counters": True})

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import trio
 
-from minikube.jsonrpc.messages import COMPACTED
+from minikube.jsonrpc.messages import COMPACTED, Request, RpcError
 from minikube.model import Change
-from minikube.net.rpc import Peer, Request, RpcError
+from minikube.net.rpc.connection import RpcConnection
 from minikube.registry.catalog.catalog import Catalog, Compacted
 from minikube.registry.validation import arguments, as_name, as_type, wrong
 
@@ -38,29 +38,29 @@ class Watches:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._watches: WeakKeyDictionary[Peer, dict[int, Watch]] = WeakKeyDictionary()
+        self._watches: WeakKeyDictionary[RpcConnection, dict[int, Watch]] = WeakKeyDictionary()
         self._next = 0
         self._told: tuple[Change | None, bytes] = (None, b"")
 
-    def begin(self, request: Request, peer: Peer) -> dict[str, Any]:
+    def begin(self, request: Request, peer: RpcConnection) -> dict[str, Any]:
         """Watch from now on. Returns what to answer; changes follow it, since the peer puts the answer first."""
         return self._begin(request, peer, peer.notify)
 
-    def begin_late(self, request: Request, peer: Peer) -> dict[str, Any]:
+    def begin_late(self, request: Request, peer: RpcConnection) -> dict[str, Any]:
         """The same for a call that had to wait: the caller must have the answer queued before it waits again."""
         late = _Late(peer)
         result = self._begin(request, peer, late.notify)
         peer.start_soon(late.begin)
         return result
 
-    def end(self, peer: Peer, number: int) -> bool:
+    def end(self, peer: RpcConnection, number: int) -> bool:
         """End one of the peer's watches. False where it has none of that number."""
         watch = self._watches.get(peer, {}).pop(number, None)
         if watch is not None:
             watch.end()
         return watch is not None
 
-    def _begin(self, request: Request, peer: Peer, notify: Notify) -> dict[str, Any]:
+    def _begin(self, request: Request, peer: RpcConnection, notify: Notify) -> dict[str, Any]:
         if request.dialect == 1:
             raise wrong('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
         asked, since = arguments(request.params, "Name", "Since", least=1)
@@ -106,7 +106,7 @@ class Watches:
             self._told = (change, _encode(values)[1:])
         return self._told[1]
 
-    async def _end_all(self, peer: Peer) -> None:
+    async def _end_all(self, peer: RpcConnection) -> None:
         try:
             await peer.closed.wait()
         finally:
@@ -117,7 +117,7 @@ class Watches:
 class _Late:
     """Holds back a watch's notices until its answer is queued."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: RpcConnection) -> None:
         self._peer = peer
         self._held: list[tuple[str, Any]] | None = []
 

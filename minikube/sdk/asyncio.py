@@ -23,9 +23,9 @@ from minikube.sdk.session import (
     LAST_RETRY_S,
     LEAVE_S,
     Backoff,
-    Keeper,
     RegisterOptions,
-    Target,
+    RegistrationKeeper,
+    RegistryAddress,
     find_target,
     make_registration,
 )
@@ -42,7 +42,7 @@ T = TypeVar("T")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def _connect(target: Target, tls: "ssl.SSLContext | None") -> Streams:
+async def _connect(target: RegistryAddress, tls: "ssl.SSLContext | None") -> Streams:
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
             return await asyncio.open_connection(target.host, target.port, ssl=tls)
@@ -126,7 +126,7 @@ class Registry:
     reached, or that takes no more connections, is Unavailable at once.
     """
 
-    def __init__(self, target: Target, tls: "ssl.SSLContext | None" = None) -> None:
+    def __init__(self, target: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
         self.target = target
         self._tls = tls
         self._connection: _Connection | None = None
@@ -304,13 +304,13 @@ async def registered(
     token: str | None = None,
     tls: "ssl.SSLContext | None" = None,
     **options: Unpack[RegisterOptions],
-) -> AsyncIterator[Keeper]:
+) -> AsyncIterator[RegistrationKeeper]:
     """Be registered while the block runs: renewed, registered again when the registry forgot, deregistered at its end.
 
     Under a supervisor `registered()` is enough: the environment says the rest (SERVICE_NAME, PORT, HOST, INSTANCE_ID).
     Never fails because the registry is away: it keeps trying. Leaving takes at most 1 s.
     """
-    keeper = Keeper(make_registration(name, port, options))
+    keeper = RegistrationKeeper(make_registration(name, port, options))
     async with open_registry(address, token=token, tls=tls) as registry:
         task = asyncio.create_task(_keep_on(keeper, registry))
         try:
@@ -325,7 +325,7 @@ async def registered(
                         await _keep(keeper, registry)
 
 
-async def _keep_on(keeper: Keeper, registry: Registry) -> None:
+async def _keep_on(keeper: RegistrationKeeper, registry: Registry) -> None:
     while not keeper.leaving:
         try:
             await _keep(keeper, registry)
@@ -335,7 +335,7 @@ async def _keep_on(keeper: Keeper, registry: Registry) -> None:
             await asyncio.sleep(LAST_RETRY_S)
 
 
-async def _keep(keeper: Keeper, registry: Registry) -> None:
+async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
     clock = asyncio.get_running_loop().time
     told = ""
     while (step := keeper.next(clock())) is not None:

@@ -26,9 +26,9 @@ from minikube.sdk.session import (
     LAST_RETRY_S,
     LEAVE_S,
     Backoff,
-    Keeper,
     RegisterOptions,
-    Target,
+    RegistrationKeeper,
+    RegistryAddress,
     find_target,
     make_registration,
 )
@@ -44,7 +44,7 @@ RECEIVE_BYTES = 65_536
 T = TypeVar("T")
 
 
-def _connect(target: Target, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
+def _connect(target: RegistryAddress, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
     try:
         sock = socket.create_connection((target.host, target.port), timeout=seconds)
         try:
@@ -102,7 +102,7 @@ class Registry:
     reached, or that takes no more connections, is Unavailable at once.
     """
 
-    def __init__(self, target: Target, tls: "ssl.SSLContext | None" = None) -> None:
+    def __init__(self, target: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
         self.target = target
         self._tls = tls
         self._connection: _Connection | None = None
@@ -278,13 +278,13 @@ def registered(
     token: str | None = None,
     tls: "ssl.SSLContext | None" = None,
     **options: Unpack[RegisterOptions],
-) -> Iterator[Keeper]:
+) -> Iterator[RegistrationKeeper]:
     """Be registered while the block runs: renewed, registered again when the registry forgot, deregistered at its end.
 
     Under a supervisor `registered()` is enough: the environment says the rest (SERVICE_NAME, PORT, HOST, INSTANCE_ID).
     Never fails because the registry is away: a daemon thread keeps trying. Leaving takes at most about 1 s.
     """
-    keeper = Keeper(make_registration(name, port, options))
+    keeper = RegistrationKeeper(make_registration(name, port, options))
     target = find_target(address, token)
     tls = tls or make_context(target)
     stop, stopped = socket.socketpair()
@@ -303,7 +303,7 @@ def registered(
         thread.join(LEAVE_S / 10)
 
 
-def _keep(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
+def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
     """The thread: keep registered until told to leave, which also makes `stopped` readable."""
     with stopped:
         while not keeper.leaving:
@@ -319,7 +319,7 @@ def _keep(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
                 registry.close()
 
 
-def _follow(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
+def _follow(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
     told = ""
     while not keeper.leaving and (step := keeper.next(time.monotonic())) is not None:
         if isinstance(step, float):
@@ -342,7 +342,7 @@ def _follow(keeper: Keeper, registry: Registry, stopped: socket.socket) -> None:
             told = ""
 
 
-def _leave(keeper: Keeper, registry: Registry) -> None:
+def _leave(keeper: RegistrationKeeper, registry: Registry) -> None:
     deadline = time.monotonic() + LEAVE_S
     while isinstance(step := keeper.next(time.monotonic()), Call):
         try:

@@ -26,7 +26,7 @@ LAST_RETRY_S: Final = 1.0
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 
 
-class Target(Struct, frozen=True):
+class RegistryAddress(Struct, frozen=True):
     """Where a registry is and how to be let in. `ca`, `cert` and `key` are PEM files; a `ca` means TLS."""
 
     host: str
@@ -40,7 +40,7 @@ class Target(Struct, frozen=True):
         return join_host_port(self.host, self.port)
 
 
-def find_target(address: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+def find_target(address: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> RegistryAddress:
     """`address` (`host:port`) or MINIKUBE_REGISTRY or the default; `token` or MINIKUBE_REGISTRY_TOKEN.
 
     MINIKUBE_REGISTRY_CA (with _CERT and _KEY, where the registry asks for a certificate) turns TLS on.
@@ -53,7 +53,7 @@ def find_target(address: str | None, token: str | None, environ: Mapping[str, st
         host, port = "", 0
     if not port:
         raise UsageError(f"registry address: expected host:port, got {text!r} — set MINIKUBE_REGISTRY")
-    return Target(
+    return RegistryAddress(
         host,
         port,
         token if token is not None else environ.get(TOKEN_ENV, ""),
@@ -147,7 +147,7 @@ def _spelled(address: Address | str) -> Address:
     return replace(address, IP=spell_host(address.IP))
 
 
-class Keeper:
+class RegistrationKeeper:
     """Keeps one registration alive: says what to call next and when.
 
     The shell's whole part: `step = keeper.next(now)`; a number is seconds to wait (less if `nudge` comes), a Call is

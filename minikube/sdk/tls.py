@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from minikube.errors import UsageError
-from minikube.sdk.session import Target
+from minikube.sdk.session import RegistryAddress
 
 if TYPE_CHECKING:
     import ssl
 
 
-def make_context(target: Target) -> "ssl.SSLContext | None":
+def make_context(target: RegistryAddress) -> "ssl.SSLContext | None":
     """None without a CA. Raises UsageError when a file cannot be read."""
     if not target.ca:
         return None

@@ -18,16 +18,16 @@ from minikube.errors import MinikubeError, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change, Instance, Registration
 from minikube.net.background import open_background
-from minikube.net.rpc.client import RECEIVE_BYTES, RpcConnection, connect
+from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient, connect
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
     CALL_TIMEOUT_S,
     LEAVE_S,
     Backoff,
-    Keeper,
     RegisterOptions,
-    Target,
+    RegistrationKeeper,
+    RegistryAddress,
     find_target,
     make_registration,
 )
@@ -47,11 +47,11 @@ class Registry:
     reached, or that takes no more connections, is Unavailable at once.
     """
 
-    def __init__(self, target: Target, tls: ssl.SSLContext | None, nursery: trio.Nursery) -> None:
+    def __init__(self, target: RegistryAddress, tls: ssl.SSLContext | None, nursery: trio.Nursery) -> None:
         self.target = target
         self._tls = tls
         self._nursery = nursery
-        self._connection: RpcConnection | None = None
+        self._connection: RpcClient | None = None
         self._connecting = trio.Lock()
         self._reached = False
 
@@ -128,13 +128,13 @@ class Registry:
         else:
             await self._connection.closed.wait()
 
-    async def _connect(self, seconds: float) -> RpcConnection:
+    async def _connect(self, seconds: float) -> RpcClient:
         with trio.move_on_after(seconds):
             async with self._connecting:
                 if self._connection is not None and not self._connection.closed.is_set():
                     return self._connection
                 stream = await connect(self.target.host, self.target.port, tls=self._tls, timeout=seconds)
-                connection = RpcConnection(stream)
+                connection = RpcClient(stream)
                 self._nursery.start_soon(connection.read)
                 try:
                     if self.target.token:
@@ -183,7 +183,7 @@ class Registry:
             await trio.sleep(backoff.next())
 
 
-async def _ask(connection: RpcConnection, call: Call[T], seconds: float) -> T:
+async def _ask(connection: RpcClient, call: Call[T], seconds: float) -> T:
     """One call. A connection on which nothing at all came in its time is closed: the next call finds out who is there."""
     received = connection.received
     try:
@@ -223,13 +223,13 @@ async def registered(
     token: str | None = None,
     tls: ssl.SSLContext | None = None,
     **options: Unpack[RegisterOptions],
-) -> AsyncIterator[Keeper]:
+) -> AsyncIterator[RegistrationKeeper]:
     """Be registered while the block runs: renewed, registered again when the registry forgot, deregistered at its end.
 
     Under a supervisor `registered()` is enough: the environment says the rest (SERVICE_NAME, PORT, HOST, INSTANCE_ID).
     Never fails because the registry is away: it keeps trying. Leaving takes at most 1 s, cancelled or not.
     """
-    keeper = Keeper(make_registration(name, port, options))
+    keeper = RegistrationKeeper(make_registration(name, port, options))
     try:
         async with open_registry(address, token=token, tls=tls) as registry, open_background() as nursery:
             nursery.start_soon(_keep, keeper, registry)
@@ -242,7 +242,7 @@ async def registered(
                 await _keep(keeper, registry)
 
 
-async def _keep(keeper: Keeper, registry: Registry) -> None:
+async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
     told = ""
     while (step := keeper.next(trio.current_time())) is not None:
         if isinstance(step, float):

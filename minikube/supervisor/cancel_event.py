@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import trio
 
 
-class Interrupt:
+class CancelEvent:
     """Happens once, and has happened from then on. Belongs to the trio thread."""
 
     def __init__(self) -> None:

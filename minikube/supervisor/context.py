@@ -6,33 +6,36 @@ It refuses to know of any service.
 import os
 from pathlib import Path
 
-from minikube.control.state_store import Board
-from minikube.engine.engine import Left
-from minikube.logs.follow import LogBook
+from minikube.control.state_store import StateStore
+from minikube.engine.engine import EngineLeftovers
+from minikube.logs.follow import LogCollector
 from minikube.project.ids import project_key
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.project_dir import log_dir
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.daemon.ipc import LaunchOptions
-from minikube.supervisor.runtime.process.process import Household
+from minikube.supervisor.runtime.process.process import ProcessTable
 
 
-class Site:
+class RunContext:
     """One run of one project. Belongs to the trio thread."""
 
-    def __init__(self, state: Path, options: LaunchOptions, board: Board, household: Household, registry: str) -> None:
+    def __init__(
+        self, state: Path, options: LaunchOptions, board: StateStore, household: ProcessTable, registry: str
+    ) -> None:
         self.state = state
         self.project = project_key(os.uname().nodename, state.parent)
         self.options = options
         self.board = board
         self.household = household
-        self.logbook = LogBook(state / "logs")
+        self.logbook = LogCollector(log_dir(state))
         self.logbook.notice = self._notice
         self.registry = registry
         """Where it listens; known for sure once it does."""
         self.redis_url = ""
-        self.asked_to_stop = Interrupt()
-        self.at_once = Interrupt()
+        self.asked_to_stop = CancelEvent()
+        self.at_once = CancelEvent()
         """Nobody has time for a graceful stop any more."""
-        self.left: Left | None = None
+        self.left: EngineLeftovers | None = None
         """What an engine still has at the end."""
 
     def shutdown(self, now: bool = False) -> None:

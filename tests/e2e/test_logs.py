@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from minikube.logs.collector import PATIENCE_S, Capture, LogWriter
+from minikube.logs.collector import PATIENCE_S, InstanceLog, LogWriter
 from minikube.manifest import LogSpec
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
@@ -174,7 +174,7 @@ def _progress(directory: Path) -> int:
         return 0
 
 
-class Stuck(Capture):
+class Stuck(InstanceLog):
     """A disk that takes nothing for as long as `gate` is shut."""
 
     gate = threading.Event()

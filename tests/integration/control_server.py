@@ -7,11 +7,12 @@ from typing import Any
 import trio
 
 from minikube.control.client.endpoint import Endpoint
-from minikube.control.client.messages import ApplyReply, LogQuery
-from minikube.control.interface import Figures
+from minikube.control.client.messages import ApplyReply
+from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, UsageError
+from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 from minikube.net.http_server import HttpLimits
 
@@ -68,8 +69,8 @@ class NotedControls:
     def registered(self) -> Sequence[Instance]:
         return self.known
 
-    async def figures(self) -> Figures:
-        return Figures()
+    async def figures(self) -> MetricsInput:
+        return MetricsInput()
 
     @asynccontextmanager
     async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
@@ -92,7 +93,7 @@ class NotedControls:
 class ControlServer:
     """What a test needs of one running API."""
 
-    def __init__(self, board: Board, controls: NotedControls, endpoint: Endpoint, scope: trio.CancelScope) -> None:
+    def __init__(self, board: StateStore, controls: NotedControls, endpoint: Endpoint, scope: trio.CancelScope) -> None:
         self.board = board
         self.controls = controls
         self.endpoint = endpoint
@@ -121,7 +122,7 @@ class ControlServer:
 @asynccontextmanager
 async def open_control(limits: HttpLimits | None = None) -> AsyncIterator[ControlServer]:
     """Starts the API with a product and an order on the board."""
-    board = Board("shop", version="1", manifest="supervisor.toml", registry="127.0.0.1:5555")
+    board = StateStore("shop", version="1", manifest="supervisor.toml", registry="127.0.0.1:5555")
     board.put_services(ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}))
     board.put_instances(instance("aaaaaaaa", "product"), instance("bbbbbbbb", "order"))
     controls = NotedControls()

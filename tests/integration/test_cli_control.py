@@ -14,12 +14,13 @@ import pytest
 import trio
 
 from minikube.cli.app import run
-from minikube.control.client.messages import ApplyReply, KeyChange, LogQuery, ServiceChange
-from minikube.control.interface import Figures
+from minikube.control.auth import ensure_token
+from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChange
+from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
-from minikube.control.state_store import Board
-from minikube.control.token import ensure_token
+from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, RemoteError
+from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 from tests.conforming import conforming
 from tests.eventually import eventually
@@ -30,7 +31,7 @@ Run = Callable[..., tuple[int, str, str]]
 class Notes:
     """A supervisor that only notes what it is asked."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: StateStore) -> None:
         self.board = board
         self.asked: list[tuple[Any, ...]] = []
         self.end: Callable[[], None] = lambda: None
@@ -74,8 +75,8 @@ class Notes:
     def registered(self) -> Sequence[Instance]:
         return ()
 
-    async def figures(self) -> Figures:
-        return Figures()
+    async def figures(self) -> MetricsInput:
+        return MetricsInput()
 
     @asynccontextmanager
     async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
@@ -96,7 +97,7 @@ def notes(project: Path) -> Iterator[Notes]:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     state = project / ".minikube"
     state.mkdir(mode=0o700)
-    board = Board("shop")
+    board = StateStore("shop")
     notes = Notes(board)
     board.put_services(
         ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}), ServiceView("held")

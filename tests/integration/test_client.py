@@ -15,7 +15,9 @@ from trio.testing import wait_all_tasks_blocked
 
 import minikube
 from minikube import aio, blocking
-from minikube.net.rpc import Peer, Request, RpcError, encode_reply, serve_rpc
+from minikube.jsonrpc.messages import Request, RpcError, encode_reply
+from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.server import serve_rpc
 from tests.eventually import eventually, soon
 from tests.ports import free_port
 
@@ -30,8 +32,8 @@ class FakeRegistry:
         self.instances: dict[str, dict[str, Any]] = {}
         self.revision = 0
         self.asked: list[tuple[str, Any]] = []
-        self.peers: set[Peer] = set()
-        self.watchers: list[Peer] = []
+        self.peers: set[RpcConnection] = set()
+        self.watchers: list[RpcConnection] = []
         self.oldest = 0
         self.silent = 0
         """How many watches more are not answered; until then nothing is."""
@@ -39,10 +41,10 @@ class FakeRegistry:
     def answered(self, count: int, seconds: float) -> None:
         pass
 
-    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
-    def now(self, request: Request, peer: Peer) -> bytes | None:
+    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
         self.peers.add(peer)
         params: Any = request.params
         self.asked.append((request.method, params))
@@ -63,7 +65,7 @@ class FakeRegistry:
         found = None if resumed else list(self.instances.values())
         return encode_reply(request, {"Watch": 1, "Revision": self.revision, "Instances": found})
 
-    async def call(self, request: Request, peer: Peer) -> Any:
+    async def call(self, request: Request, peer: RpcConnection) -> Any:
         params: Any = request.params
         if self.silent or request.method == "Discovery.Watch":
             await trio.sleep_forever()

@@ -13,7 +13,8 @@ import trio
 
 import minikube
 from minikube import aio, blocking
-from minikube.net.rpc import Limits, serve_rpc
+from minikube.net.rpc.server import serve_rpc
+from minikube.net.rpc.types import Limits
 from minikube.sdk.requests import Call
 from services.directory import Directory
 from tests.eventually import eventually, soon

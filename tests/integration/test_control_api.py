@@ -21,7 +21,7 @@ from minikube.control.client.blocking import ControlClient, LogQuery
 from minikube.control.client.endpoint import Endpoint
 from minikube.control.client.messages import EventsReply, ServiceReply
 from minikube.control.server import serve_control
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.auth import allowed_hosts, host_name
@@ -365,7 +365,9 @@ async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_the_log_has_it(
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
     async with open_control() as server:
         with pytest.raises(StartError, match=f"127.0.0.1:{server.endpoint.port}.*control.listen"):
-            await serve_control(Board("x"), NotedControls(), host="127.0.0.1", port=server.endpoint.port, token=TOKEN)
+            await serve_control(
+                StateStore("x"), NotedControls(), host="127.0.0.1", port=server.endpoint.port, token=TOKEN
+            )
 
 
 # ---------------------------------------------------------------- the clients

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import trio
 
-from minikube.control.state_store import Board
-from minikube.logs.follow import LogBook
+from minikube.control.state_store import StateStore
+from minikube.logs.follow import LogCollector
 from minikube.manifest import LogSpec
 from minikube.supervisor.backing.parts import PartSpec
 from minikube.supervisor.backing.runner import PartRunner
-from minikube.supervisor.runtime.process.process import Command, Household, Process
+from minikube.supervisor.runtime.process.process import Command, Process, ProcessTable
 from tests.eventually import soon
 
 LIVES = """
@@ -30,7 +30,7 @@ esac
 """The first life dies before it listens, the second does listen, the third does not."""
 
 
-class Slow(Household):
+class Slow(ProcessTable):
     """Its starts take a moment, and are told."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ async def test_what_is_just_being_started_is_stopped_as_well(tmp_path: Path) -> 
         await trio.sleep_forever()
         raise AssertionError
 
-    household, output = Slow(), LogBook(tmp_path).open("part", "part", LogSpec())
+    household, output = Slow(), LogCollector(tmp_path).open("part", "part", LogSpec())
     spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, household, Board("test"), output, never_ready)
+    runner = PartRunner(spec, household, StateStore("test"), output, never_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(runner.run, None)
@@ -64,7 +64,7 @@ async def test_what_is_just_being_started_is_stopped_as_well(tmp_path: Path) -> 
 
 async def test_ready_is_of_the_life_that_runs(tmp_path: Path) -> None:
     (tmp_path / "stay").touch()
-    output = LogBook(tmp_path).open("part", "part", LogSpec())
+    output = LogCollector(tmp_path).open("part", "part", LogSpec())
 
     looked: dict[int, int] = defaultdict(int)
 
@@ -77,7 +77,7 @@ async def test_ready_is_of_the_life_that_runs(tmp_path: Path) -> None:
         return "there"
 
     spec = PartSpec("part", ("sh", "-c", LIVES), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, Household(), Board("test"), output, wait_ready)
+    runner = PartRunner(spec, ProcessTable(), StateStore("test"), output, wait_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(runner.run, None)
@@ -113,9 +113,9 @@ async def test_a_shortage_of_threads_or_descriptors_is_waited_for(
         await trio.lowlevel.checkpoint()
         return "there"
 
-    board, output = Board("test"), LogBook(tmp_path).open("part", "part", LogSpec())
+    board, output = StateStore("test"), LogCollector(tmp_path).open("part", "part", LogSpec())
     spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, Household(), board, output, wait_ready)
+    runner = PartRunner(spec, ProcessTable(), board, output, wait_ready)
     first = begun(spec)
     with monkeypatch.context() as patched:
         patched.setattr(trio.to_thread, "run_sync", refuse_once)

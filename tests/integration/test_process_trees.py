@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from minikube.errors import ResourceExhausted
 from minikube.linux import processes as tree
 from minikube.linux.cgroup import Group, Groups, find_hierarchies, group_name, remove_all
-from minikube.linux.ports import Claims
+from minikube.linux.ports import PortAllocator
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.instance.start_errors import Starved
 from minikube.supervisor.runtime.interface import Launch
 from minikube.supervisor.runtime.process import usage as sampler
-from minikube.supervisor.runtime.process.process import Command, Household
+from minikube.supervisor.runtime.process.process import Command, ProcessTable
 from minikube.supervisor.runtime.process.runtime import LocalProcess, ProcessRuntime
 from tests.eventually import soon
 
@@ -81,9 +81,9 @@ class Home:
     """Starts commands as the supervisor does, and reaps what it inherits."""
 
     def __init__(self, groups: Groups | None, nursery: trio.Nursery, directory: Path) -> None:
-        self.household = Household(groups)
+        self.household = ProcessTable(groups)
         self.warnings: list[str] = []
-        self._runtime = ProcessRuntime(self.household, self._environment, self._warn, Claims())
+        self._runtime = ProcessRuntime(self.household, self._environment, self._warn, PortAllocator())
         self._nursery = nursery
         self._directory = directory
 
@@ -272,7 +272,7 @@ def dead_child() -> int:
 
 
 async def test_what_dies_while_another_starts_is_reaped_after_it(heir: None, tmp_path: Path) -> None:
-    dead, household = dead_child(), Household()
+    dead, household = dead_child(), ProcessTable()
     process = await household.start(Command(("true",), {}, tmp_path))
     assert tree.stat(dead) is None
     await process.watch()
@@ -288,8 +288,8 @@ async def test_a_start_that_finds_no_thread_is_for_want_of_one(
         raise error
 
     monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
-    with pytest.raises(Starved):
-        await Household().start(Command(("true",), {}, tmp_path))
+    with pytest.raises(ResourceExhausted):
+        await ProcessTable().start(Command(("true",), {}, tmp_path))
 
 
 async def test_a_start_that_finds_no_group_does_not_end_the_reaping(heir: None, tmp_path: Path) -> None:
@@ -298,8 +298,8 @@ async def test_a_start_that_finds_no_group_does_not_end_the_reaping(heir: None, 
             raise OSError(errno.ENOSPC, "No space left on device")
 
     groups = Full(tmp_path)
-    household = Household(groups)
-    with pytest.raises(Starved):
+    household = ProcessTable(groups)
+    with pytest.raises(ResourceExhausted):
         await household.start(Command(("true",), {}, tmp_path))
     groups.close()
     dead = dead_child()

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from minikube.registry.catalog.records import Keys
-from minikube.registry.redis.commands import Speaker
-from minikube.registry.redis.connect import Dialer
+from minikube.registry.redis.commands import RedisCommands
+from minikube.registry.redis.connect import RedisConnector
 from tests.certificates import make_certificates
 from tests.eventually import eventually
 from tests.integration.registry_process import Client, Registry, RpcFailed, Service, services
@@ -230,8 +230,8 @@ def test_a_renewal_that_comes_too_late_leaves_nothing(redis_server: RedisServer)
     """It may be on its way from a registry that has not heard of the removal yet."""
     with running(redis_server.url) as (_, one), redis_server.client() as admin:
         id_ = one.call("Register", {"Name": "shop", "Addr": "127.0.0.1:7100", "HealthCheck": "ttl:"})
-        wire = Dialer(redis_server.url).open(5)
-        speaker = Speaker(wire, Keys("{minikube}"))
+        wire = RedisConnector(redis_server.url).open(5)
+        speaker = RedisCommands(wire, Keys("{minikube}"))
         speaker.load_scripts()
         speaker.ask_one(*speaker.renewed(id_))
         assert admin.hget("{minikube}:leases", id_) == "1"

@@ -14,7 +14,11 @@ import trio.testing
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.calls import ConnectionLost
-from minikube.net.rpc import Limits, Peer, Request, RpcError, encode_reply, open_rpc, serve_rpc, splice_reply
+from minikube.jsonrpc.messages import Request, RpcError, encode_reply, splice_reply
+from minikube.net.rpc.client import open_rpc
+from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.server import serve_rpc
+from minikube.net.rpc.types import Limits
 from tests.certificates import make_certificates
 from tests.eventually import soon
 from tests.ports import free_port
@@ -28,7 +32,7 @@ class Sample:
     telling = frozenset({"watch"})
 
     def __init__(self) -> None:
-        self.peers: list[Peer] = []
+        self.peers: list[RpcConnection] = []
         self.gates: dict[str, trio.Event] = {}
         self.running = 0
         self.most = 0
@@ -42,10 +46,10 @@ class Sample:
     def gate(self, name: str) -> trio.Event:
         return self.gates.setdefault(name, trio.Event())
 
-    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
-    def now(self, request: Request, peer: Peer) -> bytes | None:
+    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
         match request.method:
             case "ready":
                 return splice_reply(request, b'"ready"')
@@ -63,7 +67,7 @@ class Sample:
                 return encode_reply(request, peer.clients)
         return None
 
-    async def call(self, request: Request, peer: Peer) -> Any:
+    async def call(self, request: Request, peer: RpcConnection) -> Any:
         args = request.params if isinstance(request.params, list) else []
         match request.method:
             case "echo":
@@ -511,7 +515,7 @@ async def test_a_defect_in_serving_one_connection_ends_that_one_only(monkeypatch
         await other.send(two("ready", 1))
         await other.line()
         with monkeypatch.context() as patch, socket.create_connection(address) as victim:
-            patch.setattr(Peer, "feed", lambda self, data: 1 / 0)
+            patch.setattr(RpcConnection, "feed", lambda self, data: 1 / 0)
             await trio.testing.wait_all_tasks_blocked(0.02)
             victim.sendall(b"x\n")
             await trio.testing.wait_all_tasks_blocked(0.05)

@@ -11,7 +11,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from minikube.export import Choices, Plan, as_text, compose_documents, kubernetes_documents, make_plan
+from minikube.export import Choices, ExportPlan, as_text, compose_documents, kubernetes_documents, make_plan
 from minikube.manifest import Manifest
 
 Tree = dict[str, Any]
@@ -37,7 +37,7 @@ def compose_validator() -> jsonschema.Draft7Validator:
     return validator
 
 
-def compose(manifest: Manifest, choices: Choices | None = None) -> tuple[Tree, Plan]:
+def compose(manifest: Manifest, choices: Choices | None = None) -> tuple[Tree, ExportPlan]:
     """The Compose file, read back from its text, valid."""
     plan = make_plan(manifest, choices or Choices())
     text = as_text(compose_documents(plan), plan.notes, "Made by minikube")
@@ -46,7 +46,7 @@ def compose(manifest: Manifest, choices: Choices | None = None) -> tuple[Tree, P
     return tree, plan
 
 
-def kubernetes(manifest: Manifest, choices: Choices | None = None) -> tuple[dict[tuple[str, str], Tree], Plan]:
+def kubernetes(manifest: Manifest, choices: Choices | None = None) -> tuple[dict[tuple[str, str], Tree], ExportPlan]:
     """Kubernetes' objects by kind and name, read back, each valid and none twice."""
     plan = make_plan(manifest, choices or Choices())
     text = as_text(kubernetes_documents(plan), plan.notes, "Made by minikube")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.health.http_response import Answer
+from minikube.health.http_response import HttpResponse
 from minikube.health.state import MAX_OUTPUT_BYTES
 
 WHOLE = [
@@ -32,7 +32,7 @@ WHOLE = [
 def test_an_answer_is_the_same_in_any_pieces(
     wire: bytes, status: int, output: str, reusable: bool, data: st.DataObject
 ) -> None:
-    answer = Answer()
+    answer = HttpResponse()
     at = 0
     while at < len(wire):
         assert not answer.complete
@@ -44,7 +44,7 @@ def test_an_answer_is_the_same_in_any_pieces(
 
 
 def test_without_a_length_the_end_is_the_end_of_the_connection() -> None:
-    answer = Answer()
+    answer = HttpResponse()
     answer.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
     assert not answer.complete
     answer.feed(b"lo")
@@ -56,7 +56,7 @@ def test_without_a_length_the_end_is_the_end_of_the_connection() -> None:
 
 @pytest.mark.parametrize("wire", [b"", b"HTTP/1.1 200 OK\r\n", b"HT"])
 def test_closed_before_an_answer(wire: bytes) -> None:
-    answer = Answer()
+    answer = HttpResponse()
     if wire:
         answer.feed(wire)
     with pytest.raises(EOFError):
@@ -68,11 +68,11 @@ def test_closed_before_an_answer(wire: bytes) -> None:
 )
 def test_what_is_no_http(wire: bytes) -> None:
     with pytest.raises(ValueError, match=r"HTTP/1\.x"):
-        Answer().feed(wire)
+        HttpResponse().feed(wire)
 
 
 def test_no_more_than_4_kib_is_read() -> None:
-    answer = Answer()
+    answer = HttpResponse()
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     answer.feed(head)
     assert answer.room == MAX_OUTPUT_BYTES - len(head)
@@ -83,7 +83,7 @@ def test_no_more_than_4_kib_is_read() -> None:
 
 
 def test_a_head_beyond_the_bound_still_tells_its_status() -> None:
-    answer = Answer()
+    answer = HttpResponse()
     answer.feed((b"HTTP/1.1 500 Oh\r\nX: " + b"x" * MAX_OUTPUT_BYTES)[:MAX_OUTPUT_BYTES])
     assert answer.complete
     assert answer.output == "500 Oh"
@@ -91,7 +91,7 @@ def test_a_head_beyond_the_bound_still_tells_its_status() -> None:
 
 def test_answers_before_the_answer_are_counted_too() -> None:
     """A stream of `100 Continue` without an end is read no further than any other answer."""
-    answer, read = Answer(), 0
+    answer, read = HttpResponse(), 0
     stream = b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000
     while not answer.complete:
         piece = stream[read : read + min(answer.room, 1_000)]

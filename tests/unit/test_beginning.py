@@ -3,9 +3,9 @@
 import pytest
 
 from minikube.model import Address, CheckState, Instance
-from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.readiness.generation import Generation
 
-BEGAN = Beginning(wall=10_000.0, clock=50.0, known=7)
+BEGAN = Generation(wall=10_000.0, clock=50.0, known=7)
 
 
 @pytest.mark.parametrize(

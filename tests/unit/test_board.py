@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from minikube.control import state_store as board_module
 from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, catch_up, decode_update
 from minikube.control.encoding import encode
-from minikube.control.state_store import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, Board
+from minikube.control.state_store import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, StateStore
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 
 IDS = st.sampled_from("abcdef")
@@ -38,7 +38,7 @@ MUTATIONS = st.one_of(
 )
 
 
-def mutate(board: Board, kind: str, value: Any) -> None:
+def mutate(board: StateStore, kind: str, value: Any) -> None:
     match kind:
         case "put":
             board.put_instances(*(view(id, state) for id, state in value))
@@ -70,7 +70,7 @@ def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
     patch.setattr("minikube.control.client.snapshot.EVENTS_SHOWN", shown)
     patch.setattr(board_module, "TOMBSTONES_KEPT", tombstones)
     try:
-        board = Board("shop")
+        board = StateStore("shop")
         readers: list[Snapshot] = [board.snapshot] * 3
 
         def read(number: int) -> None:
@@ -91,7 +91,7 @@ def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
 
 
 def test_a_row_equal_to_what_is_there_makes_no_revision() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(view("a"))
     revision, snapshot = board.revision, board.snapshot
     board.put_instances(view("a"))
@@ -104,7 +104,7 @@ def test_a_row_equal_to_what_is_there_makes_no_revision() -> None:
 
 
 def test_rows_keep_their_place_when_they_change_and_one_that_came_back_goes_last() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(view("a"), view("b"), view("c"))
     before = board.snapshot
     board.put_instances(view("b", ProcessState.EXITED))
@@ -117,7 +117,7 @@ def test_rows_keep_their_place_when_they_change_and_one_that_came_back_goes_last
 
 
 def test_usage_goes_with_its_instance() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(view("a"))
     board.put_usage([Usage("a", 1.0, 1)])
     board.drop_instances("a")
@@ -126,7 +126,7 @@ def test_usage_goes_with_its_instance() -> None:
 
 
 def test_a_walk_that_began_before_an_end_says_nothing_of_who_has_ended() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(view("a"))
     board.put_usage([Usage("a", 3.0, 1000)])
     board.put_instances(view("a", ProcessState.EXITED))
@@ -135,13 +135,13 @@ def test_a_walk_that_began_before_an_end_says_nothing_of_who_has_ended() -> None
 
 
 def test_readers_of_one_revision_share_one_delta() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(view("a"))
     assert board.update_since(0) is board.update_since(0)
 
 
 def test_who_missed_more_events_than_are_shown_gets_a_snapshot() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     for _ in range(EVENTS_SHOWN + 1):
         board.event("x.y", "z")
     assert isinstance(board.update_since(1), Delta)
@@ -151,7 +151,7 @@ def test_who_missed_more_events_than_are_shown_gets_a_snapshot() -> None:
 
 
 def test_who_missed_a_removal_that_is_forgotten_gets_a_snapshot() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     for number in range(TOMBSTONES_KEPT + 1):
         board.put_instances(view(str(number)))
         board.drop_instances(str(number))
@@ -161,12 +161,12 @@ def test_who_missed_a_removal_that_is_forgotten_gets_a_snapshot() -> None:
 
 def test_a_revision_from_the_future_is_answered_with_a_snapshot() -> None:
     """A dashboard that reconnects to a new supervisor never sees an old view continued."""
-    board = Board("shop")
+    board = StateStore("shop")
     assert board.update_since(99) is board.snapshot
 
 
 def test_the_latest_ten_thousand_events_can_be_read_back_by_number() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     assert board.events_since(0) == []
     for _ in range(EVENTS_KEPT + 5):
         board.event("x.y", "z")
@@ -177,13 +177,13 @@ def test_the_latest_ten_thousand_events_can_be_read_back_by_number() -> None:
 
 
 def test_an_event_carries_the_clock_and_is_cut_at_its_limit() -> None:
-    board = Board("shop", clock=lambda: 7.0)
+    board = StateStore("shop", clock=lambda: 7.0)
     event = board.event("instance.exited", "x" * 5_000, "error", service="product", instance="product-2")
     assert event == Event(1, 7.0, "instance.exited", "x" * 2_000, "error", "product", "product-2")
 
 
 def test_a_delta_that_does_not_continue_the_view_is_refused() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     snapshot = board.snapshot
     board.put_instances(view("a"))
     board.put_instances(view("b"))
@@ -196,7 +196,7 @@ def test_a_delta_that_does_not_continue_the_view_is_refused() -> None:
 
 
 def test_text_that_no_utf8_can_carry_does_not_stop_the_board_from_being_shown() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.event("x.y", "half a character: \udc80, an override: \u202e, a C1: \x9b, DEL: \x7f")
     data = encode(board.snapshot)
     assert b"\\u202e" in data
@@ -208,7 +208,7 @@ def test_text_that_no_utf8_can_carry_does_not_stop_the_board_from_being_shown() 
 
 
 async def test_the_first_change_after_quiet_goes_at_once_and_a_storm_is_gathered(autojump_clock: MockClock) -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     updates = board.subscribe()
     assert await anext(updates) is board.snapshot
     await trio.sleep(1)
@@ -226,7 +226,7 @@ async def test_the_first_change_after_quiet_goes_at_once_and_a_storm_is_gathered
 
 
 async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojump_clock: MockClock) -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     updates = board.subscribe()
     await anext(updates)
     await trio.sleep(1)
@@ -255,14 +255,14 @@ async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojum
     assert update.instances[0].state is ProcessState.STOPPING
 
 
-async def storm(board: Board) -> None:
+async def storm(board: StateStore) -> None:
     for number in range(1_000):
         board.put_instances(view("a", restarts=number))
         await trio.sleep(0.001)
 
 
 async def test_readers_that_keep_up_get_the_same_objects(autojump_clock: MockClock) -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     seen: list[list[Any]] = [[], [], []]
 
     async def follow(into: list[Any]) -> None:
@@ -279,7 +279,7 @@ async def test_readers_that_keep_up_get_the_same_objects(autojump_clock: MockClo
 
 
 async def test_waiting_for_a_condition_ends_when_it_holds(autojump_clock: MockClock) -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(storm, board)
         snapshot = await board.wait_for(lambda s: any(row.restarts >= 500 for row in s.instances))
@@ -288,7 +288,7 @@ async def test_waiting_for_a_condition_ends_when_it_holds(autojump_clock: MockCl
 
 
 async def test_who_has_ended_uses_nothing() -> None:
-    board = Board("shop")
+    board = StateStore("shop")
     board.put_instances(InstanceView("a1", "a", "a", ProcessState.RUNNING, pid=7))
     board.put_usage([Usage("a1", 3.0, 1000)])
     board.put_instances(InstanceView("a1", "a", "a", ProcessState.EXITED))

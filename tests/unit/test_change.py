@@ -7,7 +7,7 @@ import pytest
 from minikube.control.client.messages import KeyChange
 from minikube.errors import UsageError
 from minikube.manifest import Manifest
-from minikube.supervisor.reconcile.diff import Plan, plan
+from minikube.supervisor.reconcile.diff import ApplyPlan, plan
 from tests.unit.test_manifest import build
 
 
@@ -17,7 +17,7 @@ def manifest(services: dict[str, Any], environ: dict[str, str] | None = None, **
     return found
 
 
-def changed(old: dict[str, Any], new: dict[str, Any]) -> Plan:
+def changed(old: dict[str, Any], new: dict[str, Any]) -> ApplyPlan:
     return plan(manifest(old), manifest(new))
 
 
@@ -39,7 +39,7 @@ def edited(**services: dict[str, Any] | None) -> dict[str, Any]:
 
 def test_nothing_changed_is_nothing_to_do() -> None:
     found = changed(SHOP, SHOP)
-    assert found == Plan(reply=found.reply)
+    assert found == ApplyPlan(reply=found.reply)
     assert found.reply.changes == ()
     assert found.reply.unchanged == ("db", "migrate", "api", "web")
 

@@ -12,9 +12,9 @@ from minikube.engine.engine import Engine
 from minikube.errors import StartError
 from minikube.manifest import BuildSpec, ServiceSpec
 from minikube.supervisor.daemon.ipc import LaunchOptions
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.runtime.container.client import Answer, Client
+from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
 from minikube.supervisor.runtime.container.images import Images
+from minikube.supervisor.runtime.exit_status import Exit
 
 SERVICES = "".join(f'[services.{name}]\nbuild = "./{name}"\n' for name in ("bad", "good", "worse"))
 ENGINE = """#!/bin/sh
@@ -66,8 +66,8 @@ def test_up_goes_on_with_what_could_be_built(
     assert "going on with what could be built" in err
 
 
-def answer(status: int) -> Answer:
-    given = Answer()
+def answer(status: int) -> EngineReply:
+    given = EngineReply()
     given.exit = Exit(status)
     return given
 
@@ -81,23 +81,23 @@ class Built:
         self.good = False
         self.asked: list[str] = []
 
-    async def ask(self, *arguments: str, insist: bool = True) -> Answer:
+    async def ask(self, *arguments: str, insist: bool = True) -> EngineReply:
         await trio.lowlevel.checkpoint()
         self.asked.append("has")
         return answer(0)
 
-    async def show(self, *_: object, env: object = None) -> Answer:
+    async def show(self, *_: object, env: object = None) -> EngineReply:
         await trio.lowlevel.checkpoint()
         self.asked.append("build")
         return answer(0 if self.good else 1)
 
-    def failure(self, what: str, _: Answer) -> StartError:
+    def failure(self, what: str, _: EngineReply) -> StartError:
         return StartError(what)
 
 
 async def test_what_could_not_be_built_is_not_run_from_an_older_image_nor_built_again_before_somebody_asks() -> None:
     engine = Built()
-    images = Images(cast("Client", engine), "shop", ("bad",))
+    images = Images(cast("EngineClient", engine), "shop", ("bad",))
     good, bad = (ServiceSpec(name, Path("/shop"), build=BuildSpec(Path("/shop"))) for name in ("good", "bad"))
 
     async def ensure(spec: ServiceSpec) -> None:

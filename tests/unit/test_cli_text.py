@@ -6,7 +6,7 @@ import re
 import pytest
 
 from minikube.cli.render.colors import INSTANCE_COLOURS, has_colour, instance_colour, paint
-from minikube.cli.render.log_printer import Printer, format_time
+from minikube.cli.render.log_printer import LogPrinter, format_time
 from minikube.cli.render.rows import describe_lines, ordered, ps_lines, ps_rows, status_lines, why_not_ready
 from minikube.cli.render.table import age, columns, shorten
 from minikube.control.client.messages import ServiceReply
@@ -213,7 +213,7 @@ def test_columns_without_rows_are_the_head() -> None:
 
 def test_log_lines_have_aligned_prefixes_and_visible_escapes() -> None:
     out = io.StringIO()
-    printer = Printer(out, ["product", "order"])
+    printer = LogPrinter(out, ["product", "order"])
     printer.line(LogLine(NOW, "order", "order", "stdout", "\x1b[32mready\x1b[0m\ton \x1b[2J"))
     printer.line(LogLine(NOW, "product", "product-12", "stderr", "x"))
     printer.event(Event(1, NOW, "check.passing", "order passes\n"))
@@ -225,7 +225,7 @@ def test_log_lines_have_aligned_prefixes_and_visible_escapes() -> None:
 
 def test_log_lines_with_times_and_without_names() -> None:
     out = io.StringIO()
-    printer = Printer(out, [], timestamps=True, prefix=False)
+    printer = LogPrinter(out, [], timestamps=True, prefix=False)
     printer.line(LogLine(1.25, "a", "a", "stdout", "x"))
     printer.event(Event(1, 1.25, "k", "m"))
     assert out.getvalue() == f"{format_time(1.25)} x\n{format_time(1.25)} m\n"
@@ -243,7 +243,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert has_colour(Terminal())
     assert not has_colour(io.StringIO())
     terminal = Terminal()
-    Printer(terminal, []).line(LogLine(NOW, "a", "a", "stdout", "x"))
+    LogPrinter(terminal, []).line(LogLine(NOW, "a", "a", "stdout", "x"))
     assert f"\x1b[{instance_colour('a')}m" in terminal.getvalue()
     monkeypatch.setenv("TERM", "dumb")
     assert not has_colour(Terminal())

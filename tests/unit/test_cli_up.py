@@ -10,7 +10,7 @@ from msgspec import structs
 
 from minikube.cli.app import run
 from minikube.cli.commands import up
-from minikube.cli.commands.down import Departure, held_by, recorded_pids
+from minikube.cli.commands.down import ProcessExitWait, held_by, recorded_pids
 from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
@@ -42,8 +42,8 @@ class Line:
         self.said.append("detach")
 
 
-def front(line: Line, path: Path = Path("/p/supervisor.toml")) -> up.Front:
-    return up.Front(cast("Lifeline", line), path)
+def front(line: Line, path: Path = Path("/p/supervisor.toml")) -> up.UpSession:
+    return up.UpSession(cast("Lifeline", line), path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -102,7 +102,7 @@ def test_patience_that_is_over_is_told_though_the_supervisor_ends_meanwhile(
     assert "waited 0s: web has no instance" in capsys.readouterr().err
 
 
-def waiting(monkeypatch: pytest.MonkeyPatch, *answers: Snapshot | Exception) -> up.Front:
+def waiting(monkeypatch: pytest.MonkeyPatch, *answers: Snapshot | Exception) -> up.UpSession:
     """A front whose supervisor gives these answers, the last one again and again."""
     left = list(answers)
 
@@ -180,12 +180,12 @@ def test_the_end_of_a_process_is_seen_without_being_its_parent() -> None:
         os.read(read, 1)
         os._exit(0)
     os.close(read)
-    with Departure(child) as departure:
+    with ProcessExitWait(child) as departure:
         assert not departure.wait(0)
         os.close(write)
         assert departure.wait(5)
         os.waitpid(child, 0)
-    with Departure(child) as gone:
+    with ProcessExitWait(child) as gone:
         assert gone.wait(0)
 
 
@@ -237,6 +237,6 @@ def test_the_front_passes_on_how_the_awaited_service_ended(capsys: pytest.Captur
     line.ended = {"service": "tests", "how": "exit 3", "code": 3}
     assert front(line).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
-    one = up.Front(cast("Lifeline", Line({}, [0])), Path("/p/supervisor.toml"), "tests")
+    one = up.UpSession(cast("Lifeline", Line({}, [0])), Path("/p/supervisor.toml"), "tests")
     one.stop()
     assert one.wait_stopped() == 130

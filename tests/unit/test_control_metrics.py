@@ -7,9 +7,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from minikube.control.interface import Figures, LogCount
+from minikube.control.interface import LogCount, MetricsInput
 from minikube.control.metrics import Scrape, exposition
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.metrics.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
 from minikube.metrics.exposition import registry_families
 from minikube.model import CheckState, InstanceView, PartView, ProcessState, ServiceView, Usage
@@ -27,15 +27,15 @@ def row(state: ProcessState, check: CheckState | None = None, **more: Any) -> In
     return InstanceView("aaaaaaaa", "product", "product", state, check, **more)
 
 
-def scrape(board: Board, figures: Figures | None = None) -> Scrape:
-    return Scrape(board.snapshot, board.tally.view, board.tally.probes.view, figures or Figures(), 2)
+def scrape(board: StateStore, figures: MetricsInput | None = None) -> Scrape:
+    return Scrape(board.snapshot, board.tally.view, board.tally.probes.view, figures or MetricsInput(), 2)
 
 
 def families(text: bytes) -> dict[str, Metric]:
     return {family.name: family for family in text_families(text.decode())}
 
 
-def samples(board: Board, figures: Figures | None = None) -> dict[tuple[str, ...], float]:
+def samples(board: StateStore, figures: MetricsInput | None = None) -> dict[tuple[str, ...], float]:
     """All samples by name and the labels' values, in the order of the labels' names."""
     body, _ = exposition(scrape(board, figures), "")
     return {
@@ -53,14 +53,14 @@ def seconds(*values: float) -> Any:
 
 
 @pytest.fixture
-def board() -> Board:
-    board = Board("shop", version="1.2", clock=Clock())
+def board() -> StateStore:
+    board = StateStore("shop", version="1.2", clock=Clock())
     board.put_services(ServiceView("product", replicas=2))
     return board
 
 
 @pytest.fixture
-def full(board: Board) -> tuple[Board, Figures]:
+def full(board: StateStore) -> tuple[StateStore, MetricsInput]:
     """Something of everything."""
     board.put_parts(PartView("redis", ProcessState.RUNNING), PartView("registry", ProcessState.BACKOFF, restarts=3))
     board.put_instances(row(ProcessState.STARTING, started=998.0))
@@ -72,10 +72,10 @@ def full(board: Board) -> tuple[Board, Figures]:
     calls = (CallCount("Discovery.Get", {"ok": 5, "not_found": 1}, seconds(0.01, 0.5, 2.0)),)
     probes = (ProbeCount("product", {"pass": 2}, seconds(0.05, 0.05)),)
     status = RegistryStatus(9.5, 1, 7, 3, True, RegistryCounters(calls, probes))
-    return board, Figures(status, (LogCount("product", "product", 100, 1),))
+    return board, MetricsInput(status, (LogCount("product", "product", 100, 1),))
 
 
-def test_every_figure_is_where_it_belongs(full: tuple[Board, Figures]) -> None:
+def test_every_figure_is_where_it_belongs(full: tuple[StateStore, MetricsInput]) -> None:
     found = samples(*full)
     expected = {
         ("minikube_build_info", "shop", "1.2"): 1,
@@ -119,7 +119,7 @@ def test_every_figure_is_where_it_belongs(full: tuple[Board, Figures]) -> None:
     assert {key: found.get(key) for key in expected} == expected
 
 
-def test_names_and_help_follow_prometheus_conventions(full: tuple[Board, Figures]) -> None:
+def test_names_and_help_follow_prometheus_conventions(full: tuple[StateStore, MetricsInput]) -> None:
     body, content_type = exposition(scrape(*full), "")
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     known = families(body)
@@ -136,29 +136,29 @@ def test_names_and_help_follow_prometheus_conventions(full: tuple[Board, Figures
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=1.0.0", "application/openmetrics-text"])
-def test_openmetrics_is_told_to_those_who_ask_for_it(full: tuple[Board, Figures], accept: str) -> None:
+def test_openmetrics_is_told_to_those_who_ask_for_it(full: tuple[StateStore, MetricsInput], accept: str) -> None:
     body, content_type = exposition(scrape(*full), accept)
     assert content_type.startswith("application/openmetrics-text")
     found = openmetrics_families(body.decode())  # type: ignore[no-untyped-call]
     assert "minikube_instance_restarts" in {family.name for family in found}
 
 
-def test_a_strange_accept_header_gets_the_text_format(board: Board) -> None:
+def test_a_strange_accept_header_gets_the_text_format(board: StateStore) -> None:
     assert "version=0.0.4" in exposition(scrape(board), "text/plain;version=x.y, */*;q=\x01")[1]
 
 
-def test_a_registry_that_does_not_answer_is_told_and_nothing_made_up(board: Board) -> None:
+def test_a_registry_that_does_not_answer_is_told_and_nothing_made_up(board: StateStore) -> None:
     found = samples(board)
     assert found["minikube_registry_up",] == 0
     assert not any(key[0].startswith("minikube_registry_c") for key in found)
 
 
-def test_names_cannot_break_the_format(board: Board) -> None:
+def test_names_cannot_break_the_format(board: StateStore) -> None:
     board.put_parts(PartView('a"b\\c\nd', ProcessState.RUNNING))
     assert samples(board)["minikube_part_up", 'a"b\\c\nd'] == 1
 
 
-def test_exits_are_counted_by_how_they_came(board: Board) -> None:
+def test_exits_are_counted_by_how_they_came(board: StateStore) -> None:
     running = row(ProcessState.RUNNING, started=1_000.0)
     ends = [
         row(ProcessState.BACKOFF, exit="exit 1"),
@@ -184,7 +184,7 @@ def test_exits_are_counted_by_how_they_came(board: Board) -> None:
 
 def test_a_start_is_timed_once_and_an_external_instance_never() -> None:
     clock = Clock()
-    board = Board("shop", clock=clock)
+    board = StateStore("shop", clock=clock)
     board.put_services(ServiceView("product"), ServiceView("other", "external"))
     board.put_instances(row(ProcessState.STARTING, CheckState.STARTING, started=1_000.0))
     clock.now = 1_003.0

@@ -3,7 +3,7 @@
 import pytest
 
 from minikube.errors import UsageError
-from minikube.registry.redis.connect import Dialer
+from minikube.registry.redis.connect import RedisConnector
 
 GOOD = [
     "redis://localhost",
@@ -19,7 +19,7 @@ GOOD = [
 
 @pytest.mark.parametrize("url", GOOD)
 def test_what_is_taken(url: str) -> None:
-    Dialer(url)
+    RedisConnector(url)
 
 
 BAD = [
@@ -44,4 +44,4 @@ BAD = [
 @pytest.mark.parametrize(("url", "word"), BAD)
 def test_what_is_told(url: str, word: str) -> None:
     with pytest.raises(UsageError, match=f"^redis url: .*{word}"):
-        Dialer(url)
+        RedisConnector(url)

@@ -9,13 +9,12 @@ import trio
 import trio.testing
 
 from minikube.engine.engine import Engine
-from minikube.errors import StartError
+from minikube.errors import ResourceExhausted, StartError
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.instance.start_errors import Starved
-from minikube.supervisor.runtime.container.client import ASK_S, DOUBT_S, LOOK_S, Answer, Client
+from minikube.supervisor.runtime.container.client import ASK_S, DOUBT_S, LOOK_S, EngineClient, EngineReply
 from minikube.supervisor.runtime.container.container import Container
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
+from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import Launch
 
 
@@ -34,13 +33,16 @@ class Household:
         self.lodgers.pop(pid, None)
 
 
-def client_of(household: Household) -> Client:
-    return Client(household, Engine("docker", "/bin/docker", "mark"), Path("/"))  # type: ignore[arg-type]
+def client_of(household: Household) -> EngineClient:
+    return EngineClient(household, Engine("docker", "/bin/docker", "mark"), Path("/"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(Starved("cannot start docker: Too many open files"), Starved), (StartError("gone"), StartError)],
+    [
+        (ResourceExhausted("cannot start docker: Too many open files"), ResourceExhausted),
+        (StartError("gone"), StartError),
+    ],
 )
 async def test_a_client_that_cannot_be_started_is_an_answer(error: StartError, kind: type[StartError]) -> None:
     client = client_of(Household(error))
@@ -53,7 +55,7 @@ async def test_a_client_that_cannot_be_started_is_an_answer(error: StartError, k
 
 
 async def test_a_container_whose_start_is_undone_gives_back_what_it_held() -> None:
-    household = Household(Starved("no process left"))
+    household = Household(ResourceExhausted("no process left"))
     launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
     container = Container(client_of(household), launch, "x", {}, 0, {})
     held = os.pidfd_open(os.getpid())
@@ -65,19 +67,19 @@ async def test_a_container_whose_start_is_undone_gives_back_what_it_held() -> No
         os.fstat(held)
 
 
-class Removing(Client):
+class Removing(EngineClient):
     """An engine that takes a second for everything."""
 
-    async def ask(self, *_: object, **__: object) -> Answer:
+    async def ask(self, *_: object, **__: object) -> EngineReply:
         await trio.sleep(1.0)
-        answer = Answer()
+        answer = EngineReply()
         answer.exit = Exit(0)
         return answer
 
 
 async def test_what_a_slow_end_removes_as_well_ends_no_stop(autojump_clock: object) -> None:
     """A stop's bound is hit while an instance's own end still waits for the engine."""
-    client = Removing(Household(Starved("")), Engine("docker", "/bin/docker", "mark"), Path("/"))  # type: ignore[arg-type]
+    client = Removing(Household(ResourceExhausted("")), Engine("docker", "/bin/docker", "mark"), Path("/"))  # type: ignore[arg-type]
     runtime = ContainerRuntime.__new__(ContainerRuntime)
     runtime._unremoved = {"x": False}
     launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
@@ -89,15 +91,15 @@ async def test_what_a_slow_end_removes_as_well_ends_no_stop(autojump_clock: obje
     assert runtime._unremoved == {}
 
 
-class Questioned(Client):
+class Questioned(EngineClient):
     """An engine that answers, or hangs."""
 
     hangs = False
     looks = 0
 
-    async def ask(self, *arguments: str, timeout: float = ASK_S, **_: object) -> Answer:
+    async def ask(self, *arguments: str, timeout: float = ASK_S, **_: object) -> EngineReply:
         self.looks += 1
-        answer = Answer()
+        answer = EngineReply()
         await trio.sleep(timeout if self.hangs else 0.1)
         answer.exit = None if self.hangs else Exit(0)
         return answer

@@ -4,8 +4,8 @@ import io
 import threading
 from pathlib import Path
 
-from minikube.cli.render.console_logs import LogFollower
-from minikube.cli.render.log_printer import Printer
+from minikube.cli.render.console_logs import ConsoleLogs
+from minikube.cli.render.log_printer import LogPrinter
 from tests.eventually import eventually
 
 
@@ -17,8 +17,8 @@ SINCE = 1795478400.0
 """2026-11-24T00:00:00Z"""
 
 
-def follow(directory: Path, out: io.StringIO) -> LogFollower:
-    return LogFollower(directory, SINCE, Printer(out, ["a"]), lambda: None)
+def follow(directory: Path, out: io.StringIO) -> ConsoleLogs:
+    return ConsoleLogs(directory, SINCE, LogPrinter(out, ["a"]), lambda: None)
 
 
 def test_what_is_written_is_shown_by_time_across_rotations_and_of_new_instances(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from minikube.manifest import Condition, HealthSpec, RestartSpec, ServiceSpec
 from minikube.model import ProcessState
 from minikube.project import graph
 from minikube.project.graph import CycleError, UnknownDependency
-from minikube.supervisor.instance.conditions import Standing, unmet
+from minikube.supervisor.instance.conditions import DependencyStatus, unmet
 
 SHOP = {"order": ("product",), "product": ("db",), "db": (), "web": ("order", "product"), "lone": ()}
 
@@ -96,13 +96,13 @@ def test_a_difference_says_what_needs_new_processes_and_what_does_not() -> None:
     assert graph.diff(old, old) == graph.Diff()
 
 
-RUNS = Standing("db", ProcessState.RUNNING, ready=True)
-STARTS = Standing("db", ProcessState.STARTING)
-FATAL = Standing("db", ProcessState.FATAL, why="exit 1: 5 failed starts in a row")
-DONE = Standing("db", ProcessState.EXITED, completed=True, why="exit 0")
-FAILED = Standing("db", ProcessState.EXITED, why="exit 3")
-ILL = Standing("db-2", ProcessState.RUNNING, why="check fails: connection refused")
-STOPPED = Standing("db", ProcessState.STOPPED)
+RUNS = DependencyStatus("db", ProcessState.RUNNING, ready=True)
+STARTS = DependencyStatus("db", ProcessState.STARTING)
+FATAL = DependencyStatus("db", ProcessState.FATAL, why="exit 1: 5 failed starts in a row")
+DONE = DependencyStatus("db", ProcessState.EXITED, completed=True, why="exit 0")
+FAILED = DependencyStatus("db", ProcessState.EXITED, why="exit 3")
+ILL = DependencyStatus("db-2", ProcessState.RUNNING, why="check fails: connection refused")
+STOPPED = DependencyStatus("db", ProcessState.STOPPED)
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ STOPPED = Standing("db", ProcessState.STOPPED)
         ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
     ],
 )
-def test_who_waits_is_told_for_what(condition: Condition, standings: list[Standing], reason: str) -> None:
+def test_who_waits_is_told_for_what(condition: Condition, standings: list[DependencyStatus], reason: str) -> None:
     assert unmet("db", condition, standings) == reason

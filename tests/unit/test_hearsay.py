@@ -5,14 +5,14 @@ import time
 import pytest
 
 from minikube.model import Address, CheckState, Instance
-from minikube.supervisor.reconcile.registry_events import Hearsay
+from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from tests.unit.test_runner import Story
 
 
 async def test_an_entry_of_an_earlier_life_is_not_told(autojump_clock: object) -> None:
     async with Story() as story:
         board, runner = story.home.board, story.runner
-        hearsay = Hearsay(board, {runner.id: runner})
+        hearsay = RegistryEvents(board, {runner.id: runner})
 
         def told() -> list[str]:
             return [event.message for event in board.events_since(0) if event.kind.startswith("check.")]

@@ -3,12 +3,12 @@
 import pytest
 import trio
 
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.reconcile.ordering import in_order
 
 
 async def test_what_is_awaited_ends_when_it_happens_and_at_once_when_it_has(autojump_clock: object) -> None:
-    interrupt = Interrupt()
+    interrupt = CancelEvent()
 
     async def happen() -> None:
         await trio.sleep(3)
@@ -27,7 +27,7 @@ async def test_what_is_awaited_ends_when_it_happens_and_at_once_when_it_has(auto
 
 
 async def test_what_comes_first_is_kept_and_errors_come_as_they_are(autojump_clock: object) -> None:
-    interrupt = Interrupt()
+    interrupt = CancelEvent()
     with interrupt.cancels():
         await trio.sleep(1)
     assert not interrupt.is_set()

@@ -17,7 +17,7 @@ from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.registry.catalog.catalog import Catalog, Snapshot
 from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.checks import scheduler as module
-from minikube.registry.checks.scheduler import Judge
+from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.node import Node
 
 PASS, FAIL, TIMEOUT = Outcome
@@ -87,7 +87,7 @@ class Story:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.node = MemoryNode(nursery)
-        self.judge = Judge(cast(Node, self.node))
+        self.judge = CheckScheduler(cast(Node, self.node))
         self.answers: dict[str, Outcome] = {}
         self.asked: dict[str, list[float]] = {}
         self.judge._prober = cast(Any, self)

@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
 from minikube.supervisor.instance import lifecycle
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.instance.lifecycle import JITTER, Exit, Life, backoff, died, passed, start
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import JITTER, InstanceState, backoff, died, passed, start
+from minikube.supervisor.runtime.exit_status import Exit
 
 USUAL = RestartSpec()
 FAILED, CLEAN, KILLED = Exit(1), Exit(0), Exit(-9)
 
 
 def lived(
-    life: Life, began: float, seconds: float, policy: RestartSpec = USUAL, end: Exit = FAILED, *, well: bool
-) -> Life:
+    life: InstanceState, began: float, seconds: float, policy: RestartSpec = USUAL, end: Exit = FAILED, *, well: bool
+) -> InstanceState:
     """One whole life: started, perhaps well, and dead after `seconds`."""
     life = start(life, began)
     if well:
@@ -29,7 +30,7 @@ def lived(
 
 def waits(lives: Sequence[tuple[float, bool]], policy: RestartSpec = USUAL) -> list[float]:
     """What is waited after each of (seconds lived, was well)."""
-    life, now, found = Life(), 0.0, []
+    life, now, found = InstanceState(), 0.0, []
     for seconds, well in lives:
         life = lived(life, now, seconds, policy, well=well)
         now += seconds
@@ -48,7 +49,7 @@ def test_a_long_life_forgives_the_short_ones_before_it() -> None:
 
 
 def test_a_failed_start_is_never_repeated_at_once_and_the_fifth_in_a_row_is_fatal() -> None:
-    life = Life()
+    life = InstanceState()
     for number in range(1, 5):
         life = lived(life, 0.0, 0.1, well=False)
         assert (life.state, life.failed_starts) == (ProcessState.BACKOFF, number)
@@ -59,7 +60,7 @@ def test_a_failed_start_is_never_repeated_at_once_and_the_fifth_in_a_row_is_fata
 
 
 def test_being_well_once_ends_the_row_of_failed_starts() -> None:
-    life = Life()
+    life = InstanceState()
     for _ in range(4):
         life = lived(life, 0.0, 0.1, well=False)
     life = lived(life, 0.0, 2.0, well=True)
@@ -70,7 +71,7 @@ def test_being_well_once_ends_the_row_of_failed_starts() -> None:
 
 def test_a_limit_within_a_window_makes_a_well_one_fatal_too() -> None:
     policy = RestartSpec(max_restarts=3, window=100, delay=0, reset_after=1)
-    life, now = Life(), 0.0
+    life, now = InstanceState(), 0.0
     for _ in range(3):
         life = lived(life, now, 10, policy, well=True)
         now += 10
@@ -95,20 +96,20 @@ def test_a_limit_within_a_window_makes_a_well_one_fatal_too() -> None:
     ],
 )
 def test_what_follows_an_end(policy: str, end: Exit, state: ProcessState, completed: bool) -> None:
-    life = lived(Life(), 0.0, 2.0, RestartSpec(policy=policy), end, well=True)  # type: ignore[arg-type]
+    life = lived(InstanceState(), 0.0, 2.0, RestartSpec(policy=policy), end, well=True)  # type: ignore[arg-type]
     assert (life.state, life.completed, life.exit) == (state, completed, end)
 
 
 @pytest.mark.parametrize(("status", "good"), [(0, True), (143, True), (-15, True), (1, False), (-9, False), (3, True)])
 def test_success_is_what_the_manifest_says_with_signals_as_a_shell_tells_them(status: int, good: bool) -> None:
     policy = RestartSpec(policy="on-failure", success=(0, 3, 143))
-    life = lived(Life(), 0.0, 2.0, policy, Exit(status), well=True)
+    life = lived(InstanceState(), 0.0, 2.0, policy, Exit(status), well=True)
     assert life.completed is good
     assert (life.state is ProcessState.EXITED) is good
 
 
 def test_one_that_was_ended_for_failing_its_check_has_died_and_never_succeeded() -> None:
-    life = passed(start(Life(), 0.0))
+    life = passed(start(InstanceState(), 0.0))
     ended = died(life, RestartSpec(policy="on-failure"), CLEAN, 5.0, 0.0, "check failed 3 times in a row")
     assert (ended.state, ended.reason) == (ProcessState.BACKOFF, "check failed 3 times in a row")
     assert not died(life, RestartSpec(policy="never"), CLEAN, 5.0, 0.0, "check failed").completed
@@ -123,16 +124,16 @@ def test_one_that_was_ended_for_failing_its_check_has_died_and_never_succeeded()
     ],
 )
 def test_a_taken_port_is_a_failed_start_whatever_the_policy(policy: RestartSpec, state: ProcessState) -> None:
-    life = lifecycle.refused(Life(), policy, "port 80 is taken by pid 1", 0.0, 0.0)
+    life = lifecycle.refused(InstanceState(), policy, "port 80 is taken by pid 1", 0.0, 0.0)
     assert (life.state, life.reason, life.exit) == (state, "port 80 is taken by pid 1", None)
 
 
 def test_a_command_that_cannot_be_executed_is_fatal_at_once() -> None:
-    assert lifecycle.cannot_execute(Life(), "command not found: x").state is ProcessState.FATAL
+    assert lifecycle.cannot_execute(InstanceState(), "command not found: x").state is ProcessState.FATAL
 
 
 def test_a_starved_machine_is_tried_again_for_ever() -> None:
-    life = Life()
+    life = InstanceState()
     for _ in range(50):
         life = lifecycle.starved(life, RestartSpec(limit=1, max_restarts=1), "no process left", 10.0, 1.0)
         assert life.state is ProcessState.BACKOFF
@@ -141,30 +142,36 @@ def test_a_starved_machine_is_tried_again_for_ever() -> None:
 
 
 def test_a_stop_forgives_and_keeps_the_count_of_restarts() -> None:
-    life = lived(lived(Life(), 0.0, 1.0, well=False), 2.0, 3.0, well=True)
-    assert lifecycle.stopped(life, Exit(-15)) == Life(restarts=2, exit=Exit(-15))
+    life = lived(lived(InstanceState(), 0.0, 1.0, well=False), 2.0, 3.0, well=True)
+    assert lifecycle.stopped(life, Exit(-15)) == InstanceState(restarts=2, exit=Exit(-15))
     assert lifecycle.restarted(life).restarts == 3
 
 
 @pytest.mark.parametrize("state", list(ProcessState))
 def test_who_is_asked_to_run_begins_again_what_had_ended_by_itself(state: ProcessState) -> None:
-    life = Life(state, restarts=3, failed_starts=2, next_try=9.0, exit=Exit(1), reason="exit 1")
+    life = InstanceState(state, restarts=3, failed_starts=2, next_try=9.0, exit=Exit(1), reason="exit 1")
     over = state in (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
-    begins = Life(ProcessState.PENDING, restarts=3, exit=Exit(1))
-    assert lifecycle.forgiven(life, Wish()) == (begins if over else life)
-    assert lifecycle.forgiven(life, Wish(removed=True)) == life
+    begins = InstanceState(ProcessState.PENDING, restarts=3, exit=Exit(1))
+    assert lifecycle.forgiven(life, DesiredState()) == (begins if over else life)
+    assert lifecycle.forgiven(life, DesiredState(removed=True)) == life
 
 
 def test_the_worst_end_is_told_as_a_shell_tells_it() -> None:
     """One that was killed for its memory is no other than one that was killed."""
-    starved = Life(exit=Exit(-9, "out of memory, limits.memory"))
-    assert lifecycle.worst_end([Life(exit=Exit(3)), starved]) == ("signal KILL (out of memory, limits.memory)", 137)
-    assert lifecycle.worst_end([Life(exit=Exit(0)), lifecycle.cannot_execute(Life(), "no x")]) == ("no x", 1)
+    starved = InstanceState(exit=Exit(-9, "out of memory, limits.memory"))
+    assert lifecycle.worst_end([InstanceState(exit=Exit(3)), starved]) == (
+        "signal KILL (out of memory, limits.memory)",
+        137,
+    )
+    assert lifecycle.worst_end([InstanceState(exit=Exit(0)), lifecycle.cannot_execute(InstanceState(), "no x")]) == (
+        "no x",
+        1,
+    )
 
 
 def test_a_check_that_passes_when_nothing_runs_changes_nothing() -> None:
     for state in set(ProcessState) - {ProcessState.STARTING, ProcessState.RUNNING}:
-        life = Life(state=state)
+        life = InstanceState(state=state)
         assert passed(life) is life
 
 
@@ -185,7 +192,7 @@ one_life = st.tuples(st.floats(0, 200), st.booleans(), st.integers(-15, 255))
 @given(policies, st.lists(one_life, max_size=30), st.floats(-1, 1))
 def test_any_history(policy: RestartSpec, lives: list[tuple[float, bool, int]], jitter: float) -> None:
     """Told by a model that looks at the whole history, which the state machine never sees."""
-    life, now = Life(), 0.0
+    life, now = InstanceState(), 0.0
     restarts: list[float] = []
     failed = quick = 0
     for seconds, well, status in lives:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
 from minikube.sdk.requests import WatchSnapshot
-from minikube.supervisor.readiness.generation import Beginning
-from minikube.supervisor.readiness.registry_sync import RENEW_S, Link
+from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.readiness.registry_sync import RENEW_S, RegistrySync
 
 ID = "0badcafe"
 
@@ -25,7 +25,7 @@ def registration(check: str = "ttl:") -> Registration:
 
 
 class Registry:
-    """What `Link` needs of `client.registry.Registry`. `away`: every call fails, and nothing is pushed."""
+    """What `RegistrySync` needs of `client.registry.Registry`. `away`: every call fails, and nothing is pushed."""
 
     def __init__(self) -> None:
         self.away = False
@@ -120,7 +120,7 @@ class Line:
     async def __aenter__(self) -> "Line":
         self._manager = trio.open_nursery()
         self.nursery = await self._manager.__aenter__()
-        self.link = Link(self.registry, self.nursery, lambda *what: self.heard.append(what), self.said.append)  # type: ignore[arg-type]
+        self.link = RegistrySync(self.registry, self.nursery, lambda *what: self.heard.append(what), self.said.append)  # type: ignore[arg-type]
         self.nursery.start_soon(self.link.run)
         await trio.testing.wait_all_tasks_blocked()
         return self
@@ -180,7 +180,7 @@ async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_
     """The registry answers only after the new life has begun: what it still holds has another port."""
     async with Line() as line:
         line.registry.away = True
-        line.link.begun(ID, Beginning(100.0, trio.current_time()))
+        line.link.begun(ID, Generation(100.0, trio.current_time()))
         line.link.want(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(1)
         line.registry.away = False
@@ -194,7 +194,7 @@ async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_
 async def test_one_that_registered_itself_before_we_knew_that_it_runs_stays(autojump_clock: object) -> None:
     async with Line() as line:
         line.link.absent(ID)
-        line.link.begun(ID, Beginning(100.0, trio.current_time()))
+        line.link.begun(ID, Generation(100.0, trio.current_time()))
         line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=100.1))
         line.link.want(ID, None)
         await trio.sleep(1)

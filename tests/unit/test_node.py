@@ -15,7 +15,7 @@ from minikube.registry.catalog.catalog import Snapshot
 from minikube.registry.catalog.records import Epoch, Record, size_of
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import Node
-from minikube.registry.redis.types import Op
+from minikube.registry.redis.types import Write
 
 
 @asynccontextmanager
@@ -24,8 +24,8 @@ async def open_node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
         node = Node(RegistryConfig(), nursery)
         node.catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
 
-        async def commit(op: Op | str) -> tuple[str, int, int]:
-            assert isinstance(op, Op)
+        async def commit(op: Write | str) -> tuple[str, int, int]:
+            assert isinstance(op, Write)
             await trio.lowlevel.checkpoint()
             revision = node.catalog.revision + 1
             incarnation = revision if op.kind is ChangeKind.PUT else op.record.instance.incarnation

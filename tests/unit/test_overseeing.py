@@ -7,7 +7,7 @@ import trio.testing
 
 from minikube.errors import Unavailable
 from minikube.sdk.trio import Registry
-from minikube.supervisor.readiness.registry_sync import OVERSEE_S, Link
+from minikube.supervisor.readiness.registry_sync import OVERSEE_S, RegistrySync
 
 
 class Told:
@@ -34,7 +34,7 @@ class Told:
 async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
     told, events = Told(), list[tuple[str, str, str]]()
     async with trio.open_nursery() as nursery:
-        link = Link(cast(Registry, told), nursery, lambda id, one: None, lambda text: None)
+        link = RegistrySync(cast(Registry, told), nursery, lambda id, one: None, lambda text: None)
         nursery.start_soon(link.oversee, lambda *event: events.append(event))
         for status in (
             told.well(),

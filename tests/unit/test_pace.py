@@ -4,7 +4,7 @@ import heapq
 
 import pytest
 
-from minikube.health.rate_limit import PROBES_PER_S, Pace
+from minikube.health.rate_limit import PROBES_PER_S, ProbeRateLimiter
 from minikube.health.state import Health, ProbeSettings
 from minikube.model import CheckState
 
@@ -13,7 +13,7 @@ PASSING, CRITICAL = CheckState.PASSING, CheckState.CRITICAL
 
 def asked(count: int, state: CheckState, interval: float, seconds: float = 10.0) -> int:
     """How many probes so many make in that time, each wanting the next one an interval after the last."""
-    pace, settings, made = Pace(), ProbeSettings(interval=interval), 0
+    pace, settings, made = ProbeRateLimiter(), ProbeSettings(interval=interval), 0
     due = [0.0] * count
     while due[0] < seconds:
         now, made = due[0], made + 1
@@ -31,7 +31,7 @@ def test_many_share_a_rate_that_few_do_not_notice(state: CheckState, count: int)
 
 
 def test_the_usual_is_not_held_up() -> None:
-    pace = Pace()
+    pace = ProbeRateLimiter()
     for _ in range(int(5 * PROBES_PER_S)):
         pace.due(Health(CRITICAL, 100.0), ProbeSettings(), 100.0)
     assert pace.due(Health(PASSING, 105.0), ProbeSettings(interval=5.0), 100.0) == 105.0
@@ -39,7 +39,7 @@ def test_the_usual_is_not_held_up() -> None:
 
 
 def test_turns_that_nobody_took_are_not_saved_up() -> None:
-    pace = Pace()
+    pace = ProbeRateLimiter()
     pace.due(Health(CRITICAL, 1.0), ProbeSettings(), 0.0)
     turns = [pace.due(Health(CRITICAL, 1_000.0), ProbeSettings(), 1_000.0) for _ in range(int(PROBES_PER_S))]
     assert turns[-1] == pytest.approx(1_001.0)

@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
-from minikube.jsonrpc.messages import decode_requests
+from minikube.jsonrpc.messages import Request, decode_requests, splice_reply
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.net.rpc import Limits, Peer, Request, splice_reply
+from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.types import Limits
 from minikube.registry.catalog.catalog import Catalog, Snapshot
 from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.config import RegistryConfig
-from minikube.registry.service import Discovery
+from minikube.registry.service import DiscoveryService
 
-GETS = PlainCalls("Discovery.Get")
+GETS = PlainCalls("DiscoveryService.Get")
 PLAIN = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'
 
 words = st.sampled_from(
@@ -60,7 +61,8 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
     names, numbers = found
     decoded = decode_requests(data.split(b"\n")[:-1])
     assert [
-        Request("Discovery.Get", [name.decode()], int(number)) for name, number in zip(names, numbers, strict=True)
+        Request("DiscoveryService.Get", [name.decode()], int(number))
+        for name, number in zip(names, numbers, strict=True)
     ] == decoded
     results = [b'"%d"' % place for place in range(len(names))]
     long_way = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
@@ -105,18 +107,20 @@ class Host:
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         self.started += 1
 
-    def touch(self, peer: Peer) -> None:
+    def touch(self, peer: RpcConnection) -> None:
         raise AssertionError("nothing is sent but answers")
 
 
-class LongWay(Discovery):
+class LongWay(DiscoveryService):
     """Decodes everything."""
 
-    def at_once(self, data: bytes, peer: Peer) -> bytes | None:
+    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
 
-def connect(methods: type[Discovery], token: str = "", *, stale: bool = False) -> tuple[Peer, Host, Discovery]:
+def connect(
+    methods: type[DiscoveryService], token: str = "", *, stale: bool = False
+) -> tuple[RpcConnection, Host, DiscoveryService]:
     """A connection to a registry that knows two products, an order, and an order's like that does not pass."""
     catalog = Catalog()
     catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
@@ -127,12 +131,12 @@ def connect(methods: type[Discovery], token: str = "", *, stale: bool = False) -
     host = Host()
     node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
     discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
-    return Peer(discovery, host, Limits(), "test"), host, discovery
+    return RpcConnection(discovery, host, Limits(), "test"), host, discovery
 
 
 @given(st.lists(receives.map(b"".join), max_size=3), st.booleans(), st.booleans())
 def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut: bool, stale: bool) -> None:
-    (short, short_host, _), (long, long_host, _) = connect(Discovery, stale=stale), connect(LongWay, stale=stale)
+    (short, short_host, _), (long, long_host, _) = connect(DiscoveryService, stale=stale), connect(LongWay, stale=stale)
     for piece in [b"".join(pieces)[:-7], b"".join(pieces)[-7:]] if cut else pieces:
         short.feed(piece)
         long.feed(piece)
@@ -141,15 +145,15 @@ def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut
 
 
 def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
-    peer, _, discovery = connect(Discovery)
+    peer, _, discovery = connect(DiscoveryService)
     answer = discovery.at_once(PLAIN * 3, peer)
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
     (counted, *_) = discovery._tally.view
-    assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
+    assert (counted.method, counted.results) == ("DiscoveryService.Get", {"ok": 3})
     assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
     assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
-    peer, _, discovery = connect(Discovery, token="secret")
+    peer, _, discovery = connect(DiscoveryService, token="secret")
     assert discovery.at_once(PLAIN * 3, peer) is None
     peer.authenticated = True
     assert discovery.at_once(PLAIN * 3, peer) is not None

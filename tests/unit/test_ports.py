@@ -10,10 +10,10 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from minikube.errors import PortTaken
 from minikube.linux import ports
-from minikube.linux.ports import Claims, choose_port, is_free
+from minikube.linux.ports import PortAllocator, choose_port, is_free
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.instance.start_errors import PortTaken
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Launch, Runtime
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
@@ -70,7 +70,7 @@ class Boxed(ContainerRuntime):
 
 
 def runtimes() -> tuple[Runtime, Runtime]:
-    claims, any_of_it = Claims(), cast(Any, None)
+    claims, any_of_it = PortAllocator(), cast(Any, None)
     processes = Quick(any_of_it, any_of_it, any_of_it, claims)
     return processes, Boxed(any_of_it, any_of_it, any_of_it, any_of_it, any_of_it, claims)
 

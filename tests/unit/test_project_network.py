@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from minikube.manifest import HostPort, parse_host_port
-from minikube.supervisor.runtime.container.network import Lan, ProjectNetwork, read_lan
+from minikube.supervisor.runtime.container.network import ContainerNetwork, ProjectNetwork, read_container_network
 
 DOCKER = [
     {
@@ -27,26 +27,26 @@ PODMAN = [{"subnets": [{"subnet": "10.89.0.0/24", "gateway": "10.89.0.1"}]}]
 @pytest.mark.parametrize(
     ("told", "lan"),
     [
-        (DOCKER, Lan("net", "172.18.0.1", "172.18.0.0/16")),
-        (PODMAN, Lan("net", "10.89.0.1", "10.89.0.0/24")),
+        (DOCKER, ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16")),
+        (PODMAN, ContainerNetwork("net", "10.89.0.1", "10.89.0.0/24")),
         ([{"IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]}}], None),
         ([{"IPAM": {"Config": None}}], None),
         ([], None),
         ([{}], None),
     ],
 )
-def test_the_first_gateway_with_an_ipv4_address_is_taken(told: object, lan: Lan | None) -> None:
-    assert read_lan("net", json.dumps(told)) == lan
+def test_the_first_gateway_with_an_ipv4_address_is_taken(told: object, lan: ContainerNetwork | None) -> None:
+    assert read_container_network("net", json.dumps(told)) == lan
 
 
 def test_what_is_no_json_is_no_network() -> None:
-    assert read_lan("net", "Error: no such network") is None
+    assert read_container_network("net", "Error: no such network") is None
 
 
 async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytest.MonkeyPatch) -> None:
     targets: dict[str, str] = {}
 
-    async def relay(self: ProjectNetwork, lan: Lan, name: str, target: Callable[[], str]) -> int:
+    async def relay(self: ProjectNetwork, lan: ContainerNetwork, name: str, target: Callable[[], str]) -> int:
         targets[name] = target()
         return 7
 
@@ -55,7 +55,9 @@ async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytes
     env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "redis://me:pw@[::1]:6380/1"}
     async with trio.open_nursery() as nursery:
         network = ProjectNetwork(client, "shop", nursery)
-        found = await network.surroundings(Lan("net", "172.18.0.1", "172.18.0.0/16"), env, lambda: "127.0.0.1:5555")
+        found = await network.surroundings(
+            ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16"), env, lambda: "127.0.0.1:5555"
+        )
     assert found["REDIS_URL"] == "redis://me:pw@172.18.0.1:7/1"
     assert parse_host_port(targets["redis"]) == HostPort("::1", 6380)
 
@@ -66,7 +68,7 @@ async def test_a_network_that_was_made_again_has_relays_on_its_own_gateway() -> 
     async with trio.open_nursery() as nursery:
         network = ProjectNetwork(client, "shop", nursery)
         for gateway in ("127.0.0.9", "127.0.0.10"):
-            lan = Lan("net", gateway, "127.0.0.0/8")
+            lan = ContainerNetwork("net", gateway, "127.0.0.0/8")
             found = await network.surroundings(lan, env, lambda: "127.0.0.1:5555")
             assert await network.surroundings(lan, env, lambda: "127.0.0.1:5555") == found
             host, _, port = found["MINIKUBE_REGISTRY"].rpartition(":")

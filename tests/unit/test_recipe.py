@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from minikube.engine.arguments import (
+    ContainerSetting,
     Identity,
-    Place,
     build_arguments,
     create_arguments,
     image_name,
@@ -29,12 +29,12 @@ from minikube.manifest import (
 )
 
 DOCKER, PODMAN, NERDCTL = (Engine(kind, f"/usr/bin/{kind}", "0123456789ab") for kind in ("docker", "podman", "nerdctl"))
-HOST = Place()
+HOST = ContainerSetting()
 WHO = Identity("shop", "web", "abcd1234", "web-2")
 MANIFEST = Manifest("shop", Path("/shop/supervisor.toml"), Path("/shop"))
 
 
-def create(engine: Engine = DOCKER, place: Place = HOST, **fields: Any) -> list[str]:
+def create(engine: Engine = DOCKER, place: ContainerSetting = HOST, **fields: Any) -> list[str]:
     spec = ServiceSpec("web", Path("/shop"), image="nginx:1", **fields)
     return list(
         create_arguments(
@@ -102,7 +102,7 @@ def test_init_is_asked_for_only_where_it_is_wanted() -> None:
 
 
 def test_a_published_port_is_on_its_own_network() -> None:
-    words = create(place=Place("bridge", published("127.0.0.1", 8080, 80)))
+    words = create(place=ContainerSetting("bridge", published("127.0.0.1", 8080, 80)))
     assert option(words, "--network") == ["bridge"]
     assert option(words, "--publish") == ["127.0.0.1:8080:80"]
     assert published("::1", 8080, 80) == "[::1]:8080:80"

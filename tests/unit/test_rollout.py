@@ -13,16 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec, load_manifest
 from minikube.model import ProcessState
-from minikube.supervisor.context import Site
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon.ipc import LaunchOptions
-from minikube.supervisor.reconcile.apply import Applier
-from minikube.supervisor.reconcile.commands import Hands
-from minikube.supervisor.reconcile.reconciler import Supervisor
-from minikube.supervisor.reconcile.replicas import Roster
-from minikube.supervisor.reconcile.rollout import Stranded
+from minikube.supervisor.reconcile.apply import ManifestReconciler
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.reconcile.rollout import RolloutFailed
 from minikube.supervisor.reconcile.rollout_plan import Replica, Step, next_step
 from minikube.supervisor.runtime.interface import Launch
 from tests.unit.test_runner import Fake, Home, Output
@@ -54,7 +54,7 @@ class Machine(Home):
     def absent(self, id: str) -> None: ...
 
 
-class Core(Supervisor):
+class Core(Reconciler):
     """The supervisor's, with processes that are none."""
 
     def __init__(self, directory: Path, nursery: trio.Nursery) -> None:
@@ -62,11 +62,11 @@ class Core(Supervisor):
         self.running: dict[str, list[tuple[Fake, ServiceSpec]]] = {}
         household: Any = SimpleNamespace(groups=None)
         link: Any = self.fake
-        site = Site(directory, LaunchOptions(), self.fake.board, household, "127.0.0.1:1")
+        site = RunContext(directory, LaunchOptions(), self.fake.board, household, "127.0.0.1:1")
         manifest = load_manifest(directory / "supervisor.toml")
-        super().__init__(site, manifest, Roster(), link, nursery)
-        self.hands = Hands(self, nursery)
-        self.hands.applier = Applier(self, self.hands, nursery)
+        super().__init__(site, manifest, ReplicaSet(), link, nursery)
+        self.hands = CommandHandler(self, nursery)
+        self.hands.applier = ManifestReconciler(self, self.hands, nursery)
 
     def runtime(self, spec: ServiceSpec) -> Any:
         return self
@@ -79,8 +79,8 @@ class Core(Supervisor):
         self.running.setdefault(launch.name, []).append((process, launch.spec))
         return process
 
-    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture:
-        return cast(Capture, Output(spec))
+    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
+        return cast(InstanceLog, Output(spec))
 
     def recorded(self) -> None: ...
 
@@ -222,7 +222,7 @@ async def test_a_service_that_is_slow_to_leave_is_none_any_more_and_its_row_goes
         await trio.sleep(3)
         with monkeypatch.context() as patched:
             patched.setattr(Fake, "end", deaf)
-            with pytest.raises(Stranded, match="is not down yet"):
+            with pytest.raises(RolloutFailed, match="is not down yet"):
                 await core.forget_service("web")
         assert "web" not in core.roster
         assert core.board.service("web") is None
@@ -256,7 +256,7 @@ async def test_who_cannot_be_ended_is_told_in_bounded_time_and_stays_in_reach(
                 (core.hands.restart, ("web",)),
                 (core.hands.stop, ("web",)),
             ):
-                with pytest.raises(Stranded, match="is not down yet"):
+                with pytest.raises(RolloutFailed, match="is not down yet"):
                     await act(*arguments)
             assert trio.current_time() - began < 200
         for process, _ in (*core.running["web-1"], *core.running[name]):

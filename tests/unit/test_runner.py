@@ -13,19 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube.control.state_store import Board
-from minikube.errors import StartError
+from minikube.control.state_store import StateStore
+from minikube.errors import PortTaken, StartError
 from minikube.health.prober import Prober
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
-from minikube.supervisor.cancel_event import Interrupt
-from minikube.supervisor.instance.controller import Runner
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.instance.start_errors import PortTaken
-from minikube.supervisor.readiness.generation import Beginning
-from minikube.supervisor.reconcile.rollout import Stranded, restart_alone, see_begin
-from minikube.supervisor.runtime.interface import Launch, Ran
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.reconcile.rollout import RolloutFailed, restart_alone, see_begin
+from minikube.supervisor.runtime.exit_status import Exit
+from minikube.supervisor.runtime.interface import ExecResult, Launch
 
 TERM, KILL = 15, 9
 SPEC = ServiceSpec("x", Path("/"), ("run",), register="none")
@@ -108,10 +107,10 @@ class Fake:
         finally:
             self.die(-KILL)
 
-    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+    async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
         await trio.sleep(0.01)
         self._home.note("ran", *argv)
-        return Ran(Exit(self._home.check), "as asked")
+        return ExecResult(Exit(self._home.check), "as asked")
 
     def close(self) -> None:
         self._home.alive -= 1
@@ -121,9 +120,9 @@ class Home:
     """Implements `instance.Home`, and the runtime: what happens is written down with its time."""
 
     def __init__(self) -> None:
-        self.board = Board("test")
+        self.board = StateStore("test")
         self.prober = Prober()
-        self.ending = Interrupt()
+        self.ending = CancelEvent()
         self.lives = float("inf")
         self.port = 0
         self.obeys: float | None = 0.1
@@ -136,7 +135,7 @@ class Home:
         """How long a start takes, after what it needs, which is not to be interrupted."""
         self.was_known = True
         self.link = self
-        self.at_once = Interrupt()
+        self.at_once = CancelEvent()
         self.alive = self.most = self.starting = 0
         self.happened: list[tuple[Any, ...]] = []
         self.processes: list[Fake] = []
@@ -190,7 +189,7 @@ class Home:
     def next_run(self, name: str) -> float:
         return 0.0
 
-    def begun(self, id: str, since: Beginning) -> None:
+    def begun(self, id: str, since: Generation) -> None:
         return None
 
     def want(self, id: str, registration: Registration | None) -> None: ...
@@ -214,7 +213,7 @@ class Story:
 
     def __init__(self, spec: ServiceSpec = SPEC, home: "Home | None" = None) -> None:
         self.home = home or Home()
-        self.runner = Runner(self.home, spec, 1, "0badcafe", Wish())
+        self.runner = InstanceController(self.home, spec, 1, "0badcafe", DesiredState())
 
     async def __aenter__(self) -> "Story":
         self._manager = trio.open_nursery()
@@ -455,7 +454,9 @@ async def test_a_restart_tells_what_cannot_be_started(autojump_clock: object) ->
     async with Story() as story:
         await story.wait(2)
         story.home.begins, story.home.refuses = 0.4, StartError("command not found: nosuch")
-        with pytest.raises(Stranded, match=r"x did not come back: .*command not found: nosuch — see `minikube logs x`"):
+        with pytest.raises(
+            RolloutFailed, match=r"x did not come back: .*command not found: nosuch — see `minikube logs x`"
+        ):
             await restart_alone(story.runner, story.home.board)
         story.home.refuses = None
         await restart_alone(story.runner, story.home.board)
@@ -506,7 +507,7 @@ def test_whatever_is_asked_there_is_never_a_second_process_and_the_last_wish_hol
                         runner.stop()
                     case "now":
                         story.hurry()
-                        home.at_once = Interrupt()
+                        home.at_once = CancelEvent()
                     case "slow":
                         home.begins = 0.4
                     case "restart":
@@ -545,5 +546,5 @@ async def test_a_start_tells_what_cannot_be_started_and_does_not_wait_for_what_w
         story.home.begins, story.home.refuses = 0.4, StartError("command not found: nosuch")
         story.runner.start()
         await story.home.board.wait_for(lambda _: story.state() is not ProcessState.STOPPED)
-        with pytest.raises(Stranded, match="x cannot be started: command not found: nosuch"):
+        with pytest.raises(RolloutFailed, match="x cannot be started: command not found: nosuch"):
             await see_begin([story.runner], story.home.board, "cannot be started")

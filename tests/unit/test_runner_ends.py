@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from minikube.errors import StartError
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import ProcessState
-from minikube.supervisor.instance.lifecycle import Exit
+from minikube.supervisor.runtime.exit_status import Exit
 from tests.unit.test_runner import KILL, SPEC, Fake, Home, Output, Story
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
 from minikube.supervisor.backing.parts import PartSpec
@@ -73,7 +73,7 @@ async def test_a_defect_while_the_project_runs_still_stops_redis_and_the_registr
     monkeypatch.setattr(running, "_serve", fail)
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     part = PartSpec("part", ("true",), {}, tmp_path, "there")
-    plan = running.Plan(
+    plan = running.LaunchPlan(
         load_manifest(tmp_path / "supervisor.toml"),
         LaunchOptions(),
         tmp_path,
@@ -89,7 +89,7 @@ async def test_a_defect_while_the_project_runs_still_stops_redis_and_the_registr
 
 
 async def test_what_runs_beside_begins_anew_after_a_shortage_and_is_off_after_a_defect(autojump_clock: object) -> None:
-    board, began = Board("test"), trio.current_time()
+    board, began = StateStore("test"), trio.current_time()
     shortage = RuntimeError("can't start new thread")
     errors = [shortage, shortage, OSError(errno.EMFILE, "Too many open files"), KeyError("x")]
     times: list[float] = []

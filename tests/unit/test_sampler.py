@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.linux import processes as tree
 from minikube.supervisor.runtime.process import usage as sampler
-from minikube.supervisor.runtime.process.process import Household
+from minikube.supervisor.runtime.process.process import ProcessTable
 
 
 async def test_a_round_without_descriptors_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ async def test_a_round_without_descriptors_is_left_out(monkeypatch: pytest.Monke
     monkeypatch.setattr(sampler, "INTERVAL_S", 0.001)
     with trio.move_on_after(5) as patience:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sampler.sample, Household(), Board("test"))
+            nursery.start_soon(sampler.sample, ProcessTable(), StateStore("test"))
             while len(rounds) < 3:
                 await trio.sleep(0.001)
             nursery.cancel_scope.cancel()

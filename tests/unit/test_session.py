@@ -9,23 +9,32 @@ from minikube.model import Address, CheckState, Instance, Registration
 from minikube.registry.validation import as_address
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call
-from minikube.sdk.session import Backoff, Keeper, RegisterOptions, Target, find_target, make_registration
+from minikube.sdk.session import (
+    Backoff,
+    RegisterOptions,
+    RegistrationKeeper,
+    RegistryAddress,
+    find_target,
+    make_registration,
+)
 
 # ---------------------------------------------------------------- where the registry is
 
 
 def test_the_address_is_given_or_from_the_environment_or_the_default() -> None:
-    assert find_target("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == Target("a", 1)
-    assert find_target(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == Target("b", 2, "t")
-    assert find_target(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == Target("127.0.0.1", 5555)
+    assert find_target("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == RegistryAddress("a", 1)
+    assert find_target(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress(
+        "b", 2, "t"
+    )
+    assert find_target(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress("127.0.0.1", 5555)
     environ = {f"MINIKUBE_REGISTRY_{what}": what for what in ("CA", "CERT", "KEY")}
-    assert find_target(None, None, environ) == Target("127.0.0.1", 5555, "", "CA", "CERT", "KEY")
+    assert find_target(None, None, environ) == RegistryAddress("127.0.0.1", 5555, "", "CA", "CERT", "KEY")
 
 
 def test_an_ipv6_address_has_brackets() -> None:
-    assert find_target("[::1]:5", None, {}) == Target("::1", 5)
-    assert str(Target("::1", 5)) == "[::1]:5"
-    assert str(Target("a", 5)) == "a:5"
+    assert find_target("[::1]:5", None, {}) == RegistryAddress("::1", 5)
+    assert str(RegistryAddress("::1", 5)) == "[::1]:5"
+    assert str(RegistryAddress("a", 5)) == "a:5"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,8 @@ def test_what_is_missing_is_said(name: str | None, port: int | None, environ: di
 # ---------------------------------------------------------------- staying registered
 
 
-def keeper(**options: Any) -> Keeper:
-    return Keeper(make_registration("web", 80, cast(RegisterOptions, options), {}))
+def keeper(**options: Any) -> RegistrationKeeper:
+    return RegistrationKeeper(make_registration("web", 80, cast(RegisterOptions, options), {}))
 
 
 def call(step: Any) -> Call[Any]:
@@ -104,7 +113,7 @@ def instance(id_: str = "id", port: int = 80, incarnation: int = 7) -> Instance:
     return Instance(id_, "web", Address("127.0.0.1", port), "", CheckState.PASSING, incarnation=incarnation)
 
 
-def registered(keep: Keeper, now: float = 0.0) -> None:
+def registered(keep: RegistrationKeeper, now: float = 0.0) -> None:
     keep.done(now, call(keep.next(now)), "id")
     keep.done(now, call(keep.next(now)), [instance("other", 81), instance()])
 

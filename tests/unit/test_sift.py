@@ -11,14 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube.control.client.messages import ALL_LINES, LogQuery
 from minikube.logs import blocks, levels
 from minikube.logs import reader as trail
 from minikube.logs.blocks import blocks_backwards
-from minikube.logs.filter import Sieve
+from minikube.logs.filter import LogFilter
 from minikube.logs.format import Source, parse, rotated, stamped
 from minikube.logs.levels import LEVELS, at_least, level_of, parse_level, signs_of
-from minikube.logs.reader import Trail, backlog
+from minikube.logs.query import ALL_LINES, LogQuery
+from minikube.logs.reader import LogReader, backlog
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 
@@ -174,8 +174,8 @@ def write(source: Source, texts: list[tuple[str, bytes]], style: str, cuts: list
 
 
 def found(source: Source, query: LogQuery) -> list[LogLine]:
-    one = Trail(source)
-    lines = [line for batch in backlog([one], query, Sieve(query)) for line in batch]
+    one = LogReader(source)
+    lines = [line for batch in backlog([one], query, LogFilter(query)) for line in batch]
     one.close()
     return lines
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
-from minikube.supervisor.cancel_event import Interrupt
-from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.reconcile import scheduler as timetable
-from minikube.supervisor.reconcile.scheduler import Timetable
+from minikube.supervisor.reconcile.scheduler import TaskScheduler
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), schedule="every 10m")
 
@@ -22,7 +22,7 @@ SPEC = ServiceSpec("x", Path("/"), ("run",), schedule="every 10m")
 class Runner:
     """Implements what a timetable needs of one."""
 
-    wish = Wish()
+    wish = DesiredState()
     process = None
 
     def __init__(self) -> None:
@@ -39,14 +39,14 @@ class Core:
 
     def __init__(self) -> None:
         self.specs = {"x": SPEC}
-        self.adopted = Interrupt()
+        self.adopted = CancelEvent()
         self.roster = self
         self.asked_to_stop = trio.Event()
         self.runner = Runner()
 
     def adopt(self, **fields: Any) -> None:
         self.specs = {"x": replace(SPEC, **fields)}
-        adopted, self.adopted = self.adopted, Interrupt()
+        adopted, self.adopted = self.adopted, CancelEvent()
         adopted.set()
 
     def expect(self, name: str, at: float) -> None: ...
@@ -65,7 +65,7 @@ def core(monkeypatch: pytest.MonkeyPatch) -> Core:
 async def test_a_period_goes_on_however_often_a_manifest_is_applied(autojump_clock: object, core: Core) -> None:
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Timetable(core, UTC).run)  # type: ignore[arg-type]
+        nursery.start_soon(TaskScheduler(core, UTC).run)  # type: ignore[arg-type]
         for _ in range(9):
             await trio.sleep(150)
             core.adopt(env={"SAVED": "again"})

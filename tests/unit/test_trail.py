@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minikube.control.client.messages import ALL_LINES, LogQuery
 from minikube.errors import UsageError
 from minikube.logs.blocks import BLOCK
-from minikube.logs.collector import LINE_LIMIT, PENDING_LIMIT, Capture, LogWriter
-from minikube.logs.filter import Sieve
+from minikube.logs.collector import LINE_LIMIT, PENDING_LIMIT, InstanceLog, LogWriter
+from minikube.logs.filter import LogFilter
 from minikube.logs.format import Source, kept_sources, parse, rotated, stamped, written_at
-from minikube.logs.reader import Trail, backlog, fresh
+from minikube.logs.query import ALL_LINES, LogQuery
+from minikube.logs.reader import LogReader, backlog, fresh
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 
@@ -29,9 +29,9 @@ class Directly:
     def __init__(self, *, stuck: bool = False) -> None:
         self.pending = 0
         self.stuck = stuck
-        self.waiting: list[tuple[Capture, bytes]] = []
+        self.waiting: list[tuple[InstanceLog, bytes]] = []
 
-    def put(self, capture: Capture, data: bytes) -> None:
+    def put(self, capture: InstanceLog, data: bytes) -> None:
         capture.pending += len(data)
         self.waiting.append((capture, data))
         if not self.stuck:
@@ -46,16 +46,16 @@ class Directly:
 
 def capture_in(
     directory: Path, name: str = "a", spec: LogSpec = PLAIN, writer: Directly | None = None, **more: object
-) -> Capture:
-    return Capture(name, name, directory / f"{name}.log", cast("LogWriter", writer or Directly()), spec, **more)  # type: ignore[arg-type]
+) -> InstanceLog:
+    return InstanceLog(name, name, directory / f"{name}.log", cast("LogWriter", writer or Directly()), spec, **more)  # type: ignore[arg-type]
 
 
-def trail_of(capture: Capture) -> Trail:
-    return Trail(Source(capture.service, capture.instance, capture.path, capture.spec.keep), capture)
+def trail_of(capture: InstanceLog) -> LogReader:
+    return LogReader(Source(capture.service, capture.instance, capture.path, capture.spec.keep), capture)
 
 
-def read(trails: list[Trail], query: LogQuery) -> list[str]:
-    lines = [line.line for batch in backlog(trails, query, Sieve(query)) for line in batch]
+def read(trails: list[LogReader], query: LogQuery) -> list[str]:
+    lines = [line.line for batch in backlog(trails, query, LogFilter(query)) for line in batch]
     for trail in trails:
         trail.close()
     return lines
@@ -118,7 +118,7 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
     """Files of 1 KiB, written and rotated while one reader looks now and then."""
     with TemporaryDirectory() as place:
         capture = capture_in(Path(place), spec=LogSpec(1024, keep, "json" if style == "json" else "plain"))
-        trail, sieve = trail_of(capture), Sieve(LogQuery())
+        trail, sieve = trail_of(capture), LogFilter(LogQuery())
         list(backlog([trail], LogQuery(follow=True), sieve))
         trail.go_on()
         written, missed, seen = 0, 0, []
@@ -150,8 +150,8 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
 def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missing(tmp_path: Path) -> None:
     """The writer turns files over in a thread of its own, several thousand times, while the reader reads."""
     writer = LogWriter(lambda: None)
-    capture = Capture("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
-    trail, sieve = trail_of(capture), Sieve(LogQuery())
+    capture = InstanceLog("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
+    trail, sieve = trail_of(capture), LogFilter(LogQuery())
     trail.open()
     trail.go_on()
     lines: list[LogLine] = []
@@ -224,11 +224,11 @@ def test_level_and_pattern_narrow_what_is_shown_and_what_is_counted(tmp_path: Pa
 def test_a_pattern_is_refused_with_the_reason_and_never_takes_long() -> None:
     for wrong in ("(", "(?=x)", "[z-a]", "x" * 1001):
         with pytest.raises(UsageError, match="grep"):
-            Sieve(LogQuery(grep=wrong))
+            LogFilter(LogQuery(grep=wrong))
     with pytest.raises(UsageError, match="level: expected a level"):
-        Sieve(LogQuery(level="loud"))
+        LogFilter(LogQuery(level="loud"))
     started = time.process_time()
-    assert not Sieve(LogQuery(grep="(a+)+$")).takes(LogLine(1.0, "s", "s", "stdout", "a" * LINE_LIMIT + "b"))
+    assert not LogFilter(LogQuery(grep="(a+)+$")).takes(LogLine(1.0, "s", "s", "stdout", "a" * LINE_LIMIT + "b"))
     assert time.process_time() - started < 1.0  # a backtracking engine would not end before the sun does
 
 

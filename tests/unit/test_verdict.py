@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from minikube.health.state import Outcome, ProbeResult
 from minikube.manifest import HealthSpec
 from minikube.model import CheckState
-from minikube.supervisor.readiness.thresholds import Verdict, is_hung, judged, new_verdict
+from minikube.supervisor.readiness.thresholds import ProbeStatus, is_hung, new_probe_status, update_probe_status
 
 counts = st.integers(1, 4)
 specs = st.builds(
@@ -22,12 +22,14 @@ specs = st.builds(
 outcomes = st.lists(st.sampled_from(list(Outcome)), max_size=40)
 
 
-def walk(spec: HealthSpec, results: list[Outcome]) -> list[tuple[float, Verdict]]:
+def walk(spec: HealthSpec, results: list[Outcome]) -> list[tuple[float, ProbeStatus]]:
     """Each probe made when it is due, answered at once."""
-    verdict, found = new_verdict(spec, 0.0), []
+    verdict, found = new_probe_status(spec, 0.0), []
     for outcome in results:
         now = verdict.due
-        verdict = judged(verdict, ProbeResult(outcome, outcome.value), spec, started=0.0, now=now, jitter=0.5)
+        verdict = update_probe_status(
+            verdict, ProbeResult(outcome, outcome.value), spec, started=0.0, now=now, jitter=0.5
+        )
         found.append((now, verdict))
     return found
 

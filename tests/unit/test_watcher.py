@@ -7,17 +7,17 @@ from typing import Any
 import trio
 import trio.testing
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import StartError
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.reconcile.watch.watcher import Watcher
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.reconcile.watch.watcher import SourceWatcher
 
 
 class Core:
     """Implements what a watcher needs; its builds wait for `built`, and fail while `broken`."""
 
     def __init__(self) -> None:
-        self.board = Board("test")
+        self.board = StateStore("test")
         self.manifest = SimpleNamespace(directory=Path("/shop"), path=Path("/shop/supervisor.toml"))
         self.specs = {"x": None}
         self.asked: list[Any] = []
@@ -26,7 +26,7 @@ class Core:
         self.built = trio.Event()
 
     def of(self, name: str) -> list[Any]:
-        return [SimpleNamespace(wish=Wish())]
+        return [SimpleNamespace(wish=DesiredState())]
 
     async def rebuild(self, name: str) -> None:
         await self.built.wait()
@@ -46,7 +46,7 @@ class Core:
 
 async def test_what_was_saved_while_a_build_failed_is_built_as_well() -> None:
     core = Core()
-    watcher = Watcher(core, core)  # type: ignore[arg-type]
+    watcher = SourceWatcher(core, core)  # type: ignore[arg-type]
     watcher._restarting["x"] = {Path("/shop/a.py")}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher._restart, "x")
@@ -59,5 +59,5 @@ async def test_what_was_saved_while_a_build_failed_is_built_as_well() -> None:
 
 async def test_a_saved_manifest_is_read_once_by_who_applies_it() -> None:
     core = Core()
-    await Watcher(core, core)._apply()  # type: ignore[arg-type]
+    await SourceWatcher(core, core)._apply()  # type: ignore[arg-type]
     assert core.asked == [("apply", True)]

@@ -12,11 +12,12 @@ from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
 from minikube.supervisor.instance import desired_state as wish
 from minikube.supervisor.instance import lifecycle
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.instance.lifecycle import Exit, Life
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import InstanceState
+from minikube.supervisor.runtime.exit_status import Exit
 
-RUNS, STOPPED = Wish(), Wish(runs=False, rests=True)
-ASKED: dict[str, Callable[[Wish], Wish]] = {
+RUNS, STOPPED = DesiredState(), DesiredState(runs=False, rests=True)
+ASKED: dict[str, Callable[[DesiredState], DesiredState]] = {
     "start": wish.started,
     "stop": wish.stopped,
     "restart": wish.restarted,
@@ -43,7 +44,7 @@ ASKED: dict[str, Callable[[Wish], Wish]] = {
         (wish.scheduled(True), "start", RUNS),
     ],
 )
-def test_what_is_asked_becomes_what_is_wanted(before: Wish, asked: str, after: Wish) -> None:
+def test_what_is_asked_becomes_what_is_wanted(before: DesiredState, asked: str, after: DesiredState) -> None:
     assert ASKED[asked](before) == after
 
 
@@ -68,7 +69,7 @@ def test_a_schedule_counts_again_where_it_did() -> None:
 
 
 ENDS = Exit(-15)
-STOPPING = Life(ProcessState.STOPPING, well=True, restarts=3, deaths=2)
+STOPPING = InstanceState(ProcessState.STOPPING, well=True, restarts=3, deaths=2)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,9 @@ STOPPING = Life(ProcessState.STOPPING, well=True, restarts=3, deaths=2)
     ],
     ids=["stop", "start", "restart", "hung", "hung, restart", "hung, stop"],
 )
-def test_an_end_of_our_making_counts_for_what_was_wanted(wanted: Wish, state: ProcessState, reason: str) -> None:
+def test_an_end_of_our_making_counts_for_what_was_wanted(
+    wanted: DesiredState, state: ProcessState, reason: str
+) -> None:
     life = lifecycle.ended(STOPPING, wanted, RestartSpec(), ENDS, 9.0, 0.0)
     assert (life.state, life.reason) == (state, reason)
     assert life.restarts == (4 if state is ProcessState.BACKOFF else 3)
@@ -92,22 +95,24 @@ def test_an_end_of_our_making_counts_for_what_was_wanted(wanted: Wish, state: Pr
 @pytest.mark.parametrize(
     ("life", "wanted", "due"),
     [
-        (Life(), RUNS, 0.0),
-        (Life(), STOPPED, math.inf),
-        (Life(ProcessState.BACKOFF, next_try=7.5), RUNS, 7.5),
-        (Life(ProcessState.BACKOFF, next_try=7.5), STOPPED, math.inf),
-        (Life(ProcessState.FATAL), RUNS, math.inf),
-        (Life(ProcessState.EXITED), RUNS, math.inf),
-        (Life(ProcessState.PENDING), RUNS, 0.0),
+        (InstanceState(), RUNS, 0.0),
+        (InstanceState(), STOPPED, math.inf),
+        (InstanceState(ProcessState.BACKOFF, next_try=7.5), RUNS, 7.5),
+        (InstanceState(ProcessState.BACKOFF, next_try=7.5), STOPPED, math.inf),
+        (InstanceState(ProcessState.FATAL), RUNS, math.inf),
+        (InstanceState(ProcessState.EXITED), RUNS, math.inf),
+        (InstanceState(ProcessState.PENDING), RUNS, 0.0),
     ],
 )
-def test_when_the_next_life_is_due(life: Life, wanted: Wish, due: float) -> None:
+def test_when_the_next_life_is_due(life: InstanceState, wanted: DesiredState, due: float) -> None:
     assert lifecycle.due(life, wanted) == due
 
 
 def test_between_two_lives_a_restart_is_counted_and_a_stop_forgives() -> None:
-    fatal = Life(ProcessState.FATAL, failed_starts=5, deaths=5, restarts=4, exit=Exit(3), reason="5 failed starts")
+    fatal = InstanceState(
+        ProcessState.FATAL, failed_starts=5, deaths=5, restarts=4, exit=Exit(3), reason="5 failed starts"
+    )
     again = lifecycle.between(fatal, replace(RUNS, again=True))
-    assert again == Life(ProcessState.PENDING, restarts=5, exit=Exit(3))
-    assert lifecycle.between(fatal, STOPPED) == Life(restarts=4, exit=Exit(3))
+    assert again == InstanceState(ProcessState.PENDING, restarts=5, exit=Exit(3))
+    assert lifecycle.between(fatal, STOPPED) == InstanceState(restarts=4, exit=Exit(3))
     assert lifecycle.between(fatal, RUNS) is fatal

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from minikube.cli.common import duration, manifest_argument, manifest_path, note
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
+from minikube.project_dir import LOCK_FILE
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import Endpoint
-    from minikube.engine.engine import Left
+    from minikube.engine.engine import EngineLeftovers
     from minikube.model import Snapshot
 
 TELL_EVERY_S = 2.0
@@ -49,7 +49,7 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
     with contextlib.ExitStack() as stack:
         try:
             endpoint = find_supervisor(path)
-            departures = [stack.enter_context(Departure(pid)) for pid in recorded_pids(path)]
+            departures = [stack.enter_context(ProcessExitWait(pid)) for pid in recorded_pids(path)]
             with ControlClient(endpoint) as client:
                 client.shutdown(now)
         except NothingRunning as nothing:
@@ -69,10 +69,10 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
 
 def _end_one_offs(path: Path) -> bool:
     """First of all, as those may use what is stopped next."""
-    from minikube.control.client.endpoint import state_directory
     from minikube.project.orphans import end_one_offs
+    from minikube.project_dir import project_dir
 
-    ended = end_one_offs(state_directory(path))
+    ended = end_one_offs(project_dir(path))
     if ended:
         note(f"ended what `minikube run` had started: {', '.join(ended)}")
     return bool(ended)
@@ -80,10 +80,10 @@ def _end_one_offs(path: Path) -> bool:
 
 def _tell_stopped(path: Path) -> int:
     """Says that all has ended, or what is left at an engine that did not answer; the exit code."""
-    from minikube.control.client.endpoint import state_directory
     from minikube.engine.engine import recorded
+    from minikube.project_dir import project_dir
 
-    found = recorded(state_directory(path))
+    found = recorded(project_dir(path))
     if found is not None:
         note(f"stopped, but {found[1]}")
         return 1
@@ -91,7 +91,7 @@ def _tell_stopped(path: Path) -> int:
     return 0
 
 
-def _wait_departed(path: Path, departures: list[Departure], endpoint: Endpoint, patience: float | None) -> int:
+def _wait_departed(path: Path, departures: list[ProcessExitWait], endpoint: Endpoint, patience: float | None) -> int:
     from minikube.cli.commands.wait import TIMED_OUT
     from minikube.control.client.blocking import ControlClient
 
@@ -116,12 +116,13 @@ def _wait_departed(path: Path, departures: list[Departure], endpoint: Endpoint, 
 def _kill(path: Path) -> int:
     """Ends a supervisor that hangs, by its recorded identity; its guardian ends the rest, and where that hangs too, we do."""
     from minikube.linux import processes as tree
+    from minikube.project_dir import project_dir, read_supervisor_record
 
-    state = _recorded(path)
-    pid, guardian = int(state.get("pid", 0)), int(state.get("guardian_pid", 0))
-    if not pid or state.get("boot_id") != tree.boot_id() or state.get("start_time") != tree.start_time(pid):
+    record = read_supervisor_record(project_dir(path))
+    pid, guardian = (record.pid, record.guardian_pid) if record else (0, 0)
+    if record is None or record.boot_id != tree.boot_id() or record.start_time != tree.start_time(pid):
         raise Unavailable(f"pid {pid} is not the supervisor that was recorded — nothing was ended")
-    with Departure(pid) as supervisor, Departure(guardian) as rest:
+    with ProcessExitWait(pid) as supervisor, ProcessExitWait(guardian) as rest:
         ours = tree.children(guardian)
         tree.kill_all([pid])
         note(f"killed the supervisor (pid {pid}), which did not answer")
@@ -140,12 +141,12 @@ def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
     import fcntl
     import signal
 
-    from minikube.control.client.endpoint import state_directory
     from minikube.linux import processes as tree
+    from minikube.project_dir import project_dir
 
-    state = state_directory(path)
+    state = project_dir(path)
     try:
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        lock = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         raise nothing from None
     until = time.monotonic() + END_PATIENCE_S
@@ -186,18 +187,18 @@ def _holder(lock: int, state: Path) -> int:
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{text}/fd"):
             with contextlib.suppress(OSError):
-                if os.path.samefile(f"/proc/{text}/fd/{descriptor}", state / "lock"):
+                if os.path.samefile(f"/proc/{text}/fd/{descriptor}", state / LOCK_FILE):
                     return int(text)
     return 0
 
 
-def _end_left(state: Path) -> tuple[str, Left | None]:
+def _end_left(state: Path) -> tuple[str, EngineLeftovers | None]:
     """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left, and what
     has to stay where it is."""
-    from minikube.control.client.endpoint import SUPERVISOR_FILE
     from minikube.engine import engine
     from minikube.linux import processes as tree
     from minikube.project import orphans as leftovers
+    from minikube.project_dir import SUPERVISOR_FILE
 
     names = {pid: tree.called(pid) for pid in leftovers.find_leftovers(state)}
     ended = leftovers.end_leftovers(state)
@@ -208,7 +209,7 @@ def _end_left(state: Path) -> tuple[str, Left | None]:
     return f"ended what an earlier run left: {', '.join(what)}" if what else "", left
 
 
-class Departure:
+class ProcessExitWait:
     """Waits for the end of a process that is not our child, through a pidfd: a reused pid cannot fool it."""
 
     def __init__(self, pid: int) -> None:
@@ -216,7 +217,7 @@ class Departure:
         with contextlib.suppress(ProcessLookupError):
             self._pidfd = os.pidfd_open(pid)
 
-    def __enter__(self) -> Departure:
+    def __enter__(self) -> ProcessExitWait:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -233,20 +234,11 @@ class Departure:
 
 
 def recorded_pids(path: Path) -> list[int]:
-    """The supervisor and its guardian, which goes last: when both have ended, nothing they started is left."""
-    state = _recorded(path)
-    return [pid for key in ("pid", "guardian_pid") if isinstance(pid := state.get(key), int) and pid > 0]
+    """Return the pids of the supervisor and of its guardian, which ends last; empty where no run is recorded."""
+    from minikube.project_dir import project_dir, read_supervisor_record
 
-
-def _recorded(path: Path) -> dict[str, Any]:
-    """What the supervisor told when it was ready; empty where that cannot be read."""
-    from minikube.control.client.endpoint import SUPERVISOR_FILE, state_directory
-
-    try:
-        state = json.loads((state_directory(path) / SUPERVISOR_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+    record = read_supervisor_record(project_dir(path))
+    return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []
 
 
 def holders(endpoint: Endpoint) -> list[str]:

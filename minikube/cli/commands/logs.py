@@ -23,7 +23,7 @@ from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from minikube.control.client.messages import LogQuery
+    from minikube.logs.query import LogQuery
     from minikube.model import LogLine
 
 
@@ -65,7 +65,7 @@ def logs_command(
     A line's level is what it says itself: JSON, logfmt, [error], WARNING: and the like. One without counts as info.
     What is kept is shown when nothing runs, too.
     """
-    from minikube.control.client.messages import TAIL_DEFAULT, LogQuery
+    from minikube.logs.query import TAIL_DEFAULT, LogQuery
 
     narrowed = bool(since or until) or (bool(grep or level) and not follow)
     query = LogQuery(
@@ -100,7 +100,7 @@ def logs_command(
 
 def _cut(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
     """The last `TAIL_DEFAULT` lines of one more; tells where there is one more."""
-    from minikube.control.client.messages import TAIL_DEFAULT
+    from minikube.logs.query import TAIL_DEFAULT
 
     lines = [line for batch in batches for line in batch]
     if len(lines) > TAIL_DEFAULT:
@@ -109,9 +109,9 @@ def _cut(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
 
 
 def _print(batches: Iterable[list[LogLine]], as_json: bool, names: list[str], timestamps: bool, prefix: bool) -> None:
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.log_printer import LogPrinter
 
-    printer = Printer(sys.stdout, names, timestamps=timestamps, prefix=prefix)
+    printer = LogPrinter(sys.stdout, names, timestamps=timestamps, prefix=prefix)
     for batch in batches:
         if as_json:
             print_json_lines(batch)
@@ -132,22 +132,22 @@ def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tup
 def _from_files(
     path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning, leveled: bool
 ) -> tuple[list[str], Iterator[list[LogLine]]]:
-    from minikube.control.client.endpoint import state_directory
-    from minikube.logs.filter import Sieve
+    from minikube.logs.filter import LogFilter
     from minikube.logs.format import kept_sources
-    from minikube.logs.reader import Trail, backlog
+    from minikube.logs.reader import LogReader, backlog
+    from minikube.project_dir import project_dir
 
     parts = ("redis", "registry")
-    sieve = Sieve(query)
+    sieve = LogFilter(query)
     services = _services(path)
-    kept = kept_sources(state_directory(path) / "logs", services)
+    kept = kept_sources(project_dir(path) / "logs", services)
     if not kept:
         raise nothing
     for name in names:
         if name not in services and not any(name in (one.instance, one.service) for one in kept):
             raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
     wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
-    return [one.instance for one in wanted], backlog([Trail(one, leveled=leveled) for one in wanted], query, sieve)
+    return [one.instance for one in wanted], backlog([LogReader(one, leveled=leveled) for one in wanted], query, sieve)
 
 
 def _services(path: Path) -> list[str]:
@@ -161,7 +161,7 @@ def _services(path: Path) -> list[str]:
 
 
 def _tail(text: str | None, narrowed: bool) -> int:
-    from minikube.control.client.messages import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
+    from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
 
     if text == "all" or (text is None and narrowed):
         return ALL_LINES

@@ -46,7 +46,7 @@ def events_command(
     names: tuple[str, ...], follow: bool, since: str, tail: int | None, manifest: str | None, as_json: bool
 ) -> None:
     """Show what happened: starts, exits, checks, restarts; of NAMES, or of everything."""
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.log_printer import LogPrinter
 
     number, moment_s = _since(since)
     with connect(manifest) as client:
@@ -56,7 +56,7 @@ def events_command(
             snapshot = client.status()
             check_names(snapshot, names)
             names += tuple(one.name for one in snapshot.instances if one.id in names)
-        printer = Printer(sys.stdout, [], timestamps=True, prefix=False)
+        printer = LogPrinter(sys.stdout, [], timestamps=True, prefix=False)
         show = print_json_line if as_json else printer.event
         found: list[Event] = []
         while (reply := client.events(number)).events:

@@ -42,7 +42,7 @@ def registry_option(command: Command) -> Command:
     )(manifest_option(command))
 
 
-class Way(NamedTuple):
+class RegistryTarget(NamedTuple):
     """To a registry. What is None is the environment's to tell, as for any client."""
 
     address: str | None
@@ -50,22 +50,22 @@ class Way(NamedTuple):
     tls: ssl.SSLContext | None = None
 
 
-def way_to_registry(given: str | None, manifest: str | None) -> Way:
+def registry_target(given: str | None, manifest: str | None) -> RegistryTarget:
     """Where the registry listens, and its token and TLS if the manifest tells them."""
     from minikube.manifest import load_manifest
 
     if given:
-        return Way(str(_host_port("--registry", given)))
+        return RegistryTarget(str(_host_port("--registry", given)))
     if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
-        return Way(None)
+        return RegistryTarget(None)
     path = manifest_path(manifest)
     if not path.is_file() and not manifest:
-        return Way(None)
+        return RegistryTarget(None)
     settings = load_manifest(path).registry
     from minikube.project.environment import registry_tls
 
     address = _running_registry(path) or str(settings.listen)
-    return Way(address, settings.token or None, registry_tls(settings))
+    return RegistryTarget(address, settings.token or None, registry_tls(settings))
 
 
 def _running_registry(path: Path) -> str:
@@ -84,7 +84,7 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
     """A connection to the registry that is meant. Nobody there is NothingRunning (exit code 3)."""
     from minikube import blocking
 
-    address, token, tls = way_to_registry(given, manifest)
+    address, token, tls = registry_target(given, manifest)
     try:
         with blocking.open_registry(address, token=token, tls=tls) as registry:
             registry.status()

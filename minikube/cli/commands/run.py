@@ -48,11 +48,11 @@ def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ..
     own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
     """
     command, manifest, variables = _late_options(command, manifest, variables)
-    from minikube.control.client.endpoint import state_directory
     from minikube.project.orphans import RUN_MARK
+    from minikube.project_dir import project_dir
 
     loaded, snapshot = _look(manifest)
-    mark = f"{RUN_MARK}={state_directory(loaded.path)}"
+    mark = f"{RUN_MARK}={project_dir(loaded.path)}"
     _become(loaded, snapshot, _spec(loaded, service), None, command, (*variables, mark))
 
 
@@ -103,10 +103,10 @@ def _join(
     spec = manifest.services.get(instance.service)
     if spec is None or spec.runtime == "process":
         _become(manifest, snapshot, _spec(manifest, instance.service), instance, command or _shell(), variables)
-    from minikube.control.client.endpoint import state_directory
     from minikube.engine.engine import client_environment, container_name, find_engine
+    from minikube.project_dir import project_dir
 
-    engine = find_engine(manifest.containers.engine, state_directory(manifest.path), os.environ.get("PATH"))
+    engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
     words = [engine.program, "exec", "--interactive"]
     if sys.stdin.isatty() and sys.stdout.isatty():
         words.append("--tty")
@@ -215,13 +215,13 @@ def _become(
     command: Sequence[str],
     variables: Sequence[str],
 ) -> NoReturn:
-    from minikube.control.client.endpoint import state_directory
     from minikube.linux.credentials import login_environment, rights_of
     from minikube.manifest import fill
     from minikube.project.environment import instance_environment, project_environment, redis_address
+    from minikube.project_dir import project_dir
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
-    redis = redis_address(manifest, state_directory(manifest.path))
+    redis = redis_address(manifest, project_dir(manifest.path))
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)

@@ -28,8 +28,8 @@ from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.daemon.ipc import LaunchOptions
 
 if TYPE_CHECKING:
-    from minikube.cli.render.console_logs import LogFollower
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.console_logs import ConsoleLogs
+    from minikube.cli.render.log_printer import LogPrinter
     from minikube.control.client.blocking import Endpoint
     from minikube.manifest import Manifest
     from minikube.supervisor.daemon.ipc import Lifeline
@@ -102,7 +102,7 @@ def up_command(
             note("going on with what could be built — `minikube ps` tells why the rest does not start")
             options = replace(options, unbuilt=unbuilt)
 
-    front = Front(launch(loaded.path, options), loaded.path, exit_with)
+    front = UpSession(launch(loaded.path, options), loaded.path, exit_with)
     with front.signals():
         dashboard = not (detach or plain or exit_with) and sys.stdout.isatty() and sys.stdin.isatty()
         _import_ahead(dashboard)
@@ -170,7 +170,7 @@ def _refuse_second(path: Path) -> None:
     )
 
 
-class Front:
+class UpSession:
     """This process's end of the lifeline, from the launch to the last word."""
 
     def __init__(self, lifeline: Lifeline, path: Path, exit_with: str = "") -> None:
@@ -179,9 +179,9 @@ class Front:
         self._exit_with = exit_with
         self._asked = 0
         self._endpoint: Endpoint | None = None
-        self._printer: Printer | None = None
+        self._printer: LogPrinter | None = None
         self._events: threading.Thread | None = None
-        self._lines: LogFollower | None = None
+        self._lines: ConsoleLogs | None = None
         self._begun = time.time()
 
     @contextmanager
@@ -280,14 +280,14 @@ class Front:
         return self.wait_stopped()
 
     def print_lines(self, wanted: tuple[str, ...], patience: float, timestamps: bool) -> int:
-        from minikube.cli.render.console_logs import LogFollower
-        from minikube.cli.render.log_printer import Printer
+        from minikube.cli.render.console_logs import ConsoleLogs
+        from minikube.cli.render.log_printer import LogPrinter
         from minikube.manifest import load_manifest
 
         assert self._endpoint is not None
-        self._printer = Printer(sys.stdout, list(load_manifest(self._path).services), timestamps=timestamps)
+        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._path).services), timestamps=timestamps)
         self._events = threading.Thread(target=self._follow_events, daemon=True)
-        self._lines = LogFollower(log_file(self._path).parent, self._begun, self._printer, self._nobody_reads)
+        self._lines = ConsoleLogs(log_file(self._path).parent, self._begun, self._printer, self._nobody_reads)
         self._printer.note(f"control API {self._endpoint.url} — Ctrl-C stops everything")
         self._events.start()
         self._lines.start()
@@ -332,11 +332,11 @@ class Front:
                 told = time.monotonic()
                 for line in holders(self._endpoint):
                     self._tell(line)
-        from minikube.control.client.endpoint import state_directory
         from minikube.engine.engine import recorded
+        from minikube.project_dir import project_dir
 
         self._show_rest()
-        found = recorded(state_directory(self._path))
+        found = recorded(project_dir(self._path))
         left = found[1] if found and found[1].given_up else None
         if ended := self._lifeline.ended:
             self._tell(f"stopped, as {ended['service']} ended: {ended['how']}" + (f"; {left}" if left else ""))
@@ -362,6 +362,6 @@ def _ending(code: int) -> str:
 
 
 def log_file(path: Path) -> Path:
-    from minikube.control.client.endpoint import state_directory
+    from minikube.project_dir import project_dir
 
-    return state_directory(path) / "logs" / "supervisor.log"
+    return project_dir(path) / "logs" / "supervisor.log"

@@ -11,12 +11,12 @@ import click
 
 from minikube.cli.common import manifest_option, manifest_path, note
 from minikube.cli.completion import complete_services
-from minikube.control.client.endpoint import state_directory
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NotFound
+from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.log_printer import LogPrinter
     from minikube.engine.engine import Engine
     from minikube.manifest import Manifest, ServiceSpec
 
@@ -46,7 +46,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
 
     By service what went wrong, empty for one that is built. Raises MinikubeError where there is no engine.
     """
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.log_printer import LogPrinter
     from minikube.engine.engine import find_engine
 
     chosen = [
@@ -56,8 +56,8 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
     ]
     failures: dict[str, str] = {}
     if chosen:
-        engine = find_engine(manifest.containers.engine, state_directory(manifest.path), os.environ.get("PATH"))
-        printer = Printer(sys.stdout, [spec.name for spec in chosen])
+        engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
+        printer = LogPrinter(sys.stdout, [spec.name for spec in chosen])
         for spec in chosen:
             failures[spec.name] = _build(engine, manifest, spec, printer, no_cache)
     for failure in filter(None, failures.values()):
@@ -65,7 +65,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
     return failures
 
 
-def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: Printer, no_cache: bool) -> str:
+def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
     """What went wrong, in a line; empty when it is built."""
     import time
 

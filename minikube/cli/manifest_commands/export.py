@@ -14,7 +14,7 @@ from minikube.cli.common import manifest_argument, manifest_path, note
 from minikube.errors import UsageError
 
 if TYPE_CHECKING:
-    from minikube.export import Document, Plan
+    from minikube.export import Document, ExportPlan
 
 MADE_BY = "# Made by minikube "
 """How our own files begin: those may be written again."""
@@ -74,7 +74,7 @@ def _images(pairs: Iterable[str]) -> dict[str, str]:
     return images
 
 
-def _files(plan: Plan, documents: list[Document], tool: str, path: Path, output: str | None) -> dict[str, str]:
+def _files(plan: ExportPlan, documents: list[Document], tool: str, path: Path, output: str | None) -> dict[str, str]:
     """Path (empty: standard output) → text. The notes are in the first file."""
     from minikube import __version__
     from minikube.export import as_text

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minikube.logs.format import NOT_CAPTURED, Source, split_name
-from minikube.logs.reader import Trail
+from minikube.logs.reader import LogReader
 
 if TYPE_CHECKING:
-    from minikube.cli.render.log_printer import Printer
+    from minikube.cli.render.log_printer import LogPrinter
     from minikube.model import LogLine
 
 LOOK_S = 0.05
@@ -28,16 +28,16 @@ HIGHEST = 9_999
 """Rotated files are counted by what is there; how many are kept is the supervisor's."""
 
 
-class LogFollower:
+class ConsoleLogs:
     """Prints each instance's lines from `since` (Unix seconds) on, in a thread of its own. `finish` it."""
 
-    def __init__(self, directory: Path, since: float, printer: Printer, lost: Callable[[], object]) -> None:
+    def __init__(self, directory: Path, since: float, printer: LogPrinter, lost: Callable[[], object]) -> None:
         """`lost` is called when nobody reads what is printed any more."""
         self._directory = directory
         self._since = since
         self._printer = printer
         self._lost = lost
-        self._trails: dict[str, Trail] = {}
+        self._trails: dict[str, LogReader] = {}
         self._changed = -1
         self._ended = threading.Event()
         self._until = 0.0
@@ -98,7 +98,7 @@ class LogFollower:
             if found is None or found[0] in NOT_CAPTURED or found[0] in PARTS or found[0] in self._trails:
                 continue
             source = Source(found[0], found[0], self._directory / f"{found[0]}.log", HIGHEST)
-            trail = self._trails[found[0]] = Trail(source, leveled=self._printer.colour)
+            trail = self._trails[found[0]] = LogReader(source, leveled=self._printer.colour)
             trail.open()
             trail.begin_at(self._since)
             trail.go_on()

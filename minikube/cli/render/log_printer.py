@@ -1,6 +1,6 @@
 """Log lines and events as plain text (floor 4): a prefix for each instance, a colour on a terminal.
 
-`Printer` writes; it never waits for the supervisor. Its form is stable: `NAME | line`, events as `minikube | message`.
+`LogPrinter` writes; it never waits for the supervisor. Its form is stable: `NAME | line`, events as `minikube | message`.
 """
 
 import time
@@ -16,7 +16,7 @@ LONGEST_PREFIX = 24
 LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
-class Printer:
+class LogPrinter:
     """Writes whole lines, so that several followers may share it."""
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:

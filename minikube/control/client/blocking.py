@@ -12,8 +12,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from minikube.control.client.endpoint import Endpoint, find_supervisor
-from minikube.control.client.messages import ApplyReply, EventsReply, LogQuery, ServiceReply, error_for
+from minikube.control.client.messages import ApplyReply, EventsReply, ServiceReply, error_for
 from minikube.errors import NothingRunning, Unavailable
+from minikube.logs.query import LogQuery
 from minikube.model import Event, LogLine, Snapshot
 
 __all__ = ["ControlClient", "Endpoint", "EventsReply", "LogQuery", "ServiceReply", "find_supervisor"]

@@ -4,7 +4,6 @@ Standard library only: every short-lived command of the CLI comes through here. 
 token file that others can read or own.
 """
 
-import json
 import os
 import re
 import stat
@@ -14,16 +13,10 @@ from pathlib import Path
 
 from minikube.addresses import join_host_port, split_host_port
 from minikube.errors import MinikubeError, NothingRunning
+from minikube.project_dir import TOKEN_FILE, project_dir, read_run_end, read_supervisor_record
 
-STATE_DIRECTORY = ".minikube"
-TOKEN_FILE = "token"
-SUPERVISOR_FILE = "supervisor.json"
-ENDED_FILE = "ended.json"
-"""When and why the last run ended, where nobody had asked for that: `{"time": Unix seconds, "why": text}`."""
 TOKEN_PATTERN = re.compile(r"[0-9a-f]{64}")
 """256 bits, in hex: safe in a header, a file and a shell."""
-
-_FILE_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +39,17 @@ class Endpoint:
         return f"http://{self.netloc}"
 
 
-def state_directory(manifest: Path) -> Path:
-    """`.minikube` beside the manifest."""
-    return manifest.absolute().parent / STATE_DIRECTORY
-
-
 def find_supervisor(manifest: Path) -> Endpoint:
     """The endpoint of the supervisor that runs this manifest. Raises `NothingRunning`; does not connect."""
-    directory = state_directory(manifest)
-    try:
-        state = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:_FILE_LIMIT])
-        pid, control = int(state["pid"]), str(state["control"])
-        host, port = _split(control)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise _nothing_running(manifest, directory) from None
-    if not _is_alive(pid):
+    directory = project_dir(manifest)
+    record = read_supervisor_record(directory)
+    if record is None or not _is_alive(record.pid):
         raise _nothing_running(manifest, directory)
-    return Endpoint(host, port, read_token(directory), pid)
+    try:
+        host, port = _split(record.control)
+    except ValueError:
+        raise _nothing_running(manifest, directory) from None
+    return Endpoint(host, port, read_token(directory), record.pid)
 
 
 def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
@@ -72,18 +59,20 @@ def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
 
 def _last_end(directory: Path) -> str:
     """In brackets, when and why the last run ended, if nobody had asked for that."""
+    end = read_run_end(directory)
+    if end is None:
+        return ""
     try:
-        last = json.loads((directory / ENDED_FILE).read_bytes()[:_FILE_LIMIT])
-        moment, why = time.localtime(float(last["time"])), str(last["why"])
-    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
+        moment = time.localtime(end.time)
+    except (OverflowError, ValueError, OSError):
         return ""
     day = "" if moment[:3] == time.localtime()[:3] else "%Y-%m-%d "
-    return f" (the last run ended at {time.strftime(f'{day}%H:%M:%S', moment)}: {why})"
+    return f" (the last run ended at {time.strftime(f'{day}%H:%M:%S', moment)}: {end.why})"
 
 
 def endpoint_at(manifest: Path, control: str) -> Endpoint:
     """The endpoint of this manifest's supervisor that listens at `HOST:PORT`, whether it still does or not."""
-    return Endpoint(*_split(control), read_token(state_directory(manifest)))
+    return Endpoint(*_split(control), read_token(project_dir(manifest)))
 
 
 def read_token(directory: Path) -> str:

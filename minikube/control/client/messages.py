@@ -8,36 +8,6 @@ from msgspec import Struct, field
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Event, InstanceView, ServiceView, Usage
 
-ALL_LINES = -1
-TAIL_DEFAULT = 100
-TAIL_MAX = 100_000
-"""The most lines that `tail` may ask for; `ALL_LINES` has no such bound."""
-
-
-class LogQuery(Struct, frozen=True):
-    """Which lines of the logs are wanted: the query of `/v1/logs`."""
-
-    tail: int = TAIL_DEFAULT
-    """The last so many that are wanted; `ALL_LINES` for every one that is kept."""
-    follow: bool = False
-    since: float = 0.0
-    """Unix seconds; 0: from the beginning."""
-    until: float = 0.0
-    """Unix seconds; 0: no end."""
-    grep: str = ""
-    level: str = ""
-    """The least level; a line without one counts as info."""
-
-    def parameters(self) -> list[tuple[str, str]]:
-        """As the API takes them."""
-        given = [("tail", "all" if self.tail == ALL_LINES else str(self.tail))]
-        given += [("follow", "true")] if self.follow else []
-        for name in ("since", "until"):
-            moment = getattr(self, name)
-            given += [(name, f"{moment:.6f}")] if moment else []
-        given += [(name, value) for name, value in (("grep", self.grep), ("level", self.level)) if value]
-        return given
-
 
 class ErrorReply(Struct, frozen=True):
     """Every answer from 400 up."""

@@ -15,9 +15,10 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from minikube.control.client.endpoint import Endpoint
-from minikube.control.client.messages import LogQuery, ServiceReply, error_for
+from minikube.control.client.messages import ServiceReply, error_for
 from minikube.control.client.snapshot import decode_update
 from minikube.errors import MinikubeError, NothingRunning, RemoteError, Unavailable
+from minikube.logs.query import LogQuery
 from minikube.model import Delta, LogLine, Snapshot
 
 CONNECT_S = 5.0

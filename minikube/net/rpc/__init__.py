@@ -1,24 +1,10 @@
-"""JSON-RPC over TCP, both sides (floor 2): the names to use.
+"""JSON-RPC over TCP, for servers and clients.
 
-The work is in `rpc_server`, `rpc_peer` and `rpc_client`.
+    server       accepts connections, reads, writes and applies time limits
+    connection   one server connection without its socket: bytes in, calls out, bytes back
+    client       one client connection in trio, shared by many tasks
+    replies      replies that carry an error instead of a result
+    types        limits, and the interface that a server's methods implement
+
+It refuses to know the methods of any service: `registry.service` implements those of the registry.
 """
-
-from minikube.jsonrpc.messages import Request, RpcError, encode_error, encode_reply, splice_reply
-from minikube.net.rpc.client import RpcConnection, open_rpc
-from minikube.net.rpc.connection import Peer
-from minikube.net.rpc.server import serve_rpc
-from minikube.net.rpc.types import Limits, Methods
-
-__all__ = [
-    "Limits",
-    "Methods",
-    "Peer",
-    "Request",
-    "RpcConnection",
-    "RpcError",
-    "encode_error",
-    "encode_reply",
-    "open_rpc",
-    "serve_rpc",
-    "splice_reply",
-]

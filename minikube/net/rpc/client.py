@@ -21,7 +21,7 @@ RECEIVE_BYTES: Final = 65_536
 Notified = Callable[[Incoming], None]
 
 
-class RpcConnection:
+class RpcClient:
     """An open connection. Any number of tasks may call at once; `closed` is set when it is gone, by either side."""
 
     def __init__(self, stream: trio.abc.Stream, notified: Notified | None = None) -> None:
@@ -162,9 +162,9 @@ async def open_rpc(
     tls: ssl.SSLContext | None = None,
     timeout: float = CONNECT_TIMEOUT_S,
     notified: Notified | None = None,
-) -> AsyncIterator[RpcConnection]:
+) -> AsyncIterator[RpcClient]:
     """Connect, and own the connection. `notified` is called for each notification, from the reading task."""
-    connection = RpcConnection(await connect(host, port, tls=tls, timeout=timeout), notified)
+    connection = RpcClient(await connect(host, port, tls=tls, timeout=timeout), notified)
     try:
         async with open_background() as nursery:
             nursery.start_soon(connection.read)

@@ -1,6 +1,6 @@
 """One connection of the RPC server (floor 2): bytes in, calls, bytes out. Refuses to touch a socket or wait for one.
 
-`rpc_server` owns the sockets; it feeds a `Peer` what was received and sends what the peer has ready. All lines of
+`rpc_server` owns the sockets; it feeds a `RpcConnection` what was received and sends what the peer has ready. All lines of
 one receive are decoded and answered together, so that they go out with one send. What needs waiting (a write to
 the store, a long poll) runs as a task of its own and answers when it is done, out of order.
 
@@ -28,7 +28,7 @@ Call = tuple[int, Request]
 """One of a batch, with its place in it."""
 
 
-class Peer:
+class RpcConnection:
     """A connected client, as methods see it. `closed` is set when the connection is gone."""
 
     def __init__(self, methods: Methods, host: Host, limits: Limits, address: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from minikube.net.rpc.connection import Peer
+from minikube.net.rpc.connection import RpcConnection
 from minikube.net.rpc.types import Limits, Methods
 from minikube.net.tls import TlsFilter
 
@@ -86,7 +86,7 @@ async def serve_rpc(
 class _Connection:
     """A socket and its peer. The deadlines are on trio's clock, infinite while there is none."""
 
-    def __init__(self, sock: socket.socket, peer: Peer, tls: TlsFilter | None) -> None:
+    def __init__(self, sock: socket.socket, peer: RpcConnection, tls: TlsFilter | None) -> None:
         self.sock = sock
         self.peer = peer
         self.tls = tls
@@ -125,9 +125,9 @@ class _Server:
         self._tls = tls
         self._nursery = nursery
         self._poller = selectors.DefaultSelector()
-        self._connections: dict[Peer, _Connection] = {}
-        self._refused: set[Peer] = set()
-        self._touched: deque[Peer] = deque()
+        self._connections: dict[RpcConnection, _Connection] = {}
+        self._refused: set[RpcConnection] = set()
+        self._touched: deque[RpcConnection] = deque()
         self._touch = trio.Event()
         self._guarded: set[_Connection] = set()
         """Connections with a deadline."""
@@ -147,7 +147,7 @@ class _Server:
         self._begun += 1
         self._nursery.start_soon(function, *args)
 
-    def touch(self, peer: Peer) -> None:
+    def touch(self, peer: RpcConnection) -> None:
         self._touched.append(peer)
         self._touch.set()
 
@@ -253,7 +253,7 @@ class _Server:
         except OSError:  # it was reset before we looked
             sock.close()
             return
-        peer = Peer(self._methods, self, self._limits, address)
+        peer = RpcConnection(self._methods, self, self._limits, address)
         if full:
             peer.end(f"too many connections: {self._limits.connections} are open; close some and try again")
             if len(self._refused) >= REFUSED_AT_ONCE:  # told, but not waited for; with TLS that would take a handshake

@@ -9,7 +9,7 @@ from minikube.jsonrpc.lines import MAX_LINE_BYTES
 from minikube.jsonrpc.messages import Request
 
 if TYPE_CHECKING:
-    from minikube.net.rpc.connection import Peer
+    from minikube.net.rpc.connection import RpcConnection
 
 
 class Limits(Struct, frozen=True):
@@ -46,16 +46,16 @@ class Methods(Protocol):
         """Methods that send notifications from their answer on: of a batch they come last, so that its answer is in
         front of them."""
 
-    def at_once(self, data: bytes, peer: "Peer") -> bytes | None:
+    def at_once(self, data: bytes, peer: "RpcConnection") -> bytes | None:
         """The answer to a whole receive, where that can be told from its bytes; None to have its lines decoded.
 
         Only for what `now` would answer, line by line, with the same bytes. Never raises.
         """
 
-    def now(self, request: Request, peer: "Peer") -> bytes | None:
+    def now(self, request: Request, peer: "RpcConnection") -> bytes | None:
         """The whole answer's line (`splice_reply`), when it needs no waiting; None to have `call` asked."""
 
-    async def call(self, request: Request, peer: "Peer") -> Any:
+    async def call(self, request: Request, peer: "RpcConnection") -> Any:
         """The result: anything msgspec encodes, or Raw; or a whole `Line`. Never None: Go's client takes a null result
         for an error."""
 
@@ -69,7 +69,7 @@ class Host(Protocol):
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task in the server's nursery."""
 
-    def touch(self, peer: "Peer") -> None:
+    def touch(self, peer: "RpcConnection") -> None:
         """Look at this peer soon: it has bytes to send, may read again, or is to be closed."""
 
     @property

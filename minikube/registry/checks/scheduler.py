@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from minikube.errors import Unavailable
 from minikube.health.mass_failure import BEAT_S, PauseWatch, SilenceWatch
 from minikube.health.prober import Prober
-from minikube.health.rate_limit import Pace
+from minikube.health.rate_limit import ProbeRateLimiter
 from minikube.health.state import (
     Health,
     Outcome,
@@ -63,7 +63,7 @@ RECOUNT_S = 0.05
 """A large share is not counted anew at each result."""
 
 
-class Ward:
+class CheckedInstance:
     """One instance in this node's care."""
 
     __slots__ = ("asking", "first", "free", "health", "id", "incarnation", "leased", "renewed_at", "url")
@@ -83,7 +83,7 @@ class Ward:
         self.first = trio.Event()
 
 
-class Judge:
+class CheckScheduler:
     """Belongs to the trio thread. `doubt` says, where there is any, why this registry doubts itself."""
 
     def __init__(self, node: Node) -> None:
@@ -93,9 +93,9 @@ class Judge:
         self.tally = ProbeTally()
         self._node = node
         self._prober = Prober()
-        self._pace = Pace()
-        self._wards: dict[str, Ward] = {}
-        self._heap: list[tuple[float, int, Ward]] = []
+        self._pace = ProbeRateLimiter()
+        self._wards: dict[str, CheckedInstance] = {}
+        self._heap: list[tuple[float, int, CheckedInstance]] = []
         self._numbers = count()
         self._sooner = trio.Event()
         self._well, self._first, self._rest = map(trio.CapacityLimiter, (PROBES_AT_ONCE, FIRST_AT_ONCE, REST_AT_ONCE))
@@ -159,7 +159,7 @@ class Judge:
         else:
             self._renew(ward, record, trio.current_time())
 
-    def _renew(self, ward: Ward, record: Record, at: float) -> None:
+    def _renew(self, ward: CheckedInstance, record: Record, at: float) -> None:
         health = lease_pass(record.settings, ward.health, at)
         if health.state is ward.health.state and stored_state(record) is health.state:
             ward.health = health
@@ -214,7 +214,7 @@ class Judge:
         state, leased = stored_state(record), record.instance.health_check == "ttl:"
         now, left, jitter = trio.current_time(), _left(record), random.random()
         health = first_health(state, now, record.settings, fresh=fresh, leased=leased, left=left, jitter=jitter)
-        ward = self._wards[record.id] = Ward(record, health)
+        ward = self._wards[record.id] = CheckedInstance(record, health)
         if leased and state is not CheckState.STARTING:
             ward.first.set()
         self._prober.keep = PROBES_AT_ONCE if len(self._wards) >= KEEP_ALIVE_FROM else 0
@@ -227,7 +227,7 @@ class Judge:
             self._prober.forget(ward.url)
             self._silence.forget(id_)
 
-    def _plan(self, ward: Ward) -> None:
+    def _plan(self, ward: CheckedInstance) -> None:
         due = _next(ward.health)
         if due < float("inf"):
             heapq.heappush(self._heap, (due, next(self._numbers), ward))
@@ -236,7 +236,7 @@ class Judge:
 
     # ------------------------------------------------------------ one ward, due
 
-    async def _attend(self, ward: Ward) -> None:
+    async def _attend(self, ward: CheckedInstance) -> None:
         """Forget it, let its lease lapse, or ask it; then plan what comes next."""
         record = self._node.catalog.records.get(ward.id)
         if record is None:
@@ -261,21 +261,21 @@ class Judge:
                 await self._settle(ward, health, f"no renewal within {settings.lease:g} s")
         self._finish(ward)
 
-    def _step(self, ward: Ward, lease: float) -> Step:
+    def _step(self, ward: CheckedInstance, lease: float) -> Step:
         now = trio.current_time()
         deaf = ward.leased and (bool(self._beat()) or self._pause.spoiled(now - lease))
         return next_step(ward.health, now, leased=ward.leased, admitted=ward.first.is_set(), deaf=deaf)
 
-    def _line(self, ward: Ward) -> trio.CapacityLimiter:
+    def _line(self, ward: CheckedInstance) -> trio.CapacityLimiter:
         if ward.health.state is CheckState.PASSING:
             return self._well
         return self._rest if ward.first.is_set() else self._first
 
-    async def _settle_and_plan(self, ward: Ward, health: Health, output: str) -> None:
+    async def _settle_and_plan(self, ward: CheckedInstance, health: Health, output: str) -> None:
         await self._settle(ward, health, output)
         self._finish(ward)
 
-    def _finish(self, ward: Ward) -> None:
+    def _finish(self, ward: CheckedInstance) -> None:
         ward.asking = False
         ward.free.set()
         ward.free = trio.Event()
@@ -289,7 +289,7 @@ class Judge:
         else:
             self._renew(ward, record, at)
 
-    async def _ask(self, ward: Ward, record: Record) -> None:
+    async def _ask(self, ward: CheckedInstance, record: Record) -> None:
         result = await self._prober.probe(ward.url, record.settings.timeout)
         if self._wards.get(ward.id) is not ward:
             return
@@ -313,14 +313,14 @@ class Judge:
             self._silence.forget(ward.id)
             self._doubts()
 
-    async def _settle(self, ward: Ward, health: Health, output: str) -> None:
+    async def _settle(self, ward: CheckedInstance, health: Health, output: str) -> None:
         """Writes a new state before it counts; again soon, where the store is away."""
         try:
             await self._write(ward, health, output)
         except Unavailable:
             ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
 
-    async def _write(self, ward: Ward, health: Health, output: str) -> None:
+    async def _write(self, ward: CheckedInstance, health: Health, output: str) -> None:
         """Writes a new state before it counts. Raises `Unavailable`; then all is as it was."""
         stored = self._node.catalog.records.get(ward.id)
         if stored is None or stored.instance.incarnation != ward.incarnation:
@@ -334,7 +334,7 @@ class Judge:
                 await self._node.update(ward.id, ward.incarnation, saying(output))
         ward.health = health
 
-    async def _forget(self, ward: Ward) -> bool:
+    async def _forget(self, ward: CheckedInstance) -> bool:
         """Its time as an absent one is over. True when it is gone."""
         try:
             await self._node.remove(ward.id, ward.incarnation)

@@ -24,8 +24,8 @@ from minikube.registry.catalog.records import (
     load_registration,
 )
 from minikube.registry.redis import scripts
-from minikube.registry.redis.connect import Wire
-from minikube.registry.redis.types import Op, Tick
+from minikube.registry.redis.connect import RedisConnection
+from minikube.registry.redis.types import Heartbeat, Write
 
 LEAP = 1_000_000
 """What the revision jumps by when a lost history is replaced: more than anyone can have been ahead of us."""
@@ -36,10 +36,10 @@ _COMMIT, _TICK, _RENEW, _RESTORE = (sha1(text.encode()).hexdigest() for text in 
 Command = Sequence[Any]
 
 
-class Speaker:
+class RedisCommands:
     """One connection and the keys it speaks of."""
 
-    def __init__(self, wire: Wire, keys: Keys) -> None:
+    def __init__(self, wire: RedisConnection, keys: Keys) -> None:
         self._wire = wire
         self._keys = keys
         self._mean = Mean()
@@ -70,7 +70,7 @@ class Speaker:
             if isinstance(answer, ResponseError):
                 raise answer
 
-    def commit_command(self, op: Op, epoch: str, known: int, deadline: float, nonce: str) -> Command:
+    def commit_command(self, op: Write, epoch: str, known: int, deadline: float, nonce: str) -> Command:
         """`deadline` is by Redis's own clock (Unix seconds): a write told to have failed must not happen later."""
         keys, record, old = self._keys, op.record, op.old or op.record
         fields = hash_fields(record) if op.kind is ChangeKind.PUT else []
@@ -84,12 +84,12 @@ class Speaker:
             *(nonce, self._mean.length_with(len(data)), *fields),
         )
 
-    def tick(self, node: str, known: int, *, leases: bool) -> Tick:
+    def tick(self, node: str, known: int, *, leases: bool) -> Heartbeat:
         keys = self._keys
         names = (keys.nodes, keys.epoch, keys.revision, keys.changes, keys.registrations, keys.leases)
         command = ("EVALSHA", _TICK, 6, *names, node, known, "leases" if leases else "")
         seconds, micros, epoch, revision, nonce, count, nodes, renewed = self._scripted(command)
-        return Tick(
+        return Heartbeat(
             int(seconds) + int(micros) / 1e6,
             epoch.decode(),
             _number(revision, keys.revision),

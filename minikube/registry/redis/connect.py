@@ -29,7 +29,7 @@ _TLS_OPTIONS = (
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
-class Wire(Protocol):
+class RedisConnection(Protocol):
     """What we use of redis-py's connection; the library's own is typed as `Any`."""
 
     def connect(self) -> None: ...
@@ -39,7 +39,7 @@ class Wire(Protocol):
     def read_response(self) -> Any: ...
 
 
-class Dialer:
+class RedisConnector:
     """Opens connections to whatever the URL names now."""
 
     def __init__(self, url: str) -> None:
@@ -52,7 +52,7 @@ class Dialer:
         else:
             _check(url)
 
-    def open(self, timeout: float) -> Wire:
+    def open(self, timeout: float) -> RedisConnection:
         """A connected wire whose every receive ends within `timeout`. Raises redis-py's errors or OSError."""
         options: dict[str, Any] = {
             "socket_timeout": timeout,

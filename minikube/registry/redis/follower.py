@@ -7,9 +7,9 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from minikube.registry.catalog.records import Entry, Keys, load_entry
-from minikube.registry.redis.commands import Speaker
-from minikube.registry.redis.connect import Dialer
-from minikube.registry.redis.gateway import RETRY_S, Store
+from minikube.registry.redis.commands import RedisCommands
+from minikube.registry.redis.connect import RedisConnector
+from minikube.registry.redis.gateway import RETRY_S, RedisGateway
 
 LOGGER = logging.getLogger("minikube.registry")
 
@@ -17,13 +17,13 @@ BLOCK_MS = 1_000
 READ_TIMEOUT_S = 3.0
 
 
-def follow(store: Store) -> None:
+def follow(store: RedisGateway) -> None:
     """Until the store is stopped. A lost connection is the writer's to tell; here it is opened anew."""
-    dialer, keys = Dialer(store.url), Keys(store.prefix)
+    dialer, keys = RedisConnector(store.url), Keys(store.prefix)
     tries = 0
     while not store.stopping:
         try:
-            speaker = Speaker(dialer.open(READ_TIMEOUT_S), keys)
+            speaker = RedisCommands(dialer.open(READ_TIMEOUT_S), keys)
         except (RedisError, OSError):
             time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
             tries += 1
@@ -39,7 +39,7 @@ def follow(store: Store) -> None:
             speaker.close()
 
 
-def _read(store: Store, speaker: Speaker) -> None:
+def _read(store: RedisGateway, speaker: RedisCommands) -> None:
     last = 0
     while not store.stopping:
         last = max(last, store.cursor)

@@ -25,7 +25,7 @@ from msgspec import Struct
 from minikube.errors import Unavailable, UsageError
 from minikube.registry.catalog.catalog import Snapshot
 from minikube.registry.catalog.records import Entry, Epoch, Record
-from minikube.registry.redis.types import Op, Tick
+from minikube.registry.redis.types import Heartbeat, Write
 
 LOGGER = logging.getLogger("minikube.registry")
 
@@ -56,7 +56,7 @@ class StoreState(Struct, frozen=True):
         return self.state == "ok"
 
 
-class Mark(Struct, frozen=True):
+class CatalogPosition(Struct, frozen=True):
     """Where the catalog stands, as the writer compares it with the store."""
 
     epoch: Epoch
@@ -66,24 +66,24 @@ class Mark(Struct, frozen=True):
     behind: bool
 
 
-class Memory(Struct, frozen=True):
+class CatalogDump(Struct, frozen=True):
     """Everything the catalog knows, for a store that lost it."""
 
-    mark: Mark
+    mark: CatalogPosition
     records: tuple[Record, ...]
     tombs: tuple[Entry, ...]
     log: tuple[Entry, ...]
 
 
-class Owner(Protocol):
+class StoreListener(Protocol):
     """Whose store it is. All are called in trio's thread and must not block."""
 
-    def mark(self) -> Mark: ...
-    def memory(self) -> Memory: ...
-    def adopt(self, snapshot: Snapshot, lost: Sequence[Op]) -> None: ...
-    def committed(self, op: Op, revision: int, incarnation: int, nonce: str) -> None: ...
+    def mark(self) -> CatalogPosition: ...
+    def memory(self) -> CatalogDump: ...
+    def adopt(self, snapshot: Snapshot, lost: Sequence[Write]) -> None: ...
+    def committed(self, op: Write, revision: int, incarnation: int, nonce: str) -> None: ...
     def arrived(self, entries: Sequence[Entry]) -> None: ...
-    def ticked(self, tick: Tick) -> Sequence[str]: ...
+    def ticked(self, tick: Heartbeat) -> Sequence[str]: ...
     def store_changed(self, state: StoreState) -> None: ...
 
 
@@ -92,7 +92,7 @@ class Pending:
 
     __slots__ = ("answer", "attempts", "deadline", "done", "failure", "nonce", "op")
 
-    def __init__(self, op: Op | str, deadline: float, nonce: str) -> None:
+    def __init__(self, op: Write | str, deadline: float, nonce: str) -> None:
         self.op = op
         """A write; or the id of a renewal to pass on, or "" to ask for the store's revision."""
         self.deadline = deadline
@@ -103,10 +103,10 @@ class Pending:
         self.failure = ""
 
 
-class Store:
+class RedisGateway:
     """The trio side: queue a write, wait for it; know whether the store is there."""
 
-    def __init__(self, url: str, prefix: str, node: str, owner: Owner) -> None:
+    def __init__(self, url: str, prefix: str, node: str, owner: StoreListener) -> None:
         self.url, self.prefix, self.node, self.owner = url, prefix, node, owner
         self.state = StoreState("down", time.time(), CONNECTING)
         self.queue: deque[Pending] = deque()
@@ -140,7 +140,7 @@ class Store:
         if self._threads:
             self._threads[0].join(FAREWELL_S)
 
-    async def commit(self, op: Op | str) -> tuple[str, int, int]:
+    async def commit(self, op: Write | str) -> tuple[str, int, int]:
         """Write one. Returns (`ok`, revision, incarnation) or (`conflict`, the store's revision, 0).
 
         Raises Unavailable where the store is not there or does not answer in time. Cancelled: may happen or not.
@@ -200,7 +200,7 @@ class Store:
     def _finish(self, done: Sequence[Pending]) -> None:
         """Apply what is stored before anyone is answered; a caller who went away changes nothing of it."""
         for pending in done:
-            if pending.answer[0] == "ok" and isinstance(pending.op, Op):
+            if pending.answer[0] == "ok" and isinstance(pending.op, Write):
                 self.owner.committed(pending.op, *pending.answer[1:], pending.nonce)
         for pending in done:
             pending.done.set()
@@ -219,7 +219,7 @@ class Store:
         self.owner.store_changed(self.state)
 
 
-def _run_writer(store: Store) -> None:
+def _run_writer(store: RedisGateway) -> None:
     def job() -> None:
         from minikube.registry.redis.writer import Writer
 
@@ -228,7 +228,7 @@ def _run_writer(store: Store) -> None:
     _until_finished(store, job)
 
 
-def _run_follower(store: Store) -> None:
+def _run_follower(store: RedisGateway) -> None:
     def job() -> None:
         store.loaded.wait()
         from minikube.registry.redis.follower import follow
@@ -238,7 +238,7 @@ def _run_follower(store: Store) -> None:
     _until_finished(store, job)
 
 
-def _until_finished(store: Store, job: Callable[[], None]) -> None:
+def _until_finished(store: RedisGateway, job: Callable[[], None]) -> None:
     """A thread's whole life. Once the store is stopping the interpreter may be going down, and whatever fails then
     (an import, a call into trio) is nobody's concern."""
     try:

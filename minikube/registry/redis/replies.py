@@ -7,17 +7,17 @@ from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 
-class Outcome(Struct, frozen=True):
+class WriteOutcome(Struct, frozen=True):
     """What one write came to: an answer (`ok` or `conflict`, and numbers), or why it failed, or neither: ask again."""
 
     answer: tuple[str, int, int] = ("", 0, 0)
     failure: str = ""
 
 
-class Judged(Struct, frozen=True):
+class BatchResult(Struct, frozen=True):
     """A batch: each write's outcome, and what the writer does next."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[WriteOutcome, ...]
     refused: ResponseError | None = None
     """To be raised: Redis is there and refuses."""
     forgotten: bool = False
@@ -28,11 +28,11 @@ class Judged(Struct, frozen=True):
     """By Redis' clock the time of a write was over: the clocks are to be compared again."""
 
 
-def judge_answers(answers: Sequence[Any]) -> Judged:
+def judge_answers(answers: Sequence[Any]) -> BatchResult:
     """The verdict on a batch whose answers came in the order of its writes; those that are errors are ResponseErrors."""
     errors = [answer for answer in answers if isinstance(answer, ResponseError)]
     said = [answer[0] for answer in answers if isinstance(answer, list)]
-    return Judged(
+    return BatchResult(
         tuple(map(_outcome, answers)),
         refused=next((error for error in errors if not isinstance(error, NoScriptError)), None),
         forgotten=any(isinstance(error, NoScriptError) for error in errors),
@@ -41,15 +41,15 @@ def judge_answers(answers: Sequence[Any]) -> Judged:
     )
 
 
-def judge_confirmed(count: int, confirmed: Any, wanted: int) -> Judged | None:
+def judge_confirmed(count: int, confirmed: Any, wanted: int) -> BatchResult | None:
     """The verdict on a batch of `count` writes that replicas were to confirm (WAIT's answer); None where enough have it.
 
     Nobody is told "done" of what a failover could lose; what it became, the change log tells.
     """
     if isinstance(confirmed, ResponseError):  # not allowed, or no master any more: nobody knows who has it
-        return Judged((_failed(tell(confirmed)),) * count, refused=confirmed)
+        return BatchResult((_failed(tell(confirmed)),) * count, refused=confirmed)
     if confirmed < wanted:
-        return Judged((_failed(f"{confirmed} of {wanted} replicas have the write in time"),) * count)
+        return BatchResult((_failed(f"{confirmed} of {wanted} replicas have the write in time"),) * count)
     return None
 
 
@@ -58,22 +58,22 @@ def tell(error: BaseException) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
-def _outcome(answer: Any) -> Outcome:
+def _outcome(answer: Any) -> WriteOutcome:
     if isinstance(answer, NoScriptError):
-        return Outcome()
+        return WriteOutcome()
     if isinstance(answer, ResponseError):
         return _failed(tell(answer))
     if not isinstance(answer, list):  # of a renewal, or the store's revision
         try:
-            return Outcome(("ok", int(answer or 0), 0))
+            return WriteOutcome(("ok", int(answer or 0), 0))
         except ValueError:
             return _failed("the revision in Redis is no number")
     status = answer[0].decode()
     if status not in ("ok", "conflict"):
-        return Outcome()
+        return WriteOutcome()
     revision, incarnation = (*map(int, answer[1:]), 0)[:2]
-    return Outcome((status, revision, incarnation))
+    return WriteOutcome((status, revision, incarnation))
 
 
-def _failed(why: str) -> Outcome:
-    return Outcome(failure=f"store unavailable: {why}")
+def _failed(why: str) -> WriteOutcome:
+    return WriteOutcome(failure=f"store unavailable: {why}")

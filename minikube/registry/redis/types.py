@@ -6,7 +6,7 @@ from minikube.model import ChangeKind
 from minikube.registry.catalog.records import Record
 
 
-class Op(Struct, frozen=True):
+class Write(Struct, frozen=True):
     """One write: `record` is put or goes, if the stored one still has revision `expected` (0: there is none)."""
 
     kind: ChangeKind
@@ -17,7 +17,7 @@ class Op(Struct, frozen=True):
     """0: a new one is given out."""
 
 
-class Tick(Struct, frozen=True):
+class Heartbeat(Struct, frozen=True):
     """What a heartbeat saw."""
 
     clock: float

@@ -22,11 +22,19 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from minikube.model import ChangeKind
 from minikube.registry.catalog.catalog import Snapshot
 from minikube.registry.catalog.records import Epoch, Keys, Record
-from minikube.registry.redis.commands import Speaker
-from minikube.registry.redis.connect import Dialer
-from minikube.registry.redis.gateway import ANSWER_TIMEOUT_S, MAX_BATCH, RETRY_S, TICK_S, Memory, Pending, Store
+from minikube.registry.redis.commands import RedisCommands
+from minikube.registry.redis.connect import RedisConnector
+from minikube.registry.redis.gateway import (
+    ANSWER_TIMEOUT_S,
+    MAX_BATCH,
+    RETRY_S,
+    TICK_S,
+    CatalogDump,
+    Pending,
+    RedisGateway,
+)
 from minikube.registry.redis.replies import judge_answers, judge_confirmed, tell
-from minikube.registry.redis.types import Op, Tick
+from minikube.registry.redis.types import Heartbeat, Write
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -40,11 +48,11 @@ LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 class Writer:
     """One thread's state; nothing of it is seen by another."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RedisGateway) -> None:
         self._store = store
         self._keys = Keys(store.prefix)
-        self._dialer = Dialer(store.url)
-        self._speaker: Speaker | None = None
+        self._dialer = RedisConnector(store.url)
+        self._speaker: RedisCommands | None = None
         self._next_tick = 0.0
         self._clock = (0.0, 0.0)
         """Redis's clock and our monotonic one, at the last heartbeat."""
@@ -114,7 +122,7 @@ class Writer:
     def _connect(self) -> bool:
         store = self._store
         try:
-            speaker = Speaker(self._dialer.open(ANSWER_TIMEOUT_S), self._keys)
+            speaker = RedisCommands(self._dialer.open(ANSWER_TIMEOUT_S), self._keys)
             self._speaker = speaker
             speaker.load_scripts()
             self._replicas = speaker.confirmations()
@@ -182,7 +190,7 @@ class Writer:
             snapshot = speaker.load(broken)
             for line in broken:
                 LOGGER.warning("store: unreadable and left out: %s", line)
-            memory: Memory = store.ask(store.owner.memory)
+            memory: CatalogDump = store.ask(store.owner.memory)
             if snapshot.epoch > memory.mark.epoch or (snapshot.epoch and _has_all(snapshot, memory)):
                 lost = _only_ours(snapshot, memory)
                 store.ask(partial(store.owner.adopt, snapshot, lost))
@@ -252,14 +260,14 @@ class Writer:
         left = min(max(one.deadline for one in live) - time.monotonic(), ANSWER_TIMEOUT_S - CONFIRM_MARGIN_S)
         return ("WAIT", self._replicas, max(1, int(left * 1000)))
 
-    def _command(self, speaker: Speaker, one: Pending, epoch: str, known: int) -> Any:
+    def _command(self, speaker: RedisCommands, one: Pending, epoch: str, known: int) -> Any:
         if isinstance(one.op, str):
             return speaker.renewed(one.op) if one.op else speaker.revision_command()
         theirs, ours = self._clock
         return speaker.commit_command(one.op, epoch, known, theirs + (one.deadline - ours), one.nonce)
 
 
-def _differs(tick: Tick, mark: Any) -> bool:
+def _differs(tick: Heartbeat, mark: Any) -> bool:
     """Whether the store is not (or no longer) the history that the catalog follows."""
     if tick.epoch != mark.epoch.id or tick.revision < mark.revision:
         return True
@@ -268,7 +276,7 @@ def _differs(tick: Tick, mark: Any) -> bool:
     return bool(tick.revision == mark.revision and tick.registrations != mark.registrations)
 
 
-def _has_all(snapshot: Snapshot, memory: Memory) -> bool:
+def _has_all(snapshot: Snapshot, memory: CatalogDump) -> bool:
     """Whether the snapshot, of our own epoch, contains everything up to our revision."""
     mark = memory.mark
     if snapshot.epoch != mark.epoch or snapshot.revision < mark.revision:
@@ -282,7 +290,7 @@ def _has_all(snapshot: Snapshot, memory: Memory) -> bool:
     return True
 
 
-def _only_ours(snapshot: Snapshot, memory: Memory) -> list[Op]:
+def _only_ours(snapshot: Snapshot, memory: CatalogDump) -> list[Write]:
     """What we knew and the one who began the next epoch did not: to be written again."""
     if not memory.mark.epoch or snapshot.epoch.n != memory.mark.epoch.n + 1:
         return []
@@ -295,7 +303,7 @@ def _only_ours(snapshot: Snapshot, memory: Memory) -> list[Op]:
     for id_, (kind, record) in last.items():
         there = stored.get(id_)
         if kind is ChangeKind.PUT and (there is None or there.revision < record.revision):
-            ops.append(Op(kind, record, there.revision if there else 0, there))
+            ops.append(Write(kind, record, there.revision if there else 0, there))
         elif kind is ChangeKind.GONE and there is not None and there.revision <= snapshot.epoch.floor:
-            ops.append(Op(kind, there, there.revision, there))
+            ops.append(Write(kind, there, there.revision, there))
     return ops

@@ -25,6 +25,7 @@ from msgspec import Struct, structs
 from minikube.defaults import TOKEN_ENV
 from minikube.errors import StartError
 from minikube.manifest import HostPort, Manifest
+from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
 
 SOCKET_PATH_LIMIT = 100
 """sun_path holds 108 bytes (unix(7)), and clients may add something."""
@@ -67,9 +68,9 @@ def socket_path(state: Path) -> Path:
     It has a directory to itself, which a container may be given without what else is in `.minikube/`. Where the path is too
     long for a socket, that directory is in a private temporary one.
     """
-    link, real = state / "redis.sock", state / "run" / "redis.sock"
+    link, real = state / REDIS_SOCKET, state / REDIS_SOCKET_DIR / REDIS_SOCKET
     if len(os.fsencode(real)) > SOCKET_PATH_LIMIT:
-        real = _private_directory(state) / "run" / "redis.sock"
+        real = _private_directory(state) / REDIS_SOCKET_DIR / REDIS_SOCKET
     real.parent.mkdir(exist_ok=True)
     real.parent.chmod(0o755)
     link.unlink(missing_ok=True)
@@ -88,7 +89,7 @@ def _private_directory(state: Path) -> Path:
 
 def redis_part(state: Path, environ: Mapping[str, str]) -> PartSpec:
     """The embedded server: a private unix socket, no TCP, append-only file on, data under `.minikube/redis/`."""
-    data = state / "redis"
+    data = state / REDIS_DATA_DIR
     data.mkdir(mode=0o700, exist_ok=True)
     path = socket_path(state)
     options = {

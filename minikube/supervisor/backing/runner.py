@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.lowlevel
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import StartError
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.model import PartView, ProcessState
 from minikube.supervisor.backing.parts import STEADY_S, PartSpec, retry_delay
-from minikube.supervisor.cancel_event import Interrupt
-from minikube.supervisor.instance.start_errors import understood
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, Command, Household, Process
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.runtime.failures import classify
+from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, Command, Process, ProcessTable
 from minikube.text import mask_url
 
 STOP_TIMEOUT_S = 5.0
@@ -28,9 +28,9 @@ class PartRunner:
     def __init__(
         self,
         spec: PartSpec,
-        household: Household,
-        board: Board,
-        output: Capture,
+        household: ProcessTable,
+        board: StateStore,
+        output: InstanceLog,
         wait_ready: Callable[[Process], Awaitable[str]],
     ) -> None:
         self.spec = spec
@@ -42,7 +42,7 @@ class PartRunner:
         self._wait_ready = wait_ready
         self._process: Process | None = None
         self._restarts = 0
-        self._stopping = Interrupt()
+        self._stopping = CancelEvent()
         self._finished = trio.Event()
         self._since = time.time()
 
@@ -84,7 +84,7 @@ class PartRunner:
         try:
             return self._household.adopt(first, self.spec.name)
         except OSError as error:
-            raise understood(error) from error
+            raise classify(error) from error
 
     async def _start(self) -> Process:
         spec = self.spec

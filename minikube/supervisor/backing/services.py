@@ -9,7 +9,7 @@ from minikube.errors import StartError
 from minikube.manifest import LogSpec
 from minikube.supervisor.backing.parts import PartSpec, settled
 from minikube.supervisor.backing.runner import PartRunner, wait_redis
-from minikube.supervisor.context import Site
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.process.process import Process
 
 READY_S = 30.0
@@ -18,7 +18,7 @@ LISTENING = "listening on "
 
 
 async def start_redis(
-    part: PartSpec, site: Site, nursery: trio.Nursery, begun: "subprocess.Popen[bytes]"
+    part: PartSpec, site: RunContext, nursery: trio.Nursery, begun: "subprocess.Popen[bytes]"
 ) -> PartRunner:
     """Takes over the embedded server that was begun; returns when it answers, or a stop is asked for."""
     site.redis_url = part.address
@@ -35,7 +35,7 @@ async def start_redis(
     return runner
 
 
-def registry_runner(part: PartSpec, site: Site) -> PartRunner:
+def registry_runner(part: PartSpec, site: RunContext) -> PartRunner:
     """Once it is ready, the site knows where it listens; started again, it listens there."""
     output = site.logbook.open("registry", "registry", LogSpec())
 
@@ -56,7 +56,7 @@ def registry_runner(part: PartSpec, site: Site) -> PartRunner:
     return runner
 
 
-async def wait_ready_or_stop(site: Site, part: PartRunner) -> None:
+async def wait_ready_or_stop(site: RunContext, part: PartRunner) -> None:
     """Until it answers, or a stop is asked for. Raises `StartError` when it takes too long."""
     with trio.move_on_after(READY_S) as patience, site.asked_to_stop.cancels():
         await part.ready.wait()

@@ -16,12 +16,19 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from minikube.control.client.endpoint import SUPERVISOR_FILE, state_directory
 from minikube.errors import StartError
 from minikube.linux import cgroup
 from minikube.linux import processes as tree
 from minikube.project import orphans as leftovers
-from minikube.project.records import record_end
+from minikube.project_dir import (
+    CONTAINERS_FILE,
+    LOCK_FILE,
+    SUPERVISOR_FILE,
+    log_dir,
+    project_dir,
+    record_run_end,
+    supervisor_log,
+)
 from minikube.supervisor.daemon.ipc import LaunchOptions, Lifeline, say
 
 KILL_ROUND_S = 0.005
@@ -35,9 +42,9 @@ GROUPS_PATIENCE_S = 1.0
 
 def launch(manifest: Path, options: LaunchOptions) -> Lifeline:
     """Forks guardian and supervisor. Call it before threads exist and before anything heavy is imported."""
-    state = state_directory(manifest)
+    state = project_dir(manifest)
     try:
-        for directory in (state, state / "logs"):
+        for directory in (state, log_dir(state)):
             directory.mkdir(mode=0o700, exist_ok=True)
         state.chmod(0o700)
     except OSError as error:
@@ -62,10 +69,10 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     os.setsid()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
-    _leave_terminal(state / "logs" / "supervisor.log")
+    _leave_terminal(supervisor_log(state))
     tree.become_subreaper()
     groups = cgroup.group_name(state)
-    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     alive, kept = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
@@ -77,7 +84,7 @@ def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: P
     _end_all()
     if _is_held(lock):
         if status < 0:
-            record_end(state, f"the supervisor was killed by signal {-status}")
+            record_run_end(state, f"the supervisor was killed by signal {-status}")
         _remove_containers(state, status)
         _end_groups(state, groups)
         (state / SUPERVISOR_FILE).unlink(missing_ok=True)
@@ -145,7 +152,7 @@ def _end_all() -> None:
 
 def _remove_containers(state: Path, status: int) -> None:
     """Those of a supervisor that was killed: it had no time to. One that gave up on its engine has said so."""
-    if (state / "containers.json").exists():
+    if (state / CONTAINERS_FILE).exists():
         from minikube.engine.engine import recorded, sweep_recorded
 
         found = recorded(state)

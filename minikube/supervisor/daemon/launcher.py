@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from minikube.control.client.endpoint import ENDED_FILE, state_directory
 from minikube.engine import engine
 from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes as tree
 from minikube.linux.ports import refusal
 from minikube.manifest import HostPort
 from minikube.project import orphans as leftovers
+from minikube.project_dir import RUN_END_FILE, project_dir
 from minikube.supervisor.daemon.ipc import LaunchOptions, say
 from minikube.text import printable
 
@@ -56,9 +56,9 @@ def _run(
     from minikube.supervisor.backing.parts import begin, redis_part, registry_part
 
     manifest = load_manifest(manifest_path)
-    state = state_directory(manifest.path)
+    state = project_dir(manifest.path)
     _hold(lock, state)
-    (state / ENDED_FILE).unlink(missing_ok=True)
+    (state / RUN_END_FILE).unlink(missing_ok=True)
     ended = leftovers.end_leftovers(state)
     removed, left = engine.sweep_recorded(state)
     tree.become_subreaper()
@@ -76,7 +76,9 @@ def _run(
     from minikube.supervisor.daemon import run as running
 
     try:
-        plan = running.Plan(manifest, options, state, redis, registry, control, ended, removed, left, tuple(notes))
+        plan = running.LaunchPlan(
+            manifest, options, state, redis, registry, control, ended, removed, left, tuple(notes)
+        )
         return running.run(plan, begun, sock, alive)
     finally:
         os.close(lock)

@@ -15,12 +15,11 @@ import trio
 from msgspec import Struct
 
 import minikube
-from minikube.control.client.endpoint import SUPERVISOR_FILE
+from minikube.control.auth import ensure_token
 from minikube.control.server import serve_control
-from minikube.control.state_store import Board
-from minikube.control.token import ensure_token
-from minikube.engine.engine import Left
-from minikube.errors import MinikubeError
+from minikube.control.state_store import StateStore
+from minikube.engine.engine import EngineLeftovers
+from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes as tree
 from minikube.linux.cgroup import CONTROLLERS, Groups
 from minikube.manifest import HostPort, Manifest
@@ -28,24 +27,24 @@ from minikube.model import Instance
 from minikube.project import orphans as leftovers
 from minikube.project.environment import registry_tls
 from minikube.project.ids import is_replica
-from minikube.project.records import write_record
+from minikube.project_dir import SUPERVISOR_FILE, SupervisorRecord, write_supervisor_record
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.parts import PartSpec
 from minikube.supervisor.backing.runner import PartRunner
 from minikube.supervisor.backing.services import registry_runner, start_redis, wait_ready_or_stop
-from minikube.supervisor.context import Site
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown as endings
 from minikube.supervisor.daemon.ipc import LaunchOptions, say
 from minikube.supervisor.instance.lifecycle import worst_end
-from minikube.supervisor.instance.start_errors import Starved, understood
-from minikube.supervisor.readiness.registry_sync import Link
-from minikube.supervisor.reconcile.apply import Applier
-from minikube.supervisor.reconcile.commands import Hands
-from minikube.supervisor.reconcile.reconciler import Supervisor
-from minikube.supervisor.reconcile.registry_events import Hearsay
-from minikube.supervisor.reconcile.replicas import Roster
-from minikube.supervisor.reconcile.scheduler import Timetable
-from minikube.supervisor.runtime.process.process import Household
+from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.reconcile.apply import ManifestReconciler
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.registry_events import RegistryEvents
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.reconcile.scheduler import TaskScheduler
+from minikube.supervisor.runtime.failures import classify
+from minikube.supervisor.runtime.process.process import ProcessTable
 from minikube.supervisor.runtime.process.usage import sample
 
 FOLLOWER_S = 3.0
@@ -55,7 +54,7 @@ BESIDE_AGAIN_S = 5.0
 """How soon what the machine had nothing left for is tried again."""
 
 
-class Plan(Struct, frozen=True):
+class LaunchPlan(Struct, frozen=True):
     """What was found out before trio came in."""
 
     manifest: Manifest
@@ -68,13 +67,13 @@ class Plan(Struct, frozen=True):
     """Leftovers of an earlier run that had to be ended."""
     removed: list[str]
     """Containers of an earlier run that had to be removed."""
-    left: Left | None = None
+    left: EngineLeftovers | None = None
     """What could not be removed: the engine does not answer."""
     notes: tuple[str, ...] = ()
     """What is not as one might expect, for the events."""
 
 
-def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
+def run(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
     """The exit code: 0 after a stop that was asked for, 1 where something is left at an engine.
 
     What fails on purpose is raised as it is, not in a group.
@@ -82,19 +81,19 @@ def run(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket,
     try:
         return trio.run(_main, plan, begun, sock, alive)
     except ExceptionGroup as group:
-        error = understood(group)
+        error = classify(group)
         if isinstance(error, MinikubeError):
             raise error from group
         raise
 
 
-async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
+async def _main(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
     manifest = plan.manifest
     limits = {name for spec in manifest.services.values() for name in spec.limits if name in CONTROLLERS}
-    household = Household(Groups(plan.state, limits))
+    household = ProcessTable(Groups(plan.state, limits))
     household.raise_file_limit()
-    board = Board(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
-    site = Site(plan.state, plan.options, board, household, str(manifest.registry.listen))
+    board = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
+    site = RunContext(plan.state, plan.options, board, household, str(manifest.registry.listen))
     _tell(plan, board)
     try:
         async with trio.open_nursery() as outer:
@@ -126,7 +125,7 @@ async def _main(plan: Plan, begun: "list[subprocess.Popen[bytes]]", sock: socket
     return 1 if site.left else 0
 
 
-def _tell(plan: Plan, board: Board) -> None:
+def _tell(plan: LaunchPlan, board: StateStore) -> None:
     """What was found and done before there was a board."""
     if plan.ended:
         board.event("leftovers.ended", f"ended {len(plan.ended)} processes that an earlier run left alive", "warning")
@@ -139,30 +138,30 @@ def _tell(plan: Plan, board: Board) -> None:
         board.event("supervisor.ports", note, "warning")
 
 
-def _is_left(project: str, roster: Roster, found: Instance) -> bool:
+def _is_left(project: str, roster: ReplicaSet, found: Instance) -> bool:
     """An earlier run's, of a service or a replica that is not in the manifest any more."""
     return found.uuid not in roster.by_id and is_replica(project, found.name, found.uuid)
 
 
-async def _serve(plan: Plan, site: Site, registry: PartRunner, sock: socket.socket) -> None:
+async def _serve(plan: LaunchPlan, site: RunContext, registry: PartRunner, sock: socket.socket) -> None:
     """The project's time: from the control API's start to the last service's end.
 
     The first services start while the registry does: most take as long, and whoever registers tries until it answers.
     """
-    board, roster = site.board, Roster()
+    board, roster = site.board, ReplicaSet()
     token, settings = ensure_token(plan.state), plan.manifest.registry
     opened = open_registry(site.registry, token=settings.token or None, tls=registry_tls(settings))
     async with opened as client, trio.open_nursery() as nursery:
-        hearsay = Hearsay(board, roster.by_id)
-        link = Link(client, nursery, hearsay.heard, hearsay.refused, partial(_is_left, site.project, roster))
+        hearsay = RegistryEvents(board, roster.by_id)
+        link = RegistrySync(client, nursery, hearsay.heard, hearsay.refused, partial(_is_left, site.project, roster))
         async with trio.open_nursery() as services:
-            core = Supervisor(site, plan.manifest, roster, link, services)
-            hands = Hands(core, services)
+            core = Reconciler(site, plan.manifest, roster, link, services)
+            hands = CommandHandler(core, services)
             control = HostPort(*await nursery.start(partial(_serve_control, plan, hands, token)))
             core.open()
-            hands.applier = Applier(core, hands, services)
+            hands.applier = ManifestReconciler(core, hands, services)
             services.start_soon(_beside, board, "watching files", partial(_watch, core, hands))
-            services.start_soon(_beside, board, "the schedules", Timetable(core).run)
+            services.start_soon(_beside, board, "the schedules", TaskScheduler(core).run)
             await wait_ready_or_stop(site, registry)
             services.start_soon(_beside, board, "overseeing the registry", partial(link.oversee, board.event))
             nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
@@ -183,29 +182,27 @@ async def _serve(plan: Plan, site: Site, registry: PartRunner, sock: socket.sock
 
 
 async def _serve_control(
-    plan: Plan, hands: Hands, token: str, *, task_status: "trio.TaskStatus[tuple[str, int]]"
+    plan: LaunchPlan, hands: CommandHandler, token: str, *, task_status: "trio.TaskStatus[tuple[str, int]]"
 ) -> None:
     where = plan.control
     await serve_control(hands.board, hands, host=where.host, port=where.port, token=token, task_status=task_status)
 
 
-def _announce(plan: Plan, control: HostPort, registry: str) -> None:
+def _announce(plan: LaunchPlan, control: HostPort, registry: str) -> None:
     me = os.getpid()
-    write_record(
-        plan.state / SUPERVISOR_FILE,
-        {
-            "pid": me,
-            "guardian_pid": os.getppid(),
-            "start_time": tree.start_time(me),
-            "boot_id": tree.boot_id(),
-            "control": str(control),
-            "registry": registry,
-            "manifest": str(plan.manifest.path),
-        },
+    record = SupervisorRecord(
+        pid=me,
+        guardian_pid=os.getppid(),
+        start_time=tree.start_time(me),
+        boot_id=tree.boot_id(),
+        control=str(control),
+        registry=registry,
+        manifest=str(plan.manifest.path),
     )
+    write_supervisor_record(plan.state, record)
 
 
-async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:
+async def _end_with(core: Reconciler, name: str, sock: socket.socket) -> None:
     """When that service has ended for good, everything does; the front passes its exit code on."""
     ended = await core.wait_ended(name)
     how, code = worst_end(ended)
@@ -216,7 +213,7 @@ async def _end_with(core: Supervisor, name: str, sock: socket.socket) -> None:
     core.site.shutdown()
 
 
-async def _watch(core: Supervisor, hands: Hands) -> None:
+async def _watch(core: Reconciler, hands: CommandHandler) -> None:
     """Imports what watching takes (30 ms and some megabytes) once there is something to watch."""
     while True:
         adopted = core.adopted
@@ -226,7 +223,7 @@ async def _watch(core: Supervisor, hands: Hands) -> None:
         await adopted.wait()
 
 
-async def _beside(board: Board, what: str, run: Callable[[], Awaitable[None]]) -> None:
+async def _beside(board: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
     """What is no service's life may fail without ending one. Where the machine was short of something it begins anew."""
     told = ""
     while True:
@@ -234,8 +231,8 @@ async def _beside(board: Board, what: str, run: Callable[[], Awaitable[None]]) -
             await run()
             return
         except Exception as error:
-            error = understood(error)
-            if not isinstance(error, Starved):
+            error = classify(error)
+            if not isinstance(error, ResourceExhausted):
                 traceback.print_exception(error)
                 board.event("supervisor.trouble", f"{what} failed and is off: {error!r} — see supervisor.log", "error")
                 return
@@ -245,7 +242,7 @@ async def _beside(board: Board, what: str, run: Callable[[], Awaitable[None]]) -
         await trio.sleep(BESIDE_AGAIN_S)
 
 
-async def _reap(household: Household) -> None:
+async def _reap(household: ProcessTable) -> None:
     with trio.open_signal_receiver(signal.SIGCHLD) as received:
         async for _ in received:
             household.reap()

@@ -6,17 +6,17 @@ import sys
 
 import trio
 
-from minikube.project.records import record_end
-from minikube.supervisor.context import Site
+from minikube.project_dir import record_run_end
+from minikube.supervisor.context import RunContext
 
 
-async def obey_signals(site: Site) -> None:
+async def obey_signals(site: RunContext) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for _ in received:
             site.shutdown(now=site.asked_to_stop.is_set())
 
 
-async def obey_lifeline(site: Site, sock: socket.socket) -> None:
+async def obey_lifeline(site: RunContext, sock: socket.socket) -> None:
     """Obeys the front. Its end without a `detach` means that it was killed: nobody watches, so everything ends at once."""
     sock.setblocking(False)
     buffer, detached = b"", False
@@ -40,11 +40,11 @@ async def obey_lifeline(site: Site, sock: socket.socket) -> None:
                 site.shutdown(now=line == b"now")
 
 
-async def watch_guardian(site: Site, alive: int) -> None:
+async def watch_guardian(site: RunContext, alive: int) -> None:
     """The guardian's death: what we start would have no heir any more, so everything is stopped, and why is kept."""
     await trio.lowlevel.wait_readable(alive)
     text = "the guardian was killed: nothing would end what runs if the supervisor were killed as well — stopping everything"
     print(f"minikube: {text}", file=sys.stderr, flush=True)
     site.board.event("guardian.gone", text, "error")
-    record_end(site.state, "the guardian was killed")
+    record_run_end(site.state, "the guardian was killed")
     site.shutdown()

@@ -11,7 +11,7 @@ ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
 """An instance in one of these has a process."""
 
 
-class Standing(Struct, frozen=True):
+class DependencyStatus(Struct, frozen=True):
     """One instance of a dependency. `ready`: it passes, or has no check and is well; `why`: what keeps it from that."""
 
     name: str
@@ -21,7 +21,7 @@ class Standing(Struct, frozen=True):
     why: str = ""
 
 
-def unmet(name: str, condition: Condition, standings: Sequence[Standing]) -> str:
+def unmet(name: str, condition: Condition, standings: Sequence[DependencyStatus]) -> str:
     """Why a dependent cannot start yet, in one line; empty when it can.
 
     `started` and `healthy` need one instance, `completed` needs all to have ended with success.
@@ -38,7 +38,7 @@ def unmet(name: str, condition: Condition, standings: Sequence[Standing]) -> str
     return f"waiting for {name} to be {condition}" + (f": {trouble}" if trouble else "")
 
 
-def _trouble(name: str, condition: Condition, standings: Sequence[Standing]) -> str:
+def _trouble(name: str, condition: Condition, standings: Sequence[DependencyStatus]) -> str:
     """What is said of the one that is in the way; empty while all goes its usual way."""
     if not standings:
         return f"{name} has no instance — `minikube scale {name}=1`"

@@ -1,6 +1,6 @@
 """One instance, from its first start to its removal (floor 3): the trio shell round `wish` and `lifecycle`.
 
-`Runner.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the tree, back off, again. What
+`InstanceController.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the tree, back off, again. What
 is to be is in `wish`; `poke` makes the task look at it. It refuses to decide anything that `wish`, `lifecycle`, `failure`,
 `verdict`, `dependency` or `view` can decide, and to know what runs it (`runtime`) and how it is stopped (`stopping`).
 It is one piece past 400 lines, because what is asked of it and the task that does it share every field.
@@ -16,23 +16,24 @@ from typing import Protocol
 
 import trio
 
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
 from minikube.project import graph
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state as wishes
-from minikube.supervisor.instance import lifecycle
-from minikube.supervisor.instance import start_errors as failure
+from minikube.supervisor.instance import lifecycle, start_errors
 from minikube.supervisor.instance import summary as view
-from minikube.supervisor.instance.conditions import ACTIVE, Standing
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.instance.lifecycle import ENDED, Exit, Life
-from minikube.supervisor.instance.status import row
+from minikube.supervisor.instance.conditions import ACTIVE, DependencyStatus
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import ENDED, InstanceState
+from minikube.supervisor.instance.status import instance_view
 from minikube.supervisor.instance.termination import end_instance
 from minikube.supervisor.readiness import readiness as wellbeing
-from minikube.supervisor.readiness.generation import Beginning
-from minikube.supervisor.readiness.readiness import Wellbeing
+from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.readiness.readiness import Readiness
+from minikube.supervisor.runtime import failures
+from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import Launch, Running, Runtime
 from minikube.text import secrets_in
 
@@ -43,41 +44,41 @@ DRAIN_S = 1.0
 class Home(wellbeing.Home, Protocol):
     """What a runner needs of the supervisor's core."""
 
-    at_once: Interrupt
+    at_once: CancelEvent
     """Nobody has time any more: whatever is being stopped ends now."""
-    ending: Interrupt
+    ending: CancelEvent
     """Everything is being stopped: nothing begins, and nobody is waited for who could only be asked to go on."""
 
     def runtime(self, spec: ServiceSpec) -> Runtime: ...
     def taken_ports(self, id: str) -> frozenset[int]: ...
-    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture: ...
+    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog: ...
     def unmet(self, spec: ServiceSpec) -> str: ...
     def recorded(self) -> None: ...
     def next_run(self, name: str) -> float: ...
 
 
-class Runner:
+class InstanceController:
     """One replica of a service. What is asked of it is synchronous."""
 
-    def __init__(self, home: Home, spec: ServiceSpec, index: int, id: str, wish: Wish) -> None:
+    def __init__(self, home: Home, spec: ServiceSpec, index: int, id: str, wish: DesiredState) -> None:
         self.spec = spec
         self.id = id
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.wish = wish
-        self.life = Life()
+        self.life = InstanceState()
         self.finished = trio.Event()
         self.process: Running | None = None
         self.launched = spec
         """What its process, where it has one, was started as."""
         self.host = spec.host
         self.port = spec.port
-        self.wellbeing = Wellbeing(home, self)
-        self.begun = Beginning(0.0, 0.0)
+        self.wellbeing = Readiness(home, self)
+        self.begun = Generation(0.0, 0.0)
         self.since = time.time()
         self.last_lines: tuple[str, ...] = ()
         self._home = home
-        self._poke = Interrupt()
-        self._output: Capture | None = None
+        self._poke = CancelEvent()
+        self._output: InstanceLog | None = None
         self._checking = trio.CancelScope()
         """Round the checks of the present life; cancelled once nobody is to hear of them any more."""
         self._drained = trio.Event()
@@ -112,7 +113,7 @@ class Runner:
     def leave_alone(self) -> None:
         self.wish = wishes.left_alone(self.wish)
 
-    def rest_as(self, before: Wish) -> None:
+    def rest_as(self, before: DesiredState) -> None:
         """It was stopped for a moment: its schedule counts again if it did by that wish."""
         self.wish = wishes.resting_as(self.wish, before)
 
@@ -130,10 +131,10 @@ class Runner:
 
     def poke(self) -> None:
         """The task looks again at what is wanted."""
-        poke, self._poke = self._poke, Interrupt()
+        poke, self._poke = self._poke, CancelEvent()
         poke.set()
 
-    def _want(self, wish: Wish) -> None:
+    def _want(self, wish: DesiredState) -> None:
         if wish != self.wish:  # who asks again for what begins already does not make it begin anew
             self.wish = wish
             self.poke()
@@ -159,10 +160,10 @@ class Runner:
         return self.process is not None and not graph.goes_on(self.launched, self.spec)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> DependencyStatus:
         """What its dependents ask about."""
         why = self.wellbeing.why(self.life) or (str(self.life.exit or "") if self.life.state in ENDED else "")
-        return Standing(self.name, self.life.state, self.ready, self.life.completed, why)
+        return DependencyStatus(self.name, self.life.state, self.ready, self.life.completed, why)
 
     @property
     def is_down(self) -> bool:
@@ -196,7 +197,7 @@ class Runner:
         finally:
             self.finished.set()
 
-    async def _dependencies(self, poke: Interrupt) -> bool:
+    async def _dependencies(self, poke: CancelEvent) -> bool:
         """Waits until all are met at the same time. False: interrupted, look again at what is wanted."""
         while reason := self._home.unmet(self.spec):
             self._set(lifecycle.wait(self.life, reason))
@@ -209,7 +210,7 @@ class Runner:
         await trio.lowlevel.checkpoint()
         return not poke.is_set()
 
-    async def _prepared(self, poke: Interrupt) -> bool:
+    async def _prepared(self, poke: CancelEvent) -> bool:
         """What a start needs (an image) is there. False: interrupted, or in trouble."""
         spec, output = self.spec, self._open_output()
         try:
@@ -223,7 +224,7 @@ class Runner:
             return False
         return not poke.is_set()
 
-    async def _live(self, poke: Interrupt) -> None:
+    async def _live(self, poke: CancelEvent) -> None:
         process = None
         try:
             with poke.cancels():
@@ -268,15 +269,15 @@ class Runner:
         if self.life.state is ProcessState.FATAL:
             self._tell_trouble(self.life)
 
-    def _cannot_start(self, error: Exception, poke: Interrupt | None = None) -> None:
+    def _cannot_start(self, error: Exception, poke: CancelEvent | None = None) -> None:
         """Where something else was asked for meanwhile (`poke`), it is nobody's failed start."""
-        error = failure.understood(error)
-        if failure.is_defect(error):
+        error = failures.classify(error)
+        if failures.is_defect(error):
             traceback.print_exception(error)
         if poke is not None and poke.is_set():
             return
         now, jitter = trio.current_time(), random.uniform(-1, 1)
-        self._set(failure.after(error, self.life, self.spec.restart, now, jitter))
+        self._set(start_errors.state_after(error, self.life, self.spec.restart, now, jitter))
         self._tell_trouble(self.life)
 
     async def _begin(self) -> Running:
@@ -288,7 +289,7 @@ class Runner:
         launch = Launch(spec, self.id, self.name, self.port, taken, self._gone)
         # It may register itself before its runtime has told us that it runs.
         known = self._home.link.known(self.id)
-        self.begun = Beginning(time.time(), trio.current_time(), known.incarnation if known else 0)
+        self.begun = Generation(time.time(), trio.current_time(), known.incarnation if known else 0)
         self.wellbeing.begin()
         self._home.link.begun(self.id, self.begun)
         self.launched = spec
@@ -312,7 +313,7 @@ class Runner:
         if self.life.state is ProcessState.STOPPING:
             self._stopping("it has ended; its engine has not told how, or removed it, yet")
 
-    def _open_output(self) -> Capture:
+    def _open_output(self) -> InstanceLog:
         spec = self.spec
         self._output = self._home.capture(spec, self.name, self._secrets(spec.env))
         return self._output
@@ -396,7 +397,7 @@ class Runner:
         elif self.life.state is not ProcessState.FATAL:
             self._tell_trouble(self.life)
 
-    def _tell_trouble(self, life: Life) -> None:
+    def _tell_trouble(self, life: InstanceState) -> None:
         wait = life.next_try - trio.current_time()
         then = f", next try in {wait:.1f} s" if life.state is ProcessState.BACKOFF and wait > 0 else ""
         last = view.last_line(self.last_lines) if life.state is ProcessState.FATAL and life.exit else ""
@@ -410,7 +411,7 @@ class Runner:
     def _stopping(self, how: str) -> None:
         self._set(lifecycle.stopping(self.life, how))
 
-    def _set(self, life: Life) -> None:
+    def _set(self, life: InstanceState) -> None:
         if life.state is not self.life.state:
             self.since = time.time()
         self.life = life
@@ -421,10 +422,10 @@ class Runner:
         if self.wish.removed and self.finished.is_set():
             return
         next_run = self._home.next_run(self.spec.name) if self.spec.schedule and not self.wish.rests else 0.0
-        self._home.board.put_instances(row(self, next_run, time.time(), trio.current_time()))
+        self._home.board.put_instances(instance_view(self, next_run, time.time(), trio.current_time()))
 
 
-async def _read(process: Running, output: Capture, done: trio.Event) -> None:
+async def _read(process: Running, output: InstanceLog, done: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(output.read, process.stdout, "stdout")
         nursery.start_soon(output.read, process.stderr, "stderr")

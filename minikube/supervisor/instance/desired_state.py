@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 
-class Wish(Struct, frozen=True):
+class DesiredState(Struct, frozen=True):
     """`rests`: its schedule does not count, because it was stopped by hand."""
 
     runs: bool = True
@@ -37,55 +37,55 @@ class Wish(Struct, frozen=True):
         return self.runs and not self.again and bool(self.unwell)
 
 
-def scheduled(chosen: bool) -> Wish:
+def scheduled(chosen: bool) -> DesiredState:
     """Before a scheduled one's first time."""
-    return Wish(runs=False, rests=not chosen)
+    return DesiredState(runs=False, rests=not chosen)
 
 
-def started(wish: Wish) -> Wish:
+def started(wish: DesiredState) -> DesiredState:
     return wish if wish.removed else replace(wish, runs=True, rests=False)
 
 
-def stopped(wish: Wish) -> Wish:
+def stopped(wish: DesiredState) -> DesiredState:
     return replace(wish, runs=False, rests=True, again=False, turn=False)
 
 
-def restarted(wish: Wish) -> Wish:
+def restarted(wish: DesiredState) -> DesiredState:
     return wish if wish.removed else replace(wish, runs=True, rests=False, again=True, turn=False)
 
 
-def queued(wish: Wish) -> Wish:
+def queued(wish: DesiredState) -> DesiredState:
     return replace(wish, turn=True) if wish.runs and not wish.again else wish
 
 
-def left_alone(wish: Wish) -> Wish:
+def left_alone(wish: DesiredState) -> DesiredState:
     """The roll-out does not come as far as this one."""
     return replace(wish, turn=False)
 
 
-def removed(wish: Wish) -> Wish:
+def removed(wish: DesiredState) -> DesiredState:
     return replace(stopped(wish), removed=True)
 
 
-def failing(wish: Wish, reason: str) -> Wish:
+def failing(wish: DesiredState, reason: str) -> DesiredState:
     return replace(wish, unwell=reason)
 
 
-def life_ended(wish: Wish) -> Wish:
+def life_ended(wish: DesiredState) -> DesiredState:
     """Its check's word was of that life alone."""
     return replace(wish, unwell="")
 
 
-def taken_up(wish: Wish) -> Wish:
+def taken_up(wish: DesiredState) -> DesiredState:
     """The life that was asked for is what comes next."""
     return replace(wish, again=False)
 
 
-def begun(wish: Wish) -> Wish:
+def begun(wish: DesiredState) -> DesiredState:
     """What begins now is younger than whatever was asked before."""
     return replace(wish, turn=False)
 
 
-def resting_as(wish: Wish, before: Wish) -> Wish:
+def resting_as(wish: DesiredState, before: DesiredState) -> DesiredState:
     """Stopped for a moment and not to run at once: its schedule counts as it did before."""
     return replace(wish, rests=before.rests)

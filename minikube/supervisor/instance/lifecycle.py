@@ -17,7 +17,6 @@ Times are monotonic seconds, jitter is a number from -1 to 1; both come in as ar
 """
 
 import math
-import signal
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -26,7 +25,8 @@ from msgspec import Struct
 
 from minikube.durations import format_duration
 from minikube.model import ProcessState
-from minikube.supervisor.instance.desired_state import Wish
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.runtime.exit_status import Exit
 
 WELL_AFTER_S = 1.0
 """How long an instance without a check lives before it counts as well."""
@@ -37,7 +37,7 @@ ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
 """States that tell of an end that nobody asked for."""
 
 
-class Policy(Protocol):
+class RestartPolicy(Protocol):
     """What of `manifest.RestartSpec` is needed here."""
 
     @property
@@ -58,33 +58,7 @@ class Policy(Protocol):
     def success(self) -> tuple[int, ...]: ...
 
 
-class Exit(Struct, frozen=True):
-    """How a process ended: an exit code, or minus the number of the signal that killed it (as `subprocess` tells)."""
-
-    status: int
-    note: str = ""
-    """What is known beyond it: why the kernel killed it."""
-
-    @property
-    def code(self) -> int:
-        """As a shell tells it: 143 for death by TERM."""
-        return self.status if self.status >= 0 else 128 - self.status
-
-    @property
-    def clean(self) -> bool:
-        return self.status == 0
-
-    def __str__(self) -> str:
-        note = f" ({self.note})" if self.note else ""
-        if self.status >= 0:
-            return f"exit {self.status}{note}"
-        try:
-            return f"signal {signal.Signals(-self.status).name.removeprefix('SIG')}{note}"
-        except ValueError:
-            return f"signal {-self.status}{note}"
-
-
-class Life(Struct, frozen=True):
+class InstanceState(Struct, frozen=True):
     """Where an instance stands. `next_try` is when a `backoff` ends; `exit` and `reason` tell the last end."""
 
     state: ProcessState = ProcessState.STOPPED
@@ -104,26 +78,28 @@ class Life(Struct, frozen=True):
     reason: str = ""
 
 
-def wait(life: Life, reason: str) -> Life:
+def wait(life: InstanceState, reason: str) -> InstanceState:
     """Something it depends on is not there yet."""
     return msgspec.structs.replace(life, state=ProcessState.PENDING, reason=reason)
 
 
-def start(life: Life, now: float) -> Life:
+def start(life: InstanceState, now: float) -> InstanceState:
     """Its process has been started."""
     return msgspec.structs.replace(
         life, state=ProcessState.STARTING, started=now, well=False, completed=False, next_try=0.0, reason=""
     )
 
 
-def passed(life: Life) -> Life:
+def passed(life: InstanceState) -> InstanceState:
     """Its check passed, or it has no check and lived `WELL_AFTER_S`."""
     if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
         return life
     return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, reason="")
 
 
-def died(life: Life, policy: Policy, end: Exit, now: float, jitter: float, reason: str = "") -> Life:
+def died(
+    life: InstanceState, policy: RestartPolicy, end: Exit, now: float, jitter: float, reason: str = ""
+) -> InstanceState:
     """Its process ended without having been told to, or was ended by us for failing its check (`reason`)."""
     why = reason or str(end)
     good = end.code in policy.success and not reason
@@ -152,11 +128,11 @@ def died(life: Life, policy: Policy, end: Exit, now: float, jitter: float, reaso
     )
 
 
-def _fatal(life: Life, reason: str) -> Life:
+def _fatal(life: InstanceState, reason: str) -> InstanceState:
     return msgspec.structs.replace(life, state=ProcessState.FATAL, reason=reason)
 
 
-def refused(life: Life, policy: Policy, reason: str, now: float, jitter: float) -> Life:
+def refused(life: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float) -> InstanceState:
     """It could not be started for a reason of its own (its port is taken): a failed start without a process."""
     life = msgspec.structs.replace(life, well=False, started=now)
     life = died(life, policy, Exit(1), now, jitter, reason)
@@ -164,14 +140,14 @@ def refused(life: Life, policy: Policy, reason: str, now: float, jitter: float) 
     return msgspec.structs.replace(life, state=state, exit=None, reason=reason)
 
 
-def cannot_execute(life: Life, reason: str) -> Life:
+def cannot_execute(life: InstanceState, reason: str) -> InstanceState:
     """Its command does not exist or may not be executed: trying again would change nothing."""
     return msgspec.structs.replace(
         life, state=ProcessState.FATAL, failed_starts=life.failed_starts + 1, exit=None, reason=reason
     )
 
 
-def starved(life: Life, policy: Policy, reason: str, now: float, jitter: float) -> Life:
+def starved(life: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float) -> InstanceState:
     """The machine had no process, descriptor, memory or disk for it: later, and never given up."""
     step = max(life.deaths, 1)
     return msgspec.structs.replace(
@@ -183,64 +159,66 @@ def starved(life: Life, policy: Policy, reason: str, now: float, jitter: float) 
     )
 
 
-def stopping(life: Life, reason: str = "") -> Life:
+def stopping(life: InstanceState, reason: str = "") -> InstanceState:
     """It is being stopped; `reason` says how far that is."""
     return msgspec.structs.replace(life, state=ProcessState.STOPPING, next_try=0.0, reason=reason)
 
 
-def stopped(life: Life, end: Exit | None = None) -> Life:
+def stopped(life: InstanceState, end: Exit | None = None) -> InstanceState:
     """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
-    return Life(restarts=life.restarts, exit=end or life.exit)
+    return InstanceState(restarts=life.restarts, exit=end or life.exit)
 
 
-def forgiven(life: Life, wish: Wish) -> Life:
+def forgiven(life: InstanceState, wish: DesiredState) -> InstanceState:
     """Someone asked for it to run: what had ended by itself begins again, without history."""
     if wish.removed or life.state not in ENDED:
         return life
     return msgspec.structs.replace(stopped(life), state=ProcessState.PENDING)
 
 
-def between(life: Life, wish: Wish) -> Life:
+def between(life: InstanceState, wish: DesiredState) -> InstanceState:
     """No process is there: where it stands, as far as what is wanted has changed that."""
     if wish.again:
         life = restarted(life)
     return life if wish.runs else stopped(life)
 
 
-def due(life: Life, wish: Wish) -> float:
+def due(life: InstanceState, wish: DesiredState) -> float:
     """When its next life is to begin; infinity: not before something else is wanted."""
     if not wish.runs or life.state in (ProcessState.EXITED, ProcessState.FATAL):
         return math.inf
     return life.next_try if life.state is ProcessState.BACKOFF else 0.0
 
 
-def comes(life: Life, wish: Wish, scheduled: bool) -> bool:
+def comes(life: InstanceState, wish: DesiredState, scheduled: bool) -> bool:
     """Whether it will be there by itself: nobody has stopped it, and it has not ended for good."""
     over = life.state in (ProcessState.EXITED, ProcessState.FATAL) and not wish.again
     return not over if wish.runs else scheduled and not wish.rests
 
 
-def ended(life: Life, wish: Wish, policy: Policy, end: Exit, now: float, jitter: float) -> Life:
+def ended(
+    life: InstanceState, wish: DesiredState, policy: RestartPolicy, end: Exit, now: float, jitter: float
+) -> InstanceState:
     """Its process was ended by us, as `wish` has it."""
     if wish.is_failure:
         return died(life, policy, end, now, jitter, wish.unwell)
     return life if wish.again else stopped(life, end)
 
 
-def worst_end(lives: Iterable[Life]) -> tuple[str, int]:
+def worst_end(lives: Iterable[InstanceState]) -> tuple[str, int]:
     """How the worst of some instances has ended: in words and as an exit code, 1 for what could not even be started."""
     ends = [(one.exit.code, str(one.exit)) if one.exit else (1, one.reason) for one in lives]
     code, how = max(ends, key=lambda end: end[0])
     return how, code
 
 
-def restarted(life: Life) -> Life:
+def restarted(life: InstanceState) -> InstanceState:
     """Someone asked for a fresh start: counts as a restart, without history. What had ended for good begins again."""
     state = ProcessState.STOPPING if life.state is ProcessState.STOPPING else ProcessState.PENDING
-    return Life(state=state, restarts=life.restarts + 1, exit=life.exit)
+    return InstanceState(state=state, restarts=life.restarts + 1, exit=life.exit)
 
 
-def backoff(policy: Policy, step: int, jitter: float) -> float:
+def backoff(policy: RestartPolicy, step: int, jitter: float) -> float:
     """Seconds before the try after `step` quick deaths in a row: 0, then `delay` doubling to `max_delay`, ±20 %."""
     if step <= 0:
         return 0.0

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
 from minikube.model import Address, CheckState, InstanceView, ProcessState
-from minikube.supervisor.instance.lifecycle import ENDED, Life
-from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.instance.lifecycle import ENDED, InstanceState
+from minikube.supervisor.readiness.generation import Generation
 from minikube.supervisor.readiness.registration import check_text
 
 OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
@@ -30,7 +30,7 @@ class Health(Protocol):
     def since(self) -> float: ...
     @property
     def checked(self) -> float: ...
-    def why(self, life: Life) -> str: ...
+    def why(self, life: InstanceState) -> str: ...
 
 
 class Subject(Protocol):
@@ -41,8 +41,8 @@ class Subject(Protocol):
     spec: ServiceSpec
     host: str
     port: int
-    life: Life
-    begun: Beginning
+    life: InstanceState
+    begun: Generation
     since: float
     """When `life.state` was entered (Unix seconds)."""
     last_lines: tuple[str, ...]
@@ -56,7 +56,7 @@ class Subject(Protocol):
         """Whether what runs is not what the manifest says now."""
 
 
-def row(one: Subject, next_run: float, wall: float, clock: float) -> InstanceView:
+def instance_view(one: Subject, next_run: float, wall: float, clock: float) -> InstanceView:
     """`next_run` is when its schedule is due (Unix seconds, 0: never); `wall` and `clock` are the time now."""
     life, well = one.life, one.wellbeing
     shown = InstanceView(

@@ -2,7 +2,7 @@
 
 from minikube.model import CheckState, Instance, InstanceView, ProcessState
 from minikube.supervisor.instance.conditions import ACTIVE
-from minikube.supervisor.instance.lifecycle import Life
+from minikube.supervisor.instance.lifecycle import InstanceState
 
 _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING, CheckState.PASSING)
 
@@ -18,7 +18,7 @@ def check_state(registry: CheckState | None, own: CheckState | None, *, reported
     return min(known, key=_WORST_FIRST.index, default=None)
 
 
-def why_not_ready(life: Life, check: CheckState | None, output: str, *, registered: bool, known: bool) -> str:
+def why_not_ready(life: InstanceState, check: CheckState | None, output: str, *, registered: bool, known: bool) -> str:
     """One line; empty for what is as it should be. `registered`: the registry is to know it; `known`: it does."""
     if life.state not in ACTIVE:
         return life.reason

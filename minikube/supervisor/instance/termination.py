@@ -7,7 +7,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import StopSpec
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.readiness.registry_sync import LEAVE_S
 from minikube.supervisor.runtime.interface import Running
 from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, signal_number
@@ -39,7 +39,7 @@ def stop_patience(spec: StopSpec, ending: bool = False) -> float:
 
 
 async def end_instance(
-    running: Running, spec: StopSpec, hurry: Interrupt, told: Callable[[str], object], say: Say, show: Show
+    running: Running, spec: StopSpec, hurry: CancelEvent, told: Callable[[str], object], say: Say, show: Show
 ) -> None:
     """Ends the whole tree within `spec.timeout` (and KILL's patience); `hurry` makes it at once.
 

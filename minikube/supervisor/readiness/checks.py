@@ -13,18 +13,18 @@ import trio
 from minikube.errors import StartError
 from minikube.health.prober import Prober
 from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import HealthSpec, ServiceSpec
 from minikube.supervisor.instance.lifecycle import WELL_AFTER_S
 from minikube.supervisor.readiness.registration import health_url, is_ours_alone, is_registered
-from minikube.supervisor.readiness.thresholds import Verdict, judged, new_verdict
+from minikube.supervisor.readiness.thresholds import ProbeStatus, new_probe_status, update_probe_status
 from minikube.supervisor.runtime.interface import Running
 
-Found = Callable[[Verdict, ProbeResult], object]
+Found = Callable[[ProbeStatus, ProbeResult], object]
 """Hears of each probe, and the verdict after it."""
 
 
-class Checkup:
+class InstanceChecks:
     """The probes of one life. Make it before the first output is read: a `log` check misses nothing then.
 
     `lived` is called where there is no check, and it has lived long enough to be well.
@@ -34,7 +34,7 @@ class Checkup:
         self,
         spec: ServiceSpec,
         running: Running,
-        output: Capture,
+        output: InstanceLog,
         prober: Prober,
         found: Found,
         lived: Callable[[], object],
@@ -61,11 +61,11 @@ class Checkup:
             self._lived()
         if self.probed is None:
             return
-        verdict = new_verdict(self.probed, trio.current_time())
+        verdict = new_probe_status(self.probed, trio.current_time())
         while verdict.due < float("inf"):
             result = await self._probe(self.probed, verdict.due)
             now, jitter = trio.current_time(), random.random()
-            verdict = judged(verdict, result, self.probed, started=self._started, now=now, jitter=jitter)
+            verdict = update_probe_status(verdict, result, self.probed, started=self._started, now=now, jitter=jitter)
             self._found(verdict, result)
             if self.probed.kind == "log" and result.outcome is Outcome.PASS:
                 return  # what was said once stays said

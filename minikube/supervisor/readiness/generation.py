@@ -8,7 +8,7 @@ STAMP_S = 0.001
 """How exactly the registry keeps when an instance was registered."""
 
 
-class Beginning(Struct, frozen=True):
+class Generation(Struct, frozen=True):
     """One life's: by the wall clock (Unix), by a clock that nobody sets, and the incarnation (0: none) that the registry
     was known to have then."""
 

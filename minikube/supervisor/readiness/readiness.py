@@ -1,6 +1,6 @@
 """How one instance is (floor 3): what the registry says of it and what our own probes say, in one.
 
-`Checkup` probes, `verdict` counts, `view` puts into words; this remembers, tells the registry what only we can know, and
+`InstanceChecks` probes, `verdict` counts, `view` puts into words; this remembers, tells the registry what only we can know, and
 tells the instance's runner when it is well and when it is hung. It refuses to start, stop or restart anything.
 """
 
@@ -10,27 +10,27 @@ from typing import Protocol
 
 import trio
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.health.prober import Prober
 from minikube.health.state import ProbeResult
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import CheckState, Instance, Registration
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import summary as view
-from minikube.supervisor.instance.lifecycle import Life
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness import thresholds as verdict
-from minikube.supervisor.readiness.checks import Checkup, Found
-from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.readiness.checks import Found, InstanceChecks
+from minikube.supervisor.readiness.generation import Generation
 from minikube.supervisor.readiness.registration import is_registered, is_reported, registration
-from minikube.supervisor.readiness.thresholds import Verdict
+from minikube.supervisor.readiness.thresholds import ProbeStatus
 from minikube.supervisor.runtime.interface import Running
 
 
-class Line(Protocol):
+class RegistrySyncPort(Protocol):
     """What is needed of the line to the registry: see `link.Link`."""
 
-    def begun(self, id: str, since: Beginning) -> None: ...
+    def begun(self, id: str, since: Generation) -> None: ...
     def known(self, id: str) -> Instance | None: ...
     def want(self, id: str, registration: Registration | None) -> None: ...
     def report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
@@ -41,11 +41,11 @@ class Line(Protocol):
 class Home(Protocol):
     """What is needed of the supervisor's core."""
 
-    board: Board
+    board: StateStore
     prober: Prober
 
     @property
-    def link(self) -> Line: ...
+    def link(self) -> RegistrySyncPort: ...
 
 
 class Subject(Protocol):
@@ -67,19 +67,19 @@ class Subject(Protocol):
     def publish(self) -> None: ...
 
 
-class Wellbeing:
+class Readiness:
     """One instance's, over all its lives. Belongs to the trio thread."""
 
     def __init__(self, home: Home, subject: Subject) -> None:
         self.registry: Instance | None = None
         """What the registry says; None: it does not know this life of it."""
-        self.own: Verdict | None = None
+        self.own: ProbeStatus | None = None
         self._home = home
         self._subject = subject
         self._since = 0.0
         self._checked = 0.0
         self._hung = False
-        self._adjusted = Interrupt()
+        self._adjusted = CancelEvent()
         """Set when its check has become another one."""
 
     def begin(self) -> None:
@@ -150,7 +150,7 @@ class Wellbeing:
         """When the last probe was made (Unix seconds)."""
         return max(self.registry.checked if self.registry else 0.0, self._checked if self.own else 0.0)
 
-    def why(self, life: Life) -> str:
+    def why(self, life: InstanceState) -> str:
         """Why it is not ready, in one line."""
         known = self.registry is not None
         return view.why_not_ready(life, self.state, self.output, registered=self.is_registered, known=known)
@@ -163,7 +163,7 @@ class Wellbeing:
         if found is not None and found.state is CheckState.PASSING and not self.is_reported:
             self._subject.passed()
 
-    async def check_up(self, process: Running, output: Capture, scope: trio.CancelScope) -> None:
+    async def check_up(self, process: Running, output: InstanceLog, scope: trio.CancelScope) -> None:
         """Probes for this life, until `scope` is cancelled; begins anew when the manifest says something else about the check.
 
         What a probe finds once the scope is cancelled is told to nobody: a task that was about to go on is not stopped any
@@ -174,19 +174,19 @@ class Wellbeing:
             if not scope.cancel_called:
                 self._lived()
 
-        def probed(found: Verdict, result: ProbeResult) -> None:
+        def probed(found: ProbeStatus, result: ProbeResult) -> None:
             if not scope.cancel_called:
                 self._probed(found, result)
 
         with scope:
             await self._check_up(process, output, probed, lived)
 
-    async def _check_up(self, process: Running, output: Capture, probed: Found, lived: Callable[[], None]) -> None:
+    async def _check_up(self, process: Running, output: InstanceLog, probed: Found, lived: Callable[[], None]) -> None:
         while True:
-            checkup = Checkup(self._subject.spec, process, output, self._home.prober, probed, lived)
-            self.own, self._adjusted = None, Interrupt()
+            checkup = InstanceChecks(self._subject.spec, process, output, self._home.prober, probed, lived)
+            self.own, self._adjusted = None, CancelEvent()
             if checkup.probed is not None:
-                self.own = verdict.new_verdict(checkup.probed, trio.current_time())
+                self.own = verdict.new_probe_status(checkup.probed, trio.current_time())
                 self._since = time.time()
             with self._adjusted.cancels():
                 await checkup.run()
@@ -197,7 +197,7 @@ class Wellbeing:
         self._subject.passed()
         self._subject.publish()
 
-    def _probed(self, found: Verdict, result: ProbeResult) -> None:
+    def _probed(self, found: ProbeStatus, result: ProbeResult) -> None:
         health, before = self._subject.spec.health, self.own
         if health is None or self._adjusted.is_set() or self._hung:
             return  # the last word of a check that is none any more
@@ -213,7 +213,7 @@ class Wellbeing:
             self._subject.hung(f"check failed {found.misses} times in a row: {view.first_line(found.output)}")
         self._subject.publish()
 
-    def _tell(self, found: Verdict) -> None:
+    def _tell(self, found: ProbeStatus) -> None:
         """At once, to the registry or, where that does not know it, to who watches."""
         one, passing = self._subject, found.state is CheckState.PASSING
         if found.state is CheckState.STARTING:

@@ -18,7 +18,7 @@ from minikube.metrics.counters import RegistryStatus
 from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
-from minikube.supervisor.readiness.generation import Beginning
+from minikube.supervisor.readiness.generation import Generation
 
 RETRY_S = 0.1
 REFUSED_RETRY_S = 1.0
@@ -62,7 +62,7 @@ class DoubtView(Struct, frozen=True, rename="pascal"):
     detail: str
 
 
-class Link:
+class RegistrySync:
     """Belongs to the trio thread. `want`, `report` and `gone` return at once; what they ask for is repeated until it is so."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Link:
         self._told: dict[str, _Report] = {}
         self._ended: set[str] = set()
         """Whose process is dead: to be deregistered wherever the registry still knows them."""
-        self._since: dict[str, Beginning] = {}
+        self._since: dict[str, Generation] = {}
         """When the present life of an instance began: what was registered before is of an earlier one."""
         self._changed: set[str] = set()
         """Whose registration is another one than the registry knows."""
@@ -131,7 +131,7 @@ class Link:
     def known(self, id: str) -> Instance | None:
         return self._known.get(id)
 
-    def begun(self, id: str, since: Beginning) -> None:
+    def begun(self, id: str, since: Generation) -> None:
         """A life of the instance begins; it may register itself before we know that it runs."""
         self._ended.discard(id)
         self._since[id] = since

@@ -11,7 +11,7 @@ from minikube.manifest import HealthSpec
 from minikube.model import CheckState
 
 
-class Verdict(Struct, frozen=True):
+class ProbeStatus(Struct, frozen=True):
     """Where an instance stands by its own supervisor's probes."""
 
     health: Health
@@ -40,22 +40,22 @@ def settings_of(spec: HealthSpec) -> ProbeSettings:
     )
 
 
-def new_verdict(spec: HealthSpec, now: float) -> Verdict:
+def new_probe_status(spec: HealthSpec, now: float) -> ProbeStatus:
     """A fresh process: probed at once."""
-    return Verdict(new_health(now, settings_of(spec)))
+    return ProbeStatus(new_health(now, settings_of(spec)))
 
 
-def judged(
-    verdict: Verdict, result: ProbeResult, spec: HealthSpec, *, started: float, now: float, jitter: float
-) -> Verdict:
+def update_probe_status(
+    verdict: ProbeStatus, result: ProbeResult, spec: HealthSpec, *, started: float, now: float, jitter: float
+) -> ProbeStatus:
     """After one more probe. `jitter` is in 0…1, `started` is when the process was."""
     health = after_probe(verdict.health, result, settings_of(spec), now, jitter=jitter)
     if result.outcome is Outcome.PASS:
-        return Verdict(health, 0, result.output)
+        return ProbeStatus(health, 0, result.output)
     counts = verdict.state is not CheckState.STARTING or now - started >= spec.start_period
-    return Verdict(health, verdict.misses + counts, result.output)
+    return ProbeStatus(health, verdict.misses + counts, result.output)
 
 
-def is_hung(verdict: Verdict, spec: HealthSpec) -> bool:
+def is_hung(verdict: ProbeStatus, spec: HealthSpec) -> bool:
     """Whether it is to be ended and started again."""
     return 0 < spec.restart_after <= verdict.misses

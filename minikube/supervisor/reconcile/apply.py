@@ -15,20 +15,20 @@ from minikube.control.client.messages import ApplyReply
 from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import Manifest, ServiceSpec, load_manifest
 from minikube.model import ProcessState
-from minikube.supervisor.instance.controller import Runner
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.reconcile.commands import Hands
-from minikube.supervisor.reconcile.diff import Plan, overdue, plan
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.diff import ApplyPlan, overdue, plan
 from minikube.supervisor.reconcile.ordering import in_order
-from minikube.supervisor.reconcile.reconciler import Supervisor
+from minikube.supervisor.reconcile.reconciler import Reconciler
 
 OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessState.STOPPED)
 
 
-class Applier:
+class ManifestReconciler:
     """Belongs to the trio thread. `nursery` is where the supervisor's services are."""
 
-    def __init__(self, core: Supervisor, hands: Hands, nursery: trio.Nursery) -> None:
+    def __init__(self, core: Reconciler, hands: CommandHandler, nursery: trio.Nursery) -> None:
         self._core = core
         self._hands = hands
         self._nursery = nursery
@@ -77,7 +77,7 @@ class Applier:
             core.board.event("apply.done", f"manifest applied: {what}")
         return structs.replace(found.reply, troubles=tuple(troubles))
 
-    async def _carry_out(self, new: Manifest, found: Plan) -> list[str]:
+    async def _carry_out(self, new: Manifest, found: ApplyPlan) -> list[str]:
         """What did not come out right: told, and no reason to leave the rest undone."""
         core = self._core
         before = {name: tuple(spec.depends_on) for name, spec in core.manifest.services.items()}
@@ -140,7 +140,7 @@ class Applier:
             await self._hands.renew(stale or wanted)
 
 
-def _back(before: Mapping[Runner, Wish]) -> None:
+def _back(before: Mapping[InstanceController, DesiredState]) -> None:
     """What was stopped to make room is wanted as it was; new processes are new anyway."""
     for runner, wish in before.items():
         if wish.runs:

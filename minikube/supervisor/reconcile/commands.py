@@ -9,15 +9,23 @@ from typing import Any, Protocol
 
 import trio
 
-from minikube.control.client.messages import ApplyReply, LogQuery
-from minikube.control.interface import Figures, LogCount
+from minikube.control.client.messages import ApplyReply
+from minikube.control.interface import LogCount, MetricsInput
 from minikube.errors import NotFound, UsageError
 from minikube.logs.format import Source
+from minikube.logs.query import LogQuery
 from minikube.manifest.dump import resolved_service
 from minikube.model import Instance, LogLine, ProcessState
-from minikube.supervisor.instance.controller import Runner
-from minikube.supervisor.reconcile.reconciler import Supervisor
-from minikube.supervisor.reconcile.rollout import Rollouts, Stranded, check_replicas, restart_alone, see_begin, see_well
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.rollout import (
+    RolloutFailed,
+    Rollouts,
+    check_replicas,
+    restart_alone,
+    see_begin,
+    see_well,
+)
 from minikube.supervisor.runtime.process.process import signal_number
 
 PARTS = ("redis", "registry")
@@ -38,10 +46,10 @@ class Applier(Protocol):
     async def apply(self, dry_run: bool = False, *, refuse_empty: bool = False) -> ApplyReply: ...
 
 
-class Hands:
+class CommandHandler:
     """Implements `control.Controls`. Roll-outs go on in `nursery`, whether who asked for one waits or not."""
 
-    def __init__(self, core: Supervisor, nursery: trio.Nursery) -> None:
+    def __init__(self, core: Reconciler, nursery: trio.Nursery) -> None:
         self.applier: Applier | None = None
         """What carries out an edited manifest; None before the services' time."""
         self._core = core
@@ -74,11 +82,11 @@ class Hands:
         if len(runners) == 1:
             await see_well(runners[0], self.board)
 
-    async def renew(self, runners: Sequence[Runner]) -> None:
-        """New processes for these of one service. Raises `Stranded`: before anything is stopped for what could not start again."""
+    async def renew(self, runners: Sequence[InstanceController]) -> None:
+        """New processes for these of one service. Raises `RolloutFailed`: before anything is stopped for what could not start again."""
         if runners and (missing := self._core.missing(runners[0].spec)):
             name = runners[0].name if len(runners) == 1 else runners[0].spec.name
-            raise Stranded(f"{name}: was not restarted, it could not start again: {missing}")
+            raise RolloutFailed(f"{name}: was not restarted, it could not start again: {missing}")
         if len(runners) == 1:
             await restart_alone(runners[0], self.board)
         elif runners:
@@ -136,10 +144,10 @@ class Hands:
     def registered(self) -> Sequence[Instance]:
         return self._core.link.instances
 
-    async def figures(self) -> Figures:
+    async def figures(self) -> MetricsInput:
         captures = self._core.site.logbook.captures.values()
         lines = tuple(LogCount(one.service, one.instance, one.lines, one.dropped) for one in captures)
-        return Figures(await self._core.link.status(STATUS_TIMEOUT_S), lines)
+        return MetricsInput(await self._core.link.status(STATUS_TIMEOUT_S), lines)
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
         wanted = {runner.name for name in names if name not in PARTS for runner in self._find(name)}
@@ -158,7 +166,7 @@ class Hands:
 
     # ------------------------------------------------------------ inside
 
-    def _find(self, name: str) -> list[Runner]:
+    def _find(self, name: str) -> list[InstanceController]:
         roster = self._core.roster
         if (found := roster.find(name)) or name in roster:
             return found

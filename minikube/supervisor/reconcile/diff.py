@@ -31,7 +31,7 @@ SECRET = "(secret)"
 SHOWN = 60
 
 
-class Plan(Struct, frozen=True):
+class ApplyPlan(Struct, frozen=True):
     """Names in start order; a service is in one of the first five at most. `vacate` are replaced ones that have to be
     stopped before anything starts, because another service takes their port."""
 
@@ -45,7 +45,7 @@ class Plan(Struct, frozen=True):
     reply: ApplyReply = ApplyReply()
 
 
-def plan(old: Manifest, new: Manifest) -> Plan:
+def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     """How to get from `old` to `new`. Raises `UsageError` for what cannot change while it runs."""
     _refuse_foundations(old, new)
     before, after = dict(old.services), dict(new.services)
@@ -55,7 +55,7 @@ def plan(old: Manifest, new: Manifest) -> Plan:
     order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
     follows = _followers(after, order, replaced)
     adjusted = [name for name in diff.adjusted if name not in turned and name not in follows]
-    found = Plan(
+    found = ApplyPlan(
         added=_sorted(order, diff.added),
         removed=tuple(
             name
@@ -72,7 +72,7 @@ def plan(old: Manifest, new: Manifest) -> Plan:
     )
 
 
-def overdue(found: Plan, after: Mapping[str, ServiceSpec], runs: Mapping[str, ServiceSpec]) -> Plan:
+def overdue(found: ApplyPlan, after: Mapping[str, ServiceSpec], runs: Mapping[str, ServiceSpec]) -> ApplyPlan:
     """The plan, and what an earlier one left: `runs` are services with processes that are not as the manifest says."""
     late = {name for name in runs if name in after and name not in (*found.replaced, *found.follows)}
     if not late:
@@ -122,7 +122,7 @@ def _sorted(order: tuple[str, ...], names: Any) -> tuple[str, ...]:
     return tuple(name for name in order if name in wanted)
 
 
-def _vacate(found: Plan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
+def _vacate(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
     held = {(before[name].host, before[name].port): name for name in found.replaced if before[name].port}
     wanted = {(after[name].host, after[name].port): name for name in (*found.added, *found.replaced)}
     return frozenset(holder for where, holder in held.items() if wanted.get(where, holder) != holder)
@@ -132,7 +132,7 @@ def _vacate(found: Plan, before: dict[str, ServiceSpec], after: dict[str, Servic
 
 
 def _reply(
-    found: Plan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec], warnings: tuple[str, ...]
+    found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec], warnings: tuple[str, ...]
 ) -> ApplyReply:
     changes = [ServiceChange(name, "removed") for name in found.removed]
     touched = {*found.added, *found.replaced, *found.follows, *found.adjusted}

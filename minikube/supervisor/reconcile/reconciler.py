@@ -13,8 +13,8 @@ import trio
 from msgspec import structs
 
 from minikube.health.prober import Prober
-from minikube.linux.ports import Claims
-from minikube.logs.collector import Capture
+from minikube.linux.ports import PortAllocator
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ProcessState, ServiceView
 from minikube.project import graph
@@ -22,19 +22,19 @@ from minikube.project import orphans as leftovers
 from minikube.project.environment import project_environment
 from minikube.project.ids import instance_id
 from minikube.project.selection import chosen
-from minikube.supervisor.cancel_event import Interrupt
-from minikube.supervisor.context import Site
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance import conditions as dependency
 from minikube.supervisor.instance import desired_state as wishes
 from minikube.supervisor.instance import lifecycle
-from minikube.supervisor.instance.controller import Runner
-from minikube.supervisor.instance.desired_state import Wish
-from minikube.supervisor.instance.lifecycle import Life
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.instance.termination import stop_patience
-from minikube.supervisor.readiness.registry_sync import Link
+from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.reconcile.ordering import in_order
-from minikube.supervisor.reconcile.replicas import Roster
-from minikube.supervisor.reconcile.rollout import Stranded
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.reconcile.rollout import RolloutFailed
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
 from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S
@@ -45,10 +45,12 @@ RECORD_S = 0.01
 """A hundred starts, each with a record of all, took longer than the starts. What is missed meanwhile has the mark."""
 
 
-class Supervisor:
+class Reconciler:
     """Implements what `instance.Home` asks for. Belongs to the trio thread; its tasks belong to `nursery`."""
 
-    def __init__(self, site: Site, manifest: Manifest, roster: Roster, link: Link, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, site: RunContext, manifest: Manifest, roster: ReplicaSet, link: RegistrySync, nursery: trio.Nursery
+    ) -> None:
         self.site = site
         self.board = site.board
         self.options = site.options
@@ -60,11 +62,11 @@ class Supervisor:
         self.roster = roster
         self.link = link
         self.prober = Prober()
-        self.adopted = Interrupt()
+        self.adopted = CancelEvent()
         """Set when another manifest is adopted; then there is a new one."""
         self._nursery = nursery
         self._chosen = chosen(manifest.services, site.options.only, site.options.profiles)
-        claims = Claims()
+        claims = PortAllocator()
         self._processes = ProcessRuntime(site.household, self.environment, self._warn, claims)
         self._containers = ContainerRuntime(
             site.household,
@@ -103,17 +105,17 @@ class Supervisor:
             )
         )
 
-    def _add(self, spec: ServiceSpec, index: int) -> Runner:
+    def _add(self, spec: ServiceSpec, index: int) -> InstanceController:
         runs = spec.name in self._chosen and not self.asked_to_stop.is_set()
-        wish = wishes.scheduled(runs) if spec.schedule else Wish(runs=runs)
-        runner = Runner(self, spec, index, instance_id(self.site.project, spec.name, index), wish)
+        wish = wishes.scheduled(runs) if spec.schedule else DesiredState(runs=runs)
+        runner = InstanceController(self, spec, index, instance_id(self.site.project, spec.name, index), wish)
         self.link.absent(runner.id)
         previous = self.roster.enter(runner)
         runner.publish()
         self._nursery.start_soon(self._run, runner, previous)
         return runner
 
-    async def _run(self, runner: Runner, previous: Runner | None) -> None:
+    async def _run(self, runner: InstanceController, previous: InstanceController | None) -> None:
         if previous is not None:  # it was scaled away a moment ago: two of one id would end each other's processes
             await previous.finished.wait()
         await runner.run()
@@ -128,7 +130,7 @@ class Supervisor:
             specs[name] = structs.replace(specs[name], restart=never)
         return specs
 
-    def resize(self, name: str, replicas: int) -> list[Runner]:
+    def resize(self, name: str, replicas: int) -> list[InstanceController]:
         """So many replicas of a service from now on; those that are leaving."""
         spec, runners = self.specs[name], self.roster.of(name)
         wanted = any(runner.wish.runs for runner in runners) or name in self._chosen
@@ -142,7 +144,7 @@ class Supervisor:
         self._show(spec, replicas)
         return leaving
 
-    def also_needed(self, runners: Sequence[Runner]) -> list[Runner]:
+    def also_needed(self, runners: Sequence[InstanceController]) -> list[InstanceController]:
         """What `up` did not choose and these depend on: nobody else would ever start it."""
         dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
         needed = graph.needed(dependencies, {runner.spec.name for runner in runners})
@@ -156,7 +158,7 @@ class Supervisor:
         before = self._chosen
         self.manifest, self.specs = manifest, self._prepared(manifest)
         self._chosen = chosen(manifest.services, self.options.only, self.options.profiles)
-        adopted, self.adopted = self.adopted, Interrupt()
+        adopted, self.adopted = self.adopted, CancelEvent()
         adopted.set()
         return [name for name in self.specs if name in self._chosen and name in self.roster and name not in before]
 
@@ -182,9 +184,9 @@ class Supervisor:
 
     # ------------------------------------------------------------ services end
 
-    async def wait_ended(self, name: str) -> list[Life]:
+    async def wait_ended(self, name: str) -> list[InstanceState]:
         """How every instance of a service ended, once each has for good."""
-        lives: list[Life] = []
+        lives: list[InstanceState] = []
 
         def have_ended() -> bool:
             lives[:] = [runner.life for runner in self.roster.of(name)]
@@ -193,13 +195,13 @@ class Supervisor:
         await self.board.wait_for(lambda _: have_ended())
         return lives
 
-    async def stop_runners(self, runners: Sequence[Runner]) -> None:
+    async def stop_runners(self, runners: Sequence[InstanceController]) -> None:
         for runner in runners:
             runner.stop()
         for runner in runners:
             await runner.wait_down()
 
-    async def wait_gone(self, leaving: Sequence[Runner]) -> None:
+    async def wait_gone(self, leaving: Sequence[InstanceController]) -> None:
         """For those that are removed; they are told when they are still there although they had their time."""
         with trio.move_on_after(_patience(leaving)) as bound:
             for runner in leaving:
@@ -207,17 +209,17 @@ class Supervisor:
         if bound.cancelled_caught:
             self._refuse_to_wait([one for one in leaving if not one.finished.is_set()])
 
-    async def stop_in_time(self, runners: Sequence[Runner]) -> None:
+    async def stop_in_time(self, runners: Sequence[InstanceController]) -> None:
         """`stop_runners`, for who asks. Raises when something is still there although it had its time."""
         with trio.move_on_after(_patience(runners)) as bound:
             await self.stop_runners(runners)
         if bound.cancelled_caught:
             self._refuse_to_wait([one for one in runners if not one.is_down])
 
-    def _refuse_to_wait(self, left: Sequence[Runner]) -> None:
+    def _refuse_to_wait(self, left: Sequence[InstanceController]) -> None:
         told = [f"{one.name}: is not down yet: {one.standing.why or 'it is being stopped'}" for one in left]
         if told:
-            raise Stranded("; ".join(told))
+            raise RolloutFailed("; ".join(told))
 
     async def stop_service(self, name: str) -> None:
         """Nothing of it is alive then."""
@@ -279,7 +281,7 @@ class Supervisor:
         env[leftovers.MARK] = str(self.site.state)
         return env
 
-    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> Capture:
+    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
         return self.site.logbook.open(spec.name, name, spec.logs, secrets)
 
     def unmet(self, spec: ServiceSpec) -> str:
@@ -299,7 +301,7 @@ class Supervisor:
                     return reason
         return ""
 
-    def _comes(self, runner: Runner) -> bool:
+    def _comes(self, runner: InstanceController) -> bool:
         """Whether it will be there by itself, and waits for nothing that will not."""
         if not lifecycle.comes(runner.life, runner.wish, bool(runner.spec.schedule)):
             return False
@@ -326,6 +328,6 @@ class Supervisor:
             self.board.event("service.limited", f"{spec.name}: {text}", "warning", service=spec.name)
 
 
-def _patience(runners: Iterable[Runner], ending: bool = False) -> float:
+def _patience(runners: Iterable[InstanceController], ending: bool = False) -> float:
     """How long their stop may take, at the same time."""
     return max((stop_patience(runner.spec.stop, ending) for runner in runners), default=0.0)

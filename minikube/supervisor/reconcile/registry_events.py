@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.model import Instance, ServiceView
-from minikube.supervisor.instance.controller import Runner
+from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.summary import external
 
 
-class Hearsay:
+class RegistryEvents:
     """Belongs to the trio thread. `runners` are ours, by id."""
 
-    def __init__(self, board: Board, runners: Mapping[str, Runner]) -> None:
+    def __init__(self, board: StateStore, runners: Mapping[str, InstanceController]) -> None:
         self._board = board
         self._runners = runners
 
@@ -34,7 +34,7 @@ class Hearsay:
         """The registry does not take one of ours, for a reason that repetition does not mend."""
         self._board.event("registry.refused", text, "error")
 
-    def _tell(self, runner: Runner, found: Instance | None) -> None:
+    def _tell(self, runner: InstanceController, found: Instance | None) -> None:
         known = runner.wellbeing.registry
         before = known.state if known else None
         runner.heard(found)

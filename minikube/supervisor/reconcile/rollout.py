@@ -11,16 +11,16 @@ from typing import Protocol
 
 import trio
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
-from minikube.supervisor.cancel_event import Interrupt
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.conditions import ACTIVE
-from minikube.supervisor.instance.controller import Runner
+from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.lifecycle import ENDED
 from minikube.supervisor.instance.termination import stop_patience
-from minikube.supervisor.reconcile.replicas import Roster
+from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout_plan import Replica, next_step
 
 MAX_REPLICAS = 1_000
@@ -32,34 +32,34 @@ BEGIN_S = 2.0
 """How long a start of one alone is watched: what cannot be executed is known at once."""
 
 
-class Stranded(MinikubeError):
+class RolloutFailed(MinikubeError):
     """An instance did not come back; the ones after it were left alone."""
 
 
-class Overtaken(Stranded):
+class Superseded(RolloutFailed):
     """What was wished later is done; this is not."""
 
 
 class Home(Protocol):
     """What is needed of the supervisor's core."""
 
-    board: Board
-    roster: Roster
-    ending: Interrupt
+    board: StateStore
+    roster: ReplicaSet
+    ending: CancelEvent
     """Everything is being stopped."""
 
 
-class Roll:
+class Rollout:
     """One that is under way."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.trouble: Exception | None = None
-        self.asked = Interrupt()
+        self.asked = CancelEvent()
         """Set when somebody asks for more."""
-        self.awaited: dict[Runner, float] = {}
+        self.awaited: dict[InstanceController, float] = {}
         """Who was restarted and is not well yet, and until when that may be so."""
-        self.lost: dict[Runner, str] = {}
+        self.lost: dict[InstanceController, str] = {}
         """Who did not come back, and why."""
         self.left: list[str] = []
 
@@ -71,19 +71,19 @@ class Rollouts:
         self._home = home
         self._board = home.board
         self._nursery = nursery
-        self._under_way: dict[str, Roll] = {}
+        self._under_way: dict[str, Rollout] = {}
 
     def __contains__(self, service: str) -> bool:
         return service in self._under_way
 
-    async def restart(self, runners: Sequence[Runner]) -> None:
-        """Rolls over these replicas of one service; returns when no roll-out of it is under way. Raises `Stranded`."""
+    async def restart(self, runners: Sequence[InstanceController]) -> None:
+        """Rolls over these replicas of one service; returns when no roll-out of it is under way. Raises `RolloutFailed`."""
         service = runners[0].spec.name
         for runner in runners:
             runner.queue()
         roll = self._under_way.get(service)
         if roll is None:
-            roll = self._under_way[service] = Roll()
+            roll = self._under_way[service] = Rollout()
             self._nursery.start_soon(self._go_on, service, roll)
         roll.lost.clear()
         roll.left.clear()
@@ -92,7 +92,7 @@ class Rollouts:
         if roll.trouble is not None:
             raise roll.trouble
 
-    async def _go_on(self, service: str, roll: Roll) -> None:
+    async def _go_on(self, service: str, roll: Rollout) -> None:
         try:
             await self._roll(service, roll)
             roll.trouble = self._judged(service, roll)
@@ -101,12 +101,12 @@ class Rollouts:
         finally:
             del self._under_way[service]
             roll.done.set()
-        if roll.trouble is not None and not isinstance(roll.trouble, Overtaken):
+        if roll.trouble is not None and not isinstance(roll.trouble, Superseded):
             self._board.event("service.stranded", f"{service}: {roll.trouble}", "error", service=service)
 
-    async def _roll(self, service: str, roll: Roll) -> None:
+    async def _roll(self, service: str, roll: Rollout) -> None:
         while not self._home.ending.is_set():
-            roll.asked, revision = Interrupt(), self._board.revision
+            roll.asked, revision = CancelEvent(), self._board.revision
             runners = {one.name: one for one in self._home.roster.of(service) if one.wish.runs}
             self._look(runners, roll)
             standing = [Replica(one.name, one.wish.turn, one.ready, one in roll.awaited) for one in runners.values()]
@@ -123,7 +123,7 @@ class Rollouts:
             with trio.move_on_at(min(roll.awaited.values(), default=float("inf"))), roll.asked.cancels():
                 await self._board.wait_past(revision)
 
-    def _look(self, runners: dict[str, Runner], roll: Roll) -> None:
+    def _look(self, runners: dict[str, InstanceController], roll: Rollout) -> None:
         """Who is not waited for any more, because it is well, is not wanted, is due again or is lost."""
         now = trio.current_time()
         for one, until in list(roll.awaited.items()):
@@ -133,31 +133,31 @@ class Rollouts:
                 del roll.awaited[one]
                 roll.lost[one] = why
 
-    def _judged(self, service: str, roll: Roll) -> Stranded | None:
+    def _judged(self, service: str, roll: Rollout) -> RolloutFailed | None:
         if self._home.ending.is_set():
-            return Overtaken(f"{service}: the project is stopping")
+            return Superseded(f"{service}: the project is stopping")
         if roll.lost:
             lost = "; ".join(f"{one.name} did not come back: {why}" for one, why in roll.lost.items())
             left = f"; {', '.join(roll.left)} not restarted" if roll.left else ""
-            return Stranded(f"{lost}{left} — see `minikube logs {service}`")
+            return RolloutFailed(f"{lost}{left} — see `minikube logs {service}`")
         if not any(one.wish.runs for one in self._home.roster.of(service)):
-            return Overtaken(f"{service}: was stopped meanwhile")
+            return Superseded(f"{service}: was stopped meanwhile")
         return None
 
 
-def patience(runner: Runner) -> float:
+def patience(runner: InstanceController) -> float:
     """Seconds from the wish to restart it until it has to be well."""
     health = runner.spec.health
     return stop_patience(runner.spec.stop) + READY_S + (health.start_period if health else 0.0)
 
 
-def _is_back(one: Runner) -> bool:
+def _is_back(one: InstanceController) -> bool:
     if one.wish.ends_life:
         return False
     return one.ready or one.life.completed
 
 
-def _lost(one: Runner, late: bool) -> str:
+def _lost(one: InstanceController, late: bool) -> str:
     """Why it is not going to be well; empty while it may be."""
     if one.wish.again and not late:
         return ""
@@ -185,37 +185,39 @@ def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> N
         raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
 
-async def restart_alone(runner: Runner, board: Board) -> None:
-    """Returns when the next life is under way or waits for something. Raises `Stranded` when it is fatal at once."""
+async def restart_alone(runner: InstanceController, board: StateStore) -> None:
+    """Returns when the next life is under way or waits for something. Raises `RolloutFailed` when it is fatal at once."""
     runner.restart()
     with trio.move_on_after(stop_patience(runner.spec.stop)) as bound:
         await board.wait_for(
             lambda _: not runner.wish.runs or not (runner.wish.again or runner.life.state is ProcessState.STOPPING)
         )
     if bound.cancelled_caught:
-        raise Stranded(f"{runner.name}: is not down yet: {runner.standing.why or 'it is being stopped'}")
+        raise RolloutFailed(f"{runner.name}: is not down yet: {runner.standing.why or 'it is being stopped'}")
     if not runner.wish.runs:
-        raise Overtaken(f"{runner.name}: was stopped meanwhile")
+        raise Superseded(f"{runner.name}: was stopped meanwhile")
     await see_begin([runner], board, "did not come back")
 
 
-async def see_well(runner: Runner, board: Board) -> None:
-    """Looks how the first moments of a life go. Raises `Stranded` when it has ended already, and not with success."""
+async def see_well(runner: InstanceController, board: StateStore) -> None:
+    """Looks how the first moments of a life go. Raises `RolloutFailed` when it has ended already, and not with success."""
     with trio.move_on_after(BEGIN_S):
         await board.wait_for(lambda _: runner.life.state is not ProcessState.STARTING)
     if runner.life.state in ENDED and runner.wish.runs and not runner.life.completed:
-        raise Stranded(f"{runner.name} did not come back: {runner.standing.why} — see `minikube logs {runner.name}`")
+        raise RolloutFailed(
+            f"{runner.name} did not come back: {runner.standing.why} — see `minikube logs {runner.name}`"
+        )
 
 
-async def see_begin(runners: Sequence[Runner], board: Board, failed: str) -> None:
-    """Looks how they begin. Raises `Stranded` when one is fatal at once; what waits is not waited for."""
+async def see_begin(runners: Sequence[InstanceController], board: StateStore, failed: str) -> None:
+    """Looks how they begin. Raises `RolloutFailed` when one is fatal at once; what waits is not waited for."""
     with trio.move_on_after(BEGIN_S):
         for one in runners:
             await board.wait_for(lambda _, one=one: one.life.state is not ProcessState.PENDING or bool(one.life.reason))  # type: ignore[misc]
     for one in runners:
         if one.life.state is ProcessState.FATAL:
             why = one.standing.why or "it is fatal"
-            raise Stranded(f"{one.name} {failed}: {why} — see `minikube logs {one.name}`")
+            raise RolloutFailed(f"{one.name} {failed}: {why} — see `minikube logs {one.name}`")
 
 
 _COMING = (*ACTIVE, ProcessState.PENDING, ProcessState.STOPPED, ProcessState.STOPPING)

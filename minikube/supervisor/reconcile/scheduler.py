@@ -11,17 +11,17 @@ from datetime import tzinfo
 import trio
 
 from minikube.supervisor.instance.conditions import ACTIVE
-from minikube.supervisor.reconcile.reconciler import Supervisor
+from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.schedule import local_zone, next_run
 
 LOOK_AGAIN_S = 30.0
 """How long we sleep at most: the wall clock may be set, or the machine be suspended, meanwhile."""
 
 
-class Timetable:
+class TaskScheduler:
     """Belongs to the trio thread."""
 
-    def __init__(self, core: Supervisor, zone: tzinfo | None = None) -> None:
+    def __init__(self, core: Reconciler, zone: tzinfo | None = None) -> None:
         self._core = core
         self._zone = zone
         self._due: dict[str, tuple[str, float]] = {}

@@ -12,9 +12,9 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from minikube.logs.collector import Capture
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec, fill
-from minikube.supervisor.instance.lifecycle import Exit
+from minikube.supervisor.runtime.exit_status import Exit
 
 OUTPUT_LIMIT = 4096
 """What is kept of a helper's output, in bytes: its end, where the reason stands."""
@@ -36,7 +36,7 @@ class Launch(Struct, frozen=True):
     """Called, perhaps more than once, as soon as it is known to be dead; how it died may be known a little later."""
 
 
-class Ran(Struct, frozen=True):
+class ExecResult(Struct, frozen=True):
     """What a helper command did. `exit` is None where the time-out ended it, `output` holds both streams as text."""
 
     exit: Exit | None
@@ -75,7 +75,7 @@ class Running(Protocol):
         dead, as long as KILL is known to take.
         """
 
-    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+    async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
         """A command beside it: in its place, with its environment, as its user. Its whole tree is dead when this
         returns, also when cancelled. Raises `StartError` when it cannot be executed."""
 
@@ -86,7 +86,7 @@ class Running(Protocol):
 class Runtime(Protocol):
     """Starts instances of one kind."""
 
-    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
         """Makes sure that what a start needs is there; may take minutes, and may be cancelled. Raises as `start`."""
 
     async def start(self, launch: Launch) -> Running:

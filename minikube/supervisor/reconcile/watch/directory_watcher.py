@@ -21,7 +21,7 @@ POLL_MS = 300
 Heard = Callable[[frozenset[Path]], object]
 
 
-class Ear:
+class DirectoryWatcher:
     """Hears from its making to `close`. `heard` is called in the trio thread with paths that were made, changed or removed.
 
     `listening` is set when it hears, or cannot: then `failed` says why. Not recursive: each directory is named.

@@ -1,6 +1,6 @@
 """Reacts to saved files (floor 3): restarts services whose `watch`ed sources changed; with `up --watch` applies the manifest.
 
-An `Ear` tells what changed in the directories that matter; ignored ones are not even listened to. What changes together is taken
+An `DirectoryWatcher` tells what changed in the directories that matter; ignored ones are not even listened to. What changes together is taken
 together, once it is quiet. A manifest that is wrong, or empty because an editor is half through, is an error event and changes
 nothing. Nobody imports this before there is something to watch.
 """
@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from minikube.errors import MinikubeError
 from minikube.manifest import Manifest
-from minikube.supervisor.reconcile.commands import Hands
-from minikube.supervisor.reconcile.reconciler import Supervisor
-from minikube.supervisor.reconcile.watch.directory_watcher import Ear
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
 from minikube.supervisor.reconcile.watch.patterns import (
     IGNORE_FILE,
     Ignored,
@@ -39,7 +39,7 @@ MAX_DIRECTORIES = 20_000
 """A pattern that takes in more is a mistake (`..`, a home directory); each costs the kernel about a kilobyte."""
 
 
-class Watched(Struct, frozen=True):
+class WatchedService(Struct, frozen=True):
     """What matters, for one manifest and the directories of one moment."""
 
     rules: dict[str, tuple[Rule, ...]] = {}
@@ -49,10 +49,10 @@ class Watched(Struct, frozen=True):
     directories: frozenset[Path] = frozenset()
 
 
-class Watcher:
+class SourceWatcher:
     """Belongs to the trio thread."""
 
-    def __init__(self, core: Supervisor, hands: Hands) -> None:
+    def __init__(self, core: Reconciler, hands: CommandHandler) -> None:
         self._core = core
         self._hands = hands
         self._ignored = Ignored()
@@ -65,7 +65,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Watches for ever; closes its ear when cancelled."""
-        ear: Ear | None = None
+        ear: DirectoryWatcher | None = None
         heard: frozenset[Path] = frozenset()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._notice_manifests)
@@ -91,7 +91,7 @@ class Watcher:
 
     # ------------------------------------------------------------ what changed
 
-    def _look(self, manifest: Manifest) -> Watched:
+    def _look(self, manifest: Manifest) -> WatchedService:
         """In a thread: it walks directories."""
         specs = manifest.services.values()
         rules = {spec.name: parse_rules(spec.watch, manifest.directory) for spec in specs if spec.watch}
@@ -103,16 +103,16 @@ class Watcher:
         found = {path.parent for path in files if path.parent.is_dir()}
         for one in rules.values():
             found.update(islice(directories(one, self._ignored), MAX_DIRECTORIES))
-        return Watched(rules, files, frozenset(found))
+        return WatchedService(rules, files, frozenset(found))
 
     def _say_too_many(self) -> None:
         text = f"watch: more than {MAX_DIRECTORIES} directories, the rest is not watched — narrow services.*.watch or .gitignore"
         self._core.board.event("watch.failed", text, "error")
 
-    async def _listen(self, paths: frozenset[Path]) -> Ear | None:
+    async def _listen(self, paths: frozenset[Path]) -> DirectoryWatcher | None:
         if not paths:
             return None
-        ear = Ear(paths, self._hear)
+        ear = DirectoryWatcher(paths, self._hear)
         await ear.listening.wait()
         if not ear.failed:
             return ear
@@ -150,7 +150,7 @@ class Watcher:
 
     # ------------------------------------------------------------ what follows
 
-    def _act(self, paths: frozenset[Path], watched: Watched, nursery: trio.Nursery) -> None:
+    def _act(self, paths: frozenset[Path], watched: WatchedService, nursery: trio.Nursery) -> None:
         if not paths.isdisjoint(watched.files):
             nursery.start_soon(self._apply)
         for name, rules in watched.rules.items():

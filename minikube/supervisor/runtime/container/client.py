@@ -14,12 +14,11 @@ from typing import NoReturn
 import trio
 
 from minikube.engine.engine import Engine, client_environment, complaint, is_unreachable
-from minikube.errors import StartError
-from minikube.logs.collector import Capture
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.instance.start_errors import Starved
+from minikube.errors import ResourceExhausted, StartError
+from minikube.logs.collector import InstanceLog
+from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.pipes import chunks, collect
-from minikube.supervisor.runtime.process.process import HELPER, Command, Household, Process
+from minikube.supervisor.runtime.process.process import HELPER, Command, Process, ProcessTable
 
 ASK_S = 30.0
 """For one question. An engine under load takes seconds; one that hangs must not hold a stop for ever."""
@@ -40,7 +39,7 @@ Say = Callable[[str, str], object]
 """Hears what is new with the engine: text, level."""
 
 
-class Answer:
+class EngineReply:
     """What a client printed, and how it ended (None: it took too long and was killed, or was `refused`)."""
 
     def __init__(self, refused: StartError | None = None) -> None:
@@ -63,11 +62,11 @@ class Answer:
         return self.err.decode("utf-8", "replace").strip()
 
 
-class Client:
+class EngineClient:
     """One engine, asked by one supervisor."""
 
     def __init__(
-        self, household: Household, engine: Engine, directory: Path, say: Say = lambda _text, _level: None
+        self, household: ProcessTable, engine: Engine, directory: Path, say: Say = lambda _text, _level: None
     ) -> None:
         self.engine = engine
         self.household = household
@@ -82,19 +81,19 @@ class Client:
 
     async def ask(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = ASK_S, insist: bool = True
-    ) -> Answer:
+    ) -> EngineReply:
         """Runs one command to its end, at most `timeout` seconds. Failures are in the answer.
 
         Without `insist` it is given up as soon as the engine is found silent.
         """
         if not insist and self.silent and self._watched:
             await trio.lowlevel.checkpoint()
-            return Answer()
+            return EngineReply()
         try:
             process = await self.begin(*arguments, env=env)
         except StartError as error:
-            return Answer(error)
-        answer = Answer()
+            return EngineReply(error)
+        answer = EngineReply()
 
         async def hear() -> None:
             async with trio.open_nursery() as nursery:
@@ -159,16 +158,16 @@ class Client:
                 self._say(f"{self.engine.kind} {again}", "info" if answer.good else "warning")
 
     async def need(self, what: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """As `ask`, for what has to work: its output. Raises `Starved` while the engine does not answer, else `StartError`."""
+        """As `ask`, for what has to work: its output. Raises `ResourceExhausted` while the engine does not answer, else `StartError`."""
         answer = await self.ask(*arguments, env=env)
         if answer.good:
             return answer.text
         raise self.failure(what, answer)
 
-    async def show(self, output: Capture, *arguments: str, env: Mapping[str, str] | None = None) -> Answer:
+    async def show(self, output: InstanceLog, *arguments: str, env: Mapping[str, str] | None = None) -> EngineReply:
         """Runs a command that takes its time (a pull, a build), its lines in the instance's output as they come."""
         process = await self.begin(*arguments, env=env)
-        answer = Answer()
+        answer = EngineReply()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(output.read, process.stdout, "stdout")
@@ -178,21 +177,21 @@ class Client:
             await self.end(process)
         return answer
 
-    def failure(self, what: str, answer: Answer) -> StartError:
+    def failure(self, what: str, answer: EngineReply) -> StartError:
         """One line that says what the engine said."""
         kind = self.engine.kind
         if answer.refused is not None:
-            again = isinstance(answer.refused, Starved)
-            return (Starved if again else StartError)(f"{what}: {answer.refused}")
+            again = isinstance(answer.refused, ResourceExhausted)
+            return (ResourceExhausted if again else StartError)(f"{what}: {answer.refused}")
         if answer.exit is None:
             within = "" if self.silent else f" in {ASK_S:g} s"
-            return Starved(f"{what}: {kind} did not answer{within} — trying again")
+            return ResourceExhausted(f"{what}: {kind} did not answer{within} — trying again")
         if is_unreachable(answer.error):
-            return Starved(f"{what}: {kind}'s engine does not answer ({complaint(answer.error)}) — start it")
+            return ResourceExhausted(f"{what}: {kind}'s engine does not answer ({complaint(answer.error)}) — start it")
         return StartError(f"{what}: {complaint(answer.error or answer.text)}")
 
     async def begin(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
-        """Starts a command; `end` has to follow. Raises as `Household.start`."""
+        """Starts a command; `end` has to follow. Raises as `ProcessTable.start`."""
         self._count += 1
         owner = f"{self.engine.kind}.{self._count}"
         environment = {**client_environment(os.environ), **(env or {}), HELPER: owner}
@@ -208,7 +207,7 @@ class Client:
         self.household.forget(process)
 
 
-async def _collect_and_show(descriptor: int, into: bytearray, output: Capture) -> None:
+async def _collect_and_show(descriptor: int, into: bytearray, output: InstanceLog) -> None:
     """What went wrong is said on stderr; in the output it would be mixed with the lines of stdout."""
     async for data in chunks(descriptor):
         output.feed("stderr", data)

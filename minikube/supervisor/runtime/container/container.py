@@ -16,12 +16,11 @@ from collections.abc import Mapping
 import trio
 
 from minikube.engine.engine import complaint
-from minikube.errors import StartError
+from minikube.errors import PortTaken, ResourceExhausted, StartError
 from minikube.linux import processes as tree
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.instance.start_errors import PortTaken, Starved
-from minikube.supervisor.runtime.container.client import Answer, Client
-from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, Launch, Ran, filled
+from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
+from minikube.supervisor.runtime.exit_status import Exit
+from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, filled
 from minikube.supervisor.runtime.process.process import HELPER, Process
 
 LOOK_S = 0.1
@@ -51,7 +50,13 @@ class Container:
     """Implements `Running`."""
 
     def __init__(
-        self, client: Client, launch: Launch, name: str, env: Mapping[str, str], port: int, unremoved: dict[str, bool]
+        self,
+        client: EngineClient,
+        launch: Launch,
+        name: str,
+        env: Mapping[str, str],
+        port: int,
+        unremoved: dict[str, bool],
     ) -> None:
         self.id = ""
         self.pid = 0
@@ -95,7 +100,7 @@ class Container:
                 if process.exit is not None:
                     break
         if process.exit is None:
-            raise Starved(f"its container does not run after {START_S:g} s — trying again")
+            raise ResourceExhausted(f"its container does not run after {START_S:g} s — trying again")
         if state.get("Status") in ("created", "configured", "initialized", None):
             raise self._refused(str(state.get("Error") or ""))
 
@@ -181,11 +186,11 @@ class Container:
                 told = await self.send(number) or told
         return told
 
-    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+    async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
         self._helpers += 1
         mark = f"{self._launch.id}.{self._helpers}"
         words = ("exec", "--env", f"{HELPER}={mark}", self._name, *filled(argv, self.env))
-        answer = Answer()
+        answer = EngineReply()
         try:
             answer = await self._client.ask(*words, timeout=timeout, insist=False)
         finally:
@@ -193,7 +198,7 @@ class Container:
                 await self._end_helper(mark)
         if answer.exit is not None and answer.exit.status in NOT_EXECUTABLE and "OCI runtime" in answer.error:
             raise StartError(f"{argv[0]}: {complaint(answer.error)}")
-        return Ran(answer.exit, (answer.out + answer.err)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
+        return ExecResult(answer.exit, (answer.out + answer.err)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
 
     async def _end_helper(self, mark: str) -> None:
         """Kills a command that was left alone in the container. Another user's processes are looked for from inside."""
@@ -291,7 +296,7 @@ class Container:
                 self._kill()
 
 
-async def remove(client: Client, name: str, timeout: float = REMOVE_S) -> bool:
+async def remove(client: EngineClient, name: str, timeout: float = REMOVE_S) -> bool:
     """Whether the engine has no container of that name any more; what runs in it is killed."""
     answer = await client.ask("rm", *client.engine.force, name, timeout=timeout, insist=False)
     return answer.good or "no such container" in answer.error.lower()

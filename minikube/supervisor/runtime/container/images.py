@@ -5,11 +5,10 @@ import os
 import trio
 
 from minikube.engine.arguments import build_arguments, image_name
-from minikube.errors import StartError
-from minikube.logs.collector import Capture
+from minikube.errors import ResourceExhausted, StartError
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec
-from minikube.supervisor.instance.start_errors import Starved
-from minikube.supervisor.runtime.container.client import Client
+from minikube.supervisor.runtime.container.client import EngineClient
 from minikube.supervisor.runtime.interface import Tell
 
 NETWORK_TROUBLE = ("dial tcp", "no such host", "timeout", "connection reset", "TLS handshake", "unexpected EOF", "503")
@@ -18,7 +17,7 @@ NETWORK_TROUBLE = ("dial tcp", "no such host", "timeout", "connection reset", "T
 class Images:
     """What the engine has of the project's images. Replicas that need the same one wait for one build or pull."""
 
-    def __init__(self, client: Client, project: str, unbuilt: tuple[str, ...] = ()) -> None:
+    def __init__(self, client: EngineClient, project: str, unbuilt: tuple[str, ...] = ()) -> None:
         self._client = client
         self._project = project
         self._turns: dict[str, trio.Lock] = {}
@@ -28,8 +27,8 @@ class Images:
         self._unbuilt = set(unbuilt)
         """Services that were to be built again and could not be: what the engine has under that name is out of date."""
 
-    async def ensure(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
-        """Returns when the service's image is there. Raises `Starved` while the engine is away, else `StartError`."""
+    async def ensure(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
+        """Returns when the service's image is there. Raises `ResourceExhausted` while the engine is away, else `StartError`."""
         name = image_name(self._client.engine, self._project, spec)
         async with self._turns.setdefault(name, trio.Lock()):
             wanted = spec.pull == "always" and not spec.build and name not in self._fetched
@@ -51,7 +50,7 @@ class Images:
             self._told[spec.name] = told + 1
             raise StartError(f"its build failed when `up` began — `minikube start {spec.name}` tries it again")
 
-    async def build(self, spec: ServiceSpec, output: Capture) -> None:
+    async def build(self, spec: ServiceSpec, output: InstanceLog) -> None:
         """Builds it again. Raises as `ensure`."""
         name = image_name(self._client.engine, self._project, spec)
         async with self._turns.setdefault(name, trio.Lock()):
@@ -59,11 +58,11 @@ class Images:
 
     async def _has(self, name: str) -> bool:
         answer = await self._client.ask("image", "inspect", "--format", "{{.Id}}", name, insist=False)
-        if not answer.good and isinstance(failure := self._client.failure(f"image {name}", answer), Starved):
+        if not answer.good and isinstance(failure := self._client.failure(f"image {name}", answer), ResourceExhausted):
             raise failure
         return answer.good
 
-    async def _build(self, spec: ServiceSpec, name: str, output: Capture, tell: Tell) -> None:
+    async def _build(self, spec: ServiceSpec, name: str, output: InstanceLog, tell: Tell) -> None:
         assert spec.build is not None
         tell(f"building image {name}")
         arguments, env = build_arguments(self._client.engine, spec.build, name, os.environ)
@@ -73,10 +72,12 @@ class Images:
             raise type(failure)(f"{failure} — `minikube logs {spec.name}` has all of it")
         self._unbuilt.discard(spec.name)
 
-    async def _pull(self, spec: ServiceSpec, name: str, output: Capture, tell: Tell) -> None:
+    async def _pull(self, spec: ServiceSpec, name: str, output: InstanceLog, tell: Tell) -> None:
         tell(f"pulling image {name}")
         answer = await self._client.show(output, "pull", name)
         if not answer.good:
             failure = self._client.failure(f"cannot pull image {name}", answer)
             # Who has no such image will not have it later; a network may come back.
-            raise Starved(str(failure)) if any(words in answer.error for words in NETWORK_TROUBLE) else failure
+            raise (
+                ResourceExhausted(str(failure)) if any(words in answer.error for words in NETWORK_TROUBLE) else failure
+            )

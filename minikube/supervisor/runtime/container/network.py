@@ -16,14 +16,14 @@ from minikube.addresses import join_host_port
 from minikube.engine.engine import container_name, is_unreachable
 from minikube.errors import StartError
 from minikube.manifest import is_loopback, parse_host_port
-from minikube.supervisor.runtime.container.client import Answer, Client
+from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
 from minikube.supervisor.runtime.container.relay import Relay
 
 REDIS_PORT = 6379
 REMOVE_S = 10.0
 
 
-class Lan(Struct, frozen=True):
+class ContainerNetwork(Struct, frozen=True):
     """A network that exists: its name at the engine, and the address of this machine on it."""
 
     name: str
@@ -34,23 +34,25 @@ class Lan(Struct, frozen=True):
 class ProjectNetwork:
     """At most one for each supervisor. Its relays belong to `nursery`."""
 
-    def __init__(self, client: Client, project: str, nursery: trio.Nursery) -> None:
+    def __init__(self, client: EngineClient, project: str, nursery: trio.Nursery) -> None:
         self._client = client
         self._name = container_name(project, client.engine.mark, "net")
         self._nursery = nursery
         self._lock = trio.Lock()
-        self._lan: Lan | None = None
+        self._lan: ContainerNetwork | None = None
         self._relays: dict[tuple[str, str], int] = {}
         """Gateway and what is behind it → port: a network that was made again may have another gateway."""
 
-    async def ensure(self) -> Lan:
+    async def ensure(self) -> ContainerNetwork:
         """Raises `Starved` while the engine is away, else `StartError`."""
         async with self._lock:
             if self._lan is None or not (await self._inspect()).good:
                 self._lan = await self._make()
         return self._lan
 
-    async def surroundings(self, lan: Lan, env: Mapping[str, str], registry: Callable[[], str]) -> dict[str, str]:
+    async def surroundings(
+        self, lan: ContainerNetwork, env: Mapping[str, str], registry: Callable[[], str]
+    ) -> dict[str, str]:
         """The variables of a container with addresses in them that lead somewhere from this network."""
         found = dict(env)
         where = parse_host_port(env["MINIKUBE_REGISTRY"])
@@ -74,7 +76,7 @@ class ProjectNetwork:
             self._lan = None
         return ""
 
-    async def _relay(self, lan: Lan, what: str, target: Callable[[], str]) -> int:
+    async def _relay(self, lan: ContainerNetwork, what: str, target: Callable[[], str]) -> int:
         async with self._lock:
             key = (lan.gateway, what)
             if key not in self._relays:
@@ -83,7 +85,7 @@ class ProjectNetwork:
                 self._nursery.start_soon(relay.serve, listener)
             return self._relays[key]
 
-    async def _make(self) -> Lan:
+    async def _make(self) -> ContainerNetwork:
         found = await self._inspect()
         if not found.good:
             await self._client.need(
@@ -95,16 +97,16 @@ class ProjectNetwork:
                 self._name,
             )
             found = await self._inspect()
-        lan = read_lan(self._name, found.text)
+        lan = read_container_network(self._name, found.text)
         if lan is None:
             raise StartError(f"network {self._name}: {self._client.engine.kind} tells no IPv4 gateway of it")
         return lan
 
-    async def _inspect(self) -> Answer:
+    async def _inspect(self) -> EngineReply:
         return await self._client.ask("network", "inspect", self._name)
 
 
-def read_lan(name: str, text: str) -> Lan | None:
+def read_container_network(name: str, text: str) -> ContainerNetwork | None:
     """Docker's and nerdctl's `IPAM.Config`, or Podman's `subnets`; the first with an IPv4 gateway."""
     try:
         (found,) = json.loads(text)
@@ -112,7 +114,7 @@ def read_lan(name: str, text: str) -> Lan | None:
         for row in rows:
             lower = {key.lower(): str(value) for key, value in row.items()}
             if "." in lower.get("gateway", ""):
-                return Lan(name, lower["gateway"].partition("/")[0], lower["subnet"])
+                return ContainerNetwork(name, lower["gateway"].partition("/")[0], lower["subnet"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return None

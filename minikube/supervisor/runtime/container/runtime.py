@@ -14,19 +14,18 @@ from pathlib import Path
 import trio
 
 from minikube.engine import engine as engines
-from minikube.engine.arguments import Identity, Place, create_arguments, image_name, published, surroundings
-from minikube.errors import StartError
-from minikube.linux.ports import Claims
-from minikube.logs.collector import Capture
+from minikube.engine.arguments import ContainerSetting, Identity, create_arguments, image_name, published, surroundings
+from minikube.errors import ResourceExhausted, StartError
+from minikube.linux.ports import PortAllocator
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project.environment import instance_environment
-from minikube.supervisor.instance.start_errors import Starved
-from minikube.supervisor.runtime.container.client import Client, Say
+from minikube.supervisor.runtime.container.client import EngineClient, Say
 from minikube.supervisor.runtime.container.container import REMOVE_S, Container, remove
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.container.network import ProjectNetwork
 from minikube.supervisor.runtime.interface import Launch, Tell, filled
-from minikube.supervisor.runtime.process.process import Household
+from minikube.supervisor.runtime.process.process import ProcessTable
 
 EVERYWHERE = "0.0.0.0"
 """Inside a network of its own a container listens on all its addresses."""
@@ -43,12 +42,12 @@ class ContainerRuntime:
 
     def __init__(
         self,
-        household: Household,
+        household: ProcessTable,
         manifest: Manifest,
         state: Path,
         where: Where,
         say: Say,
-        claims: Claims,
+        claims: PortAllocator,
         unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._household = household
@@ -58,7 +57,7 @@ class ContainerRuntime:
         self._say = say
         self._claims = claims
         self._unbuilt = unbuilt
-        self._client: Client | None = None
+        self._client: EngineClient | None = None
         self._images: Images | None = None
         self._network: ProjectNetwork | None = None
         self._nursery: trio.Nursery | None = None
@@ -68,10 +67,10 @@ class ContainerRuntime:
         self._owed = False
         """Whether the engine may have something of an earlier run, from a time when it did not answer."""
 
-    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
         await self._all_images().ensure(spec, output, tell)
 
-    async def rebuild(self, spec: ServiceSpec, output: Capture) -> None:
+    async def rebuild(self, spec: ServiceSpec, output: InstanceLog) -> None:
         """Builds the image although it is there."""
         await self._all_images().build(spec, output)
 
@@ -84,18 +83,18 @@ class ContainerRuntime:
         async with self._claims.claim(spec, launch.port, launch.taken) as port:
             return await self._start(client, launch, port)
 
-    async def _start(self, client: Client, launch: Launch, port: int) -> Container:
+    async def _start(self, client: EngineClient, launch: Launch, port: int) -> Container:
         spec = launch.spec
         base, mounts = surroundings(self._manifest, *self._where())
-        place, seen = Place(), (spec.host, port)
+        place, seen = ContainerSetting(), (spec.host, port)
         if spec.container_port:
-            place = Place("bridge", published=published(spec.host, port, spec.container_port))
+            place = ContainerSetting("bridge", published=published(spec.host, port, spec.container_port))
             seen = (EVERYWHERE, spec.container_port)
         elif spec.has_own_address:
             network = self._own_network(client)
             lan = await network.ensure()
             base = await network.surroundings(lan, base, lambda: self._where()[0])
-            place, seen = Place(lan.name, alias=spec.name), (EVERYWHERE, port)
+            place, seen = ContainerSetting(lan.name, alias=spec.name), (EVERYWHERE, port)
         env = instance_environment(base, spec, launch.id, *seen)
         who = Identity(self._manifest.name, spec.name, launch.id, launch.name)
         plain, filed = engines.split_environment(env, os.environ)
@@ -130,7 +129,7 @@ class ContainerRuntime:
         if self._client is not None and self._has_something:
             await self._client.watch()
 
-    async def close(self) -> engines.Left | None:
+    async def close(self) -> engines.EngineLeftovers | None:
         """Everything has been stopped. What the engine still has of ours: it is away, and the record stays for the next `up`."""
         client = self._client
         if client is None or not self._has_something:
@@ -144,13 +143,15 @@ class ContainerRuntime:
                 nursery.start_soon(self._remove, client, name)
         network = await self._network.remove() if self._network is not None else ""
         if self._owed:
-            with contextlib.suppress(Starved):
+            with contextlib.suppress(ResourceExhausted):
                 await self._remove_owed(client)
         names = [name if ended else f"{name} (which may still run)" for name, ended in sorted(self._unremoved.items())]
         if not names and not network and not self._owed:
             self._forget()
             return None
-        left = engines.Left(client.engine.kind, (*names, network) if network else tuple(names), given_up=True)
+        left = engines.EngineLeftovers(
+            client.engine.kind, (*names, network) if network else tuple(names), given_up=True
+        )
         with contextlib.suppress(OSError):  # a full disk: the record is there already, without the names
             engines.record(self._state, client.engine, left)
         return left
@@ -163,12 +164,12 @@ class ContainerRuntime:
         if self._client is not None:
             engines.forget(self._state)
 
-    async def _remove(self, client: Client, name: str) -> None:
+    async def _remove(self, client: EngineClient, name: str) -> None:
         if await remove(client, name):
             self._unremoved.pop(name, None)  # who ends its instance may have been at it, too
 
-    async def _remove_owed(self, client: Client) -> None:
-        """What an earlier run had to leave, now that the engine answers. Raises `Starved` while it does not."""
+    async def _remove_owed(self, client: EngineClient) -> None:
+        """What an earlier run had to leave, now that the engine answers. Raises `ResourceExhausted` while it does not."""
         async with self._sweeping:
             if not self._owed:
                 return
@@ -180,7 +181,7 @@ class ContainerRuntime:
                 )
                 if not answer.good:
                     failure = client.failure("cannot look for what an earlier run left", answer)
-                    raise Starved(str(failure))
+                    raise ResourceExhausted(str(failure))
                 listed.append([name for name in answer.text.split() if name not in self._unremoved])
             names, networks = listed
             gone = [name for name in names if await remove(client, name)]
@@ -196,13 +197,13 @@ class ContainerRuntime:
             self._images = Images(client, self._manifest.name, self._unbuilt)
         return self._images
 
-    def _own_network(self, client: Client) -> ProjectNetwork:
+    def _own_network(self, client: EngineClient) -> ProjectNetwork:
         if self._network is None:
             assert self._nursery is not None
             self._network = ProjectNetwork(client, self._manifest.name, self._nursery)
         return self._network
 
-    def _found(self) -> Client:
+    def _found(self) -> EngineClient:
         if self._client is None:
             engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
             earlier = engines.recorded(self._state)
@@ -210,13 +211,15 @@ class ContainerRuntime:
             try:
                 engines.record(self._state, engine, earlier[1] if earlier else None)
             except OSError as error:
-                raise Starved(f"cannot note the engine in {self._state}: {error.strerror} — trying again") from None
-            self._client = Client(self._household, engine, self._manifest.directory, self._say)
+                raise ResourceExhausted(
+                    f"cannot note the engine in {self._state}: {error.strerror} — trying again"
+                ) from None
+            self._client = EngineClient(self._household, engine, self._manifest.directory, self._say)
         return self._client
 
     async def _create(
         self,
-        client: Client,
+        client: EngineClient,
         launch: Launch,
         arguments: tuple[str, ...],
         plain: Mapping[str, str],
@@ -237,7 +240,7 @@ class ContainerRuntime:
         container.id = answer.text.split()[-1]
         return container
 
-    async def _make_room(self, client: Client, name: str) -> None:
+    async def _make_room(self, client: EngineClient, name: str) -> None:
         """Removes a container of ours that an engine's failure has left with the name."""
         form = f'{{{{index .Config.Labels "{engines.LABEL}.mark"}}}}'
         mark = await client.need(f"container {name}", "container", "inspect", "--format", form, name)
@@ -248,7 +251,7 @@ class ContainerRuntime:
 
 @contextlib.contextmanager
 def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
-    """The variables in a file that only we can read, for as long as the engine's command reads it. Raises `Starved`."""
+    """The variables in a file that only we can read, for as long as the engine's command reads it. Raises `ResourceExhausted`."""
     if not variables:
         yield None
         return
@@ -260,7 +263,7 @@ def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None
             with open(descriptor, "w") as file:
                 file.writelines(f"{key}={value}\n" for key, value in variables.items())
         except OSError as error:
-            raise Starved(f"cannot write variables to {state}: {error.strerror} — trying again") from None
+            raise ResourceExhausted(f"cannot write variables to {state}: {error.strerror} — trying again") from None
         yield path
     finally:
         if path is not None:

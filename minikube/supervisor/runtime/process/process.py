@@ -23,13 +23,13 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from minikube.errors import StartError
+from minikube.errors import ResourceExhausted, StartError
 from minikube.linux import processes as tree
 from minikube.linux.cgroup import Group, Groups, enter
 from minikube.linux.credentials import Rights
 from minikube.linux.rlimits import Rlimit, limit_self, rlimits, too_high
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.instance.start_errors import SHORTAGES, Starved, understood
+from minikube.supervisor.runtime.exit_status import Exit
+from minikube.supervisor.runtime.failures import SHORTAGES, classify
 
 REAP_AGAIN_S = 0.02
 """How soon a tree whose last known member just died is looked at again: a fork may have been under way."""
@@ -100,7 +100,7 @@ class Process:
             pipe.close()
 
 
-class Household:
+class ProcessTable:
     """Every process that descends from this one. Belongs to the trio thread."""
 
     def __init__(self, groups: Groups | None = None) -> None:
@@ -121,7 +121,7 @@ class Household:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._files[1], self._files[1]))
 
     async def start(self, command: Command) -> Process:
-        """Executes `command`. Raises `Starved` when the machine is short of something, else `StartError` when the command
+        """Executes `command`. Raises `ResourceExhausted` when the machine is short of something, else `StartError` when the command
         cannot be executed. When cancelled, the start is completed and its process returned: it is the caller's to end."""
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() waits for this count.
         self._starting += 1
@@ -141,7 +141,7 @@ class Household:
         except (subprocess.SubprocessError, KeyError, ValueError) as error:
             raise StartError(too_high(limits) or f"cannot start {command.argv[0]}: {error}") from error
         except (RuntimeError, MemoryError) as error:  # a start takes a thread
-            if (shortage := understood(error)) is error:
+            if (shortage := classify(error)) is error:
                 raise
             raise shortage from error
         finally:
@@ -345,7 +345,7 @@ def _prepare(limits: list[Rlimit], doors: tuple[int, ...]) -> None:
 def _explained(command: Command, error: OSError) -> StartError:
     program = command.argv[0]
     if error.errno in SHORTAGES:
-        return Starved(f"cannot start {program}: {error.strerror} — trying again")
+        return ResourceExhausted(f"cannot start {program}: {error.strerror} — trying again")
     if error.filename is not None and str(error.filename) == str(command.cwd):
         return StartError(f"cannot start {program}: its directory {command.cwd}: {error.strerror} — set cwd")
     if error.errno == errno.ENOENT:

@@ -8,14 +8,14 @@ import trio
 from minikube.linux import processes as tree
 from minikube.linux.cgroup import CONTROLLERS
 from minikube.linux.credentials import Rights, login_environment, rights_of
-from minikube.linux.ports import Claims
-from minikube.logs.collector import Capture
+from minikube.linux.ports import PortAllocator
+from minikube.logs.collector import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.environment import instance_environment
-from minikube.supervisor.instance.lifecycle import Exit
-from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, Launch, Ran, Tell, filled
+from minikube.supervisor.runtime.exit_status import Exit
+from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, Tell, filled
 from minikube.supervisor.runtime.pipes import collect
-from minikube.supervisor.runtime.process.process import HELPER, Command, Household, Process
+from minikube.supervisor.runtime.process.process import HELPER, Command, Process, ProcessTable
 
 REAP_S = 1.0
 """A helper that was killed is dead at once; its own watcher need not wait longer for the word."""
@@ -27,17 +27,17 @@ class ProcessRuntime:
 
     def __init__(
         self,
-        household: Household,
+        household: ProcessTable,
         environment: Callable[[ServiceSpec], Mapping[str, str]],
         warn: Callable[[ServiceSpec, str], object],
-        claims: Claims,
+        claims: PortAllocator,
     ) -> None:
         self._household = household
         self._warn = warn
         self._environment = environment
         self._claims = claims
 
-    async def prepare(self, spec: ServiceSpec, output: Capture, tell: Tell) -> None:
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
@@ -63,7 +63,7 @@ class ProcessRuntime:
 class LocalProcess:
     """Implements `Running`."""
 
-    def __init__(self, household: Household, process: Process, command: Command, host: str, port: int) -> None:
+    def __init__(self, household: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
         self.pid = process.pid
         self.host = host
         self.port = port
@@ -92,7 +92,7 @@ class LocalProcess:
     async def end(self, number: int, timeout: float) -> list[str]:
         return await self._household.end(self._process.owner, number, timeout)
 
-    async def run(self, argv: tuple[str, ...], timeout: float) -> Ran:
+    async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
         self._helpers += 1
         owner = f"{self._process.owner}.{self._helpers}"
         env = {**self.env, HELPER: owner}
@@ -114,7 +114,7 @@ class LocalProcess:
                 await self._household.end(owner, signal.SIGKILL, 0.0)
                 await helper.watch()
             self._household.forget(helper)
-        return Ran(ended, output.decode("utf-8", "replace"))
+        return ExecResult(ended, output.decode("utf-8", "replace"))
 
     def close(self) -> None:
         self._household.forget(self._process)

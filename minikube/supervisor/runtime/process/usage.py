@@ -5,15 +5,15 @@ import time
 
 import trio
 
-from minikube.control.state_store import Board
+from minikube.control.state_store import StateStore
 from minikube.linux import processes as tree
 from minikube.model import Usage
-from minikube.supervisor.runtime.process.process import Household
+from minikube.supervisor.runtime.process.process import ProcessTable
 
 INTERVAL_S = 2.0
 
 
-async def sample(household: Household, board: Board) -> None:
+async def sample(household: ProcessTable, board: StateStore) -> None:
     """Puts usages on the board for ever."""
     before: dict[int, tuple[int, int]] = {}
     then = time.monotonic()
