@@ -6,19 +6,19 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import trio
 
 import minikube
 from minikube import ChangeKind, WatchSnapshot
+from tests import paths
 from tests.eventually import eventually, soon
-from tests.integration.registry_process import Client, Registry, Service, services
+from tests.integration.registry.registry_process import Client, Registry, Service, services
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = paths.README.read_text()
 ON_TRIO, BLOCKING, ON_ASYNCIO, *WATCHES = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
 
 

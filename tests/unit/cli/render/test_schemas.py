@@ -1,0 +1,55 @@
+"""What `--json` prints has a documented shape: the structs are the source, the README and the schemas follow."""
+
+import importlib
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+
+from minikube.cli.app import COMMANDS, cli, run
+from minikube.cli.render.schemas import SHAPES, output_schema
+from tests import paths
+
+README = paths.README.read_text()
+ROWS = {
+    name: match[2]
+    for match in re.finditer(
+        r"(?m)^\| ((?:`\w+`,? ?)+) \| (.*) \|$", README.partition("| `--json` of | prints |")[2].partition("\n\n")[0]
+    )
+    for name in re.findall(r"\w+", match[1])
+}
+
+
+def has_json(name: str) -> bool:
+    importlib.import_module(f"minikube.cli.{COMMANDS[name][0]}")
+    command = cli.get_command(cli.make_context("minikube", [name, "--help"], resilient_parsing=True), name)
+    assert command is not None
+    return any("--json" in param.opts for param in command.params)
+
+
+def test_every_command_with_json_has_a_shape_and_a_row_in_the_readme() -> None:
+    wanted = {name for name in COMMANDS if has_json(name)}
+    assert set(SHAPES) == wanted, "add the command's shape to minikube/cli/shapes.py"
+    assert set(ROWS) == wanted, "add the command to the README's table, `--json` of"
+
+
+@pytest.mark.parametrize("command", SHAPES)
+def test_the_readme_names_only_fields_that_exist(command: str) -> None:
+    known = json.dumps(output_schema(command))
+    for word in re.findall(r"`([A-Za-z_]+)`", ROWS[command]):
+        assert f'"{word}": ' in known, f"{command} prints no {word}"
+
+
+@pytest.mark.parametrize("command", SHAPES)
+def test_every_shape_is_a_schema_that_the_command_line_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", command]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(told)
+    assert told == json.loads(json.dumps(output_schema(command)))
+
+
+def test_a_command_without_json_has_no_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", "up"]) == 2
+    assert "expected a command that has --json: ps, " in capsys.readouterr().err
