@@ -77,7 +77,7 @@ def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
             int(found.get("guardian_pid", 0)),
             found.get("start_time"),
             str(found.get("boot_id", "")),
-            str(found["control"]),
+            str(found.get("control", "")),
             str(found.get("registry", "")),
             str(found.get("manifest", "")),
         )

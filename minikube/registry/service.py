@@ -1,6 +1,6 @@
 """The RPC methods (floor 3), in both dialects. The catalog answers, the node writes, the judge probes.
 
-`DiscoveryService.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
+`Discovery.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
 own (`call`).
 """
 
@@ -45,18 +45,18 @@ WAIT_MAX_S = 300.0
 WRONG_TOKEN_S = 0.1
 """What a wrong token waits for its answer."""
 
-_WITHOUT_STORE = {"DiscoveryService.Status", "DiscoveryService.Authenticate"}
+_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 
 Method = Callable[[Request, RpcConnection], Awaitable[Any]]
 T = TypeVar("T")
 
-_GETS = PlainCalls("DiscoveryService.Get")
+_GETS = PlainCalls("Discovery.Get")
 
 
 class DiscoveryService:
     """Implements `net.rpc.Methods`."""
 
-    telling = frozenset({"DiscoveryService.Watch"})
+    telling = frozenset({"Discovery.Watch"})
 
     def __init__(self, node: Node, judge: CheckScheduler, config: RegistryConfig) -> None:
         self._node = node
@@ -69,18 +69,18 @@ class DiscoveryService:
         self._tally = CallTally()
         self.answered = self._tally.answered
         self._methods: dict[str, Method] = {
-            "DiscoveryService.Register": self._register,
-            "DiscoveryService.Get": self._get,
-            "DiscoveryService.Deregister": self._deregister,
-            "DiscoveryService.Renew": self._renew,
-            "DiscoveryService.Instances": self._instances,
-            "DiscoveryService.Services": self._services,
-            "DiscoveryService.Maintenance": self._maintenance,
-            "DiscoveryService.Wait": self._wait,
-            "DiscoveryService.Watch": self._watch,
-            "DiscoveryService.Unwatch": self._unwatch,
-            "DiscoveryService.Status": self._status,
-            "DiscoveryService.Authenticate": self._authenticate,
+            "Discovery.Register": self._register,
+            "Discovery.Get": self._get,
+            "Discovery.Deregister": self._deregister,
+            "Discovery.Renew": self._renew,
+            "Discovery.Instances": self._instances,
+            "Discovery.Services": self._services,
+            "Discovery.Maintenance": self._maintenance,
+            "Discovery.Wait": self._wait,
+            "Discovery.Watch": self._watch,
+            "Discovery.Unwatch": self._unwatch,
+            "Discovery.Status": self._status,
+            "Discovery.Authenticate": self._authenticate,
         }
 
     def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
@@ -107,19 +107,19 @@ class DiscoveryService:
     def now(self, request: Request, peer: RpcConnection) -> bytes | None:
         """The fast path."""
         if self._config.token and not peer.authenticated:
-            if request.method == "DiscoveryService.Authenticate" and self._is_token(request.params):
+            if request.method == "Discovery.Authenticate" and self._is_token(request.params):
                 peer.authenticated = True  # at once: what came in the same receive counts on it
                 self._tally.aside(request.method, OK, 0.0)
                 return encode_reply(request, True)
             return None
-        if request.method == "DiscoveryService.Get":
+        if request.method == "Discovery.Get":
             params = request.params
             if type(params) is list and len(params) == 1 and type(params[0]) is str:
                 reply = self._node.catalog.get(params[0])
                 if reply is not None:
                     line = splice_reply(request, reply)
                     return mark_stale(line) if self._node.stale else line
-        elif request.method == "DiscoveryService.Watch" and self._node.loaded.is_set():
+        elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             began, result = time.perf_counter(), OK
             try:
                 line = encode_reply(request, self._watches.begin(request, peer))
@@ -151,7 +151,7 @@ class DiscoveryService:
         if method is None:
             known = ", ".join(self._methods)
             raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:80]!r}, expected one of {known}")
-        if self._config.token and not peer.authenticated and request.method != "DiscoveryService.Authenticate":
+        if self._config.token and not peer.authenticated and request.method != "Discovery.Authenticate":
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
         if request.method not in _WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
@@ -343,6 +343,6 @@ def _without_placeholder(request: Request) -> Any:
 
 
 def _asks_counters(params: Any) -> bool:
-    """`DiscoveryService.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
+    """`Discovery.Status` with `{"Counters": true}`, by name or as the one param, or with `[true]`."""
     asked = params[0] if isinstance(params, list) and len(params) == 1 else params
     return asked is True or (isinstance(asked, dict) and asked == {"Counters": True})

@@ -18,7 +18,7 @@ from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.config import RegistryConfig
 from minikube.registry.service import DiscoveryService
 
-GETS = PlainCalls("DiscoveryService.Get")
+GETS = PlainCalls("Discovery.Get")
 PLAIN = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'
 
 words = st.sampled_from(
@@ -61,7 +61,7 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
     names, numbers = found
     decoded = decode_requests(data.split(b"\n")[:-1])
     assert [
-        Request("DiscoveryService.Get", [name.decode()], int(number))
+        Request("Discovery.Get", [name.decode()], int(number))
         for name, number in zip(names, numbers, strict=True)
     ] == decoded
     results = [b'"%d"' % place for place in range(len(names))]
@@ -150,7 +150,7 @@ def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
     (counted, *_) = discovery._tally.view
-    assert (counted.method, counted.results) == ("DiscoveryService.Get", {"ok": 3})
+    assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
     assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
     assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
     peer, _, discovery = connect(DiscoveryService, token="secret")

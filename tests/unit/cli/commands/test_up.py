@@ -191,7 +191,7 @@ def test_the_end_of_a_process_is_seen_without_being_its_parent() -> None:
 
 @pytest.mark.parametrize(
     ("text", "pids"),
-    [('{"pid": 5, "guardian_pid": 6}', [5, 6]), ('{"pid": 5}', [5]), ('{"pid": "5"}', []), ("[]", []), ("x", [])],
+    [('{"pid": 5, "guardian_pid": 6}', [5, 6]), ('{"pid": 5}', [5]), ('{"pid": "x"}', []), ("[]", []), ("x", [])],
 )
 def test_whose_end_down_waits_for(text: str, pids: list[int], tmp_path: Path) -> None:
     (tmp_path / ".minikube").mkdir()

@@ -67,7 +67,7 @@ async def test_a_defect_while_the_project_runs_still_stops_redis_and_the_registr
     for name in ("obey_signals", "obey_lifeline", "watch_guardian"):
         monkeypatch.setattr(endings, name, idle)
     monkeypatch.setattr(running, "_reap", idle)
-    monkeypatch.setattr(running, "Household", lambda _: SimpleNamespace(raise_file_limit=lambda: None))
+    monkeypatch.setattr(running, "ProcessTable", lambda _: SimpleNamespace(raise_file_limit=lambda: None))
     monkeypatch.setattr(running, "start_redis", start_redis)
     monkeypatch.setattr(running, "registry_runner", lambda *_: Part("registry"))
     monkeypatch.setattr(running, "_serve", fail)
