@@ -39,6 +39,31 @@ class ProcessState(StrEnum):
     EXITED = "exited"
     FATAL = "fatal"
 
+    @property
+    def is_active(self) -> bool:
+        """Whether an instance in this state has a process that is meant to run: `starting`, `running`."""
+        return self in (ProcessState.STARTING, ProcessState.RUNNING)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether an instance in this state may have a process: the active states and `stopping`."""
+        return self.is_active or self is ProcessState.STOPPING
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the instance needs attention: `backoff`, `fatal`."""
+        return self in (ProcessState.BACKOFF, ProcessState.FATAL)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the instance has ended by itself and is not restarted by itself: `exited`, `fatal`."""
+        return self in (ProcessState.EXITED, ProcessState.FATAL)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last process ended without a stop command: `backoff`, `exited`, `fatal`."""
+        return self.is_final or self is ProcessState.BACKOFF
+
 
 # ---------------------------------------------------------------- registry RPC (PascalCase)
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot, Usage
 
-TROUBLE = {ProcessState.BACKOFF, ProcessState.FATAL}
 SEVERITY = (
     ProcessState.FATAL,
     ProcessState.BACKOFF,
@@ -64,7 +63,7 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 
 def has_problem(instance: InstanceView) -> bool:
     """Whether somebody should look: failing, given up, waiting to be tried again, or ended with an error."""
-    if instance.check == CheckState.CRITICAL or instance.state in TROUBLE:
+    if instance.check == CheckState.CRITICAL or instance.state.has_failed:
         return True
     return instance.state == ProcessState.EXITED and instance.exit not in ("", "exit 0")
 
@@ -79,7 +78,7 @@ def count(instances: Iterable[InstanceView]) -> Counts:
 
 
 def _standing(instance: InstanceView) -> str:
-    if instance.state in TROUBLE:
+    if instance.state.has_failed:
         return "failed"
     if instance.state in (ProcessState.STOPPED, ProcessState.STOPPING, ProcessState.EXITED):
         return "failed" if has_problem(instance) else "stopped"

@@ -256,7 +256,7 @@ def held_by(snapshot: Snapshot, now: float) -> Iterator[str]:
     """Those that are being stopped; those whose turn has not come are told only where nobody else holds it up."""
     from minikube.cli.render.table import age
 
-    alive = [one for one in snapshot.instances if one.pid and one.state in ("stopping", "running", "starting")]
+    alive = [one for one in snapshot.instances if one.pid and one.state.has_process]
     stopping = [one for one in snapshot.instances if one.state == "stopping"]
     if not (stopping or alive) and any(one.kind == "container" for one in snapshot.services):
         yield "waiting for the containers' engine, which has not told yet that all are removed"

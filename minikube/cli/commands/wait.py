@@ -190,11 +190,11 @@ def is_met(one: InstanceView, goal: str) -> bool:
     """Whether one instance is as wanted."""
     match goal:
         case "started":
-            return one.state in ("starting", "running", "exited")
+            return one.state.is_active or one.state == "exited"
         case "stopped":
             return one.state in ("stopped", "exited", "fatal") and not one.pid
         case "exited":
-            return one.state in ("exited", "fatal")
+            return one.state.is_final
         case "completed":
             return is_completed(one)
         case "ready" if one.next_run or is_completed(one) or (one.state == "running" and one.check == "maintenance"):

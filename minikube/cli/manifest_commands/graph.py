@@ -88,7 +88,7 @@ def _state(snapshot: Snapshot, name: str) -> tuple[str, str]:
 def _mood(one: InstanceView) -> str:
     if one.state == "exited":
         return "ready" if is_completed(one) else "bad"
-    if one.state in ("fatal", "backoff") or one.check == "critical":
+    if one.state.has_failed or one.check == "critical":
         return "bad"
     if one.state == "running":
         return "ready" if one.check in (None, "passing", "maintenance") else "waiting"

@@ -110,7 +110,7 @@ def why_not_ready(instance: InstanceView, now: float) -> str:
     """One line; empty for what runs, passes and is up to date, or was stopped on purpose."""
     if is_ready(instance):
         return instance.reason
-    told = [instance.reason or (instance.exit if instance.state in ("backoff", "fatal", "exited") else "")]
+    told = [instance.reason or (instance.exit if instance.state.has_ended else "")]
     if instance.state == "running" and instance.output and not instance.reason:
         told.append(instance.output.strip().partition("\n")[0])
     if instance.next_try > now and "next try" not in told[0]:

@@ -7,9 +7,6 @@ from msgspec import Struct
 from minikube.manifest import Condition
 from minikube.model import ProcessState
 
-ACTIVE = (ProcessState.STARTING, ProcessState.RUNNING)
-"""An instance in one of these has a process."""
-
 
 class DependencyStatus(Struct, frozen=True):
     """One instance of a dependency. `ready`: it passes, or has no check and is well; `why`: what keeps it from that."""
@@ -29,7 +26,7 @@ def unmet(name: str, condition: Condition, standings: Sequence[DependencyStatus]
     if condition == "completed":
         met = bool(standings) and all(one.completed for one in standings)
     elif condition == "started":
-        met = any(one.state in (*ACTIVE, ProcessState.EXITED) for one in standings)
+        met = any(one.state.is_active or one.state is ProcessState.EXITED for one in standings)
     else:
         met = any(one.ready for one in standings)
     if met:

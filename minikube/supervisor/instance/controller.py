@@ -24,9 +24,9 @@ from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state as wishes
 from minikube.supervisor.instance import lifecycle, start_errors
 from minikube.supervisor.instance import summary as view
-from minikube.supervisor.instance.conditions import ACTIVE, DependencyStatus
+from minikube.supervisor.instance.conditions import DependencyStatus
 from minikube.supervisor.instance.desired_state import DesiredState
-from minikube.supervisor.instance.lifecycle import ENDED, InstanceState
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.instance.status import instance_view
 from minikube.supervisor.instance.termination import end_instance
 from minikube.supervisor.readiness import readiness as wellbeing
@@ -162,14 +162,14 @@ class InstanceController:
     @property
     def standing(self) -> DependencyStatus:
         """What its dependents ask about."""
-        why = self.wellbeing.why(self.life) or (str(self.life.exit or "") if self.life.state in ENDED else "")
+        why = self.wellbeing.why(self.life) or (str(self.life.exit or "") if self.life.state.has_ended else "")
         return DependencyStatus(self.name, self.life.state, self.ready, self.life.completed, why)
 
     @property
     def is_down(self) -> bool:
         """Nothing of it is alive, nor about to be."""
-        busy = (*ACTIVE, ProcessState.STOPPING, ProcessState.PENDING)
-        return self.process is None and self.life.state not in busy
+        state = self.life.state
+        return self.process is None and not (state.has_process or state is ProcessState.PENDING)
 
     async def wait_down(self) -> None:
         """Returns once it is down and what it printed has been read: its end may be the end of everything. Sooner where it is

@@ -33,9 +33,6 @@ WELL_AFTER_S = 1.0
 
 JITTER = 0.2
 
-ENDED = (ProcessState.BACKOFF, ProcessState.EXITED, ProcessState.FATAL)
-"""States that tell of an end that nobody asked for."""
-
 
 class RestartPolicy(Protocol):
     """What of `manifest.RestartSpec` is needed here."""
@@ -92,7 +89,7 @@ def start(life: InstanceState, now: float) -> InstanceState:
 
 def passed(life: InstanceState) -> InstanceState:
     """Its check passed, or it has no check and lived `WELL_AFTER_S`."""
-    if life.state not in (ProcessState.STARTING, ProcessState.RUNNING):
+    if not life.state.is_active:
         return life
     return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, reason="")
 
@@ -171,7 +168,7 @@ def stopped(life: InstanceState, end: Exit | None = None) -> InstanceState:
 
 def forgiven(life: InstanceState, wish: DesiredState) -> InstanceState:
     """Someone asked for it to run: what had ended by itself begins again, without history."""
-    if wish.removed or life.state not in ENDED:
+    if wish.removed or not life.state.has_ended:
         return life
     return msgspec.structs.replace(stopped(life), state=ProcessState.PENDING)
 
@@ -185,14 +182,14 @@ def between(life: InstanceState, wish: DesiredState) -> InstanceState:
 
 def due(life: InstanceState, wish: DesiredState) -> float:
     """When its next life is to begin; infinity: not before something else is wanted."""
-    if not wish.runs or life.state in (ProcessState.EXITED, ProcessState.FATAL):
+    if not wish.runs or life.state.is_final:
         return math.inf
     return life.next_try if life.state is ProcessState.BACKOFF else 0.0
 
 
 def comes(life: InstanceState, wish: DesiredState, scheduled: bool) -> bool:
     """Whether it will be there by itself: nobody has stopped it, and it has not ended for good."""
-    over = life.state in (ProcessState.EXITED, ProcessState.FATAL) and not wish.again
+    over = life.state.is_final and not wish.again
     return not over if wish.runs else scheduled and not wish.rests
 
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
 from minikube.model import Address, CheckState, InstanceView, ProcessState
-from minikube.supervisor.instance.lifecycle import ENDED, InstanceState
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness.generation import Generation
 from minikube.supervisor.readiness.registration import check_text
 
@@ -79,7 +79,7 @@ def instance_view(one: Subject, next_run: float, wall: float, clock: float) -> I
         reason=well.why(life) or (OUTDATED if one.outdated else ""),
         next_run=next_run,
     )
-    if life.state not in ENDED:  # an end that nobody asked for is shown with its last lines
+    if not life.state.has_ended:  # an end that nobody asked for is shown with its last lines
         return shown
     wait = life.next_try - clock if life.state is ProcessState.BACKOFF else 0.0
     return replace(shown, last_lines=one.last_lines, next_try=wall + wait if wait > 0 else 0.0)

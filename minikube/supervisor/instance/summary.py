@@ -1,7 +1,6 @@
 """What is said of an instance (floor 3, pure): its check's state from two observers, and why it is not ready, in one line."""
 
 from minikube.model import CheckState, Instance, InstanceView, ProcessState
-from minikube.supervisor.instance.conditions import ACTIVE
 from minikube.supervisor.instance.lifecycle import InstanceState
 
 _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING, CheckState.PASSING)
@@ -20,7 +19,7 @@ def check_state(registry: CheckState | None, own: CheckState | None, *, reported
 
 def why_not_ready(life: InstanceState, check: CheckState | None, output: str, *, registered: bool, known: bool) -> str:
     """One line; empty for what is as it should be. `registered`: the registry is to know it; `known`: it does."""
-    if life.state not in ACTIVE:
+    if not life.state.is_active:
         return life.reason
     said = first_line(output)
     match check:

@@ -22,8 +22,6 @@ from minikube.supervisor.reconcile.diff import ApplyPlan, overdue, plan
 from minikube.supervisor.reconcile.ordering import in_order
 from minikube.supervisor.reconcile.reconciler import Reconciler
 
-OVER = (ProcessState.EXITED, ProcessState.FATAL, ProcessState.BACKOFF, ProcessState.STOPPED)
-
 
 class ManifestReconciler:
     """Belongs to the trio thread. `nursery` is where the supervisor's services are."""
@@ -130,7 +128,7 @@ class ManifestReconciler:
         wanted = [runner for runner in runners if runner.wish.runs]
         if self._core.asked_to_stop.is_set():
             return
-        if all(runner.life.state in OVER for runner in runners):
+        if all(runner.life.state.has_ended or runner.life.state is ProcessState.STOPPED for runner in runners):
             for runner in wanted:
                 runner.start()
             await trio.lowlevel.checkpoint()

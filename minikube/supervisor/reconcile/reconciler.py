@@ -190,7 +190,7 @@ class Reconciler:
 
         def have_ended() -> bool:
             lives[:] = [runner.life for runner in self.roster.of(name)]
-            return bool(lives) and all(life.state in (ProcessState.EXITED, ProcessState.FATAL) for life in lives)
+            return bool(lives) and all(life.state.is_final for life in lives)
 
         await self.board.wait_for(lambda _: have_ended())
         return lives

@@ -16,9 +16,7 @@ from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.instance.conditions import ACTIVE
 from minikube.supervisor.instance.controller import InstanceController
-from minikube.supervisor.instance.lifecycle import ENDED
 from minikube.supervisor.instance.termination import stop_patience
 from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout_plan import Replica, next_step
@@ -162,7 +160,7 @@ def _lost(one: InstanceController, late: bool) -> str:
     if one.wish.again and not late:
         return ""
     why = one.standing.why
-    if one.life.state not in _COMING:
+    if one.life.state.has_ended:
         return why or f"it is {one.life.state}"
     return f"not well in time ({why})" if late and why else "not well in time" if late else ""
 
@@ -203,7 +201,7 @@ async def see_well(runner: InstanceController, board: StateStore) -> None:
     """Looks how the first moments of a life go. Raises `RolloutFailed` when it has ended already, and not with success."""
     with trio.move_on_after(BEGIN_S):
         await board.wait_for(lambda _: runner.life.state is not ProcessState.STARTING)
-    if runner.life.state in ENDED and runner.wish.runs and not runner.life.completed:
+    if runner.life.state.has_ended and runner.wish.runs and not runner.life.completed:
         raise RolloutFailed(
             f"{runner.name} did not come back: {runner.standing.why} — see `minikube logs {runner.name}`"
         )
@@ -218,7 +216,3 @@ async def see_begin(runners: Sequence[InstanceController], board: StateStore, fa
         if one.life.state is ProcessState.FATAL:
             why = one.standing.why or "it is fatal"
             raise RolloutFailed(f"{one.name} {failed}: {why} — see `minikube logs {one.name}`")
-
-
-_COMING = (*ACTIVE, ProcessState.PENDING, ProcessState.STOPPED, ProcessState.STOPPING)
-"""States on the way to being well: a restart passes through `stopped` for a moment."""

@@ -10,7 +10,6 @@ from datetime import tzinfo
 
 import trio
 
-from minikube.supervisor.instance.conditions import ACTIVE
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.schedule import local_zone, next_run
 
@@ -59,7 +58,7 @@ class TaskScheduler:
         for runner in core.roster.of(name):
             if runner.wish.rests or core.asked_to_stop.is_set():
                 continue
-            if runner.life.state in ACTIVE or runner.process is not None:
+            if runner.life.state.is_active or runner.process is not None:
                 text = f"{runner.name} is still running, so this run is skipped"
                 core.board.event("schedule.skipped", text, "warning", service=name, instance=runner.name)
             else:

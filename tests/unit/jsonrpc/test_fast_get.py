@@ -61,8 +61,7 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
     names, numbers = found
     decoded = decode_requests(data.split(b"\n")[:-1])
     assert [
-        Request("Discovery.Get", [name.decode()], int(number))
-        for name, number in zip(names, numbers, strict=True)
+        Request("Discovery.Get", [name.decode()], int(number)) for name, number in zip(names, numbers, strict=True)
     ] == decoded
     results = [b'"%d"' % place for place in range(len(names))]
     long_way = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
