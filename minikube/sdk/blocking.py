@@ -89,7 +89,8 @@ def _seconds_until(deadline: float) -> float:
 class Registry(BlockingMethods):
     """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Any thread may call; the calls take turns. A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
+    Any thread may call; the calls take turns. A call that a lost connection interrupted is repeated: every method is safe to
+    repeat. A registry that was never
     reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 

@@ -146,7 +146,7 @@ async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tupl
         ("GET", "/v1/status?wait=%D9%A3", b"", 400, "wait must be seconds"),
         ("GET", "/v1/events?since=%D9%A3", b"", 400, "since must be a whole number"),
         ("GET", "/v1/logs?tail=-1", b"", 400, "tail"),
-        ("GET", "/v1/logs?grep=(", b"", 400, "grep: ( is no pattern: missing )"),
+        ("GET", "/v1/logs?grep=(", b"", 400, "grep: ( is not a valid pattern: missing )"),
         ("GET", "/v1/logs?level=loud", b"", 400, "level: expected a level"),
         ("GET", "/v1/services/product/logs?since=soon", b"", 400, "since: expected a moment"),
         ("GET", "/v1/services/product/logs?until=soon", b"", 400, "until: expected a moment"),
