@@ -17,6 +17,7 @@ import yaml
 from minikube.cli.app import COMMANDS
 from tests.documents import CLASSES, PAGES, PROGRAMS, ROOT, Block, blocks, find, read
 from tests.e2e.running import MINIKUBE, Project, running
+from tui.screens.help import KEYS
 
 ENTRIES = "\n# entries of the page\n"
 """In the manifest of the running shop: what follows comes from the page that is being followed."""
@@ -131,6 +132,13 @@ def test_each_example_names_commands_options_and_files_that_exist(block: Block) 
             assert (ROOT / file).exists(), f"{block.place}: {file}"
         for target in re.findall(r"--target (\w+)", line):
             assert f" AS {target}\n" in (ROOT / "Dockerfile").read_text(), line
+
+
+def test_each_key_of_the_dashboard_is_documented() -> None:
+    """The page lists the keys that the dashboard's help shows, and no others."""
+    shown = {key for _, lines in KEYS for keys, _ in lines for key in keys.split() if key != "mouse"}
+    rows = re.findall(r"(?m)^\| (`.*?) \| ", read("docs/dashboard.md"))
+    assert {key for row in rows for key in re.findall(r"`([^`]+)`", row)} == shown
 
 
 # ---------------------------------------------------------------- what is typed while the shop runs
