@@ -134,6 +134,12 @@ def test_each_example_names_commands_options_and_files_that_exist(block: Block) 
             assert f" AS {target}\n" in (ROOT / "Dockerfile").read_text(), line
 
 
+def test_each_command_is_documented() -> None:
+    """Each command begins a row of a table in docs/cli.md."""
+    rows = "".join(re.findall(r"(?m)^\| `.*? \|", read("docs/cli.md")))
+    assert set(COMMANDS) <= set(re.findall(r"`([a-z]+)", rows))
+
+
 def test_each_key_of_the_dashboard_is_documented() -> None:
     """The page lists the keys that the dashboard's help shows, and no others."""
     shown = {key for _, lines in KEYS for keys, _ in lines for key in keys.split() if key != "mouse"}
