@@ -181,7 +181,7 @@ def found(source: Source, query: LogQuery) -> list[LogLine]:
 
 
 def found_slowly(raw: list[bytes], query: LogQuery) -> Iterator[LogLine]:
-    """Line by line, as the README says it."""
+    """Line by line, as docs/cli.md describes it."""
     last: dict[str, str] = {}
     pattern = compile_pattern(query.grep)
     for one in raw:
