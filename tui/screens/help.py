@@ -24,7 +24,7 @@ KEYS = (
         ),
     ),
     (
-        "look",
+        "view",
         (
             ("d", "describe"),
             ("l", "logs"),
@@ -34,7 +34,7 @@ KEYS = (
         ),
     ),
     (
-        "narrow",
+        "filter",
         (
             ("/", "filter table, logs or events"),
             ("Ctrl-Z", "problems only"),
@@ -43,7 +43,7 @@ KEYS = (
         ),
     ),
     (
-        "lines",
+        "logs and events",
         (
             ("n N", "next, previous match"),
             ("f", "only matches, or matches marked in all"),
