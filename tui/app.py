@@ -103,12 +103,14 @@ class Dashboard(App[str]):
 
     @work(thread=True, exclusive=True, exit_on_error=False)
     def _run_connection(self) -> None:
+        """Run the connection in a thread of its own."""
         self._connection.run(self.post_message)
 
     # ------------------------------------------------------------ messages of the connection
 
     @on(ConnectionChanged)
     def _connection_changed(self, event: ConnectionChanged) -> None:
+        """Record the state of the connection and show it."""
         state = self.state
         before, state.connection, state.connection_detail = state.connection, event.state, single_line(event.detail)
         # The project that this command started has stopped, for instance by `minikube down` in another terminal.
@@ -121,21 +123,25 @@ class Dashboard(App[str]):
 
     @on(SnapshotReceived)
     def _snapshot_received(self, event: SnapshotReceived) -> None:
+        """Record the snapshot and show it."""
         self.state.set_snapshot(event.snapshot)
         self._refresh()
 
     @on(LogLinesReceived)
     def _log_lines_received(self, event: LogLinesReceived) -> None:
+        """Pass log lines to the main screen."""
         if self._main.is_mounted:
             self._main.show_logs(list(event.lines), event.restarted, event.missed, event.request)
 
     @on(LogsEnded)
     def _logs_ended(self, event: LogsEnded) -> None:
+        """Pass the end of the followed logs to the main screen."""
         if self._main.is_mounted:
             self._main.show_logs_end(event.reason, event.request)
 
     @on(CommandFinished)
     def _command_finished(self, event: CommandFinished) -> None:
+        """Notify the user about the result of a command."""
         verb, target = event.command
         self.state.command_finished(target)
         name = single_line(target)
@@ -147,6 +153,7 @@ class Dashboard(App[str]):
         self._refresh()
 
     def _refresh(self) -> None:
+        """Show the current state on the main screen."""
         if self._main.is_mounted:
             self._main.refresh_data()
 
@@ -154,6 +161,7 @@ class Dashboard(App[str]):
 
     @on(MainScreen.CommandRequested)
     def _command_requested(self, event: MainScreen.CommandRequested) -> None:
+        """Handle a command from a key or a click."""
         self._request_command(event.verb, event.rows)
 
     def _request_command(self, verb: str, rows: Sequence[Row]) -> None:
@@ -189,6 +197,7 @@ class Dashboard(App[str]):
         return [*lines, f"needed by: {', '.join(needed_by)}" if needed_by else "no other service depends on it"]
 
     def _send_commands(self, verb: str, rows: Sequence[Row]) -> None:
+        """Send a command for each row, and remove the marks."""
         for row in rows:
             self.state.command_sent(row.target)
             self.notify(f"{PARTICIPLES[verb]} {single_line(row.target)} …", timeout=2, markup=False)
@@ -257,6 +266,7 @@ class Dashboard(App[str]):
                 )
 
     def _select(self, key: str) -> None:
+        """Select the row with this key in the table."""
         self._main.table.select(key)
 
 

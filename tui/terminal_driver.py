@@ -7,7 +7,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 
 class TerminalDriver(LinuxDriver):
-    """A `LinuxDriver` that drops output once the terminal is gone."""
+    """A `LinuxDriver` that drops output after the terminal was closed."""
 
     # Textual writes to the terminal from a thread with a bounded queue. The thread ends at the first write error, such as
     # a closed terminal; after that `write` and `close` would block on the full queue for ever.
@@ -28,5 +28,6 @@ class TerminalDriver(LinuxDriver):
         self.exit_event.set()
 
     def _can_write(self) -> bool:
+        """Return whether the writing thread is alive."""
         thread = self._writer_thread
         return thread is not None and thread.is_alive()

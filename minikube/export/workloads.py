@@ -68,7 +68,7 @@ class Workload(Struct, frozen=True):
     env: dict[str, str]
     """Variables from the manifest that are not secret."""
     secrets: dict[str, str]
-    """Variables whose names or values look secret, and all from `env_file`."""
+    """Variables with names or values that look secret, and all variables from `env_file`."""
 
 
 class ExportPlan(Struct, frozen=True):

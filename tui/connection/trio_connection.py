@@ -88,6 +88,7 @@ class TrioConnection:
     # ------------------------------------------------------------ in the trio thread
 
     async def _main(self) -> None:
+        """Run until `stop` cancels it."""
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as self._nursery:
                 self._token = trio.lowlevel.current_trio_token()
@@ -97,6 +98,7 @@ class TrioConnection:
                 await self._receive_snapshots()
 
     def _cancel(self) -> None:
+        """Cancel everything that runs in trio."""
         if self._scope is not None:
             self._scope.cancel()
 
@@ -130,10 +132,12 @@ class TrioConnection:
     # ------------------------------------------------------------ commands
 
     def _start_command(self, command: Command) -> None:
+        """Start a task that sends the command."""
         if self._nursery is not None:
             self._nursery.start_soon(self._run_command, command)
 
     async def _run_command(self, command: Command) -> None:
+        """Send a command and post its result."""
         try:
             await act(self._endpoint, command.verb, command.target)
         except (MinikubeError, OSError) as error:
@@ -144,6 +148,7 @@ class TrioConnection:
     # ------------------------------------------------------------ logs
 
     def _start_following(self, followed: tuple[int, tuple[str, ...] | None]) -> None:
+        """Stop the log that is followed, and start a task for the new one."""
         self._followed = followed
         if self._log_scope is not None:
             self._log_scope.cancel()

@@ -102,6 +102,7 @@ def column_gap(width: int) -> int:
 
 
 def _total_width(columns: Sequence[Column], gap: int) -> int:
+    """Return the least width of these columns with their gaps."""
     return sum(column.min_width for column in columns) + gap * (len(columns) - 1)
 
 
@@ -115,6 +116,7 @@ def render_cell(key: str, row: Row, context: RenderContext) -> Cell:
 
 
 def _name_cell(row: Row, context: RenderContext) -> Cell:
+    """Return the name with the symbols for folding, marks and commands in flight."""
     if row.depth:
         lead = "   └ "
     elif row.instance is None and row.instances:
@@ -128,6 +130,7 @@ def _name_cell(row: Row, context: RenderContext) -> Cell:
 
 
 def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> Cell:
+    """Return a cell of an instance."""
     running = instance.pid > 0
     match key:
         case "state":

@@ -56,6 +56,7 @@ def describe_row(snapshot: Snapshot, row: Row, context: RenderContext, styles: S
 
 
 def _describe_instance(page: "_DetailsBuilder", instance: InstanceView, context: RenderContext) -> None:
+    """Add all fields of an instance, and its last output."""
     now = context.now
     badge = PROCESS_BADGES[instance.state]
     age = f" for {format_age(instance.since, now)}" if instance.since else ""
@@ -134,10 +135,12 @@ class _DetailsBuilder:
         self.text = Text()
 
     def title(self, name: str, kind: str) -> None:
+        """Add the first line: a name and the kind of the service."""
         self.text.append(f" {single_line(name)}", self.styles["name"])
         self.text.append(f"  {single_line(kind)}\n", self.styles["muted"])
 
     def heading(self, words: str) -> None:
+        """Add an empty line and a heading."""
         self.text.append(f"\n {words}\n", self.styles["head"])
 
     def field(self, label: str, value: str, style: str = "plain") -> None:

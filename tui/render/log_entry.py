@@ -36,7 +36,7 @@ def event_entry(event: Event) -> LogEntry:
 
 
 def log_entry(line: LogLine, several: bool) -> LogEntry:
-    """Return the entry for a log line; `several` instances in one view are told apart by a label."""
+    """Return the entry for a log line; with `several` instances in one view it is labelled with the instance's name."""
     level = _LEVELS.get(line.level, "info")
     style = "info" if line.stream == SUPERVISOR_STREAM else _STYLES.get(level, "plain")
     # A progress bar writes its states with carriage returns: a terminal would show the last one.

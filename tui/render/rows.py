@@ -112,8 +112,8 @@ def build_rows(
     """Return the table's rows: services in the `order` (one of `SORT_ORDERS`), instances by name.
 
     `pattern` keeps the rows that contain each of its words in their name, kind, tags, id, state, check, address or pid;
-    case does not matter. `problems_only` keeps instances for which `has_problem` holds. `folded` names the services whose
-    instances are hidden.
+    case does not matter. `problems_only` keeps instances for which `has_problem` holds. `folded` names the services
+    with hidden instances.
     """
     instances: dict[str, list[InstanceView]] = {}
     for instance in snapshot.instances:
@@ -138,6 +138,7 @@ def _sort_key(
     usage_by_id = {sample.id: sample for sample in usage}
 
     def key(service: ServiceView) -> tuple[object, ...]:
+        """Return the sort key of a service."""
         own = instances.get(service.name, ())
         samples = [usage_by_id[one.id] for one in own if one.pid and one.id in usage_by_id]
         weight = {
@@ -179,6 +180,7 @@ def _rows_of(
 
 
 def _matches(words: list[str], service: ServiceView, instance: InstanceView | None) -> bool:
+    """Return whether a service, or its instance, contains each of the words."""
     fields = [service.name, service.kind, *service.tags]
     if instance is not None:
         fields += [instance.name, instance.id, instance.state, instance.check or "", instance.address]
@@ -188,7 +190,7 @@ def _matches(words: list[str], service: ServiceView, instance: InstanceView | No
 
 
 def without_covered_instances(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows without the instances whose service is also among them: a command to the service includes them."""
+    """Return the rows without instances of services that are also among them: a command to a service includes these."""
     rows = list(rows)
     services = {row.service.name for row in rows if not row.depth}
     return [row for row in rows if not row.depth or row.service.name not in services]

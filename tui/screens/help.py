@@ -87,6 +87,7 @@ class HelpScreen(ModalScreen[None]):
         self.query_one("#help", VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _page(self) -> Text:
+        """Return the text of the page: two columns."""
         styles = styles_for(self.app)
         left: list[Text] = []
         for title, keys in KEYS:

@@ -100,7 +100,7 @@ class MainScreen(Screen[None]):
         self.problems_only = False
         self.order = SORT_ORDERS[0]
         self.folded: set[str] = set()
-        """Names of the services whose instances are hidden."""
+        """Names of the services with hidden instances."""
         self.marked: set[str] = set()
         """Keys of the rows that the next command is for; empty: the selected row."""
         self.tab = "events"
@@ -111,11 +111,11 @@ class MainScreen(Screen[None]):
         self._rows_made_from: tuple[tuple[object, ...], tuple[object, ...]] = ((None, None, None), ())
         """The data and the settings that `_rows` was made from."""
         self._supervisor_started: float = -1.0
-        """When the supervisor whose events are shown was started."""
+        """The start time of the supervisor that reported the shown events."""
         self._last_event = 0
         """The number of the newest event that is shown."""
         self._followed: tuple[str, ...] | None = None
-        """The names whose logs are followed; empty: all services, None: none."""
+        """The services or instances with followed logs; empty: all services, None: none."""
         self._log_request = 0
         """The number of the latest `follow_logs` call: lines for an earlier one are ignored."""
         self._follow_timer: Timer | None = None
@@ -193,6 +193,7 @@ class MainScreen(Screen[None]):
             self.call_after_refresh(self._show_pane)
 
     def _show_pane(self) -> None:
+        """Show events, details and the tab bar."""
         self._pane_update_scheduled = False
         self._show_events()
         self._show_details()
@@ -302,6 +303,7 @@ class MainScreen(Screen[None]):
 
     @on(ServiceTable.Highlighted)
     def _row_selected(self) -> None:
+        """Show the details of the selected row, and follow its logs when the cursor rests."""
         self._show_details()
         for view in (self.details, self._side):
             view.scroll_to(y=0, animate=False, force=True)
@@ -323,19 +325,23 @@ class MainScreen(Screen[None]):
 
     @on(ServiceTable.Opened)
     def _row_opened(self) -> None:
+        """Give the row's logs, or its details, the whole screen."""
         self.action_zoom("logs" if self.tab == "events" else self.tab)
 
     @on(LogView.StatusChanged)
     def _log_view_changed(self) -> None:
+        """Show the flags of the log view in the tab bar."""
         self._show_tab_bar()
 
     @on(TabBar.Selected)
     def _tab_clicked(self, event: TabBar.Selected) -> None:
+        """Go to the clicked tab."""
         self._select_tab(TABS[event.number])
 
     # ------------------------------------------------------------ tabs and zoom
 
     def _select_tab(self, tab: str) -> None:
+        """Go to a tab, and show what belongs to it."""
         self.tab = tab
         self.switcher.current = tab
         self._show_details()
@@ -430,6 +436,7 @@ class MainScreen(Screen[None]):
 
     @on(Input.Changed)
     def _filter_typed(self, event: Input.Changed) -> None:
+        """Filter while the user types."""
         if not self.input.has_class("-open"):
             return
         if self._filtered_view is not None:
@@ -440,6 +447,7 @@ class MainScreen(Screen[None]):
 
     @on(Input.Submitted)
     def _close_filter(self) -> None:
+        """Keep the typed filter, and close the input."""
         target = self._filtered_view or self.table
         if self._filtered_view is not None:
             self._filtered_view.filter(pattern=self.input.value)

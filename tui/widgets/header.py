@@ -67,6 +67,7 @@ class Header(StaticText):
         return text.append(f"  up {format_duration(now - snapshot.started)}", styles["muted"])
 
     def _connection_text(self, styles: Styles) -> Text:
+        """Return the connection's state."""
         if self.connection == "live":
             return Text("⇄ live ", styles["ok"])
         spinner = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]

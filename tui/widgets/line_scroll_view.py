@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 
 class LineScrollView(ScrollView, can_focus=True):
-    """A `ScrollView` with scrolling keys, whose number of lines changes without the screen being laid out."""
+    """A `ScrollView` with scrolling keys. Its number of lines can change without a new layout of the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "scroll(1)", "Down", show=False),

@@ -132,12 +132,14 @@ class LogView(LineScrollView):
     # ------------------------------------------------------------ filtering and wrapping
 
     def _is_shown(self, entry: LogEntry) -> bool:
+        """Return whether an entry passes the level and the search."""
         # `info` is the lowest level of an entry, as `all` is of `LEVELS`.
         if self.level != "all" and LEVELS.index(self.level) > LEVELS.index(entry.level.replace("info", "all")):
             return False
         return not self.only_matches or self._matches(entry)
 
     def _matches(self, entry: LogEntry) -> bool:
+        """Return whether an entry contains the pattern."""
         return not self.pattern or self.pattern in entry.text.lower() or self.pattern in entry.label.lower()
 
     def _add_lines(self, entry: LogEntry) -> None:
@@ -230,6 +232,7 @@ class LogView(LineScrollView):
         return selection.extract("\n".join(self._selectable_text(number) for number in range(len(self._lines)))), "\n"
 
     def _selectable_text(self, number: int) -> str:
+        """Return the text of a line for copying."""
         entry, part = self._lines[number]
         # Spaces take the place of the time and the label, so that columns on the screen are offsets into the text.
         return " " * self._prefix_width() + (_printable(entry.text) if part is None else part)
@@ -319,6 +322,7 @@ class LogView(LineScrollView):
         return next((n for n, (entry, _) in enumerate(self._lines) if entry is self.current), None)
 
     def _scroll_to_middle(self, line: int) -> None:
+        """Scroll so that a line is in the middle of the view."""
         self.scroll_to(y=max(0, line - self.size.height // 2), animate=False, force=True)
 
     def _is_first(self, line: int) -> bool:

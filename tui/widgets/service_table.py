@@ -71,7 +71,7 @@ class ServiceTable(ScrollView, can_focus=True):
         self._strips: dict[int, Strip] = {}
         """The drawn lines, by their line on the screen."""
         self._lines: dict[int, Line] = {}
-        """The content of the drawn lines: a line whose content stays the same is not drawn again."""
+        """The content of the drawn lines: a line with the same content is not drawn again."""
         self._empty_text = "waiting for the supervisor …"
         self._styles: Styles | None = None
 
@@ -142,6 +142,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return strip
 
     def _discard_drawn(self) -> None:
+        """Make every line be computed and drawn again."""
         self._strips.clear()
         self._lines.clear()
 
@@ -168,6 +169,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return starts[changed[0]], min(starts[changed[-1] + 1], self.size.width)
 
     def _draw(self, line: Line) -> Strip:
+        """Return a line as it is drawn."""
         if self._styles is None:
             self._styles = styles_for(self.app)
         width, base = self.scrollable_content_region.width, self.rich_style
@@ -179,6 +181,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return Strip([Segment(fit_to_width(text, width), base + self._styles[style])])
 
     def _draw_cells(self, cells: Sequence[Cell], styles: Styles, base: Style, width: int) -> Strip:
+        """Return a line of cells, each fitted to its column."""
         gap = Segment(" " * column_gap(width), base)
         segments: list[Segment] = []
         for (text, style), (column, column_width) in zip(cells, self._columns, strict=True):
@@ -216,6 +219,7 @@ class ServiceTable(ScrollView, can_focus=True):
     # ------------------------------------------------------------ moving
 
     def _move_to(self, number: int) -> None:
+        """Move the cursor to the row with this index, or to the nearest one."""
         number = max(0, min(number, len(self.rows) - 1))
         if number != self.cursor and self.rows:
             self.cursor = number
@@ -224,6 +228,7 @@ class ServiceTable(ScrollView, can_focus=True):
             self.post_message(self.Highlighted(self.row))
 
     def _scroll_cursor_into_view(self) -> None:
+        """Scroll as little as possible so that the cursor's row is visible."""
         top, height = self.scroll_offset.y, max(1, self.size.height - 1)  # without the titles
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, force=True)

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 
 class StaticText(Static):
-    """A `Static` whose `show` redraws the lines that differ, and lays the screen out only when its height may change."""
+    """A `Static` with a `show` method that redraws only lines that differ, and lays the screen out only for a new height."""
 
     # The header is shown anew every second, mostly with the same text. `Static.update` would lay out the whole screen each
     # time, which costs more than all other drawing.
@@ -43,6 +43,7 @@ class StaticText(Static):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _update_changed_lines(self, text: Text) -> None:
+        """Replace the text and redraw the lines that differ."""
         self._updating = True
         try:
             self.update(text, layout=False)
