@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 from minikube.errors import UsageError
-from minikube.manifest import Manifest, ServiceSpec, fill, is_loopback
+from minikube.manifest import Manifest, ServiceSpec, fill_instance_variables, is_loopback
 from minikube.text import looks_secret, mask_url
 
 REDIS_PORT = 6379
@@ -168,7 +168,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         "MINIKUBE_REGISTRY": plan.registry_address,
         "REDIS_URL": plan.redis_url,
     }
-    env = {name: fill(value, variables) for name, value in spec.env.items()}
+    env = {name: fill_instance_variables(value, variables) for name, value in spec.env.items()}
     secrets = {name: value for name, value in env.items() if looks_secret(name) or mask_url(value) != value} | {
         name: value for name, value in spec.file_env.items() if name not in env
     }
@@ -176,7 +176,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         spec,
         kind=_kind(plan.manifest, spec),
         image=_image(plan, spec),
-        command=tuple(fill(word, variables) for word in spec.command),
+        command=tuple(fill_instance_variables(word, variables) for word in spec.command),
         port=port,
         env={name: value for name, value in env.items() if name not in secrets},
         secrets=secrets,
@@ -193,7 +193,9 @@ def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
         "SERVICE_NAME": workload.spec.name,
         "INSTANCE_ID": INSTANCE_ID_MARKER,
     }
-    return fill(text, variables | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url})
+    return fill_instance_variables(
+        text, variables | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url}
+    )
 
 
 def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
