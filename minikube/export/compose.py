@@ -61,7 +61,7 @@ nc -z 127.0.0.1 {port} 2>/dev/null || python3 -c 'import socket; socket.create_c
 
 
 def compose_documents(plan: ExportPlan) -> list[Document]:
-    """Return the Compose file. Add a note to the plan for each key that Compose does not have."""
+    """Return the Compose file, as a list of one document. Add a note to the plan for each key that Compose does not have."""
     services: Tree = {}
     if plan.redis:
         services[plan.redis] = _redis(plan)
@@ -236,6 +236,7 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
         ]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
         tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
+    # Compose counts the current file as well, the manifest only the rotated ones.
     size = {"max-size": f"{max(1, spec.logs.max_size // 1024)}k", "max-file": str(spec.logs.keep + 1)}
     tree["logging"] = {"driver": "local", "options": size}
     if spec.schedule:

@@ -127,6 +127,7 @@ def _workload_controller(plan: ExportPlan, workload: Workload) -> Tree:
     job = {"backoffLimit": limit, "template": _pod_template(plan, workload, policy)}
     if workload.kind == "task":
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": job}
+    # As here: a run is skipped while the one before is still running.
     cron = {"schedule": _schedule(plan, spec), "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": job}}
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": head, "spec": cron}
 
@@ -161,6 +162,7 @@ def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
         "restartPolicy": restart,
         "terminationGracePeriodSeconds": math.ceil(spec.stop.timeout),
         "automountServiceAccountToken": False,
+        # Otherwise a Service called `registry` would set REGISTRY_PORT to a URL in every pod.
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _security_context(plan, spec),
     }
@@ -254,7 +256,7 @@ def _init_containers(plan: ExportPlan, workload: Workload) -> list[Tree]:
 
 
 def _service_name(name: str) -> str:
-    """Return the name of a service's Service, which must begin with a letter."""
+    """Return the name of the Service object for a service; it must begin with a letter."""
     return name if _SERVICE_NAME.fullmatch(name) else f"svc-{name}"
 
 

@@ -154,6 +154,7 @@ def _pod(plan: ExportPlan, name: str, container: Tree, volumes: list[Tree]) -> T
     """Return the template of a pod with one container."""
     spec: Tree = {
         "automountServiceAccountToken": False,
+        # Otherwise a Service called `redis` would set REDIS_PORT to a URL in every pod.
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],

@@ -186,7 +186,8 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
 
 
 def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
-    """Return another string of the service (a check's URL, a word of the stop command) with its variables expanded."""
+    """Return a string of the service's configuration, such as a check's URL, with its variables expanded."""
+    # A check or a stop command runs inside the container: it reaches the service on loopback.
     variables = {
         "HOST": "127.0.0.1",
         "PORT": str(workload.port),
@@ -210,7 +211,7 @@ def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
 
 
 def _image(plan: ExportPlan, spec: ServiceSpec) -> str:
-    """Return the image of a service; its name when nothing says which image it has."""
+    """Return the image of a service: from the options, from the manifest, or else the service's name."""
     if image := plan.options.images.get(spec.name) or spec.image:
         return image
     if not spec.build:
