@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 
 from minikube.control.client.endpoint import Endpoint, find_supervisor
-from minikube.control.client.snapshot import catch_up
-from minikube.control.client.trio import act, follow_logs, open_stream
+from minikube.control.client.snapshot import apply_update
+from minikube.control.client.trio import follow_logs, open_stream, send_command
 from minikube.errors import MinikubeError, NotFound
 from minikube.model import LogLine, Snapshot
 from tui.feed import Act, ActDone, Linked, LogBatch, LogEnded, Post, Updated
@@ -90,14 +90,14 @@ class StreamFeed:
         while True:
             try:
                 async with open_stream(self._endpoint) as stream:
-                    self._snapshot = catch_up(None, await anext(stream))
+                    self._snapshot = apply_update(None, await anext(stream))
                     self._post(Linked("live"))
                     self._post(Updated(self._snapshot))
                     tries = 0
                     self._begin_follow(self._followed)
                     async for update in stream:
                         # At once: the board gathers, and of what waits in the app only the newest is shown.
-                        self._snapshot = catch_up(self._snapshot, update)
+                        self._snapshot = apply_update(self._snapshot, update)
                         self._post(Updated(self._snapshot))
             except* (MinikubeError, ValueError, OSError) as group:
                 self._post(Linked("lost", str(_first(group))))
@@ -119,7 +119,7 @@ class StreamFeed:
 
     async def _do(self, wanted: Act) -> None:
         try:
-            await act(self._endpoint, wanted.verb, wanted.target)
+            await send_command(self._endpoint, wanted.verb, wanted.target)
         except (MinikubeError, OSError) as error:
             self._post(ActDone(wanted, str(error) or type(error).__name__))
         else:

@@ -17,14 +17,14 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from minikube.control.auth import refuse
+from minikube.control.auth import authorize
 from minikube.control.client.messages import EventsReply, ServiceReply, status_of
 from minikube.control.client.snapshot import dependents
 from minikube.control.encoding import EncodeCache, encode
 from minikube.control.http_sd import target_groups
 from minikube.control.interface import ProjectCommands
-from minikube.control.metrics import Scrape, exposition
-from minikube.control.ndjson import ALIVE_S, open_batches, open_events
+from minikube.control.metrics import Scrape, render_metrics
+from minikube.control.ndjson import KEEPALIVE_S, follow_events, open_ndjson
 from minikube.control.state_store import StateStore
 from minikube.control.stream import Stream
 from minikube.durations import parse_moment
@@ -32,7 +32,7 @@ from minikube.errors import MinikubeError, NotFound, UsageError
 from minikube.logs.filter import LogFilter
 from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, LogQuery
 from minikube.model import InstanceView, ServiceView, Snapshot
-from minikube.net.http_server import Answer, Reply, Request, StreamReply, error_reply
+from minikube.net.http_server import Reply, Request, Response, StreamReply, error_reply
 from minikube.text import printable
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Api:
         self._stream = Stream(board)
         self._scrapes = trio.CapacityLimiter(1)
         self._encode_once = EncodeCache(lambda value: encode(value) + b"\n", keep=1)
-        self._pages: dict[str, dict[str, Callable[[Request], Awaitable[Answer]]]] = {
+        self._pages: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {
             "/health": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
             "/v1/status": {"GET": self._status},
@@ -100,9 +100,9 @@ class Api:
             "maintenance": self._maintenance,
         }
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle(self, request: Request) -> Response:
         """The answer to any request, or an error for `explain`."""
-        refusal = refuse(request, self._hosts, self._token)
+        refusal = authorize(request, self._hosts, self._token)
         if refusal is not None:
             return refusal
         methods = self._route(request.path)
@@ -122,7 +122,7 @@ class Api:
         log.error("a request failed", exc_info=error)
         return error_reply(500, "internal error — see .minikube/logs/supervisor.log")
 
-    def _route(self, path: str) -> dict[str, Callable[[Request], Awaitable[Answer]]] | None:
+    def _route(self, path: str) -> dict[str, Callable[[Request], Awaitable[Response]]] | None:
         page = self._pages.get(path)
         if page is not None:
             return page
@@ -137,24 +137,24 @@ class Api:
 
     # ------------------------------------------------------------ looking
 
-    async def _health(self, request: Request) -> Answer:
+    async def _health(self, request: Request) -> Response:
         return _json({"status": "ok"})
 
-    async def _metrics(self, request: Request) -> Answer:
+    async def _metrics(self, request: Request) -> Response:
         _query(request)
         figures = await self._controls.figures()
         board, tally = self._board, self._board.tally
         scrape = Scrape(board.snapshot, tally.view, tally.probes.view, figures, self._stream.readers)
         body, content_type = await trio.to_thread.run_sync(
-            exposition, scrape, request.header("accept"), limiter=self._scrapes
+            render_metrics, scrape, request.header("accept"), limiter=self._scrapes
         )
         return Reply(200, body, content_type)
 
-    async def _sd(self, request: Request) -> Answer:
+    async def _sd(self, request: Request) -> Response:
         query = _query(request, "service", "tag")
         return _json(target_groups(self._controls.registered(), query.get("service", ""), query.get("tag", "")))
 
-    async def _status(self, request: Request) -> Answer:
+    async def _status(self, request: Request) -> Response:
         query = _query(request, "after", "wait")
         after, wait = _integer(query, "after", -1), _seconds(query, "wait")
         if wait:
@@ -162,12 +162,12 @@ class Api:
                 await self._board.wait_past(after)
         return Reply(200, self._encode_once(self._board.snapshot))
 
-    async def _events(self, request: Request) -> Answer:
+    async def _events(self, request: Request) -> Response:
         query = _query(request, "since", "wait", "follow")
         since, wait = _integer(query, "since", 0), _seconds(query, "wait")
         board = self._board
         if _flag(query, "follow"):
-            return StreamReply(lambda: open_batches(open_events(board, since)))
+            return StreamReply(lambda: open_ndjson(follow_events(board, since)))
         if wait:
             with trio.move_on_after(wait):
                 while not board.events_since(since, 1):
@@ -176,13 +176,13 @@ class Api:
         missed = bool(events) and events[0].number > since + 1
         return _json(EventsReply(tuple(events), events[-1].number if events else since, missed))
 
-    async def _service(self, name: str, request: Request) -> Answer:
+    async def _service(self, name: str, request: Request) -> Response:
         _query(request)
         reply = describe(self._board, name)
         settings = dict(self._controls.settings(reply.service.name)) if reply.service else {}
         return _json(msgspec.structs.replace(reply, settings=settings))
 
-    async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
+    async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
         known = ("tail", "follow", "since", "until", "grep", "level")
         query = _query(request, *known, repeated="name" if not names else "")
         names = names or tuple(value for key, value in parse_qsl(request.query) if key == "name")
@@ -200,25 +200,25 @@ class Api:
             level=query.get("level", ""),
         )
         LogFilter(wanted)  # a wrong pattern is told before the answer begins
-        alive = math.inf if wanted.follow else ALIVE_S  # who follows expects silence
-        return StreamReply(lambda: open_batches(self._controls.logs(names, wanted), alive=alive))
+        alive = math.inf if wanted.follow else KEEPALIVE_S  # who follows expects silence
+        return StreamReply(lambda: open_ndjson(self._controls.logs(names, wanted), alive=alive))
 
-    async def _all_logs(self, request: Request) -> Answer:
+    async def _all_logs(self, request: Request) -> Response:
         return await self._logs((), request)
 
-    async def _open_stream(self, request: Request) -> Answer:
+    async def _open_stream(self, request: Request) -> Response:
         return self._stream.answer(request)
 
     # ------------------------------------------------------------ acting
 
-    async def _apply(self, request: Request) -> Answer:
+    async def _apply(self, request: Request) -> Response:
         return _json(await self._controls.apply(_body(request, _Apply).dry_run))
 
-    async def _shutdown(self, request: Request) -> Answer:
+    async def _shutdown(self, request: Request) -> Response:
         now = _body(request, _Shutdown).now
         return Reply(202, encode({"ok": True}) + b"\n", then=lambda: self._controls.shutdown(now))
 
-    async def _act(self, name: str, verb: str, request: Request) -> Answer:
+    async def _act(self, name: str, verb: str, request: Request) -> Response:
         await self._acts[verb](name, request)
         return _json({"ok": True, "revision": self._board.revision})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minikube.control.client.endpoint import read_token
 from minikube.errors import MinikubeError
-from minikube.net.auth import refuse_bearer, refuse_page
+from minikube.net.auth import reject_web_page, require_bearer_token
 from minikube.net.http_server import Reply, Request
 from minikube.project_dir import TOKEN_FILE
 
@@ -19,12 +19,14 @@ OPEN_PATHS = frozenset({"/health"})
 """Told to anyone on this machine: that something listens, nothing more."""
 
 
-def refuse(request: Request, hosts: Collection[str], token: str) -> Reply | None:
+def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:
     """What to answer to a request that may not be heard, or None."""
-    refusal = refuse_page(request, hosts)
+    refusal = reject_web_page(request, hosts)
     if refusal is not None or request.path in OPEN_PATHS:
         return refusal
-    return refuse_bearer(request, token, "a bearer token is needed: Authorization: Bearer $(cat .minikube/token)")
+    return require_bearer_token(
+        request, token, "a bearer token is needed: Authorization: Bearer $(cat .minikube/token)"
+    )
 
 
 def ensure_token(directory: Path) -> str:

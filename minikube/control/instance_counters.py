@@ -6,7 +6,7 @@ others registered.
 
 from msgspec import Struct
 
-from minikube.metrics.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeTally, counted_under
+from minikube.metrics.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeCounters, counter_for
 from minikube.model import InstanceView, ProcessState, is_ready
 
 
@@ -19,18 +19,18 @@ class ExitCount(Struct, frozen=True):
     count: int
 
 
-class Counted(Struct, frozen=True):
+class InstanceCounts(Struct, frozen=True):
     """Everything counted so far. `starts` are the times from a start until it was ready, by service."""
 
     exits: tuple[ExitCount, ...]
     starts: dict[str, HistogramView]
 
 
-class InstanceTally:
+class InstanceCounters:
     """Belongs to the board, which tells it of every row that changed. `probes` are the supervisor's own."""
 
     def __init__(self) -> None:
-        self.probes = ProbeTally()
+        self.probes = ProbeCounters()
         self._exits: dict[str, tuple[str, str, dict[str, int]]] = {}
         self._starts: dict[str, Histogram] = {}
         self._ready: dict[str, float] = {}
@@ -40,11 +40,11 @@ class InstanceTally:
         """An instance's row changed, at `now` (Unix seconds)."""
         if old is not None and old.started and not new.started:
             ends = self._exits.setdefault(new.id, (new.service, new.name, {}))[2]
-            how = how_ended(new)
+            how = exit_kind(new)
             ends[how] = ends.get(how, 0) + 1
         if new.started and self._ready.get(new.id) != new.started and is_ready(new):
             self._ready[new.id] = new.started
-            starts = counted_under(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
+            starts = counter_for(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
             starts.observe(max(0.0, now - new.started))
 
     def dropped(self, id: str) -> None:
@@ -53,16 +53,16 @@ class InstanceTally:
         self._ready.pop(id, None)
 
     @property
-    def view(self) -> Counted:
+    def view(self) -> InstanceCounts:
         exits = (
             ExitCount(service, instance, how, count)
             for service, instance, ends in self._exits.values()
             for how, count in ends.items()
         )
-        return Counted(tuple(exits), {service: histogram.view for service, histogram in self._starts.items()})
+        return InstanceCounts(tuple(exits), {service: histogram.view for service, histogram in self._starts.items()})
 
 
-def how_ended(row: InstanceView) -> str:
+def exit_kind(row: InstanceView) -> str:
     if row.state in (ProcessState.STOPPED, ProcessState.STOPPING):
         return "stopped"
     if row.exit == "exit 0":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minikube.control.instance_counters import Counted
+from minikube.control.instance_counters import InstanceCounts
 from minikube.control.interface import MetricsInput
 from minikube.metrics.counters import ProbeCount
 from minikube.metrics.exposition import (
@@ -39,19 +39,19 @@ class Scrape(Struct, frozen=True):
     """Everything that one answer is made of."""
 
     snapshot: Snapshot
-    counted: Counted
+    counted: InstanceCounts
     probes: tuple[ProbeCount, ...]
     """The supervisor's own; the registry's are in `figures`."""
     figures: MetricsInput
     stream_clients: int
 
 
-def exposition(scrape: Scrape, accept: str) -> tuple[bytes, str]:
+def render_metrics(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     """The answer and its content type: OpenMetrics for those who ask for it, else Prometheus' text format."""
-    return render(Collector(scrape), accept)
+    return render(MetricsCollector(scrape), accept)
 
 
-class Collector:
+class MetricsCollector:
     """Implements prometheus_client's collector protocol over one scrape."""
 
     def __init__(self, scrape: Scrape) -> None:

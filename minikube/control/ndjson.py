@@ -19,12 +19,12 @@ PIECE = 200
 """Items that are encoded at once."""
 
 
-ALIVE_S = 1.0
+KEEPALIVE_S = 1.0
 """A search that finds nothing says this often, with an empty line, that it goes on."""
 
 
 @asynccontextmanager
-async def open_batches(
+async def open_ndjson(
     source: AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]], *, alive: float = math.inf
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Opens `source` and yields its items as chunks of whole lines, each as large as what was ready; an empty line
@@ -37,7 +37,7 @@ async def open_batches(
 
 
 @asynccontextmanager
-async def open_events(board: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
+async def follow_events(board: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
     """Events with a number above `since`, then new ones for ever; together what came together."""
     async with aclosing(_events(board, since)) as events:
         yield events

@@ -15,7 +15,7 @@ from minikube.control.state_store import StateStore
 from minikube.manifest.spec import HostPort
 from minikube.net.auth import allowed_hosts
 from minikube.net.http_server import HttpLimits, serve_http
-from minikube.net.listen_errors import cannot_listen
+from minikube.net.listen_errors import listen_error
 
 __all__ = ["ProjectCommands", "serve_control"]
 
@@ -38,5 +38,5 @@ async def serve_control(
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        raise cannot_listen("control", HostPort(host, port), error, "set control.listen") from None
+        raise listen_error("control", HostPort(host, port), error, "set control.listen") from None
     await serve_http(api.handle, listeners, explain=api.explain, limits=limits, task_status=task_status)

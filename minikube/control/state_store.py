@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from minikube.control.client.snapshot import EVENTS_SHOWN
-from minikube.control.instance_counters import InstanceTally
+from minikube.control.instance_counters import InstanceCounters
 from minikube.model import (
     Delta,
     Event,
@@ -122,7 +122,7 @@ class StateStore:
         self._services: _Table[ServiceView] = _Table()
         self._instances: _Table[InstanceView] = _Table()
         self._usage: _Table[Usage] = _Table()
-        self.tally = InstanceTally()
+        self.tally = InstanceCounters()
         self._events: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
         self._event_number = 0
         self._snapshot: Snapshot | None = None

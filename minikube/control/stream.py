@@ -8,8 +8,8 @@ import trio
 
 from minikube.control.encoding import EncodeCache, encode
 from minikube.control.state_store import StateStore
-from minikube.net.http_server import Reply, Request, TakeOver, error_reply
-from minikube.net.websocket import open_frame_socket, refuse_handshake, text_frame
+from minikube.net.http_server import Reply, Request, Upgrade, error_reply
+from minikube.net.websocket import open_frame_socket, reject_handshake, text_frame
 
 READERS = 256
 
@@ -22,9 +22,9 @@ class Stream:
         self._frame = EncodeCache(lambda update: text_frame(encode(update)))
         self.readers = 0
 
-    def answer(self, request: Request) -> Reply | TakeOver:
+    def answer(self, request: Request) -> Reply | Upgrade:
         """Takes the connection over, or says why not."""
-        refusal = refuse_handshake(request)
+        refusal = reject_handshake(request)
         if refusal is not None:
             return refusal
         if self.readers >= READERS:
@@ -39,4 +39,4 @@ class Stream:
             finally:
                 self.readers -= 1
 
-        return TakeOver(run)
+        return Upgrade(run)

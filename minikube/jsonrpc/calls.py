@@ -1,6 +1,6 @@
 """The caller's half of a conversation (floor 1): calls out, answers and notifications in. Refuses to wait or connect.
 
-One `Calls` lives as long as one connection. Every face of the SDK (trio, blocking, asyncio) talks through it.
+One `ClientProtocol` lives as long as one connection. Every face of the SDK (trio, blocking, asyncio) talks through it.
 """
 
 from typing import Any, Final, TypeVar
@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import MAX_LINE_BYTES, LineReader, LineTooLong
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.messages import ServerMessage
 
 MAX_ANSWER_BYTES: Final = 67_108_864
 """A snapshot of tens of thousands of instances is one line; past this the server is not one of ours."""
@@ -23,13 +23,13 @@ class ConnectionLost(Unavailable):
     """There is no connection (any more). Unlike a time-out, connecting again and repeating the call may well work."""
 
 
-class Calls:
+class ClientProtocol:
     """Numbers calls, and cuts and decodes what comes back."""
 
     def __init__(self, max_line: int = MAX_ANSWER_BYTES) -> None:
         self.stale = False
         """Whether the last answer was from the registry's memory, its store being away."""
-        self._refusal: Incoming | None = None
+        self._refusal: ServerMessage | None = None
         self._last = 0
         self._reader = LineReader(max_line)
 
@@ -44,7 +44,7 @@ class Calls:
             raise UsageError(f"{method}: the call is {size:,} bytes, at most {MAX_LINE_BYTES:,} are taken — shorten it")
         return self._last, line
 
-    def feed(self, data: bytes) -> list[Incoming]:
+    def feed(self, data: bytes) -> list[ServerMessage]:
         """What `data` completes, in order. Raises ConnectionLost when it is not JSON-RPC: nothing can follow."""
         try:
             arrived = [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
@@ -70,7 +70,7 @@ class Calls:
         return Unavailable(str(said)) if said else ConnectionLost(text)
 
 
-def error_of(incoming: Incoming) -> MinikubeError | None:
+def error_of(incoming: ServerMessage) -> MinikubeError | None:
     """The error that an answer carries, as the project's own; None for a good answer."""
     error = incoming.error
     if error is None:
@@ -88,7 +88,7 @@ def error_of(incoming: Incoming) -> MinikubeError | None:
             return RemoteError(code, error.message)
 
 
-def result_of(incoming: Incoming, kind: type[T]) -> T:
+def result_of(incoming: ServerMessage, kind: type[T]) -> T:
     """The result as `kind`. Raises the error that the answer carries, or RemoteError for a result of another shape."""
     if error := error_of(incoming):
         raise error

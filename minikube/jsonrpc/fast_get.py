@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 
-class PlainCalls:
+class FastGetMatcher:
     """Finds the dialect 1 calls of one method with one plain word."""
 
     def __init__(self, method: str) -> None:
@@ -41,12 +41,12 @@ class PlainCalls:
         return words, ids
 
 
-def one_reply(id_: bytes, result: bytes) -> bytes:
+def format_reply(id_: bytes, result: bytes) -> bytes:
     """The answer's line, as `jsonrpc.splice_reply` writes it."""
     return b'{"id":%b,"result":%b,"error":null}\n' % (id_, result)
 
 
-def join_replies(ids: Iterable[bytes], results: Iterable[bytes]) -> bytes:
+def format_replies(ids: Iterable[bytes], results: Iterable[bytes]) -> bytes:
     """The answers' lines, as `jsonrpc.splice_reply` writes each."""
     replies = zip(repeat(b'{"id":'), ids, repeat(b',"result":'), results, repeat(b',"error":null}\n'), strict=False)
     return b"".join(chain.from_iterable(replies))

@@ -61,13 +61,13 @@ class Request(Struct, frozen=True, gc=False):
         return self.id is UNSET and self.jsonrpc is not UNSET
 
 
-class OddRequest(Request, frozen=True, gc=False):
+class UnusualIdRequest(Request, frozen=True, gc=False):
     """A dialect 1 request whose id is neither a number nor a string: echoed as it came, as Go's server does."""
 
     raw_id: bytes = b"null"
 
 
-class Invalid(Struct, frozen=True, gc=False):
+class InvalidRequest(Struct, frozen=True, gc=False):
     """A message that can be answered only with `error`, a whole line ready to send."""
 
     error: bytes
@@ -76,10 +76,10 @@ class Invalid(Struct, frozen=True, gc=False):
 class Batch(Struct, frozen=True, gc=False):
     """A dialect 2 batch: its calls, and the answers already known for the elements that are none."""
 
-    items: tuple[Request | Invalid, ...]
+    items: tuple[Request | InvalidRequest, ...]
 
 
-Message = Request | Invalid | Batch
+Message = Request | InvalidRequest | Batch
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -91,7 +91,7 @@ _PLAIN_BYTES: Final = 2 * MAX_NESTING
 
 
 def decode_request(line: bytes) -> Message:
-    """Decode one line. Never raises: what is wrong comes back as `Invalid`, its answer ready."""
+    """Decode one line. Never raises: what is wrong comes back as `InvalidRequest`, its answer ready."""
     return _decode_one(line)
 
 
@@ -120,14 +120,16 @@ def _decode_carefully(line: bytes) -> Message:
         line.decode("utf-8")
         value = _decode_any(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Invalid(encode_error(None, PARSE_ERROR, f"parse error: {error}"))
+        return InvalidRequest(encode_error(None, PARSE_ERROR, f"parse error: {error}"))
     except RecursionError:
         value = None
         deep = True
     else:
         deep = _is_deeper(value, MAX_NESTING)
     if deep:
-        return Invalid(encode_error(None, INVALID_REQUEST, f"invalid request: nested deeper than {MAX_NESTING} levels"))
+        return InvalidRequest(
+            encode_error(None, INVALID_REQUEST, f"invalid request: nested deeper than {MAX_NESTING} levels")
+        )
     if isinstance(value, list):
         return _batch(value)
     return _request(value)
@@ -135,32 +137,34 @@ def _decode_carefully(line: bytes) -> Message:
 
 def _batch(values: list[Any]) -> Message:
     if not values:
-        return Invalid(encode_error(None, INVALID_REQUEST, "invalid request: the batch is empty"))
+        return InvalidRequest(encode_error(None, INVALID_REQUEST, "invalid request: the batch is empty"))
     if len(values) > MAX_BATCH:
         text = f"invalid request: a batch of {len(values)} calls; at most {MAX_BATCH} are taken at once"
-        return Invalid(encode_error(None, INVALID_REQUEST, text))
+        return InvalidRequest(encode_error(None, INVALID_REQUEST, text))
     return Batch(tuple(_request(value, in_batch=True) for value in values))
 
 
-def _request(value: Any, *, in_batch: bool = False) -> Request | Invalid:
+def _request(value: Any, *, in_batch: bool = False) -> Request | InvalidRequest:
     """Judge one decoded element and say what is wrong with it, in its own dialect."""
     if not isinstance(value, dict):
-        return Invalid(encode_error(None, INVALID_REQUEST, "invalid request: expected an object"))
+        return InvalidRequest(encode_error(None, INVALID_REQUEST, "invalid request: expected an object"))
     version = value.get("jsonrpc", UNSET)
     if version == "1.0" and not in_batch:
         version = UNSET  # some 1.0 clients name it
     if version != "2.0" and (in_batch or version is not UNSET):
         expected = 'expected "jsonrpc": "2.0"' + (" in every call of a batch" if in_batch else "")
-        return Invalid(encode_error(_answerable(value), INVALID_REQUEST, f"invalid request: {expected}"))
+        return InvalidRequest(encode_error(_answerable(value), INVALID_REQUEST, f"invalid request: {expected}"))
     id_ = value.get("id", UNSET)
     odd = isinstance(id_, bool | list | dict)
     if odd and version is not UNSET:
-        return Invalid(encode_error(None, INVALID_REQUEST, "invalid request: id must be a string, a number or null"))
+        return InvalidRequest(
+            encode_error(None, INVALID_REQUEST, "invalid request: id must be a string, a number or null")
+        )
     method, params = value.get("method"), value.get("params")
     plain_id = None if odd else id_
     request: Request = Request("", None, plain_id, version)
     if odd:
-        request = OddRequest("", None, None, version, raw_id=_encode(id_))
+        request = UnusualIdRequest("", None, None, version, raw_id=_encode(id_))
     if not isinstance(method, str):
         return _refuse(request, "method must be a string")
     if params is not None and not isinstance(params, list | dict):
@@ -174,11 +178,11 @@ def _answerable(value: dict[str, Any]) -> Request:
     return Request("", None, None if isinstance(id_, bool | list | dict) else id_, "2.0")
 
 
-def _refuse(request: Request, why: str) -> Invalid:
+def _refuse(request: Request, why: str) -> InvalidRequest:
     if request.is_notification:
         # Not a valid notification, so it is answered: JSON-RPC 2.0, section 5, "Response object", id.
         request = msgspec.structs.replace(request, id=None)
-    return Invalid(encode_error(request, INVALID_REQUEST, f"invalid request: {why}"))
+    return InvalidRequest(encode_error(request, INVALID_REQUEST, f"invalid request: {why}"))
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -208,13 +212,13 @@ def encode_reply(request: Request, result: Any) -> bytes:
     return splice_reply(request, _encode(result))
 
 
-class Line(bytes):
+class ReplyLine(bytes):
     """An answer's line that a method made itself."""
 
 
-def mark_stale(line: bytes) -> Line:
+def mark_stale(line: bytes) -> ReplyLine:
     """The answer's line with `"stale":true` beside the result: from memory, while the store is away."""
-    return Line(line[:-2] + b',"stale":true}\n')
+    return ReplyLine(line[:-2] + b',"stale":true}\n')
 
 
 def encode_error(request: Request | None, code: int, message: str, data: Any = None) -> bytes:
@@ -240,7 +244,7 @@ def encode_notification(method: str, params: Any) -> bytes:
 
 
 def _raw_id(request: Request) -> bytes:
-    if isinstance(request, OddRequest):
+    if isinstance(request, UnusualIdRequest):
         return request.raw_id
     return b"null" if request.id is UNSET else _encode(request.id)
 
@@ -256,7 +260,7 @@ class ErrorObject(Struct, frozen=True):
     data: Any = None
 
 
-class Incoming(Struct, frozen=True):
+class ServerMessage(Struct, frozen=True):
     """What a server sends: an answer (`id`, and `result` or `error`) or a notification (`method`, `params`)."""
 
     id: int | str | float | UnsetType | None = UNSET
@@ -273,7 +277,7 @@ class Incoming(Struct, frozen=True):
         return bool(self.method)
 
 
-_decode_incoming = msgspec.json.Decoder(Incoming).decode
+_decode_incoming = msgspec.json.Decoder(ServerMessage).decode
 
 
 def encode_request(id_: int | str | None, method: str, params: Any = (), dialect: Dialect = 2) -> bytes:
@@ -285,7 +289,7 @@ def encode_request(id_: int | str | None, method: str, params: Any = (), dialect
     return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}\n' % (_encode(method), _encode(params), _encode(id_))
 
 
-def decode_reply(line: bytes) -> Incoming:
+def decode_reply(line: bytes) -> ServerMessage:
     """Decode a line from a server, either dialect. Raises ValueError when it is no answer and no notification."""
     try:
         if not line.isascii():

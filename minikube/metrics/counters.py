@@ -85,7 +85,7 @@ class Histogram:
         return HistogramView(self._bounds, tuple(self._counts), self._sum)
 
 
-class Outcomes:
+class OutcomeCounter:
     """Counts by outcome, and how long they took."""
 
     __slots__ = ("results", "seconds")
@@ -99,21 +99,21 @@ class Outcomes:
         self.seconds.observe(seconds, times)
 
 
-class ProbeTally:
+class ProbeCounters:
     """Probes by service."""
 
     def __init__(self) -> None:
-        self._services: dict[str, Outcomes] = {}
+        self._services: dict[str, OutcomeCounter] = {}
 
     def note(self, service: str, result: str, seconds: float) -> None:
-        counted_under(self._services, service, lambda: Outcomes(PROBE_BOUNDS_S)).note(result, seconds)
+        counter_for(self._services, service, lambda: OutcomeCounter(PROBE_BOUNDS_S)).note(result, seconds)
 
     @property
     def view(self) -> tuple[ProbeCount, ...]:
         return tuple(ProbeCount(name, dict(one.results), one.seconds.view) for name, one in self._services.items())
 
 
-def counted_under(table: dict[str, Counted], name: str, make: Callable[[], Counted]) -> Counted:
+def counter_for(table: dict[str, Counted], name: str, make: Callable[[], Counted]) -> Counted:
     """What is counted under `name`. Names come from strangers, who must not fill the memory and not reset others' counters."""
     found = table.get(name)
     if found is None and len(table) >= NAMES_KEPT:

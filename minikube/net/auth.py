@@ -30,9 +30,9 @@ def allowed_hosts(listen: str, machine: str) -> frozenset[str]:
     return frozenset(hosts)
 
 
-def refuse_page(request: Request, hosts: Collection[str]) -> Reply | None:
+def reject_web_page(request: Request, hosts: Collection[str]) -> Reply | None:
     """What to answer to a request that a web page may have sent, or None. `hosts` come from `allowed_hosts`."""
-    host = host_name(request.header("host"))
+    host = parse_host_header(request.header("host"))
     if host not in hosts and not ("*" in hosts and _is_address(host)):
         return error_reply(421, "this Host is not served here — use localhost")
     if any(name == "origin" for name, _ in request.headers):
@@ -40,7 +40,7 @@ def refuse_page(request: Request, hosts: Collection[str]) -> Reply | None:
     return None
 
 
-def refuse_bearer(request: Request, token: str, wanted: str) -> Reply | None:
+def require_bearer_token(request: Request, token: str, wanted: str) -> Reply | None:
     """What to answer to a request without the right bearer token, or None. `wanted` names it and shows the header."""
     scheme, _, given = request.header("authorization").partition(" ")
     if scheme.lower() == "bearer" and is_token(given.strip(), token):
@@ -48,7 +48,7 @@ def refuse_bearer(request: Request, token: str, wanted: str) -> Reply | None:
     return error_reply(401, wanted, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
 
 
-def host_name(header: str) -> str:
+def parse_host_header(header: str) -> str:
     """The name in a Host header, lower case, without port and brackets; empty when it is malformed."""
     header = header.lower()
     if header.startswith("["):

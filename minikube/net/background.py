@@ -11,7 +11,7 @@ import trio
 
 
 @asynccontextmanager
-async def open_background() -> AsyncIterator[trio.Nursery]:
+async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
     """Tasks end (by cancellation) with the block. They must not raise; if one does, its group is what comes out."""
     failure: BaseException | None = None
     try:

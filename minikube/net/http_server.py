@@ -1,7 +1,7 @@
 """An HTTP/1.1 server core (floor 2): h11 decides, trio reads and writes, a handler answers.
 
 One task a connection. A request is read whole, within its bounds and its time, then the handler is called with it and
-returns what to send: a `Reply`, a `StreamReply` (chunked, for as long as it lasts) or a `TakeOver` (another protocol
+returns what to send: a `Reply`, a `StreamReply` (chunked, for as long as it lasts) or a `Upgrade` (another protocol
 on the same connection). Whatever goes wrong on a connection stays on it, and its client is told as JSON.
 
 It refuses to know paths, tokens and hosts (the handler does), TLS, pipelining ahead of replies, and to hold a request
@@ -77,15 +77,15 @@ class StreamReply(msgspec.Struct, frozen=True):
     content_type: str = "application/x-ndjson"
 
 
-class TakeOver(msgspec.Struct, frozen=True):
+class Upgrade(msgspec.Struct, frozen=True):
     """The connection leaves HTTP. `run` gets the stream and the bytes that came after the request."""
 
     run: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
 
 
-Answer = Reply | StreamReply | TakeOver
-Handler = Callable[[Request], Awaitable[Answer]]
-Explain = Callable[[Exception], Reply]
+Response = Reply | StreamReply | Upgrade
+Handler = Callable[[Request], Awaitable[Response]]
+ErrorHandler = Callable[[Exception], Reply]
 
 
 def json_reply(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
@@ -96,7 +96,7 @@ def error_reply(status: int, message: str, headers: tuple[tuple[str, str], ...] 
     return json_reply(status, {"error": message}, headers)
 
 
-class Refusal(Exception):
+class RequestRejected(Exception):
     """A request that got no further than its bytes: what to answer before closing."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -113,7 +113,7 @@ async def serve_http(
     handler: Handler,
     listeners: list[trio.SocketListener],
     *,
-    explain: Explain = _explain,
+    explain: ErrorHandler = _explain,
     limits: HttpLimits | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
@@ -146,7 +146,9 @@ async def serve_http(
     raise AssertionError("serve_listeners returned")
 
 
-async def serve_connection(stream: trio.abc.Stream, handler: Handler, explain: Explain, limits: HttpLimits) -> None:
+async def serve_connection(
+    stream: trio.abc.Stream, handler: Handler, explain: ErrorHandler, limits: HttpLimits
+) -> None:
     """Requests and replies on one connection, until either side wants no more. Closes the stream."""
     connection = _Connection(stream, limits)
     first = True
@@ -154,13 +156,13 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, explain: E
         while True:
             try:
                 request = await connection.read_request(first=first)
-            except Refusal as refusal:
+            except RequestRejected as refusal:
                 await connection.send_reply(refusal.reply, close=True)
                 return
             if request is None:
                 return
             answer = await _answer(handler, request, explain)
-            if isinstance(answer, TakeOver):
+            if isinstance(answer, Upgrade):
                 connection.forget()
                 await answer.run(stream, connection.trailing)
                 return
@@ -175,7 +177,7 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, explain: E
         await connection.close()
 
 
-async def _answer(handler: Handler, request: Request, explain: Explain) -> Answer:
+async def _answer(handler: Handler, request: Request, explain: ErrorHandler) -> Response:
     try:
         return await handler(request)
     except Exception as error:
@@ -216,7 +218,7 @@ class _Connection:
     # ------------------------------------------------------------ reading
 
     async def read_request(self, *, first: bool) -> Request | None:
-        """The next request, or None when the client is done. Raises `Refusal`."""
+        """The next request, or None when the client is done. Raises `RequestRejected`."""
         wait_s = self._limits.request_s if first else self._limits.idle_s
         if not self._http.trailing_data[0]:
             with trio.move_on_after(wait_s) as waiting:
@@ -226,16 +228,16 @@ class _Connection:
                 self._http.receive_data(bytes(data))
             if waiting.cancelled_caught:
                 if first:
-                    raise Refusal(408, f"no request came within {wait_s:g} s")
+                    raise RequestRejected(408, f"no request came within {wait_s:g} s")
                 return None
         with trio.move_on_after(self._limits.request_s):
             try:
                 return await self._read_whole()
             except h11.RemoteProtocolError as error:
                 if error.error_status_hint == 431:
-                    raise Refusal(431, f"the headers are over {self._limits.header_bytes} bytes") from None
-                raise Refusal(error.error_status_hint, f"not HTTP: {error}") from None
-        raise Refusal(408, f"the request was not complete within {self._limits.request_s:g} s")
+                    raise RequestRejected(431, f"the headers are over {self._limits.header_bytes} bytes") from None
+                raise RequestRejected(error.error_status_hint, f"not HTTP: {error}") from None
+        raise RequestRejected(408, f"the request was not complete within {self._limits.request_s:g} s")
 
     async def _read_whole(self) -> Request | None:
         head = await self._next_event()
@@ -247,17 +249,17 @@ class _Connection:
         lengths = [value for name, value in head.headers if name == b"content-length"]
         if lengths and any(name == b"transfer-encoding" for name, _ in head.headers):
             # Two ends of one body: what a proxy before us took for the rest could be a request to us (RFC 9112 section 6.3).
-            raise Refusal(400, "either Content-Length or Transfer-Encoding, not both")
+            raise RequestRejected(400, "either Content-Length or Transfer-Encoding, not both")
         announced = lengths[0] if lengths else b"0"
         if int(announced) > limit:
-            raise Refusal(413, f"the body is over {limit} bytes")
+            raise RequestRejected(413, f"the body is over {limit} bytes")
         while not isinstance(event := await self._next_event(), h11.EndOfMessage):
             if isinstance(event, h11.ConnectionClosed):
                 return None
             assert isinstance(event, h11.Data)
             body += event.data
             if len(body) > limit:
-                raise Refusal(413, f"the body is over {limit} bytes")
+                raise RequestRejected(413, f"the body is over {limit} bytes")
         return _to_request(head, bytes(body))
 
     async def _next_event(self) -> Any:
@@ -296,7 +298,7 @@ class _Connection:
             if reply.then is not None:
                 reply.then()
 
-    async def send_stream(self, reply: StreamReply, explain: Explain) -> None:
+    async def send_stream(self, reply: StreamReply, explain: ErrorHandler) -> None:
         """Chunks as they come, until they end or the client is gone. The connection ends with it."""
         head_sent = False
         try:
@@ -361,7 +363,7 @@ class _Connection:
 def _to_request(head: h11.Request, body: bytes) -> Request:
     target = head.target.decode("ascii", "replace")
     if not target.startswith("/"):
-        raise Refusal(400, "the request target must be a path")
+        raise RequestRejected(400, "the request target must be a path")
     path, _, query = target.partition("?")
     headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
     return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body)

@@ -5,7 +5,7 @@ import errno
 from minikube.errors import StartError
 
 
-def cannot_listen(who: str, where: object, error: OSError, remedy: str) -> StartError:
+def listen_error(who: str, where: object, error: OSError, remedy: str) -> StartError:
     """What to raise. `where` is the address asked for, `remedy` how to ask for another one.
 
     A name that cannot be resolved has numbers of its own (`EAI_…`, below zero), hence no `os.strerror` here.

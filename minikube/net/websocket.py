@@ -37,7 +37,7 @@ class SlowReader(Exception):
     """The other side took nothing for `SEND_S`. The connection is of no more use."""
 
 
-def refuse_handshake(request: Request) -> Reply | None:
+def reject_handshake(request: Request) -> Reply | None:
     """What to answer when a request is no handshake of RFC 6455, else None."""
     upgrade = request.header("upgrade").lower()
     connection = {token.strip() for token in request.header("connection").lower().split(",")}
@@ -82,7 +82,7 @@ class FrameSocket:
 async def open_frame_socket(
     stream: trio.abc.Stream, request: Request, trailing: bytes = b""
 ) -> AsyncIterator[FrameSocket]:
-    """Accepts the handshake that `refuse_handshake` had nothing against; closes when the block ends.
+    """Accepts the handshake that `reject_handshake` had nothing against; closes when the block ends.
 
     The block is cancelled when the other side closes, breaks the protocol, or says anything: nothing is expected.
     Raises `trio.BrokenResourceError` (in a group) when it goes away, or takes nothing, before it has our answer.

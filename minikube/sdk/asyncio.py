@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, Unavailable
-from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
+from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change, Instance, Registration
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call, WatchSnapshot
@@ -71,8 +71,8 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
         self._reader = reader
-        self._calls = Calls()
-        self._waiting: dict[int, asyncio.Future[Incoming]] = {}
+        self._calls = ClientProtocol()
+        self._waiting: dict[int, asyncio.Future[ServerMessage]] = {}
         self.received = 0
         """How often something came: a call's time-out tells of a dead connection where nothing did meanwhile."""
         self.task = asyncio.create_task(self._read())

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
-from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
 from minikube.model import Address, Change, Instance, Registration
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call, WatchSnapshot
@@ -63,7 +63,7 @@ class _Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._calls = Calls()
+        self._calls = ClientProtocol()
 
     @property
     def stale(self) -> bool:

@@ -17,7 +17,7 @@ import trio
 from minikube.errors import MinikubeError, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change, Instance, Registration
-from minikube.net.background import open_background
+from minikube.net.background import open_background_nursery
 from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient, connect
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call, WatchSnapshot
@@ -210,7 +210,7 @@ async def open_registry(
     """The registry at `address` (default: MINIKUBE_REGISTRY, else 127.0.0.1:5555). Connects when first needed."""
     target = find_target(address, token)
     tls = tls or make_context(target)
-    async with open_background() as nursery:
+    async with open_background_nursery() as nursery:
         yield Registry(target, tls, nursery)
 
 
@@ -231,7 +231,7 @@ async def registered(
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     try:
-        async with open_registry(address, token=token, tls=tls) as registry, open_background() as nursery:
+        async with open_registry(address, token=token, tls=tls) as registry, open_background_nursery() as nursery:
             nursery.start_soon(_keep, keeper, registry)
             yield keeper
     finally:

@@ -13,8 +13,8 @@ from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import RemoteError
 from minikube.jsonrpc import messages as jsonrpc
-from minikube.jsonrpc.calls import Calls, ConnectionLost, decode_as, error_of, result_of
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, decode_as, error_of, result_of
+from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Change, Instance
 from minikube.sdk import requests as verbs
 from minikube.sdk.requests import Call, WatchSnapshot
@@ -41,14 +41,14 @@ class Watcher:
         self.alive = False
         """True once this connection's watch was accepted."""
         self._token = token
-        self._calls = Calls()
+        self._calls = ClientProtocol()
         self._ids: dict[int, str] = {}
         """Methods of the calls under way."""
         self._output = b""
 
     def connected(self) -> bytes:
         """What to send on a new connection."""
-        self._calls = Calls()
+        self._calls = ClientProtocol()
         self._ids.clear()
         self.alive = False
         hello = self._call(verbs.authenticate(self._token)) if self._token else b""
@@ -91,7 +91,7 @@ class Watcher:
         params = (self.name,) if self.revision is None else (self.name, self.revision)
         return self._call(verbs.other("Discovery.Watch", params))
 
-    def _answered(self, incoming: Incoming) -> WatchSnapshot | None:
+    def _answered(self, incoming: ServerMessage) -> WatchSnapshot | None:
         method = self._ids.pop(incoming.id, "") if isinstance(incoming.id, int) else ""
         if method == verbs.status().method:
             return None  # a sign of life, whatever it says
@@ -112,7 +112,7 @@ class Watcher:
         self.revision = started.revision
         return WatchSnapshot(started.revision, started.instances)
 
-    def _notified(self, incoming: Incoming) -> Change | None:
+    def _notified(self, incoming: ServerMessage) -> Change | None:
         if incoming.method != CHANGED or incoming.params is UNSET or self.revision is None:
             return None
         assert isinstance(incoming.params, Raw)

@@ -43,7 +43,7 @@ def apply_delta(snapshot: Snapshot, delta: Delta) -> Snapshot:
     )
 
 
-def catch_up(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
+def apply_update(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
     """The view after one message of the stream, whichever it is."""
     if isinstance(update, Snapshot):
         return update

@@ -131,7 +131,7 @@ async def _shake_hands(nursery: trio.Nursery, stream: trio.SocketStream, endpoin
         raise RemoteError(0, f"{endpoint.netloc}: no websocket there: {error}") from None
 
 
-async def act(endpoint: Endpoint, verb: str, name: str, **body: Any) -> None:
+async def send_command(endpoint: Endpoint, verb: str, name: str, **body: Any) -> None:
     """`start`, `stop`, `restart`, `kill`, `scale` or `maintenance` on a service or instance; `body` as in the API."""
     target = f"/v1/services/{quote(name, safe='')}/{verb}"
     await _ask(endpoint, "POST", target, dict[str, Any], msgspec.json.encode(body) if body else b"", ACT_S)
@@ -147,7 +147,7 @@ async def describe(endpoint: Endpoint, name: str) -> ServiceReply:
     return await _ask(endpoint, "GET", f"/v1/services/{quote(name, safe='')}", ServiceReply, b"", ANSWER_S)
 
 
-class Lines(Generic[Shape]):
+class NdjsonReader(Generic[Shape]):
     """An async iterator over an NDJSON answer; `batch` takes everything that has arrived at once."""
 
     def __init__(self, exchange: "_Exchange", shape: type[Shape]) -> None:
@@ -156,7 +156,7 @@ class Lines(Generic[Shape]):
         self._rest = b""
         self._ready: list[Shape] = []
 
-    def __aiter__(self) -> "Lines[Shape]":
+    def __aiter__(self) -> "NdjsonReader[Shape]":
         return self
 
     async def __anext__(self) -> Shape:
@@ -181,7 +181,7 @@ class Lines(Generic[Shape]):
 @asynccontextmanager
 async def follow_logs(
     endpoint: Endpoint, names: Sequence[str] = (), *, tail: int = 100, follow: bool = True
-) -> AsyncIterator[Lines[LogLine]]:
+) -> AsyncIterator[NdjsonReader[LogLine]]:
     """The last `tail` lines of the named services or instances (or all), then new ones as they come.
 
     Ends when the supervisor ends; raises `NotFound` on entering, `Unavailable` when the connection breaks.
@@ -192,7 +192,7 @@ async def follow_logs(
     else:
         query += [("name", name) for name in names]
     async with _open_exchange(endpoint, "GET", f"{path}?{urlencode(query)}", b"", ANSWER_S) as exchange:
-        yield Lines(exchange, LogLine)
+        yield NdjsonReader(exchange, LogLine)
 
 
 class _Exchange:

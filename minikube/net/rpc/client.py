@@ -10,15 +10,15 @@ import trio
 
 from minikube.addresses import join_host_port
 from minikube.errors import Unavailable
-from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
-from minikube.jsonrpc.messages import Incoming
-from minikube.net.background import open_background
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
+from minikube.jsonrpc.messages import ServerMessage
+from minikube.net.background import open_background_nursery
 
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
 RECEIVE_BYTES: Final = 65_536
 
-Notified = Callable[[Incoming], None]
+Notified = Callable[[ServerMessage], None]
 
 
 class RpcClient:
@@ -30,8 +30,8 @@ class RpcClient:
         """How often something came: a call's time-out tells of a dead connection where nothing did meanwhile."""
         self._stream = stream
         self._notified = notified
-        self._calls = Calls()
-        self._answers: dict[int, Incoming | None] = {}
+        self._calls = ClientProtocol()
+        self._answers: dict[int, ServerMessage | None] = {}
         self._waiting: dict[int, trio.Event] = {}
         self._sending = trio.Lock()
 
@@ -103,7 +103,7 @@ class RpcClient:
         assert isinstance(stream, trio.SocketStream)
         return stream
 
-    def _take(self, incoming: Incoming) -> None:
+    def _take(self, incoming: ServerMessage) -> None:
         if incoming.is_notification:
             if self._notified is not None:
                 self._notified(incoming)
@@ -166,7 +166,7 @@ async def open_rpc(
     """Connect, and own the connection. `notified` is called for each notification, from the reading task."""
     connection = RpcClient(await connect(host, port, tls=tls, timeout=timeout), notified)
     try:
-        async with open_background() as nursery:
+        async with open_background_nursery() as nursery:
             nursery.start_soon(connection.read)
             yield connection
     finally:

@@ -18,9 +18,10 @@ from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
-from minikube.jsonrpc.messages import Batch, Invalid, Line, Message, Request, decode_requests
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_requests
+from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
+from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.replies import batch_line, error_line, refuse_batch
-from minikube.net.rpc.types import Host, Limits, Methods
 
 LOGGER = logging.getLogger("minikube.rpc")
 
@@ -28,10 +29,10 @@ Call = tuple[int, Request]
 """One of a batch, with its place in it."""
 
 
-class RpcConnection:
+class ServerConnection(RpcConnection):
     """A connected client, as methods see it. `closed` is set when the connection is gone."""
 
-    def __init__(self, methods: Methods, host: Host, limits: Limits, address: str) -> None:
+    def __init__(self, service: RpcService, server: ServerContext, limits: RpcLimits, address: str) -> None:
         self.address = address
         self.authenticated = False
         """For the methods' own use: the server asks for nothing."""
@@ -41,8 +42,8 @@ class RpcConnection:
         """Why the connection is to be ended once everything is sent; empty while it is well."""
         self.aborted = ""
         """Why it is to be ended at once."""
-        self._methods = methods
-        self._host = host
+        self._service = service
+        self._server = server
         self._limits = limits
         self._reader = LineReader(limits.line)
         self._left: list[Message] = []
@@ -61,7 +62,7 @@ class RpcConnection:
     @property
     def clients(self) -> int:
         """How many connections the server has open."""
-        return self._host.clients
+        return self._server.clients
 
     def notify(self, method: str, params: Raw | bytes | Any) -> None:
         """Send a notification; `params` may be JSON bytes made earlier. Never waits.
@@ -78,16 +79,16 @@ class RpcConnection:
             self.abort("it does not read what it is sent")
             return
         self._put(line)
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run a task that ends with the connection. If it raises, the connection is ended, nothing else."""
-        self._host.start_soon(self._run, function, args)
+        self._server.start_soon(self._run, function, args)
 
     def abort(self, reason: str) -> None:
         """End the connection at once."""
         self.aborted = self.aborted or reason
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
     # ------------------------------------------------------------ for the server
 
@@ -95,7 +96,7 @@ class RpcConnection:
         """Take what was received. Answers that are ready now are in `take_output` afterwards."""
         if self.ending:
             return
-        if not self._left and not self._reader.pending and (answer := self._methods.at_once(data, self)) is not None:
+        if not self._left and not self._reader.pending and (answer := self._service.try_fast(data, self)) is not None:
             self.seen_line = True
             self._put(answer)  # past the bound by one receive's answers at most
             return
@@ -133,7 +134,7 @@ class RpcConnection:
         return self._out_bytes
 
     @property
-    def has_room(self) -> bool:
+    def is_writable(self) -> bool:
         """Whether what was answered before is sent, but for a little."""
         return self._out_bytes <= self._limits.unsent
 
@@ -146,7 +147,7 @@ class RpcConnection:
     def _is_busy(self) -> bool:
         """As many calls wait as may."""
         limits, own = self._limits, self._in_flight
-        return own >= limits.in_flight or (own >= limits.share and self._host.waiting >= limits.waiting)
+        return own >= limits.in_flight or (own >= limits.share and self._server.waiting_calls >= limits.waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -185,7 +186,7 @@ class RpcConnection:
 
     def _process(self, messages: list[Message]) -> None:
         # At a million messages a second each property or call in this loop shows, hence what is spelt out or kept local.
-        now, out = self._methods.now, self._out
+        now, out = self._service.handle_sync, self._out
         room = self._limits.unsent - self._out_bytes
         began = perf_counter()
         size = others = 0
@@ -199,14 +200,14 @@ class RpcConnection:
                 if answer is None:
                     others += 1
                     self._begin(1)
-                    self._host.start_soon(self._answer, message)
+                    self._server.start_soon(self._answer, message)
                 elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
                     # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
                     out.insert(mark, answer)
                     size += len(answer)
                     if size <= room:
                         continue
-            elif isinstance(message, Invalid):
+            elif isinstance(message, InvalidRequest):
                 others += 1
                 self._put(message.error)
             else:
@@ -217,26 +218,26 @@ class RpcConnection:
                 break
         self._out_bytes += size
         if index >= others:
-            self._methods.answered(index + 1 - others, perf_counter() - began)
+            self._service.on_handled(index + 1 - others, perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
         line = b""
         try:
             with trio.CancelScope() as scope:
                 self._enter(scope)
-                await self.wait_room()
+                await self.wait_writable()
                 line = await self._call(request)
         finally:
             self._begin(-1)
             self._scopes.discard(scope)
         if not request.is_notification and not self.closed.is_set():
             self._put(line)
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
     async def _call(self, request: Request) -> bytes:
         try:
-            result = await self._methods.call(request, self)
-            return result if type(result) is Line else jsonrpc.encode_reply(request, result)
+            result = await self._service.handle(request, self)
+            return result if type(result) is ReplyLine else jsonrpc.encode_reply(request, result)
         except Exception as error:
             return error_line(request, error)
 
@@ -260,16 +261,16 @@ class RpcConnection:
         calls: list[Call] = []
         last: list[Call] = []
         for index, item in enumerate(batch.items):
-            answers.append(item.error if isinstance(item, Invalid) else b"")
-            if not isinstance(item, Invalid):
-                (last if item.method in self._methods.telling else calls).append((index, item))
+            answers.append(item.error if isinstance(item, InvalidRequest) else b"")
+            if not isinstance(item, InvalidRequest):
+                (last if item.method in self._service.notifying_methods else calls).append((index, item))
         waiting = self._answer_now(calls, answers)
         mark = len(self._out)
         if not waiting:
             last = self._answer_now(last, answers)
         if waiting or last:
             self._begin(len(waiting) + len(last))
-            self._host.start_soon(self._finish_batch, answers, waiting, last)
+            self._server.start_soon(self._finish_batch, answers, waiting, last)
         else:
             self._put_batch(answers, mark)
 
@@ -282,7 +283,7 @@ class RpcConnection:
             if size > self._limits.backlog:
                 break
             try:
-                answer = self._methods.now(request, self)
+                answer = self._service.handle_sync(request, self)
             except Exception as error:
                 answer = error_line(request, error)
             if answer is None:
@@ -293,7 +294,7 @@ class RpcConnection:
                 answers[index] = answer
                 size += len(answer)
         if made:
-            self._methods.answered(made, perf_counter() - began)
+            self._service.on_handled(made, perf_counter() - began)
         return waiting
 
     async def _finish_batch(self, answers: list[bytes], waiting: list[Call], last: list[Call]) -> None:
@@ -320,7 +321,7 @@ class RpcConnection:
         try:
             with trio.CancelScope() as whole:
                 self._enter(whole)
-                await self.wait_room()
+                await self.wait_writable()
                 hold(sum(map(len, answers)))
                 with trio.CancelScope() as scope:
                     async with trio.open_nursery() as nursery:
@@ -339,7 +340,7 @@ class RpcConnection:
                 self._put(refuse_batch(refused, most))
             else:
                 self._put_batch(answers, mark)
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
     def _put_batch(self, answers: list[bytes], mark: int) -> None:
         """In front of what the batch's own methods have sent, which is everything from `mark` on."""
@@ -350,22 +351,24 @@ class RpcConnection:
     def _is_too_late(self) -> bool:
         self._lag(True)
         limits = self._limits
-        return self._out_bytes > min(limits.backlog, max(limits.unsent, limits.backlogs // self._host.lagging))
+        return self._out_bytes > min(
+            limits.backlog, max(limits.unsent, limits.backlogs // self._server.slow_connections)
+        )
 
     def _lag(self, lags: bool) -> None:
-        self._host.lagging += lags - self._lags
+        self._server.slow_connections += lags - self._lags
         self._lags = lags
 
     def _begin(self, count: int) -> None:
         """So many calls more wait; fewer, where it is negative."""
         self._in_flight += count
-        self._host.waiting += count
+        self._server.waiting_calls += count
 
-    async def wait_room(self) -> None:
+    async def wait_writable(self) -> None:
         """Until what was answered before is sent, so that large answers do not pile up. In the order of the calls."""
-        if self.has_room and not self._turn.locked():
+        if self.is_writable and not self._turn.locked():
             return
         async with self._turn:
-            while not self.has_room:
+            while not self.is_writable:
                 self._room = trio.Event()
                 await self._room.wait()

@@ -20,8 +20,9 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from minikube.net.rpc.connection import RpcConnection
-from minikube.net.rpc.types import Limits, Methods
+from minikube.net.rpc.connection import ServerConnection
+from minikube.net.rpc.interface import RpcConnection, RpcService
+from minikube.net.rpc.limits import RpcLimits
 from minikube.net.tls import TlsFilter
 
 LOGGER = logging.getLogger("minikube.rpc")
@@ -51,11 +52,11 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 async def serve_rpc(
-    methods: Methods,
+    methods: RpcService,
     listen: tuple[str, int],
     *,
     tls: ssl.SSLContext | None = None,
-    limits: Limits | None = None,
+    limits: RpcLimits | None = None,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve `methods` on `listen` (host, port; port 0 takes a free one) until cancelled.
@@ -72,7 +73,7 @@ async def serve_rpc(
             stack.enter_context(sock)
         # Closing comes after the nursery: trio must not be waiting for a descriptor that is closed.
         async with trio.open_nursery() as nursery:
-            server = _Server(methods, limits or Limits(), tls, nursery)
+            server = _Server(methods, limits or RpcLimits(), tls, nursery)
             stack.callback(server.close)
             for sock in sockets:
                 nursery.start_soon(server.accept_from, sock)
@@ -86,7 +87,7 @@ async def serve_rpc(
 class _Connection:
     """A socket and its peer. The deadlines are on trio's clock, infinite while there is none."""
 
-    def __init__(self, sock: socket.socket, peer: RpcConnection, tls: TlsFilter | None) -> None:
+    def __init__(self, sock: socket.socket, peer: ServerConnection, tls: TlsFilter | None) -> None:
         self.sock = sock
         self.peer = peer
         self.tls = tls
@@ -119,7 +120,9 @@ class _Connection:
 
 
 class _Server:
-    def __init__(self, methods: Methods, limits: Limits, tls: ssl.SSLContext | None, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, methods: RpcService, limits: RpcLimits, tls: ssl.SSLContext | None, nursery: trio.Nursery
+    ) -> None:
         self._methods = methods
         self._limits = limits
         self._tls = tls
@@ -133,7 +136,7 @@ class _Server:
         """Connections with a deadline."""
         self._guard = trio.Event()
         self._receive_bytes = RECEIVE_BYTES
-        self.waiting = self.lagging = 0
+        self.waiting_calls = self.slow_connections = 0
         self._begun = 0
         """Tasks begun by connections so far."""
 
@@ -147,7 +150,7 @@ class _Server:
         self._begun += 1
         self._nursery.start_soon(function, *args)
 
-    def touch(self, peer: RpcConnection) -> None:
+    def schedule_update(self, peer: RpcConnection) -> None:
         self._touched.append(peer)
         self._touch.set()
 
@@ -253,7 +256,7 @@ class _Server:
         except OSError:  # it was reset before we looked
             sock.close()
             return
-        peer = RpcConnection(self._methods, self, self._limits, address)
+        peer = ServerConnection(self._methods, self, self._limits, address)
         if full:
             peer.end(f"too many connections: {self._limits.connections} are open; close some and try again")
             if len(self._refused) >= REFUSED_AT_ONCE:  # told, but not waited for; with TLS that would take a handshake

@@ -23,7 +23,7 @@ from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
-from minikube.net.auth import allowed_hosts, host_name
+from minikube.net.auth import allowed_hosts, parse_host_header
 from minikube.net.http_server import HttpLimits
 from tests import paths
 from tests.eventually import soon
@@ -221,7 +221,7 @@ async def test_health_needs_no_token_but_refuses_web_pages() -> None:
     ],
 )
 def test_the_host_header_is_read_strictly(header: str, name: str) -> None:
-    assert host_name(header) == name
+    assert parse_host_header(header) == name
 
 
 def test_a_wildcard_listener_takes_any_address_but_no_foreign_name() -> None:
@@ -491,12 +491,12 @@ def serving_bytes(answer: bytes) -> Iterator[Endpoint]:
 
 async def test_the_trio_client_acts_and_describes() -> None:
     async with open_control() as server:
-        await live.act(server.endpoint, "kill", "product", signal="TERM")
+        await live.send_command(server.endpoint, "kill", "product", signal="TERM")
         await live.shutdown(server.endpoint)
         assert server.controls.calls == [("kill", "product", "TERM"), ("shutdown", False)]
         assert (await live.describe(server.endpoint, "product")).dependents == ("order",)
         with pytest.raises(NotFound):
-            await live.act(server.endpoint, "stop", "nobody")
+            await live.send_command(server.endpoint, "stop", "nobody")
     with pytest.raises(NothingRunning):
         await live.shutdown(server.endpoint)
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from minikube.control.client.endpoint import Endpoint
-from minikube.control.client.snapshot import catch_up, decode_update
+from minikube.control.client.snapshot import apply_update, decode_update
 from minikube.control.client.trio import open_stream
 from minikube.errors import NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, ProcessState, Snapshot
@@ -35,7 +35,7 @@ async def test_a_reader_gets_the_snapshot_then_deltas_that_make_the_next_one() -
             while view.revision < server.board.revision:
                 update = await anext(stream)
                 assert isinstance(update, Delta)
-                view = catch_up(view, update)
+                view = apply_update(view, update)
             assert view == server.board.snapshot
 
 
@@ -43,7 +43,7 @@ async def test_an_exit_reaches_a_reader_in_the_next_update_in_the_middle_of_a_st
     """Or in the one after if that was on its way, however slow the machine: at most 100 ms, as updates go out every 50.
     Of the time, which is the machine's too, the median is far from a second."""
     async with open_control() as server, open_stream(server.endpoint) as stream:
-        view = catch_up(None, await anext(stream))
+        view = apply_update(None, await anext(stream))
         board = server.board
 
         async def storm() -> None:
@@ -56,13 +56,13 @@ async def test_an_exit_reaches_a_reader_in_the_next_update_in_the_middle_of_a_st
             took: list[float] = []
             for number in range(10):
                 for _ in range(3):
-                    view = catch_up(view, await anext(stream))
+                    view = apply_update(view, await anext(stream))
                 state = ProcessState.EXITED if number % 2 == 0 else ProcessState.RUNNING
                 begin = time.perf_counter()
                 board.put_instances(instance("aaaaaaaa", "product", state))
                 updates = 0
                 while view.instances[0].state is not state:
-                    view = catch_up(view, await anext(stream))
+                    view = apply_update(view, await anext(stream))
                     updates += 1
                 assert updates <= 2
                 took.append(time.perf_counter() - begin)
@@ -75,21 +75,21 @@ async def test_a_reader_that_stalls_slows_nobody_and_is_brought_up_to_date() -> 
         board = server.board
         stalled = await _open_raw(server)
         async with open_stream(server.endpoint) as stream:
-            view = catch_up(None, await anext(stream))
+            view = apply_update(None, await anext(stream))
             for round_number in range(30):
                 for number in range(100):
                     board.event("x.y", "z" * 2_000, service="product")
                     board.put_instances(instance(f"{number:08x}", "product", restarts=round_number))
                 begin = time.perf_counter()
                 while view.revision < board.revision:
-                    view = catch_up(view, await anext(stream))
+                    view = apply_update(view, await anext(stream))
                 assert time.perf_counter() - begin < 10
             assert view == board.snapshot
         messages = 0
         with trio.fail_after(30):
             behind: Snapshot | None = None
             async for update in _Frames(stalled):
-                behind = catch_up(behind, update)
+                behind = apply_update(behind, update)
                 messages += 1
                 if behind.revision == board.revision:
                     break

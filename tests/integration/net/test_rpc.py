@@ -16,9 +16,10 @@ from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, U
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.jsonrpc.messages import Request, RpcError, encode_reply, splice_reply
 from minikube.net.rpc.client import open_rpc
-from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.connection import ServerConnection
+from minikube.net.rpc.interface import RpcConnection
+from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.server import serve_rpc
-from minikube.net.rpc.types import Limits
 from tests.certificates import make_certificates
 from tests.eventually import soon
 from tests.ports import free_port
@@ -29,7 +30,7 @@ Serve = Callable[..., Any]
 class Sample:
     """Methods to be called: some answer at once, some wait, some fail."""
 
-    telling = frozenset({"watch"})
+    notifying_methods = frozenset({"watch"})
 
     def __init__(self) -> None:
         self.peers: list[RpcConnection] = []
@@ -39,17 +40,17 @@ class Sample:
         self.ended = trio.Event()
         self.counted = 0
 
-    def answered(self, count: int, seconds: float) -> None:
+    def on_handled(self, count: int, seconds: float) -> None:
         assert seconds >= 0
         self.counted += count
 
     def gate(self, name: str) -> trio.Event:
         return self.gates.setdefault(name, trio.Event())
 
-    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
-    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
+    def handle_sync(self, request: Request, peer: RpcConnection) -> bytes | None:
         match request.method:
             case "ready":
                 return splice_reply(request, b'"ready"')
@@ -67,7 +68,7 @@ class Sample:
                 return encode_reply(request, peer.clients)
         return None
 
-    async def call(self, request: Request, peer: RpcConnection) -> Any:
+    async def handle(self, request: Request, peer: RpcConnection) -> Any:
         args = request.params if isinstance(request.params, list) else []
         match request.method:
             case "echo":
@@ -320,7 +321,7 @@ async def test_lines_before_one_that_is_too_long_are_answered() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"half a line", b"\n\r\n\n"])
 async def test_a_client_that_says_nothing_whole_is_told_so_and_ended(sent: bytes) -> None:
-    async with serving(Sample(), limits=Limits(first_line_s=0.1, linger_s=0.1)) as address, raw(address) as client:
+    async with serving(Sample(), limits=RpcLimits(first_line_s=0.1, linger_s=0.1)) as address, raw(address) as client:
         if sent:
             await client.stream.send_all(sent)
         assert "no full line within 0.1 s" in (await client.line())["error"]["message"]
@@ -328,7 +329,7 @@ async def test_a_client_that_says_nothing_whole_is_told_so_and_ended(sent: bytes
 
 
 async def test_after_the_first_line_a_client_may_be_silent() -> None:
-    async with serving(Sample(), limits=Limits(first_line_s=1.0)) as address, raw(address) as client:
+    async with serving(Sample(), limits=RpcLimits(first_line_s=1.0)) as address, raw(address) as client:
         await client.send(two("ready", 1))
         await client.line()
         with trio.move_on_after(2.0) as scope:
@@ -337,7 +338,7 @@ async def test_after_the_first_line_a_client_may_be_silent() -> None:
 
 
 async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing() -> None:
-    async with serving(Sample(), limits=Limits(connections=2, linger_s=0.1)) as address:
+    async with serving(Sample(), limits=RpcLimits(connections=2, linger_s=0.1)) as address:
         async with raw(address) as one, raw(address) as two_:
             for client in (one, two_):
                 await client.send(two("ready", 1))
@@ -357,7 +358,11 @@ async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing(
 
 async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
-    async with serving(Sample(), limits=Limits(connections=0)) as address, raw(address) as one, raw(address) as other:
+    async with (
+        serving(Sample(), limits=RpcLimits(connections=0)) as address,
+        raw(address) as one,
+        raw(address) as other,
+    ):
         for client in (one, other):
             assert "too many" in (await client.line())["error"]["message"]
         assert await other.ended()
@@ -365,7 +370,7 @@ async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkey
 
 async def test_room_is_used_again_at_once_also_after_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
-    limits = Limits(connections=1, linger_s=60, half_closed_s=60)
+    limits = RpcLimits(connections=1, linger_s=60, half_closed_s=60)
     async with serving(Sample(), limits=limits) as address, raw(address) as first, raw(address) as second:
         await first.send(two("ready", 1))
         await first.line()
@@ -402,7 +407,7 @@ async def test_a_connection_that_is_lost_before_it_is_looked_at_ends_nothing_els
 
 async def test_calls_under_way_are_bounded_and_the_rest_waits_its_turn() -> None:
     methods = Sample()
-    async with serving(methods, limits=Limits(in_flight=4)) as address, raw(address) as client:
+    async with serving(methods, limits=RpcLimits(in_flight=4)) as address, raw(address) as client:
         await client.send(*[two("wait", number, "g") for number in range(20)])
         await soon(lambda: methods.running == 4)
         await client.send(two("ready", 99))
@@ -414,7 +419,7 @@ async def test_calls_under_way_are_bounded_and_the_rest_waits_its_turn() -> None
 
 async def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
     methods = Sample()
-    async with serving(methods, limits=Limits(stall_s=60)) as address, raw(address) as client:
+    async with serving(methods, limits=RpcLimits(stall_s=60)) as address, raw(address) as client:
         await client.send(*[two("big", number) for number in range(300)], two("watch", 300))
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert not methods.peers
@@ -423,7 +428,7 @@ async def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> N
 
 async def test_a_client_that_reads_nothing_for_too_long_is_ended() -> None:
     methods = Sample()
-    async with serving(methods, limits=Limits(stall_s=0.1)) as address, raw(address) as client:
+    async with serving(methods, limits=RpcLimits(stall_s=0.1)) as address, raw(address) as client:
         await client.send(two("watch", 1), *[two("big", number) for number in range(300)])
         await soon(lambda: bool(methods.peers))
         with trio.fail_after(30):
@@ -434,7 +439,7 @@ async def test_a_client_that_reads_nothing_for_too_long_is_ended() -> None:
 async def test_notifications_do_not_pile_up_for_a_slow_reader() -> None:
     methods = Sample()
     async with (
-        serving(methods, limits=Limits(backlog=1_000_000)) as address,
+        serving(methods, limits=RpcLimits(backlog=1_000_000)) as address,
         raw(address) as slow,
         raw(address) as quick,
     ):
@@ -447,14 +452,14 @@ async def test_notifications_do_not_pile_up_for_a_slow_reader() -> None:
             for peer in methods.peers:
                 peer.notify("n", line)
             sent += 1
-            assert methods.peers[0].unsent < 1_100_000
+            assert methods.peers[0].unsent < 1_100_000  # type: ignore[attr-defined]
             await quick.line()
         await quick.send(two("ready", 2))
         assert (await quick.line())["id"] == 2
 
 
 async def test_the_answer_to_a_batch_has_a_bound() -> None:
-    async with serving(Sample(), limits=Limits(backlog=150_000)) as address, raw(address) as client:
+    async with serving(Sample(), limits=RpcLimits(backlog=150_000)) as address, raw(address) as client:
         await client.send(f"[{two('big', 1)},{two('big', 2)}]")
         assert "the answer to the batch has" in (await client.line())["error"]["message"]
 
@@ -462,7 +467,7 @@ async def test_the_answer_to_a_batch_has_a_bound() -> None:
 async def test_what_batches_hold_back_together_has_a_bound() -> None:
     """Each holds 100 KB until its other call is done. The one too many is refused, and what it waits for cancelled."""
     methods = Sample()
-    async with serving(methods, limits=Limits(backlog=250_000)) as address, raw(address) as client:
+    async with serving(methods, limits=RpcLimits(backlog=250_000)) as address, raw(address) as client:
         await client.send(*[f"[{two('big', n)},{two('wait', 10 + n, 'g')}]" for n in range(2)])
         await soon(lambda: methods.running == 2)
         await client.send(f"[{two('big', 2)},{two('wait', 12, 'g')},{two('wait', 13, 'g')}]")
@@ -480,7 +485,7 @@ async def test_what_batches_hold_back_together_has_a_bound() -> None:
 
 async def test_what_a_connection_has_under_way_ends_with_it() -> None:
     methods = Sample()
-    async with serving(methods, limits=Limits(half_closed_s=0.1)) as address:
+    async with serving(methods, limits=RpcLimits(half_closed_s=0.1)) as address:
         async with raw(address) as client:
             await client.send(two("task", 1, "wait"), two("wait", 2, "g"), f"[{two('wait', 3, 'g')}]")
             await client.line()
@@ -515,7 +520,7 @@ async def test_a_defect_in_serving_one_connection_ends_that_one_only(monkeypatch
         await other.send(two("ready", 1))
         await other.line()
         with monkeypatch.context() as patch, socket.create_connection(address) as victim:
-            patch.setattr(RpcConnection, "feed", lambda self, data: 1 / 0)
+            patch.setattr(ServerConnection, "feed", lambda self, data: 1 / 0)
             await trio.testing.wait_all_tasks_blocked(0.02)
             victim.sendall(b"x\n")
             await trio.testing.wait_all_tasks_blocked(0.05)
@@ -668,6 +673,6 @@ async def test_a_tls_client_that_closes_properly_is_let_go(contexts: tuple[ssl.S
 
 async def test_the_handshake_has_the_same_five_seconds(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     server, _ = contexts
-    limits = Limits(first_line_s=0.1, linger_s=0.1)
+    limits = RpcLimits(first_line_s=0.1, linger_s=0.1)
     async with serving(Sample(), tls=server, limits=limits) as address, raw(address) as client:
         assert await client.ended()

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
 from minikube.control.interface import LogCount, MetricsInput
-from minikube.control.metrics import Scrape, exposition
+from minikube.control.metrics import Scrape, render_metrics
 from minikube.control.state_store import StateStore
 from minikube.metrics.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
 from minikube.metrics.exposition import registry_families
@@ -37,7 +37,7 @@ def families(text: bytes) -> dict[str, Metric]:
 
 def samples(board: StateStore, figures: MetricsInput | None = None) -> dict[tuple[str, ...], float]:
     """All samples by name and the labels' values, in the order of the labels' names."""
-    body, _ = exposition(scrape(board, figures), "")
+    body, _ = render_metrics(scrape(board, figures), "")
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_families(body.decode())
@@ -120,7 +120,7 @@ def test_every_figure_is_where_it_belongs(full: tuple[StateStore, MetricsInput])
 
 
 def test_names_and_help_follow_prometheus_conventions(full: tuple[StateStore, MetricsInput]) -> None:
-    body, content_type = exposition(scrape(*full), "")
+    body, content_type = render_metrics(scrape(*full), "")
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     known = families(body)
     assert {"minikube_build_info", "process_resident_memory_bytes"} <= known.keys()
@@ -137,14 +137,14 @@ def test_names_and_help_follow_prometheus_conventions(full: tuple[StateStore, Me
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=1.0.0", "application/openmetrics-text"])
 def test_openmetrics_is_told_to_those_who_ask_for_it(full: tuple[StateStore, MetricsInput], accept: str) -> None:
-    body, content_type = exposition(scrape(*full), accept)
+    body, content_type = render_metrics(scrape(*full), accept)
     assert content_type.startswith("application/openmetrics-text")
     found = openmetrics_families(body.decode())  # type: ignore[no-untyped-call]
     assert "minikube_instance_restarts" in {family.name for family in found}
 
 
 def test_a_strange_accept_header_gets_the_text_format(board: StateStore) -> None:
-    assert "version=0.0.4" in exposition(scrape(board), "text/plain;version=x.y, */*;q=\x01")[1]
+    assert "version=0.0.4" in render_metrics(scrape(board), "text/plain;version=x.y, */*;q=\x01")[1]
 
 
 def test_a_registry_that_does_not_answer_is_told_and_nothing_made_up(board: StateStore) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from minikube.control import state_store as board_module
-from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, catch_up, decode_update
+from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, apply_update, decode_update
 from minikube.control.encoding import encode
 from minikube.control.state_store import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, StateStore
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
@@ -76,7 +76,7 @@ def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
         def read(number: int) -> None:
             update = board.update_since(readers[number].revision)
             if update is not None:
-                readers[number] = catch_up(readers[number], decode_update(encode(update)))
+                readers[number] = apply_update(readers[number], decode_update(encode(update)))
             assert readers[number] == board.snapshot
 
         for kind, value in steps:
@@ -192,7 +192,7 @@ def test_a_delta_that_does_not_continue_the_view_is_refused() -> None:
     with pytest.raises(ValueError, match="continues revision 1"):
         apply_delta(snapshot, delta)
     with pytest.raises(ValueError, match="before the first snapshot"):
-        catch_up(None, delta)
+        apply_update(None, delta)
 
 
 def test_text_that_no_utf8_can_carry_does_not_stop_the_board_from_being_shown() -> None:

@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
+from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
 from minikube.jsonrpc.messages import Request, decode_requests, splice_reply
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.net.rpc.connection import RpcConnection
-from minikube.net.rpc.types import Limits
+from minikube.net.rpc.connection import ServerConnection
+from minikube.net.rpc.interface import RpcConnection
+from minikube.net.rpc.limits import RpcLimits
 from minikube.registry.catalog.catalog import Catalog, Snapshot
 from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.config import RegistryConfig
 from minikube.registry.service import DiscoveryService
 
-GETS = PlainCalls("Discovery.Get")
+GETS = FastGetMatcher("Discovery.Get")
 PLAIN = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'
 
 words = st.sampled_from(
@@ -65,7 +66,7 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
     ] == decoded
     results = [b'"%d"' % place for place in range(len(names))]
     long_way = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
-    assert join_replies(numbers, results) == b"".join(long_way)
+    assert format_replies(numbers, results) == b"".join(long_way)
 
 
 @given(plain_lines | lines | odd_lines | receives.map(b"".join))
@@ -74,7 +75,7 @@ def test_one_call_is_found_where_all_that_is_found_is_one(data: bytes) -> None:
     assert (one is not None) == (many is not None and len(many[0]) == 1)
     if one and many:
         assert one == (many[0][0], many[1][0])
-        assert one_reply(one[1], b"{}") == join_replies(many[1], [b"{}"])
+        assert format_reply(one[1], b"{}") == format_replies(many[1], [b"{}"])
 
 
 @given(st.lists(plain_lines, min_size=1, max_size=8))
@@ -98,7 +99,7 @@ class Host:
     """Counts what could not be answered at once."""
 
     clients = 1
-    waiting = lagging = 0
+    waiting_calls = slow_connections = 0
 
     def __init__(self) -> None:
         self.started = 0
@@ -106,20 +107,20 @@ class Host:
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         self.started += 1
 
-    def touch(self, peer: RpcConnection) -> None:
+    def schedule_update(self, peer: RpcConnection) -> None:
         raise AssertionError("nothing is sent but answers")
 
 
 class LongWay(DiscoveryService):
     """Decodes everything."""
 
-    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
 
 def connect(
     methods: type[DiscoveryService], token: str = "", *, stale: bool = False
-) -> tuple[RpcConnection, Host, DiscoveryService]:
+) -> tuple[ServerConnection, Host, DiscoveryService]:
     """A connection to a registry that knows two products, an order, and an order's like that does not pass."""
     catalog = Catalog()
     catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
@@ -130,7 +131,7 @@ def connect(
     host = Host()
     node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
     discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
-    return RpcConnection(discovery, host, Limits(), "test"), host, discovery
+    return ServerConnection(discovery, host, RpcLimits(), "test"), host, discovery
 
 
 @given(st.lists(receives.map(b"".join), max_size=3), st.booleans(), st.booleans())
@@ -145,14 +146,14 @@ def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut
 
 def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
     peer, _, discovery = connect(DiscoveryService)
-    answer = discovery.at_once(PLAIN * 3, peer)
+    answer = discovery.try_fast(PLAIN * 3, peer)
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
     (counted, *_) = discovery._tally.view
     assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
-    assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
-    assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
+    assert discovery.try_fast(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
+    assert discovery.try_fast(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
     peer, _, discovery = connect(DiscoveryService, token="secret")
-    assert discovery.at_once(PLAIN * 3, peer) is None
+    assert discovery.try_fast(PLAIN * 3, peer) is None
     peer.authenticated = True
-    assert discovery.at_once(PLAIN * 3, peer) is not None
+    assert discovery.try_fast(PLAIN * 3, peer) is not None

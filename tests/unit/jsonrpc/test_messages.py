@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
-from minikube.jsonrpc.messages import Batch, Invalid, Request, decode_reply, decode_request
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Request, decode_reply, decode_request
 
 ids = st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none()
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -29,7 +29,7 @@ def request(line: bytes) -> Request:
 
 def error(line: bytes) -> dict[str, Any]:
     message = decode_request(line)
-    assert isinstance(message, Invalid)
+    assert isinstance(message, InvalidRequest)
     assert message.error.endswith(b"\n")
     answer: dict[str, Any] = json.loads(message.error)
     return answer
@@ -155,7 +155,7 @@ def test_a_batch_keeps_its_good_calls_and_answers_its_bad_ones() -> None:
         b'{"jsonrpc":"2.0","method":"n"}]'
     )
     assert isinstance(message, Batch)
-    assert [type(item) for item in message.items] == [Request, Invalid, Invalid, Invalid, Request]
+    assert [type(item) for item in message.items] == [Request, InvalidRequest, InvalidRequest, InvalidRequest, Request]
 
 
 def test_a_batch_has_a_bound() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.messages import COMPACTED, RpcError
-from minikube.metrics.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeTally
+from minikube.metrics.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeCounters
 from minikube.registry.call_counters import FAST, CallTally, result_name
 
 
@@ -23,7 +23,7 @@ def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observ
 
 
 def test_probes_are_counted_by_service_and_outcome() -> None:
-    tally = ProbeTally()
+    tally = ProbeCounters()
     for outcome in ("pass", "pass", "timeout"):
         tally.note("product", outcome, 0.002)
     tally.note("order", "fail", 0.1)
@@ -33,7 +33,7 @@ def test_probes_are_counted_by_service_and_outcome() -> None:
 
 
 def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None:
-    tally = ProbeTally()
+    tally = ProbeCounters()
     tally.note("product", "pass", 0.0)
     for number in range(NAMES_KEPT + 9):
         tally.note(f"name-{number}", "pass", 0.0)

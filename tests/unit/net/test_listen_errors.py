@@ -5,11 +5,11 @@ import socket
 import pytest
 import trio
 
-from minikube.net.listen_errors import cannot_listen
+from minikube.net.listen_errors import listen_error
 
 
 def said(error: OSError) -> str:
-    return str(cannot_listen("control", "h:1", error, "set control.listen"))
+    return str(listen_error("control", "h:1", error, "set control.listen"))
 
 
 @pytest.mark.parametrize(

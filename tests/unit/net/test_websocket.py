@@ -8,18 +8,18 @@ import trio.testing
 
 from minikube.net import http_server as http
 from minikube.net import websocket
-from minikube.net.http_server import HttpLimits, Request, TakeOver
+from minikube.net.http_server import HttpLimits, Request, Upgrade
 from minikube.net.websocket import open_frame_socket
 
 HANDSHAKE = b"GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 
 
-async def stream_to(request: Request) -> TakeOver:
+async def stream_to(request: Request) -> Upgrade:
     async def run(stream: trio.abc.Stream, trailing: bytes) -> None:
         async with open_frame_socket(stream, request, trailing):
             raise AssertionError("nobody is there")
 
-    return TakeOver(run)
+    return Upgrade(run)
 
 
 @pytest.mark.parametrize("goes", [True, False])
