@@ -357,7 +357,7 @@ async def test_one_connection_too_many_is_told_so_and_the_others_notice_nothing(
 
 
 async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr("minikube.net.rpc.server.MAX_REFUSED", 1)
     async with (
         serving(Sample(), limits=RpcLimits(connections=0)) as address,
         raw(address) as one,
@@ -369,7 +369,7 @@ async def test_each_of_a_crowd_of_refused_connections_is_told_and_cut_off(monkey
 
 
 async def test_room_is_used_again_at_once_also_after_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.rpc.server.REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr("minikube.net.rpc.server.MAX_REFUSED", 1)
     limits = RpcLimits(connections=1, linger_s=60, half_closed_s=60)
     async with serving(Sample(), limits=limits) as address, raw(address) as first, raw(address) as second:
         await first.send(two("ready", 1))
