@@ -83,7 +83,7 @@ class _Connection:
 
     async def call(self, call: Call[T]) -> T:
         if self.task.done():
-            raise self._calls.lost("the connection is closed")
+            raise self._calls.lost_error("the connection is closed")
         number, line = self._calls.encode(call.method, call.params)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -109,7 +109,7 @@ class _Connection:
             self.writer.transport.abort()
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(self._calls.lost("the connection was lost"))
+                    future.set_exception(self._calls.lost_error("the connection was lost"))
 
     async def close(self) -> None:
         try:

@@ -83,11 +83,11 @@ class _Connection:
                         result: T = result_of(incoming, call.kind)
                         return result
                 if not data or self._calls.refused:
-                    raise self._calls.lost(f"{call.method}: the connection was lost")
+                    raise self._calls.lost_error(f"{call.method}: the connection was lost")
         except TimeoutError:
             raise Unavailable(f"{call.method}: no answer in time") from None
         except OSError as error:
-            raise self._calls.lost(f"{call.method}: the connection was lost: {error}") from error
+            raise self._calls.lost_error(f"{call.method}: the connection was lost: {error}") from error
 
 
 def _left(deadline: float) -> float:

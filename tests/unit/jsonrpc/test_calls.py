@@ -63,9 +63,9 @@ def test_an_error_without_an_id_is_why_the_connection_ends() -> None:
     calls = ClientProtocol()
     calls.feed(b'{"id":1,"error":"about that call","result":null}\n{"method":"x","params":[]}\n')
     assert not calls.refused
-    assert isinstance(calls.lost("it was lost"), ConnectionLost)
+    assert isinstance(calls.lost_error("it was lost"), ConnectionLost)
     calls.feed(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"too many connections"}}\n')
     assert calls.refused
-    why = calls.lost("it was lost")
+    why = calls.lost_error("it was lost")
     assert type(why) is Unavailable, "not ConnectionLost: to connect again at once is of no use"
     assert str(why) == "too many connections"
