@@ -90,9 +90,9 @@ class DiscoveryService:
         began, count = time.perf_counter(), 1
         turns = self._node.catalog.turns
         try:
-            if one := _GETS.find_one(data):
+            if one := _GETS.match_one(data):
                 answer = format_reply(one[1], next(turns[one[0]]))
-            elif many := _GETS.find(data):
+            elif many := _GETS.match_all(data):
                 names, ids = many
                 count = len(ids)
                 # All of them before any turn is taken: what is not answered here must leave no trace.

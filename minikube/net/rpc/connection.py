@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
-from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_requests
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_request
 from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.replies import batch_error_line, batch_line, error_line
@@ -169,7 +169,7 @@ class ServerConnection(RpcConnection):
     def _handle_lines(self, lines: list[bytes]) -> None:
         if not_empty := list(filter(None, lines)):
             self.has_received_line = True
-            messages = decode_requests(not_empty)
+            messages = list(map(decode_request, not_empty))
             if self._postponed:
                 self._postponed += messages
             else:

@@ -1,8 +1,8 @@
 """The interfaces between an RPC server, its connections and the service whose methods it serves.
 
-RpcService      implemented by a service (`registry.service`): its methods
-RpcConnection   implemented by `connection`: a client's connection, as the service sees it
-ServerContext   implemented by `server`: what a connection asks of its server
+- `RpcService` is implemented by a service, such as `registry.service`.
+- `RpcConnection` is a client's connection as a service sees it, implemented by `connection`.
+- `ServerContext` is what a connection asks of its server, implemented by `server`.
 """
 
 from collections.abc import Awaitable, Callable

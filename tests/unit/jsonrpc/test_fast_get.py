@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
-from minikube.jsonrpc.messages import Request, decode_requests, splice_reply
+from minikube.jsonrpc.messages import Request, decode_request, splice_reply
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection
@@ -56,11 +56,11 @@ receives = st.lists(plain_lines, max_size=8) | st.lists(plain_lines | lines | od
 
 @given(receives.map(b"".join))
 def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
-    found = GETS.find(data)
+    found = GETS.match_all(data)
     if found is None:
         return
     names, numbers = found
-    decoded = decode_requests(data.split(b"\n")[:-1])
+    decoded = [decode_request(line) for line in data.split(b"\n")[:-1]]
     assert [
         Request("Discovery.Get", [name.decode()], int(number)) for name, number in zip(names, numbers, strict=True)
     ] == decoded
@@ -71,7 +71,7 @@ def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
 
 @given(plain_lines | lines | odd_lines | receives.map(b"".join))
 def test_one_call_is_found_where_all_that_is_found_is_one(data: bytes) -> None:
-    one, many = GETS.find_one(data), GETS.find(data)
+    one, many = GETS.match_one(data), GETS.match_all(data)
     assert (one is not None) == (many is not None and len(many[0]) == 1)
     if one and many:
         assert one == (many[0][0], many[1][0])
@@ -80,7 +80,7 @@ def test_one_call_is_found_where_all_that_is_found_is_one(data: bytes) -> None:
 
 @given(st.lists(plain_lines, min_size=1, max_size=8))
 def test_nothing_plain_is_missed(sent: list[bytes]) -> None:
-    found = GETS.find(b"".join(sent))
+    found = GETS.match_all(b"".join(sent))
     assert found is not None
     assert len(found[0]) == len(sent)
 
@@ -89,7 +89,7 @@ def test_nothing_plain_is_missed(sent: list[bytes]) -> None:
     "data", [b"", b"\n", PLAIN + b"\n", PLAIN + b"x\n", b"x\n" + PLAIN, PLAIN[:-1], PLAIN + PLAIN[:-1]]
 )
 def test_a_receive_that_is_not_all_of_it_is_left_alone(data: bytes) -> None:
-    assert GETS.find(data) is None
+    assert GETS.match_all(data) is None
 
 
 # ---------------------------------------------------------------- the registry's use of it
