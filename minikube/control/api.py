@@ -101,7 +101,7 @@ class Api:
         }
 
     async def handle(self, request: Request) -> Response:
-        """The answer to any request, or an error for `explain`."""
+        """The answer to any request, or an error for `on_error`."""
         refusal = authorize(request, self._hosts, self._token)
         if refusal is not None:
             return refusal
@@ -115,7 +115,7 @@ class Api:
             return error_reply(405, message, (("Allow", allowed),))
         return await page(request)
 
-    def explain(self, error: Exception) -> Reply:
+    def on_error(self, error: Exception) -> Reply:
         """The reply for an error: the family's are told as they are, anything else is logged and told as ours."""
         if isinstance(error, MinikubeError):
             return Reply(status_of(error), encode({"error": str(error)}) + b"\n")
@@ -216,7 +216,7 @@ class Api:
 
     async def _shutdown(self, request: Request) -> Response:
         now = _body(request, _Shutdown).now
-        return Reply(202, encode({"ok": True}) + b"\n", then=lambda: self._controls.shutdown(now))
+        return Reply(202, encode({"ok": True}) + b"\n", after_send=lambda: self._controls.shutdown(now))
 
     async def _act(self, name: str, verb: str, request: Request) -> Response:
         await self._acts[verb](name, request)

@@ -39,4 +39,4 @@ async def serve_control(
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
         raise listen_error("control", HostPort(host, port), error, "set control.listen") from None
-    await serve_http(api.handle, listeners, explain=api.explain, limits=limits, task_status=task_status)
+    await serve_http(api.handle, listeners, on_error=api.on_error, limits=limits, task_status=task_status)

@@ -308,7 +308,7 @@ async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_other
 
 
 async def test_also_one_of_a_crowd_above_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.http_server.REFUSALS_AT_ONCE", 0)
+    monkeypatch.setattr("minikube.net.http_server.MAX_REFUSED", 0)
     async with open_control(SMALL) as server:
         first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
         second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
@@ -454,7 +454,7 @@ def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
 
 
 async def test_a_search_that_finds_nothing_yet_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.control.api.ALIVE_S", 0.01)
+    monkeypatch.setattr("minikube.control.api.KEEPALIVE_S", 0.01)
     async with open_control() as server:
         server.controls.searching = trio.Event()
         stream = await _ask_and_stall(server, "/v1/logs?tail=1&grep=x")

@@ -29,7 +29,7 @@ async def test_a_reader_that_goes_or_takes_nothing_in_the_handshake_is_not_logge
     monkeypatch.setattr(websocket, "HANDSHAKE_S", 0.05)
     reader, server = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http._contain, http.serve_connection, server, stream_to, http._explain, HttpLimits())
+        nursery.start_soon(http.contain_errors, http.serve_connection, server, stream_to, http.log_error, HttpLimits())
         await reader.send_all(HANDSHAKE)
         if goes:
             await reader.aclose()
