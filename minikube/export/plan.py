@@ -1,7 +1,7 @@
 """What a manifest becomes elsewhere, whatever the tool (floor 2, pure).
 
 There each service is a container with an address of its own: it listens on all addresses, at one port, and finds the
-registry and Redis by name. A registry beyond loopback wants a token and TLS (README, Security), so both are part of it.
+registry and Redis by name. A registry beyond loopback wants a token and TLS (docs/security.md), so both are part of it.
 """
 
 import re

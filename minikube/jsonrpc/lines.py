@@ -4,7 +4,7 @@ A line ends with `\\n`; one `\\r` before it is dropped.
 """
 
 MAX_LINE_BYTES = 65_536
-"""Longest line that a server accepts, without its end (README, "The registry's protocol")."""
+"""Longest line that a server accepts, without its end (docs/registry.md, "Limits and errors of the protocol")."""
 
 
 class LineTooLong(Exception):

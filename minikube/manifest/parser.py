@@ -1,4 +1,4 @@
-"""Every key of `supervisor.toml` (floor 0): the README's section "The manifest" as a tree of shapes, and what each becomes.
+"""Every key of `supervisor.toml` (floor 0): docs/manifest.md as a tree of shapes, and what each becomes.
 
 The schema comes from the same tree. Rules that need more than one key are in `rules`.
 """

@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, fill
 from minikube.supervisor.runtime.exit_status import Exit
 
