@@ -146,7 +146,7 @@ class StreamFeed:
                     waiting: list[LogLine] = []
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._publish_lines, ticket, waiting)
-                        while batch := await lines.batch():
+                        while batch := await lines.read_batch():
                             waiting += batch
                             # Past this, reading pauses and the connection pushes back on the supervisor.
                             while len(waiting) > 10 * BATCH_LINES:

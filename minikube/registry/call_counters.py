@@ -57,7 +57,7 @@ class CallTally:
         found = self._methods.get(method)
         if found is None:
             found = self._methods[method] = OutcomeCounter(CALL_BOUNDS_S)
-        found.note(result, seconds)
+        found.record(result, seconds)
 
     @property
     def view(self) -> tuple[CallCount, ...]:

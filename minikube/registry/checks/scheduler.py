@@ -297,7 +297,7 @@ class CheckScheduler:
         if self._beat() or self._pause.spoiled(result.began):
             ward.health = replace(before, due=now)  # measured across a pause of our own: says nothing
             return
-        self.tally.note(record.instance.name, result.outcome.value, result.ended - result.began)
+        self.tally.record(record.instance.name, result.outcome.value, result.ended - result.began)
         self._node.catalog.observe(ward.id, time.time(), result.output)
         extra = 0
         if before.state is CheckState.PASSING:

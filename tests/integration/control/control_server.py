@@ -66,10 +66,10 @@ class NotedControls:
     def settings(self, service: str) -> dict[str, Any]:
         return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
 
-    def registered(self) -> Sequence[Instance]:
+    def registered_instances(self) -> Sequence[Instance]:
         return self.known
 
-    async def figures(self) -> MetricsInput:
+    async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 
     @asynccontextmanager

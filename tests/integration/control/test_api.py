@@ -3,7 +3,7 @@
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from minikube.control.api import Api
 from minikube.control.client import trio as live
-from minikube.control.client.blocking import ControlClient, LogQuery
+from minikube.control.client.blocking import LATEST, ControlClient, LogQuery
 from minikube.control.client.endpoint import Endpoint
 from minikube.control.client.messages import EventsReply, ServiceReply
 from minikube.control.server import serve_control
@@ -28,6 +28,16 @@ from minikube.net.http_server import HttpLimits
 from tests.documents import section
 from tests.eventually import soon
 from tests.integration.control.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
+
+
+async def get_service(server: ControlServer, name: str) -> ServiceReply:
+    status, _, body = await server.ask("GET", f"/v1/services/{name}")
+    assert status == 200
+    return msgspec.json.decode(body, type=ServiceReply)
+
+
+def log_texts(client: ControlClient, names: Sequence[str] = (), query: LogQuery = LATEST) -> list[str]:
+    return [line.line for batch in client.log_batches(names, query) for line in batch]
 
 
 async def test_status_is_the_boards_snapshot() -> None:
@@ -326,9 +336,9 @@ async def test_a_noisy_service_does_not_take_a_quiet_ones_events() -> None:
             server.board.event("a", f"quiet {number}", service="product", instance="product-1")
         for number in range(300):
             server.board.event("a", f"noise {number}", service="order")
-        reply = await live.describe(server.endpoint, "product")
+        reply = await get_service(server, "product")
         assert [event.message for event in reply.events] == [f"quiet {number}" for number in range(10, 60)]
-        other = await live.describe(server.endpoint, "order")
+        other = await get_service(server, "order")
         assert [event.message for event in other.events] == [f"noise {number}" for number in range(250, 300)]
 
 
@@ -378,11 +388,10 @@ async def test_the_blocking_client_reads_and_acts() -> None:
 
         def use() -> None:
             with ControlClient(server.endpoint) as client:
-                assert client.health()
                 assert client.status().project == "shop"
                 assert [row.id for row in client.service("product").instances] == ["aaaaaaaa"]
-                assert [line.line for line in client.logs(["product"], LogQuery(tail=2))] == ["line 3", "line 4"]
-                assert len(list(client.logs())) == 5
+                assert log_texts(client, ["product"], LogQuery(tail=2)) == ["line 3", "line 4"]
+                assert len(log_texts(client)) == 5
                 client.restart("product")
                 client.kill("product", "TERM")
                 client.scale("product", 2)
@@ -391,7 +400,7 @@ async def test_the_blocking_client_reads_and_acts() -> None:
                 with pytest.raises(NotFound, match="nobody"):
                     client.stop("nobody")
                 with pytest.raises(NotFound, match="nobody"):
-                    next(client.logs(["nobody"]))
+                    next(client.log_batches(["nobody"]))
                 with pytest.raises(UsageError, match="not supported"):
                     client.apply()
             wrong = Endpoint(server.endpoint.host, server.endpoint.port, "cd" * 32)
@@ -417,16 +426,16 @@ def test_half_an_answer_is_told_as_that(answer: bytes, words: str) -> None:
         with pytest.raises(Unavailable, match=words):
             client.status()
         with pytest.raises(Unavailable, match=words):
-            list(client.logs())
+            list(client.log_batches())
 
 
 def test_who_follows_sees_the_supervisor_end_as_an_end_but_no_nonsense() -> None:
     line = msgspec.json.encode(LogLine(0.0, "x", "x", "stdout", "hello"))
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with serving_bytes(head + b'%x\r\n%b\n{"t\r\n' % (len(line) + 4, line)) as endpoint:
-        assert [line.line for line in ControlClient(endpoint).logs(query=LogQuery(follow=True))] == ["hello"]
+        assert log_texts(ControlClient(endpoint), query=LogQuery(follow=True)) == ["hello"]
     with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="makes no sense"):
-        list(ControlClient(endpoint).logs(query=LogQuery(follow=True)))
+        list(ControlClient(endpoint).log_batches(query=LogQuery(follow=True)))
 
 
 def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
@@ -434,7 +443,7 @@ def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     signs = b"1\r\n\n\r\n" * 3
     with serving_bytes(head + signs + b"%x\r\n%b\n\r\n0\r\n\r\n" % (len(line) + 1, line)) as endpoint:
-        assert [line.line for line in ControlClient(endpoint).logs()] == ["hello"]
+        assert log_texts(ControlClient(endpoint)) == ["hello"]
     with (
         socket.create_server(("127.0.0.1", 0)) as hung,
         ControlClient(Endpoint("127.0.0.1", hung.getsockname()[1], TOKEN, pid=7), timeout=0.2) as client,
@@ -449,7 +458,7 @@ def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
 
         answering = server.submit(begin_to_answer)
         with pytest.raises(Unavailable, match=r"\(pid 7\) does not answer"):
-            list(client.logs())
+            list(client.log_batches())
         answering.result().close()
 
 
@@ -489,25 +498,23 @@ def serving_bytes(answer: bytes) -> Iterator[Endpoint]:
             thread.join()
 
 
-async def test_the_trio_client_acts_and_describes() -> None:
+async def test_the_trio_client_runs_commands() -> None:
     async with open_control() as server:
         await live.send_command(server.endpoint, "kill", "product", signal="TERM")
-        await live.shutdown(server.endpoint)
-        assert server.controls.calls == [("kill", "product", "TERM"), ("shutdown", False)]
-        assert (await live.describe(server.endpoint, "product")).dependents == ("order",)
+        assert server.controls.calls == [("kill", "product", "TERM")]
         with pytest.raises(NotFound):
             await live.send_command(server.endpoint, "stop", "nobody")
     with pytest.raises(NothingRunning):
-        await live.shutdown(server.endpoint)
+        await live.send_command(server.endpoint, "stop", "product")
 
 
 async def test_a_follower_of_logs_gets_what_comes_later_and_leaves_nothing_behind() -> None:
     async with open_control() as server:
         lines: list[LogLine] = []
         async with live.follow_logs(server.endpoint, ["product"], tail=1) as logs:
-            lines.append(await anext(logs))
+            lines += await logs.read_batch()
             server.controls.more.set()
-            lines.append(await anext(logs))
+            lines += await logs.read_batch()
             assert server.controls.followers == 1
         assert [line.line for line in lines] == ["line 4", "afterwards"]
         await soon(lambda: not server.controls.followers)
@@ -518,7 +525,7 @@ async def test_logs_that_do_not_follow_end_by_themselves_with_every_line() -> No
         server.controls.lines = [LogLine(0.0, "x", "x", "stdout", f"{number} \x1b[31m") for number in range(50_000)]
         async with live.follow_logs(server.endpoint, tail=100_000, follow=False) as logs:
             count = 0
-            while batch := await logs.batch():
+            while batch := await logs.read_batch():
                 count += len(batch)
         assert count == 50_000
 
@@ -591,8 +598,8 @@ async def test_the_documentation_lists_every_request_and_no_other() -> None:
             assert (await server.ask("PUT", path))[0] == 405, f"docs/cli.md lists {path}, which does not exist"
             assert f"takes {method}".encode() in (await server.ask("PUT", path))[2]
         api = Api(server.board, server.controls, token=TOKEN, hosts=frozenset())
-        acts = {f"/v1/services/product/{act}" for act in api._acts}
-        assert {path for _, path in listed} == {*api._pages, *acts, *PATHS}
+        acts = {f"/v1/services/product/{act}" for act in api._service_commands}
+        assert {path for _, path in listed} == {*api._endpoints, *acts, *PATHS}
 
 
 PATHS = ("/v1/services/product", "/v1/services/product/logs")

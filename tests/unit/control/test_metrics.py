@@ -28,7 +28,7 @@ def row(state: ProcessState, check: CheckState | None = None, **more: Any) -> In
 
 
 def scrape(board: StateStore, figures: MetricsInput | None = None) -> Scrape:
-    return Scrape(board.snapshot, board.tally.view, board.tally.probes.view, figures or MetricsInput(), 2)
+    return Scrape(board.snapshot, board.counters.view, board.counters.probes.view, figures or MetricsInput(), 2)
 
 
 def families(text: bytes) -> dict[str, Metric]:
@@ -68,7 +68,7 @@ def full(board: StateStore) -> tuple[StateStore, MetricsInput]:
     board.put_instances(row(ProcessState.RUNNING, CheckState.PASSING, started=999.0, restarts=4, pid=7))
     board.put_usage([Usage("aaaaaaaa", 50.0, 4096)])
     board.event("x.y", "z")
-    board.tally.probes.note("product", "timeout", 2.0)
+    board.counters.probes.record("product", "timeout", 2.0)
     calls = (CallCount("Discovery.Get", {"ok": 5, "not_found": 1}, seconds(0.01, 0.5, 2.0)),)
     probes = (ProbeCount("product", {"pass": 2}, seconds(0.05, 0.05)),)
     status = RegistryStatus(9.5, 1, 7, 3, True, RegistryCounters(calls, probes))
@@ -179,7 +179,7 @@ def test_exits_are_counted_by_how_they_came(board: StateStore) -> None:
         ("stopped", "product", "product"): 2,
     }
     board.drop_instances("aaaaaaaa")
-    assert board.tally.view.exits == ()
+    assert board.counters.view.exits == ()
 
 
 def test_a_start_is_timed_once_and_an_external_instance_never() -> None:
@@ -191,7 +191,7 @@ def test_a_start_is_timed_once_and_an_external_instance_never() -> None:
     for check in (CheckState.PASSING, CheckState.CRITICAL, CheckState.PASSING):
         board.put_instances(row(ProcessState.RUNNING, check, started=1_000.0))
     board.put_instances(InstanceView("x", "other", "other-x", ProcessState.RUNNING, CheckState.PASSING, started=1.0))
-    starts = board.tally.view.starts
+    starts = board.counters.view.starts
     assert {name: (sum(view.counts), view.sum) for name, view in starts.items()} == {"product": (1, 3.0)}
 
 

@@ -10,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from minikube.control import state_store as board_module
+from minikube.control import state_store
 from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, apply_update, decode_update
 from minikube.control.encoding import encode
-from minikube.control.state_store import EVENTS_KEPT, FIGURES_INTERVAL_S, TOMBSTONES_KEPT, UPDATE_INTERVAL_S, StateStore
+from minikube.control.state_store import (
+    EVENTS_KEPT,
+    MINOR_UPDATE_INTERVAL_S,
+    REMOVALS_KEPT,
+    UPDATE_INTERVAL_S,
+    StateStore,
+)
 from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 
 IDS = st.sampled_from("abcdef")
@@ -66,9 +72,9 @@ def test_every_reader_ends_up_with_the_boards_snapshot_whatever_its_speed(
 ) -> None:
     """Small bounds make the paths of the slow reader (missed events, forgotten removals) common."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(board_module, "EVENTS_SHOWN", shown)
+    patch.setattr(state_store, "EVENTS_SHOWN", shown)
     patch.setattr("minikube.control.client.snapshot.EVENTS_SHOWN", shown)
-    patch.setattr(board_module, "TOMBSTONES_KEPT", tombstones)
+    patch.setattr(state_store, "REMOVALS_KEPT", tombstones)
     try:
         board = StateStore("shop")
         readers: list[Snapshot] = [board.snapshot] * 3
@@ -152,7 +158,7 @@ def test_who_missed_more_events_than_are_shown_gets_a_snapshot() -> None:
 
 def test_who_missed_a_removal_that_is_forgotten_gets_a_snapshot() -> None:
     board = StateStore("shop")
-    for number in range(TOMBSTONES_KEPT + 1):
+    for number in range(REMOVALS_KEPT + 1):
         board.put_instances(view(str(number)))
         board.drop_instances(str(number))
     assert isinstance(board.update_since(1), Snapshot)
@@ -232,12 +238,12 @@ async def test_figures_wait_for_their_round_and_go_with_whatever_is_more(autojum
     await trio.sleep(1)
     board.put_instances(view("a"))
     await anext(updates)
-    await trio.sleep(FIGURES_INTERVAL_S / 2)
+    await trio.sleep(MINOR_UPDATE_INTERVAL_S / 2)
     start = trio.current_time()
     board.put_usage([Usage("a", 1.0, 1)])
     board.put_instances(msgspec.structs.replace(view("a"), checked=5.0, output="200 OK"))
     await anext(updates)
-    assert trio.current_time() - start == pytest.approx(FIGURES_INTERVAL_S / 2)
+    assert trio.current_time() - start == pytest.approx(MINOR_UPDATE_INTERVAL_S / 2)
 
     start = trio.current_time()
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.messages import COMPACTED, RpcError
-from minikube.metrics.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeCounters
+from minikube.metrics.counters import MAX_NAMES, PROBE_BOUNDS_S, Histogram, ProbeCounters
 from minikube.registry.call_counters import FAST, CallTally, result_name
 
 
@@ -23,23 +23,23 @@ def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observ
 
 
 def test_probes_are_counted_by_service_and_outcome() -> None:
-    tally = ProbeCounters()
+    counters = ProbeCounters()
     for outcome in ("pass", "pass", "timeout"):
-        tally.note("product", outcome, 0.002)
-    tally.note("order", "fail", 0.1)
-    product, order = tally.view
+        counters.record("product", outcome, 0.002)
+    counters.record("order", "fail", 0.1)
+    product, order = counters.view
     assert (product.service, product.results, sum(product.seconds.counts)) == ("product", {"pass": 2, "timeout": 1}, 3)
     assert (order.results, order.seconds.bounds) == ({"fail": 1}, PROBE_BOUNDS_S)
 
 
 def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None:
-    tally = ProbeCounters()
-    tally.note("product", "pass", 0.0)
-    for number in range(NAMES_KEPT + 9):
-        tally.note(f"name-{number}", "pass", 0.0)
-    tally.note("product", "pass", 0.0)
-    counts = {one.service: one.results["pass"] for one in tally.view}
-    assert len(counts) == NAMES_KEPT + 1
+    counters = ProbeCounters()
+    counters.record("product", "pass", 0.0)
+    for number in range(MAX_NAMES + 9):
+        counters.record(f"name-{number}", "pass", 0.0)
+    counters.record("product", "pass", 0.0)
+    counts = {one.service: one.results["pass"] for one in counters.view}
+    assert len(counts) == MAX_NAMES + 1
     assert counts["product"] == 2
     assert counts["(other)"] == 10
 
