@@ -16,7 +16,7 @@ from typing import Any, Final, TypedDict
 from msgspec.structs import replace
 
 from minikube.errors import MinikubeError, NotFound, UsageError
-from minikube.model import Address, Instance, Registration, spell_host
+from minikube.model import Address, Instance, Registration, normalize_host
 from minikube.sdk import requests
 from minikube.sdk.requests import Call
 from minikube.sdk.session import Backoff
@@ -96,7 +96,7 @@ def _check_url(health: str, address: Address) -> str:
 
 def _normalized(address: Address | str) -> Address:
     assert isinstance(address, Address)
-    return replace(address, IP=spell_host(address.IP))
+    return replace(address, IP=normalize_host(address.IP))
 
 
 class RegistrationKeeper:

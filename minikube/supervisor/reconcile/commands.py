@@ -14,7 +14,7 @@ from minikube.control.interface import LogCount, MetricsInput
 from minikube.errors import NotFound, UsageError
 from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
-from minikube.manifest.dump import resolved_service
+from minikube.manifest.dump import dump_service
 from minikube.model import Instance, LogLine, ProcessState
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.reconcile.reconciler import Reconciler
@@ -138,7 +138,7 @@ class CommandHandler:
 
     def settings(self, service: str) -> dict[str, Any]:
         spec = self._core.specs.get(service)
-        keys = resolved_service(spec, defaults=True) if spec else {}
+        keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
     def registered_instances(self) -> Sequence[Instance]:
