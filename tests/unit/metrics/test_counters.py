@@ -1,4 +1,4 @@
-"""Histograms and tallies: what is counted, where it lands, and that strangers' names cannot fill the memory."""
+"""Histograms and counters: what is counted where, and that the number of names is limited."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from minikube.registry.call_counters import FAST, CallTally, result_name
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 5))))
-def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observed: list[tuple[float, int]]) -> None:
+def test_every_observation_is_counted_in_the_bucket_of_its_value(observed: list[tuple[float, int]]) -> None:
     bounds = (0.1, 1.0, 10.0)
     histogram = Histogram(bounds)
     for value, times in observed:
@@ -32,7 +32,7 @@ def test_probes_are_counted_by_service_and_outcome() -> None:
     assert (order.results, order.seconds.bounds) == ({"fail": 1}, PROBE_BOUNDS_S)
 
 
-def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None:
+def test_the_number_of_names_is_limited_and_known_names_keep_their_counters() -> None:
     counters = ProbeCounters()
     counters.record("product", "pass", 0.0)
     for number in range(MAX_NAMES + 9):
@@ -44,7 +44,7 @@ def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None
     assert counts["(other)"] == 10
 
 
-def test_a_receives_lookups_are_what_was_answered_but_for_what_spoke_for_itself() -> None:
+def test_calls_that_were_recorded_by_themselves_are_not_counted_as_lookups() -> None:
     tally = CallTally()
     tally.aside("Discovery.Watch", "ok", 0.5)
     tally.answered(101, 0.0002)

@@ -1,4 +1,4 @@
-"""The websocket's handshake on streams that fail: a reader's fault is no news."""
+"""The websocket's handshake on connections that fail."""
 
 import logging
 
@@ -23,7 +23,7 @@ async def stream_to(request: Request) -> Upgrade:
 
 
 @pytest.mark.parametrize("goes", [True, False])
-async def test_a_reader_that_goes_or_takes_nothing_in_the_handshake_is_not_logged(
+async def test_a_client_that_closes_or_stalls_during_the_handshake_is_not_logged(
     goes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(websocket, "HANDSHAKE_S", 0.05)
