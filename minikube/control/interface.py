@@ -1,7 +1,7 @@
 """What the control API asks of the supervisor: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
 
 A name is that of a service, that of an instance (`product-2`), or an instance's id. A method that raises `NotFound` (an unknown
-name) or `UsageError` (a request that makes no sense) has changed nothing.
+name) or `UsageError` (an invalid request) has changed nothing.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

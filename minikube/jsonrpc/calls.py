@@ -81,7 +81,7 @@ def error_of(message: ServerMessage) -> MinikubeError | None:
     error = message.error
     if error is None:
         has_result = message.result is not UNSET
-        return None if has_result else RemoteError(jsonrpc.INTERNAL_ERROR, "an answer without a result")
+        return None if has_result else RemoteError(jsonrpc.INTERNAL_ERROR, "the reply has no result")
     if isinstance(error, str):
         return RemoteError(jsonrpc.INTERNAL_ERROR, error)
     match error.code:
@@ -105,4 +105,4 @@ def decode_as(raw: Raw | Any, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteError(jsonrpc.INTERNAL_ERROR, f"an answer of another shape than expected: {error}") from None
+        raise RemoteError(jsonrpc.INTERNAL_ERROR, f"the result has an unexpected type: {error}") from None

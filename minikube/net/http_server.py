@@ -106,7 +106,7 @@ class RequestRejected(Exception):
 def log_error(error: Exception) -> Reply:
     """Log an exception of a handler and return the reply to its request: the default `ErrorHandler`."""
     log.error("a request failed", exc_info=error)
-    return error_reply(500, "internal error — the server's log tells more")
+    return error_reply(500, "internal error — see the server's log")
 
 
 async def serve_http(

@@ -143,7 +143,7 @@ class ControlClient:
             data = reply.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unavailable(f"{self.endpoint.netloc}: the supervisor broke off its answer: {error}") from None
+            raise Unavailable(f"{self.endpoint.netloc}: the supervisor did not complete its reply: {error}") from None
         return _decode(data, shape)
 
     def _batches(
@@ -163,12 +163,12 @@ class ControlClient:
         except (OSError, http.client.HTTPException):
             broken = True
         except msgspec.DecodeError as error:
-            raise Unavailable(f"{self.endpoint.netloc}: the supervisor's answer makes no sense: {error}") from None
+            raise Unavailable(f"{self.endpoint.netloc}: the supervisor sent a malformed reply: {error}") from None
         finally:
             self.close()
         # A response that follows ends like this when the supervisor exits.
         if broken and not follow:
-            raise Unavailable(f"{self.endpoint.netloc}: the supervisor broke off its answer")
+            raise Unavailable(f"{self.endpoint.netloc}: the supervisor did not complete its reply")
 
     def _send(self, method: str, target: str, body: bytes, timeout: float | None) -> http.client.HTTPResponse:
         """Send a request and return the response to read its body from. Raise the error of an error reply."""
@@ -207,4 +207,4 @@ def _decode(data: bytes, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(data, type=shape)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Unavailable(f"the supervisor's answer makes no sense: {error}") from None
+        raise Unavailable(f"the supervisor sent a malformed reply: {error}") from None

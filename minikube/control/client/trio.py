@@ -56,7 +56,7 @@ class UpdateStream:
         except ConnectionClosed:
             raise Unavailable(f"{self._endpoint.netloc}: the supervisor closed the stream") from None
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Unavailable(f"{self._endpoint.netloc}: the stream makes no sense: {error}") from None
+            raise Unavailable(f"{self._endpoint.netloc}: the stream has a malformed message: {error}") from None
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
         rejected = next(error for error in group.exceptions if isinstance(error, ConnectionRejected))
         failure = error_for(rejected.status_code, rejected.body or b"")
     except* Exception as group:
-        failure = Unavailable(f"{endpoint.netloc}: the stream broke: {group.exceptions[0]}")
+        failure = Unavailable(f"{endpoint.netloc}: the stream failed: {group.exceptions[0]}")
     if failure is not None:
         raise failure
 
@@ -129,7 +129,7 @@ async def _open_websocket(nursery: trio.Nursery, stream: trio.SocketStream, endp
     except trio.TooSlowError:
         raise Unavailable(f"{endpoint.netloc}: the supervisor does not answer") from None
     except HandshakeError as error:
-        raise RemoteError(0, f"{endpoint.netloc}: no websocket there: {error}") from None
+        raise RemoteError(0, f"{endpoint.netloc}: the server there does not speak websocket: {error}") from None
 
 
 async def send_command(endpoint: Endpoint, command: str, name: str, **body: Any) -> None:
@@ -158,7 +158,7 @@ class NdjsonReader(Generic[Shape]):
                 if items := [self._decoder.decode(line) for line in lines if line]:
                     return items
             except (msgspec.DecodeError, RecursionError) as error:
-                raise Unavailable(f"the supervisor's answer makes no sense: {error}") from None
+                raise Unavailable(f"the supervisor sent a malformed reply: {error}") from None
         return []
 
 
@@ -215,7 +215,7 @@ class _Exchange:
                     return bytes(event.data)
                 self._has_ended = isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed))
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
-            raise Unavailable(f"{self._endpoint.netloc}: the supervisor broke off its answer") from None
+            raise Unavailable(f"{self._endpoint.netloc}: the supervisor did not complete its reply") from None
         return b""
 
     async def read_all(self) -> bytes:
@@ -247,7 +247,7 @@ async def _open_exchange(
         except trio.TooSlowError:
             raise Unavailable(f"{endpoint.netloc}: no answer within {timeout:g} s") from None
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
-            raise Unavailable(f"{endpoint.netloc}: the supervisor broke off its answer") from None
+            raise Unavailable(f"{endpoint.netloc}: the supervisor did not complete its reply") from None
         yield exchange
 
 

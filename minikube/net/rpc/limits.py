@@ -1,4 +1,4 @@
-"""The limits of an RPC server. Each one is set apart by tests; the program uses the defaults."""
+"""The limits of an RPC server. The program uses the defaults; tests use smaller ones."""
 
 from msgspec import Struct
 

@@ -417,8 +417,8 @@ async def test_the_blocking_client_reads_state_and_runs_commands() -> None:
     ("answer", "words"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99\r\n\r\n{", "no answer from the supervisor"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off its answer"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", "makes no sense"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "did not complete its reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", "malformed"),
     ],
 )
 def test_an_incomplete_or_malformed_reply_is_unavailable(answer: bytes, words: str) -> None:
@@ -434,7 +434,7 @@ def test_a_response_that_follows_ends_when_the_supervisor_exits_but_not_at_malfo
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with serving_bytes(head + b'%x\r\n%b\n{"t\r\n' % (len(line) + 4, line)) as endpoint:
         assert log_texts(ControlClient(endpoint), query=LogQuery(follow=True)) == ["hello"]
-    with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="makes no sense"):
+    with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="malformed"):
         list(ControlClient(endpoint).log_batches(query=LogQuery(follow=True)))
 
 

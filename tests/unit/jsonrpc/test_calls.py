@@ -40,7 +40,7 @@ def test_error_replies_become_errors_of_the_project(line: bytes, kind: type[Exce
 
 
 def test_a_result_of_an_unexpected_type_is_a_remote_error() -> None:
-    with pytest.raises(RemoteError, match="another shape"):
+    with pytest.raises(RemoteError, match="unexpected type"):
         decode_as(Raw(b'"x"'), int)
 
 
