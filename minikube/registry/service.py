@@ -54,7 +54,7 @@ _GETS = FastGetMatcher("Discovery.Get")
 
 
 class DiscoveryService:
-    """Implements `net.rpc.Methods`."""
+    """Implements `net.rpc.interface.RpcService`."""
 
     notifying_methods = frozenset({"Discovery.Watch"})
 
