@@ -125,9 +125,11 @@ class Api:
     # ------------------------------------------------------------ reading
 
     async def _health(self, request: Request) -> Response:
+        """Tell that a server listens, to clients without a token."""
         return _json({"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
+        """Return the metrics for Prometheus."""
         parse_query(request)
         metrics_input = await self._commands.metrics_input()
         store = self._store
@@ -140,11 +142,13 @@ class Api:
         return Reply(200, body, content_type)
 
     async def _service_discovery(self, request: Request) -> Response:
+        """Return the passing instances for Prometheus."""
         query = parse_query(request, "service", "tag")
         instances = self._commands.registered_instances()
         return _json(target_groups(instances, query.get("service", ""), query.get("tag", "")))
 
     async def _status(self, request: Request) -> Response:
+        """Return the snapshot; with `wait`, once its revision is above `after`."""
         query = parse_query(request, "after", "wait")
         after, wait = integer(query, "after", -1), seconds(query, "wait")
         if wait:
@@ -153,6 +157,7 @@ class Api:
         return Reply(200, self._encode_snapshot(self._store.snapshot))
 
     async def _events(self, request: Request) -> Response:
+        """Return the events after `since`; with `wait`, once there is one; with `follow`, for ever."""
         query = parse_query(request, "since", "wait", "follow")
         since, wait = integer(query, "since", 0), seconds(query, "wait")
         store = self._store
@@ -167,15 +172,18 @@ class Api:
         return _json(EventsReply(tuple(events), events[-1].number if events else since, missed))
 
     async def _service(self, name: str, request: Request) -> Response:
+        """Return a service with its instances, or one instance."""
         parse_query(request)
         reply = make_service_reply(self._store, name)
         settings = dict(self._commands.settings(reply.service.name)) if reply.service else {}
         return _json(msgspec.structs.replace(reply, settings=settings))
 
     async def _all_logs(self, request: Request) -> Response:
+        """Return log lines of the services that the query names, or of all."""
         return await self._logs((), request)
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
+        """Return log lines of `names`; if there are none, of those that the query names, or of all services."""
         known = ("tail", "follow", "since", "until", "grep", "level")
         query = parse_query(request, *known, repeated="name" if not names else "")
         names = names or repeated_values(request, "name")
@@ -198,19 +206,23 @@ class Api:
         return StreamReply(lambda: open_ndjson(self._commands.logs(names, log_query), keepalive=keepalive))
 
     async def _open_stream(self, request: Request) -> Response:
+        """Open the websocket."""
         return self._stream.respond(request)
 
     # ------------------------------------------------------------ commands
 
     async def _apply(self, request: Request) -> Response:
+        """Apply the changed manifest."""
         return _json(await self._commands.apply(parse_body(request, ApplyBody).dry_run))
 
     async def _shutdown(self, request: Request) -> Response:
+        """Reply, then begin to stop everything."""
         now = parse_body(request, ShutdownBody).now
         # After the reply: the shutdown closes this connection.
         return Reply(202, encode({"ok": True}) + b"\n", after_send=lambda: self._commands.shutdown(now))
 
     async def _run_command(self, name: str, command: str, request: Request) -> Response:
+        """Run a command on a service or an instance, and reply when it is done."""
         await self._service_commands[command](name, request)
         return _json({"ok": True, "revision": self._store.revision})
 

@@ -40,6 +40,7 @@ def target_groups(instances: Iterable[Instance], service: str = "", tag: str = "
 
 
 def _labels(instance: Instance) -> dict[str, str]:
+    """Return the labels of an instance, as in the module's docstring."""
     meta = {
         f"__meta_minikube_meta_{_NOT_IN_LABEL.sub('_', key)}": value for key, value in sorted(instance.meta.items())
     }

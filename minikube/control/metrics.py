@@ -71,6 +71,7 @@ class MetricsCollector:
         yield from self._logs()
 
     def _supervisor(self) -> Iterator[Metric]:
+        """Yield the metrics of the supervisor and of its own parts."""
         snapshot = self._scrape.snapshot
         info = gauge("build_info", "Always 1; the labels are the version and the project.", ("version", "project"))
         info.add_metric((snapshot.version, snapshot.project), 1)
@@ -88,6 +89,7 @@ class MetricsCollector:
         yield from (up, restarts)
 
     def _services(self) -> Iterator[Metric]:
+        """Yield the metrics with one value per service."""
         snapshot = self._scrape.snapshot
         replicas = gauge("service_replicas", "Number of instances that the service should have.", ("service",))
         states = gauge("service_instances", "Instances by process state.", ("service", "state"))
@@ -107,6 +109,7 @@ class MetricsCollector:
         yield from (replicas, states, checks, starts)
 
     def _instances(self) -> Iterator[Metric]:
+        """Yield the metrics with one value per instance."""
         snapshot = self._scrape.snapshot
         up = gauge("instance_up", "1 while the instance runs.", INSTANCE_LABELS)
         passing = gauge("instance_passing", "1 while the instance passes its check.", INSTANCE_LABELS)
@@ -132,6 +135,7 @@ class MetricsCollector:
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
     def _logs(self) -> Iterator[Metric]:
+        """Yield the counts of log lines."""
         lines = counter("log_lines", "Lines of output that were read.", INSTANCE_LABELS)
         dropped = counter("log_dropped_lines", "Lines of output that were not written to the disk.", INSTANCE_LABELS)
         for count in self._scrape.input.logs:

@@ -56,6 +56,7 @@ class _Table(Generic[Row]):
         self._removed: dict[str, int] = {}
 
     def put(self, key: str, row: Row, revision: int) -> None:
+        """Add or replace a row."""
         if key not in self.rows:
             self._inserted += 1
             self._positions[key] = self._inserted
@@ -64,6 +65,7 @@ class _Table(Generic[Row]):
         self._changed[key] = revision
 
     def drop(self, key: str, revision: int) -> None:
+        """Remove a row that is in the table."""
         del self.rows[key], self._positions[key], self._changed[key]
         self._removed.pop(key, None)
         self._removed[key] = revision
@@ -290,6 +292,7 @@ class StateStore:
             self._wake_waiters(is_minor=is_minor)
 
     def _start_revision(self) -> int:
+        """Begin a change, and return its revision. What was made for the last revision is dropped."""
         self._revision += 1
         self._time = self._clock()
         self._snapshot = None
@@ -297,6 +300,7 @@ class StateStore:
         return self._revision
 
     def _wake_waiters(self, *, is_minor: bool = False) -> None:
+        """Wake the tasks that wait for a change: call it when the change is complete."""
         if not is_minor:
             self._major_revision = self._revision
             self._major_change_waiters.unpark_all()
@@ -311,6 +315,7 @@ class StateStore:
         return forgotten <= revision < self._revision and revision >= 0
 
     def _make_delta(self, revision: int) -> Delta:
+        """Return the changes since `revision`, with one event more than is shown if there are too many."""
         events: list[Event] = []
         for event_revision, event in reversed(self._events):
             if event_revision <= revision or len(events) > EVENTS_SHOWN:

@@ -104,6 +104,7 @@ def decode_request(line: bytes) -> Message:
 
 
 def _decode_with_checks(line: bytes) -> Message:
+    """Decode a line that the fast path does not take: a batch, an unusual or an invalid request."""
     try:
         # msgspec does not check the UTF-8 of values that it skips.
         line.decode("utf-8")
@@ -122,6 +123,7 @@ def _decode_with_checks(line: bytes) -> Message:
 
 
 def _to_batch(values: list[Any]) -> Message:
+    """Return the batch that a JSON array stands for."""
     if not values:
         return _invalid_request("the batch is empty")
     if len(values) > MAX_BATCH:
@@ -164,6 +166,7 @@ def _invalid_request(reason: str, request: Request | None = None) -> InvalidRequ
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether arrays and objects are nested in more than `levels` levels."""
     if not isinstance(value, list | dict):
         return False
     if levels == 0:
@@ -223,6 +226,7 @@ def encode_notification(method: str, params: Any) -> bytes:
 
 
 def _raw_id(request: Request) -> bytes:
+    """Return the id for the reply, as JSON."""
     if isinstance(request, UnusualIdRequest):
         return request.raw_id
     return b"null" if request.id is UNSET else _encode(request.id)

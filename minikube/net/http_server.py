@@ -234,6 +234,7 @@ class _Connection:
         raise RequestRejected(408, f"the request was not complete within {self._limits.request_s:g} s")
 
     async def _read_whole_request(self) -> Request | None:
+        """Read the head and the body of the next request, within the limits of size."""
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
@@ -258,6 +259,7 @@ class _Connection:
         return _to_request(head, bytes(body))
 
     async def _next_event(self) -> Any:
+        """Return h11's next event, and receive until there is one."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -334,6 +336,7 @@ class _Connection:
             await self._send_bytes(data)
 
     async def _send_bytes(self, data: bytes) -> None:
+        """Send the data in pieces, each within `send_s`."""
         view = memoryview(data)
         for start in range(0, len(data), SEND_BYTES):
             with trio.move_on_after(self._limits.send_s) as scope:

@@ -128,6 +128,7 @@ class ControlClient:
     # ------------------------------------------------------------ inside
 
     def _command(self, name: str, command: str, body: dict[str, Any] | None = None) -> None:
+        """Run a command on a service or an instance, and wait until it is done."""
         data = msgspec.json.encode(body) if body else b""
         self._request("POST", f"/v1/services/{quote(name, safe='')}/{command}", dict[str, Any], data, COMMAND_TIMEOUT_S)
 
@@ -149,6 +150,7 @@ class ControlClient:
     def _batches(
         self, path: str, query: list[tuple[str, str]], shape: type[Shape], *, follow: bool
     ) -> Iterator[list[Shape]]:
+        """Yield the lines of an NDJSON response, decoded as `shape`, in lists of what arrived together."""
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
         decoder = msgspec.json.Decoder(shape)
         try:

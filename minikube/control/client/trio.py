@@ -105,6 +105,7 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
 
 
 async def _connect(endpoint: Endpoint) -> trio.SocketStream:
+    """Return a connection to the control API."""
     try:
         with trio.fail_after(CONNECT_S):
             return await trio.open_tcp_stream(endpoint.host, endpoint.port)
@@ -115,6 +116,7 @@ async def _connect(endpoint: Endpoint) -> trio.SocketStream:
 
 
 async def _open_websocket(nursery: trio.Nursery, stream: trio.SocketStream, endpoint: Endpoint) -> WebSocketConnection:
+    """Send the websocket handshake, and return the websocket, whose task runs in `nursery`."""
     try:
         with trio.fail_after(CONNECT_S):
             return await wrap_client_stream(
@@ -252,6 +254,7 @@ async def _open_exchange(
 
 
 def _connect_error(endpoint: Endpoint, error: OSError) -> MinikubeError:
+    """Return the error to raise for a connection that cannot be opened."""
     causes = [error, error.__cause__, *getattr(error.__cause__, "exceptions", ())]
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return NothingRunning(f"{endpoint.netloc}: nothing is running there — `minikube up` starts it")

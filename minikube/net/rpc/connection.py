@@ -57,7 +57,7 @@ class ServerConnection(RpcConnection):
         self._is_slow = False
         self._scopes: set[trio.CancelScope] = set()
 
-    # ------------------------------------------------------------ for the service
+    # ------------------------------------------------------------ for the service, as documented in `RpcConnection`
 
     @property
     def clients(self) -> int:
@@ -167,6 +167,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ handling messages
 
     def _handle_lines(self, lines: list[bytes]) -> None:
+        """Decode the lines, and handle their messages or postpone them."""
         if not_empty := list(filter(None, lines)):
             self.has_received_line = True
             messages = list(map(decode_request, not_empty))
@@ -230,6 +231,7 @@ class ServerConnection(RpcConnection):
         self._server.schedule_update(self)
 
     async def _reply_line(self, request: Request) -> bytes:
+        """Call the method, and return its reply or error line."""
         try:
             result = await self._service.handle(request, self)
             return result if type(result) is ReplyLine else jsonrpc.encode_reply(request, result)
@@ -237,6 +239,7 @@ class ServerConnection(RpcConnection):
             return error_line(request, error)
 
     async def _run_task(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        """Run a task of the service. It is cancelled when the connection is closed."""
         with trio.CancelScope() as scope:
             self._add_scope(scope)
             try:
@@ -349,6 +352,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ state
 
     def _put(self, line: bytes) -> None:
+        """Add a line to the output."""
         self._output.append(line)
         self._unsent += len(line)
 
@@ -364,6 +368,7 @@ class ServerConnection(RpcConnection):
         return own >= limits.in_flight or (own >= limits.share and self._server.waiting_calls >= limits.waiting)
 
     def _add_waiting_calls(self, count: int) -> None:
+        """Count calls that begin to wait; with a negative count, calls that are done."""
         self._waiting_calls += count
         self._server.waiting_calls += count
 

@@ -104,7 +104,7 @@ class _Server:
         self._tasks_started = 0
         self.waiting_calls = self.slow_connections = 0
 
-    # ------------------------------------------------------------ ServerContext
+    # ------------------------------------------------------------ for connections, as documented in `ServerContext`
 
     @property
     def clients(self) -> int:
