@@ -23,10 +23,7 @@ Task = Callable[[], Awaitable[None]]  # runs beside the requests until it is can
 
 
 def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]]) -> None:
-    """Run what `build` returns until it is stopped. `name` and `port` hold where the environment names no others.
-
-    Environment: SERVICE_NAME, PORT, HOST, REDIS_URL; ADVERTISE_HOST, an address for others that is not HOST; what the SDK reads.
-    """
+    """Run what `build` returns until it is stopped. `name` and `port` hold where the environment says nothing else."""
     name, word = os.environ.get("SERVICE_NAME") or name, os.environ.get("PORT") or str(port)
     if not (word.isascii() and word.isdigit() and int(word) <= 65535):
         print(f"{name}: PORT must be 0 to 65535, not {word!r}", file=sys.stderr)
@@ -49,8 +46,8 @@ async def serve(name: str, host: str, port: int, routes: Routes, tasks: list[Tas
     except OSError as error:
         hint = "set PORT or stop what uses it" if error.errno == errno.EADDRINUSE else "set HOST and PORT"
         sys.exit(f"{name}: cannot listen on {host}:{port}: {error.strerror} — {hint}")
-    port, advertise = listeners[0].socket.getsockname()[1], os.environ.get("ADVERTISE_HOST") or None
-    server = Server(routes)
+    server, port = Server(routes), listeners[0].socket.getsockname()[1]
+    advertise = os.environ.get("ADVERTISE_HOST") or None  # the address for others, where HOST is not
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as background:
             for task in tasks:

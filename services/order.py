@@ -1,8 +1,7 @@
 """The order service: it finds product in the registry and buys from it. `python -m services.order`.
 
-    GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409,
-                                 503 with Retry-After while no product instance passes, 504 when the time is over,
-                                 502 when product's answer makes no sense
+    GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409, 502 when product's answer
+                                 makes no sense, 503 while no product passes its check, 504 when the outcome is not known
     GET /orders                  the latest 100, newest first
     GET /health                  200 while the process serves; "store" says how Redis is
 
@@ -77,9 +76,8 @@ class OrderApi:
             order = await self._find(purchase.order_id) if request.key() else None
             return 200, order or await self._buy(purchase)
         if not purchase.maybe_done:
-            raise HttpError(503, "product is too busy")
-        again = f"to learn what came of it, send it again with Idempotency-Key: {key}"
-        raise HttpError(504, f"the purchase was not done within {PURCHASE_S:g} s; {again}")
+            raise HttpError(503, f"product could not be asked within {PURCHASE_S:g} s, nothing was done")
+        raise HttpError(504, f"no answer within {PURCHASE_S:g} s; find out by repeating it with Idempotency-Key: {key}")
 
     async def _buy(self, purchase: Purchase) -> dict[str, Any]:
         """Take one from product, with the same key until an answer comes, and write the order. Raise HttpError."""
@@ -106,10 +104,8 @@ class OrderApi:
                     stamped = msgspec.json.encode({**order, "time": round(time.time(), 3)})
                     await self._store.script(ORDERS, "record", purchase.order_id, stamped)
                     return order
-            elif answer.status in (404, 409):
+            elif answer.status in (404, 409) or (answer.status == 503 and not earlier):
                 raise HttpError(answer.status, answer.error)
-            elif answer.status == 503 and not earlier:
-                raise HttpError(503, f"product cannot sell now: {answer.error}")
             elif answer.status not in (0, 503, 504):
                 raise HttpError(502, f"product answered {answer.status}, which makes no sense here")
 

@@ -1,8 +1,7 @@
 """What the shop does in Redis: each request is one Lua script, so replicas together never sell more than there is.
 
-`{shop}:product:ID` is a hash of name and quantity, `{shop}:products` the set of ids, `{shop}:reply:KEY` what was replied to
-an `Idempotency-Key`: written together with the change, kept for ten minutes. `{shop}:order` is a hash of orders as JSON by
-id, `{shop}:orders` the list of their ids, newest first. All are in one slot of a cluster.
+Keys, all in one slot of a cluster: `{shop}:product:ID` (a hash: name, quantity), `{shop}:products` (ids), `{shop}:reply:KEY`
+(written with the change, for ten minutes), `{shop}:order` (a hash: id to JSON), `{shop}:orders` (ids, newest first).
 """
 
 STOCK = """
@@ -26,9 +25,7 @@ if ARGV[1] == 'get' then return read(id) end
 if ARGV[1] == 'list' then
   local ids, found = redis.call('SMEMBERS', '{shop}:products'), {}
   table.sort(ids)
-  for _, id in ipairs(ids) do
-    if redis.call('EXISTS', key(id)) == 1 then found[#found + 1] = read(id) end
-  end
+  for _, id in ipairs(ids) do if redis.call('EXISTS', key(id)) == 1 then found[#found + 1] = read(id) end end
   return found
 end
 local seen = memory and redis.call('HMGET', memory, 'asked', 'status', 'name', 'quantity') or {}

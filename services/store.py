@@ -7,15 +7,12 @@ survive a 504 carries a key by which Redis knows it again, and the caller repeat
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trio
 
 from services.web import HttpError
-
-if TYPE_CHECKING:
-    import redis
 
 CONNECT_AFTER_S, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, THREADS_MAX = 0.15, 1.0, 2.0, 8
 
@@ -30,7 +27,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.trouble = "not connected yet"  # empty while Redis can be used
-        self._client: redis.Redis | None = None
+        self._client: Any = None
         self._threads = trio.CapacityLimiter(THREADS_MAX)
 
     async def run(self) -> None:
@@ -52,10 +49,7 @@ class Store:
             client = self._client = self._client or open_redis(self.url)
             # The pool connects where it has no live connection: what fails until here was never sent.
             client.connection_pool.release(client.connection_pool.get_connection())
-            status, trouble = (
-                504,
-                "Redis did not answer, it may have been done; send it again with the same Idempotency-Key",
-            )
+            status, trouble = 504, "Redis did not answer, it may be done; repeat it with the same Idempotency-Key"
             reply = client.register_script(source)(keys, args)
         except (redis.RedisError, OSError, ValueError) as error:
             if isinstance(error, redis.ResponseError | redis.BusyLoadingError):
@@ -66,8 +60,8 @@ class Store:
         return reply
 
 
-def open_redis(url: str) -> "redis.Redis":
-    """Return a client for `redis://`, `rediss://`, `unix://` or, for the master that Sentinels name,
+def open_redis(url: str) -> Any:
+    """Return a `redis.Redis` for `redis://`, `rediss://`, `unix://` or, for the master that Sentinels name,
     `redis+sentinel://[[user]:password@]host[:port],…/service/db?sentinel_password=…`. Raise ValueError for another URL.
     """
     import redis.sentinel
@@ -89,5 +83,4 @@ def open_redis(url: str) -> "redis.Redis":
     places = [urlsplit(f"//{host}") for host in hosts.split(",")]
     sentinels = [(place.hostname or "127.0.0.1", place.port or 26379) for place in places]
     manager: Any = redis.sentinel.Sentinel(sentinels, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
-    client: redis.Redis = manager.master_for(unquote(service) or "mymaster", **options, **account)
-    return client
+    return manager.master_for(unquote(service) or "mymaster", **options, **account)

@@ -9,6 +9,7 @@ import trio
 
 from services import product, store
 from services.store import Store
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.shop import Service, open_service
 
@@ -161,6 +162,18 @@ async def test_a_request_that_redis_refuses_is_503(redis_server: RedisServer, sh
 async def test_a_redis_that_cannot_be_reached_is_503(url: str, tmp_path: Path) -> None:
     async with open_product(url.format(tmp_path)) as shop:
         assert (await shop.ask("GET", "/product/aaa")).status == 503
+
+
+async def test_a_redis_is_found_through_a_sentinel(tmp_path: Path) -> None:
+    for name in ("master", "sentinel"):
+        (tmp_path / name).mkdir()
+    with RedisServer(tmp_path / "master", port=free_port()) as master:
+        settings = tmp_path / "sentinel" / "sentinel.conf"
+        settings.write_text(f"sentinel monitor shop 127.0.0.1 {master.port} 1\n")
+        with RedisServer(settings.parent, port=free_port(), mode=(str(settings), "--sentinel")) as sentinel:
+            async with open_product(f"redis+sentinel://127.0.0.1:{sentinel.port}/shop/0") as shop:
+                assert (await shop.ask("PUT", "/product/aaa")).body == {**APPLE, "quantity": 9}
+            assert master.client().hget("{shop}:product:aaa", "quantity") == "9"
 
 
 async def test_a_client_that_leaves_disturbs_no_other(shop: Service) -> None:

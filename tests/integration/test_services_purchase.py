@@ -17,7 +17,7 @@ from minikube import Address, CheckState, Instance
 from services import order, store
 from services.order import OrderApi
 from services.store import Store
-from services.web import HttpError, Reply, Request
+from services.web import HttpError, Reply, Request, Routes
 from tests.eventually import soon
 from tests.integration.test_client import FakeRegistry, serving
 from tests.redis_server import RedisServer
@@ -106,7 +106,7 @@ async def shop(redis_server: RedisServer) -> AsyncIterator[Shop]:
     registry: Any = Registry()
     api = OrderApi(Store(redis_server.url))
     api.registry = registry
-    routes = {"/purchase/{}": {"GET": api.purchase, "POST": api.purchase}, "/orders": {"GET": api.latest}}
+    routes: Routes = {"/purchase/{}": {"GET": api.purchase, "POST": api.purchase}, "/orders": {"GET": api.latest}}
     async with open_service(routes) as service:
         shop = Shop(Products(redis_server.url), registry, service)
         yield shop
@@ -360,7 +360,7 @@ async def test_an_absent_redis_is_503(redis_server: RedisServer, shop: Shop) -> 
     redis_server.kill()
     answer = await shop.buy("aaa")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert answer.body["error"].startswith("product cannot sell now: Redis cannot be reached")
+    assert answer.body["error"].startswith("Redis cannot be reached, nothing was done")
     assert (await shop.service.ask("GET", "/orders")).status == 503
 
 
@@ -394,7 +394,7 @@ async def test_a_product_that_does_not_know_is_asked_again_with_the_same_key(sho
 async def test_a_product_that_did_nothing_is_503_with_its_reason(shop: Shop) -> None:
     async with fake_product(shop, HttpError(503, "no Redis")) as keys:
         answer = await shop.buy("aaa")
-    assert (answer.status, answer.body) == (503, {"error": "product cannot sell now: no Redis"})
+    assert (answer.status, answer.body) == (503, {"error": "no Redis"})
     assert len(keys) == 1
 
 
