@@ -1,7 +1,10 @@
 """The product service over HTTP, with a real Redis under it: nothing oversold, nothing done twice, a Redis that goes away."""
 
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,9 @@ import trio
 
 from services import product, store
 from services.store import Store
+from services.web import Server
+from tests.eventually import soon
+from tests.integration.test_client import FakeRegistry, serving
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.shop import Service, open_service
@@ -174,6 +180,30 @@ async def test_a_redis_is_found_through_a_sentinel(tmp_path: Path) -> None:
             async with open_product(f"redis+sentinel://127.0.0.1:{sentinel.port}/shop/0") as shop:
                 assert (await shop.ask("PUT", "/product/aaa")).body == {**APPLE, "quantity": 9}
             assert master.client().hget("{shop}:product:aaa", "quantity") == "9"
+
+
+async def test_a_process_registers_where_others_reach_it_and_says_how_redis_is(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = FakeRegistry()
+    async with serving(registry) as address, trio.open_nursery() as nursery:
+        env = {**os.environ, "MINIKUBE_REGISTRY": address, "REDIS_URL": redis_server.url, "PORT": "0"}
+        command = partial(
+            trio.run_process, [sys.executable, "-m", "services.product"], env={**env, "ADVERTISE_HOST": "127.0.0.9"}
+        )
+        process = await nursery.start(command)
+        (found,) = await soon(lambda: list(registry.instances.values()))
+        assert (found["Name"], found["Addr"]["IP"]) == ("product", "127.0.0.9")
+        service = Service(Server({}), found["Addr"]["Port"])
+        assert (await service.ask("GET", "/health")).body["status"] == "ok"
+        await service.ask("GET", "/products")
+        assert (await service.ask("GET", "/health")).body["store"] == "ok"
+        redis_server.kill()
+        await service.ask("GET", "/products")
+        health = await service.ask("GET", "/health")
+        assert (health.status, health.body["store"].startswith("Redis cannot be reached")) == (200, True)
+        process.terminate()
+        await soon(lambda: not registry.instances)
 
 
 async def test_a_client_that_leaves_disturbs_no_other(shop: Service) -> None:

@@ -175,12 +175,15 @@ async def test_orders_are_the_latest_hundred_and_a_thousand_are_kept(redis_serve
     assert not client.hexists("{shop}:order", old[0])
 
 
-async def test_no_passing_product_is_503_at_once(shop: Shop) -> None:
-    shop.registry.found = [instance(1, CheckState.CRITICAL)]
-    with trio.fail_after(10):
-        answer = await shop.buy("aaa")
+async def test_no_passing_product_is_503_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "REFUSED_S", 60)
+    async with fake_product(shop, SOLD) as keys:
+        shop.registry.found = [instance(one.addr.Port, CheckState.CRITICAL) for one in shop.registry.found]
+        with trio.fail_after(5):
+            answer = await shop.buy("aaa")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert "no instance of product passes" in answer.body["error"]
+    assert keys == []
 
 
 async def test_a_registry_that_never_answered_is_503_with_the_reason(shop: Shop) -> None:

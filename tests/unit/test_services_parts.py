@@ -2,8 +2,10 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,31 @@ def test_term_ends_a_service_with_0(service: str) -> None:
         first_line(process)
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+def stopping(process: "subprocess.Popen[str]") -> socket.socket:
+    """Send half a request, then TERM; return the connection once the service stops."""
+    host, _, port = first_line(process).rpartition(" ")[2].strip().rpartition(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    client.sendall(b"GET /health HTTP/1.1\r\n")
+    time.sleep(0.2)  # until it is read: there is nothing to see from here
+    process.terminate()
+    assert first_line(process) == "product: stopping\n"
+    return client
+
+
+def test_a_request_under_way_is_finished_before_the_end() -> None:
+    with start(PORT="0") as process, stopping(process) as client:
+        client.sendall(b"Host: x\r\n\r\n")
+        assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        client.close()
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_second_signal_ends_a_stop_at_once() -> None:
+    with start(PORT="0") as process, stopping(process):
+        process.terminate()
+        assert process.wait(timeout=app.DRAIN_S - 2) == 0
 
 
 def test_a_stop_waits_for_the_longest_purchase_and_is_over_before_the_kill() -> None:

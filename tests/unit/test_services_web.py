@@ -165,6 +165,14 @@ async def test_every_error_is_json_with_its_status(request_text: str, status: in
         assert (await (await shop.client()).get("/list"))[0] == 200, "others notice nothing"
 
 
+async def test_an_error_reaches_a_client_that_is_still_sending() -> None:
+    async with open_service(ROUTES) as shop:
+        client = await shop.client()
+        await client.send(f"PUT /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: {8 << 20}\r\n\r\n")
+        await client.send(b"x" * (8 << 20))
+        assert (await client.answer()).status == 413
+
+
 async def test_a_defect_is_logged_and_costs_one_answer_only(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_service(ROUTES) as shop:
         client = await shop.client()
@@ -234,7 +242,8 @@ async def test_a_stop_closes_idle_connections_and_finishes_requests_under_way(mo
         await working.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
         await soon(lambda: hanging)
         shop.server.stop(30.0)
-        assert await idle.ended()
+        with trio.fail_after(10):
+            assert await idle.ended()
         answer = await working.answer()
         assert (answer.status, answer.headers["connection"]) == (504, "close")
         assert await working.ended()
