@@ -16,6 +16,7 @@ from services import app, order
 from services.product import Change, read_change
 from services.store import open_redis
 from services.web import HttpError, Request
+from tests.eventually import eventually
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -164,8 +165,14 @@ def stopping(process: "subprocess.Popen[str]") -> socket.socket:
     return client
 
 
+def refuses(address: tuple[str, int]) -> bool:
+    with socket.socket() as other:
+        return other.connect_ex(address) != 0
+
+
 def test_a_request_under_way_is_finished_before_the_end() -> None:
     with start(PORT="0") as process, stopping(process) as client:
+        eventually(lambda: refuses(client.getpeername()), what="no more connections are accepted")
         client.sendall(b"Host: x\r\n\r\n")
         assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
         client.close()
