@@ -17,7 +17,7 @@ from minikube.manifest import Manifest
 from minikube.supervisor.reconcile.commands import CommandHandler
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
-from minikube.supervisor.reconcile.watch.patterns import (
+from minikube.project.watch_patterns import (
     IGNORE_FILE,
     Ignored,
     Rule,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.supervisor.reconcile.watch.patterns import Ignored, base_of, directories, is_source, parse_rules
+from minikube.project.watch_patterns import Ignored, base_of, directories, is_source, parse_rules
 
 TREE = [
     "src/a.py",
