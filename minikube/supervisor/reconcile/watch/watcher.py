@@ -14,9 +14,6 @@ from msgspec import Struct
 
 from minikube.errors import MinikubeError
 from minikube.manifest import Manifest
-from minikube.supervisor.reconcile.commands import CommandHandler
-from minikube.supervisor.reconcile.reconciler import Reconciler
-from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
 from minikube.project.watch_patterns import (
     IGNORE_FILE,
     Ignored,
@@ -26,6 +23,9 @@ from minikube.project.watch_patterns import (
     is_source,
     parse_rules,
 )
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
 
 QUIET_S = 0.15
 """No change for that long: what is being saved is whole."""
