@@ -44,7 +44,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "maintenance": ("commands.start_stop", "Hide instances from service discovery, or show them again."),
     },
     "Run a command": {
-        "run": ("commands.run", "Run a command once as a service would run."),
+        "run": ("commands.run", "Run a command once with the environment of a service."),
         "exec": ("commands.run", "Run a command beside a running instance."),
         "shell": ("commands.run", "Open a shell with the environment of a service."),
     },
@@ -101,7 +101,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 nothing is running, 4 not found, 124 time is over.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest error, 3 nothing is running, 4 not found, 124 timed out.",
 )
 def cli() -> None:
     """Run a team's services from one manifest, register their addresses, and check their health."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from minikube.model import InstanceView, Snapshot
 
 GOALS = {
-    "ready": "healthy, or completed where it is a task",
-    "healthy": "running and passing its check, where it has one",
-    "started": "its process runs, or has run",
+    "ready": "healthy; or completed, where it is a task",
+    "healthy": "running, and passing its check where it has one",
+    "started": "its process is running, or has run",
     "stopped": "no process of it is alive",
     "completed": "its process ended with success",
     "exited": "its process ended by itself, with or without success",

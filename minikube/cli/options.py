@@ -55,7 +55,7 @@ def manifest_option(command: Command) -> Command:
         metavar="FILE",
         type=click.Path(),
         envvar="MINIKUBE_MANIFEST",
-        help=f"Manifest of the project.  [default: {DEFAULT_FILE} in the working directory or above]",
+        help=f"Manifest of the project.  [default: {DEFAULT_FILE} here or above]",
     )(command)
 
 

@@ -84,18 +84,18 @@ def test_wait_in_the_foreground_ends_with_ready_or_with_a_failure(tmp_path: Path
         text = small.run("up", "--wait", "db", "broken", code=1)
         assert "broken is fatal: command not found" in text
         assert text.endswith("stopped\n")
-        front = subprocess.Popen(
+        up = subprocess.Popen(
             [*MINIKUBE, "up", "--wait", "--plain"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        assert front.stdout is not None
-        assert any("ready after" in line for line in front.stdout)
-        front.terminate()
-        front.communicate(timeout=60)
-        assert front.returncode == 0
+        assert up.stdout is not None
+        assert any("ready after" in line for line in up.stdout)
+        up.terminate()
+        up.communicate(timeout=60)
+        assert up.returncode == 0
         small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
         text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
         assert re.search(r"waited 0\.1s: .*debug is", text)
@@ -116,8 +116,8 @@ def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) 
             small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
             small.up()
         assert one.status().registry != two.status().registry
-        told = [message for small in (one, two) for message in small.events("supervisor.ports")]
-        assert any(": port 5555 is taken" in message and "a free one is used" in message for message in told)
+        messages = [message for small in (one, two) for message in small.events("supervisor.ports")]
+        assert any(": port 5555 is taken" in message and "a free one is used" in message for message in messages)
         two.run("down")
         port = one.status().registry.rpartition(":")[2]
         two.path.write_text(f'[registry]\nlisten = "127.0.0.1:{port}"\n[services.x]\n{SLEEP}')

@@ -107,7 +107,7 @@ def _running_registry(manifest: Path) -> str:
 @registry_option
 @json_option
 def get_command(name: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
-    """Print ip:port of one passing instance of service NAME. Exit code 4: there is none."""
+    """Print ip:port of one passing instance of service NAME. The exit code is 4 when there is none."""
     with open_registry(registry, manifest) as client:
         address = client.get(name)
     if as_json:
@@ -208,7 +208,7 @@ def register_command(options: RegisterOptions) -> None:
 @registry_option
 @json_option
 def deregister_command(id: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
-    """Remove the instance ID from the registry. Exit code 4: it is not registered."""
+    """Remove the instance ID from the registry. The exit code is 4 when it is not registered."""
     with open_registry(registry, manifest) as client:
         if not client.deregister(id):
             raise NotFound(f"{id}: no such instance — `minikube instances` lists them")

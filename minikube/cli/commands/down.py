@@ -34,16 +34,14 @@ class DownOptions:
 
 @click.command()
 @manifest_argument
-@click.option(
-    "--now", is_flag=True, help="Kill all processes at once, in no order; also those of a supervisor that hangs."
-)
+@click.option("--now", is_flag=True, help="Kill all processes at once, in no order; also a supervisor that hangs.")
 @timeout_option(default=None, help="Stop waiting after this time, with exit code 124.  [default: no limit]")
 @pass_options(DownOptions)
 def down_command(options: DownOptions) -> int:
     """Stop all services in reverse order, and wait until nothing of the project is running.
 
-    Ctrl-C while waiting kills what is left. It also ends commands that `minikube run` has started, and what an earlier run
-    left running when its supervisor was killed.
+    Ctrl-C while waiting kills what is left. Commands that `minikube run` has started are ended too, and so are processes
+    that an earlier run left when its supervisor was killed.
     """
     from minikube.control.client.blocking import ControlClient, find_supervisor
 

@@ -61,7 +61,7 @@ def _parse_since(context: click.Context, parameter: click.Parameter, text: str |
 @json_option
 @pass_options(EventsOptions)
 def events_command(options: EventsOptions) -> None:
-    """Print what happened: starts, exits, changes of checks, restarts.
+    """Print what happened: starts, exits, restarts, changes of health.
 
     NAMES are services, instances or ids; without NAMES, all events are printed.
     """

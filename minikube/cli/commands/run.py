@@ -58,11 +58,11 @@ env_option = click.option(
 @manifest_option
 @pass_options(RunOptions)
 def run_command(options: RunOptions) -> NoReturn:
-    """Run a command once, in the foreground, as SERVICE would run: minikube run SERVICE -- COMMAND...
+    """Run a command once, with the environment of SERVICE: minikube run SERVICE -- COMMAND...
 
-    The command gets the environment of SERVICE (with an INSTANCE_ID of its own), its directory, user, umask and limits.
-    Without COMMAND, the command of SERVICE itself is run. The project need not be running, and no other service is
-    started. The exit code is that of the command.
+    The command runs in the foreground, and also gets the directory, user, umask and limits of SERVICE; its INSTANCE_ID is
+    a new one. Without COMMAND, the command of SERVICE itself is run. The project need not be running, and no other service
+    is started. The exit code is that of the command.
     """
     options = take_late_options(options)
     from minikube.project.orphans import RUN_MARK

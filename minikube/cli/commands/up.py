@@ -60,7 +60,11 @@ class UpOptions:
 @click.option("-t", "--timestamps", is_flag=True, help="With --plain: print the time of each line.")
 @click.option("--build", is_flag=True, help="Build container images first, also those that exist already.")
 @click.option(
-    "--profile", "profiles", multiple=True, metavar="NAME", help="Also start the services of this profile; * for all."
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Also start the services of this profile (* for all); may be given again.",
 )
 @click.option("--watch", is_flag=True, help="Apply the manifest each time it, .env or an env_file is saved.")
 @click.option(
@@ -71,7 +75,7 @@ def up_command(options: UpOptions) -> int:
     """Start the services of MANIFEST, or only the named services and what they depend on.
 
     On a terminal the dashboard is shown; otherwise, or with --plain, log lines are printed. The first Ctrl-C stops all
-    services in reverse order, the second one kills them.
+    services, in reverse order of their dependencies; the second one kills them.
     """
     from minikube.manifest import load_manifest
 

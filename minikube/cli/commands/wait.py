@@ -25,7 +25,11 @@ class WaitOptions:
     as_json: bool
 
 
-@click.command()
+# \b keeps click from wrapping the lines of the list into one paragraph.
+GOALS_HELP = "\b\nGoals:\n" + "\n".join(f"  {goal:<10} {meaning}" for goal, meaning in GOALS.items())
+
+
+@click.command(epilog=GOALS_HELP)
 @names_argument(required=False)
 @click.option(
     "--for",
@@ -33,16 +37,16 @@ class WaitOptions:
     type=click.Choice(list(GOALS)),
     default="ready",
     show_default=True,
-    help="; ".join(f"{goal}: {meaning}" for goal, meaning in GOALS.items()) + ".",
+    help="What to wait for: see below.",
 )
 @timeout_option(default="60s", help="Stop waiting after this time, with exit code 124.")
 @manifest_option
 @json_option
 @pass_options(WaitOptions)
 def wait_command(options: WaitOptions) -> int:
-    """Wait until all instances of NAMES (without NAMES: of all services) are ready, or what --for says.
+    """Wait until all instances of NAMES, or of all services, are ready or have reached another goal.
 
-    When one of them cannot get there any more (it is fatal, or a task has failed), the command fails at once, with exit
-    code 1.
+    NAMES are services, instances or ids. When an instance cannot reach the goal any more (it is fatal, or a task has
+    failed), the command fails at once, with exit code 1.
     """
     return wait_for_goal(options.names, options.goal, options.timeout, options.manifest, options.as_json)

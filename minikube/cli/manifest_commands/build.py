@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Run all build steps again, without the engine's cache.")
 @manifest_option
 def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | None) -> int:
-    """Build the container images of SERVICES, by default of all services that are built, and print the engine's output.
+    """Build the container images of SERVICES, by default of all services with a `build` key.
 
-    When a build fails, the others are still built; the exit code is 1 then.
+    The output of the container engine is printed. When a build fails, the others are still built, and the exit code is 1.
     """
     from minikube.manifest import load_manifest
 

@@ -18,7 +18,7 @@ COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 def doctor_command(manifest: str | None, as_json: bool) -> int:
     """Check this machine for the project: Python, Redis, ports and their owners, disk, control groups, containers, limits.
 
-    Exit code 1: something in the manifest cannot run here.
+    The exit code is 1 when something in the manifest cannot run here.
     """
     from minikube.doctor.examine import examine
 

@@ -18,7 +18,7 @@ def complete_commands(_: click.Context, __: click.Parameter, incomplete: str) ->
 def schema_command(command: str | None) -> None:
     """Print the JSON Schema of the manifest, or of what COMMAND --json prints.
 
-    An editor checks supervisor.toml when you save the schema and write as the first line: `#:schema PATH`.
+    To let an editor check supervisor.toml, save the schema to a file and write as the first line: `#:schema PATH`.
     """
     if command is None:
         from minikube.manifest import schema_json

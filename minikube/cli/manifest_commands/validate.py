@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @manifest_argument
 @json_option
 def validate_command(manifest: str | None, as_json: bool) -> int:
-    """Check the manifest and report all mistakes. Exit code 2: there are any."""
+    """Check the manifest and report all mistakes. The exit code is 2 when there are mistakes."""
     from minikube.manifest import load_manifest
 
     if as_json:

@@ -8,7 +8,7 @@ from minikube.model import CheckState, ProcessState
 
 # Without red (errors), white and grey (text). Bright colours come last: some terminals show them too pale.
 INSTANCE_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-RED, GREEN, YELLOW, DIM, BOLD = 31, 32, 33, 2, 1
+RED, GREEN, YELLOW, DIM = 31, 32, 33, 2
 
 STATE_COLOURS: dict[str, int] = {
     ProcessState.RUNNING: GREEN,

@@ -86,9 +86,9 @@ def test_a_registry_that_cannot_reach_redis_is_not_taken_for_a_missing_one(
         unused.bind(("127.0.0.1", 0))
         with registry_beside(f"redis://127.0.0.1:{unused.getsockname()[1]}/0"):
             assert run(["instances"]) == 1
-    told = capsys.readouterr().err
-    assert "refused" in told
-    assert "no registry there" not in told
+    error = capsys.readouterr().err
+    assert "refused" in error
+    assert "no registry there" not in error
     assert run(["instances", "--registry", "127.0.0.1:1"]) == 3
 
 
@@ -98,7 +98,7 @@ def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("listen", "more", "told"),
+    ("listen", "more", "message"),
     [
         ("", (), r"registry: cannot listen on 127\.0\.0\.1:[0-9]+: .*in use.* — stop what listens there or set .*"),
         ("nowhere.invalid:0", (), r".*nowhere\.invalid.*"),
@@ -107,7 +107,7 @@ def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None
     ],
 )
 def test_a_registry_that_cannot_start_prints_one_line(
-    registry: subprocess.Popen[str], listen: str, more: tuple[str, ...], told: str
+    registry: subprocess.Popen[str], listen: str, more: tuple[str, ...], message: str
 ) -> None:
     where = listen or os.environ["MINIKUBE_REGISTRY"]
     done = subprocess.run(
@@ -120,7 +120,7 @@ def test_a_registry_that_cannot_start_prints_one_line(
     )
     assert done.returncode in (1, 2)
     (line,) = done.stderr.splitlines()
-    assert re.fullmatch(f"minikube: {told}", line)
+    assert re.fullmatch(f"minikube: {message}", line)
     assert done.stdout == ""
 
 

@@ -73,7 +73,7 @@ def answer(status: int) -> EngineReply:
 
 
 class Built:
-    """An engine that has every image; its builds go as told."""
+    """An engine that has every image; its builds succeed while `good` is true."""
 
     engine = Engine("docker", "/bin/docker", "mark")
 
