@@ -40,7 +40,7 @@ def execute_on_host(
     Raises MinikubeError when the service's user, directory or limits cannot be taken.
     """
     from minikube.linux.credentials import login_environment, rights_of
-    from minikube.manifest import fill
+    from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project_dir import project_dir
 
@@ -49,7 +49,7 @@ def execute_on_host(
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | parse_variables(variables)
-    argv = tuple(command) or tuple(fill(word, env) for word in spec.command)
+    argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
     rights = rights_of(spec.name, spec.user, spec.group)
     _set_limits(spec)
     try:

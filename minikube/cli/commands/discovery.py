@@ -67,7 +67,7 @@ def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Regi
         # By the cause, not by the text: a text with "refused" may be about the registry's Redis.
         if isinstance(error.__cause__, ConnectionRefusedError):
             raise NothingRunning(
-                f"{registry.target}: no registry there — `minikube up` or `minikube registry` starts one"
+                f"{registry.address}: no registry there — `minikube up` or `minikube registry` starts one"
             ) from None
         raise
 

@@ -170,9 +170,9 @@ def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -
 
 def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
     """Return lines of the log files. Raises `nothing_running` where there are no files, NotFound for unknown names."""
+    from minikube.logs.file_format import kept_sources
     from minikube.logs.filter import LogFilter
-    from minikube.logs.format import kept_sources
-    from minikube.logs.reader import LogReader, backlog
+    from minikube.logs.reader import LogReader, read_backlog
     from minikube.project_dir import log_dir, project_dir
 
     log_filter = LogFilter(query)
@@ -190,9 +190,9 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
         if ({source.instance, source.service} & names if names else source.instance not in PARTS)
     ]
     # Levels take longer to find than everything else, so they are found only where they are shown.
-    leveled = options.as_json or has_colour(sys.stdout)
-    readers = [LogReader(source, leveled=leveled) for source in selected]
-    return LogBatches([source.instance for source in selected], backlog(readers, query, log_filter))
+    with_levels = options.as_json or has_colour(sys.stdout)
+    readers = [LogReader(source, with_levels=with_levels) for source in selected]
+    return LogBatches([source.instance for source in selected], read_backlog(readers, query, log_filter))
 
 
 def _manifest_services(path: Path) -> list[str]:

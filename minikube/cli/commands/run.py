@@ -180,9 +180,9 @@ def _user_shell() -> tuple[str, ...]:
 def _find_service(manifest: Manifest, name: str) -> ServiceSpec:
     """Return a service that runs as a process. Raises NotFound, and UsageError for a service that is a container."""
     if name not in manifest.services:
-        from minikube.manifest.diagnostics import nearest
+        from minikube.manifest.diagnostics import did_you_mean
 
-        hint = nearest(name, list(manifest.services)) or f" (there are: {', '.join(manifest.services) or 'none'})"
+        hint = did_you_mean(name, list(manifest.services)) or f" (there are: {', '.join(manifest.services) or 'none'})"
         raise NotFound(f"{name}: no such service in {manifest.path.name}{hint}")
     spec = manifest.services[name]
     if spec.runtime == "container":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minikube.logs.format import NOT_CAPTURED, Source, split_name
+from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.reader import LogReader
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ConsoleLogs:
             self._thread.join(POLL_S)
             if skip():
                 self._deadline = 0.0
-        return sum(reader.left() for reader in self._readers.values())
+        return sum(reader.count_unread() for reader in self._readers.values())
 
     def _print_lines(self) -> None:
         while True:
@@ -108,7 +108,7 @@ class ConsoleLogs:
                 continue
             instance = parts[0]
             source = Source(instance, instance, self._directory / f"{instance}.log", ROTATIONS_LIMIT)
-            reader = self._readers[instance] = LogReader(source, leveled=self._printer.colour)
+            reader = self._readers[instance] = LogReader(source, with_levels=self._printer.colour)
             reader.open()
-            reader.begin_at(self._since)
-            reader.go_on()
+            reader.seek_time(self._since)
+            reader.follow()

@@ -13,12 +13,12 @@ from minikube.cli.options import json_option, manifest_argument
 def config_command(manifest: str | None, with_defaults: bool, as_json: bool) -> None:
     """Print the manifest with variables filled in, short forms written out and secrets masked."""
     from minikube.manifest import load_manifest
-    from minikube.manifest.dump import resolved
+    from minikube.manifest.dump import dump_manifest
 
     loaded = load_manifest(manifest_path(manifest))
     for warning in loaded.warnings:
         print_message(f"warning: {warning}")
-    tree = resolved(loaded, defaults=with_defaults)
+    tree = dump_manifest(loaded, defaults=with_defaults)
     if as_json:
         print_json(tree)
         return
