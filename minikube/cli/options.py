@@ -10,8 +10,8 @@ A command with many options declares them with click, and a frozen struct with a
     @pass_options(DownOptions)
     def down_command(options: DownOptions) -> int: ...
 
-Values are parsed here, so that a struct holds seconds and not text. Structs are dataclasses: msgspec's would cost every
-command its import.
+Callbacks parse the values, so that a struct holds seconds and not text. Structs are dataclasses, because importing msgspec
+would make every command slower.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
+Callback = Callable[[click.Context, click.Parameter, str], Value]
 
 
 def pass_options(struct: Callable[..., Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
-    """Let a command be called with one struct, made of click's parameters. It stands directly above the function."""
+    """Call a command with one struct that is made of click's parameters. The decorator stands directly above the function."""
 
     def decorate(command: Callable[[Options], Result]) -> Callable[..., Result]:
         @functools.wraps(command)
@@ -81,44 +83,53 @@ def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
 
 
 def timeout_option(*, default: str | None, help: str) -> Callable[[Command], Command]:
-    """Add `--timeout DURATION`, as seconds; None without a default."""
+    """Add `--timeout DURATION`, in seconds; without a default, None means no limit."""
     return click.option(
         "--timeout",
         metavar="DURATION",
         default=default,
         show_default=default is not None,
-        callback=parse_duration_option,
+        callback=parse_duration_option if default else optional(parse_duration_option),
         help=help,
     )
 
 
-def parse_duration_option(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Return the seconds of a duration such as `5s`; None for no text. Raises a usage error that names the option."""
+def optional(parse: Callback[Value]) -> Callback[Value | None]:
+    """Return a callback that gives None for an option that is missing or empty, as in `--registry "$REGISTRY"`."""
+
+    def parse_if_given(context: click.Context, parameter: click.Parameter, text: str) -> Value | None:
+        return parse(context, parameter, text) if text else None
+
+    return parse_if_given
+
+
+def parse_duration_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Return the seconds of a duration such as `5s`. Raises a usage error that names the option."""
     from minikube.durations import parse_duration
 
     try:
-        return parse_duration(text) if text else None
+        return parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}, got {text!r}", param_hint=parameter.opts[-1]) from None
 
 
-def parse_time_option(_: click.Context, parameter: click.Parameter, text: str | None) -> float:
-    """Return Unix seconds for `5m` (ago), `14:30` or a date; 0 for no text. Raises a usage error that names the option."""
+def parse_time_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Return Unix seconds for `5m` (ago), `14:30` or a date. Raises a usage error that names the option."""
     import time
 
     from minikube.durations import parse_moment
 
     try:
-        return parse_moment(text, time.time()) if text else 0.0
+        return parse_moment(text, time.time())
     except ValueError as error:
         raise click.BadParameter(f"{error}, got {text!r}", param_hint=parameter.opts[-1]) from None
 
 
-def parse_address_option(_: click.Context, parameter: click.Parameter, text: str | None) -> HostPort | None:
-    """Return the address of `HOST:PORT`; None for no text. Raises UsageError."""
+def parse_address_option(_: click.Context, parameter: click.Parameter, text: str) -> HostPort:
+    """Return the address of `HOST:PORT`. Raises UsageError."""
     from minikube.manifest import parse_host_port
 
     try:
-        return parse_host_port(text) if text else None
+        return parse_host_port(text)
     except ValueError as error:
         raise UsageError(f"{parameter.opts[-1]}: {error}, got {text!r}") from None

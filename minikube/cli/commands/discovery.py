@@ -19,7 +19,7 @@ import click
 
 from minikube.cli.common import manifest_path, print_json, print_message
 from minikube.cli.completion import complete_ids, complete_names
-from minikube.cli.options import json_option, manifest_option, parse_address_option, pass_options
+from minikube.cli.options import json_option, manifest_option, optional, parse_address_option, pass_options
 from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def registry_option(command: Command) -> Command:
     return click.option(
         "--registry",
         metavar="HOST:PORT",
-        callback=parse_address_option,
+        callback=optional(parse_address_option),
         help="Registry to ask.  [default: MINIKUBE_REGISTRY, or the project's]",
     )(manifest_option(command))
 

@@ -40,8 +40,8 @@ class EventsOptions:
     as_json: bool
 
 
-def _parse_since(context: click.Context, parameter: click.Parameter, text: str | None) -> EventStart:
-    if text and text.isascii() and text.isdigit() and len(text) < UNIX_TIME_DIGITS:
+def _parse_since(context: click.Context, parameter: click.Parameter, text: str) -> EventStart:
+    if text.isascii() and text.isdigit() and len(text) < UNIX_TIME_DIGITS:
         return EventStart(int(text), 0.0)
     return EventStart(0, parse_time_option(context, parameter, text))
 

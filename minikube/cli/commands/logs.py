@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from minikube.cli.common import manifest_path, print_json_lines, print_message
-from minikube.cli.options import json_option, manifest_option, names_argument, parse_time_option, pass_options
+from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
@@ -32,9 +32,9 @@ class LogsOptions:
     follow: bool
     tail: str | None
     """A number, `all`, or None for the default, which depends on the other options."""
-    since: float
-    """Unix seconds; 0: no limit. `until` likewise."""
-    until: float
+    since: float | None
+    """Unix seconds; None: no limit. The same for `until`."""
+    until: float | None
     grep: str
     level: str
     timestamps: bool
@@ -43,7 +43,7 @@ class LogsOptions:
     as_json: bool
 
     def selects_lines(self) -> bool:
-        """Return whether options select lines by time or content: then all of them are printed, not the last 100."""
+        """Return whether options select lines by time or content. Then all selected lines are printed, not the last 100."""
         return bool(self.since or self.until) or (bool(self.grep or self.level) and not self.follow)
 
 
@@ -66,10 +66,10 @@ class LogBatches(NamedTuple):
 @click.option(
     "--since",
     metavar="WHEN",
-    callback=parse_time_option,
+    callback=optional(parse_time_option),
     help='Print lines from this time on: "5m" (ago), "14:30" or "2026-11-24T14:30:00Z".',
 )
-@click.option("--until", metavar="WHEN", callback=parse_time_option, help="Print lines up to this time.")
+@click.option("--until", metavar="WHEN", callback=optional(parse_time_option), help="Print lines up to this time.")
 @click.option(
     "-g", "--grep", metavar="REGEX", default="", help="Print lines that match this pattern; (?i) ignores case."
 )
@@ -96,14 +96,14 @@ def logs_command(options: LogsOptions) -> None:
     query = LogQuery(
         tail=_parse_tail(options),
         follow=options.follow,
-        since=options.since,
-        until=options.until,
+        since=options.since or 0.0,
+        until=options.until or 0.0,
         grep=options.grep,
         level=options.level,
     )
     path = manifest_path(options.manifest)
     shows_default = options.tail is None and not options.selects_lines() and not options.follow
-    # Only people at a terminal are told that there are older lines: one more line than shown is asked for.
+    # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
     reports_older = shows_default and not options.as_json and sys.stderr.isatty()
     if reports_older:
         query = LogQuery(tail=TAIL_DEFAULT + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import print_message
-from minikube.cli.options import parse_address_option, pass_options
+from minikube.cli.options import optional, parse_address_option, pass_options
 from minikube.defaults import DEFAULT_REGISTRY, TOKEN_ENV
 from minikube.errors import UsageError
 
@@ -93,7 +93,7 @@ class RegistryOptions:
 @click.option(
     "--metrics",
     metavar="HOST:PORT",
-    callback=parse_address_option,
+    callback=optional(parse_address_option),
     help="Loopback address that serves /metrics for Prometheus.  [default: none]",
 )
 @click.option("--tls-cert", metavar="FILE", type=click.Path(), help="Serve TLS with this certificate (PEM).")

@@ -1,6 +1,7 @@
-"""`up`: start a project's services, then show the dashboard, print log lines, or leave everything running.
+"""`up`: start the services of a project, then show the dashboard, print log lines, or leave everything running.
 
-The supervisor is forked off before anything else of weight is imported; `lifecycle.up_session` does what comes after.
+It forks the supervisor before heavy modules are imported, because a forked process keeps their memory. What comes after the
+fork is in `lifecycle.up_session`.
 """
 
 from __future__ import annotations
@@ -111,15 +112,15 @@ def up_command(options: UpOptions) -> int:
 def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
     """Return the manifest's path and the names of services.
 
-    The first word is a manifest when it looks like a path, or is a directory and no service of the usual manifest. Raises
-    UsageError for a second manifest.
+    The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
+    manifest. Raises UsageError when `-m` has given another one.
     """
     is_path = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 
-        usual = manifest_path(None)
-        is_path = not usual.is_file() or words[0] not in load_manifest(usual).services
+        default = manifest_path(None)
+        is_path = not default.is_file() or words[0] not in load_manifest(default).services
     if not is_path:
         return manifest_path(manifest), words
     if manifest:
@@ -168,7 +169,7 @@ def _refuse_second_run(manifest: Path) -> None:
         with ControlClient(endpoint) as client:
             pid = client.status().pid
     except (NothingRunning, Unavailable):
-        return
+        return  # a supervisor that is just starting has the lock of the directory: the new one will refuse to start
     raise MinikubeError(
         f"{manifest}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it"
     )
