@@ -167,11 +167,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _help_hint(error: click.ClickException) -> str:
+    """Return where to read about a usage error: the help of its command; empty when the error is of no command."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f" — see `{context.command_path} --help`" if context and context.parent else ""
 
 
 def _print_error(text: str) -> None:
+    """Print a message to stderr, each of its lines behind `minikube: `."""
     from minikube.text import printable
 
     for line in text.splitlines() or [""]:

@@ -55,6 +55,7 @@ def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _column(context: click.Context, table: str, column: str) -> list[str]:
+    """Return the values of a column of a table of `read_tables`."""
     # Kept on the context: one key press makes one request.
     if CACHE_KEY not in context.meta:
         context.meta[CACHE_KEY] = read_tables(context.params.get("manifest"))

@@ -34,7 +34,7 @@ def execute_on_host(
     command: Sequence[str],
     variables: Sequence[str],
 ) -> NoReturn:
-    """Become a command with the environment of a service, or of its running instance.
+    """Replace this process by a command with the environment of a service, or of its running instance.
 
     Without a command, the service's own is run. `snapshot` is None when nothing runs; `variables` are `NAME=VALUE`.
     Raises MinikubeError when the service's user, directory or limits cannot be taken.
@@ -72,7 +72,7 @@ def execute_on_host(
 def execute_in_container(
     manifest: Manifest, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
 ) -> NoReturn:
-    """Become the container engine's `exec` of a command (without one: of /bin/sh) in an instance's container."""
+    """Replace this process by the engine's `exec` of a command (without one: of /bin/sh) in the container of an instance."""
     from minikube.engine.engine import client_environment, container_name, find_engine
     from minikube.project_dir import project_dir
 
@@ -126,6 +126,7 @@ def _is_missing(engine: str, container: str, program: str) -> bool:
 
 
 def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
+    """Return the port for the variable PORT: the instance's, else a free one or the service's; 0 for none."""
     if instance and instance.address:
         return int(instance.address.rpartition(":")[2])
     if spec.auto_port:
@@ -136,6 +137,7 @@ def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
 
 
 def _set_limits(spec: ServiceSpec) -> None:
+    """Set the service's resource limits for this process. Raises MinikubeError for a limit that is too high."""
     from minikube.linux.rlimits import limit_self, rlimits, too_high
 
     limits = rlimits(spec.limits)
@@ -146,7 +148,7 @@ def _set_limits(spec: ServiceSpec) -> None:
 
 
 def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
-    """Become a program; exit with a shell's code when it cannot be executed."""
+    """Replace this process by a program; when that is not possible, exit with the code that a shell would exit with."""
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these two, and an ignored signal stays ignored in the new program.

@@ -6,7 +6,7 @@
     ps           `ps` and `status`
     logs, events, describe, dashboard, wait
     start_stop   `start`, `stop`, `restart`, `kill`, `scale`, `maintenance`
-    run          `run`, `exec`, `shell`: this process becomes a command of a service
+    run          `run`, `exec`, `shell`: a command with the environment of a service
     discovery    `get`, `instances`, `register`, `deregister`: requests to a registry
     registry     run a registry without a project
 

@@ -65,6 +65,7 @@ def difference_lines(reply: ApplyReply, colour: bool = False) -> Iterator[str]:
 
 
 def _describe_key(key: KeyChange) -> str:
+    """Return the values of a changed key before and after; of a secret, only that it has changed."""
     if key.before == key.after == SECRET:
         return f"{key.key}: changed (not shown)"
     return f"{key.key}: {key.before or '(none)'} → {key.after or '(none)'}"

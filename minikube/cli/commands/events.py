@@ -41,6 +41,7 @@ class EventsOptions:
 
 
 def _parse_since(context: click.Context, parameter: click.Parameter, text: str) -> EventStart:
+    """Return the start that `--since` gives: a short number is an event's, everything else is a time."""
     if text.isascii() and text.isdigit() and len(text) < UNIX_TIME_DIGITS:
         return EventStart(int(text), 0.0)
     return EventStart(0, parse_time_option(context, parameter, text))

@@ -137,6 +137,7 @@ def _parse_tail(options: LogsOptions) -> int:
 
 
 def _print_batches(found: LogBatches, options: LogsOptions, reports_older: bool) -> None:
+    """Print lines as text or as JSON; with `reports_older`, only the last ones."""
     from minikube.cli.render.log_printer import LogPrinter
 
     printer = LogPrinter(sys.stdout, found.instances, timestamps=options.timestamps, prefix=not options.no_prefix)

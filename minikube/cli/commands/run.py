@@ -1,4 +1,4 @@
-"""`run`, `exec` and `shell`: a command with a service's environment; this process becomes it (see `cli.execute`)."""
+"""`run`, `exec` and `shell`: find out what to run; `cli.execute` replaces this process by it."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _execute_beside(
     command: tuple[str, ...],
     variables: tuple[str, ...],
 ) -> NoReturn:
-    """Become a command, or a shell, beside a running instance: in its container where it has one."""
+    """Replace this process by a command, or by a shell, beside a running instance; in its container where it has one."""
     spec = manifest.services.get(instance.service)
     if spec is not None and spec.runtime == "container":
         execute_in_container(manifest, instance, command, variables)
@@ -194,7 +194,8 @@ def _find_service(manifest: Manifest, name: str) -> ServiceSpec:
 
 
 def _service_for_run(manifest: Manifest, name: str) -> str:
-    """Return the service of that name or of that replica; empty when `run` cannot run it: a container, or not known."""
+    """Return the service that `name` (a service or a replica) belongs to; empty when `run` cannot run it: a container, or not
+    known."""
     service, _, number = name.rpartition("-")
     spec = manifest.services.get(name) or (manifest.services.get(service) if number.isdecimal() else None)
     return spec.name if spec and spec.runtime == "process" else ""

@@ -129,6 +129,7 @@ def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tup
 
 
 def _split_profiles(text: str) -> tuple[str, ...]:
+    """Return the names in a list that is separated by commas."""
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 

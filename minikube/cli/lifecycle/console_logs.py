@@ -64,6 +64,7 @@ class ConsoleLogs:
         return sum(reader.count_unread() for reader in self._readers.values())
 
     def _print_lines(self) -> None:
+        """Print new lines until `finish` is called and no more are found. Runs in the thread."""
         while True:
             finishing = self._finishing.is_set()  # before reading: lines written until now are then read below
             lines = self._read(read_all=finishing)
@@ -102,6 +103,7 @@ class ConsoleLogs:
         return lines
 
     def _open_new_files(self) -> None:
+        """Open a reader for each instance that has a log file and no reader yet."""
         for name in sorted(os.listdir(self._directory)):
             parts = split_name(name)
             if parts is None or parts[0] in NOT_CAPTURED or parts[0] in PARTS or parts[0] in self._readers:

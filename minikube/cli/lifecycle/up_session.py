@@ -212,7 +212,7 @@ class UpSession:
         return code if code > 0 else INTERRUPTED if self._exit_with else 0
 
     def _print_events(self) -> None:
-        # Runs in a thread.
+        """Print the events of the supervisor until it ends. Runs in a thread."""
         from minikube.control.client.blocking import ControlClient
 
         assert self._endpoint is not None
@@ -243,6 +243,7 @@ class UpSession:
             self._print_message(f"{unprinted} lines were not printed — `minikube logs` shows them")
 
     def _print_message(self, text: str) -> None:
+        """Print a message in the form of the other output: as a log line, or to stderr."""
         with suppress(OSError):  # a closed terminal or pipe must not keep this process from waiting for the stop
             if self._printer:
                 self._printer.message(text)

@@ -71,6 +71,7 @@ def _summarize(snapshot: Snapshot, service: str) -> tuple[str, Readiness]:
 
 
 def _readiness(instance: InstanceView) -> Readiness:
+    """Return how ready an instance is, for the colour of its service."""
     if instance.state == "exited":
         return "ready" if is_completed(instance) else "bad"
     if instance.state.has_failed or instance.check == "critical":

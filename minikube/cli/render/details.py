@@ -56,12 +56,14 @@ def _setting(value: object) -> str:
 
 
 def _amount(key: str, value: object) -> str:
+    """Return a value inside a manifest's key; memory as a size, and nothing for a switch that is on."""
     if key == "memory" and isinstance(value, int):
         return format_size(value)
     return "" if value is True else _setting(value)
 
 
 def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> dict[str, str]:
+    """Return the facts of an instance by title; those that are not known are empty."""
     check = f"{instance.check} for {age(instance.check_since, now)}" if instance.check else ""
     output = instance.output.strip().replace("\n", " ")
     has_uptime = instance.started and instance.state.has_process
@@ -110,6 +112,7 @@ def status_lines(snapshot: Snapshot, control: str, now: float) -> Iterator[str]:
 
 
 def _part(part: PartView, now: float) -> str:
+    """Return the state of Redis or of the registry in words."""
     since = f" for {age(part.since, now)}" if part.since else ""
     address = f" at {part.address}" if part.address else ""
     restarts = f", {part.restarts} restarts" if part.restarts else ""

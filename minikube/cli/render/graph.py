@@ -39,6 +39,7 @@ def tree_lines(nodes: list[GraphNode]) -> Iterator[str]:
 
 
 def _dependency_lines(node: GraphNode, by_name: Mapping[str, GraphNode], drawn: set[str], indent: str) -> Iterator[str]:
+    """Return the lines below a service: its dependencies, each with its own below it."""
     if node.name in drawn:
         return
     drawn.add(node.name)

@@ -65,6 +65,7 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
 
 
 def _cells(row: InstanceRow, now: float) -> tuple[str, ...]:
+    """Return the cells of an instance's row, in the order of `HEAD`."""
     since = f" {age(row.check_since, now)}" if row.check_since else ""
     return (
         row.name,
@@ -81,6 +82,7 @@ def _cells(row: InstanceRow, now: float) -> tuple[str, ...]:
 
 
 def _fits(cells: list[tuple[str, ...]], hidden: frozenset[str], width: int) -> bool:
+    """Return whether a table without the hidden columns fits into `width` characters."""
     widths = [
         max(len(name), *(len(printable(cell[index])) for cell in cells)) if cells else len(name)
         for index, name in enumerate(HEAD)
