@@ -14,13 +14,11 @@ from minikube.cli.common import manifest_path, print_json_lines, print_message
 from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
+from minikube.model import PARTS
 
 if TYPE_CHECKING:
     from minikube.logs.query import LogQuery
     from minikube.model import LogLine
-
-PARTS = ("redis", "registry")
-"""Logs that are printed only when they are named."""
 
 
 @dataclass(frozen=True)

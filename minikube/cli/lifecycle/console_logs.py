@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.reader import LogReader
+from minikube.model import PARTS
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 """Between two looks at the files while nothing is written; a look costs one `fstat` for each instance."""
-
-PARTS = frozenset({"redis", "registry"})
-"""Logs that are not printed: they are not of services."""
 
 ROTATIONS_LIMIT = 9_999
 """How many rotated files a reader looks for. The supervisor decides how many it keeps; the files themselves are counted."""
