@@ -103,10 +103,10 @@ class ConsoleLogs:
     def _open_new_files(self) -> None:
         """Open a reader for each instance that has a log file and no reader yet."""
         for name in sorted(os.listdir(self._directory)):
-            parts = split_name(name)
-            if parts is None or parts[0] in NOT_CAPTURED or parts[0] in PARTS or parts[0] in self._readers:
-                continue
-            instance = parts[0]
+            found = split_name(name)
+            if found is None or found[0] in NOT_CAPTURED or found[0] in PARTS or found[0] in self._readers:
+                continue  # no log of an instance of a service, or one that is being read already
+            instance = found[0]
             source = Source(instance, instance, self._directory / f"{instance}.log", ROTATIONS_LIMIT)
             reader = self._readers[instance] = LogReader(source, with_levels=self._printer.colour)
             reader.open()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from minikube.cli.render.graph import GraphNode
+from minikube.cli.render.graph_drawing import GraphNode
 from minikube.control.client.messages import ApplyReply, ServiceReply
 from minikube.doctor.finding import Finding
 from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot

@@ -7,7 +7,7 @@ import pytest
 
 from minikube.cli.app import run
 from minikube.cli.manifest_commands.graph import nodes_of
-from minikube.cli.render.graph import GraphNode, mermaid_lines, tree_lines
+from minikube.cli.render.graph_drawing import GraphNode, mermaid_lines, tree_lines
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
 
 MANIFEST = """
