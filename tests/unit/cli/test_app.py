@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from minikube.cli.app import COMMANDS, cli, run
@@ -19,6 +20,17 @@ def test_every_command_in_the_help_exists_and_has_help(capsys: pytest.CaptureFix
     for name in COMMANDS:
         assert run([name, "--help"]) == 0
         assert capsys.readouterr().out.startswith(f"Usage: minikube {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained_by_a_sentence(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for option in command.params:
+        if isinstance(option, click.Option):
+            text = option.help or ""
+            assert text[:1].isupper(), option.name
+            assert text.partition("  [default: ")[0].endswith((".", "ttl:")), option.name
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
