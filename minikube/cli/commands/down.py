@@ -94,7 +94,7 @@ def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoi
             with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
                 client.shutdown(True)
         if timeout is not None and time.monotonic() - begin > timeout:
-            print_message(f"still stopping after {timeout:g}s")
+            print_message(f"still stopping after {timeout:g}s — `minikube down --now` kills what is left")
             return TIMED_OUT
         if time.monotonic() - reported >= REPORT_INTERVAL_S:
             reported = time.monotonic()

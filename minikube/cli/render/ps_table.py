@@ -9,7 +9,7 @@ from minikube.durations import format_size
 from minikube.model import InstanceView, Snapshot, is_ready
 from minikube.text import printable
 
-NOT_STARTED = "not chosen at `up`: no active profile, or not named"
+NOT_STARTED = "not started by `up`: its profile was not active, or it was not named"
 HEAD = ("NAME", "STATUS", "HEALTH", "PID", "RESTARTS", "UPTIME", "CPU", "MEM", "ADDRESS", "WHY")
 HIDDEN_COLUMNS: tuple[frozenset[str], ...] = (
     frozenset(),

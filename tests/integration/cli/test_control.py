@@ -291,7 +291,7 @@ def test_wait_fails_at_once_for_a_fatal_instance(minikube: Run, supervisor: Fake
 def test_down_requests_a_shutdown_and_reports_its_timeout(minikube: Run, supervisor: FakeSupervisor) -> None:
     """The recorded supervisor is the process of this test, which does not end."""
     code, _, err = minikube("down", "--timeout", "100ms")
-    assert (code, err) == (124, "minikube: still stopping after 0.1s\n")
+    assert (code, err) == (124, "minikube: still stopping after 0.1s — `minikube down --now` kills what is left\n")
     assert supervisor.requests == [("shutdown", False)]
 
 
