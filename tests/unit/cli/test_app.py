@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import click
@@ -106,50 +105,6 @@ def test_exit_code_3_where_no_registry_listens(project: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.startswith("minikube: 127.0.0.1:1: no registry there")
 
 
-def test_init_writes_a_valid_manifest_and_overwrites_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["init"]) == 0
-    assert tomllib.loads((project / "supervisor.toml").read_text())["name"]
-    compile((project / "clock.py").read_text(), "clock.py", "exec")
-    assert run(["validate"]) == 0
-    assert "good, 2 services" in capsys.readouterr().out
-    (project / "supervisor.toml").write_text("mine")
-    (project / "clock.py").unlink()
-    assert run(["init"]) == 2
-    assert "exists already — nothing was written" in capsys.readouterr().err
-    assert (project / "supervisor.toml").read_text() == "mine"
-    assert not (project / "clock.py").exists()
-    assert run(["init", "deeper/one"]) == 0
-    assert "minikube up deeper/one/supervisor.toml" in capsys.readouterr().out
-
-
-def test_init_leaves_nothing_half_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.cli.manifest_commands.init.CLOCK", "\udc80")
-    monkeypatch.setattr("minikube.cli.manifest_commands.init.FIRST_MANIFEST", "{name}")
-    monkeypatch.setenv("MINIKUBE_DEBUG", "1")
-    with pytest.raises(UnicodeEncodeError):
-        run(["init"])
-    assert list(project.iterdir()) == []
-
-
-def test_validate_reports_all_problems_as_text_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "supervisor.toml").write_text(SERVICE + "port = 0\nreplicas = -1\n")
-    assert run(["validate"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "minikube: supervisor.toml: services.x.port: expected an integer from 1 to 65535, got 0",
-        "minikube: supervisor.toml: services.x.replicas: expected an integer from 0 to 1000, got -1",
-    ]
-    assert run(["validate", "--json"]) == 2
-    report = json.loads(capsys.readouterr().out)
-    assert report["valid"] is False
-    assert len(report["problems"]) == 2
-    (project / "supervisor.toml").write_text(SERVICE + 'env = { A = "${NOPE}" }\n')
-    assert run(["validate"]) == 0
-    assert "minikube: warning: supervisor.toml: services.x.env.A: NOPE is not set" in capsys.readouterr().err
-    assert run(["validate", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["services"] == ["x"]
-
-
 def test_the_manifest_is_found_in_the_directories_above(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,12 +127,6 @@ def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["version"] == __version__
     assert run(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["services"]
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["completion", shell]) == 0
-    assert "_MINIKUBE_COMPLETE" in capsys.readouterr().out
 
 
 def test_completion_offers_commands_and_the_manifests_services(project: Path) -> None:
@@ -229,25 +178,6 @@ def test_a_closed_pipe_is_no_error() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
-
-
-def test_validate_reports_what_up_would_refuse_on_this_machine(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A wrong pattern is an error; a missing user or directory is a warning, as it may exist on another machine."""
-    text = '[services.web]\ncommand = "x"\n'
-    (project / "supervisor.toml").write_text(text + 'watch = ["src", "[z-a]"]\n')
-    assert run(["validate"]) == 2
-    assert 'services.web.watch: expected a pattern as in .gitignore, got "[z-a]"' in capsys.readouterr().err
-    (project / "supervisor.toml").write_text(text + 'user = "nobody-here"\ncwd = "supervisor.toml"\n')
-    assert run(["validate"]) == 0
-    user, directory = capsys.readouterr().err.splitlines()
-    assert user.startswith("minikube: warning: web: there is no user nobody-here here")
-    assert directory.endswith("supervisor.toml: Not a directory — set services.web.cwd")
-    (project / "supervisor.toml").write_text('[services.web]\ncomand = "x"\n')
-    assert run(["validate"]) == 2
-    (only,) = capsys.readouterr().err.splitlines()
-    assert "services.web.comand: unknown key" in only
 
 
 def test_ctrl_c_during_imports_exits_with_130_and_prints_nothing() -> None:
