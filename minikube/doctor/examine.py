@@ -18,16 +18,15 @@ from msgspec import Struct
 
 from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.doctor.finding import Finding, ok
-from minikube.engine.engine import find_engine, is_unreachable
+from minikube.engine.command import find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
-from minikube.linux import cgroup
-from minikube.linux import processes as tree
-from minikube.linux.ports import is_free
+from minikube.linux import cgroup, processes
+from minikube.linux.ports import is_free, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView
-from minikube.project import orphans as leftovers
+from minikube.project import orphans
 from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
-from minikube.supervisor.backing.parts import find_redis
+from minikube.supervisor.backing.redis import find_redis
 from minikube.text import mask_url
 
 ASK_S = 3.0
@@ -104,8 +103,8 @@ def _recorded(state: Path) -> set[int]:
     if record is None:
         return set()
     pid = record.pid
-    alive = tree.start_time(pid) == record.start_time and tree.boot_id() == record.boot_id
-    return {pid, *tree.descendants([pid])} if alive else set()
+    alive = processes.start_time(pid) == record.start_time and processes.boot_id() == record.boot_id
+    return {pid, *processes.descendants([pid])} if alive else set()
 
 
 class _Ours(Struct, frozen=True):
@@ -134,7 +133,7 @@ def _ours(manifest: Manifest, state: Path) -> _Ours:
         port = one.address.rpartition(":")[2]
         if port.isdecimal():
             ports[bool(manifest.services[one.service].container_port)].add(int(port))
-    return _Ours({*pids, *roots, *tree.descendants(roots)}, ports[True], ports[False])
+    return _Ours({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
 
 
 def _instances(path: Path) -> tuple[InstanceView, ...]:
@@ -160,7 +159,7 @@ def _ports(manifest: Manifest, ours: _Ours) -> Iterator[Finding]:
         elif is_free(where.host, where.port):
             yield ok("port", f"{key}: {where} is free")
         else:
-            owner = tree.port_owner(where.port)
+            owner = port_owner(where.port)
             if ours.has(where.port, owner):
                 yield ok("port", f"{key}: {where} is this project's")
                 continue
@@ -178,7 +177,7 @@ def _state(state: Path) -> Finding:
         return Finding("state", "fail", f"{state} is not writable", f"chown -R {os.geteuid()} {state}")
     if (state / SUPERVISOR_FILE).exists() and not _recorded(state):
         return Finding("state", "warn", f"{state}: its supervisor was killed", "the next `minikube up` puts that right")
-    if not _recorded(state) and (left := leftovers.find_leftovers(state)):
+    if not _recorded(state) and (left := orphans.find_orphans(state)):
         pids = ", ".join(map(str, left[:5]))
         return Finding("state", "warn", f"{state}: processes are left of it (pid {pids})", "`minikube up` ends them")
     return ok("state", f"{state}: {'its supervisor runs' if _recorded(state) else 'nothing runs'}")

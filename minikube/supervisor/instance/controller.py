@@ -157,7 +157,7 @@ class InstanceController:
     @property
     def outdated(self) -> bool:
         """Whether what runs is not what the manifest says now, and can become it by a restart alone."""
-        return self.process is not None and not graph.goes_on(self.launched, self.spec)
+        return self.process is not None and not graph.can_adjust_in_place(self.launched, self.spec)
 
     @property
     def standing(self) -> DependencyStatus:
@@ -259,7 +259,7 @@ class InstanceController:
             try:
                 await process.end(signal.SIGKILL, 0.0)
                 with trio.move_on_after(DRAIN_S):
-                    await process.watch()
+                    await process.wait_exit()
             except Exception:
                 traceback.print_exc()
         if not is_judged:
@@ -328,7 +328,7 @@ class InstanceController:
         self._checking = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read, process, output, readers)
-            nursery.start_soon(process.watch)
+            nursery.start_soon(process.wait_exit)
             nursery.start_soon(self.wellbeing.check_up, process, output, self._checking)
             while not self.wish.ends_life and process.exit is None:
                 with self._poke.cancels():

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import trio
 
 from minikube.errors import StartError
+from minikube.linux.processes import signal_number
 from minikube.manifest import StopSpec
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.readiness.registry_sync import LEAVE_S
 from minikube.supervisor.runtime.interface import Running
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, signal_number
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
 SAY_AFTER_S = 2.0
 """A stop that takes longer says whom it waits for, and again in intervals that double."""
@@ -35,7 +36,7 @@ def stop_patience(spec: StopSpec, ending: bool = False) -> float:
     stopped, and nobody drains."""
     if ending:
         return LEAVE_S + spec.timeout + MARGIN_AT_THE_END_S
-    return LEAVE_S + spec.drain + spec.timeout + KILL_PATIENCE_S + MARGIN_S
+    return LEAVE_S + spec.drain + spec.timeout + KILL_TIMEOUT_S + MARGIN_S
 
 
 async def end_instance(
@@ -61,7 +62,7 @@ async def end_instance(
     if running.exit is None:
         told("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
-    if left := running.holders():
+    if left := running.describe_alive():
         told(f"KILL was sent, and {some(left)} is still there")
         say("instance.stuck", f"survives KILL: {some(left)} — only the kernel can end it, or a reboot", "error")
     if killed and not hurry.is_set():
@@ -87,7 +88,7 @@ async def _say_who_holds(running: Running, spec: StopSpec, end: float, say: Say)
     while True:
         await trio.sleep(wait)
         wait *= 2
-        who = some(running.holders())
+        who = some(running.describe_alive())
         now = trio.current_time()
         if who and now < end:
             text = f"is not down {now - sent:.0f} s after {spec.signal}: {who}; KILL in {end - now:.0f} s"

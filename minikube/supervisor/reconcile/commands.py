@@ -12,6 +12,7 @@ import trio
 from minikube.control.client.messages import ApplyReply
 from minikube.control.interface import LogCount, MetricsInput
 from minikube.errors import NotFound, UsageError
+from minikube.linux.processes import signal_number
 from minikube.logs.format import Source
 from minikube.logs.query import LogQuery
 from minikube.manifest.dump import resolved_service
@@ -26,7 +27,6 @@ from minikube.supervisor.reconcile.rollout import (
     see_begin,
     see_well,
 )
-from minikube.supervisor.runtime.process.process import signal_number
 
 PARTS = ("redis", "registry")
 
@@ -102,7 +102,7 @@ class CommandHandler:
         if not alive:
             raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
         for process in alive:
-            await process.send(number)
+            await process.send_signal(number)
 
     async def scale(self, name: str, replicas: int) -> None:
         self._refuse_the_end()

@@ -13,15 +13,13 @@ import trio
 from msgspec import structs
 
 from minikube.health.prober import Prober
-from minikube.linux.ports import PortAllocator
 from minikube.logs.collector import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ProcessState, ServiceView
-from minikube.project import graph
-from minikube.project import orphans as leftovers
+from minikube.project import graph, orphans
 from minikube.project.environment import project_environment
 from minikube.project.ids import instance_id
-from minikube.project.selection import chosen
+from minikube.project.selection import select_services
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance import conditions as dependency
@@ -37,7 +35,8 @@ from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout import RolloutFailed
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S
+from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 from minikube.text import mask_url
 
@@ -65,7 +64,7 @@ class Reconciler:
         self.adopted = CancelEvent()
         """Set when another manifest is adopted; then there is a new one."""
         self._nursery = nursery
-        self._chosen = chosen(manifest.services, site.options.only, site.options.profiles)
+        self._chosen = select_services(manifest.services, site.options.only, site.options.profiles)
         claims = PortAllocator()
         self._processes = ProcessRuntime(site.household, self.environment, self._warn, claims)
         self._containers = ContainerRuntime(
@@ -147,7 +146,7 @@ class Reconciler:
     def also_needed(self, runners: Sequence[InstanceController]) -> list[InstanceController]:
         """What `up` did not choose and these depend on: nobody else would ever start it."""
         dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
-        needed = graph.needed(dependencies, {runner.spec.name for runner in runners})
+        needed = graph.with_dependencies(dependencies, {runner.spec.name for runner in runners})
         unchosen = [name for name in needed if name not in self._chosen]
         return [one for name in unchosen for one in self.roster.of(name) if not one.wish.runs and one not in runners]
 
@@ -157,7 +156,7 @@ class Reconciler:
         """From now on this is the manifest; who is running has not changed. Services that are chosen now and were not."""
         before = self._chosen
         self.manifest, self.specs = manifest, self._prepared(manifest)
-        self._chosen = chosen(manifest.services, self.options.only, self.options.profiles)
+        self._chosen = select_services(manifest.services, self.options.only, self.options.profiles)
         adopted, self.adopted = self.adopted, CancelEvent()
         adopted.set()
         return [name for name in self.specs if name in self._chosen and name in self.roster and name not in before]
@@ -248,7 +247,7 @@ class Reconciler:
         leaving = self.roster.all.difference(*members.values())
         patience = {name: _patience(runners, ending=True) for name, runners in members.items()}
         longest, _ = graph.longest_stop(dependencies, patience)
-        longest = max(longest, _patience(leaving, ending=True)) + KILL_PATIENCE_S
+        longest = max(longest, _patience(leaving, ending=True)) + KILL_TIMEOUT_S
         async with trio.open_nursery() as watching:
             watching.start_soon(self._containers.watch)
             with trio.move_on_after(longest) as bound:
@@ -264,7 +263,7 @@ class Reconciler:
             self.board.event("containers.left", str(self.site.left), "error")
 
     def _say_who_is_stuck(self, waited: float) -> None:
-        left = [(one.name, one.process.holders()) for one in self.roster.all if one.process is not None]
+        left = [(one.name, one.process.describe_alive()) for one in self.roster.all if one.process is not None]
         who = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(left))
         self.board.event("supervisor.stuck", f"gave up waiting after {waited:.0f} s: {who}", "error")
 
@@ -278,7 +277,7 @@ class Reconciler:
 
     def environment(self, spec: ServiceSpec) -> dict[str, str]:
         env = project_environment(self.manifest, os.environ, self.site.registry, self.site.redis_url)
-        env[leftovers.MARK] = str(self.site.state)
+        env[orphans.PROJECT_ENV] = str(self.site.state)
         return env
 
     def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
@@ -319,7 +318,7 @@ class Reconciler:
     async def _record(self) -> None:
         await trio.sleep(RECORD_S)
         self._recording = False
-        leftovers.record(self.site.state, self.site.household.identities)
+        orphans.record_processes(self.site.state, self.site.household.identities)
 
     def _warn(self, spec: ServiceSpec, text: str) -> None:
         """Once for each service, however often it is restarted."""

@@ -12,7 +12,7 @@ import pytest
 from minikube.cli.app import run
 from minikube.doctor import examine as machine
 from minikube.model import InstanceView, ProcessState
-from minikube.project import orphans as leftovers
+from minikube.project import orphans
 from tests.eventually import eventually
 
 SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
@@ -125,9 +125,9 @@ def test_what_an_earlier_run_left_is_found(project: Path, capsys: pytest.Capture
     (project / "supervisor.toml").write_text(SERVICES)
     state = project / ".minikube"
     state.mkdir()
-    mark = {**os.environ, leftovers.MARK: str(state)}
+    mark = {**os.environ, orphans.PROJECT_ENV: str(state)}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=mark) as left:
-        eventually(lambda: leftovers.find_leftovers(state), what="its environment")
+        eventually(lambda: orphans.find_orphans(state), what="its environment")
         assert f"(pid {left.pid})" in findings(capsys, 0)["state"]["found"]
         left.communicate(b"\n")
     (state / "supervisor.json").write_text(json.dumps({"pid": left.pid, "start_time": 1, "boot_id": ""}))

@@ -8,7 +8,7 @@ import trio
 
 from minikube.cli.app import run
 from minikube.cli.commands import up
-from minikube.engine.engine import Engine
+from minikube.engine.command import Engine
 from minikube.errors import StartError
 from minikube.manifest import BuildSpec, ServiceSpec
 from minikube.supervisor.daemon.ipc import LaunchOptions

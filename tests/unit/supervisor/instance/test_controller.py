@@ -74,7 +74,7 @@ class Fake:
             self._home.note("died", status)
             self.exited.set()
 
-    async def watch(self) -> Exit:
+    async def wait_exit(self) -> Exit:
         if self._home.blind and self.exit is None:
             await trio.sleep(0.2)
             raise self._home.blind
@@ -84,12 +84,12 @@ class Fake:
         assert self.exit is not None
         return self.exit
 
-    async def send(self, number: int) -> bool:
+    async def send_signal(self, number: int) -> bool:
         await trio.lowlevel.checkpoint()
         self.die(-number)
         return True
 
-    def holders(self) -> list[str]:
+    def describe_alive(self) -> list[str]:
         return [f"pid {self.pid} (fake)"] if self.exit is None else []
 
     async def end(self, number: int, timeout: float) -> list[str]:
@@ -103,7 +103,7 @@ class Fake:
                     await trio.sleep(self._home.obeys)
                     self.die(-number)
                 await self.exited.wait()
-            return self.holders()
+            return self.describe_alive()
         finally:
             self.die(-KILL)
 
