@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 from minikube.errors import UsageError
-from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
+from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill_instance_variables
 from minikube.project_dir import REDIS_SOCKET
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def service_path(environ: Mapping[str, str]) -> str:
 
 
 def project_environment(manifest: Manifest, environ: Mapping[str, str], registry: str, redis: str) -> dict[str, str]:
-    """Return the variables of every process of the project: `environ` without MINIKUBE_*, plus registry, Redis and their secrets."""
+    """Return the variables of every process of the project: `environ` without MINIKUBE_*, with registry and Redis."""
     env = {name: value for name, value in environ.items() if not name.startswith("MINIKUBE_")}
     env["PATH"] = service_path(environ)
     env["MINIKUBE_REGISTRY"] = manifest.registry.advertise or registry
@@ -89,4 +89,4 @@ def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, ho
     known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
     if port:
         known["PORT"] = str(port)
-    return known | {name: fill(value, known) for name, value in (spec.file_env | spec.env).items()}
+    return known | {name: fill_instance_variables(value, known) for name, value in (spec.file_env | spec.env).items()}

@@ -15,7 +15,7 @@ import trio
 
 from minikube.engine.command import Engine, client_environment, error_line, is_unreachable
 from minikube.errors import ResourceExhausted, StartError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.pipes import chunks, collect
 from minikube.supervisor.runtime.process.fork_exec import Command

@@ -25,7 +25,7 @@ from minikube.engine.arguments import (
 from minikube.engine.command import LABEL, container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
 from minikube.errors import ResourceExhausted, StartError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.container.client import EngineClient, ReportEvent

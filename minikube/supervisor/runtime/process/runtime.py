@@ -8,7 +8,7 @@ import trio
 from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS
 from minikube.linux.credentials import Credentials, find_credentials, login_environment
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit
