@@ -3,7 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
-from minikube.manifest.parser import MAX_REPLICAS
+from minikube.manifest.validate import MAX_REPLICAS
 
 
 def project_key(machine: str, directory: Path) -> str:

@@ -28,8 +28,8 @@ async def start_redis(
         await wait_redis(path)
         return site.redis_url
 
-    output = site.logbook.open("redis", "redis", LogSpec())
-    runner = PartRunner(part, site.household, site.board, output, wait_ready)
+    output = site.logs.open("redis", "redis", LogSpec())
+    runner = PartRunner(part, site.process_table, site.store, output, wait_ready)
     nursery.start_soon(runner.run, begun)
     await wait_ready_or_stop(site, runner)
     return runner
@@ -37,7 +37,7 @@ async def start_redis(
 
 def registry_runner(part: PartSpec, site: RunContext) -> PartRunner:
     """Once it is ready, the site knows where it listens; started again, it listens there."""
-    output = site.logbook.open("registry", "registry", LogSpec())
+    output = site.logs.open("registry", "registry", LogSpec())
 
     async def wait_ready(process: Process) -> str:
         listening = trio.Event()
@@ -47,18 +47,18 @@ def registry_runner(part: PartSpec, site: RunContext) -> PartRunner:
                 listening.set()
         await listening.wait()
         where = next((line for line in reversed(output.last_lines) if LISTENING in line), "")
-        site.registry = where.rpartition(LISTENING)[2].split()[0] if where else site.registry
-        site.board.set_registry(site.registry)
-        runner.spec = settled(runner.spec, site.registry)
-        return site.registry
+        site.registry_address = where.rpartition(LISTENING)[2].split()[0] if where else site.registry_address
+        site.store.set_registry(site.registry_address)
+        runner.spec = settled(runner.spec, site.registry_address)
+        return site.registry_address
 
-    runner = PartRunner(part, site.household, site.board, output, wait_ready)
+    runner = PartRunner(part, site.process_table, site.store, output, wait_ready)
     return runner
 
 
 async def wait_ready_or_stop(site: RunContext, part: PartRunner) -> None:
     """Until it answers, or a stop is asked for. Raises `StartError` when it takes too long."""
-    with trio.move_on_after(READY_S) as patience, site.asked_to_stop.cancels():
+    with trio.move_on_after(READY_S) as patience, site.stop_requested.cancels():
         await part.ready.wait()
     if patience.cancelled_caught:
         name = part.spec.name

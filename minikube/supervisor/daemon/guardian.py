@@ -29,7 +29,8 @@ from minikube.project_dir import (
     record_run_end,
     supervisor_log,
 )
-from minikube.supervisor.daemon.ipc import LaunchOptions, Lifeline, say
+from minikube.supervisor.daemon.ipc import Lifeline, say
+from minikube.supervisor.launch_options import LaunchOptions
 
 KILL_ROUND_S = 0.005
 """Between two looks at what is still alive: a fork may be under way during one."""

@@ -1,6 +1,6 @@
 """What passes between the front and what it started (floor 3, standard library only: the guardian uses it too).
 
-How it was called goes along with the fork. Then, on a socket pair: down go `stop`, `now` and `detach`, a line each; the
+`LaunchOptions` go along with the fork. Then, on a socket pair: down go `stop`, `now` and `detach`, a line each; the
 front's end without `detach` means `now`. Up goes JSON, a line each: `{"ready": …}` or `{"error": …, "exit_code": n}` (and
 `{"ended": …}`) from the supervisor, `{"exit": status}` from the guardian when nothing is left alive.
 """
@@ -10,28 +10,11 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from minikube.errors import Unavailable
 
 _MESSAGE_LIMIT = 65_536
-
-
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How `up` was called. `only`: these services and what they need; empty: those of the `profiles` and all without one.
-
-    `watch` applies the manifest whenever it is saved. `exit_with` is the service whose end is everybody's.
-    `unbuilt`: services whose build failed just now; an older image of theirs does not count.
-    """
-
-    detach: bool = False
-    only: tuple[str, ...] = field(default=())
-    profiles: tuple[str, ...] = field(default=())
-    watch: bool = False
-    exit_with: str = ""
-    unbuilt: tuple[str, ...] = field(default=())
 
 
 class Lifeline:

@@ -18,7 +18,8 @@ from minikube.linux.ports import refusal
 from minikube.manifest import HostPort
 from minikube.project import orphans as leftovers
 from minikube.project_dir import RUN_END_FILE, project_dir
-from minikube.supervisor.daemon.ipc import LaunchOptions, say
+from minikube.supervisor.daemon.ipc import say
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.text import printable
 
 LOCK_PATIENCE_S = 12.0

@@ -34,15 +34,19 @@ from minikube.supervisor.backing.runner import PartRunner
 from minikube.supervisor.backing.services import registry_runner, start_redis, wait_ready_or_stop
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown as endings
-from minikube.supervisor.daemon.ipc import LaunchOptions, say
-from minikube.supervisor.instance.lifecycle import worst_end
+from minikube.supervisor.daemon.ipc import say
+from minikube.supervisor.instance.lifecycle import worst_exit
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync
-from minikube.supervisor.reconcile.apply import ManifestReconciler
+from minikube.supervisor.reconcile.actions import ServiceActions
+from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from minikube.supervisor.reconcile.replicas import ReplicaSet
-from minikube.supervisor.reconcile.scheduler import TaskScheduler
+from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.process import ProcessTable
 from minikube.supervisor.runtime.process.usage import sample
@@ -105,13 +109,13 @@ async def _main(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: 
             if plan.redis is not None:
                 parts.append(await start_redis(plan.redis, site, outer, begun.pop(0)))
             try:
-                if not site.asked_to_stop.is_set():
+                if not site.stop_requested.is_set():
                     registry = registry_runner(plan.registry, site)
                     parts.insert(0, registry)
                     outer.start_soon(registry.run, begun.pop())
                     if not manifest.registry.listen.port:
                         await wait_ready_or_stop(site, registry)  # services are told where it listens
-                if not site.asked_to_stop.is_set():
+                if not site.stop_requested.is_set():
                     await _serve(plan, site, registry, sock)
             finally:  # also after a defect of ours: the store writes down what it has
                 with trio.CancelScope(shield=True):
@@ -121,8 +125,8 @@ async def _main(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: 
     finally:
         (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
         leftovers.forget(plan.state)
-        site.logbook.writer.close(5.0)
-    return 1 if site.left else 0
+        site.logs.writer.close(5.0)
+    return 1 if site.engine_leftovers else 0
 
 
 def _tell(plan: LaunchPlan, board: StateStore) -> None:
@@ -138,9 +142,9 @@ def _tell(plan: LaunchPlan, board: StateStore) -> None:
         board.event("supervisor.ports", note, "warning")
 
 
-def _is_left(project: str, roster: ReplicaSet, found: Instance) -> bool:
+def _is_left(project: str, replicas: ReplicaSet, found: Instance) -> bool:
     """An earlier run's, of a service or a replica that is not in the manifest any more."""
-    return found.uuid not in roster.by_id and is_replica(project, found.name, found.uuid)
+    return found.uuid not in replicas.by_id and is_replica(project, found.name, found.uuid)
 
 
 async def _serve(plan: LaunchPlan, site: RunContext, registry: PartRunner, sock: socket.socket) -> None:
@@ -148,32 +152,44 @@ async def _serve(plan: LaunchPlan, site: RunContext, registry: PartRunner, sock:
 
     The first services start while the registry does: most take as long, and whoever registers tries until it answers.
     """
-    board, roster = site.board, ReplicaSet()
+    board, replicas = site.store, ReplicaSet()
     token, settings = ensure_token(plan.state), plan.manifest.registry
-    opened = open_registry(site.registry, token=settings.token or None, tls=registry_tls(settings))
+    opened = open_registry(site.registry_address, token=settings.token or None, tls=registry_tls(settings))
     async with opened as client, trio.open_nursery() as nursery:
-        hearsay = RegistryEvents(board, roster.by_id)
-        link = RegistrySync(client, nursery, hearsay.heard, hearsay.refused, partial(_is_left, site.project, roster))
+        events = RegistryEvents(board, replicas.by_id)
+        is_orphan = partial(_is_left, site.project_key, replicas)
+        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_orphan)
         async with trio.open_nursery() as services:
-            core = Reconciler(site, plan.manifest, roster, link, services)
-            hands = CommandHandler(core, services)
-            control = HostPort(*await nursery.start(partial(_serve_control, plan, hands, token)))
-            core.open()
-            hands.applier = ManifestReconciler(core, hands, services)
-            services.start_soon(_beside, board, "watching files", partial(_watch, core, hands))
+            runtimes = Runtimes(site, plan.manifest, services)
+            core = Reconciler(site, plan.manifest, replicas, registry_sync, runtimes, services)
+            rollouts = Rollouts(board, replicas, site.stop_requested, services)
+            actions = ServiceActions(core, rollouts)
+            apply = ManifestReconciler(core, actions, rollouts, services).apply
+            control = HostPort(
+                *await nursery.start(partial(_serve_control, plan, board, CommandHandler(core, actions, apply), token))
+            )
+            core.start()
+            services.start_soon(_beside, board, "watching files", partial(_watch, core, actions, apply))
             services.start_soon(_beside, board, "the schedules", TaskScheduler(core).run)
             await wait_ready_or_stop(site, registry)
-            services.start_soon(_beside, board, "overseeing the registry", partial(link.oversee, board.event))
-            nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
-            _announce(plan, control, site.registry)
-            say(sock, {"ready": {"control": str(control), "registry": site.registry}})
+            services.start_soon(
+                _beside, board, "overseeing the registry", partial(registry_sync.watch_registry, board.event)
+            )
+            nursery.start_soon(
+                registry_sync.run
+            )  # not before: its first tries would be in vain, and its next ones late
+            _announce(plan, control, site.registry_address)
+            say(sock, {"ready": {"control": str(control), "registry": site.registry_address}})
             board.set_phase("running")
-            services.start_soon(_beside, board, "measuring", partial(sample, site.household, board))
+            services.start_soon(_beside, board, "measuring", partial(sample, site.process_table, board))
             if site.options.exit_with:
                 services.start_soon(_end_with, core, site.options.exit_with, sock)
-            await site.asked_to_stop.wait()
+            await site.stop_requested.wait()
             began = time.monotonic()
-            board.event("supervisor.stopping", "stopping everything" + (" at once" if site.at_once.is_set() else ""))
+            board.event(
+                "supervisor.stopping",
+                "stopping everything" + (" at once" if site.immediate_stop_requested.is_set() else ""),
+            )
             await core.stop_all()
             board.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
             services.cancel_scope.cancel()
@@ -182,10 +198,15 @@ async def _serve(plan: LaunchPlan, site: RunContext, registry: PartRunner, sock:
 
 
 async def _serve_control(
-    plan: LaunchPlan, hands: CommandHandler, token: str, *, task_status: "trio.TaskStatus[tuple[str, int]]"
+    plan: LaunchPlan,
+    board: StateStore,
+    commands: CommandHandler,
+    token: str,
+    *,
+    task_status: "trio.TaskStatus[tuple[str, int]]",
 ) -> None:
     where = plan.control
-    await serve_control(hands.board, hands, host=where.host, port=where.port, token=token, task_status=task_status)
+    await serve_control(board, commands, host=where.host, port=where.port, token=token, task_status=task_status)
 
 
 def _announce(plan: LaunchPlan, control: HostPort, registry: str) -> None:
@@ -204,22 +225,22 @@ def _announce(plan: LaunchPlan, control: HostPort, registry: str) -> None:
 
 async def _end_with(core: Reconciler, name: str, sock: socket.socket) -> None:
     """When that service has ended for good, everything does; the front passes its exit code on."""
-    ended = await core.wait_ended(name)
-    how, code = worst_end(ended)
-    core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
+    ended = await core.wait_exited(name)
+    how, code = worst_exit(ended)
+    core.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
     with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print events
-        await core.board.followed.wait()
+        await core.store.followed.wait()
     say(sock, {"ended": {"service": name, "how": how, "code": code}})
-    core.site.shutdown()
+    core.context.shutdown()
 
 
-async def _watch(core: Reconciler, hands: CommandHandler) -> None:
+async def _watch(core: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]") -> None:
     """Imports what watching takes (30 ms and some megabytes) once there is something to watch."""
     while True:
-        adopted = core.adopted
-        if core.options.watch or any(spec.watch for spec in core.specs.values()):
+        adopted = core.manifest_adopted
+        if core.context.options.watch or any(spec.watch for spec in core.specs.values()):
             watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
-            await watcher.Watcher(core, hands).run()
+            await watcher.SourceWatcher(core, actions, apply).run()
         await adopted.wait()
 
 

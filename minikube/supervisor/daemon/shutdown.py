@@ -13,7 +13,7 @@ from minikube.supervisor.context import RunContext
 async def obey_signals(site: RunContext) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for _ in received:
-            site.shutdown(now=site.asked_to_stop.is_set())
+            site.shutdown(now=site.stop_requested.is_set())
 
 
 async def obey_lifeline(site: RunContext, sock: socket.socket) -> None:
@@ -45,6 +45,6 @@ async def watch_guardian(site: RunContext, alive: int) -> None:
     await trio.lowlevel.wait_readable(alive)
     text = "the guardian was killed: nothing would end what runs if the supervisor were killed as well — stopping everything"
     print(f"minikube: {text}", file=sys.stderr, flush=True)
-    site.board.event("guardian.gone", text, "error")
-    record_run_end(site.state, "the guardian was killed")
+    site.store.event("guardian.gone", text, "error")
+    record_run_end(site.directory, "the guardian was killed")
     site.shutdown()

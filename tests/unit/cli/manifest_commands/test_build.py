@@ -11,7 +11,7 @@ from minikube.cli.commands import up
 from minikube.engine.engine import Engine
 from minikube.errors import StartError
 from minikube.manifest import BuildSpec, ServiceSpec
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.exit_status import Exit

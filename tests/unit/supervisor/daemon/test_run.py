@@ -15,7 +15,7 @@ from minikube.manifest import HostPort, load_manifest
 from minikube.supervisor.backing.parts import PartSpec
 from minikube.supervisor.daemon import run as running
 from minikube.supervisor.daemon import shutdown as endings
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 
 
 @pytest.mark.parametrize(
