@@ -6,7 +6,7 @@ An instance has the same id at every start and in every run, so that the registr
 from hashlib import sha256
 from pathlib import Path
 
-from minikube.manifest.parser import MAX_REPLICAS
+from minikube.manifest.validate import MAX_REPLICAS
 
 
 def project_key(machine: str, directory: Path) -> str:

@@ -107,7 +107,7 @@ def test_the_next_up_starts_without_the_engine_and_removes_what_is_left_once_it_
             boxes.write(BOXES.replace("IMAGE", built.base).partition("[services.second]")[0] + PLAIN)
             boxes.up()
             boxes.pid("plain")
-            assert any("still has" in text for text in boxes.events("containers.left"))
+            assert any("still has" in text for text in boxes.events("containers.not_removed"))
         boxes.pid("first")
         assert not set(boxes.left()) & set(before), "not those of a service that is gone either"
         boxes.run("down")

@@ -25,7 +25,7 @@ from minikube.cli.common import duration, manifest_option, manifest_path, note
 from minikube.cli.completion import complete_services
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.supervisor.daemon.guardian import launch
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 
 if TYPE_CHECKING:
     from minikube.cli.render.console_logs import ConsoleLogs

@@ -31,8 +31,8 @@ async def start_redis(
         await wait_redis(path)
         return context.redis_url
 
-    log = context.logbook.open("redis", "redis", LogSpec())
-    service = BackingService(spec, context.household, context.board, log, wait_ready)
+    log = context.logs.open("redis", "redis", LogSpec())
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready)
     nursery.start_soon(service.run, first)
     await wait_ready_or_stop(context, service)
     return service
@@ -40,7 +40,7 @@ async def start_redis(
 
 def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
     """Return the registry, not running yet. Each of its processes sets the context's registry address when it listens."""
-    log = context.logbook.open("registry", "registry", LogSpec())
+    log = context.logs.open("registry", "registry", LogSpec())
 
     async def wait_ready(process: Process) -> str:
         listening = trio.Event()
@@ -51,18 +51,18 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
                 listening.set()
         await listening.wait()
         line = next((line for line in reversed(log.last_lines) if LISTENING in line), "")
-        context.registry = line.rpartition(LISTENING)[2].split()[0] if line else context.registry
-        context.board.set_registry(context.registry)
-        service.spec = with_address(service.spec, context.registry)
-        return context.registry
+        context.registry_address = line.rpartition(LISTENING)[2].split()[0] if line else context.registry_address
+        context.store.set_registry(context.registry_address)
+        service.spec = with_address(service.spec, context.registry_address)
+        return context.registry_address
 
-    service = BackingService(spec, context.household, context.board, log, wait_ready)
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready)
     return service
 
 
 async def wait_ready_or_stop(context: RunContext, service: BackingService) -> None:
     """Wait until the service answers or a stop is requested. Raises `StartError` after `READY_TIMEOUT_S`."""
-    with trio.move_on_after(READY_TIMEOUT_S) as timeout, context.asked_to_stop.cancels():
+    with trio.move_on_after(READY_TIMEOUT_S) as timeout, context.stop_requested.cancels():
         await service.ready.wait()
     if timeout.cancelled_caught:
         name = service.spec.name

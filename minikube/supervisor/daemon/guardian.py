@@ -31,7 +31,8 @@ from minikube.project_dir import (
     record_run_end,
     supervisor_log,
 )
-from minikube.supervisor.daemon.ipc import LaunchOptions, SupervisorHandle, send_message
+from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
+from minikube.supervisor.launch_options import LaunchOptions
 
 KILL_INTERVAL_S = 0.005
 """Between two looks for living processes: a fork may have been under way during one."""

@@ -14,29 +14,12 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from minikube.errors import Unavailable
 from minikube.project_dir import SUPERVISOR_LOG_NAME
 
 _MESSAGE_LIMIT = 65_536
-
-
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How `up` was called. `only`: these services and what they need; empty: those of the `profiles` and all without one.
-
-    `watch` applies the manifest whenever it is saved. `exit_with` is the service whose end is everybody's.
-    `unbuilt`: services whose build failed just now; an older image of theirs does not count.
-    """
-
-    detach: bool = False
-    only: tuple[str, ...] = field(default=())
-    profiles: tuple[str, ...] = field(default=())
-    watch: bool = False
-    exit_with: str = ""
-    unbuilt: tuple[str, ...] = field(default=())
 
 
 class SupervisorHandle:

@@ -17,7 +17,8 @@ from minikube.linux.ports import bind_error, port_owner
 from minikube.manifest import HostPort
 from minikube.project import orphans
 from minikube.project_dir import RUN_END_FILE, project_dir
-from minikube.supervisor.daemon.ipc import LaunchOptions, send_message
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.text import printable
 
 LOCK_TIMEOUT_S = 12.0

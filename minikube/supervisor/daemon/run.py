@@ -39,15 +39,19 @@ from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.backing.startup import registry_service, start_redis, wait_ready_or_stop
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
-from minikube.supervisor.daemon.ipc import LaunchOptions, send_message
-from minikube.supervisor.instance.lifecycle import worst_end
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.instance.lifecycle import worst_exit
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync
-from minikube.supervisor.reconcile.apply import ManifestReconciler
+from minikube.supervisor.reconcile.actions import ServiceActions
+from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from minikube.supervisor.reconcile.replicas import ReplicaSet
-from minikube.supervisor.reconcile.scheduler import TaskScheduler
+from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 from minikube.supervisor.runtime.process.usage import sample_usage
@@ -125,14 +129,14 @@ async def _main(
             if plan.redis is not None:
                 backing.append(await start_redis(plan.redis, context, outer, started.pop(0)))
             try:
-                if not context.asked_to_stop.is_set():
+                if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
                     backing.insert(0, registry)
                     outer.start_soon(registry.run, started.pop())
                     if not manifest.registry.listen.port:
                         # It chooses a free port, which services need in their environment.
                         await wait_ready_or_stop(context, registry)
-                if not context.asked_to_stop.is_set():
+                if not context.stop_requested.is_set():
                     await _serve(plan, context, registry, sock)
             finally:
                 # Also after an error of the supervisor itself: Redis must write what it has to the disk.
@@ -143,9 +147,9 @@ async def _main(
     finally:
         (plan.project_dir / SUPERVISOR_FILE).unlink(missing_ok=True)
         orphans.forget_processes(plan.project_dir)
-        context.logbook.writer.close(LOG_CLOSE_TIMEOUT_S)
+        context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
         logger.info("stopped")
-    return 1 if context.left else 0
+    return 1 if context.engine_leftovers else 0
 
 
 def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
@@ -171,37 +175,41 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
 
     The first services start while the registry does: most take as long, and they retry their registration until it answers.
     """
-    store, replicas = context.board, ReplicaSet()
+    store, replicas = context.store, ReplicaSet()
     token, settings = ensure_token(plan.project_dir), plan.manifest.registry
-    opened = open_registry(context.registry, token=settings.token or None, tls=registry_tls(settings))
+    opened = open_registry(context.registry_address, token=settings.token or None, tls=registry_tls(settings))
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
-        is_leftover = partial(_is_leftover, context.project, replicas)
-        registry_sync = RegistrySync(client, nursery, events.heard, events.refused, is_leftover)
+        is_leftover = partial(_is_leftover, context.project_key, replicas)
+        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
         async with trio.open_nursery() as services:
-            reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, services)
-            commands = CommandHandler(reconciler, services)
-            control = HostPort(*await nursery.start(partial(_serve_control, plan, commands, token)))
-            reconciler.open()
-            commands.applier = ManifestReconciler(reconciler, commands, services)
-            services.start_soon(_run_background, store, "watching files", partial(_watch_files, reconciler, commands))
+            runtimes = Runtimes(context, plan.manifest, services)
+            reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
+            rollouts = Rollouts(store, replicas, context.stop_requested, services)
+            actions = ServiceActions(reconciler, rollouts)
+            apply = ManifestReconciler(reconciler, actions, rollouts, services).apply
+            commands = CommandHandler(reconciler, actions, apply)
+            control = HostPort(*await nursery.start(partial(_serve_control, plan, store, commands, token)))
+            reconciler.start()
+            watch_files = partial(_watch_files, reconciler, actions, apply)
+            services.start_soon(_run_background, store, "watching files", watch_files)
             services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
             await wait_ready_or_stop(context, registry)
-            oversee = partial(registry_sync.oversee, store.event)
-            services.start_soon(_run_background, store, "watching the registry", oversee)
+            watch_registry = partial(registry_sync.watch_registry, store.event)
+            services.start_soon(_run_background, store, "watching the registry", watch_registry)
             # Not before the registry answers: the first tries would fail, and their retries come late.
             nursery.start_soon(registry_sync.run)
-            _write_record(plan, control, context.registry)
-            send_message(sock, {"ready": {"control": str(control), "registry": context.registry}})
+            _write_record(plan, control, context.registry_address)
+            send_message(sock, {"ready": {"control": str(control), "registry": context.registry_address}})
             store.set_phase("running")
-            logger.info("ready: control API on %s, registry on %s", control, context.registry)
-            usage = partial(sample_usage, context.household, store)
+            logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
+            usage = partial(sample_usage, context.process_table, store)
             services.start_soon(_run_background, store, "measuring CPU and memory", usage)
             if context.options.exit_with:
                 services.start_soon(_stop_with_service, reconciler, context.options.exit_with, sock)
-            await context.asked_to_stop.wait()
+            await context.stop_requested.wait()
             began = time.monotonic()
-            immediately = " immediately" if context.at_once.is_set() else ""
+            immediately = " immediately" if context.immediate_stop_requested.is_set() else ""
             logger.info("stopping all services%s", immediately)
             store.event("supervisor.stopping", f"stopping everything{immediately}")
             await reconciler.stop_all()
@@ -212,12 +220,15 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
 
 
 async def _serve_control(
-    plan: LaunchPlan, commands: CommandHandler, token: str, *, task_status: "trio.TaskStatus[tuple[str, int]]"
+    plan: LaunchPlan,
+    store: StateStore,
+    commands: CommandHandler,
+    token: str,
+    *,
+    task_status: "trio.TaskStatus[tuple[str, int]]",
 ) -> None:
     address = plan.control
-    await serve_control(
-        commands.board, commands, host=address.host, port=address.port, token=token, task_status=task_status
-    )
+    await serve_control(store, commands, host=address.host, port=address.port, token=token, task_status=task_status)
 
 
 def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
@@ -237,24 +248,26 @@ def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
 
 async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:
     """Stop everything when a service (`exit_with`) has ended for good; send its exit to `up`, which exits likewise."""
-    ended = await reconciler.wait_ended(name)
-    how, code = worst_end(ended)
-    reconciler.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
+    ended = await reconciler.wait_exited(name)
+    how, code = worst_exit(ended)
+    reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
     # A short task may end before `up` has begun to print events.
     with trio.move_on_after(FOLLOWER_TIMEOUT_S):
-        await reconciler.board.followed.wait()
+        await reconciler.store.followed.wait()
     send_message(sock, {"ended": {"service": name, "how": how, "code": code}})
-    reconciler.site.shutdown()
+    reconciler.context.shutdown()
 
 
-async def _watch_files(reconciler: Reconciler, commands: CommandHandler) -> None:
+async def _watch_files(
+    reconciler: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]"
+) -> None:
     """Watch the manifest and the sources of services, as soon as the options or a manifest want that."""
     while True:
-        adopted = reconciler.adopted
-        if reconciler.options.watch or any(spec.watch for spec in reconciler.specs.values()):
+        adopted = reconciler.manifest_adopted
+        if reconciler.context.options.watch or any(spec.watch for spec in reconciler.specs.values()):
             # Late and in a thread: the import takes 30 ms and some megabytes.
             watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
-            await watcher.Watcher(reconciler, commands).run()
+            await watcher.SourceWatcher(reconciler, actions, apply).run()
         await adopted.wait()
 
 

@@ -17,7 +17,7 @@ async def obey_signals(context: RunContext) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for number in received:
             logger.info("stopping: received %s", signal.Signals(number).name)
-            context.shutdown(now=context.asked_to_stop.is_set())
+            context.shutdown(now=context.stop_requested.is_set())
 
 
 async def obey_up(context: RunContext, sock: socket.socket) -> None:
@@ -55,6 +55,6 @@ async def watch_guardian(context: RunContext, guardian_pipe: int) -> None:
     # From now on, killing the supervisor would leave its processes alive: only the guardian ends them then.
     text = "the guardian was killed: a killed supervisor would leave processes alive now — stopping everything"
     logger.error(text)
-    context.board.event("guardian.died", text, "error")
-    record_run_end(context.state, "the guardian was killed")
+    context.store.event("guardian.died", text, "error")
+    record_run_end(context.directory, "the guardian was killed")
     context.shutdown()

@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube.manifest import Condition, HealthSpec, RestartSpec, ServiceSpec
-from minikube.model import ProcessState
+from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec
 from minikube.project import graph
 from minikube.project.graph import CycleError, UnknownDependency
-from minikube.supervisor.instance.conditions import DependencyStatus, unmet
 
 SHOP = {"order": ("product",), "product": ("db",), "db": (), "web": ("order", "product"), "lone": ()}
 
@@ -94,37 +92,3 @@ def test_a_diff_separates_changes_that_need_new_processes_from_those_that_do_not
         "scaled": {"replicas"},
     }
     assert graph.diff(old, old) == graph.Diff()
-
-
-RUNS = DependencyStatus("db", ProcessState.RUNNING, ready=True)
-STARTS = DependencyStatus("db", ProcessState.STARTING)
-FATAL = DependencyStatus("db", ProcessState.FATAL, why="exit 1: 5 failed starts in a row")
-DONE = DependencyStatus("db", ProcessState.EXITED, completed=True, why="exit 0")
-FAILED = DependencyStatus("db", ProcessState.EXITED, why="exit 3")
-ILL = DependencyStatus("db-2", ProcessState.RUNNING, why="check fails: connection refused")
-STOPPED = DependencyStatus("db", ProcessState.STOPPED)
-
-
-@pytest.mark.parametrize(
-    ("condition", "standings", "reason"),
-    [
-        ("healthy", [RUNS], ""),
-        ("healthy", [ILL, RUNS], ""),
-        ("healthy", [STARTS], "waiting for db to be healthy"),
-        ("healthy", [ILL], "waiting for db to be healthy: db-2 runs: check fails: connection refused"),
-        ("healthy", [FATAL], "waiting for db to be healthy: db is fatal: exit 1: 5 failed starts in a row"),
-        ("healthy", [STOPPED], "waiting for db to be healthy: db is stopped — `minikube start db`"),
-        ("healthy", [], "waiting for db to be healthy: db has no instance — `minikube scale db=1`"),
-        ("started", [STARTS], ""),
-        ("started", [DONE], ""),
-        ("started", [FATAL], "waiting for db to be started: db is fatal: exit 1: 5 failed starts in a row"),
-        ("completed", [DONE], ""),
-        ("completed", [DONE, RUNS], "waiting for db to be completed"),
-        ("completed", [DONE, FAILED], "waiting for db to be completed: db has ended: exit 3"),
-        ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
-    ],
-)
-def test_the_reason_to_wait_names_the_dependency(
-    condition: Condition, standings: list[DependencyStatus], reason: str
-) -> None:
-    assert unmet("db", condition, standings) == reason

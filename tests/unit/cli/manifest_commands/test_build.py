@@ -8,7 +8,7 @@ import pytest
 from minikube.cli.app import run
 from minikube.cli.commands import up
 from minikube.errors import StartError
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 
 SERVICES = "".join(f'[services.{name}]\nbuild = "./{name}"\n' for name in ("bad", "good", "worse"))
 ENGINE = """#!/bin/sh

@@ -14,7 +14,7 @@ from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.daemon import run, shutdown
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 
 
 @pytest.mark.parametrize(

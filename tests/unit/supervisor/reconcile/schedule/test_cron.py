@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.supervisor.reconcile.schedule import local_zone, next_run
+from minikube.supervisor.reconcile.schedule.cron import local_zone, next_run
 
 
 def zone(name: str) -> tzinfo:

@@ -7,7 +7,7 @@ import pytest
 from minikube.control.client.messages import KeyChange
 from minikube.errors import UsageError
 from minikube.manifest import Manifest
-from minikube.supervisor.reconcile.diff import ApplyPlan, plan
+from minikube.supervisor.reconcile.apply.diff import ApplyPlan, plan
 from tests.unit.manifest.test_parser import build
 
 

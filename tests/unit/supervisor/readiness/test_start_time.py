@@ -1,11 +1,11 @@
-"""An entry of an earlier life is told from one of the present life, whatever is done to the clock."""
+"""A registry entry of an earlier process is told from one of the running process, whatever is done to the clock."""
 
 import pytest
 
 from minikube.model import Address, CheckState, Instance
-from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.readiness.start_time import StartTime
 
-BEGAN = Generation(wall=10_000.0, clock=50.0, known=7)
+BEGAN = StartTime(wall=10_000.0, monotonic=50.0, incarnation_before=7)
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ BEGAN = Generation(wall=10_000.0, clock=50.0, known=7)
         (13_601.0, 8, 13_602.0, False),
     ],
 )
-def test_an_entry_is_of_this_life_or_of_an_earlier_one(
+def test_an_entry_is_of_the_running_process_or_of_an_earlier_one(
     registered: float, incarnation: int, wall: float, earlier: bool
 ) -> None:
-    found = Instance(
+    entry = Instance(
         "i", "x", Address("127.0.0.1", 80), "", CheckState.PASSING, registered=registered, incarnation=incarnation
     )
-    assert BEGAN.is_after(found, wall, clock=52.0) is earlier
+    assert BEGAN.is_after(entry, wall, monotonic=52.0) is earlier
