@@ -1,16 +1,15 @@
-"""The process manager (floor 3): what a manifest says is so, for as long as `up` runs, and nothing is left afterwards.
+"""The supervisor: runs the services of a manifest for as long as `up` lasts, and leaves no process behind.
 
-    main ─► guardian (parent, heir of every orphan)
-      └──► running            the trio run; foundations (redis, registry: parts, partrun), endings (who may end it all), site
-             ├── core         the services; roster (who there is), graph, order, selection, dependency
-             │     └── instance      one replica's task: wish, lifecycle, failure (pure), stopping, row, view
-             │           ├── wellbeing     checkup, verdict, registering; link to the registry, hearsay from it
-             │           └── runtime       local: process, tree, cgroup, rights, rlimits, ports
-             │                             containers: container, client, engine, recipe, images, network, relay
-             └── hands        what is asked by name; rollout (rolling), apply (change), watcher (sources, ear), timetable (schedule)
-    logs ─► logfile ─► trail ─► reader      output on disk, and read back
-    leftovers, record, lifeline, machine    what passes between runs, and between the front and what it started
+    daemon           how `up` starts the supervisor; its guardian, its trio run, its log, the requests to stop
+    reconcile        bring what runs in line with the manifest: start order, edits, roll-outs, schedules, commands
+    instance         one replica: its desired state, its restarts, how it is stopped
+    readiness        whether an instance is ready: its checks, its registration, what the registry says of it
+    backing          the embedded Redis and the registry
+    context          one run of one project: what all of these share
+    runtime          instances as processes of this machine, and as containers
+    launch_options   how `up` was called
+    cancel_event     an event that cancels the code that waits under it
 
-What decides takes states and a time and does nothing (`pure`); the trio shells round it do as it says. `interrupt` is how a
-task waits for one thing unless another happens. It refuses to know who is discoverable: that is the registry's.
+Imports go down this list. Decisions are pure functions of states and a time; the trio code around them reads, calls and
+acts. The supervisor refuses to know which instances are discoverable: that is the registry's.
 """
