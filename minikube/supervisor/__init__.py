@@ -3,7 +3,7 @@
     daemon           how `up` starts the supervisor; its guardian, its trio run, its log, the requests to stop
     reconcile        bring what runs in line with the manifest: start order, edits, roll-outs, schedules, commands
     instance         one replica: its desired state, its restarts, how it is stopped
-    readiness        whether an instance is ready: its checks, its registration, what the registry says of it
+    readiness        whether an instance is ready: its checks, its registration, its entry in the registry
     backing          the embedded Redis and the registry
     context          one run of one project: what all of these share
     runtime          instances as processes of this machine, and as containers
