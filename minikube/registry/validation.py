@@ -15,7 +15,7 @@ from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
 from minikube.health.state import ProbeSettings
 from minikube.jsonrpc.messages import INVALID_PARAMS, Params, RpcError
-from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
+from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, normalize_host
 from minikube.registry.catalog.records import Record
 
 _NAME = re.compile(NAME_PATTERN)
@@ -202,7 +202,7 @@ def _check_size(asked: Registration) -> None:
 
 
 def _spelled(host: str) -> str:
-    """`spell_host` of what can be connected to; `localhost` as an address, since Go's client takes nothing else."""
+    """`normalize_host` of what can be connected to; `localhost` as an address, since Go's client takes nothing else."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
@@ -211,7 +211,7 @@ def _spelled(host: str) -> str:
     else:
         if found.is_unspecified or found.is_multicast:
             raise wrong(f"Addr.IP: nobody can connect to {host} — register the address that clients are to use")
-    return spell_host(host)
+    return normalize_host(host)
 
 
 def _plain(host: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minikube.control.state_store import StateStore
 from minikube.engine.engine import EngineLeftovers
-from minikube.logs.follow import LogCollector
+from minikube.logs.collector import LogCollector
 from minikube.project.ids import project_key
 from minikube.project_dir import log_dir
 from minikube.supervisor.cancel_event import CancelEvent
@@ -34,8 +34,7 @@ class RunContext:
         self.options = options
         self.store = store
         self.process_table = process_table
-        self.logs = LogCollector(log_dir(directory))
-        self.logs.notice = self._on_log_notice
+        self.logs = LogCollector(log_dir(directory), self._on_log_notice)
         self.registry_address = registry_address
         """Where the registry listens. With `listen = "auto"` it is known once the registry is ready."""
         self.redis_url = ""

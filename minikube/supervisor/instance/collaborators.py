@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from minikube.control.state_store import StateStore
 from minikube.health.prober import Prober
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.readiness.registry_sync import RegistrySync

@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
 from minikube.project import graph

@@ -13,7 +13,7 @@ import trio
 from minikube.errors import StartError
 from minikube.health.prober import Prober
 from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import HealthSpec
 from minikube.supervisor.readiness.registration import InstanceDescription, is_local_check
 from minikube.supervisor.readiness.thresholds import ProbeStatus, new_probe_status, update_probe_status

@@ -5,7 +5,7 @@ Everything follows from the manifest and the address that the instance listens o
 
 from msgspec import Struct
 
-from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables
 from minikube.model import Address, Registration
 
 LEASE_S = 15.0
@@ -38,7 +38,7 @@ class InstanceDescription(Struct, frozen=True):
         if health is None or health.kind == "tcp":
             return f"tcp://{address}"
         if health.kind == "http":
-            path = fill(health.http, {"PORT": str(self.port), "HOST": self.host})
+            path = fill_instance_variables(health.http, {"PORT": str(self.port), "HOST": self.host})
             return path if "://" in path else f"http://{address}{path}"
         return ""
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from minikube.control.client.messages import ApplyReply
 from minikube.control.interface import LogCount, MetricsInput
-from minikube.logs.format import Source
+from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
-from minikube.manifest.dump import resolved_service
+from minikube.manifest.dump import dump_service
 from minikube.model import Instance, LogLine
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
@@ -69,7 +69,7 @@ class CommandHandler:
     def settings(self, service: str) -> dict[str, Any]:
         """Return how a service of the manifest is run, with defaults and without secrets; nothing for other services."""
         spec = self._reconciler.specs.get(service)
-        keys = resolved_service(spec, defaults=True) if spec else {}
+        keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
     def registered(self) -> Sequence[Instance]:
@@ -78,7 +78,7 @@ class CommandHandler:
 
     async def figures(self) -> MetricsInput:
         """Return what `/metrics` needs besides the state store; wait for the registry for `STATUS_TIMEOUT_S` at most."""
-        logs = self._context.logs.captures.values()
+        logs = self._context.logs.logs.values()
         counts = tuple(LogCount(log.service, log.instance, log.lines, log.dropped) for log in logs)
         return MetricsInput(await self._reconciler.registry_sync.status(STATUS_TIMEOUT_S), counts)
 
@@ -90,8 +90,7 @@ class CommandHandler:
         # Called again while the lines are followed: instances may have been added meanwhile.
         def sources() -> list[Source]:
             found = {
-                log.instance: collector.source(log.service, log.instance, log.spec)
-                for log in collector.captures.values()
+                log.instance: collector.source(log.service, log.instance, log.spec) for log in collector.logs.values()
             }
             for controller in self._reconciler.replicas:
                 spec = controller.spec

@@ -12,7 +12,7 @@ import trio
 from msgspec import structs
 
 from minikube.health.prober import Prober
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ServiceView
 from minikube.project import graph, orphans
@@ -195,7 +195,7 @@ class Reconciler:
     async def rebuild_image(self, name: str) -> None:
         """Build the image of a service again, where it has one to build. Raise `StartError` when that fails."""
         spec, controllers = self.specs[name], self.replicas.of(name)
-        log = self.context.logs.captures.get(controllers[0].name) if controllers else None
+        log = self.context.logs.logs.get(controllers[0].name) if controllers else None
         if spec.runtime == "container" and spec.build and log is not None:
             await self._runtimes.rebuild_image(spec, log)
 

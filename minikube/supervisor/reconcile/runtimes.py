@@ -6,7 +6,7 @@ import trio
 
 from minikube.engine.engine import EngineLeftovers
 from minikube.linux.ports import PortAllocator
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project import orphans
 from minikube.project.environment import project_environment

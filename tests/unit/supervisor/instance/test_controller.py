@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from minikube.control.state_store import StateStore
 from minikube.errors import PortTaken, StartError
 from minikube.health.prober import Prober
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import Instance, ProcessState, Registration
 from minikube.supervisor.cancel_event import CancelEvent
