@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from minikube.control.state_store import StateStore
-from minikube.engine.engine import EngineLeftovers
+from minikube.engine.leftovers import EngineLeftovers
 from minikube.logs.collector import LogCollector
 from minikube.project.ids import project_key
 from minikube.project_dir import log_dir
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.launch_options import LaunchOptions
-from minikube.supervisor.runtime.process.process import ProcessTable
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 
 class RunContext:

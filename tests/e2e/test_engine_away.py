@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.engine.engine import mark_of
+from minikube.engine.command import project_mark
 from tests.e2e.door import Door
 from tests.e2e.engine import Built, docker
 from tests.e2e.small import SLEEP, Small
@@ -54,7 +54,7 @@ class Boxes(Small):
 
     def __init__(self, directory: Path, built: Built, door: Door) -> None:
         super().__init__(directory, BOXES.replace("IMAGE", built.base) + PLAIN)
-        self.mark = mark_of(directory / ".minikube")
+        self.mark = project_mark(directory / ".minikube")
         self._door = door
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from minikube.project_dir import LOCK_FILE
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import Endpoint
-    from minikube.engine.engine import EngineLeftovers
+    from minikube.engine.leftovers import EngineLeftovers
     from minikube.model import Snapshot
 
 TELL_EVERY_S = 2.0
@@ -69,10 +69,10 @@ def down_command(manifest: str | None, now: bool, timeout: str) -> int:
 
 def _end_one_offs(path: Path) -> bool:
     """First of all, as those may use what is stopped next."""
-    from minikube.project.orphans import end_one_offs
+    from minikube.project.orphans import stop_one_off_commands
     from minikube.project_dir import project_dir
 
-    ended = end_one_offs(project_dir(path))
+    ended = stop_one_off_commands(project_dir(path))
     if ended:
         note(f"ended what `minikube run` had started: {', '.join(ended)}")
     return bool(ended)
@@ -80,10 +80,10 @@ def _end_one_offs(path: Path) -> bool:
 
 def _tell_stopped(path: Path) -> int:
     """Says that all has ended, or what is left at an engine that did not answer; the exit code."""
-    from minikube.engine.engine import recorded
+    from minikube.engine.leftovers import read_engine_record
     from minikube.project_dir import project_dir
 
-    found = recorded(project_dir(path))
+    found = read_engine_record(project_dir(path))
     if found is not None:
         note(f"stopped, but {found[1]}")
         return 1
@@ -115,20 +115,20 @@ def _wait_departed(path: Path, departures: list[ProcessExitWait], endpoint: Endp
 
 def _kill(path: Path) -> int:
     """Ends a supervisor that hangs, by its recorded identity; its guardian ends the rest, and where that hangs too, we do."""
-    from minikube.linux import processes as tree
+    from minikube.linux import processes
     from minikube.project_dir import project_dir, read_supervisor_record
 
     record = read_supervisor_record(project_dir(path))
     pid, guardian = (record.pid, record.guardian_pid) if record else (0, 0)
-    if record is None or record.boot_id != tree.boot_id() or record.start_time != tree.start_time(pid):
+    if record is None or record.boot_id != processes.boot_id() or record.start_time != processes.start_time(pid):
         raise Unavailable(f"pid {pid} is not the supervisor that was recorded — nothing was ended")
     with ProcessExitWait(pid) as supervisor, ProcessExitWait(guardian) as rest:
-        ours = tree.children(guardian)
-        tree.kill_all([pid])
+        ours = processes.children(guardian)
+        processes.kill_all([pid])
         note(f"killed the supervisor (pid {pid}), which did not answer")
         supervisor.wait(END_PATIENCE_S)
         if not rest.wait(END_PATIENCE_S) and pid in ours:
-            tree.kill_all([guardian])
+            processes.kill_all([guardian])
             rest.wait(END_PATIENCE_S)
     with contextlib.suppress(NothingRunning):
         return _end_unannounced(path, True, NothingRunning(""))
@@ -141,7 +141,7 @@ def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
     import fcntl
     import signal
 
-    from minikube.linux import processes as tree
+    from minikube.linux import processes
     from minikube.project_dir import project_dir
 
     state = project_dir(path)
@@ -160,7 +160,7 @@ def _end_unannounced(path: Path, now: bool, nothing: NothingRunning) -> int:
                 pid = _holder(lock, state)
                 if pid and pid != asked:
                     asked = pid
-                    tree.send(pid, signal.SIGKILL if now else signal.SIGTERM)
+                    processes.send_signal(pid, signal.SIGKILL if now else signal.SIGTERM)
                 if time.monotonic() > until:
                     raise Unavailable(
                         f"{state.parent}: pid {pid or '?'} does not end — `minikube down --now` ends it"
@@ -195,16 +195,16 @@ def _holder(lock: int, state: Path) -> int:
 def _end_left(state: Path) -> tuple[str, EngineLeftovers | None]:
     """Ends what an earlier run left, as the next `up` would; says what that was, empty where nothing was left, and what
     has to stay where it is."""
-    from minikube.engine import engine
-    from minikube.linux import processes as tree
-    from minikube.project import orphans as leftovers
+    from minikube.engine.leftovers import remove_leftovers
+    from minikube.linux import processes
+    from minikube.project import orphans
     from minikube.project_dir import SUPERVISOR_FILE
 
-    names = {pid: tree.called(pid) for pid in leftovers.find_leftovers(state)}
-    ended = leftovers.end_leftovers(state)
-    removed, left = engine.sweep_recorded(state)
+    names = {pid: processes.describe(pid) for pid in orphans.find_orphans(state)}
+    ended = orphans.kill_orphans(state)
+    removed, left = remove_leftovers(state)
     (state / SUPERVISOR_FILE).unlink(missing_ok=True)
-    leftovers.tidy(state)
+    orphans.remove_redis_socket(state)
     what = [names.get(pid) or f"pid {pid}" for pid in ended] + [f"container {name}" for name in removed]
     return f"ended what an earlier run left: {', '.join(what)}" if what else "", left
 

@@ -59,10 +59,10 @@ def _connect(manifest: str | None) -> Iterator[ControlClient]:
         with connect(manifest) as client:
             yield client
     except NothingRunning:
-        from minikube.project.orphans import find_leftovers
+        from minikube.project.orphans import find_orphans
         from minikube.project_dir import project_dir
 
-        if left := find_leftovers(project_dir(manifest_path(manifest))):
+        if left := find_orphans(project_dir(manifest_path(manifest))):
             pids = ", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else "")
             processes = "1 process" if len(left) == 1 else f"{len(left)} processes"
             note(f"warning: an earlier run left {processes} alive (pid {pids}) — `minikube down` ends them")

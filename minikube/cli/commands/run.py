@@ -48,11 +48,11 @@ def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ..
     own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
     """
     command, manifest, variables = _late_options(command, manifest, variables)
-    from minikube.project.orphans import RUN_MARK
+    from minikube.project.orphans import RUN_ENV
     from minikube.project_dir import project_dir
 
     loaded, snapshot = _look(manifest)
-    mark = f"{RUN_MARK}={project_dir(loaded.path)}"
+    mark = f"{RUN_ENV}={project_dir(loaded.path)}"
     _become(loaded, snapshot, _spec(loaded, service), None, command, (*variables, mark))
 
 
@@ -103,7 +103,7 @@ def _join(
     spec = manifest.services.get(instance.service)
     if spec is None or spec.runtime == "process":
         _become(manifest, snapshot, _spec(manifest, instance.service), instance, command or _shell(), variables)
-    from minikube.engine.engine import client_environment, container_name, find_engine
+    from minikube.engine.command import client_environment, container_name, find_engine
     from minikube.project_dir import project_dir
 
     engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
@@ -121,9 +121,9 @@ def _join(
 
 def _is_in(pid: int, program: str) -> bool:
     """Whether a first look at the container's files finds it; that costs nothing, and may be wrong where links lead."""
-    from minikube.linux import processes as tree
+    from minikube.linux import processes
 
-    path = tree.environment(pid).get("PATH") or os.defpath
+    path = processes.environment(pid).get("PATH") or os.defpath
     places = ("",) if "/" in program else path.split(":")
     return any(os.path.lexists(f"/proc/{pid}/root/{place}/{program}") for place in places)
 
@@ -215,7 +215,7 @@ def _become(
     command: Sequence[str],
     variables: Sequence[str],
 ) -> NoReturn:
-    from minikube.linux.credentials import login_environment, rights_of
+    from minikube.linux.credentials import find_credentials, login_environment
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project_dir import project_dir
@@ -226,7 +226,7 @@ def _become(
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
     argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
-    who = rights_of(spec.name, spec.user, spec.group)
+    who = find_credentials(spec.name, spec.user, spec.group)
     _limit(spec)
     try:
         if who.groups is not None:
@@ -265,13 +265,13 @@ def _given(variables: Sequence[str]) -> dict[str, str]:
 
 
 def _limit(spec: ServiceSpec) -> None:
-    from minikube.linux.rlimits import limit_self, rlimits, too_high
+    from minikube.linux.rlimits import apply_rlimits, describe_excess, to_rlimits
 
-    limits = rlimits(spec.limits)
+    limits = to_rlimits(spec.limits)
     try:
-        limit_self(limits)
+        apply_rlimits(limits)
     except (OSError, ValueError) as error:
-        raise MinikubeError(f"{spec.name}: {too_high(limits) or error}") from None
+        raise MinikubeError(f"{spec.name}: {describe_excess(limits) or error}") from None
 
 
 def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:

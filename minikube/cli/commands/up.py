@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
     from minikube.control.client.blocking import Endpoint
     from minikube.manifest import Manifest
-    from minikube.supervisor.daemon.ipc import Lifeline
+    from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 READY_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API, not for the services."""
@@ -137,12 +137,12 @@ def _profiles_of(text: str) -> tuple[str, ...]:
 
 def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, ...]:
     """In the manifest's order. Raises UsageError for names and profiles that it does not have."""
-    from minikube.project.selection import check_choice, chosen
+    from minikube.project.selection import check_selection, select_services
 
-    check_choice(manifest.services, options.only, options.profiles)
-    names = chosen(manifest.services, options.only, options.profiles)
+    check_selection(manifest.services, options.only, options.profiles)
+    names = select_services(manifest.services, options.only, options.profiles)
     if options.exit_with:
-        check_choice(manifest.services, (options.exit_with,), ())
+        check_selection(manifest.services, (options.exit_with,), ())
         if options.exit_with not in names or not manifest.services[options.exit_with].replicas:
             raise UsageError(f"--exit-with {options.exit_with}: this service is not started — name it, or its profile")
     return tuple(name for name, spec in manifest.services.items() if name in names and spec.replicas)
@@ -173,7 +173,7 @@ def _refuse_second(path: Path) -> None:
 class UpSession:
     """This process's end of the lifeline, from the launch to the last word."""
 
-    def __init__(self, lifeline: Lifeline, path: Path, exit_with: str = "") -> None:
+    def __init__(self, lifeline: SupervisorHandle, path: Path, exit_with: str = "") -> None:
         self._lifeline = lifeline
         self._path = path
         self._exit_with = exit_with
@@ -332,11 +332,11 @@ class UpSession:
                 told = time.monotonic()
                 for line in holders(self._endpoint):
                     self._tell(line)
-        from minikube.engine.engine import recorded
+        from minikube.engine.leftovers import read_engine_record
         from minikube.project_dir import project_dir
 
         self._show_rest()
-        found = recorded(project_dir(self._path))
+        found = read_engine_record(project_dir(self._path))
         left = found[1] if found and found[1].given_up else None
         if ended := self._lifeline.ended:
             self._tell(f"stopped, as {ended['service']} ended: {ended['how']}" + (f"; {left}" if left else ""))

@@ -17,7 +17,7 @@ from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import Engine
+    from minikube.engine.command import Engine
     from minikube.manifest import Manifest, ServiceSpec
 
 
@@ -47,7 +47,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
     By service what went wrong, empty for one that is built. Raises MinikubeError where there is no engine.
     """
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import find_engine
+    from minikube.engine.command import find_engine
 
     chosen = [
         spec
@@ -70,7 +70,7 @@ def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPr
     import time
 
     from minikube.engine.arguments import build_arguments, image_name
-    from minikube.engine.engine import client_environment, complaint, is_unreachable
+    from minikube.engine.command import client_environment, error_line, is_unreachable
     from minikube.model import LogLine
 
     assert spec.build is not None
@@ -94,6 +94,6 @@ def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPr
                 printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
     if client.returncode:
         hint = " — start it" if is_unreachable(last) else ""
-        return f"{spec.name}: build of {spec.build.context} failed: {complaint(last)}{hint}"
+        return f"{spec.name}: build of {spec.build.context} failed: {error_line(last)}{hint}"
     printer.note(f"built {tag}")
     return ""

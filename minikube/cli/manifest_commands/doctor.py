@@ -16,10 +16,10 @@ COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 @json_option
 def doctor_command(manifest: str | None, as_json: bool) -> int:
     """Check this machine: Python, Redis, ports and who has them, state, control groups, containers, limits, terminal."""
-    from minikube.doctor.examine import examine
+    from minikube.doctor.checks import run_checks
 
     findings = []
-    for finding in examine(manifest_path(manifest)):
+    for finding in run_checks(manifest_path(manifest)):
         findings.append(finding)
         if not as_json:
             status = paint(f"{finding.status:<4}", COLOURS[finding.status], has_colour(sys.stdout))

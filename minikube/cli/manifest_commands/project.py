@@ -137,14 +137,14 @@ def _check_patterns(manifest: Manifest) -> None:
 def _doubts(manifest: Manifest) -> list[str]:
     """What `up` would refuse on this machine, and may not on another."""
     from minikube.errors import StartError
-    from minikube.linux.credentials import rights_of
+    from minikube.linux.credentials import find_credentials
 
     doubts = []
     for spec in manifest.services.values():
         if spec.runtime == "container":
             continue
         try:
-            rights_of(spec.name, spec.user, spec.group)
+            find_credentials(spec.name, spec.user, spec.group)
         except StartError as error:
             doubts.append(str(error))
         if not spec.cwd.is_dir():

@@ -25,7 +25,7 @@ from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.dependencies import DependencyStatus
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.instance.status import RunningProcess, instance_view
+from minikube.supervisor.instance.status import RunningProcess, describe_end, instance_view
 from minikube.supervisor.instance.termination import stop_process
 from minikube.supervisor.readiness.check_state import CheckSummary
 from minikube.supervisor.readiness.readiness import Readiness, ReadinessCallbacks
@@ -85,7 +85,11 @@ class InstanceController:
         if self._collaborators.stop_requested.is_set():
             return  # a roll-out or an apply may still be under way: nothing is started any more
         state = lifecycle.reset_failures(self.state, self.desired)
-        if self._start_under_way and not self.desired.running and not graph.goes_on(self.launched_spec, self.spec):
+        if (
+            self._start_under_way
+            and not self.desired.running
+            and not graph.can_adjust_in_place(self.launched_spec, self.spec)
+        ):
             # A stop came too late to interrupt the start that is under way, and the manifest has been edited since then.
             # The process that this start makes is an old one: it is to be replaced.
             self._set_desired(desired_state.restart(self.desired))
@@ -166,7 +170,7 @@ class InstanceController:
     @property
     def is_outdated(self) -> bool:
         """Whether the running process needs a restart to become what the manifest says now."""
-        return self.process is not None and not graph.goes_on(self.launched_spec, self.spec)
+        return self.process is not None and not graph.can_adjust_in_place(self.launched_spec, self.spec)
 
     @property
     def is_down(self) -> bool:
@@ -310,7 +314,7 @@ class InstanceController:
         assert self.readiness is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_output, process, log, readers_done)
-            nursery.start_soon(process.watch)
+            nursery.start_soon(process.wait_exit)
             nursery.start_soon(self.readiness.run_checks, process, log)
             while not self.desired.ends_process and process.exit is None:
                 with self._wakeup.cancels():
@@ -395,7 +399,7 @@ class InstanceController:
             try:
                 await process.end(signal.SIGKILL, 0.0)
                 with trio.move_on_after(OUTPUT_DRAIN_S):
-                    await process.watch()
+                    await process.wait_exit()
             except Exception:
                 traceback.print_exc()
         if not has_exited:
@@ -431,13 +435,8 @@ class InstanceController:
         return (*secrets_in(env), *self.spec.file_env.values())
 
     def _report_failure(self, state: InstanceState) -> None:
-        wait = state.next_start - trio.current_time()
-        backoff, fatal = state.process_state is ProcessState.BACKOFF, state.process_state is ProcessState.FATAL
-        next_try = f", next try in {wait:.1f} s" if backoff and wait > 0 else ""
-        last = _last_line(self.last_lines) if fatal and state.exit else ""
-        level = "error" if fatal else "info" if state.completed else "warning"
-        text = f"{state.process_state}: {state.reason or state.exit}{next_try}"
-        self.event(f"instance.{state.process_state}", text + (f" — last line: {last}" if last else ""), level)
+        text, level = describe_end(state, self.last_lines, trio.current_time())
+        self.event(f"instance.{state.process_state}", text, level)
 
     def event(self, kind: str, text: str, level: str = "info") -> None:
         """Record an event of the instance; its name is put before `text`."""
@@ -477,11 +476,6 @@ class InstanceController:
                 monotonic=trio.current_time(),
             )
         )
-
-
-def _last_line(lines: tuple[str, ...]) -> str:
-    """Return the last line that is not blank: most programs print their reason there."""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 async def _read_output(process: Running, log: InstanceLog, done: trio.Event) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import trio
 
 from minikube.errors import StartError
+from minikube.linux.processes import signal_number
 from minikube.manifest import StopSpec
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.readiness.registry_sync import DEREGISTER_TIMEOUT_S
 from minikube.supervisor.runtime.interface import Running
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, signal_number
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
 SLOW_STOP_S = 2.0
 """A stop that takes longer gets an event that names what it waits for; the next events come after doubling intervals."""
@@ -34,7 +35,7 @@ def stop_timeout(spec: StopSpec, shutdown: bool = False) -> float:
     """
     if shutdown:
         return DEREGISTER_TIMEOUT_S + spec.timeout + SHUTDOWN_MARGIN_S
-    return DEREGISTER_TIMEOUT_S + spec.drain + spec.timeout + KILL_PATIENCE_S + MARGIN_S
+    return DEREGISTER_TIMEOUT_S + spec.drain + spec.timeout + KILL_TIMEOUT_S + MARGIN_S
 
 
 async def stop_process(
@@ -65,7 +66,7 @@ async def stop_process(
     if running.exit is None:
         on_progress("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
-    if left := running.holders():
+    if left := running.describe_alive():
         on_progress(f"KILL was sent, and {shorten(left)} is still there")
         event("instance.stuck", f"survives KILL: {shorten(left)} — only the kernel can end it, or a reboot", "error")
     if killed and not immediate.is_set():
@@ -95,7 +96,7 @@ async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, e
     while True:
         await trio.sleep(interval)
         interval *= 2
-        holders = shorten(running.holders())
+        holders = shorten(running.describe_alive())
         now = trio.current_time()
         if holders and now < deadline:
             text = f"is not down {now - sent:.0f} s after {spec.signal}: {holders}; KILL in {deadline - now:.0f} s"

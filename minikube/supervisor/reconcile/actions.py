@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import trio
 
 from minikube.errors import NotFound, UsageError
+from minikube.linux.processes import signal_number
 from minikube.manifest.validate import check_replicas
 from minikube.model import ProcessState
 from minikube.supervisor.instance.controller import InstanceController
@@ -16,7 +17,6 @@ from minikube.supervisor.reconcile.errors import RolloutFailed
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_running, wait_started
-from minikube.supervisor.runtime.process.process import signal_number
 
 START_TIMEOUT_S = 30.0
 """How long a start waits until the instances have left the state `stopped`."""
@@ -94,7 +94,7 @@ class ServiceActions:
         if not processes:
             raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
         for process in processes:
-            await process.send(number)
+            await process.send_signal(number)
 
     async def scale(self, name: str, replicas: int) -> None:
         """Set the number of replicas of a service; return when removed instances are gone and new ones being started."""

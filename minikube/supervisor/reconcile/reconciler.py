@@ -17,7 +17,7 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ServiceView
 from minikube.project import graph, orphans
 from minikube.project.ids import instance_id
-from minikube.project.selection import chosen
+from minikube.project.selection import select_services
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance import desired_state
@@ -33,7 +33,7 @@ from minikube.supervisor.reconcile.process_record import ProcessRecord
 from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.single import not_down
 from minikube.supervisor.reconcile.runtimes import Runtimes
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 from minikube.text import mask_url
 
 
@@ -67,7 +67,7 @@ class Reconciler:
         """Names of the services that `up` starts."""
         self._next_runs: dict[str, float] = {}
         process_table, directory = context.process_table, context.directory
-        record = ProcessRecord(lambda: orphans.record(directory, process_table.identities), nursery)
+        record = ProcessRecord(lambda: orphans.record_processes(directory, process_table.identities), nursery)
         self._collaborators = Collaborators(
             store=context.store,
             registry_sync=registry_sync,
@@ -155,11 +155,13 @@ class Reconciler:
         return specs
 
     def _select(self, manifest: Manifest) -> frozenset[str]:
-        return chosen(manifest.services, self.context.options.only, self.context.options.profiles)
+        return select_services(manifest.services, self.context.options.only, self.context.options.profiles)
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
         """Return the instances that these depend on, are not running and are not started by `up` either."""
-        needed = graph.needed(_dependencies(self.specs), {controller.spec.name for controller in controllers})
+        needed = graph.with_dependencies(
+            _dependencies(self.specs), {controller.spec.name for controller in controllers}
+        )
         return [
             dependency
             for name in needed
@@ -254,7 +256,7 @@ class Reconciler:
         others = self.replicas.all.difference(*members.values())
         timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
         longest, _ = graph.longest_stop(dependencies, timeouts)
-        longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_PATIENCE_S
+        longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_TIMEOUT_S
         async with trio.open_nursery() as watching:
             watching.start_soon(self._runtimes.watch_engine)
             with trio.move_on_after(longest) as deadline:
@@ -276,7 +278,7 @@ class Reconciler:
             await controller.wait_down()
 
     def _report_stop_timeout(self, waited: float) -> None:
-        alive = [(one.name, one.process.holders()) for one in self.replicas.all if one.process is not None]
+        alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
         names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
         self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
 

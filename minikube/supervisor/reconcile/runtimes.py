@@ -4,8 +4,7 @@ import os
 
 import trio
 
-from minikube.engine.engine import EngineLeftovers
-from minikube.linux.ports import PortAllocator
+from minikube.engine.leftovers import EngineLeftovers
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project import orphans
@@ -13,6 +12,7 @@ from minikube.project.environment import project_environment
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
+from minikube.supervisor.runtime.ports import PortAllocator
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 
@@ -56,7 +56,7 @@ class Runtimes:
     def _environment(self, spec: ServiceSpec) -> dict[str, str]:
         context = self._context
         env = project_environment(self._manifest, os.environ, context.registry_address, context.redis_url)
-        env[orphans.MARK] = str(context.directory)
+        env[orphans.PROJECT_ENV] = str(context.directory)
         return env
 
     def _warn(self, spec: ServiceSpec, text: str) -> None:

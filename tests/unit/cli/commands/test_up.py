@@ -14,7 +14,7 @@ from minikube.cli.commands.down import ProcessExitWait, held_by, recorded_pids
 from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.model import InstanceView, ProcessState, Snapshot
-from minikube.supervisor.daemon.ipc import Lifeline
+from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 
 class Line:
@@ -43,7 +43,7 @@ class Line:
 
 
 def front(line: Line, path: Path = Path("/p/supervisor.toml")) -> up.UpSession:
-    return up.UpSession(cast("Lifeline", line), path)
+    return up.UpSession(cast("SupervisorHandle", line), path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -237,6 +237,6 @@ def test_the_front_passes_on_how_the_awaited_service_ended(capsys: pytest.Captur
     line.ended = {"service": "tests", "how": "exit 3", "code": 3}
     assert front(line).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
-    one = up.UpSession(cast("Lifeline", Line({}, [0])), Path("/p/supervisor.toml"), "tests")
+    one = up.UpSession(cast("SupervisorHandle", Line({}, [0])), Path("/p/supervisor.toml"), "tests")
     one.stop()
     assert one.wait_stopped() == 130

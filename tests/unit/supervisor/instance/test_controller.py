@@ -77,7 +77,7 @@ class FakeProcess:
             self._supervisor.note("died", status)
             self.exited.set()
 
-    async def watch(self) -> Exit:
+    async def wait_exit(self) -> Exit:
         if self._supervisor.watch_error and self.exit is None:
             await trio.sleep(0.2)
             raise self._supervisor.watch_error
@@ -87,12 +87,12 @@ class FakeProcess:
         assert self.exit is not None
         return self.exit
 
-    async def send(self, number: int) -> bool:
+    async def send_signal(self, number: int) -> bool:
         await trio.lowlevel.checkpoint()
         self.die(-number)
         return True
 
-    def holders(self) -> list[str]:
+    def describe_alive(self) -> list[str]:
         return [f"pid {self.pid} (fake)"] if self.exit is None else []
 
     async def end(self, number: int, timeout: float) -> list[str]:
@@ -106,7 +106,7 @@ class FakeProcess:
                     await trio.sleep(self._supervisor.stop_delay)
                     self.die(-number)
                 await self.exited.wait()
-            return self.holders()
+            return self.describe_alive()
         finally:
             self.die(-KILL)
 
