@@ -5,7 +5,7 @@
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances
     orphans            find and kill processes that an earlier run left
-    source_patterns    the files that `watch` patterns name
+    watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 
 The folder refuses to start services, and imports no trio.
 """

@@ -122,7 +122,7 @@ def _check_patterns(manifest: Manifest) -> None:
 
     wrong = []
     for name, pattern in ((spec.name, pattern) for spec in manifest.services.values() for pattern in spec.watch):
-        from minikube.project.source_patterns import parse_rules
+        from minikube.project.watch_patterns import parse_rules
 
         try:
             parse_rules([pattern], manifest.directory)

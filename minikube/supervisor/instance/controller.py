@@ -25,7 +25,7 @@ from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.dependencies import DependencyStatus
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.instance.status import RunningProcess, instance_view
+from minikube.supervisor.instance.status import RunningProcess, describe_end, instance_view
 from minikube.supervisor.instance.termination import stop_process
 from minikube.supervisor.readiness.check_state import CheckSummary
 from minikube.supervisor.readiness.readiness import Readiness, ReadinessCallbacks
@@ -437,13 +437,8 @@ class InstanceController:
         return (*secrets_in(env), *self.spec.file_env.values())
 
     def _report_failure(self, state: InstanceState) -> None:
-        wait = state.next_start - trio.current_time()
-        backoff, fatal = state.process_state is ProcessState.BACKOFF, state.process_state is ProcessState.FATAL
-        next_try = f", next try in {wait:.1f} s" if backoff and wait > 0 else ""
-        last = _last_line(self.last_lines) if fatal and state.exit else ""
-        level = "error" if fatal else "info" if state.completed else "warning"
-        text = f"{state.process_state}: {state.reason or state.exit}{next_try}"
-        self.event(f"instance.{state.process_state}", text + (f" — last line: {last}" if last else ""), level)
+        text, level = describe_end(state, self.last_lines, trio.current_time())
+        self.event(f"instance.{state.process_state}", text, level)
 
     def event(self, kind: str, text: str, level: str = "info") -> None:
         """Record an event of the instance; its name is put before `text`."""
@@ -483,11 +478,6 @@ class InstanceController:
                 monotonic=trio.current_time(),
             )
         )
-
-
-def _last_line(lines: tuple[str, ...]) -> str:
-    """Return the last line that is not blank: most programs print their reason there."""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 async def _read_output(process: Running, log: InstanceLog, done: trio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The row of an instance in the state store: everything that users are shown of it, in one frozen struct. Pure."""
+"""What users are shown of an instance: its row in the state store, and the text of the event when it ends. Pure."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -63,6 +63,17 @@ def instance_view(
         return view
     wait = state.next_start - monotonic if state.process_state is ProcessState.BACKOFF else 0.0
     return replace(view, last_lines=last_lines, next_try=wall + wait if wait > 0 else 0.0)
+
+
+def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) -> tuple[str, str]:
+    """Return the text and the level of the event for an instance that has ended, or could not be started."""
+    wait = state.next_start - now if state.process_state is ProcessState.BACKOFF else 0.0
+    text = f"{state.process_state}: {state.reason or state.exit}" + (f", next try in {wait:.1f} s" if wait > 0 else "")
+    if state.process_state is not ProcessState.FATAL:
+        return text, "info" if state.completed else "warning"
+    # Most programs print their reason last.
+    last = next((line.strip() for line in reversed(last_lines) if line.strip()), "") if state.exit else ""
+    return text + (f" — last line: {last}" if last else ""), "error"
 
 
 def external_instance_view(entry: Instance) -> InstanceView:

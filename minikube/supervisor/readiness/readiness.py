@@ -26,7 +26,7 @@ from minikube.supervisor.runtime.interface import Running
 
 
 class ReadinessCallbacks(Struct, frozen=True):
-    """What the controller of the instance is told."""
+    """Calls into the controller of the instance."""
 
     on_healthy: Callable[[], object]
     """A check passed, or the instance has no check and lives."""

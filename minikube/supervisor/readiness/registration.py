@@ -1,4 +1,4 @@
-"""What is registered for an instance, which check it has and who makes that check. Pure.
+"""What is registered for an instance, which check it has, and whether the registry can make that check. Pure.
 
 Everything follows from the manifest and the address that the instance listens on. Nothing is probed or registered here.
 """

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from minikube.errors import MinikubeError
 from minikube.manifest import Manifest
-from minikube.project.source_patterns import (
+from minikube.project.watch_patterns import (
     IGNORE_FILE,
     IgnoreRules,
     Rule,

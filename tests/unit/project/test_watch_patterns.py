@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.project.source_patterns import IgnoreRules, base_of, directories, is_source, parse_rules
+from minikube.project.watch_patterns import IgnoreRules, base_of, directories, is_source, parse_rules
 
 TREE = [
     "src/a.py",
