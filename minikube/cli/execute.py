@@ -39,7 +39,7 @@ def execute_on_host(
     Without a command, the service's own is run. `snapshot` is None when nothing runs; `variables` are `NAME=VALUE`.
     Raises MinikubeError when the service's user, directory or limits cannot be taken.
     """
-    from minikube.linux.credentials import login_environment, rights_of
+    from minikube.linux.credentials import find_credentials, login_environment
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project_dir import project_dir
@@ -50,16 +50,16 @@ def execute_on_host(
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | parse_variables(variables)
     argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
-    rights = rights_of(spec.name, spec.user, spec.group)
+    credentials = find_credentials(spec.name, spec.user, spec.group)
     _set_limits(spec)
     try:
         # The user comes last: after it, this process may not set groups any more.
-        if rights.groups is not None:
-            os.setgroups(rights.groups)
-        if rights.group is not None:
-            os.setgid(rights.group)
-        if rights.user is not None:
-            os.setuid(rights.user)
+        if credentials.groups is not None:
+            os.setgroups(credentials.groups)
+        if credentials.group is not None:
+            os.setgid(credentials.group)
+        if credentials.user is not None:
+            os.setuid(credentials.user)
         if spec.umask >= 0:
             os.umask(spec.umask)
         os.chdir(spec.cwd)
@@ -73,7 +73,7 @@ def execute_in_container(
     manifest: Manifest, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
 ) -> NoReturn:
     """Replace this process by the engine's `exec` of a command (without one: of /bin/sh) in the container of an instance."""
-    from minikube.engine.engine import client_environment, container_name, find_engine
+    from minikube.engine.command import client_environment, container_name, find_engine
     from minikube.project_dir import project_dir
 
     engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
@@ -138,13 +138,13 @@ def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
 
 def _set_limits(spec: ServiceSpec) -> None:
     """Set the service's resource limits for this process. Raises MinikubeError for a limit that is too high."""
-    from minikube.linux.rlimits import limit_self, rlimits, too_high
+    from minikube.linux.rlimits import apply_rlimits, describe_excess, to_rlimits
 
-    limits = rlimits(spec.limits)
+    limits = to_rlimits(spec.limits)
     try:
-        limit_self(limits)
+        apply_rlimits(limits)
     except (OSError, ValueError) as error:
-        raise MinikubeError(f"{spec.name}: {too_high(limits) or error}") from None
+        raise MinikubeError(f"{spec.name}: {describe_excess(limits) or error}") from None
 
 
 def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:

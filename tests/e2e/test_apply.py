@@ -180,11 +180,11 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         (tmp_path / "src" / "gen" / "x.py").write_text("x")
         (tmp_path / "src" / "main.py").write_text("2")
         eventually(lambda: small.pid("a") != a, what="another a")
-        assert small.events("service.changed") == ["a restarts: src/main.py changed"]
+        assert small.events("sources.changed") == ["a restarts: src/main.py changed"]
         new = tmp_path / "src" / "new" / "deep"
         new.mkdir(parents=True)
         (new / "more.py").write_text("1")
-        eventually(lambda: len(small.events("service.changed")) == 2, what="a file in a new directory")
+        eventually(lambda: len(small.events("sources.changed")) == 2, what="a file in a new directory")
         small.run("stop", "a")
         (tmp_path / "src" / "main.py").write_text("3")
         (tmp_path / "src" / "gen" / "y.py").write_text("x")
@@ -192,8 +192,8 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         small.run("apply")
         small.run("start", "a")
         (tmp_path / "src" / "gen" / "y.py").write_text("y")
-        eventually(lambda: "src/gen/y.py" in small.events("service.changed")[-1], what="the new pattern")
-        assert len(small.events("service.changed")) == 3
+        eventually(lambda: "src/gen/y.py" in small.events("sources.changed")[-1], what="the new pattern")
+        assert len(small.events("sources.changed")) == 3
         assert small.pid("b") == b
 
 

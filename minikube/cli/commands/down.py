@@ -71,10 +71,10 @@ def down_command(options: DownOptions) -> int:
 
 def _end_one_off_commands(manifest: Path) -> bool:
     """End the commands that `minikube run` has started; return whether there were any."""
-    from minikube.project.orphans import end_one_offs
+    from minikube.project.orphans import stop_one_off_commands
     from minikube.project_dir import project_dir
 
-    ended = end_one_offs(project_dir(manifest))
+    ended = stop_one_off_commands(project_dir(manifest))
     if ended:
         print_message(f"ended what `minikube run` had started: {', '.join(ended)}")
     return bool(ended)

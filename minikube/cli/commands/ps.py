@@ -53,10 +53,10 @@ def _connect(manifest: str | None) -> Iterator[ControlClient]:
         with connect(manifest) as client:
             yield client
     except NothingRunning:
-        from minikube.project.orphans import find_leftovers
+        from minikube.project.orphans import find_orphans
         from minikube.project_dir import project_dir
 
-        if pids := find_leftovers(project_dir(manifest_path(manifest))):
+        if pids := find_orphans(project_dir(manifest_path(manifest))):
             listed = ", ".join(map(str, pids[:PIDS_SHOWN])) + (", …" if len(pids) > PIDS_SHOWN else "")
             processes = f"{len(pids)} process{'' if len(pids) == 1 else 'es'}"
             print_message(f"warning: an earlier run left {processes} alive (pid {listed}) — `minikube down` ends them")

@@ -65,11 +65,11 @@ def run_command(options: RunOptions) -> NoReturn:
     is started. The exit code is that of the command.
     """
     options = take_late_options(options)
-    from minikube.project.orphans import RUN_MARK
+    from minikube.project.orphans import RUN_ENV
     from minikube.project_dir import project_dir
 
     manifest, snapshot = read_project(options.manifest)
-    mark = f"{RUN_MARK}={project_dir(manifest.path)}"  # `down` finds the command by this variable
+    mark = f"{RUN_ENV}={project_dir(manifest.path)}"  # `down` finds the command by this variable
     spec = _find_service(manifest, options.name)
     execute_on_host(manifest, snapshot, spec, None, options.command, (*options.variables, mark))
 

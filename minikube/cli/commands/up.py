@@ -20,7 +20,7 @@ from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
 from minikube.supervisor.daemon.guardian import launch
-from minikube.supervisor.daemon.ipc import LaunchOptions
+from minikube.supervisor.launch_options import LaunchOptions
 
 if TYPE_CHECKING:
     from minikube.manifest import Manifest
@@ -135,12 +135,12 @@ def _split_profiles(text: str) -> tuple[str, ...]:
 
 def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, ...]:
     """Return the services to start, in the manifest's order. Raises UsageError for names and profiles it does not have."""
-    from minikube.project.selection import check_choice, chosen
+    from minikube.project.selection import check_selection, select_services
 
-    check_choice(manifest.services, options.only, options.profiles)
-    names = chosen(manifest.services, options.only, options.profiles)
+    check_selection(manifest.services, options.only, options.profiles)
+    names = select_services(manifest.services, options.only, options.profiles)
     if options.exit_with:
-        check_choice(manifest.services, (options.exit_with,), ())
+        check_selection(manifest.services, (options.exit_with,), ())
         if options.exit_with not in names or not manifest.services[options.exit_with].replicas:
             raise UsageError(f"--exit-with {options.exit_with}: this service is not started — name it, or its profile")
     return tuple(name for name, spec in manifest.services.items() if name in names and spec.replicas)

@@ -19,7 +19,7 @@ from minikube.errors import MinikubeError, NothingRunning, Unavailable
 from minikube.project_dir import LOCK_FILE, SUPERVISOR_FILE, project_dir, read_supervisor_record
 
 if TYPE_CHECKING:
-    from minikube.engine.engine import EngineLeftovers
+    from minikube.engine.leftovers import EngineLeftovers
 
 GUARDIAN_TIMEOUT_S = 20.0
 """For a guardian that ends what a killed supervisor left: it kills for up to 10 s and asks an engine for up to 10 s."""
@@ -79,7 +79,7 @@ def stop_without_endpoint(manifest: Path, now: bool, nothing_running: NothingRun
                 pid = _lock_holder(lock, directory)
                 if pid and pid != signalled:
                     signalled = pid
-                    processes.send(pid, signal.SIGKILL if now else signal.SIGTERM)
+                    processes.send_signal(pid, signal.SIGKILL if now else signal.SIGTERM)
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"{directory.parent}: pid {pid or '?'} does not end — `minikube down --now` kills it"
@@ -100,9 +100,9 @@ def stop_without_endpoint(manifest: Path, now: bool, nothing_running: NothingRun
 
 def report_stopped(manifest: Path) -> int:
     """Print that the project has ended, or which containers could not be removed; return the exit code."""
-    from minikube.engine.engine import recorded
+    from minikube.engine.leftovers import read_engine_record
 
-    found = recorded(project_dir(manifest))
+    found = read_engine_record(project_dir(manifest))
     if found is not None:
         print_message(f"stopped, but {found[1]}")
         return 1
@@ -129,14 +129,14 @@ def _end_leftovers(directory: Path) -> tuple[str, EngineLeftovers | None]:
 
     Returns a text that names what was ended (empty: there was nothing), and the containers that could not be removed.
     """
-    from minikube.engine import engine
+    from minikube.engine.leftovers import remove_leftovers
     from minikube.linux import processes
     from minikube.project import orphans
 
-    names = {pid: processes.called(pid) for pid in orphans.find_leftovers(directory)}
-    pids = orphans.end_leftovers(directory)
-    containers, remaining = engine.sweep_recorded(directory)
+    names = {pid: processes.describe(pid) for pid in orphans.find_orphans(directory)}
+    pids = orphans.kill_orphans(directory)
+    containers, remaining = remove_leftovers(directory)
     (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
-    orphans.tidy(directory)
+    orphans.remove_redis_socket(directory)
     ended = [names.get(pid) or f"pid {pid}" for pid in pids] + [f"container {name}" for name in containers]
     return f"ended what an earlier run left: {', '.join(ended)}" if ended else "", remaining

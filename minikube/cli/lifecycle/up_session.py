@@ -1,6 +1,6 @@
 """What `up` does from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
 
-This process holds one end of the lifeline, a socket pair; the supervisor stops when it closes. It refuses to leave
+This process is connected to the supervisor by a socket pair; the supervisor stops when this end closes. It refuses to leave
 anything running unless `detach` was called.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from minikube.cli.lifecycle.console_logs import ConsoleLogs
     from minikube.cli.render.log_printer import LogPrinter
     from minikube.control.client.blocking import Endpoint
-    from minikube.supervisor.daemon.ipc import Lifeline
+    from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 START_TIMEOUT_S = 60.0
 """For Redis, the registry and the control API; services may take longer."""
@@ -45,9 +45,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class UpSession:
     """One run of `up`. Methods that wait return an exit code, 0 for success."""
 
-    def __init__(self, lifeline: Lifeline, manifest: Path, exit_with: str = "") -> None:
+    def __init__(self, handle: SupervisorHandle, manifest: Path, exit_with: str = "") -> None:
         """`exit_with` is the service whose end stops the project; empty: none."""
-        self._lifeline = lifeline
+        self._handle = handle
         self._manifest = manifest
         self._exit_with = exit_with
         self._stop_requests = 0
@@ -71,20 +71,20 @@ class UpSession:
         """Request a stop in reverse order; the second call requests one at once. May be called in a signal handler."""
         self._stop_requests += 1
         if self._stop_requests == 1:
-            self._lifeline.stop()
+            self._handle.stop()
         else:
-            self._lifeline.stop_now()
+            self._handle.stop_now()
 
     def wait_started(self) -> bool:
         """Wait for the supervisor's control API; return False when a signal came first.
 
         Raises MinikubeError, with the supervisor's message and exit code, when it could not start.
         """
-        reply: dict[str, Any] = self._lifeline.wait_ready(START_TIMEOUT_S)
+        reply: dict[str, Any] = self._handle.wait_ready(START_TIMEOUT_S)
         if self._stop_requests:
             return False
         if "error" in reply:
-            self._lifeline.wait_exit(LAST_EVENTS_TIMEOUT_S)
+            self._handle.wait_exit(LAST_EVENTS_TIMEOUT_S)
             failure = MinikubeError(str(reply["error"]))
             failure.exit_code = int(reply.get("exit_code", 1))
             raise failure
@@ -100,7 +100,7 @@ class UpSession:
         """
         from minikube.cli.lifecycle.goal_wait import wait_for_goal
 
-        self._lifeline.detach()
+        self._handle.detach()
         assert self._endpoint is not None
         argument = "" if given_manifest == DEFAULT_FILE else f" {given_manifest}"
         click.echo(
@@ -158,7 +158,7 @@ class UpSession:
             self.wait_stopped()
             raise
         if answer == "detach":
-            self._lifeline.detach()
+            self._handle.detach()
             print_message("left running — `minikube dashboard` opens it again, `minikube down` ends it")
             return 0
         if not self._stop_requests:
@@ -187,18 +187,18 @@ class UpSession:
         Raises MinikubeError when the supervisor ended with a failure and no stop was requested.
         """
         reported = time.monotonic()
-        while (code := self._lifeline.wait_exit(POLL_S)) is None:
+        while (code := self._handle.wait_exit(POLL_S)) is None:
             if self._stop_requests and self._endpoint and time.monotonic() - reported >= REPORT_INTERVAL_S:
                 reported = time.monotonic()
                 for line in read_stop_progress(self._endpoint):
                     self._print_message(line)
         # Imported late: the supervisor starts meanwhile, and only the end needs it.
-        from minikube.engine.engine import recorded
+        from minikube.engine.leftovers import read_engine_record
 
         self._print_remaining_logs()
-        found = recorded(project_dir(self._manifest))
+        found = read_engine_record(project_dir(self._manifest))
         leftovers = found[1] if found and found[1].given_up else None
-        if ended := self._lifeline.ended:
+        if ended := self._handle.ended:
             more = f"; {leftovers}" if leftovers else ""
             self._print_message(f"stopped, as {ended['service']} ended: {ended['how']}{more}")
             return int(ended["code"]) or code

@@ -19,7 +19,7 @@ from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import Engine
+    from minikube.engine.command import Engine
     from minikube.manifest import Manifest, ServiceSpec
 
 
@@ -52,7 +52,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
     Returns, by service, why its build failed; empty for a success. Raises MinikubeError where there is no engine.
     """
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import find_engine
+    from minikube.engine.command import find_engine
 
     selected = [
         spec
@@ -74,7 +74,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
 def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
     """Build one image and print the engine's output; return why it failed, empty for a success."""
     from minikube.engine.arguments import build_arguments, image_name
-    from minikube.engine.engine import client_environment, complaint, is_unreachable
+    from minikube.engine.command import client_environment, error_line, is_unreachable
     from minikube.model import LogLine
 
     assert spec.build is not None
@@ -98,6 +98,6 @@ def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer:
                 printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
     if client.returncode:
         hint = " — start it" if is_unreachable(last_line) else ""
-        return f"{spec.name}: build of {spec.build.context} failed: {complaint(last_line)}{hint}"
+        return f"{spec.name}: build of {spec.build.context} failed: {error_line(last_line)}{hint}"
     printer.message(f"built {tag}")
     return ""

@@ -20,10 +20,10 @@ def doctor_command(manifest: str | None, as_json: bool) -> int:
 
     The exit code is 1 when something in the manifest cannot run here.
     """
-    from minikube.doctor.examine import examine
+    from minikube.doctor.checks import run_checks
 
     findings = []
-    for finding in examine(manifest_path(manifest)):
+    for finding in run_checks(manifest_path(manifest)):
         findings.append(finding)
         if not as_json:
             status = paint(f"{finding.status:<4}", COLOURS[finding.status], has_colour(sys.stdout))

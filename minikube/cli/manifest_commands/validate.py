@@ -61,14 +61,14 @@ def _check_watch_patterns(manifest: Manifest) -> None:
 
 def _machine_warnings(manifest: Manifest) -> list[str]:
     """Return what `up` would refuse here, but perhaps not on another machine: users and directories that do not exist."""
-    from minikube.linux.credentials import rights_of
+    from minikube.linux.credentials import find_credentials
 
     warnings = []
     for spec in manifest.services.values():
         if spec.runtime == "container":
             continue
         try:
-            rights_of(spec.name, spec.user, spec.group)
+            find_credentials(spec.name, spec.user, spec.group)
         except StartError as error:
             warnings.append(str(error))
         if not spec.cwd.is_dir():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.project.watch_patterns import Ignored, base_of, directories, is_source, parse_rules
+from minikube.project.watch_patterns import IgnoreRules, base_of, directories, is_source, parse_rules
 
 TREE = [
     "src/a.py",
@@ -30,12 +30,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 def sources(tree: Path, *patterns: str) -> list[str]:
-    rules, ignored = parse_rules(patterns, tree), Ignored()
-    heard = set(directories(rules, ignored))
+    rules, ignored = parse_rules(patterns, tree), IgnoreRules()
+    watched = set(directories(rules, ignored))
     found = []
     for path in sorted(tree.parent.rglob("*")):
         base = base_of(path, rules)
-        if path.is_file() and path.parent in heard and base and is_source(path, rules) and not ignored(path, base):
+        if path.is_file() and path.parent in watched and base and is_source(path, rules) and not ignored(path, base):
             found.append(
                 str(path.relative_to(tree)) if path.is_relative_to(tree) else f"../{path.relative_to(tree.parent)}"
             )
@@ -76,7 +76,7 @@ def test_gitignore_leaves_out_and_a_deeper_one_takes_back(tree: Path) -> None:
     (tree / "src" / "deep" / "er" / ".gitignore").write_text("!c.py\n")
     names = "src/a.py src/deep/.gitignore src/deep/er/.gitignore src/deep/er/c.py src/gen/b.py"
     assert set(sources(tree, "src")) == set(names.split())
-    assert tree / "src" / "logs" not in set(directories(parse_rules(["src"], tree), Ignored()))
+    assert tree / "src" / "logs" not in set(directories(parse_rules(["src"], tree), IgnoreRules()))
 
 
 def test_lines_that_are_no_patterns_are_passed_over(tree: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from minikube.cli.commands import run
-from minikube.engine.engine import container_name, mark_of
+from minikube.engine.command import container_name, project_mark
 from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.manifest import load_manifest
 from minikube.model import InstanceView, ProcessState, Snapshot
@@ -39,7 +39,7 @@ def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_comma
     with pytest.raises(Executed):
         run.exec_command.main(["-e", "KEY=hunter2", "web", "--", "ls", "-l"], standalone_mode=False)
     program, words, env = executed[0]
-    name = container_name("shop", mark_of(project / ".minikube"), "web")
+    name = container_name("shop", project_mark(project / ".minikube"), "web")
     assert program == str(engine)
     assert words == [str(engine), "exec", "--interactive", "--env", "KEY", name, "ls", "-l"]
     assert env["KEY"] == "hunter2"

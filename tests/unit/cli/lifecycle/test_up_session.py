@@ -12,11 +12,11 @@ from minikube.cli.lifecycle.up_session import UpSession
 from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 from minikube.model import InstanceView, ProcessState, Snapshot
-from minikube.supervisor.daemon.ipc import Lifeline
+from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 
-class FakeLifeline:
-    """A lifeline with given answers; each wait for the exit takes the next of `exits`."""
+class FakeHandle:
+    """A supervisor with given answers; each wait for the exit takes the next of `exits`."""
 
     def __init__(self, ready: dict[str, Any], exits: list[int | None]) -> None:
         self.ready = ready
@@ -40,31 +40,31 @@ class FakeLifeline:
         self.sent.append("detach")
 
 
-def make_session(lifeline: FakeLifeline, path: Path = Path("/p/supervisor.toml")) -> UpSession:
-    return UpSession(cast("Lifeline", lifeline), path)
+def make_session(handle: FakeHandle, path: Path = Path("/p/supervisor.toml")) -> UpSession:
+    return UpSession(cast("SupervisorHandle", handle), path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_requests_a_stop_and_later_ones_a_stop_at_once(number: signal.Signals) -> None:
-    lifeline = FakeLifeline({}, [])
+    handle = FakeHandle({}, [])
     before = signal.getsignal(number)
-    with make_session(lifeline).stop_on_signals():
+    with make_session(handle).stop_on_signals():
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
-    assert lifeline.sent == ["stop", "now", "now"]
+    assert handle.sent == ["stop", "now", "now"]
     assert signal.getsignal(number) is before
 
 
 def test_an_error_of_the_supervisor_is_raised_with_its_exit_code() -> None:
     with pytest.raises(MinikubeError, match="port 5555 is taken") as caught:
-        make_session(FakeLifeline({"error": "port 5555 is taken", "exit_code": 2}, [0])).wait_started()
+        make_session(FakeHandle({"error": "port 5555 is taken", "exit_code": 2}, [0])).wait_started()
     assert caught.value.exit_code == 2
 
 
 def test_a_signal_before_the_supervisor_has_started_is_a_stop_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    lifeline = FakeLifeline({"error": "the supervisor ended"}, [None, 0])
-    session = make_session(lifeline)
+    handle = FakeHandle({"error": "the supervisor ended"}, [None, 0])
+    session = make_session(handle)
     session.stop()
     assert not session.wait_started()
     assert session.wait_stopped() == 0
@@ -74,11 +74,11 @@ def test_a_signal_before_the_supervisor_has_started_is_a_stop_and_no_error(capsy
 @pytest.mark.parametrize(("code", "text"), [(-9, "signal KILL"), (3, "exit 3")])
 def test_an_end_without_a_request_is_an_error_that_names_the_log(code: int, text: str) -> None:
     with pytest.raises(MinikubeError, match=rf"ended \({text}\) — see /p/.minikube/logs/supervisor.log"):
-        make_session(FakeLifeline({}, [None, code])).wait_stopped()
+        make_session(FakeHandle({}, [None, code])).wait_stopped()
 
 
 def test_a_stop_that_failed_is_a_failure() -> None:
-    session = make_session(FakeLifeline({}, [1]))
+    session = make_session(FakeHandle({}, [1]))
     session.stop()
     assert session.wait_stopped() == 1
 
@@ -94,7 +94,7 @@ def test_a_timeout_is_reported_although_the_supervisor_ends_meanwhile(
         return answers.pop()
 
     monkeypatch.setattr(ControlClient, "status", status)
-    session = make_session(FakeLifeline({}, [0]))
+    session = make_session(FakeHandle({}, [0]))
     session._endpoint = Endpoint("127.0.0.1", 1, "")
     assert session.wait_ready(("web",), 0.0) == 124
     assert "waited 0s: web has no instance" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def session_with_answers(monkeypatch: pytest.MonkeyPatch, *answers: Snapshot | E
 
     monkeypatch.setattr(ControlClient, "status", status)
     monkeypatch.setattr("minikube.cli.lifecycle.goal_wait.RETRY_INTERVAL_S", 0.0)
-    session = make_session(FakeLifeline({}, [0]))
+    session = make_session(FakeHandle({}, [0]))
     session._endpoint = Endpoint("127.0.0.1", 1, "")
     return session
 
@@ -156,10 +156,10 @@ def test_a_stop_while_waiting_is_no_failure(
 
 
 def test_the_exit_code_is_that_of_the_service_of_exit_with(capsys: pytest.CaptureFixture[str]) -> None:
-    lifeline = FakeLifeline({}, [3])
-    lifeline.ended = {"service": "tests", "how": "exit 3", "code": 3}
-    assert make_session(lifeline).wait_stopped() == 3
+    handle = FakeHandle({}, [3])
+    handle.ended = {"service": "tests", "how": "exit 3", "code": 3}
+    assert make_session(handle).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
-    session = UpSession(cast("Lifeline", FakeLifeline({}, [0])), Path("/p/supervisor.toml"), "tests")
+    session = UpSession(cast("SupervisorHandle", FakeHandle({}, [0])), Path("/p/supervisor.toml"), "tests")
     session.stop()
     assert session.wait_stopped() == 130
