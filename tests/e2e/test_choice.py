@@ -116,7 +116,7 @@ def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) 
             small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
             small.up()
         assert one.status().registry != two.status().registry
-        messages = [message for small in (one, two) for message in small.events("supervisor.ports")]
+        messages = [message for small in (one, two) for message in small.events("supervisor.port_changed")]
         assert any(": port 5555 is taken" in message and "a free one is used" in message for message in messages)
         two.run("down")
         port = one.status().registry.rpartition(":")[2]
