@@ -23,8 +23,8 @@ MADE_BY = "# Made by minikube "
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """The command line of `export`."""
+class ExportCommandOptions:
+    """The command line of `export`; `minikube.export.ExportOptions` is what the export itself needs of it."""
 
     tool: str
     """`compose` or `kubernetes`."""
@@ -67,26 +67,26 @@ class ExportOptions:
 )
 @click.option("--with-secrets", is_flag=True, help="Write the values of secrets; without it, placeholders are written.")
 @manifest_argument
-@pass_options(ExportOptions)
-def export_command(options: ExportOptions) -> None:
+@pass_options(ExportCommandOptions)
+def export_command(options: ExportCommandOptions) -> None:
     """Write the manifest as files for Compose or Kubernetes.
 
     Keys of the manifest that have no counterpart there are listed, on standard error and in the files.
     """
-    from minikube.export import Choices, make_plan
+    from minikube.export import ExportOptions, plan_export
     from minikube.manifest import load_manifest
 
     path = manifest_path(options.manifest)
     manifest = load_manifest(path)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
-    choices = Choices(
+    export_options = ExportOptions(
         _parse_images(options.images),
         frozenset(options.profiles),
         options.with_secrets,
         options.directory().resolve(),
     )
-    plan = make_plan(manifest, choices)
+    plan = plan_export(manifest, export_options)
     files = _render_files(plan, options, path)
     if options.output is None:
         click.echo("".join(files.values()), nl=False)
@@ -109,20 +109,20 @@ def _parse_images(pairs: Iterable[str]) -> dict[str, str]:
     return images
 
 
-def _render_files(plan: ExportPlan, options: ExportOptions, manifest: Path) -> dict[str, str]:
+def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Path) -> dict[str, str]:
     """Return texts by path; the path of standard output is empty. The plan's notes are in the first file."""
     from minikube import __version__
-    from minikube.export import Document, as_text, compose_documents, kubernetes_documents
+    from minikube.export import Document, compose_documents, kubernetes_documents, to_yaml
 
     documents = compose_documents(plan) if options.tool == "compose" else kubernetes_documents(plan)
     head = f"Made by minikube {__version__}: minikube export {options.tool} {shlex.quote(manifest.name)}"
     if options.output is None or not _is_directory(options.output):
-        return {options.output or "": as_text(documents, plan.notes, head)}
+        return {options.output or "": to_yaml(documents, plan.notes, head)}
     by_file: dict[str, list[Document]] = {}
     for document in documents:
         by_file.setdefault(document.file, []).append(document)
     return {
-        str(Path(options.output, name)): as_text(group, plan.notes if index == 0 else [], head)
+        str(Path(options.output, name)): to_yaml(group, plan.notes if index == 0 else [], head)
         for index, (name, group) in enumerate(by_file.items())
     }
 
