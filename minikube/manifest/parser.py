@@ -36,10 +36,10 @@ from minikube.manifest.schema import (
     Text,
     either,
 )
+from minikube.manifest.validate import MAX_REPLICAS
 from minikube.model import NAME_PATTERN
 from minikube.patterns import compile_pattern
 
-MAX_REPLICAS = 1000
 MAX_LOG_FILES = 1000
 MAX_ENV_FILE_BYTES = 1024 * 1024
 

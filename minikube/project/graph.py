@@ -1,6 +1,6 @@
-"""The dependency graph (floor 3, pure): in which order services start and stop, and what differs between two manifests.
+"""The dependency graph: in which order services start and stop, and what differs between two manifests. Pure.
 
-Everything here takes plain mappings and returns values. It refuses to know about processes, time or trio.
+It refuses to know about processes, time and trio.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,36 +13,39 @@ from minikube.errors import ManifestError
 from minikube.manifest import ServiceSpec
 
 Dependencies = Mapping[str, Iterable[str]]
-"""Each service's name with the names it depends on. Every name is a key."""
+"""Each service's name with the names of the services that it depends on. Every name is a key."""
 
 IN_PLACE = frozenset(
     {"depends_on", "health", "logs", "meta", "profiles", "restart", "schedule", "stop", "tags", "watch"}
 )
-"""Fields of a service that can change under a running process. `replicas` is apart: it adds or removes instances."""
+"""Keys of a service that can change while its processes run on. `replicas` is not among them: it adds or removes instances."""
 
 
 class CycleError(ManifestError):
-    """Services depend on each other in a circle; `path` starts and ends with the same name."""
+    """Services depend on each other in a cycle; `path` starts and ends with the same name."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
-        super().__init__(f"depends_on: {' → '.join(path)} is a circle — remove one of these dependencies")
+        super().__init__(f"depends_on: {' → '.join(path)} is a cycle — remove one of these dependencies")
         self.path = path
 
 
 class UnknownDependency(ManifestError):
-    """A service depends on one that does not exist."""
+    """A service depends on a service that does not exist."""
 
 
 def start_order(dependencies: Dependencies) -> tuple[str, ...]:
-    """All names, each after everything it depends on; otherwise in the order given. Raises `CycleError`."""
+    """Return all names, each after the services that it depends on; otherwise in the order given.
+
+    Raises `CycleError` and `UnknownDependency`.
+    """
     done: dict[str, None] = {}
     for root in dependencies:
         path: list[tuple[str, list[str]]] = []
         _enter(root, dependencies, done, path)
         while path:
-            name, left = path[-1]
-            if left:
-                _enter(left.pop(0), dependencies, done, path)
+            name, remaining = path[-1]
+            if remaining:
+                _enter(remaining.pop(0), dependencies, done, path)
             else:
                 done[name] = None
                 path.pop()
@@ -50,6 +53,7 @@ def start_order(dependencies: Dependencies) -> tuple[str, ...]:
 
 
 def _enter(name: str, dependencies: Dependencies, done: dict[str, None], path: list[tuple[str, list[str]]]) -> None:
+    """Append a service and its dependencies to the path of the depth-first walk, unless the service is done."""
     if name in done:
         return
     names = [step for step, _ in path]
@@ -61,35 +65,42 @@ def _enter(name: str, dependencies: Dependencies, done: dict[str, None], path: l
 
 
 def stop_order(dependencies: Dependencies) -> tuple[str, ...]:
-    """All names, each before everything it depends on."""
+    """Return all names, each before the services that it depends on."""
     return start_order(dependencies)[::-1]
 
 
 def dependents(dependencies: Dependencies, name: str) -> tuple[str, ...]:
-    """Who depends on `name`, directly or not, nearest first."""
+    """Return the services that depend on `name`, directly or not, the nearest first."""
     found: dict[str, None] = {}
-    edge = [name]
-    while edge:
-        edge = [who for who, needs in dependencies.items() if who not in found and any(one in needs for one in edge)]
-        found.update(dict.fromkeys(edge))
+    frontier = [name]
+    while frontier:
+        frontier = [
+            service
+            for service, needs in dependencies.items()
+            if service not in found and any(needed in needs for needed in frontier)
+        ]
+        found.update(dict.fromkeys(frontier))
     found.pop(name, None)
     return tuple(found)
 
 
-def needed(dependencies: Dependencies, names: Iterable[str]) -> tuple[str, ...]:
-    """`names` and everything they depend on, in start order."""
+def with_dependencies(dependencies: Dependencies, names: Iterable[str]) -> tuple[str, ...]:
+    """Return `names` and all services that they depend on, directly or not, in start order."""
     wanted: set[str] = set()
-    edge = list(names)
-    while edge:
-        name = edge.pop()
+    frontier = list(names)
+    while frontier:
+        name = frontier.pop()
         if name not in wanted:
             wanted.add(name)
-            edge.extend(dependencies[name])
+            frontier.extend(dependencies[name])
     return tuple(name for name in start_order(dependencies) if name in wanted)
 
 
 def longest_stop(dependencies: Dependencies, seconds: Mapping[str, float]) -> tuple[float, tuple[str, ...]]:
-    """How long stopping everything may take, and the path (first to stop first) that takes it."""
+    """Return how long stopping all services may take, and the chain of services that takes it, the first to stop first.
+
+    `seconds` are the stop time-outs by service.
+    """
     best: dict[str, tuple[float, tuple[str, ...]]] = {}
     for name in start_order(dependencies):
         below = max((best[need] for need in dependencies[name]), default=(0.0, ()))
@@ -98,23 +109,23 @@ def longest_stop(dependencies: Dependencies, seconds: Mapping[str, float]) -> tu
 
 
 class Diff(Struct, frozen=True):
-    """What turns one set of services into another. A service is in one of the first four, or unchanged."""
+    """The difference between two sets of services. An unchanged service is in none of the fields."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
-    """Changed in a way that needs new processes."""
+    """Changed, and new processes are needed."""
     adjusted: tuple[str, ...] = ()
-    """Changed in place: running processes keep their pids."""
+    """Changed, and running processes go on with the same pids."""
     fields: dict[str, tuple[str, ...]] = {}
-    """Which keys changed, for replaced and adjusted services."""
+    """The changed keys of each replaced or adjusted service."""
 
 
 def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff:
-    """What has to be done to get from `old` to `new`; unchanged services appear nowhere."""
+    """Return the difference between the services of two manifests."""
     fields = {name: changed for name in new if name in old and (changed := _changed(old[name], new[name]))}
     kind: dict[str, Literal["replaced", "adjusted"]] = {
-        name: "adjusted" if _follows(changed) else "replaced" for name, changed in fields.items()
+        name: "adjusted" if _all_in_place(changed) else "replaced" for name, changed in fields.items()
     }
     return Diff(
         added=tuple(name for name in new if name not in old),
@@ -125,12 +136,12 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
     )
 
 
-def goes_on(old: ServiceSpec, new: ServiceSpec) -> bool:
-    """Whether a process of the one is as good as a process of the other."""
-    return old is new or _follows(_changed(old, new))
+def can_adjust_in_place(old: ServiceSpec, new: ServiceSpec) -> bool:
+    """Return whether a process started for `old` can go on running for `new`."""
+    return old is new or _all_in_place(_changed(old, new))
 
 
-def _follows(changed: Iterable[str]) -> bool:
+def _all_in_place(changed: Iterable[str]) -> bool:
     return IN_PLACE.union({"replicas"}).issuperset(changed)
 
 

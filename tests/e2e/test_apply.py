@@ -39,8 +39,8 @@ def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> 
         small.edit("echo one", "echo two")
         small.edit("services.old", "services.new")
         told = small.run("apply", "--dry-run")
-        assert "- old is stopped and forgotten\n~ migrate is restarted\n" in told
-        assert "~ api is restarted after what it needs completed\n+ new is started\n" in told
+        assert "- old is stopped and removed\n~ migrate is restarted\n" in told
+        assert "~ api is restarted after a task that it depends on\n+ new is started\n" in told
         assert told.endswith("1 service unchanged — nothing was done yet\n")
         assert (small.pid("api"), small.lines("migrate")) == (api, ["one"])
         assert small.run("apply").endswith("1 service unchanged\n")
@@ -117,7 +117,7 @@ def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path
         asking.start()
         small.edit('"blue"', '"green"')
         small.edit('"1s"', '"200ms"')
-        assert "= web goes on, with\n    tags:" in small.run("apply")
+        assert "= web keeps running, with\n    tags:" in small.run("apply")
         row = eventually(lambda: json.loads(small.run("instances", "--json"))[0]["Tags"] == ["green"], what="green")
         assert row
         over.set()
@@ -180,11 +180,11 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         (tmp_path / "src" / "gen" / "x.py").write_text("x")
         (tmp_path / "src" / "main.py").write_text("2")
         eventually(lambda: small.pid("a") != a, what="another a")
-        assert small.events("service.changed") == ["a restarts: src/main.py changed"]
+        assert small.events("sources.changed") == ["a restarts: src/main.py changed"]
         new = tmp_path / "src" / "new" / "deep"
         new.mkdir(parents=True)
         (new / "more.py").write_text("1")
-        eventually(lambda: len(small.events("service.changed")) == 2, what="a file in a new directory")
+        eventually(lambda: len(small.events("sources.changed")) == 2, what="a file in a new directory")
         small.run("stop", "a")
         (tmp_path / "src" / "main.py").write_text("3")
         (tmp_path / "src" / "gen" / "y.py").write_text("x")
@@ -192,8 +192,8 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         small.run("apply")
         small.run("start", "a")
         (tmp_path / "src" / "gen" / "y.py").write_text("y")
-        eventually(lambda: "src/gen/y.py" in small.events("service.changed")[-1], what="the new pattern")
-        assert len(small.events("service.changed")) == 3
+        eventually(lambda: "src/gen/y.py" in small.events("sources.changed")[-1], what="the new pattern")
+        assert len(small.events("sources.changed")) == 3
         assert small.pid("b") == b
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.engine.engine import mark_of
+from minikube.engine.command import project_mark
 from tests.e2e.door import Door
 from tests.e2e.engine import Built, docker
 from tests.e2e.small import SLEEP, Small
@@ -54,7 +54,7 @@ class Boxes(Small):
 
     def __init__(self, directory: Path, built: Built, door: Door) -> None:
         super().__init__(directory, BOXES.replace("IMAGE", built.base) + PLAIN)
-        self.mark = mark_of(directory / ".minikube")
+        self.mark = project_mark(directory / ".minikube")
         self._door = door
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -107,7 +107,7 @@ def test_the_next_up_starts_without_the_engine_and_removes_what_is_left_once_it_
             boxes.write(BOXES.replace("IMAGE", built.base).partition("[services.second]")[0] + PLAIN)
             boxes.up()
             boxes.pid("plain")
-            assert any("still has" in text for text in boxes.events("containers.left"))
+            assert any("still has" in text for text in boxes.events("containers.not_removed"))
         boxes.pid("first")
         assert not set(boxes.left()) & set(before), "not those of a service that is gone either"
         boxes.run("down")

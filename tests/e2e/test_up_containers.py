@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minikube.engine.engine import mark_of
+from minikube.engine.command import project_mark
 from tests.e2e.engine import Built, docker
 from tests.e2e.running import ROOT, http, running
 from tests.eventually import eventually
@@ -97,7 +97,7 @@ class boxed(running):
         for name in ("registry", "control"):
             text += f'\n[{name}]\nlisten = "127.0.0.1:{self.ports[name]}"\n'
         self.manifest.write_text(text + extra.replace("IMAGE", built.tags["product"]))
-        self.mark = mark_of(directory / ".minikube")
+        self.mark = project_mark(directory / ".minikube")
 
     def containers(self) -> list[str]:
         """Names of all that the engine has of this project, running or not."""
@@ -282,7 +282,7 @@ def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, 
     stranger = docker("create", "--name", f"minikube-shop-{shop.mark[:8]}-claimed", built.base, "true")
     with shop:
         reasons = {
-            "claimed": "a container that is not ours is called",
+            "claimed": "a container that this project did not create is called",
             "missing": "no image localhost:1/no-such-image:1 here",
             "unbuildable": "non-zero code: 3",
             "nocommand": '"no-such-program": executable file not found',

@@ -13,11 +13,11 @@ from minikube.supervisor.runtime.failures import describe
 
 
 def state_after(
-    error: Exception, life: InstanceState, policy: RestartPolicy, now: float, jitter: float
+    error: Exception, state: InstanceState, policy: RestartPolicy, now: float, jitter: float
 ) -> InstanceState:
     """Return the state of an instance after its start raised `error`, as `failures.classify` returned it."""
     if isinstance(error, ResourceExhausted):
-        return lifecycle.starved(life, policy, str(error), now, jitter)
+        return lifecycle.on_resource_exhausted(state, policy, str(error), now, jitter)
     if isinstance(error, StartError) and not isinstance(error, PortTaken):
-        return lifecycle.cannot_execute(life, str(error))
-    return lifecycle.refused(life, policy, describe(error), now, jitter)
+        return lifecycle.on_not_executable(state, str(error))
+    return lifecycle.on_start_failed(state, policy, describe(error), now, jitter)

@@ -1,12 +1,15 @@
-"""Who there is (floor 3): the runners of every service, by name and id, those that are still leaving included.
+"""The controllers of all instances, by service, name and id, those of removed instances that still stop included.
 
-It refuses to start or stop any of them, and to wait.
+Starts, stops and waits for none of them.
 """
 
 from collections.abc import Iterator
 
-from minikube.supervisor.instance.conditions import DependencyStatus
+from minikube.manifest import ServiceSpec
+from minikube.model import ProcessState
+from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_condition
 
 
 class ReplicaSet:
@@ -15,65 +18,101 @@ class ReplicaSet:
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
         self.by_id: dict[str, InstanceController] = {}
-        """Those that are still leaving, too."""
+        """With removed instances that still stop."""
         self.all: set[InstanceController] = set()
-        """The same, and one that is still leaving while the next one of its id waits for its end."""
+        """The same, and removed instances whose successor with the same id waits for their end."""
 
     def __contains__(self, service: object) -> bool:
         return service in self._services
 
     def __iter__(self) -> Iterator[InstanceController]:
-        """Of all services, without those that are leaving."""
-        for runners in self._services.values():
-            yield from runners
+        """Iterate over the instances of all services, without removed ones."""
+        for controllers in self._services.values():
+            yield from controllers
 
     def of(self, service: str) -> list[InstanceController]:
+        """Return the instances of a service, without removed ones; none for an unknown service."""
         return list(self._services.get(service, ()))
 
     def find(self, name: str) -> list[InstanceController]:
-        """A service's, or the one instance of that name or id; none where it is neither."""
+        """Return the instances of a service, or the one instance with that name or id; none for an unknown name."""
         if name in self._services:
             return self.of(name)
-        return [one for one in self if name in (one.name, one.id)][:1]
+        return [controller for controller in self if name in (controller.name, controller.id)][:1]
 
-    def alive(self, name: str) -> list[InstanceController]:
-        """As `find`, and those of that name that are still leaving: nobody is out of reach before he has gone."""
+    def find_with_removed(self, name: str) -> list[InstanceController]:
+        """Return what `find` does, and removed instances of that name that still stop: they can be stopped and killed."""
         found = self.find(name)
-        leaving = (one for one in self.all if one not in found and name in (one.spec.name, one.name, one.id))
-        return [*found, *leaving]
+        removed = (
+            controller
+            for controller in self.all
+            if controller not in found and name in (controller.spec.name, controller.name, controller.id)
+        )
+        return [*found, *removed]
 
-    def open(self, service: str) -> None:
+    def add_service(self, service: str) -> None:
         self._services[service] = []
 
-    def close(self, service: str) -> None:
+    def remove_service(self, service: str) -> None:
         del self._services[service]
 
-    def enter(self, runner: InstanceController) -> InstanceController | None:
-        """Who is still leaving under the same id."""
-        previous = self.by_id.get(runner.id)
-        self._services[runner.spec.name].append(runner)
-        self.by_id[runner.id] = runner
-        self.all.add(runner)
+    def add(self, controller: InstanceController) -> InstanceController | None:
+        """Add an instance; return a removed one that still stops under the same id."""
+        previous = self.by_id.get(controller.id)
+        self._services[controller.spec.name].append(controller)
+        self.by_id[controller.id] = controller
+        self.all.add(controller)
         return previous
 
-    def cut(self, service: str, replicas: int) -> list[InstanceController]:
-        """The last ones are no replicas of it any more."""
-        runners = self._services[service]
-        leaving = runners[replicas:]
-        del runners[replicas:]
-        return leaving
+    def shrink(self, service: str, replicas: int) -> list[InstanceController]:
+        """Take the last instances out of the service until `replicas` are left; return those taken out."""
+        controllers = self._services[service]
+        surplus = controllers[replicas:]
+        del controllers[replicas:]
+        return surplus
 
-    def leave(self, runner: InstanceController) -> bool:
-        """It has finished. False: another one has its id already."""
-        self.all.discard(runner)
-        if self.by_id.get(runner.id) is not runner:
+    def discard(self, controller: InstanceController) -> bool:
+        """Forget an instance that has finished. Return False where another one has its id already."""
+        self.all.discard(controller)
+        if self.by_id.get(controller.id) is not controller:
             return False
-        del self.by_id[runner.id]
+        del self.by_id[controller.id]
         return True
 
-    def standings(self, service: str) -> list[DependencyStatus]:
-        return [runner.standing for runner in self.of(service)]
-
     def ports_of_others(self, id: str) -> frozenset[int]:
-        """Whether they listen already or not."""
-        return frozenset(one.port for one in self if one.id != id and one.port)
+        """Return the ports of all instances but one, whether they listen yet or not."""
+        return frozenset(controller.port for controller in self if controller.id != id and controller.port)
+
+    # ------------------------------------------------------------ dependencies
+
+    def dependency_statuses(self, service: str) -> list[DependencyStatus]:
+        return [controller.dependency_status for controller in self.of(service)]
+
+    def unmet_dependency(self, spec: ServiceSpec) -> str:
+        """Return why a service cannot start yet, in one line; an empty string when it can."""
+        for name, condition in spec.depends_on.items():
+            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
+                return reason
+        return ""
+
+    def blocked_dependency(self, spec: ServiceSpec) -> str:
+        """Return why a service can start neither now nor later without a user's help; an empty string where it can."""
+        for name, condition in spec.depends_on.items():
+            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
+                controllers = self.of(name)
+                if condition == "completed":
+                    met_later = bool(controllers) and all(
+                        self._will_start(controller) or controller.state.completed for controller in controllers
+                    )
+                else:
+                    met_later = any(self._will_start(controller) for controller in controllers)
+                if not met_later:
+                    return reason
+        return ""
+
+    def _will_start(self, controller: InstanceController) -> bool:
+        """Return whether the instance runs or will run, and waits for nothing that will not."""
+        if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):
+            return False
+        pending = controller.state.process_state is ProcessState.PENDING
+        return not pending or not self.blocked_dependency(controller.spec)

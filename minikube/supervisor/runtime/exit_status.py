@@ -1,4 +1,4 @@
-"""How a process or container ended. Pure."""
+"""How a process or container ended: exit code, or signal. Pure."""
 
 import signal
 
@@ -6,22 +6,27 @@ from msgspec import Struct
 
 
 class Exit(Struct, frozen=True):
-    """How a process ended. `status` is its exit code, or minus the number of the signal that killed it, as in `subprocess`."""
+    """The end of a process or container.
+
+    `status` is the exit code, or minus the number of the signal that killed it, as in `subprocess`.
+    """
 
     status: int
     note: str = ""
-    """Why the kernel killed it, where that is known (out of memory)."""
+    """The reason of a kill where it is known, such as `out of memory, limits.memory`."""
 
     @property
     def code(self) -> int:
-        """The exit code as a shell reports it: 143 for a process killed by TERM."""
+        """Return the exit code as a shell reports it: 143 for a process killed by TERM."""
         return self.status if self.status >= 0 else 128 - self.status
 
     @property
     def clean(self) -> bool:
+        """Return whether the exit code is 0."""
         return self.status == 0
 
     def __str__(self) -> str:
+        """Return `exit 3` or `signal TERM`, with the note in parentheses."""
         note = f" ({self.note})" if self.note else ""
         if self.status >= 0:
             return f"exit {self.status}{note}"

@@ -1,4 +1,4 @@
-"""Dependencies: orders, knots, what differs between two manifests, and why one has to wait."""
+"""Dependencies: start order, cycles, the difference between two manifests, and the reasons to wait."""
 
 from pathlib import Path
 
@@ -7,18 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from minikube.manifest import Condition, HealthSpec, RestartSpec, ServiceSpec
-from minikube.model import ProcessState
+from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec
 from minikube.project import graph
 from minikube.project.graph import CycleError, UnknownDependency
-from minikube.supervisor.instance.conditions import DependencyStatus, unmet
 
 SHOP = {"order": ("product",), "product": ("db",), "db": (), "web": ("order", "product"), "lone": ()}
 
 
 @st.composite
 def acyclic(draw: st.DrawFn) -> dict[str, tuple[str, ...]]:
-    """Names that depend on earlier ones only, in any order of the file."""
+    """Draw services without a cycle, in any order of the file."""
     names = [f"s{number}" for number in range(draw(st.integers(0, 8)))]
     needs = {
         name: tuple(draw(st.lists(st.sampled_from(names[:at]), unique=True))) if at else ()
@@ -31,7 +29,7 @@ def below(needs: dict[str, tuple[str, ...]], name: str) -> set[str]:
     return {one for need in needs[name] for one in (need, *below(needs, need))}
 
 
-def test_each_starts_after_what_it_needs_and_else_as_the_file_says() -> None:
+def test_services_start_after_their_dependencies_and_else_in_the_order_of_the_file() -> None:
     assert graph.start_order(SHOP) == ("db", "product", "order", "web", "lone")
     assert graph.stop_order(SHOP) == ("lone", "web", "order", "product", "db")
 
@@ -43,25 +41,25 @@ def test_orders_hold_for_any_graph(needs: dict[str, tuple[str, ...]]) -> None:
     for name in needs:
         assert all(order.index(need) < order.index(name) for need in needs[name])
         assert set(graph.dependents(needs, name)) == {one for one in needs if name in below(needs, one)}
-        assert set(graph.needed(needs, [name])) == {name} | below(needs, name)
+        assert set(graph.with_dependencies(needs, [name])) == {name} | below(needs, name)
 
 
-@pytest.mark.parametrize("knot", [("a",), ("a", "b"), ("a", "b", "c")])
-def test_a_circle_is_told_whole(knot: tuple[str, ...]) -> None:
-    needs = {name: (knot[(at + 1) % len(knot)],) for at, name in enumerate(knot)}
+@pytest.mark.parametrize("cycle", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_an_error_shows_the_whole_cycle(cycle: tuple[str, ...]) -> None:
+    needs = {name: (cycle[(at + 1) % len(cycle)],) for at, name in enumerate(cycle)}
     with pytest.raises(CycleError) as caught:
         graph.start_order({"z": ("a",), **needs})
-    assert caught.value.path == (*knot, knot[0])
-    assert " → ".join((*knot, knot[0])) in str(caught.value)
+    assert caught.value.path == (*cycle, cycle[0])
+    assert " → ".join((*cycle, cycle[0])) in str(caught.value)
 
 
-def test_an_unknown_name_is_an_error_that_says_where() -> None:
+def test_an_unknown_dependency_is_an_error_with_its_key() -> None:
     with pytest.raises(UnknownDependency, match=r"services\.a\.depends_on: there is no service b"):
         graph.start_order({"a": ("b",)})
 
 
 @given(acyclic(), st.lists(st.floats(0, 20), min_size=8, max_size=8))
-def test_the_longest_stop_is_that_of_the_slowest_path(needs: dict[str, tuple[str, ...]], times: list[float]) -> None:
+def test_the_longest_stop_is_that_of_the_slowest_chain(needs: dict[str, tuple[str, ...]], times: list[float]) -> None:
     seconds = dict(zip(needs, times, strict=False))
 
     def longest(name: str) -> float:
@@ -76,53 +74,21 @@ def service(name: str, **fields: object) -> ServiceSpec:
     return replace(ServiceSpec(name, Path("/"), ("run",)), **fields)
 
 
-def test_a_difference_says_what_needs_new_processes_and_what_does_not() -> None:
-    old = {name: service(name) for name in ("same", "gone", "moved", "judged", "grown")}
+def test_a_diff_separates_changes_that_need_new_processes_from_those_that_do_not() -> None:
+    old = {name: service(name) for name in ("same", "removed", "moved", "checked", "scaled")}
     new = {
         "same": service("same"),
         "moved": service("moved", port=80, tags=("x",)),
-        "judged": service("judged", health=HealthSpec("tcp"), restart=RestartSpec("never")),
-        "grown": service("grown", replicas=3),
-        "fresh": service("fresh"),
+        "checked": service("checked", health=HealthSpec("tcp"), restart=RestartSpec("never")),
+        "scaled": service("scaled", replicas=3),
+        "added": service("added"),
     }
     found = graph.diff(old, new)
-    assert (found.added, found.removed, found.replaced) == (("fresh",), ("gone",), ("moved",))
-    assert set(found.adjusted) == {"judged", "grown"}
+    assert (found.added, found.removed, found.replaced) == (("added",), ("removed",), ("moved",))
+    assert set(found.adjusted) == {"checked", "scaled"}
     assert {name: set(keys) for name, keys in found.fields.items()} == {
         "moved": {"port", "tags"},
-        "judged": {"health", "restart"},
-        "grown": {"replicas"},
+        "checked": {"health", "restart"},
+        "scaled": {"replicas"},
     }
     assert graph.diff(old, old) == graph.Diff()
-
-
-RUNS = DependencyStatus("db", ProcessState.RUNNING, ready=True)
-STARTS = DependencyStatus("db", ProcessState.STARTING)
-FATAL = DependencyStatus("db", ProcessState.FATAL, why="exit 1: 5 failed starts in a row")
-DONE = DependencyStatus("db", ProcessState.EXITED, completed=True, why="exit 0")
-FAILED = DependencyStatus("db", ProcessState.EXITED, why="exit 3")
-ILL = DependencyStatus("db-2", ProcessState.RUNNING, why="check fails: connection refused")
-STOPPED = DependencyStatus("db", ProcessState.STOPPED)
-
-
-@pytest.mark.parametrize(
-    ("condition", "standings", "reason"),
-    [
-        ("healthy", [RUNS], ""),
-        ("healthy", [ILL, RUNS], ""),
-        ("healthy", [STARTS], "waiting for db to be healthy"),
-        ("healthy", [ILL], "waiting for db to be healthy: db-2 runs: check fails: connection refused"),
-        ("healthy", [FATAL], "waiting for db to be healthy: db is fatal: exit 1: 5 failed starts in a row"),
-        ("healthy", [STOPPED], "waiting for db to be healthy: db is stopped — `minikube start db`"),
-        ("healthy", [], "waiting for db to be healthy: db has no instance — `minikube scale db=1`"),
-        ("started", [STARTS], ""),
-        ("started", [DONE], ""),
-        ("started", [FATAL], "waiting for db to be started: db is fatal: exit 1: 5 failed starts in a row"),
-        ("completed", [DONE], ""),
-        ("completed", [DONE, RUNS], "waiting for db to be completed"),
-        ("completed", [DONE, FAILED], "waiting for db to be completed: db has ended: exit 3"),
-        ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
-    ],
-)
-def test_who_waits_is_told_for_what(condition: Condition, standings: list[DependencyStatus], reason: str) -> None:
-    assert unmet("db", condition, standings) == reason
