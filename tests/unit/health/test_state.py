@@ -40,7 +40,9 @@ def walk(results: list[ProbeResult], settings: ProbeSettings = DEFAULT, extra_ti
     """Return the health before the first result and after each, a second apart."""
     states = [new_health(0.0, settings)]
     for number, result in enumerate(results, 1):
-        states.append(after_probe(states[-1], result, settings, float(number), jitter=0.5, extra_timeouts=extra_timeouts))
+        states.append(
+            after_probe(states[-1], result, settings, float(number), jitter=0.5, extra_timeouts=extra_timeouts)
+        )
     return states
 
 
@@ -61,13 +63,17 @@ def test_thresholds_are_exact(settings: ProbeSettings, results: list[ProbeResult
             successes = 0
             failures += result is FAIL
             timeouts += result is TIMEOUT
-            if state is CheckState.PASSING and (failures >= settings.failures or timeouts >= settings.timeouts + extra_timeouts):
+            if state is CheckState.PASSING and (
+                failures >= settings.failures or timeouts >= settings.timeouts + extra_timeouts
+            ):
                 state = CheckState.CRITICAL
         assert health.state is state
 
 
 @given(settings_, outcomes)
-def test_an_instance_is_due_to_be_forgotten_only_while_it_is_absent(settings: ProbeSettings, results: list[ProbeResult]) -> None:
+def test_an_instance_is_due_to_be_forgotten_only_while_it_is_absent(
+    settings: ProbeSettings, results: list[ProbeResult]
+) -> None:
     """`forget_at` is set when it registers or becomes critical, stays until it passes, and is infinite while it passes."""
     before = new_health(0.0, settings)
     for number, health in enumerate(walk(results, settings)[1:], 1):
@@ -152,9 +158,7 @@ def test_an_instance_that_is_taken_over_keeps_its_state(
 
 def test_an_absent_instance_is_never_kept_longer_than_forget_after() -> None:
     settings = ProbeSettings(forget_after=3.0)
-    health = initial_health(
-        CRITICAL, 0.0, settings, just_registered=False, is_ttl=False, forget_in=-1.0, jitter=0.5
-    )
+    health = initial_health(CRITICAL, 0.0, settings, just_registered=False, is_ttl=False, forget_in=-1.0, jitter=0.5)
     assert health.forget_at == 3.0
 
 

@@ -13,8 +13,8 @@ from minikube.jsonrpc.messages import Request, decode_requests, splice_reply
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc.connection import RpcConnection
 from minikube.net.rpc.types import Limits
-from minikube.registry.catalog.catalog import Catalog, Snapshot
-from minikube.registry.catalog.records import Entry, Epoch, Record
+from minikube.registry.catalog.catalog import Catalog
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 from minikube.registry.config import RegistryConfig
 from minikube.registry.service import DiscoveryService
 
@@ -122,13 +122,13 @@ def connect(
 ) -> tuple[RpcConnection, Host, DiscoveryService]:
     """A connection to a registry that knows two products, an order, and an order's like that does not pass."""
     catalog = Catalog()
-    catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
+    catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
     states = [("product", CheckState.PASSING)] * 2 + [("order", CheckState.PASSING), ("orders", CheckState.CRITICAL)]
     for number, (name, state) in enumerate(states, 1):
         instance = Instance(f"{number:08x}", name, Address("127.0.0.1", number), "ttl:", state, revision=number)
-        catalog.offer(Entry(number, ChangeKind.PUT, Record(instance)))
+        catalog.apply(Entry(number, ChangeKind.PUT, Record(instance)))
     host = Host()
-    node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
+    node = cast(Any, SimpleNamespace(catalog=catalog, is_stale=stale))
     discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
     return RpcConnection(discovery, host, Limits(), "test"), host, discovery
 
@@ -148,7 +148,7 @@ def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
     answer = discovery.at_once(PLAIN * 3, peer)
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
-    (counted, *_) = discovery._tally.view
+    (counted, *_) = discovery._calls.view
     assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
     assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
     assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
