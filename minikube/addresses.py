@@ -1,13 +1,13 @@
-"""`host:port` as a text, both ways (floor 0). It imports nothing; which hosts and ports are good is the caller's matter."""
+"""`host:port` as text, in both directions. It imports nothing and does not judge hosts or ports."""
 
 
 def join_host_port(host: str, port: int) -> str:
-    """`127.0.0.1:5555`; an IPv6 address in brackets: `[::1]:5555`."""
+    """Return `127.0.0.1:5555`, or with an IPv6 address in brackets `[::1]:5555`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_host_port(text: str) -> tuple[str, int]:
-    """The host, without brackets, and the port, 0 to 65535. Raises ValueError where either is missing."""
+    """Return the host without brackets and the port, 0 to 65535. Raises ValueError where one is missing or malformed."""
     host, _, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

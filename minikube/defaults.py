@@ -1,7 +1,10 @@
-"""Names that several processes have to agree on (floor 0). It imports nothing: what must start fast reads them here."""
+"""Default names and addresses, and the environment variables of the registry's clients.
+
+It imports nothing, so that commands which must start fast can read it.
+"""
 
 DEFAULT_FILE = "supervisor.toml"
-"""The manifest, where none is named."""
+"""The manifest that commands use when none is named."""
 
 DEFAULT_REGISTRY = "127.0.0.1:5555"
 

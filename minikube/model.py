@@ -1,8 +1,7 @@
-"""What every process of the project shares (floor 0): frozen structs, and nothing that acts.
+"""The structs that registry, supervisor, command line and dashboard exchange.
 
-Two wire forms meet here. The registry's RPC speaks Go's PascalCase (`{"IP", "Port", "Zone"}`), because
-clients on Go's `net/rpc/jsonrpc` decode it unchanged. The supervisor's API and stream speak snake_case.
-Times are seconds: wall-clock stamps are Unix time, durations are plain seconds.
+The registry's RPC uses Go's PascalCase (`{"IP", "Port", "Zone"}`), which clients with Go's `net/rpc/jsonrpc` decode
+unchanged. The supervisor's API and stream use snake_case. Points in time are Unix seconds, durations are seconds.
 """
 
 from enum import StrEnum
@@ -68,10 +67,12 @@ class ProcessState(StrEnum):
 # ---------------------------------------------------------------- registry RPC (PascalCase)
 
 
-def spell_host(host: str) -> str:
-    """The one spelling of a host: an IP address in its shortest form, `localhost` as the address it means, a name in lower
-    case. What is registered comes back spelled like this."""
-    import ipaddress  # late: who only looks a name up needs none of it
+def normalize_host(host: str) -> str:
+    """Return the canonical form of a host: the shortest form of an IP address, 127.0.0.1 for localhost, a name in lower case.
+
+    The registry stores hosts in this form.
+    """
+    import ipaddress  # late: a program that only looks services up does not need it
 
     if host.lower() in ("localhost", "localhost."):
         return "127.0.0.1"
@@ -82,7 +83,7 @@ def spell_host(host: str) -> str:
 
 
 class Address(Struct, frozen=True):
-    """A TCP endpoint as the RPC shows it. `Zone` is the IPv6 zone, else empty."""
+    """A TCP endpoint in the RPC. `Zone` is the IPv6 zone, empty for all other addresses."""
 
     IP: str
     Port: int
@@ -112,11 +113,11 @@ class Registration(Struct, frozen=True, rename="pascal", omit_defaults=True, for
 
 
 class Instance(Struct, frozen=True, rename="pascal"):
-    """One registered instance as `Discovery.Instances`, `Wait` and `Watch` show it.
+    """One registered instance, as `Discovery.Instances`, `Wait` and `Watch` return it.
 
-    `incarnation` grows with every registration of the same id: a deletion that names an older one is void.
+    `incarnation` grows with every registration of the same id: a deregistration that names an older one has no effect.
     `since` is when `state` was entered, `checked` when the last probe ended (Unix seconds, 0 for never).
-    `output` is the last probe's own words, at most 4 KiB.
+    `output` is the output of the last probe, at most 4 KiB.
     """
 
     uuid: str
@@ -135,34 +136,34 @@ class Instance(Struct, frozen=True, rename="pascal"):
 
 
 class ChangeKind(StrEnum):
-    """What happened to an instance: `put` (registered or changed) or `gone` (deregistered or forgotten)."""
+    """The kind of a change: `put` (registered or changed) or `gone` (deregistered or forgotten)."""
 
     PUT = "put"
     GONE = "gone"
 
 
 class Change(Struct, frozen=True, rename="pascal"):
-    """One entry of the change log; revisions only grow. `instance` is as it stands after (or stood before `gone`)."""
+    """One entry of the change log. Revisions only grow. `instance` is its state after the change, before it for `gone`."""
 
     revision: int
     kind: ChangeKind
     instance: Instance
 
 
-# ---------------------------------------------------------------- supervisor's board (snake_case)
+# ---------------------------------------------------------------- supervisor's state (snake_case)
 
 
 class InstanceView(Struct, frozen=True):
-    """One instance on the board: its process as the supervisor sees it, its check as the registry says it.
+    """One instance in a snapshot: its process as the supervisor sees it, and the state of its health check.
 
-    `check` is None where nothing is probed. `exit` tells the last end ("exit 1", "signal KILL"), `reason` answers
-    "why is it not ready?" in one line. `next_try` and the other stamps are Unix seconds, 0 for none.
+    `check` is None without a health check. `exit` says how the last process ended ("exit 1", "signal KILL"), `reason` why
+    the instance is not ready, in one line. `next_try` and the other points in time are Unix seconds, 0 for none.
     """
 
     id: str
     service: str
     name: str
-    """`product` for a single replica, else `product-2`: what `ps`, logs and prefixes show."""
+    """The name in `ps` and logs: `product` for a single replica, `product-2` for one of several."""
     state: ProcessState
     check: CheckState | None = None
     output: str = ""
@@ -180,13 +181,13 @@ class InstanceView(Struct, frozen=True):
     reason: str = ""
     next_try: float = 0.0
     next_run: float = 0.0
-    """When its schedule starts it next; 0 without one, and while it is stopped by hand."""
+    """When the schedule starts the instance next; 0 without a schedule, and after `minikube stop`."""
     last_lines: tuple[str, ...] = ()
-    """The last lines of output before the last end, for `backoff`, `exited` and `fatal`."""
+    """The last lines of output before the last process ended; only in the states `backoff`, `exited` and `fatal`."""
 
 
 class ServiceView(Struct, frozen=True):
-    """One service on the board. `kind` is `process`, `container` or `external` (registered by someone else)."""
+    """One service in a snapshot. `kind` is `process`, `container` or `external` (not started by the supervisor)."""
 
     name: str
     kind: str = "process"
@@ -197,16 +198,16 @@ class ServiceView(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     schedule: str = ""
     chosen: bool = True
-    """Whether `up` starts it: it has no profile, an active one, or it was named."""
+    """Whether `up` starts the service: it has no profile or an active one, or `up` named it."""
 
 
 def is_ready(instance: InstanceView) -> bool:
-    """Whether it runs and passes its check, where it has one: those that need it healthy may start."""
+    """Return whether an instance runs and passes its check, if it has one: services that need it healthy may start."""
     return instance.state is ProcessState.RUNNING and instance.check in (None, CheckState.PASSING)
 
 
 class Usage(Struct, frozen=True):
-    """What an instance's whole process tree uses now: per cent of one core, resident bytes. No memory: nothing is alive."""
+    """Resource usage of an instance's process tree: per cent of one core, resident bytes; 0 bytes where no process is alive."""
 
     id: str
     cpu: float
@@ -214,12 +215,12 @@ class Usage(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something worth telling. `number` only grows; `level` is `info`, `warning` or `error`."""
+    """One event of the project. `number` only grows; `level` is `info`, `warning` or `error`."""
 
     number: int
     time: float
     kind: str
-    """Dotted, stable, for machines: `instance.exited`, `check.critical`, `registry.down`, …"""
+    """A stable name for programs: `instance.exited`, `check.critical`, `registry.down`, …"""
     message: str
     level: str = "info"
     service: str = ""
@@ -227,7 +228,7 @@ class Event(Struct, frozen=True):
 
 
 class PartView(Struct, frozen=True):
-    """The supervisor's own parts: `redis` and `registry`. `state` is a ProcessState, `detail` one line."""
+    """One of the supervisor's backing services: `redis` or `registry`. `detail` is one line."""
 
     name: str
     state: ProcessState
@@ -239,7 +240,7 @@ class PartView(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot"):
-    """Everything shown, at one revision. `/v1/status` and the stream's first message."""
+    """The state of a project at one revision: the reply of `/v1/status` and the first message of the stream."""
 
     project: str
     revision: int
@@ -261,7 +262,7 @@ class Snapshot(Struct, frozen=True, tag="snapshot"):
 
 
 class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
-    """What changed after revision `since`, up to `revision`. Whole rows: replace by name or id."""
+    """The changes after revision `since` up to `revision`, as whole rows that replace those of the same name or id."""
 
     revision: int
     since: int
@@ -277,9 +278,9 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines).
+    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (notices of the supervisor, such as dropped lines).
 
-    `level` is what the line itself says (`minikube.logs.levels`), empty where it says nothing.
+    `level` is the level that the line itself states (see `minikube.logs.levels`), empty where it states none.
     """
 
     time: float

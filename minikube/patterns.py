@@ -1,7 +1,6 @@
-"""Patterns that somebody else wrote (floor 0): RE2's, matched in time that grows with the text, whatever the pattern.
+"""Regular expressions of users, in RE2's syntax: matching takes time linear in the text, whatever the pattern.
 
-What RE2 leaves out for that (look-around, back-references) is refused with its word for it. It is imported when the first
-pattern comes: it costs 30 ms.
+Look-around and back-references, which RE2 does not have, are refused with RE2's own message.
 """
 
 from typing import Any
@@ -10,8 +9,8 @@ from minikube.text import printable
 
 
 def compile_pattern(text: str) -> Any:
-    """A pattern to `search` bytes with. Raises ValueError in RE2's words."""
-    import re2
+    """Return a pattern that searches bytes. Raises ValueError with RE2's message."""
+    import re2  # late: it costs 30 ms
 
     options = re2.Options()
     options.log_errors = False

@@ -1,4 +1,4 @@
-"""The control API's requests (floor 3), as the README lists them, over any `StateStore` and `ProjectCommands`.
+"""The control API's requests (floor 3), as docs/cli.md lists them, over any `StateStore` and `ProjectCommands`.
 
 It decides what a request means and what its answer is; reading and writing are `minikube.net.http_server`'s. What is shown of
 the project is the board's one snapshot, to the stream, the status and who asks for one service alike. What is done is the

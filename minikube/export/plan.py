@@ -1,7 +1,7 @@
 """What a manifest becomes elsewhere, whatever the tool (floor 2, pure).
 
 There each service is a container with an address of its own: it listens on all addresses, at one port, and finds the
-registry and Redis by name. A registry beyond loopback wants a token and TLS (README, Security), so both are part of it.
+registry and Redis by name. A registry beyond loopback wants a token and TLS (docs/security.md), so both are part of it.
 """
 
 import re
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 from minikube.errors import UsageError
-from minikube.manifest import Manifest, ServiceSpec, fill, is_loopback
+from minikube.manifest import Manifest, ServiceSpec, fill_instance_variables, is_loopback
 from minikube.text import looks_secret, mask_url
 
 REDIS_PORT = 6379
@@ -145,7 +145,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         "MINIKUBE_REGISTRY": plan.registry_address,
         "REDIS_URL": plan.redis_url,
     }
-    given = {name: fill(value, known) for name, value in spec.env.items()}
+    given = {name: fill_instance_variables(value, known) for name, value in spec.env.items()}
     secrets = {name: value for name, value in given.items() if looks_secret(name) or mask_url(value) != value} | {
         name: value for name, value in spec.file_env.items() if name not in given
     }
@@ -153,7 +153,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         spec,
         kind=_kind(plan.manifest, spec),
         image=_image(plan, spec),
-        command=tuple(fill(word, known) for word in spec.command),
+        command=tuple(fill_instance_variables(word, known) for word in spec.command),
         port=port,
         env={name: value for name, value in given.items() if name not in secrets},
         secrets=secrets,
@@ -165,7 +165,9 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
 def filled(workload: Workload, text: str, plan: ExportPlan) -> str:
     """Another string of the service (a check's URL, a stop's command), with what is known there."""
     known = {"HOST": "127.0.0.1", "PORT": str(workload.port), "SERVICE_NAME": workload.spec.name, "INSTANCE_ID": OWN_ID}
-    return fill(text, known | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url})
+    return fill_instance_variables(
+        text, known | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url}
+    )
 
 
 def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:

@@ -130,7 +130,7 @@ def initial_health(
     forget_in: float,
     jitter: float,
 ) -> Health:
-    """Return the health of an instance whose checks start now, in `state`: registered just now or taken over.
+    """Return the health of an instance in `state` as its checks start: it registered just now, or is taken over.
 
     `forget_in` is how many seconds an absent instance has left, by the wall clock of its last state change.
     `jitter` is as for `resumed_health`. A passing `ttl:` instance gets a whole lease.
@@ -210,7 +210,7 @@ def after_renewal(health: Health, settings: ProbeSettings, now: float) -> Health
 
 
 def after_expiry(health: Health, settings: ProbeSettings, now: float) -> Health:
-    """Return the health of a `ttl:` instance whose lease ended: a passing one is critical; due never, until it renews."""
+    """Return the health of a `ttl:` instance after the end of its lease: no longer passing, and due only once it renews."""
     is_passing = health.state is CheckState.PASSING
     state = CheckState.CRITICAL if is_passing else health.state
     forget_at = now + settings.forget_after if is_passing else health.forget_at

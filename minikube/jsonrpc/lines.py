@@ -5,7 +5,7 @@ A line ends with `\\n`; one `\\r` before it is dropped. Memory held is at most o
 """
 
 MAX_LINE_BYTES = 65_536
-"""The longest line (README, "The registry's protocol"), counted without its end."""
+"""The longest line (docs/registry.md, "Limits and errors of the protocol"), counted without its end."""
 
 
 class LineTooLong(Exception):

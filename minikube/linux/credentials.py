@@ -10,7 +10,7 @@ import pwd
 from msgspec import Struct
 
 from minikube.errors import StartError
-from minikube.manifest.diagnostics import nearest
+from minikube.manifest.diagnostics import did_you_mean
 
 
 class Rights(Struct, frozen=True):
@@ -59,7 +59,7 @@ def _find_user(service: str, user: str) -> "pwd.struct_passwd | None":
     except (KeyError, OverflowError):
         if user.isdecimal():
             return None  # a bare number may well have no name
-    hint = nearest(user, [entry.pw_name for entry in pwd.getpwall()])
+    hint = did_you_mean(user, [entry.pw_name for entry in pwd.getpwall()])
     raise StartError(f"{service}: there is no user {user} here{hint} — set services.{service}.user")
 
 
@@ -69,7 +69,7 @@ def _find_group(service: str, group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        hint = nearest(group, [entry.gr_name for entry in grp.getgrall()])
+        hint = did_you_mean(group, [entry.gr_name for entry in grp.getgrall()])
         raise StartError(f"{service}: there is no group {group} here{hint} — set services.{service}.group") from None
 
 

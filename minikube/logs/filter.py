@@ -1,7 +1,7 @@
-"""Which lines of the logs are wanted (floor 3): time, level and pattern of a query. Pure.
+"""Which log lines a query selects: time, level and pattern. Pure.
 
-Patterns are RE2's (`minikube.patterns`), so that nobody's can hold up the supervisor. `takes` decides; `suspects` looks at
-thousands of lines at once and names those that are worth a decision, so that the others are never taken apart.
+Patterns are RE2's (`minikube.patterns`), whose time is linear, so that no query can hold up the supervisor. `selects` decides
+on one parsed line; `candidates` searches thousands of raw lines at once, so that the others are never parsed.
 """
 
 import math
@@ -18,11 +18,11 @@ from minikube.text import printable
 PATTERN_LIMIT = 1_000
 
 _WHOLE_TEXT = re.compile(r"\\[AzQ]|\(\?[imsU]*-")
-"""What may mean the end or the beginning of all that is searched: such a pattern is tried on one line at a time."""
+"""Anchors of the whole text, and flags: a pattern with one of them cannot be searched in many lines at once."""
 
 
 class LogFilter:
-    """Raises `UsageError` for a level or a pattern that is none."""
+    """A compiled query. The constructor raises `UsageError` for an unknown level or a malformed pattern."""
 
     def __init__(self, query: LogQuery) -> None:
         self._since = query.since
@@ -34,53 +34,52 @@ class LogFilter:
             except ValueError as error:
                 raise UsageError(f"level: {error}, not {printable(query.level[:80])}") from None
         self._pattern = _compiled(query.grep) if query.grep else None
-        self._signs = self._signs_to_look_for(query.grep)
+        self._search = self._search_pattern(query.grep)
         self.reads = self._pattern is not None or bool(query.since or query.until)
-        """Whether `takes_text` leaves lines out."""
+        """Whether `selects_text` may reject a line."""
         self.levels = bool(self._level)
-        """Whether a line's level matters."""
-        self.narrows = self._signs is not None
-        """Whether `suspects` leaves lines out."""
-        self.anywhere = bool(query.grep) and self._signs is not None and "^" not in query.grep
-        """Whether `is_in` may be asked before the lines are told from what stands before them."""
+        """Whether the level of a line matters."""
+        self.narrows = self._search is not None
+        """Whether `candidates` may leave out a line."""
+        self.anywhere = bool(query.grep) and self._search is not None and "^" not in query.grep
+        """Whether `is_in` may search a block with its times and streams: the pattern has no anchor of a line."""
 
-    def _signs_to_look_for(self, grep: str) -> Any:
-        """Found in many lines together wherever it would be found in one of them; None: there is no such thing."""
+    def _search_pattern(self, grep: str) -> Any:
+        """Return a pattern that is found among many lines wherever one of them may be selected; None where there is none."""
         if grep:
             return None if _WHOLE_TEXT.search(grep) else compile_pattern(f"(?m){grep}")
-        signs = levels.signs_of(self._level) if self._level else ""
-        # What goes on is as bad as what it belongs to.
-        return compile_pattern(rf"(?im)^[ \t]|{signs}") if signs else None
+        search = levels.search_pattern(self._level) if self._level else ""
+        # An indented line has the level of the line that it continues.
+        return compile_pattern(rf"(?im)^[ \t]|{search}") if search else None
 
     def is_in(self, data: bytes) -> bool:
-        """Whether there may be something in `data`; JSON's messages apart."""
-        return bool(self._signs.search(data))
+        """Whether a line of `data` may be selected; messages inside JSON are not considered."""
+        return bool(self._search.search(data))
 
-    def suspects(self, texts: bytes) -> list[int]:
-        """The numbers of those among lines of text (UTF-8, none with an end of line in it) that `takes` may want, in
-        order."""
-        found = _touched(self._signs, texts)
+    def candidates(self, texts: bytes) -> list[int]:
+        """Return the indexes, in order, of the lines that `selects` may select; `texts` is UTF-8, one line for each text."""
+        found = _matching_lines(self._search, texts)
         if self._pattern is None or not (texts.startswith(b"{") or b"\n{" in texts):
             return found
-        return sorted({*found, *self._suspects_in_messages(texts)})
+        return sorted({*found, *self._candidates_in_messages(texts)})
 
-    def _suspects_in_messages(self, texts: bytes) -> list[int]:
+    def _candidates_in_messages(self, texts: bytes) -> list[int]:
         lines = texts.split(b"\n")
         numbers = [number for number, text in enumerate(lines) if text[:1] == b"{"]
         messages = levels.messages_of([lines[number] for number in numbers])
         joined = "\n".join(messages).encode("utf-8", "replace")
         if joined.count(b"\n") >= len(numbers):
-            return numbers  # one has several lines
-        return [numbers[found] for found in _touched(self._signs, joined)]
+            return numbers  # a message has several lines
+        return [numbers[found] for found in _matching_lines(self._search, joined)]
 
-    def takes(self, line: LogLine) -> bool:
-        """Whether the line is wanted. A pattern is looked for in the line as printed and, of JSON, in its message."""
+    def selects(self, line: LogLine) -> bool:
+        """Whether the query selects the line. A pattern is searched in the printed line and, of JSON, in its message."""
         if self._level and not levels.at_least(line.level, self._level):
             return False
-        return self.takes_text(line)
+        return self.selects_text(line)
 
-    def takes_text(self, line: LogLine) -> bool:
-        """As `takes`, whatever the line's level is."""
+    def selects_text(self, line: LogLine) -> bool:
+        """Whether the query selects the line, its level apart."""
         if not self._since <= line.time < self._until:
             return False
         return self._pattern is None or self._is_found(line.line)
@@ -93,8 +92,8 @@ class LogFilter:
         return message is not text and bool(self._pattern.search(message.encode("utf-8", "replace")))
 
 
-def _touched(pattern: Any, texts: bytes) -> list[int]:
-    """The numbers of the lines that matches begin in, go through or end in: one that matches on its own is among them."""
+def _matching_lines(pattern: Any, texts: bytes) -> list[int]:
+    """Return the indexes of all lines that a match touches: among them is every line that matches on its own."""
     found: list[int] = []
     at = number = 0
     while match := pattern.search(texts, at):
@@ -115,4 +114,4 @@ def _compiled(pattern: str) -> Any:
     try:
         return compile_pattern(pattern)
     except ValueError as error:
-        raise UsageError(f"grep: {printable(pattern)} is no pattern: {error}") from None
+        raise UsageError(f"grep: {printable(pattern)} is not a valid pattern: {error}") from None

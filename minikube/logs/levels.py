@@ -1,8 +1,8 @@
-"""How bad a line of output is (floor 0): the level that services write into it, in the shapes that are common.
+"""The level of a line of output, read from the common forms in which programs write it. Pure.
 
-Pure. JSON (`"level":"error"`, pino's and bunyan's numbers, `severity`), logfmt (`level=warn`), `[error]`, `ERROR:`,
-klog's `E1124 10:00:00`, systemd's `<3>`, Redis' `* - # .`, and what Python, Node, Go and Java print when they fail. It refuses
-to guess from words inside a sentence: "0 errors" has no level.
+JSON (`"level":"error"`, pino's and bunyan's numbers, `severity`), logfmt (`level=warn`), `[error]`, `ERROR:`,
+klog's `E1124 10:00:00`, systemd's `<3>`, Redis' `* - # .`, and tracebacks of Python, Node, Go and Java. It refuses to guess
+from words inside a sentence: "0 errors" has no level.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 import msgspec
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-"""From the mildest up. A line without a level counts as `info`."""
+"""In rising order. A line without a level counts as `info`."""
 
 UNKNOWN = ""
 _RANKS = {name: number for number, name in enumerate(LEVELS)} | {UNKNOWN: 1}
@@ -47,10 +47,10 @@ _SIGNS = {
 _MACHINE_STARTS = frozenset("<IWEF0123456789")
 
 HEAD = 160
-"""Characters of a line that are looked at."""
+"""How many characters of a line are examined."""
 
 NEAR = 64
-"""A bare or bracketed word stands before the message: past this it belongs to a sentence."""
+"""A bare or bracketed word counts within so many characters: further on it belongs to a sentence."""
 
 _WORDS = "|".join(sorted(_NAMES, key=len, reverse=True))
 _MACHINES = re.compile(
@@ -73,7 +73,7 @@ _TROUBLE = re.compile(
 
 
 class _Record(msgspec.Struct):
-    """What of a JSON line says how bad it is. Anything may stand there: it is a stranger's."""
+    """The fields of a JSON line that hold its level and its message."""
 
     level: str | float | None = None
     severity: str | float | None = None
@@ -88,7 +88,7 @@ _RECORD = msgspec.json.Decoder(_Record)
 
 
 def level_of(line: str) -> str:
-    """The level of a line, one of `LEVELS`, or `UNKNOWN` where it says none."""
+    """Return the level of a line: one of `LEVELS`, or `UNKNOWN`."""
     if line.startswith("{"):
         record = _read(line)
         if record is not None:
@@ -113,27 +113,29 @@ def level_of(line: str) -> str:
     return "error" if _TROUBLE.match(head) else UNKNOWN
 
 
-def signs_of(least: str) -> str:
-    """A pattern of RE2 that is found in every line that is at least so bad, and in few others; empty where a line without
-    a level is bad enough. With `(?im)` it may be searched in many lines together."""
+def search_pattern(least: str) -> str:
+    """Return an RE2 pattern that is found in every line of level `least` or higher, and in few others.
+
+    It is empty where lines without a level qualify. With `(?im)` it can be searched in many lines at once.
+    """
     if at_least(UNKNOWN, least):
         return ""
     names = "|".join(name for name, level in _NAMES.items() if at_least(level, least))
     trouble = "|exception|traceback|caused by|interrupt|exit" if at_least("error", least) else ""
     number = r'"(?:level|severity|lvl)"\s*:\s*-?(?:[4-6][0-9]|[0-9]+[.e])'
-    escaped = r"\\u00"  # JSON may write any letter like this
+    escaped = r"\\u00"  # JSON may escape any letter
     return rf"{names}{trouble}|{number}|{escaped}|^<[0-4]>|^[WEF][0-9]{{4}} [0-9]{{2}}:|^[0-9]+:[A-Z] .* # "
 
 
 def message_of(line: str) -> str:
-    """The message of a JSON line; any other line as it is."""
+    """Return the message of a JSON line; any other line unchanged."""
     record = _read(line) if line.startswith("{") else None
     return line if record is None else _message(record, line)
 
 
 def messages_of(lines: list[bytes]) -> list[str]:
-    """As `message_of`, of many lines that begin with a brace, in UTF-8."""
-    if all(line.endswith(b"}") for line in lines):  # then none goes on in the next one
+    """Return `message_of` each line; the lines begin with a brace and are UTF-8."""
+    if all(line.endswith(b"}") for line in lines):  # then no value spans two lines
         try:
             records = _RECORD.decode_lines(b"\n".join(lines))
         except (msgspec.DecodeError, RecursionError):
@@ -144,7 +146,7 @@ def messages_of(lines: list[bytes]) -> list[str]:
 
 
 def parse_level(text: str) -> str:
-    """`warn` → `warning`. Raises ValueError with what was expected."""
+    """Return the level that a word means: `warn` → `warning`. Raises ValueError for another word."""
     level = _NAMES.get(text.lower())
     if level is None:
         raise ValueError(f"expected a level, one of {', '.join(LEVELS)}")
@@ -152,18 +154,18 @@ def parse_level(text: str) -> str:
 
 
 def at_least(level: str, least: str) -> bool:
-    """Whether `level` (may be `UNKNOWN`) is as bad as `least` or worse."""
+    """Whether `level`, which may be `UNKNOWN`, is `least` or higher."""
     return _RANKS[level] >= _RANKS[least]
 
 
-def goes_on(line: str) -> bool:
-    """Whether a line belongs to the one before it, as those of a stack trace do."""
+def is_continuation(line: str) -> bool:
+    """Whether a line continues the line before it, as in a stack trace."""
     return line[:1] in (" ", "\t") and not line.isspace()
 
 
 def _has_clue(text: str) -> bool:
-    """Every shape that begins with a letter holds one of these: most lines are done after this look. Written out, since
-    a loop over them takes three times as long."""
+    """Whether a line may have a level in one of the forms that begin with a letter: most lines have none."""
+    # Written out: a loop over the words takes three times as long, and this runs for every line.
     return (
         "info" in text
         or "err" in text
@@ -205,7 +207,7 @@ def _read(line: str) -> _Record | None:
 
 
 def _named(value: str | float | None) -> str:
-    """pino and bunyan count in tens: 10 trace, 20 debug, 30 info, 40 warn, 50 error, 60 fatal."""
+    """Return the level of a JSON field; numbers are those of pino and bunyan: 10 trace, 20 debug, 30 info … 60 fatal."""
     if isinstance(value, str):
         return _NAMES.get(value.strip().lower(), UNKNOWN)
     if value is None or not 10 <= value < 70:

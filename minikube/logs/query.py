@@ -19,11 +19,12 @@ class LogQuery(Struct, frozen=True):
     until: float = 0.0
     """Unix seconds; 0: no end."""
     grep: str = ""
+    """A pattern in RE2's syntax."""
     level: str = ""
     """The lowest level; a line without a level counts as info."""
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Return the query parameters of `/v1/logs` that say the same."""
+        """Return the same selection as query parameters of `/v1/logs`."""
         given = [("tail", "all" if self.tail == ALL_LINES else str(self.tail))]
         given += [("follow", "true")] if self.follow else []
         for name in ("since", "until"):

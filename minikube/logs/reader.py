@@ -1,12 +1,12 @@
-"""Logs read back (floor 3): the files of one instance as one run of lines, and those of many by time. No trio.
+"""Log files read back: the files of one instance as one sequence of lines, and several instances merged by time. No trio.
 
-    Trail     one instance: finds a place in the past, reads on from there, across rotations, for as long as there is more
-    backlog   what a query asks for and is there already, in batches
-    fresh     what has been written since
+    LogReader      one instance: finds a position in the past and reads on from it, across rotations
+    read_backlog   the lines that a query selects and that are on disk, in batches
+    read_new       the lines that were written since
 
-A trail holds its files open, so that what it has begun is read to its end even when it is rotated away. What was removed
-before it came round is told as a line of our own. It refuses to write, and to hold more than a block of each file. What it
-knows of a file (where it stands, its origin, the levels so far) changes together: that is why this file is a long one.
+A reader holds its files open, so that a file that is rotated away is still read to its end. Lines that were removed before
+they could be read are reported by a line in stream `minikube`. It refuses to write, and holds no more than a block of a file.
+More than 400 lines in one piece: the position in a file, its origin and the levels so far change together.
 """
 
 import contextlib
@@ -16,156 +16,170 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import merge
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from minikube.logs import levels
-from minikube.logs.blocks import BLOCK, blocks_backwards, count_lines, offset_of, sifted
+from minikube.logs.blocks import BLOCK, blocks_backwards, count_lines, find_candidates, offset_of
+from minikube.logs.file_format import OWN_STREAM, FileOrigin, Source, file_numbers, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
-from minikube.logs.format import OURS, Source, numbers, parse, rotated, written_at
 from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.model import LogLine
-
-if TYPE_CHECKING:
-    from minikube.logs.collector import InstanceLog, Origin
 
 BATCH = 1_000
 STREAMS = ("stdout", "stderr")
 
 
+class LiveLog(Protocol):
+    """What a reader asks of the log of a running instance: see `InstanceLog`."""
+
+    written: int
+    write_count: int
+    origins: tuple[FileOrigin, ...]
+
+    @property
+    def rotation_lock(self) -> AbstractContextManager[object]: ...
+
+
 class LogPosition(NamedTuple):
-    """Where a line begins: the file by its number in the trail (0 is the newest), and the offset."""
+    """The beginning of a line: the index of the open file (0 is the newest) and the offset in it."""
 
     file: int
     offset: int
 
 
 class LogReader:
-    """Not for two threads at once. `close` it."""
+    """The files of one instance as one sequence of lines. For one thread at a time; must be closed.
 
-    def __init__(self, source: Source, capture: "InstanceLog | None" = None, *, leveled: bool = True) -> None:
-        """`leveled`: whether the lines' levels are looked for, which takes longer than all the rest."""
+    `live` is the log that writes the files, where this process does. `with_levels` says whether lines get their levels, which
+    takes longer than all other work.
+    """
+
+    def __init__(self, source: Source, live: LiveLog | None = None, *, with_levels: bool = True) -> None:
         self.source = source
-        self._leveling = leveled
-        self.rounds = -1
-        """The capture's count of writes when this was read to its end."""
-        self._capture = capture
+        self._with_levels = with_levels
+        self._seen_writes = -1
+        """`write_count` of the live log when everything had been read."""
+        self._live = live
         self._files: list[int] = []
-        """Newest first; the last one is being read."""
+        """Descriptors, newest file first; the last one is being read."""
         self._offset = 0
         self._partial = b""
         self._end: int | None = None
-        """How far the newest file is read; None: to wherever its end is then."""
+        """The offset up to which the newest file is read; None: to its end, however it grows."""
         self._floor = 0.0
         self._written = 0
-        self._origin: Origin | None = None
+        self._origin: FileOrigin | None = None
         """The origin of the file that is being read, once it is known."""
-        self._sieve: LogFilter | None = None
-        self._given_up = False
+        self._filter: LogFilter | None = None
+        self._cancelled = False
         self._level: dict[str, str] = {}
-        """By stream: the level that a line has which goes on, if no other line of the stream begins after `_leveled_to`."""
+        """By stream: the level of the last line before `_leveled_to`, which a continuation line inherits."""
         self._leveled_to: dict[str, int] = {}
 
-    def want(self, sieve: LogFilter) -> None:
-        """From now on only what the sieve takes is found."""
-        self._sieve = sieve
-        self._leveling = self._leveling or sieve.levels
+    def set_filter(self, log_filter: LogFilter) -> None:
+        """Return only lines that the filter selects from now on."""
+        self._filter = log_filter
+        self._with_levels = self._with_levels or log_filter.levels
 
-    def give_up(self) -> None:
-        """From any thread: what is under way ends soon, as if there were nothing more."""
-        self._given_up = True
+    def cancel(self) -> None:
+        """End the present read soon, as at the end of the files. Callable from any thread."""
+        self._cancelled = True
 
     def open(self) -> None:
-        """Stands before everything that is kept; what is written from now on is not read until `go_on`."""
-        with self._at_rest():
+        """Open the files that exist. Lines that are written later are not read before `follow`."""
+        with self._no_rotation():
             self._open()
 
     def _open(self) -> None:
         inodes: set[int] = set()
-        for number in numbers(self.source.path, self.source.keep):
+        for number in file_numbers(self.source.path, self.source.keep):
             with contextlib.suppress(FileNotFoundError):
                 file = self._open_file(number)
                 inode = os.fstat(file).st_ino
-                if inode in inodes:  # rotated meanwhile: the one before it has been opened as the newest
+                if inode in inodes:  # rotated meanwhile: it was opened as the newer file
                     os.close(file)
                     continue
                 inodes.add(inode)
                 self._files.append(file)
         self._end = os.fstat(self._files[0]).st_size if self._files else 0
-        self._written = self._capture.written if self._capture else 0
+        self._written = self._live.written if self._live else 0
 
-    def go_on(self) -> None:
-        """From now on what is written is read."""
+    def follow(self) -> None:
+        """Read from now on what is written later, too."""
         self._end = None
 
     def close(self) -> None:
+        """Close the files."""
         while self._files:
             os.close(self._files.pop())
 
-    # ------------------------------------------------------------ finding the place
+    # ------------------------------------------------------------ finding a position
 
     def backwards(self, since: float) -> Iterator[tuple[LogLine, LogPosition]]:
-        """What is wanted, from the last line to the first that was written at `since` or later. A line that goes on
-        has no level here."""
+        """Yield the selected lines from the last one back to the first that was written at `since` (Unix seconds).
+
+        A continuation line has no level here.
+        """
         for number, file in enumerate(self._files):
             end = self._end if number == 0 else os.fstat(file).st_size
             for offset, block in blocks_backwards(file, end or 0):
-                lines, suspects = sifted(block, self._sieve)
+                lines, candidates = find_candidates(block, self._filter)
                 at, behind = offset + len(block) + 1, len(lines)
-                for suspect in reversed(suspects):
-                    at -= sum(map(len, lines[suspect:behind])) + behind - suspect
-                    behind = suspect
-                    line = parse(lines[suspect], self.source.service, self.source.instance)
+                for index in reversed(candidates):
+                    at -= sum(map(len, lines[index:behind])) + behind - index
+                    behind = index
+                    line = parse_line(lines[index], self.source.service, self.source.instance)
                     if line is None:
                         continue
                     if line.time < since:
                         return
-                    if self._sieve is None or self._takes_alone(line, self._sieve):
+                    if self._filter is None or self._is_selected_alone(line, self._filter):
                         yield line, LogPosition(number, at)
-                if self._given_up or 0 < written_at(block) < since:
+                if self._cancelled or 0 < written_at(block) < since:
                     return
 
-    def _takes_alone(self, line: LogLine, sieve: LogFilter) -> bool:
-        if not sieve.levels or not sieve.takes_text(line):
-            return sieve.takes(line)
-        return sieve.takes(replace(line, level=_level_alone(line)))
+    def _is_selected_alone(self, line: LogLine, log_filter: LogFilter) -> bool:
+        if not log_filter.levels or not log_filter.selects_text(line):
+            return log_filter.selects(line)
+        return log_filter.selects(replace(line, level=_own_level(line)))
 
-    def begin(self, place: LogPosition) -> None:
-        """Reads on from `place`."""
-        while len(self._files) > place.file + 1:
+    def seek(self, position: LogPosition) -> None:
+        """Read on from a position."""
+        while len(self._files) > position.file + 1:
             os.close(self._files.pop())
-        self._move_to(place.offset)
+        self._move_to(position.offset)
         self._level.clear()
 
     def _move_to(self, offset: int) -> None:
         self._offset, self._partial = offset, b""
         self._leveled_to = dict.fromkeys(STREAMS, offset)
 
-    def begin_at(self, since: float) -> None:
-        """Reads on from the first line that was written at `since` or later."""
+    def seek_time(self, since: float) -> None:
+        """Read on from the first line that was written at `since` (Unix seconds) or later."""
         self._floor = since
         number = len(self._files) - 1
         while number > 0 and 0 < written_at(os.pread(self._files[number - 1], 64, 0)) < since:
             number -= 1
-        self.begin(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
+        self.seek(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
 
     @property
     def end(self) -> LogPosition:
-        """Behind what was there when it was opened."""
+        """The position behind the last line that existed at `open`."""
         return LogPosition(0, self._end or 0)
 
-    # ------------------------------------------------------------ reading on
+    # ------------------------------------------------------------ reading forwards
 
     def read(self) -> list[LogLine]:
-        """The next lines, at most a block of them; empty when there are no more (yet)."""
-        while not self._given_up:
+        """Return the next selected lines of at most a block; empty when there are no more at present."""
+        while not self._cancelled:
             if not self._files:
-                lost = self._find_first() if self._end is None else None
+                lost = self._open_first() if self._end is None else None
                 if lost is None:
                     return []
-                if said := self._said(lost):
-                    return said
+                if notice := self._notice(lost):
+                    return notice
             room = BLOCK
             if self._end is not None and len(self._files) == 1:
                 room = min(BLOCK, self._end - self._offset)
@@ -175,77 +189,82 @@ class LogReader:
                 begin = self._offset - len(self._partial)
                 self._offset += len(data)
                 self._partial = rest
-                if end and (wanted := self._wanted(block, begin)):
-                    return wanted
+                if end and (selected := self._select(block, begin)):
+                    return selected
             elif len(self._files) > 1:
-                self._leave()
-            elif self._end is not None or (lost := self._next()) is None:
+                self._close_oldest()
+            elif self._end is not None or (lost := self._open_next()) is None:
                 return []
-            elif said := self._said(lost):
-                return said
+            elif notice := self._notice(lost):
+                return notice
         return []
 
     def lines(self) -> Iterator[LogLine]:
-        """Everything up to where it was opened."""
+        """Yield the selected lines up to the end at `open`."""
         while batch := self.read():
             yield from batch
 
-    def news(self) -> list[LogLine]:
-        """As `read`, but looks at the file only where the capture has written since."""
-        seen = self._capture.rounds if self._capture else -1
-        if seen == self.rounds and self._capture is not None:
+    def read_new(self) -> list[LogLine]:
+        """Return `read`, without a system call where the live log has written nothing since."""
+        seen = self._live.write_count if self._live else -1
+        if seen == self._seen_writes and self._live is not None:
             return []
         lines = self.read()
         if not lines:
-            self.rounds = seen
+            self._seen_writes = seen
         return lines
 
     def has_more(self) -> bool:
-        """Whether the file that is being read has grown, or is not the newest: one system call."""
+        """Whether the file that is being read has grown or is not the newest. Costs one system call."""
         return len(self._files) != 1 or os.fstat(self._files[0]).st_size > self._offset
 
-    def left(self) -> int:
-        """How many lines have not been read yet. Nothing can be read after this."""
+    def count_unread(self) -> int:
+        """Return how many lines were not read yet, and close the reader."""
         count = 0
-        self._leveling = False
+        self._with_levels = False
         while self._files:
             count += count_lines(self._files[-1], self._offset)
             self._offset = os.fstat(self._files[-1]).st_size
             if len(self._files) > 1:
-                self._leave()
-            elif self._next() is None:
+                self._close_oldest()
+            elif self._open_next() is None:
                 break
         self.close()
         return count
 
-    def _wanted(self, block: bytes, begin: int) -> list[LogLine]:
-        """What is wanted of a block that begins at `begin`."""
-        lines, suspects = sifted(block, self._sieve)
-        sieve, found = self._sieve, []
-        choosy = sieve if sieve is not None and sieve.reads else None
-        gone_on: dict[str, tuple[int, str]] = {}
-        for number in suspects:
-            line = parse(lines[number], self.source.service, self.source.instance)
-            if line is None or line.time < self._floor or (choosy is not None and not choosy.takes_text(line)):
+    def _select(self, block: bytes, begin: int) -> list[LogLine]:
+        """Return the selected lines of a block at offset `begin`."""
+        lines, candidates = find_candidates(block, self._filter)
+        log_filter, found = self._filter, []
+        text_filter = log_filter if log_filter is not None and log_filter.reads else None
+        continued: dict[str, tuple[int, str]] = {}
+        for number in candidates:
+            line = parse_line(lines[number], self.source.service, self.source.instance)
+            if (
+                line is None
+                or line.time < self._floor
+                or (text_filter is not None and not text_filter.selects_text(line))
+            ):
                 continue
-            if self._leveling:
-                level = _level_alone(line)
-                if not level and levels.goes_on(line.line):
-                    level = self._level_gone_on(lines, number, line.stream, begin, gone_on)
+            if self._with_levels:
+                level = _own_level(line)
+                if not level and levels.is_continuation(line.line):
+                    level = self._continued_level(lines, number, line.stream, begin, continued)
                 if level:
                     line = replace(line, level=level)
-            if sieve is None or not sieve.levels or sieve.takes(line):
+            if log_filter is None or not log_filter.levels or log_filter.selects(line):
                 found.append(line)
-        for stream, (_, level) in gone_on.items():
+        for stream, (_, level) in continued.items():
             self._level[stream], self._leveled_to[stream] = level, begin
         return found
 
-    def _level_gone_on(
+    def _continued_level(
         self, lines: list[bytes], number: int, stream: str, begin: int, known: dict[str, tuple[int, str]]
     ) -> str:
-        """The level of a line of a block that goes on: that of the line of its stream that it belongs to, which may not
-        have been looked at, since nobody wants it. `known` are those of the block that went on, so that none is looked
-        at twice."""
+        """Return the level of a continuation line: that of the line of its stream which it continues.
+
+        `known` holds what was found for each stream of the block so far, so that no line is parsed twice.
+        """
         last, level = known.get(stream, (-1, ""))
         found = self._level_of_last(lines[last + 1 : number], stream)
         if found is not None:
@@ -256,21 +275,21 @@ class LogReader:
         return level
 
     def _level_of_last(self, lines: Sequence[bytes], stream: str) -> str | None:
-        """The level of the last of these lines that is of the stream and does not go on; None: there is none."""
+        """Return the level of the last of the lines that belongs to the stream and is no continuation; None without one."""
         name = stream.encode()
         for raw in reversed(lines):
             if name not in raw:
                 continue
-            line = parse(raw, self.source.service, self.source.instance)
+            line = parse_line(raw, self.source.service, self.source.instance)
             if line is None or line.stream != stream or line.time < self._floor:
                 continue
             level = levels.level_of(line.line)
-            if level or not levels.goes_on(line.line):
+            if level or not levels.is_continuation(line.line):
                 return level
         return None
 
     def _level_before(self, end: int, stream: str) -> str:
-        """As `_level_of_last`, of what lies before `end` in the file that is being read."""
+        """Return `_level_of_last` of what lies before offset `end` in the file that is being read."""
         name, least = stream.encode(), self._leveled_to.get(stream, 0)
         for offset, block in blocks_backwards(self._files[-1], end):
             if offset + len(block) < least:
@@ -282,9 +301,9 @@ class LogReader:
                 break
         return self._level.get(stream, "")
 
-    def _leave(self) -> None:
-        """The file that was being read is read to its end."""
-        if self._leveling:
+    def _close_oldest(self) -> None:
+        """Close the file that was read to its end."""
+        if self._with_levels:
             end = self._offset
             self._level = {stream: self._level_before(end, stream) for stream in STREAMS}
         os.close(self._files.pop())
@@ -294,30 +313,33 @@ class LogReader:
     def _open_file(self, number: int) -> int:
         return os.open(rotated(self.source.path, number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
-    def _said(self, text: str) -> list[LogLine]:
-        """A word of our own, if there is one to say and it is wanted."""
-        line = LogLine(time.time(), self.source.service, self.source.instance, OURS, text, "warning")
-        return [line] if text and (self._sieve is None or self._sieve.takes(line)) else []
+    def _notice(self, text: str) -> list[LogLine]:
+        """Return a line of the supervisor's own, where there is a text and the filter selects it."""
+        line = LogLine(time.time(), self.source.service, self.source.instance, OWN_STREAM, text, "warning")
+        return [line] if text and (self._filter is None or self._filter.selects(line)) else []
 
-    def _at_rest(self) -> AbstractContextManager[object]:
-        """No file changes its name meanwhile, if it is known who does that."""
-        return self._capture.turning if self._capture else contextlib.nullcontext()
+    def _no_rotation(self) -> AbstractContextManager[object]:
+        """Return a context in which no file is renamed, where this process writes the log."""
+        return self._live.rotation_lock if self._live else contextlib.nullcontext()
 
-    def _find_first(self) -> str | None:
-        """As `_next`, where there was no file."""
-        with self._at_rest():
+    def _open_first(self) -> str | None:
+        """Open the oldest file where none was open. Returns as `_open_next` does."""
+        with self._no_rotation():
             oldest = self._oldest()
             if oldest is None:
                 return None
             self._files = [self._open_file(oldest)]
             self._move_to(0)
             self._origin = self._origin_of(self._files[0])
-            return _rotated_away(self._origin.first - self._written) if self._origin else ""
+            return _lost_lines(self._origin.first - self._written) if self._origin else ""
 
-    def _next(self) -> str | None:
-        """Moves to the file that followed this one, if this one has been rotated. None: there is no news. A text tells
-        what was removed before it could be read."""
-        with self._at_rest():
+    def _open_next(self) -> str | None:
+        """Move to the file that followed this one, if this one was rotated.
+
+        Returns None where there is none, else a text about lines that were removed before they could be read; empty where
+        none were.
+        """
+        with self._no_rotation():
             file = self._files[-1]
             number, following = self._following(file)
             self._origin = self._origin or self._origin_of(file)
@@ -325,13 +347,13 @@ class LogReader:
                 return None
             after = self._origin_of(following)
         lost = self._lost(file, after) if number is None else ""
-        self._leave()
+        self._close_oldest()
         self._files.append(following)
         self._origin = after
         return lost
 
     def _following(self, file: int) -> tuple[int | None, int | None]:
-        """The number that a file has now, and the file to read after it, opened; None for what is not there (yet)."""
+        """Return the present number of an open file, and the descriptor of the file after it; None for either that is not there."""
         inode = os.fstat(file).st_ino
         while True:
             number = self._number_of(inode)
@@ -341,80 +363,80 @@ class LogReader:
             try:
                 following = self._open_file(wanted)
             except OSError:
-                return number, None  # a rotation is under way: the writer tells when it is over
-            # Files move from the highest number down: if mine has not moved, the one after it had not either.
+                return number, None  # a rotation is in progress: the next write wakes the reader
+            # Files are renamed from the highest number down: if this one was not, the one after it was not either.
             if self._number_of(inode) == number:
                 return number, following
             os.close(following)
 
     def _number_of(self, inode: int) -> int | None:
-        for number in numbers(self.source.path, self.source.keep):
+        for number in file_numbers(self.source.path, self.source.keep):
             with contextlib.suppress(OSError):
                 if os.stat(rotated(self.source.path, number)).st_ino == inode:
                     return number
         return None
 
     def _oldest(self) -> int | None:
-        return max(numbers(self.source.path, self.source.keep), default=None)
+        return max(file_numbers(self.source.path, self.source.keep), default=None)
 
-    def _origin_of(self, file: int) -> "Origin | None":
-        """Of a file that is open: the last one with its inode."""
+    def _origin_of(self, file: int) -> FileOrigin | None:
+        """Return the origin of an open file: the last one with its inode, as inodes are reused."""
         inode = os.fstat(file).st_ino
-        origins = self._capture.origins if self._capture else ()
+        origins = self._live.origins if self._live else ()
         return next((origin for origin in reversed(origins) if origin.inode == inode), None)
 
-    def _lost(self, file: int, after: "Origin | None") -> str:
-        """How many lines lay between two files, `file` before the other; empty when none did."""
+    def _lost(self, file: int, after: FileOrigin | None) -> str:
+        """Return a text about the lines between `file` and the file that is read after it; empty when there were none."""
         if self._origin is None or after is None:
             return "lines may have been rotated away before they could be shown"
         end = self._origin.first + count_lines(file, self._origin.offset)
-        return _rotated_away(after.first - end)
+        return _lost_lines(after.first - end)
 
 
-def _level_alone(line: LogLine) -> str:
-    return "warning" if line.stream == OURS else levels.level_of(line.line)
+def _own_level(line: LogLine) -> str:
+    return "warning" if line.stream == OWN_STREAM else levels.level_of(line.line)
 
 
-def _rotated_away(lines: int) -> str:
-    said = "1 line was" if lines == 1 else f"{lines} lines were"
-    return f"{said} rotated away before they could be shown" if lines > 0 else ""
+def _lost_lines(lines: int) -> str:
+    subject = "1 line was" if lines == 1 else f"{lines} lines were"
+    return f"{subject} rotated away before they could be shown" if lines > 0 else ""
 
 
-def backlog(trails: Sequence[LogReader], query: LogQuery, sieve: LogFilter) -> Iterator[list[LogLine]]:
-    """What the query asks for of that which is there, by time, in batches. Opens the trails; they then stand at its end."""
-    for trail in trails:
-        trail.want(sieve)
-        trail.open()
+def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogFilter) -> Iterator[list[LogLine]]:
+    """Open the readers and yield, in batches by time, the selected lines that exist. The readers are then at their ends."""
+    for reader in readers:
+        reader.set_filter(log_filter)
+        reader.open()
     if query.tail == ALL_LINES:
-        for trail in trails:
-            trail.begin_at(query.since)
+        for reader in readers:
+            reader.seek_time(query.since)
     else:
-        _go_back(trails, query)
-    wanted = merge(*(trail.lines() for trail in trails), key=lambda line: line.time)
-    while batch := list(islice(wanted, BATCH)):
+        _seek_tail(readers, query)
+    selected = merge(*(reader.lines() for reader in readers), key=lambda line: line.time)
+    while batch := list(islice(selected, BATCH)):
         yield batch
 
 
-def _go_back(trails: Sequence[LogReader], query: LogQuery) -> None:
-    """Each trail to the first of its lines that are among the last `tail`."""
-    places = {number: trail.end for number, trail in enumerate(trails)}
-    runs = [zip(trail.backwards(query.since), repeat(number), strict=False) for number, trail in enumerate(trails)]
+def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
+    """Move each reader to the first of its lines that is among the last `tail` of all readers."""
+    positions = {number: reader.end for number, reader in enumerate(readers)}
+    runs = [zip(reader.backwards(query.since), repeat(number), strict=False) for number, reader in enumerate(readers)]
     left = query.tail
     if left > 0:
-        for (_, place), number in merge(*runs, key=lambda item: -item[0][0].time):
-            places[number] = place
+        for (_, position), number in merge(*runs, key=lambda item: -item[0][0].time):
+            positions[number] = position
             left -= 1
             if not left:
                 break
-    for number, trail in enumerate(trails):
-        trail.begin(places[number])
+    for number, reader in enumerate(readers):
+        reader.seek(positions[number])
 
 
-def fresh(trails: Iterable[LogReader], sieve: LogFilter) -> list[LogLine] | None:
-    """What is wanted of what has come since, by time, at most a block of each. None: nothing is left."""
+def read_new(readers: Iterable[LogReader], log_filter: LogFilter) -> list[LogLine] | None:
+    """Return the selected lines since the last read, by time, at most a block of each reader; None where there are none."""
     found = []
-    for trail in trails:
-        trail.want(sieve)
-        found += trail.news()
+    for reader in readers:
+        reader.set_filter(log_filter)
+        found += reader.read_new()
     found.sort(key=lambda line: line.time)
     return found or None

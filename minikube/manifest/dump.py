@@ -1,8 +1,7 @@
-"""A manifest as it is meant, to be read by people and programs (floor 0): interpolated, short forms written out, secrets
-masked. Pure.
+"""A loaded manifest back to TOML: interpolated, short forms written out, secrets masked. Pure.
 
-What comes out is a manifest again: loaded, it says the same, apart from what was masked. Only what differs from the
-defaults is written, unless all is asked for. It refuses to show a value of an `env_file`.
+The result is a manifest again: loaded, it is the same, apart from masked values. Values equal to the defaults are left out
+unless `defaults` is set. It refuses to show a value of an `env_file`.
 """
 
 import math
@@ -13,12 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from minikube.manifest.containers import CONTAINER_KEYS
-from minikube.manifest.interpolate import as_written
+from minikube.manifest.interpolate import escape_dollars
 from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 
 LATER = frozenset({"command", "env", "http"})
-"""Keys whose strings may still hold what only an instance knows; in all others a dollar is a dollar."""
+"""Keys whose strings may contain variables of an instance; in all others a dollar is a dollar."""
 
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command")
@@ -26,24 +25,24 @@ KEPT = ("image", "build")
 HIDDEN = frozenset(
     {"chosen", "name", "path", "directory", "warnings", "auto_port", "port_range", "file_env", "kind", "workdir"}
 )
-"""Not keys, or written by hand below."""
+"""Fields that are no keys of a manifest, or are written by code below."""
 
 _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 
-def resolved(manifest: Manifest, *, defaults: bool = False) -> dict[str, Any]:
-    """`manifest` as a tree of plain values, fit for TOML and JSON."""
+def dump_manifest(manifest: Manifest, *, defaults: bool = False) -> dict[str, Any]:
+    """Return a manifest as plain values that TOML and JSON can hold."""
     whole: dict[str, Any] = {"name": manifest.name}
     for name in manifest.__struct_fields__:
         value = getattr(manifest, name)
         if isinstance(value, Struct):
             whole[name] = _table(value, defaults)
-    whole["services"] = {name: resolved_service(spec, defaults=defaults) for name, spec in manifest.services.items()}
+    whole["services"] = {name: dump_service(spec, defaults=defaults) for name, spec in manifest.services.items()}
     return {name: value for name, value in whole.items() if value != {}}
 
 
-def resolved_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]:
-    """One service's keys."""
+def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]:
+    """Return the keys of one service as plain values."""
     written = _table(spec, defaults)
     keys = {name: written.pop(name) for name in FIRST if name in written} | written
     keys.pop("port", None)
@@ -116,7 +115,7 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
         case bool():
             return value
         case float() if kind is float:
-            return written_duration(value)
+            return exact_duration(value)
         case int() if name == "max_size":
             return str(value)
         case _:
@@ -124,11 +123,11 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
 
 
 def _string(name: str, text: str) -> str:
-    return as_written(text, later=name in LATER)
+    return escape_dollars(text, later=name in LATER)
 
 
-def written_duration(seconds: float) -> str:
-    """The shortest form that `parse_duration` reads back to the same: `90s`, `250ms`, `2h`."""
+def exact_duration(seconds: float) -> str:
+    """Return the shortest duration that `parse_duration` reads as the same number: `90s`, `250ms`, `2h`."""
     for unit, size in _UNITS:
         if seconds >= size and math.fmod(seconds, size) == 0:
             return f"{seconds / size:.0f}{unit}"

@@ -1,6 +1,6 @@
-"""Every key of `supervisor.toml` (floor 0): the README's section "The manifest" as a tree of shapes, and what each becomes.
+"""Every key of `supervisor.toml`, as a tree of shapes, and what its value becomes. docs/manifest.md describes the keys.
 
-The schema comes from the same tree. Rules that need more than one key are in `rules`.
+The JSON Schema comes from the same tree. Rules between several keys are in `validate`.
 """
 
 import re
@@ -10,10 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from minikube.manifest import containers
-from minikube.manifest import spec as structs
+from minikube.manifest import containers, spec
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.interpolate import parse_env
+from minikube.manifest.interpolate import parse_env_file
 from minikube.manifest.schema import (
     DURATION,
     HOST_PORT,
@@ -24,17 +23,17 @@ from minikube.manifest.schema import (
     UMASK,
     WATCH,
     Choice,
-    Keys,
-    Many,
+    Converted,
+    KnownKeys,
+    ListOf,
     Number,
     OneOf,
+    OnlyTrue,
     Parsed,
     Schema,
     Shape,
-    Table,
+    TableOf,
     Text,
-    Then,
-    True_,
     either,
 )
 from minikube.model import NAME_PATTERN
@@ -58,38 +57,38 @@ _WORD = Text("a non-empty string", r"^(?s:.+)$")
 _LATER = Text(later=True)
 
 
-def _directory_path(text: str, place: KeyPath) -> Path | None:
-    path = _file_path(text, place)
+def _directory_path(text: str, key: KeyPath) -> Path | None:
+    path = _file_path(text, key)
     return None if path is None else path.resolve()
 
 
-def _file_path(text: str, place: KeyPath) -> Path | None:
+def _file_path(text: str, key: KeyPath) -> Path | None:
     try:
-        return place.reading.directory / Path(text).expanduser()
+        return key.reading.directory / Path(text).expanduser()
     except RuntimeError:
-        return place.fail(f'expected a path, got "{text}", and there is no such user')
+        return key.fail(f'expected a path, got "{text}", and there is no such user')
 
 
-_DIRECTORY: Shape[Path] = Then(_WORD, _directory_path)
+_DIRECTORY: Shape[Path] = Converted(_WORD, _directory_path)
 
 
-def _split(text: str, place: KeyPath) -> tuple[str, ...] | None:
+def _split_command(text: str, key: KeyPath) -> tuple[str, ...] | None:
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        return place.wrong(f"a command line that a shell could split ({str(error).lower()})", text)
-    return words if words else place.fail("expected a command, got an empty string")
+        return key.wrong(f"a command line that a shell could split ({str(error).lower()})", text)
+    return words if words else key.fail("expected a command, got an empty string")
 
 
-def _not_empty_first(words: tuple[str, ...], place: KeyPath) -> tuple[str, ...] | None:
-    return words if words[0] else place.item(0).fail("expected a command, got an empty string")
+def _check_first_word(words: tuple[str, ...], key: KeyPath) -> tuple[str, ...] | None:
+    return words if words[0] else key.item(0).fail("expected a command, got an empty string")
 
 
 def _duration(*, zero: bool) -> Shape[float]:
-    def step(seconds: float, place: KeyPath) -> float | None:
-        return seconds if zero or seconds > 0 else place.fail("expected a duration above 0")
+    def step(seconds: float, key: KeyPath) -> float | None:
+        return seconds if zero or seconds > 0 else key.fail("expected a duration above 0")
 
-    return Then(DURATION, step)
+    return Converted(DURATION, step)
 
 
 def _env_value(value: int | float, _: KeyPath) -> str:
@@ -97,6 +96,7 @@ def _env_value(value: int | float, _: KeyPath) -> str:
 
 
 def redis_url(text: str) -> str:
+    """Return a Redis URL of a known scheme. Raises ValueError."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in REDIS_SCHEMES or not rest or re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(
@@ -118,37 +118,37 @@ def _regex(text: str) -> str:
 
 
 class _Limit(Struct, frozen=True):
-    """A number, `"10M"` where it is a size, or `"unlimited"` (-1)."""
+    """A number, `"10M"` where the limit is a size, or `"unlimited"` (-1)."""
 
     shape: Shape[int]
 
-    def read(self, value: object, place: KeyPath) -> int | None:
-        text: Shape[int] = Then(Text(), self._text)
-        return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, place)
+    def read(self, value: object, key: KeyPath) -> int | None:
+        text: Shape[int] = Converted(Text(), self._text)
+        return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, key)
 
-    def _text(self, text: str, place: KeyPath) -> int | None:
-        return -1 if text == "unlimited" else self.shape.read(text, place)
+    def _text(self, text: str, key: KeyPath) -> int | None:
+        return -1 if text == "unlimited" else self.shape.read(text, key)
 
     def schema(self) -> Schema:
         return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
 
 
-def _health_table(keys: dict[str, Any], _: KeyPath) -> structs.HealthSpec | None:
+def _health_table(keys: dict[str, Any], _: KeyPath) -> spec.HealthSpec | None:
     kinds = [kind for kind in HEALTH_KINDS if kind in keys]
-    if len(kinds) != 1:  # already told
+    if len(kinds) != 1:  # reported already
         return None
     fields = {name: value for name, value in keys.items() if name != "tcp"}
-    return structs.HealthSpec(kind=kinds[0], **fields)
+    return spec.HealthSpec(kind=kinds[0], **fields)
 
 
-def _health_short(text: str, place: KeyPath) -> structs.HealthSpec | None:
+def _health_short(text: str, key: KeyPath) -> spec.HealthSpec | None:
     if text == "tcp":
-        return structs.HealthSpec(kind="tcp")
-    path = HTTP.read(text, place)
-    return None if path is None else structs.HealthSpec(kind="http", http=path)
+        return spec.HealthSpec(kind="tcp")
+    path = HTTP.read(text, key)
+    return None if path is None else spec.HealthSpec(kind="http", http=path)
 
 
-def _read_env_files(paths: tuple[Path, ...], place: KeyPath) -> tuple[tuple[Path, ...], dict[str, str]] | None:
+def _read_env_files(paths: tuple[Path, ...], key: KeyPath) -> tuple[tuple[Path, ...], dict[str, str]] | None:
     found: dict[str, str] = {}
     failed = False
     for path in paths:
@@ -157,53 +157,53 @@ def _read_env_files(paths: tuple[Path, ...], place: KeyPath) -> tuple[tuple[Path
                 raw = file.read(MAX_ENV_FILE_BYTES + 1)
             if len(raw) > MAX_ENV_FILE_BYTES:
                 raise ValueError("expected at most 1M")
-            found |= parse_env(raw.decode())
+            found |= parse_env_file(raw.decode())
         except UnicodeDecodeError:
             failed = True
-            place.fail(f"{path}: expected UTF-8")
+            key.fail(f"{path}: expected UTF-8")
         except OSError as error:
             failed = True
-            place.fail(f"expected a file that can be read, got {path} ({(error.strerror or 'unreadable').lower()})")
+            key.fail(f"expected a file that can be read, got {path} ({(error.strerror or 'unreadable').lower()})")
         except ValueError as error:
             failed = True
-            place.fail(f"{path}: {error}")
+            key.fail(f"{path}: {error}")
     return None if failed else (paths, found)
 
 
-def _restart_short(policy: str, _: KeyPath) -> structs.RestartSpec:
-    return structs.RestartSpec(policy=policy)  # type: ignore[arg-type]
+def _restart_short(policy: str, _: KeyPath) -> spec.RestartSpec:
+    return spec.RestartSpec(policy=policy)  # type: ignore[arg-type]
 
 
-def _restart_table(keys: dict[str, Any], place: KeyPath) -> structs.RestartSpec | None:
-    spec = structs.RestartSpec(**keys)
-    if spec.max_delay < spec.delay:
-        return place.key("max_delay").fail("expected at least restart.delay")
-    return spec
+def _restart_table(keys: dict[str, Any], key: KeyPath) -> spec.RestartSpec | None:
+    restart = spec.RestartSpec(**keys)
+    if restart.max_delay < restart.delay:
+        return key.key("max_delay").fail("expected at least restart.delay")
+    return restart
 
 
 HTTP = Text('a path such as "/health" or an http(s):// URL', r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True)
 COMMAND: Shape[tuple[str, ...]] = OneOf(
-    {list: Then(Many(_LATER, "strings", least=1), _not_empty_first), str: Then(_LATER, _split)},
+    {list: Converted(ListOf(_LATER, "strings", least=1), _check_first_word), str: Converted(_LATER, _split_command)},
     "a list of strings, or a string",
 )
 COMMAND_OR_NONE: Shape[tuple[str, ...]] = OneOf(
-    {list: Many(_LATER, "strings"), str: Then(_LATER, _split)}, "a list of strings, or a string"
+    {list: ListOf(_LATER, "strings"), str: Converted(_LATER, _split_command)}, "a list of strings, or a string"
 )
-STRINGS: Shape[tuple[str, ...]] = Many(_WORD, "strings")
-PATH: Shape[Path] = Then(_WORD, _file_path)
+STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
+PATH: Shape[Path] = Converted(_WORD, _file_path)
 ENV_VALUE: Shape[str] = OneOf(
     {
         str: _LATER,
-        int: Then(Number(int, -(2**63), 2**63), _env_value),
-        float: Then(Number(float, -1e308, 1e308), _env_value),
+        int: Converted(Number(int, -(2**63), 2**63), _env_value),
+        float: Converted(Number(float, -1e308, 1e308), _env_value),
     },
     "a string or a number",
 )
 
-HEALTH_KINDS: tuple[structs.HealthKind, ...] = ("http", "tcp", "command", "log")
+HEALTH_KINDS: tuple[spec.HealthKind, ...] = ("http", "tcp", "command", "log")
 _HEALTH_KEYS: dict[str, Shape[Any]] = {
     "http": HTTP,
-    "tcp": True_(),
+    "tcp": OnlyTrue(),
     "command": COMMAND,
     "log": Parsed(_regex, "a regular expression"),
     "interval": _duration(zero=False),
@@ -214,17 +214,20 @@ _HEALTH_KEYS: dict[str, Shape[Any]] = {
     "start_period": _duration(zero=True),
     "restart_after": _COUNT,
 }
-HEALTH: Shape[structs.HealthSpec] = OneOf(
-    {dict: Then(Keys(_HEALTH_KEYS, one_of=HEALTH_KINDS), _health_table), str: Then(Text(later=True), _health_short)},
+HEALTH: Shape[spec.HealthSpec] = OneOf(
+    {
+        dict: Converted(KnownKeys(_HEALTH_KEYS, one_of=HEALTH_KINDS), _health_table),
+        str: Converted(Text(later=True), _health_short),
+    },
     'a path such as "/health", "tcp", or a table',
 )
 
 _POLICY = Choice(("always", "on-failure", "never"))
-RESTART: Shape[structs.RestartSpec] = OneOf(
+RESTART: Shape[spec.RestartSpec] = OneOf(
     {
-        str: Then(_POLICY, _restart_short),
-        dict: Then(
-            Keys(
+        str: Converted(_POLICY, _restart_short),
+        dict: Converted(
+            KnownKeys(
                 {
                     "policy": _POLICY,
                     "delay": _duration(zero=True),
@@ -233,7 +236,7 @@ RESTART: Shape[structs.RestartSpec] = OneOf(
                     "reset_after": _duration(zero=False),
                     "max_restarts": _COUNT,
                     "window": _duration(zero=False),
-                    "success": Many(Number(int, 0, 255), "exit codes", least=1),
+                    "success": ListOf(Number(int, 0, 255), "exit codes", least=1),
                     "max_unavailable": _POSITIVE,
                 }
             ),
@@ -244,33 +247,36 @@ RESTART: Shape[structs.RestartSpec] = OneOf(
 )
 
 _CONDITION = Choice(("started", "healthy", "completed"))
-DEPENDS_ON: Shape[dict[str, structs.Condition]] = OneOf(
+DEPENDS_ON: Shape[dict[str, spec.Condition]] = OneOf(
     {
-        list: Then(Many(_WORD, "service names"), lambda names, _: dict.fromkeys(names, "healthy")),
-        dict: Table(_CONDITION, "service names and conditions", r"", "a service's name"),
+        list: Converted(ListOf(_WORD, "service names"), lambda names, _: dict.fromkeys(names, "healthy")),
+        dict: TableOf(_CONDITION, "service names and conditions", r"", "a service's name"),
     },
     'a list of service names, or a table such as { product = "healthy" }',
 )
 
 PORT_FORM = 'a port from 1 to 65535, "auto", or a range such as "7070-7079"'
 PORT: Shape[tuple[int, int]] = OneOf(
-    {int: Then(Number(int, 1, 65535), lambda port, _: (port, port)), str: Then(Text(), lambda *read: _ports(*read))},
+    {
+        int: Converted(Number(int, 1, 65535), lambda port, _: (port, port)),
+        str: Converted(Text(), lambda *read: _ports(*read)),
+    },
     PORT_FORM,
 )
-"""First and last; (0, 0) for `"auto"`."""
+"""The first and the last port; (0, 0) for `"auto"`."""
 
 
-def _ports(text: str, place: KeyPath) -> tuple[int, int] | None:
+def _ports(text: str, key: KeyPath) -> tuple[int, int] | None:
     if text == "auto":
         return 0, 0
     first, dash, last = text.partition("-")
     numbers = [int(word) for word in (first, last if dash else first) if re.fullmatch(r"[0-9]{1,5}", word)]
     if len(numbers) == 2 and 1 <= numbers[0] <= numbers[1] <= 65535:
         return numbers[0], numbers[1]
-    return place.wrong(PORT_FORM, text)
+    return key.wrong(PORT_FORM, text)
 
 
-LIMITS: Shape[dict[str, int | float]] = Keys(
+LIMITS: Shape[dict[str, int | float]] = KnownKeys(
     {
         "cpus": Number(float, 0.01, 4096),
         **{name: _Limit(SIZE) for name in SIZE_LIMITS},
@@ -278,33 +284,33 @@ LIMITS: Shape[dict[str, int | float]] = Keys(
     }
 )
 
-_SERVICE = Keys(
+_SERVICE = KnownKeys(
     {
         "command": COMMAND,
         "image": _WORD,
         "build": containers.build_shape(_DIRECTORY, ENV_VALUE),
         **containers.SHAPES,
-        "args": Many(_LATER, "strings"),
+        "args": ListOf(_LATER, "strings"),
         "port": PORT,
         "host": Text("an address or host name", r"^[A-Za-z0-9._:%-]+$"),
         "cwd": _WORD,
-        "env": Table(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
-        "env_file": Then(Many(PATH, "files", lone=True), _read_env_files),
+        "env": TableOf(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
+        "env_file": Converted(ListOf(PATH, "files", lone=True), _read_env_files),
         "user": Text(),
         "group": Text(),
         "umask": OneOf({str: UMASK, int: Number(int, 0, 0o777)}, 'an octal mask such as "022" or 0o022'),
         "replicas": Number(int, 0, MAX_REPLICAS),
         "profiles": STRINGS,
         "tags": STRINGS,
-        "meta": Table(Text(), "strings", r"^(?s:.+)$", "a name"),
-        "watch": Many(WATCH, "strings"),
+        "meta": TableOf(Text(), "strings", r"^(?s:.+)$", "a name"),
+        "watch": ListOf(WATCH, "strings"),
         "register": Choice(("supervisor", "self", "none")),
         "depends_on": DEPENDS_ON,
         "health": HEALTH,
         "restart": RESTART,
         "schedule": SCHEDULE,
-        "stop": Then(
-            Keys(
+        "stop": Converted(
+            KnownKeys(
                 {
                     "signal": SIGNAL,
                     "timeout": _duration(zero=True),
@@ -312,11 +318,11 @@ _SERVICE = Keys(
                     "drain": _duration(zero=True),
                 }
             ),
-            lambda keys, _: structs.StopSpec(**keys),
+            lambda keys, _: spec.StopSpec(**keys),
         ),
         "limits": LIMITS,
-        "logs": Then(
-            Keys(
+        "logs": Converted(
+            KnownKeys(
                 {
                     "max_size": SIZE,
                     "keep": Number(int, 0, MAX_LOG_FILES),
@@ -324,20 +330,20 @@ _SERVICE = Keys(
                     "format": Choice(("plain", "json")),
                 }
             ),
-            lambda keys, _: structs.LogSpec(**keys),
+            lambda keys, _: spec.LogSpec(**keys),
         ),
     }
 )
 
 
-def _service(keys: dict[str, Any], place: KeyPath) -> structs.ServiceSpec:
+def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     fields = dict(keys)
     if "runtime" not in fields:
         made = "command" not in fields and not fields.keys().isdisjoint(("image", "build"))
         fields["runtime"] = "container" if made else "process"
     if fields["runtime"] == "container":
         fields["workdir"] = fields.get("cwd", "")
-    fields["cwd"] = _directory_path(fields.get("cwd", "."), place.key("cwd"))
+    fields["cwd"] = _directory_path(fields.get("cwd", "."), key.key("cwd"))
     fields["command"] = fields.get("command", ()) + fields.pop("args", ())
     if "port" in fields:
         first, last = fields["port"]
@@ -347,45 +353,45 @@ def _service(keys: dict[str, Any], place: KeyPath) -> structs.ServiceSpec:
     if "env_file" in fields:
         fields["env_file"], fields["file_env"] = fields["env_file"]
     if fields.get("schedule"):
-        fields.setdefault("restart", structs.RestartSpec("never"))
-    return structs.ServiceSpec(name=place.path.rpartition(".")[2], **fields)
+        fields.setdefault("restart", spec.RestartSpec("never"))
+    return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
 
 
-_TLS = Then(
-    Keys({"cert": PATH, "key": PATH, "ca": PATH}, required=("cert", "key")),
-    lambda keys, _: structs.TlsSettings(**keys) if {"cert", "key"} <= keys.keys() else None,
+_TLS = Converted(
+    KnownKeys({"cert": PATH, "key": PATH, "ca": PATH}, required=("cert", "key")),
+    lambda keys, _: spec.TlsSettings(**keys) if {"cert", "key"} <= keys.keys() else None,
 )
 
-MANIFEST = Keys(
+MANIFEST = KnownKeys(
     {
         "name": Text(NAME_FORM, NAME_PATTERN),
-        "registry": Then(
-            Keys(
+        "registry": Converted(
+            KnownKeys(
                 {
                     "listen": LISTEN,
                     "token": Text(secret=True),
                     "tls": _TLS,
                     "allow_checks": STRINGS,
-                    "advertise": Then(HOST_PORT, lambda where, _: str(where)),
+                    "advertise": Converted(HOST_PORT, lambda where, _: str(where)),
                 }
             ),
-            lambda keys, _: structs.RegistrySettings(chosen="listen" in keys, **keys),
+            lambda keys, _: spec.RegistrySettings(chosen="listen" in keys, **keys),
         ),
-        "control": Then(
-            Keys({"listen": LISTEN}), lambda keys, _: structs.ControlSettings(chosen="listen" in keys, **keys)
+        "control": Converted(
+            KnownKeys({"listen": LISTEN}), lambda keys, _: spec.ControlSettings(chosen="listen" in keys, **keys)
         ),
-        "redis": Then(
-            Keys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
-            lambda keys, _: structs.RedisSettings(**keys),
+        "redis": Converted(
+            KnownKeys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
+            lambda keys, _: spec.RedisSettings(**keys),
         ),
         "containers": containers.CONTAINERS,
-        "services": Table(Then(_SERVICE, _service), "services", NAME_PATTERN, NAME_FORM),
+        "services": TableOf(Converted(_SERVICE, _service), "services", NAME_PATTERN, NAME_FORM),
     }
 )
 
 
 def schema() -> Schema:
-    """The JSON Schema (draft 7, which editors know) of a manifest."""
+    """Return the JSON Schema of a manifest, in draft 7, which editors support."""
     whole = MANIFEST.schema()
     service = whole["properties"]["services"]["additionalProperties"]
     service["anyOf"] = [{"required": ["command"]}, {"required": ["image"]}, {"required": ["build"]}]

@@ -1,7 +1,7 @@
-"""What a manifest says, once it is read (floor 0): frozen structs, every default in one place.
+"""The content of a manifest as frozen structs, with every default.
 
-Durations are seconds, sizes are bytes, paths are absolute, strings are interpolated. Nothing here reads,
-checks or acts: `reader` builds these, `rules` refuses the combinations that make no sense.
+Durations are seconds, sizes are bytes, paths are absolute, strings are interpolated. `parser` builds these structs and
+`validate` refuses combinations of values; nothing here checks.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ PullPolicy = Literal["missing", "always", "never"]
 
 
 class HostPort(Struct, frozen=True):
-    """Where something listens. `str()` gives it back as `host:port`, IPv6 in brackets; port 0 means any free one."""
+    """An address to listen on. `str()` returns `host:port`, an IPv6 host in brackets; port 0 means any free port."""
 
     host: str
     port: int
@@ -46,38 +46,38 @@ class RegistrySettings(Struct, frozen=True):
 
     listen: HostPort = HostPort("127.0.0.1", 5555)
     chosen: bool = False
-    """Whether the manifest says where: otherwise a port that is taken is replaced by a free one."""
+    """Whether the manifest sets `listen`: where it does not, a port that is taken is replaced by a free one."""
     token: str = ""
-    """What clients must say first; empty: none is asked for, which only a loopback address may do."""
+    """The token that clients must present first; empty: none, which is allowed on loopback addresses only."""
     tls: TlsSettings | None = None
     allow_checks: tuple[str, ...] = ()
-    """Hosts and networks (`10.0.0.0/8`) that a check may point at beside the registered one; `("*",)`: any."""
+    """Hosts and networks (`10.0.0.0/8`) that a health check may point at besides the registered host; `("*",)`: any."""
     advertise: str = ""
-    """`host:port` that instances are told as MINIKUBE_REGISTRY; empty: where it listens."""
+    """The `host:port` that instances get as MINIKUBE_REGISTRY; empty: the address that the registry listens on."""
 
 
 class ControlSettings(Struct, frozen=True):
-    """`[control]`. `chosen` is as the registry's."""
+    """`[control]`. `chosen` as in `RegistrySettings`."""
 
     listen: HostPort = HostPort("127.0.0.1", 5556)
     chosen: bool = False
 
 
 class RedisSettings(Struct, frozen=True):
-    """`[redis]`. An empty `url` asks for the embedded one."""
+    """`[redis]`. An empty `url` means the embedded server."""
 
     url: str = ""
     prefix: str = "{minikube}"
 
 
 class ContainerSettings(Struct, frozen=True):
-    """`[containers]`. An empty `engine` asks for the first one on the PATH: docker, podman, nerdctl."""
+    """`[containers]`. An empty `engine` means the first on the PATH of docker, podman and nerdctl."""
 
     engine: str = ""
 
 
 class VolumeSpec(Struct, frozen=True):
-    """`source:target[:ro]`: a path of this machine (absolute here), or a named volume that the engine keeps."""
+    """`source:target[:ro]`. `source` is an absolute path of this machine, or the name of a volume that the engine keeps."""
 
     source: str
     target: str
@@ -85,11 +85,12 @@ class VolumeSpec(Struct, frozen=True):
 
     @property
     def is_path(self) -> bool:
+        """Whether `source` is a path of this machine."""
         return self.source.startswith(("/", ".", "~"))
 
 
 class BuildSpec(Struct, frozen=True):
-    """`build = "dir"` or a table: what the container's image is built from."""
+    """`build = "dir"` or a table: the source of a container's image."""
 
     context: Path
     dockerfile: str = "Dockerfile"
@@ -98,14 +99,14 @@ class BuildSpec(Struct, frozen=True):
 
 
 class HealthSpec(Struct, frozen=True):
-    """`[services.x.health]`. Exactly one of the four kinds; the other kinds' fields stay empty."""
+    """`[services.x.health]`. The fields of the three other kinds are empty."""
 
     kind: HealthKind
     http: str = ""
-    """A path (`/health`, on the instance's own host and port) or a whole `http(s)://` URL."""
+    """A path on the instance's own host and port (`/health`), or an `http(s)://` URL."""
     command: tuple[str, ...] = ()
     log: str = ""
-    """A regular expression; the first line of output that it is found in makes the instance healthy."""
+    """A regular expression: the first line of output that matches makes the instance healthy."""
     interval: float = 5.0
     timeout: float = 2.0
     failures: int = 1
@@ -122,16 +123,16 @@ class RestartSpec(Struct, frozen=True):
     delay: float = 0.5
     max_delay: float = 30.0
     limit: int = 5
-    """Failed starts in a row that make it `fatal`."""
+    """The number of failed starts in a row that makes an instance `fatal`."""
     reset_after: float = 60.0
-    """A life at least this long forgives the ones before it."""
+    """A run of at least so many seconds resets the backoff."""
     max_restarts: int = 0
-    """By itself, within `window` seconds, until it is `fatal`; 0: never given up for having been well."""
+    """The most automatic restarts within `window` seconds before an instance becomes `fatal`; 0: no limit."""
     window: float = 600.0
     success: tuple[int, ...] = (0,)
-    """Exit codes that are no failure; death by a signal counts as 128 and its number, as in a shell."""
+    """The exit codes of success; a process killed by signal N counts as 128 + N, as in a shell."""
     max_unavailable: int = 1
-    """How many replicas a rolling restart may take away at a time."""
+    """How many replicas a rolling restart may stop at the same time."""
 
 
 class StopSpec(Struct, frozen=True):
@@ -141,60 +142,62 @@ class StopSpec(Struct, frozen=True):
     timeout: float = 10.0
     command: tuple[str, ...] = ()
     drain: float = 0.2
-    """Between leaving discovery and the signal: for requests that are on their way. Not when everything stops."""
+    """Seconds between deregistration and the signal, for requests in flight; skipped when the whole project stops."""
 
 
 class LogSpec(Struct, frozen=True):
-    """`[services.x.logs]`. A file is followed by the next at `max_size`, or once it spans its share of `max_age`; files that
-    were last written before `max_age` are removed, and those beyond the `keep` latest."""
+    """`[services.x.logs]`. A log file is rotated at `max_size`, or when it spans its share of `max_age`.
+
+    The `keep` latest rotated files are kept, unless they are older than `max_age`.
+    """
 
     max_size: int = 10 * MIB
     keep: int = 5
     format: LogFormat = "plain"
     max_age: float = 7 * 86400.0
-    """Seconds; 0: nothing is too old."""
+    """Seconds; 0: no limit."""
 
 
 class ServiceSpec(Struct, frozen=True):
-    """`[services.x]`. `runtime` tells whether `command` is run, or a container of `image` or `build`.
+    """`[services.x]`. `runtime` says whether `command` runs as a process, or `image` or `build` as a container.
 
-    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may still
-    hold `${PORT}` and the other names that only an instance knows: `interpolate.fill` puts them in at its start.
+    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may contain
+    `${PORT}` and other variables of an instance: `interpolate.fill_instance_variables` replaces them at its start.
     """
 
     name: str
     cwd: Path
     command: tuple[str, ...] = ()
-    """A process's command; a container's replaces the image's CMD, and may be empty."""
+    """The command of a process; for a container, the replacement of the image's CMD, which may be empty."""
     runtime: RuntimeKind = "process"
     image: str = ""
-    """A reference, or with `build` the name that what is built gets."""
+    """An image reference; with `build`, the name of the image that is built."""
     build: BuildSpec | None = None
     workdir: str = ""
-    """`cwd` of a container, as it was written; empty: the image's own."""
+    """The `cwd` of a container as the manifest has it; empty: the image's own."""
     network: NetworkKind = ""
     """Empty: `host`, or with a `container_port` a port published on `host`."""
     container_port: int = 0
-    """What the program in the container listens on, whatever PORT says; 0: it listens on PORT."""
+    """The port that the program in the container listens on; 0: it listens on PORT."""
     volumes: tuple[VolumeSpec, ...] = ()
     init: bool = False
-    """Whether the engine's own init is the container's first process: it reaps orphans and passes signals on."""
+    """Whether the engine's init program is the container's first process: it reaps orphans and forwards signals."""
     pull: PullPolicy = "missing"
     port: int = 0
-    """0: none, or with `auto_port` a free one for each instance."""
+    """0: no port, or with `auto_port` a free port for each instance."""
     auto_port: bool = False
     port_range: tuple[int, int] = (0, 0)
-    """With `auto_port`: only these, first and last; (0, 0): any."""
+    """With `auto_port`: the first and the last port to choose from; (0, 0): any."""
     host: str = "127.0.0.1"
     env: dict[str, str] = field(default_factory=dict)
     env_file: tuple[Path, ...] = ()
     file_env: dict[str, str] = field(default_factory=dict)
-    """What the `env_file`s hold, already read; `env` wins over it, and every value of it is a secret."""
+    """The content of the `env_file`s. `env` overrides it, and each of its values is masked as a secret."""
     user: str = ""
-    """A name or a number, empty: as we are. So is `group`; without one it is the user's own."""
+    """A name or a number; empty: the user of the supervisor. An empty `group` means the user's own."""
     group: str = ""
     umask: int = -1
-    """-1: as we were started."""
+    """-1: the umask of the supervisor."""
     replicas: int = 1
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -204,9 +207,9 @@ class ServiceSpec(Struct, frozen=True):
     depends_on: dict[str, Condition] = field(default_factory=dict)
     health: HealthSpec | None = None
     restart: RestartSpec = RestartSpec()
-    """With a `schedule` and nothing said, the policy is `never`."""
+    """With a `schedule` the default policy is `never`."""
     schedule: str = ""
-    """When it is run: five cron fields or `every 30s`, as `values.parse_schedule` gives it back. Empty: from the start on."""
+    """Five cron fields or `every 30s`, as `values.parse_schedule` returns it; empty: started with the project."""
     stop: StopSpec = StopSpec()
     limits: dict[str, int | float] = field(default_factory=dict)
     """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
@@ -214,12 +217,12 @@ class ServiceSpec(Struct, frozen=True):
 
     @property
     def has_own_address(self) -> bool:
-        """Whether every instance has an address of its own, and so all ports to itself."""
+        """Whether each instance has an IP address of its own, so that replicas can use the same port."""
         return self.runtime == "container" and self.network == "project"
 
 
 class Manifest(Struct, frozen=True):
-    """A whole `supervisor.toml`."""
+    """The content of a `supervisor.toml`."""
 
     name: str
     path: Path
@@ -229,6 +232,6 @@ class Manifest(Struct, frozen=True):
     redis: RedisSettings = RedisSettings()
     containers: ContainerSettings = ContainerSettings()
     services: dict[str, ServiceSpec] = field(default_factory=dict)
-    """In the file's order."""
+    """In the order of the file."""
     warnings: tuple[str, ...] = ()
-    """What is allowed but probably not meant, a line each: variables that are not set, for one."""
+    """One line for each thing that is allowed but probably a mistake, such as a variable that is not set."""

@@ -1,6 +1,6 @@
-"""What no single value can show (floor 0): keys that exclude each other, dependencies, ports, open addresses.
+"""Rules between several keys of a manifest: exclusive keys, dependencies, ports, addresses beyond loopback.
 
-Pure: takes the parts of a manifest and tells the reading what is wrong. It looks at no socket and no file.
+Problems are recorded in the `ManifestReading`. It reads no file and opens no socket.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,15 +9,15 @@ from msgspec import Struct
 
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.manifest.containers import CONTAINER_KEYS
-from minikube.manifest.diagnostics import Reading, nearest, spoken
+from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
 from minikube.manifest.spec import ControlSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
 
 Services = Mapping[str, ServiceSpec]
 
 
-def check(reading: Reading, raw_services: Mapping[str, object], services: Services) -> None:
-    """Every rule about services. `raw_services` also has those whose values were wrong: their names exist."""
+def check(reading: ManifestReading, raw_services: Mapping[str, object], services: Services) -> None:
+    """Check every rule about services. `raw_services` also has services with problems, as their names exist."""
     for name, raw in raw_services.items():
         if isinstance(raw, dict):
             _check_runtime(reading, f"services.{name}", raw)
@@ -31,15 +31,17 @@ def check(reading: Reading, raw_services: Mapping[str, object], services: Servic
         reading.fail(f"services.{cycle[0]}.depends_on", f"expected no cycle, got {circle} — remove one of them")
 
 
-def check_listeners(reading: Reading, registry: RegistrySettings, control: ControlSettings, services: Services) -> None:
-    """Addresses beyond loopback, which take a token and TLS, and ports that two would take."""
+def check_listeners(
+    reading: ManifestReading, registry: RegistrySettings, control: ControlSettings, services: Services
+) -> None:
+    """Check addresses beyond loopback, which need a token and TLS, and ports that two listeners would use."""
     if is_exposed(registry.listen, registry.token, registry.tls):
         missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
         missing = [path for path in missing if not reading.failed(path)]
         if missing:
             reading.fail(
                 "registry.listen",
-                f"{registry.listen} is beyond loopback without {spoken(missing, 'and')}"
+                f"{registry.listen} is beyond loopback without {join_words(missing, 'and')}"
                 ' — set registry.token and registry.tls = { cert = "…", key = "…" }, or listen on 127.0.0.1',
             )
     if not is_loopback(control.listen.host):
@@ -48,7 +50,7 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
             f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
             f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
         )
-    _check_reach(reading, registry, services)
+    _check_self_registration(reading, registry, services)
     taken: list[_Listener] = []
     for one in _listeners(registry, control, services):
         for other in taken:
@@ -60,8 +62,8 @@ def check_listeners(reading: Reading, registry: RegistrySettings, control: Contr
         taken.append(one)
 
 
-def _check_reach(reading: Reading, registry: RegistrySettings, services: Services) -> None:
-    """Who is to register itself from behind a published port has a loopback that is not the registry's."""
+def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
+    """Warn where a container cannot register itself: its loopback is not the registry's, or it has no client certificate."""
     for service in services.values():
         if service.container_port and service.register == "self" and is_loopback(registry.listen.host):
             reading.warn(
@@ -80,7 +82,7 @@ def _check_reach(reading: Reading, registry: RegistrySettings, services: Service
 
 
 def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """One cycle for each knot of names that depend on each other, starting at the name that comes first."""
+    """Return one cycle for each group of names that depend on each other, from the name that comes first."""
     cycles: list[tuple[str, ...]] = []
     done: set[str] = set()
     for start in edges:
@@ -102,16 +104,16 @@ def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
     return cycles
 
 
-def _check_runtime(reading: Reading, path: str, raw: Mapping[str, object]) -> None:
+def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object]) -> None:
     made = [key for key in ("image", "build") if key in raw]
     if "command" not in raw and not made:
-        if any(reading.failed(f"{path}.{key}") and nearest(key, ("command", "image", "build")) for key in raw):
-            return  # mistyped: that has been told
+        if any(reading.failed(f"{path}.{key}") and did_you_mean(key, ("command", "image", "build")) for key in raw):
+            return  # a mistyped key: reported already
         reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
     elif "command" in raw and made and "runtime" not in raw:
         reading.fail(
             path,
-            f"expected either command or image/build, got command and {spoken(made, 'and')}"
+            f"expected either command or image/build, got command and {join_words(made, 'and')}"
             ' — set runtime = "process" or "container" to have both',
         )
     for key in () if made else CONTAINER_KEYS:
@@ -119,7 +121,7 @@ def _check_runtime(reading: Reading, path: str, raw: Mapping[str, object]) -> No
             reading.fail(f"{path}.{key}", "expected image or build beside it, a process has no such thing")
 
 
-def _check_container(reading: Reading, path: str, service: ServiceSpec) -> None:
+def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
     if not service.image and not service.build and not reading.failed(path):
         reading.fail(f"{path}.runtime", 'expected image or build for runtime = "container"')
     if service.workdir and not service.workdir.startswith("/"):
@@ -134,7 +136,7 @@ def _check_container(reading: Reading, path: str, service: ServiceSpec) -> None:
         reading.fail(f"{path}.container_port", f'expected {path}.port to be set (or "auto"), where others reach it')
 
 
-def _check_service(reading: Reading, service: ServiceSpec) -> None:
+def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     path = f"services.{service.name}"
     has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
     health = service.health
@@ -162,7 +164,7 @@ def _check_service(reading: Reading, service: ServiceSpec) -> None:
         reading.warn(f"{path}.health.restart_after", 'it ends the instance, and restart = "never" leaves it at that')
 
 
-def _check_schedule(reading: Reading, service: ServiceSpec) -> None:
+def _check_schedule(reading: ManifestReading, service: ServiceSpec) -> None:
     path = f"services.{service.name}"
     if service.schedule and service.restart.policy == "always":
         reading.fail(
@@ -174,12 +176,12 @@ def _check_schedule(reading: Reading, service: ServiceSpec) -> None:
 
 
 def _check_dependencies(
-    reading: Reading, service: ServiceSpec, names: Mapping[str, object], services: Services
+    reading: ManifestReading, service: ServiceSpec, names: Mapping[str, object], services: Services
 ) -> None:
     for needed, condition in service.depends_on.items():
         path = f"services.{service.name}.depends_on.{needed}"
         if needed not in names:
-            reading.fail(path, f"expected a service of this manifest{nearest(needed, names)}")
+            reading.fail(path, f"expected a service of this manifest{did_you_mean(needed, names)}")
             continue
         other = services.get(needed)
         if other is None:
@@ -201,14 +203,14 @@ def _check_dependencies(
             reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
 
 
-def _can_be_healthy(reading: Reading, service: ServiceSpec) -> bool:
-    """Whether anybody checks it: itself by registering, a health check, or the supervisor's for its port."""
+def _can_be_healthy(reading: ManifestReading, service: ServiceSpec) -> bool:
+    """Return whether the service can become healthy: it has a check, registers itself, or is registered with its port."""
     if service.health or service.register == "self" or reading.failed(f"services.{service.name}"):
         return True
     return service.register == "supervisor" and bool(service.port or service.auto_port)
 
 
-def _check_instance_names(reading: Reading, services: Services) -> None:
+def _check_instance_names(reading: ManifestReading, services: Services) -> None:
     for service in services.values():
         for number in range(1, service.replicas + 1 if service.replicas > 1 else 1):
             if (taken := f"{service.name}-{number}") in services:
@@ -218,7 +220,7 @@ def _check_instance_names(reading: Reading, services: Services) -> None:
 
 
 class _Listener(Struct, frozen=True):
-    """Who may listen on any of these ports, first to last."""
+    """A listener, and the first and last port that it may use."""
 
     path: str
     host: str
@@ -238,7 +240,7 @@ def _listeners(registry: RegistrySettings, control: ControlSettings, services: S
 
 
 def _same_host(one: str, other: str) -> bool:
-    """Whether a port of one is taken by the other: equal, both this machine's, or one of them everywhere."""
+    """Return whether listening on one host takes a port of the other."""
     everywhere = ("0.0.0.0", "::")
     return one == other or one in everywhere or other in everywhere or (one, other) in _LOOPBACK_PAIRS
 
@@ -247,7 +249,7 @@ _LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1
 
 
 def _run_together(one: ServiceSpec | None, other: ServiceSpec | None) -> bool:
-    """Services of different profiles may be alternatives to each other."""
+    """Return whether two listeners may run together: services of different profiles may be alternatives."""
     if one is None or other is None or not one.profiles or not other.profiles:
         return True
     return bool(set(one.profiles) & set(other.profiles))

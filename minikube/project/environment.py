@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 from minikube.errors import UsageError
-from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill
+from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill_instance_variables
 from minikube.project_dir import REDIS_SOCKET
 
 if TYPE_CHECKING:
@@ -86,4 +86,4 @@ def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, ho
     whole = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
     if port:
         whole["PORT"] = str(port)
-    return whole | {name: fill(value, whole) for name, value in (spec.file_env | spec.env).items()}
+    return whole | {name: fill_instance_variables(value, whole) for name, value in (spec.file_env | spec.env).items()}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
-from minikube.manifest.diagnostics import nearest
+from minikube.manifest.diagnostics import did_you_mean
 from minikube.project import graph
 
 EVERY = "*"
@@ -32,10 +32,10 @@ def check_choice(services: Mapping[str, ServiceSpec], only: Iterable[str], profi
     """Raises `UsageError` for services and profiles that the manifest does not have."""
     for name in only:
         if name not in services:
-            hint = nearest(name, list(services)) or f" (there are: {', '.join(services) or 'none'})"
+            hint = did_you_mean(name, list(services)) or f" (there are: {', '.join(services) or 'none'})"
             raise UsageError(f"{name}: no such service in the manifest{hint}")
     known = sorted({profile for spec in services.values() for profile in spec.profiles})
     for profile in profiles:
         if profile not in known and profile != EVERY:
-            hint = nearest(profile, known) or (f" (there are: {', '.join(known)})" if known else "")
+            hint = did_you_mean(profile, known) or (f" (there are: {', '.join(known)})" if known else "")
             raise UsageError(f"--profile {profile}: no service has this profile{hint}")

@@ -135,7 +135,7 @@ class RegistryNode:
     # ------------------------------------------------------------ writes
 
     async def register(self, record: Record) -> Record:
-        """Store `record` in place of one with the same id, or the same name and address (whose id it takes).
+        """Store `record` in place of one with the same id, or with the same name and address; then it takes that one's id.
 
         Raises Unavailable, and MinikubeError where there are too many registrations.
         """

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 DEAD_AFTER_HEARTBEATS = 4
-"""A node whose counter stood still for so many of this node's own heartbeats (one a second) is dead."""
+"""A node is dead when its counter stands still for so many of this node's own heartbeats (one a second)."""
 
 REMOVE_AFTER_HEARTBEATS = 120
 """A node that is dead for so long is removed from the table in Redis."""

@@ -15,7 +15,7 @@ from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
 from minikube.health.state import ProbeSettings
 from minikube.jsonrpc.messages import INVALID_PARAMS, Params, RpcError
-from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, spell_host
+from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, normalize_host
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
 
@@ -207,7 +207,7 @@ def _check_size(registration: Registration) -> None:
 
 
 def _normalized_host(host: str) -> str:
-    """Return the host in its one spelling (`spell_host`). Raises for an address that no client can connect to."""
+    """Return the host in its one spelling (`normalize_host`). Raises for an address that no client can connect to."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -216,7 +216,7 @@ def _normalized_host(host: str) -> str:
     else:
         if address.is_unspecified or address.is_multicast:
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
-    return spell_host(host)
+    return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
 
 
 def _same_host_key(host: str) -> str:

@@ -1,34 +1,26 @@
-"""The SDK for asyncio programs (floor 2): the same methods on asyncio's streams. Holds no policy.
+"""The SDK for asyncio programs: the same methods on asyncio's streams.
 
     async with aio.registered("web", 8080):
         await serve_forever()
 
-What to send and when to try again is decided in `session`, `verbs` and `watching`, which all faces share. No trio here.
+`registration` and `watch` decide what to send and when to try again; this module connects, sends and waits. No trio here.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, Unavailable
 from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
 from minikube.jsonrpc.messages import Incoming
-from minikube.model import Address, Change, Instance, Registration
-from minikube.sdk import requests as verbs
+from minikube.model import Address, Change
+from minikube.sdk import requests
+from minikube.sdk.methods import AsyncMethods
+from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import (
-    CALL_TIMEOUT_S,
-    LAST_RETRY_S,
-    LEAVE_S,
-    Backoff,
-    RegisterOptions,
-    RegistrationKeeper,
-    RegistryAddress,
-    find_target,
-    make_registration,
-)
+from minikube.sdk.session import CALL_TIMEOUT_S, LAST_RETRY_S, Backoff, RegistryAddress, find_registry
 from minikube.sdk.tls import make_context
 from minikube.sdk.watch import Watcher
 
@@ -42,23 +34,23 @@ T = TypeVar("T")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def _connect(target: RegistryAddress, tls: "ssl.SSLContext | None") -> Streams:
+async def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None") -> Streams:
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
-            return await asyncio.open_connection(target.host, target.port, ssl=tls)
+            return await asyncio.open_connection(address.host, address.port, ssl=tls)
     except OSError as error:  # TimeoutError is one
-        raise ConnectionLost(f"cannot connect to {target}: {error.strerror or error}") from error
+        raise ConnectionLost(f"cannot connect to {address}: {error.strerror or error}") from error
 
 
 async def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close at once, and wait until the socket is closed: the loop may end right after."""
+    """Close the connection at once and wait until its socket is closed: the event loop may end right after."""
     writer.transport.abort()
     with suppress(OSError):
         await writer.wait_closed()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task of ours and see it end; what it raised is raised. To await it would take our own cancellation for its."""
+async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
+    """Cancel a task of the SDK, wait for its end and raise what it raised."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
@@ -66,7 +58,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 class _Connection:
-    """Open streams, the calls under way, and the task that reads."""
+    """An open connection, its pending calls, and the task that reads from it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
@@ -74,7 +66,7 @@ class _Connection:
         self._calls = Calls()
         self._waiting: dict[int, asyncio.Future[Incoming]] = {}
         self.received = 0
-        """How often something came: a call's time-out tells of a dead connection where nothing did meanwhile."""
+        """How often bytes arrived. A call that times out while none arrived means a dead connection."""
         self.task = asyncio.create_task(self._read())
 
     @property
@@ -104,7 +96,7 @@ class _Connection:
                 if self._calls.refused:
                     break
         except (OSError, Unavailable):
-            pass  # whoever waits for an answer is told
+            pass  # the pending calls below raise
         finally:
             self.writer.transport.abort()
             for future in self._waiting.values():
@@ -113,69 +105,30 @@ class _Connection:
 
     async def close(self) -> None:
         try:
-            await _end(self.task)
+            await _cancel_and_wait(self.task)
         finally:
             await _abort(self.writer)
 
 
-class Registry:
-    """A registry, connected when first needed and again when the connection is lost. Any task of the loop may call.
+class Registry(AsyncMethods):
+    """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Every call raises NotFound, RemoteError, UsageError when it is too long to send, or Unavailable after its time-out.
-    All methods are safe to repeat, so a call that a lost connection interrupted is repeated; a registry that was never
-    reached, or that takes no more connections, is Unavailable at once.
+    Any task of the event loop may call.
+
+    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
+    reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
-    def __init__(self, target: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
-        self.target = target
+    def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
+        self.address = address
         self._tls = tls
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
         self._reached = False
 
-    async def register(self, registration: Registration) -> str:
-        """Register once; the id. `registered` also keeps it up."""
-        return await self.do(verbs.register(registration))
-
-    async def get(self, name: str) -> Address:
-        """One passing instance's address, in turn. NotFound when none passes."""
-        return await self.do(verbs.get(name))
-
-    async def deregister(self, id_: str, incarnation: int | None = None) -> bool:
-        """False when it was not there."""
-        return await self.do(verbs.deregister(id_, incarnation))
-
-    async def renew(self, id_: str, state: str = "", output: str = "") -> bool:
-        """NotFound when the registry does not know it. With `state` ("passing" or "critical") and `output`, the instance
-        with a `ttl:` check says how it is; critical counts at once."""
-        return await self.do(verbs.renew(id_, state, output))
-
-    async def instances(self, name: str | None = None) -> list[Instance]:
-        """Every instance of a name, or of all."""
-        return await self.do(verbs.instances(name))
-
-    async def services(self) -> dict[str, dict[str, int]]:
-        """Names, with how many instances are in each state."""
-        return await self.do(verbs.services())
-
-    async def wait(self, name: str, revision: int, timeout: float = 30.0) -> WatchSnapshot:
-        """Long poll: the instances, once the name's revision is past `revision` or `timeout` seconds are over."""
-        return await self.do(verbs.wait(name, revision, timeout))
-
-    async def maintenance(self, id_: str, on: bool, reason: str = "") -> bool:
-        """Take an instance out of `get`, or put it back."""
-        return await self.do(verbs.maintenance(id_, on, reason))
-
-    async def status(self) -> dict[str, Any]:
-        """What the registry says of itself."""
-        return await self.do(verbs.status())
-
-    async def call(self, method: str, params: tuple[Any, ...] = (), timeout: float = CALL_TIMEOUT_S) -> Any:
-        """Any method, decoded without a shape."""
-        return await self.do(verbs.other(method, params), timeout)
-
-    async def do(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
-        """Carry out a call; what all methods above do."""
+    async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
+        """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
+        are over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout + call.extra_s
         backoff = Backoff()
@@ -190,28 +143,28 @@ class Registry:
                     except ConnectionLost as error:
                         wait = backoff.next()
                         if not self._reached or loop.time() + wait > deadline:
-                            raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
+                            raise Unavailable(f"registry {self.address}: {error}") from error.__cause__
                     await asyncio.sleep(wait)
         except TimeoutError:
             if connection is not None and connection.received == received:
-                connection.task.cancel()  # nothing at all came: the next call finds out who is there
-            raise Unavailable(f"{call.method}: no answer from {self.target} in time") from None
+                connection.task.cancel()  # no byte arrived: the next call connects anew
+            raise Unavailable(f"{call.method}: no answer from {self.address} in time") from None
 
     @property
     def stale(self) -> bool:
-        """Whether the last answer was from the registry's memory, because its store is away."""
+        """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
     async def local_host(self) -> str:
-        """The address that the registry sees us at."""
+        """Return the local IP address of the connection to the registry. Raises `Unavailable`."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return str((await self._connect()).writer.get_extra_info("sockname")[0])
         except TimeoutError:
-            raise Unavailable(f"no answer from {self.target} in time") from None
+            raise Unavailable(f"no answer from {self.address} in time") from None
 
     async def wait_lost(self, seconds: float) -> bool:
-        """Wait until the connection is lost (True), at most `seconds`."""
+        """Wait at most `seconds` for the loss of the connection, and return whether it was lost."""
         task = self._connection.task if self._connection else None
         if task is None or task.done():
             await asyncio.sleep(seconds)
@@ -220,7 +173,7 @@ class Registry:
         return bool(done)
 
     async def close(self) -> None:
-        """Close the connection; the next call opens another."""
+        """Close the connection; the next call opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -228,10 +181,10 @@ class Registry:
     async def _connect(self) -> _Connection:
         async with self._connecting:
             if self._connection is None or self._connection.task.done():
-                connection = _Connection(*await _connect(self.target, self._tls))
+                connection = _Connection(*await _connect(self.address, self._tls))
                 try:
-                    if self.target.token:
-                        await connection.call(verbs.authenticate(self.target.token))
+                    if self.address.token:
+                        await connection.call(requests.authenticate(self.address.token))
                 except BaseException:
                     await connection.close()
                     raise
@@ -240,12 +193,13 @@ class Registry:
 
     @asynccontextmanager
     async def watch(self, name: str = "*") -> AsyncIterator[AsyncIterator[WatchSnapshot | Change]]:
-        """Updates of a name, or `*`: first a WatchSnapshot, then each Change once and in order, as long as you iterate.
+        """Watch a service, or `*` for all: a `WatchSnapshot`, then each `Change` once and in order.
 
-        Reconnects and resumes by itself; when the registry no longer knows the way from there, another WatchSnapshot
-        comes, which replaces everything. Raises only what no repetition mends (an invalid name, a wrong token).
+        The iterator reconnects and resumes by itself. When the registry's change log no longer reaches back to the last
+        update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
+        repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.target.token))
+        updates = self._updates(Watcher(name, self.address.token))
         try:
             yield updates
         finally:
@@ -256,11 +210,11 @@ class Registry:
         while True:
             writer: asyncio.StreamWriter | None = None
             try:
-                reader, writer = await _connect(self.target, self._tls)
-                writer.write(watcher.connected())
+                reader, writer = await _connect(self.address, self._tls)
+                writer.write(watcher.on_connect())
                 while data := await _receive(reader, writer, watcher):
                     updates = watcher.feed(data)
-                    if watcher.alive:
+                    if watcher.accepted:
                         backoff.reset()
                     writer.write(watcher.take_output())
                     for update in updates:
@@ -274,21 +228,22 @@ class Registry:
 
 
 async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watcher: Watcher) -> bytes:
-    """What comes next, empty at the end. ConnectionLost when the registry gives no sign of life."""
+    """Return the next bytes of the connection; empty at its end. Raises `ConnectionLost` when the registry is silent too long."""
     while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(watcher.patience_s):
+            async with asyncio.timeout(watcher.silence_limit_s):
                 return await reader.read(RECEIVE_BYTES)
-        writer.write(watcher.quiet())
+        writer.write(watcher.on_silence())
 
 
 @asynccontextmanager
 async def open_registry(
     address: str | None = None, *, token: str | None = None, tls: "ssl.SSLContext | None" = None
 ) -> AsyncIterator[Registry]:
-    """The registry at `address` (default: MINIKUBE_REGISTRY, else 127.0.0.1:5555). Connects when first needed."""
-    target = find_target(address, token)
-    registry = Registry(target, tls or make_context(target))
+    """Open a client of the registry at `address` (default: MINIKUBE_REGISTRY, else 127.0.0.1:5555); it connects at its first
+    call. Raises `UsageError` for a malformed address or TLS files that cannot be read."""
+    found = find_registry(address, token)
+    registry = Registry(found, tls or make_context(found))
     try:
         yield registry
     finally:
@@ -305,10 +260,11 @@ async def registered(
     tls: "ssl.SSLContext | None" = None,
     **options: Unpack[RegisterOptions],
 ) -> AsyncIterator[RegistrationKeeper]:
-    """Be registered while the block runs: renewed, registered again when the registry forgot, deregistered at its end.
+    """Keep a service registered while the block runs, and deregister it at the end.
 
-    Under a supervisor `registered()` is enough: the environment says the rest (SERVICE_NAME, PORT, HOST, INSTANCE_ID).
-    Never fails because the registry is away: it keeps trying. Leaving takes at most 1 s.
+    The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
+    arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
+    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     async with open_registry(address, token=token, tls=tls) as registry:
@@ -317,7 +273,7 @@ async def registered(
             yield keeper
         finally:
             try:
-                await _end(task)
+                await _cancel_and_wait(task)
             finally:
                 keeper.leave()
                 with suppress(TimeoutError):
@@ -330,36 +286,35 @@ async def _keep_on(keeper: RegistrationKeeper, registry: Registry) -> None:
         try:
             await _keep(keeper, registry)
         except Exception:
-            # Whatever it is: nobody sees a task die before the block ends, only the instance that lapses.
+            # Any error: a task that ends is not noticed before the block does, and the instance's lease is over sooner.
             LOGGER.exception("%s: the task that keeps it registered failed; going on", keeper.name)
             await asyncio.sleep(LAST_RETRY_S)
 
 
 async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
     clock = asyncio.get_running_loop().time
-    told = ""
-    while (step := keeper.next(clock())) is not None:
+    while (step := keeper.next_step(clock())) is not None:
         if isinstance(step, float):
             if await registry.wait_lost(step):
-                keeper.nudge(clock())
+                keeper.connection_lost(clock())
             continue
         try:
             if keeper.needs_local_host:
-                keeper.place(await registry.local_host())
+                keeper.set_local_host(await registry.local_host())
                 continue
-            result = await registry.do(step)
+            result = await registry.send(step)
         except MinikubeError as error:
-            keeper.failed(clock(), step, error)
-            if keeper.problem and keeper.problem != told:
-                LOGGER.warning("%s is not registered: %s; trying again", keeper.name, keeper.problem)
-                told = keeper.problem
+            if problem := keeper.failed(clock(), step, error):
+                LOGGER.warning("%s", problem)
         else:
-            keeper.done(clock(), step, result)
-            told = ""
+            keeper.succeeded(clock(), step, result)
 
 
 async def discover(name: str, *, address: str | None = None, token: str | None = None) -> Address:
-    """One passing instance of `name`, by a connection of its own. For more than one look, `open_registry`."""
+    """Return the address of one passing instance of `name`, over a connection of its own.
+
+    For more than one lookup use `open_registry`. Raises `NotFound` when no instance passes.
+    """
     async with open_registry(address, token=token) as registry:
         return await registry.get(name)
 
@@ -368,6 +323,6 @@ async def discover(name: str, *, address: str | None = None, token: str | None =
 async def watch(
     name: str = "*", *, address: str | None = None, token: str | None = None
 ) -> AsyncIterator[AsyncIterator[WatchSnapshot | Change]]:
-    """`Registry.watch` without opening a registry first."""
+    """Watch a service over a registry client of its own: see `Registry.watch`."""
     async with open_registry(address, token=token) as registry, registry.watch(name) as updates:
         yield updates

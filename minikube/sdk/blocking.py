@@ -1,10 +1,10 @@
-"""The SDK for blocking programs (floor 2): the same methods on a plain socket, and a daemon thread that renews.
+"""The SDK for blocking programs: the same methods on a plain socket, and a daemon thread that renews.
 
     with blocking.registered("web", 8080):
         app.run(port=8080)
 
-Any thread may call; calls of one Registry take turns. What to send and when to try again is decided in `session`,
-`verbs` and `watching`, which all faces share. No trio here.
+Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to
+send and when to try again; this module connects, sends and waits. No trio here.
 """
 
 import logging
@@ -18,20 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
-from minikube.model import Address, Change, Instance, Registration
-from minikube.sdk import requests as verbs
+from minikube.model import Address, Change
+from minikube.sdk import requests
+from minikube.sdk.methods import BlockingMethods
+from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import (
-    CALL_TIMEOUT_S,
-    LAST_RETRY_S,
-    LEAVE_S,
-    Backoff,
-    RegisterOptions,
-    RegistrationKeeper,
-    RegistryAddress,
-    find_target,
-    make_registration,
-)
+from minikube.sdk.session import CALL_TIMEOUT_S, LAST_RETRY_S, Backoff, RegistryAddress, find_registry
 from minikube.sdk.tls import make_context
 from minikube.sdk.watch import Watcher
 
@@ -44,22 +36,22 @@ RECEIVE_BYTES = 65_536
 T = TypeVar("T")
 
 
-def _connect(target: RegistryAddress, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
+def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
     try:
-        sock = socket.create_connection((target.host, target.port), timeout=seconds)
+        sock = socket.create_connection((address.host, address.port), timeout=seconds)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return tls.wrap_socket(sock, server_hostname=target.host) if tls else sock
+            return tls.wrap_socket(sock, server_hostname=address.host) if tls else sock
         except BaseException:
             sock.close()
             raise
     except OSError as error:
-        raise ConnectionLost(f"cannot connect to {target}: {error.strerror or error}") from error
+        raise ConnectionLost(f"cannot connect to {address}: {error.strerror or error}") from error
 
 
 class _Connection:
-    """An open socket and its numbered calls."""
+    """An open socket and its pending calls."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -70,13 +62,13 @@ class _Connection:
         return self._calls.stale
 
     def call(self, call: Call[T], deadline: float) -> T:
-        """Raises as `Registry.do` says, and ConnectionLost when the connection is gone."""
+        """Send a call and return its result. Raises as `Registry.send` does, and `ConnectionLost` when the connection is lost."""
         number, line = self._calls.encode(call.method, call.params)
         try:
-            self.sock.settimeout(_left(deadline))
+            self.sock.settimeout(_seconds_until(deadline))
             self.sock.sendall(line)
             while True:
-                self.sock.settimeout(_left(deadline))
+                self.sock.settimeout(_seconds_until(deadline))
                 data = self.sock.recv(RECEIVE_BYTES)
                 for incoming in self._calls.feed(data):
                     if incoming.id == number:
@@ -90,79 +82,39 @@ class _Connection:
             raise self._calls.lost(f"{call.method}: the connection was lost: {error}") from error
 
 
-def _left(deadline: float) -> float:
+def _seconds_until(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.001)
 
 
-class Registry:
-    """A registry, connected when first needed and again when the connection is lost.
+class Registry(BlockingMethods):
+    """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Every call raises NotFound, RemoteError, UsageError when it is too long to send, or Unavailable after its time-out.
-    All methods are safe to repeat, so a call that a lost connection interrupted is repeated; a registry that was never
-    reached, or that takes no more connections, is Unavailable at once.
+    Any thread may call; the calls take turns. A call that a lost connection interrupted is repeated: every method is safe to
+    repeat. A registry that was never
+    reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
-    def __init__(self, target: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
-        self.target = target
+    def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
+        self.address = address
         self._tls = tls
         self._connection: _Connection | None = None
         self._reached = False
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def register(self, registration: Registration) -> str:
-        """Register once; the id. `registered` also keeps it up."""
-        return self.do(verbs.register(registration))
-
-    def get(self, name: str) -> Address:
-        """One passing instance's address, in turn. NotFound when none passes."""
-        return self.do(verbs.get(name))
-
-    def deregister(self, id_: str, incarnation: int | None = None) -> bool:
-        """False when it was not there."""
-        return self.do(verbs.deregister(id_, incarnation))
-
-    def renew(self, id_: str, state: str = "", output: str = "") -> bool:
-        """NotFound when the registry does not know it. With `state` ("passing" or "critical") and `output`, the instance
-        with a `ttl:` check says how it is; critical counts at once."""
-        return self.do(verbs.renew(id_, state, output))
-
-    def instances(self, name: str | None = None) -> list[Instance]:
-        """Every instance of a name, or of all."""
-        return self.do(verbs.instances(name))
-
-    def services(self) -> dict[str, dict[str, int]]:
-        """Names, with how many instances are in each state."""
-        return self.do(verbs.services())
-
-    def wait(self, name: str, revision: int, timeout: float = 30.0) -> WatchSnapshot:
-        """Long poll: the instances, once the name's revision is past `revision` or `timeout` seconds are over."""
-        return self.do(verbs.wait(name, revision, timeout))
-
-    def maintenance(self, id_: str, on: bool, reason: str = "") -> bool:
-        """Take an instance out of `get`, or put it back."""
-        return self.do(verbs.maintenance(id_, on, reason))
-
-    def status(self) -> dict[str, Any]:
-        """What the registry says of itself."""
-        return self.do(verbs.status())
-
-    def call(self, method: str, params: tuple[Any, ...] = (), timeout: float = CALL_TIMEOUT_S) -> Any:
-        """Any method, decoded without a shape."""
-        return self.do(verbs.other(method, params), timeout)
-
-    def do(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
-        """Carry out a call; what all methods above do."""
+    def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
+        """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
+        are over."""
         deadline = time.monotonic() + timeout + call.extra_s
         backoff = Backoff()
         while True:
-            with self._turn:
+            with self._lock:
                 try:
                     return self._connect(deadline).call(call, deadline)
                 except ConnectionLost as error:
                     self.close()
                     wait = backoff.next()
                     if not self._reached or time.monotonic() + wait > deadline:
-                        raise Unavailable(f"registry {self.target}: {error}") from error.__cause__
+                        raise Unavailable(f"registry {self.address}: {error}") from error.__cause__
                 except (NotFound, RemoteError, UsageError):
                     raise
                 except BaseException:
@@ -172,31 +124,31 @@ class Registry:
 
     @property
     def stale(self) -> bool:
-        """Whether the last answer was from the registry's memory, because its store is away."""
+        """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
     def local_host(self) -> str:
-        """The address that the registry sees us at."""
-        with self._turn:
+        """Return the local IP address of the connection to the registry. Raises `Unavailable`."""
+        with self._lock:
             return str(self._connect(time.monotonic() + CALL_TIMEOUT_S).sock.getsockname()[0])
 
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
-        """Wait until the connection is lost (True), at most `seconds`, or until `stop` is readable."""
+        """Wait at most `seconds`, or until `stop` is readable, for the loss of the connection; return whether it was lost."""
         sockets: list[socket.socket] = [stop, *([self._connection.sock] if self._connection else [])]
         return stop not in (readable := _wait_readable(sockets, seconds)) and bool(readable)
 
     def close(self) -> None:
-        """Close the connection; the next call opens another."""
+        """Close the connection; the next call opens a new one."""
         if self._connection is not None:
             self._connection.sock.close()
             self._connection = None
 
     def _connect(self, deadline: float) -> _Connection:
         if self._connection is None:
-            connection = _Connection(_connect(self.target, self._tls, _left(deadline)))
+            connection = _Connection(_connect(self.address, self._tls, _seconds_until(deadline)))
             try:
-                if self.target.token:
-                    connection.call(verbs.authenticate(self.target.token), deadline)
+                if self.address.token:
+                    connection.call(requests.authenticate(self.address.token), deadline)
             except BaseException:
                 connection.sock.close()
                 raise
@@ -205,12 +157,13 @@ class Registry:
 
     @contextmanager
     def watch(self, name: str = "*") -> Iterator[Iterator[WatchSnapshot | Change]]:
-        """Updates of a name, or `*`: first a WatchSnapshot, then each Change once and in order, as long as you iterate.
+        """Watch a service, or `*` for all: a `WatchSnapshot`, then each `Change` once and in order.
 
-        Reconnects and resumes by itself; when the registry no longer knows the way from there, another WatchSnapshot
-        comes, which replaces everything. Raises only what no repetition mends (an invalid name, a wrong token).
+        The iterator reconnects and resumes by itself. When the registry's change log no longer reaches back to the last
+        update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
+        repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.target.token))
+        updates = self._updates(Watcher(name, self.address.token))
         try:
             yield updates
         finally:
@@ -221,11 +174,11 @@ class Registry:
         while True:
             sock: socket.socket | None = None
             try:
-                sock = _connect(self.target, self._tls, CALL_TIMEOUT_S)
-                sock.sendall(watcher.connected())
+                sock = _connect(self.address, self._tls, CALL_TIMEOUT_S)
+                sock.sendall(watcher.on_connect())
                 while data := _receive(sock, watcher):
                     updates = watcher.feed(data)
-                    if watcher.alive:
+                    if watcher.accepted:
                         backoff.reset()
                     if again := watcher.take_output():
                         sock.sendall(again)
@@ -239,7 +192,7 @@ class Registry:
 
 
 def _wait_readable(sockets: Sequence[socket.socket], seconds: float) -> list[Any]:
-    """Those that are readable, at most `seconds` from now. By poll: select takes no descriptor from 1,024 on."""
+    """Wait at most `seconds`, and return the readable sockets. Uses poll(2): select(2) takes no descriptor of 1,024 or more."""
     with selectors.PollSelector() as selector:
         for sock in sockets:
             selector.register(sock, selectors.EVENT_READ)
@@ -247,22 +200,23 @@ def _wait_readable(sockets: Sequence[socket.socket], seconds: float) -> list[Any
 
 
 def _receive(sock: socket.socket, watcher: Watcher) -> bytes:
-    """What comes next, empty at the end. ConnectionLost when the registry gives no sign of life."""
+    """Return the next bytes of the connection; empty at its end. Raises `ConnectionLost` when the registry is silent too long."""
     while True:
-        sock.settimeout(watcher.patience_s)
+        sock.settimeout(watcher.silence_limit_s)
         try:
             return sock.recv(RECEIVE_BYTES)
         except TimeoutError:
-            sock.sendall(watcher.quiet())
+            sock.sendall(watcher.on_silence())
 
 
 @contextmanager
 def open_registry(
     address: str | None = None, *, token: str | None = None, tls: "ssl.SSLContext | None" = None
 ) -> Iterator[Registry]:
-    """The registry at `address` (default: MINIKUBE_REGISTRY, else 127.0.0.1:5555). Connects when first needed."""
-    target = find_target(address, token)
-    registry = Registry(target, tls or make_context(target))
+    """Open a client of the registry at `address` (default: MINIKUBE_REGISTRY, else 127.0.0.1:5555); it connects at its first
+    call. Raises `UsageError` for a malformed address or TLS files that cannot be read."""
+    found = find_registry(address, token)
+    registry = Registry(found, tls or make_context(found))
     try:
         yield registry
     finally:
@@ -279,17 +233,18 @@ def registered(
     tls: "ssl.SSLContext | None" = None,
     **options: Unpack[RegisterOptions],
 ) -> Iterator[RegistrationKeeper]:
-    """Be registered while the block runs: renewed, registered again when the registry forgot, deregistered at its end.
+    """Keep a service registered while the block runs, and deregister it at the end.
 
-    Under a supervisor `registered()` is enough: the environment says the rest (SERVICE_NAME, PORT, HOST, INSTANCE_ID).
-    Never fails because the registry is away: a daemon thread keeps trying. Leaving takes at most about 1 s.
+    The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
+    arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
+    An unreachable registry raises nothing: a daemon thread tries again. Leaving takes at most about 1 s.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
-    target = find_target(address, token)
-    tls = tls or make_context(target)
+    found = find_registry(address, token)
+    tls = tls or make_context(found)
     stop, stopped = socket.socketpair()
     thread = threading.Thread(
-        target=_keep, args=(keeper, Registry(target, tls), stopped), name=f"registered-{keeper.name}", daemon=True
+        target=_keep, args=(keeper, Registry(found, tls), stopped), name=f"registered-{keeper.name}", daemon=True
     )
     thread.start()
     try:
@@ -304,13 +259,13 @@ def registered(
 
 
 def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
-    """The thread: keep registered until told to leave, which also makes `stopped` readable."""
+    """Keep the service registered until `keeper.leave`; the body of the daemon thread. `stopped` is readable from then on."""
     with stopped:
         while not keeper.leaving:
             try:
                 _follow(keeper, registry, stopped)
             except Exception:
-                # Whatever it is: nobody sees a thread die, only the instance that lapses later.
+                # Any error: a thread that ends is not noticed before the instance's lease is over.
                 LOGGER.exception("%s: the thread that keeps it registered failed; going on", keeper.name)
                 stopped.settimeout(LAST_RETRY_S)
                 with suppress(TimeoutError):
@@ -320,39 +275,38 @@ def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket
 
 
 def _follow(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
-    told = ""
-    while not keeper.leaving and (step := keeper.next(time.monotonic())) is not None:
+    while not keeper.leaving and (step := keeper.next_step(time.monotonic())) is not None:
         if isinstance(step, float):
             if registry.wait_lost(step, stopped):
                 registry.close()
-                keeper.nudge(time.monotonic())
+                keeper.connection_lost(time.monotonic())
             continue
         try:
             if keeper.needs_local_host:
-                keeper.place(registry.local_host())
+                keeper.set_local_host(registry.local_host())
                 continue
-            result = registry.do(step)
+            result = registry.send(step)
         except MinikubeError as error:
-            keeper.failed(time.monotonic(), step, error)
-            if keeper.problem and keeper.problem != told:
-                LOGGER.warning("%s is not registered: %s; trying again", keeper.name, keeper.problem)
-                told = keeper.problem
+            if problem := keeper.failed(time.monotonic(), step, error):
+                LOGGER.warning("%s", problem)
         else:
-            keeper.done(time.monotonic(), step, result)
-            told = ""
+            keeper.succeeded(time.monotonic(), step, result)
 
 
 def _leave(keeper: RegistrationKeeper, registry: Registry) -> None:
     deadline = time.monotonic() + LEAVE_S
-    while isinstance(step := keeper.next(time.monotonic()), Call):
+    while isinstance(step := keeper.next_step(time.monotonic()), Call):
         try:
-            keeper.done(time.monotonic(), step, registry.do(step, _left(deadline)))
+            keeper.succeeded(time.monotonic(), step, registry.send(step, _seconds_until(deadline)))
         except MinikubeError as error:
             keeper.failed(time.monotonic(), step, error)
 
 
 def discover(name: str, *, address: str | None = None, token: str | None = None) -> Address:
-    """One passing instance of `name`, by a connection of its own. For more than one look, `open_registry`."""
+    """Return the address of one passing instance of `name`, over a connection of its own.
+
+    For more than one lookup use `open_registry`. Raises `NotFound` when no instance passes.
+    """
     with open_registry(address, token=token) as registry:
         return registry.get(name)
 
@@ -361,6 +315,6 @@ def discover(name: str, *, address: str | None = None, token: str | None = None)
 def watch(
     name: str = "*", *, address: str | None = None, token: str | None = None
 ) -> Iterator[Iterator[WatchSnapshot | Change]]:
-    """`Registry.watch` without opening a registry first."""
+    """Watch a service over a registry client of its own: see `Registry.watch`."""
     with open_registry(address, token=token) as registry, registry.watch(name) as updates:
         yield updates

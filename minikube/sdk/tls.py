@@ -1,4 +1,4 @@
-"""The TLS context of the SDK's clients (floor 2). Imports ssl only when it is wanted."""
+"""The TLS context of the SDK's connections."""
 
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     import ssl
 
 
-def make_context(target: RegistryAddress) -> "ssl.SSLContext | None":
-    """None without a CA. Raises UsageError when a file cannot be read."""
-    if not target.ca:
+def make_context(address: RegistryAddress) -> "ssl.SSLContext | None":
+    """Return the context for a registry with TLS; None without a CA. Raises `UsageError` when a file cannot be read."""
+    if not address.ca:
         return None
-    import ssl
+    import ssl  # late: it costs a program without TLS 10 ms at its start
 
     try:
-        context = ssl.create_default_context(cafile=target.ca)
-        if target.cert:
-            context.load_cert_chain(target.cert, target.key or None)
-    except OSError as error:  # ssl.SSLError is one
-        raise UsageError(f"registry TLS files ({target.ca}): {error} — see MINIKUBE_REGISTRY_CA, _CERT, _KEY") from None
+        context = ssl.create_default_context(cafile=address.ca)
+        if address.cert:
+            context.load_cert_chain(address.cert, address.key or None)
+    except OSError as error:  # includes ssl.SSLError
+        raise UsageError(
+            f"registry TLS files ({address.ca}): {error} — see MINIKUBE_REGISTRY_CA, _CERT, _KEY"
+        ) from None
     return context

@@ -1,10 +1,10 @@
-"""One watch over any number of connections (floor 2): each change once, in order, resumed by revision.
+"""The state machine of one watch over any number of connections: each change once, in order, resumed by revision.
 
-Sans I/O. A watch has a connection of its own, so a consumer that is slow is held back by TCP, not by a queue here. When
-the registry gives up on such a consumer, or goes away, the shell connects again and the watch resumes after the last
-revision it handed out; if the registry no longer knows that far back, it starts over with a WatchSnapshot.
+It does no I/O. A watch has a connection of its own, so that TCP holds back a slow consumer and no queue grows here. When
+the registry ends the connection of a slow consumer, or goes away, the face connects again, and the watch resumes after the
+last revision that it returned. When the registry's change log no longer reaches back that far, a `WatchSnapshot` comes again.
 
-The shell waits `patience_s` for the next bytes, then calls `quiet`: whatever arrives is a sign of life.
+The face waits `silence_limit_s` for the next bytes and then calls `on_silence`.
 """
 
 from typing import Any
@@ -12,18 +12,18 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import RemoteError
-from minikube.jsonrpc import messages as jsonrpc
+from minikube.jsonrpc import messages
 from minikube.jsonrpc.calls import Calls, ConnectionLost, decode_as, error_of, result_of
 from minikube.jsonrpc.messages import Incoming
 from minikube.model import Change, Instance
-from minikube.sdk import requests as verbs
+from minikube.sdk import requests
 from minikube.sdk.requests import Call, WatchSnapshot
 
 CHANGED = "Discovery.Changed"
 QUIET_S = 15.0
-"""After so long without a word the registry is asked for one: a host that vanished, or a process that hangs, says nothing."""
-ANSWER_S = 5.0
-"""How long the registry may be silent while it owes an answer."""
+"""The seconds of silence after which the registry is asked for its status: a dead host and a hung process send nothing."""
+REPLY_S = 5.0
+"""The seconds that the registry may be silent while it owes a reply."""
 
 
 class _Started(Struct, frozen=True, rename="pascal"):
@@ -33,86 +33,87 @@ class _Started(Struct, frozen=True, rename="pascal"):
 
 
 class Watcher:
-    """The state of one watch. `revision` is the last one handed out, None before the first snapshot."""
+    """The state of one watch."""
 
     def __init__(self, name: str = "*", token: str = "") -> None:
         self.name = name
         self.revision: int | None = None
-        self.alive = False
-        """True once this connection's watch was accepted."""
+        """The last revision that was returned; None before the first snapshot."""
+        self.accepted = False
+        """Whether the registry has accepted the watch on the present connection."""
         self._token = token
         self._calls = Calls()
-        self._ids: dict[int, str] = {}
-        """Methods of the calls under way."""
+        self._pending: dict[int, str] = {}
+        """The method of each call that was not answered yet, by id."""
         self._output = b""
 
-    def connected(self) -> bytes:
-        """What to send on a new connection."""
+    def on_connect(self) -> bytes:
+        """Return what to send on a new connection."""
         self._calls = Calls()
-        self._ids.clear()
-        self.alive = False
-        hello = self._call(verbs.authenticate(self._token)) if self._token else b""
-        return hello + self._ask()
+        self._pending.clear()
+        self.accepted = False
+        hello = self._encode(requests.authenticate(self._token)) if self._token else b""
+        return hello + self._watch_request()
 
     @property
-    def patience_s(self) -> float:
-        """How long to wait for the next bytes, in seconds."""
-        return ANSWER_S if self._ids else QUIET_S
+    def silence_limit_s(self) -> float:
+        """How many seconds to wait for the next bytes before calling `on_silence`."""
+        return REPLY_S if self._pending else QUIET_S
 
-    def quiet(self) -> bytes:
-        """Nothing came for `patience_s`: what to send. Raises ConnectionLost when something is to be answered."""
-        if self._ids:
-            raise ConnectionLost(f"no answer within {ANSWER_S:g} s")
-        return self._call(verbs.status())
+    def on_silence(self) -> bytes:
+        """Return what to send after `silence_limit_s` without a byte. Raises `ConnectionLost` when a reply is overdue."""
+        if self._pending:
+            raise ConnectionLost(f"no answer within {REPLY_S:g} s")
+        return self._encode(requests.status())
 
     def take_output(self) -> bytes:
-        """What to send after `feed`; mostly nothing."""
+        """Return what to send after `feed`; empty in most cases."""
         output, self._output = self._output, b""
         return output
 
     def feed(self, data: bytes) -> list[WatchSnapshot | Change]:
-        """The updates that `data` completes.
+        """Return the updates that `data` completes.
 
-        Raises ConnectionLost when the connection is of no use, other errors when the registry refuses the watch.
+        Raises `ConnectionLost` when the connection can no longer be used, other errors when the registry refuses the watch.
         """
         updates: list[WatchSnapshot | Change] = []
         for incoming in self._calls.feed(data):
-            update = self._notified(incoming) if incoming.is_notification else self._answered(incoming)
+            update = self._on_notification(incoming) if incoming.is_notification else self._on_reply(incoming)
             if update is not None:
                 updates.append(update)
         return updates
 
-    def _call(self, call: Call[Any]) -> bytes:
+    def _encode(self, call: Call[Any]) -> bytes:
         number, line = self._calls.encode(call.method, call.params)
-        self._ids[number] = call.method
+        self._pending[number] = call.method
         return line
 
-    def _ask(self) -> bytes:
+    def _watch_request(self) -> bytes:
         params = (self.name,) if self.revision is None else (self.name, self.revision)
-        return self._call(verbs.other("Discovery.Watch", params))
+        return self._encode(requests.other("Discovery.Watch", params))
 
-    def _answered(self, incoming: Incoming) -> WatchSnapshot | None:
-        method = self._ids.pop(incoming.id, "") if isinstance(incoming.id, int) else ""
-        if method == verbs.status().method:
-            return None  # a sign of life, whatever it says
+    def _on_reply(self, incoming: Incoming) -> WatchSnapshot | None:
+        method = self._pending.pop(incoming.id, "") if isinstance(incoming.id, int) else ""
+        if method == requests.status().method:
+            return None  # only asked for as a sign of life
         error = error_of(incoming)
-        if isinstance(error, RemoteError) and error.code == jsonrpc.COMPACTED and self.revision is not None:
+        if isinstance(error, RemoteError) and error.code == messages.COMPACTED and self.revision is not None:
             self.revision = None
-            self._output += self._ask()
+            self._output += self._watch_request()
             return None
         if error is not None:
-            # Without an id it is about the connection: too many, too slow. Later may be better.
+            # An error without an id is about the connection (too many are open, too slow): a later one may succeed.
             raise error if incoming.id is not None else ConnectionLost(str(error))
         if method != "Discovery.Watch":
             return None
         started = result_of(incoming, _Started)
-        self.alive = True
+        self.accepted = True
         if started.instances is None:
             return None
         self.revision = started.revision
         return WatchSnapshot(started.revision, started.instances)
 
-    def _notified(self, incoming: Incoming) -> Change | None:
+    def _on_notification(self, incoming: Incoming) -> Change | None:
         if incoming.method != CHANGED or incoming.params is UNSET or self.revision is None:
             return None
         assert isinstance(incoming.params, Raw)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minikube.control.state_store import StateStore
 from minikube.engine.engine import EngineLeftovers
-from minikube.logs.follow import LogCollector
+from minikube.logs.collector import LogCollector
 from minikube.project.ids import project_key
 from minikube.project_dir import log_dir
 from minikube.supervisor.cancel_event import CancelEvent
@@ -27,8 +27,7 @@ class RunContext:
         self.options = options
         self.board = board
         self.household = household
-        self.logbook = LogCollector(log_dir(state))
-        self.logbook.notice = self._notice
+        self.logbook = LogCollector(log_dir(state), self._notice)
         self.registry = registry
         """Where it listens; known for sure once it does."""
         self.redis_url = ""

@@ -1,4 +1,4 @@
-"""The single binary, built by the README's command, on a Debian without Python: the same promises as the installed form."""
+"""The single binary, built as docs/operations.md says, on a Debian without Python: the promises of the installed form."""
 
 import os
 import pty
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.documents import find
 from tests.e2e.bare import BareDebian
 from tests.e2e.running import ROOT
-from tests.e2e.test_readme import texts
 from tests.eventually import eventually
 
 pytestmark = [
@@ -41,7 +41,7 @@ def bare(as_root: None, need: Callable[[str], str], tmp_path_factory: pytest.Tem
     for program in ("dpkg-query", "busybox", "nsenter", "unshare", "ip"):
         need(program)
     debian = BareDebian(tmp_path_factory.mktemp("bare") / "root")
-    (line,) = [line for line in "".join(texts("sh", "build")).splitlines() if "binary.py" in line]
+    (line,) = [line for block in find("sh", "build") for line in block.text.splitlines() if "binary.py" in line]
     binary = tmp_path_factory.mktemp("dist") / "minikube"
     build = line.replace(".venv/bin/python", sys.executable).split()
     subprocess.run([*build, str(binary)], cwd=ROOT, check=True)

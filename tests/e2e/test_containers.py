@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.documents import find
 from tests.e2e import engine
 from tests.e2e.engine import Built, Network, docker
 
@@ -57,10 +58,10 @@ def test_the_minikube_image_is_the_command(images: dict[str, str]) -> None:
 
 
 def by_hand(images: dict[str, str], network: Network) -> list[str]:
-    """The README's commands, with what is this test's own: names, images, a Redis that need not be pulled, a free port."""
-    (block,) = re.findall(r"(?ms)^```sh docker\n(.*?)^```$", (engine.ROOT / "README.md").read_text())
+    """The commands of docs/operations.md, with this test's own names, images, Redis (which needs no pull) and port."""
+    (block,) = find("sh", "docker")
     lines = []
-    for line in block.splitlines():
+    for line in block.text.splitlines():
         line = re.sub(r"--name (\w+)", rf"--name {network.name}-\1 --network-alias \1", line)
         line = line.replace("--network shop", f"--network {network.name}").replace("127.0.0.1:6060:", "127.0.0.1::")
         line = line.replace("redis:7", f"--no-healthcheck --entrypoint sh {images['minikube']} -c {shlex.quote(REDIS)}")
@@ -74,7 +75,7 @@ def by_hand(images: dict[str, str], network: Network) -> list[str]:
 def test_containers_find_each_other_and_purchases_go_through(
     images: dict[str, str], tmp_path: Path, need: Callable[[str], str]
 ) -> None:
-    """The README by hand: ten apples, no eleventh; product dies and is found again."""
+    """The commands of docs/operations.md: ten apples, no eleventh; product dies and is found again."""
     need("openssl")
     for path in (tmp_path.parent, tmp_path):
         path.chmod(0o755)  # the container's user is another one
@@ -119,7 +120,7 @@ def test_the_minikube_image_runs_a_supervisor(images: dict[str, str], tmp_path: 
 
 
 def test_the_images_add_little_to_their_base(built: Built) -> None:
-    """No build tools, no package manager's caches: what the README says, and a little room."""
+    """No build tools, no package manager's caches: what docs/operations.md says, and a little room."""
     sizes = {
         tag: int(docker("image", "inspect", "--format", "{{.Size}}", tag)) for tag in (built.base, *built.tags.values())
     }

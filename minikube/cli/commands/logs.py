@@ -132,9 +132,9 @@ def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tup
 def _from_files(
     path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning, leveled: bool
 ) -> tuple[list[str], Iterator[list[LogLine]]]:
+    from minikube.logs.file_format import kept_sources
     from minikube.logs.filter import LogFilter
-    from minikube.logs.format import kept_sources
-    from minikube.logs.reader import LogReader, backlog
+    from minikube.logs.reader import LogReader, read_backlog
     from minikube.project_dir import project_dir
 
     parts = ("redis", "registry")
@@ -147,7 +147,9 @@ def _from_files(
         if name not in services and not any(name in (one.instance, one.service) for one in kept):
             raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
     wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
-    return [one.instance for one in wanted], backlog([LogReader(one, leveled=leveled) for one in wanted], query, sieve)
+    return [one.instance for one in wanted], read_backlog(
+        [LogReader(one, with_levels=leveled) for one in wanted], query, sieve
+    )
 
 
 def _services(path: Path) -> list[str]:

@@ -94,7 +94,7 @@ def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]
     except Unavailable as error:
         if isinstance(error.__cause__, ConnectionRefusedError):  # its text may tell of another: the registry's store
             raise NothingRunning(
-                f"{registry.target}: no registry there — `minikube up` or `minikube registry` starts one"
+                f"{registry.address}: no registry there — `minikube up` or `minikube registry` starts one"
             ) from None
         raise
 

@@ -160,9 +160,9 @@ def _look(manifest: str | None) -> tuple[Manifest, Snapshot | None]:
 
 def _spec(manifest: Manifest, name: str) -> ServiceSpec:
     if name not in manifest.services:
-        from minikube.manifest.diagnostics import nearest
+        from minikube.manifest.diagnostics import did_you_mean
 
-        hint = nearest(name, list(manifest.services)) or f" (there are: {', '.join(manifest.services) or 'none'})"
+        hint = did_you_mean(name, list(manifest.services)) or f" (there are: {', '.join(manifest.services) or 'none'})"
         raise NotFound(f"{name}: no such service in {manifest.path.name}{hint}")
     spec = manifest.services[name]
     if spec.runtime == "container":
@@ -216,7 +216,7 @@ def _become(
     variables: Sequence[str],
 ) -> NoReturn:
     from minikube.linux.credentials import login_environment, rights_of
-    from minikube.manifest import fill
+    from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project_dir import project_dir
 
@@ -225,7 +225,7 @@ def _become(
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
-    argv = tuple(command) or tuple(fill(word, env) for word in spec.command)
+    argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
     who = rights_of(spec.name, spec.user, spec.group)
     _limit(spec)
     try:

@@ -12,12 +12,12 @@ from minikube.cli.common import json_option, manifest_argument, manifest_path, n
 def config_command(manifest: str | None, everything: bool, as_json: bool) -> None:
     """Print the manifest resolved: variables filled in, short forms written out, secrets masked."""
     from minikube.manifest import load_manifest
-    from minikube.manifest.dump import resolved
+    from minikube.manifest.dump import dump_manifest
 
     loaded = load_manifest(manifest_path(manifest))
     for warning in loaded.warnings:
         note(f"warning: {warning}")
-    tree = resolved(loaded, defaults=everything)
+    tree = dump_manifest(loaded, defaults=everything)
     if as_json:
         print_json(tree)
         return

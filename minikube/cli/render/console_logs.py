@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minikube.logs.format import NOT_CAPTURED, Source, split_name
+from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.reader import LogReader
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ConsoleLogs:
             self._thread.join(LOOK_S)
             if hurried():
                 self._until = 0.0
-        return sum(trail.left() for trail in self._trails.values())
+        return sum(trail.count_unread() for trail in self._trails.values())
 
     def _follow(self) -> None:
         while True:
@@ -98,7 +98,7 @@ class ConsoleLogs:
             if found is None or found[0] in NOT_CAPTURED or found[0] in PARTS or found[0] in self._trails:
                 continue
             source = Source(found[0], found[0], self._directory / f"{found[0]}.log", HIGHEST)
-            trail = self._trails[found[0]] = LogReader(source, leveled=self._printer.colour)
+            trail = self._trails[found[0]] = LogReader(source, with_levels=self._printer.colour)
             trail.open()
-            trail.begin_at(self._since)
-            trail.go_on()
+            trail.seek_time(self._since)
+            trail.follow()

@@ -62,7 +62,7 @@ class ThreadBridge:
         return self._listener
 
     def unavailable_text(self) -> str:
-        """Return the error text for callers whose write cannot be done, in one line."""
+        """Return the error text of a write that cannot be done, in one line."""
         return f"store unavailable: {self.state.detail or 'Redis does not answer'}"
 
     # ------------------------------------------------------------ called by trio or by a thread

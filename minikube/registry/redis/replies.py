@@ -31,7 +31,7 @@ class BatchResult(Struct, frozen=True):
 
 
 def read_batch(replies: Sequence[Any]) -> BatchResult:
-    """Return the result of a batch whose replies came in the order of its writes; errors among them are ResponseErrors."""
+    """Return the result of a batch. The replies are in the order of its writes; errors among them are ResponseErrors."""
     errors = [reply for reply in replies if isinstance(reply, ResponseError)]
     statuses = [reply[0] for reply in replies if isinstance(reply, list)]
     return BatchResult(

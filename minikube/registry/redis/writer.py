@@ -62,7 +62,7 @@ class Writer:
         self._had_gap = False
         """Whether the catalog waited for a missing entry at the last heartbeat."""
         self._has_foreign_key = False
-        """One of the keys holds another program's value: Redis counts as down until it is gone."""
+        """One of the keys holds another program's value: Redis counts as down until that key is deleted."""
         self._required_replicas = 0
         """How many replicas must confirm a write before it is answered."""
 
@@ -130,7 +130,7 @@ class Writer:
         self._bridge.finish([pending for pending in batch if pending.is_answered])
 
     def _fail_expired(self) -> None:
-        """Answer the queued requests whose deadline has passed; there is no connection."""
+        """Answer the queued requests that are past their deadline; there is no connection."""
         now = time.monotonic()
         expired: list[PendingRequest] = []
         waiting: list[PendingRequest] = []

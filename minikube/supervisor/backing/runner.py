@@ -11,7 +11,7 @@ import trio.lowlevel
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.model import PartView, ProcessState
 from minikube.supervisor.backing.parts import STEADY_S, PartSpec, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import trio
 
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
 from minikube.project import graph

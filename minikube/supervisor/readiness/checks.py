@@ -13,7 +13,7 @@ import trio
 from minikube.errors import StartError
 from minikube.health.prober import Prober
 from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import HealthSpec, ServiceSpec
 from minikube.supervisor.instance.lifecycle import WELL_AFTER_S
 from minikube.supervisor.readiness.registration import health_url, is_ours_alone, is_registered

@@ -13,7 +13,7 @@ import trio
 from minikube.control.state_store import StateStore
 from minikube.health.prober import Prober
 from minikube.health.state import ProbeResult
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import CheckState, Instance, Registration
 from minikube.supervisor.cancel_event import CancelEvent

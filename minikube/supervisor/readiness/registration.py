@@ -3,7 +3,7 @@
 It refuses to probe anything (`checkup` does) and to speak to the registry (`link` does).
 """
 
-from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables
 from minikube.model import Address, Registration
 
 LEASE_S = 15.0
@@ -31,7 +31,7 @@ def health_url(spec: ServiceSpec, host: str, port: int) -> str:
     if health is None or health.kind == "tcp":
         return f"tcp://{where}"
     if health.kind == "http":
-        path = fill(health.http, {"PORT": str(port), "HOST": host})
+        path = fill_instance_variables(health.http, {"PORT": str(port), "HOST": host})
         return path if "://" in path else f"http://{where}{path}"
     return ""
 

@@ -12,9 +12,9 @@ import trio
 from minikube.control.client.messages import ApplyReply
 from minikube.control.interface import LogCount, MetricsInput
 from minikube.errors import NotFound, UsageError
-from minikube.logs.format import Source
+from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
-from minikube.manifest.dump import resolved_service
+from minikube.manifest.dump import dump_service
 from minikube.model import Instance, LogLine, ProcessState
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.reconcile.reconciler import Reconciler
@@ -138,14 +138,14 @@ class CommandHandler:
 
     def settings(self, service: str) -> dict[str, Any]:
         spec = self._core.specs.get(service)
-        keys = resolved_service(spec, defaults=True) if spec else {}
+        keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
     def registered(self) -> Sequence[Instance]:
         return self._core.link.instances
 
     async def figures(self) -> MetricsInput:
-        captures = self._core.site.logbook.captures.values()
+        captures = self._core.site.logbook.logs.values()
         lines = tuple(LogCount(one.service, one.instance, one.lines, one.dropped) for one in captures)
         return MetricsInput(await self._core.link.status(STATUS_TIMEOUT_S), lines)
 
@@ -154,7 +154,7 @@ class CommandHandler:
         book = self._core.site.logbook
 
         def sources() -> list[Source]:
-            known = {one.instance: one for one in book.captures.values()}
+            known = {one.instance: one for one in book.logs.values()}
             found = {name: book.source(one.service, name, one.spec) for name, one in known.items()}
             for one in self._core.roster:
                 found[one.name] = book.source(one.spec.name, one.name, one.spec.logs)

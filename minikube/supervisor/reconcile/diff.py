@@ -20,8 +20,8 @@ from msgspec import Struct
 from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChange
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec
-from minikube.manifest.diagnostics import spoken
-from minikube.manifest.dump import resolved_service
+from minikube.manifest.diagnostics import join_words
+from minikube.manifest.dump import dump_service
 from minikube.project import graph
 
 FREE = ("services", "path", "directory", "warnings")
@@ -96,7 +96,7 @@ def _refuse_foundations(old: Manifest, new: Manifest) -> None:
             changed += _paths(name, getattr(old, name), getattr(new, name))
     if changed:
         raise UsageError(
-            f"{new.path.name}: {spoken(changed, 'and')} cannot change while it runs — `minikube down` and `minikube up`;"
+            f"{new.path.name}: {join_words(changed, 'and')} cannot change while it runs — `minikube down` and `minikube up`;"
             " nothing was changed"
         )
 
@@ -153,7 +153,7 @@ def _changed(old: ServiceSpec, new: ServiceSpec) -> list[str]:
 
 def key_changes(old: ServiceSpec, new: ServiceSpec) -> tuple[KeyChange, ...]:
     """Each key that differs, before and after; secrets are told without their values."""
-    before, after = (_flat("", resolved_service(spec, defaults=True)) for spec in (old, new))
+    before, after = (_flat("", dump_service(spec, defaults=True)) for spec in (old, new))
     changes = [
         KeyChange(path, _short(before.get(path, "")), _short(after.get(path, "")))
         for path in dict.fromkeys([*before, *after])

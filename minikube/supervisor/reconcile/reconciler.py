@@ -14,7 +14,7 @@ from msgspec import structs
 
 from minikube.health.prober import Prober
 from minikube.linux.ports import PortAllocator
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ProcessState, ServiceView
 from minikube.project import graph
@@ -178,7 +178,7 @@ class Reconciler:
     async def rebuild(self, name: str) -> None:
         """Builds the service's image again, where it has one to build; what runs is not touched. Raises `StartError`."""
         spec, runners = self.specs[name], self.roster.of(name)
-        output = self.site.logbook.captures.get(runners[0].name) if runners else None
+        output = self.site.logbook.logs.get(runners[0].name) if runners else None
         if spec.runtime == "container" and spec.build and output is not None:
             await self._containers.rebuild(spec, output)
 

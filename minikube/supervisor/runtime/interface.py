@@ -12,8 +12,8 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from minikube.logs.collector import InstanceLog
-from minikube.manifest import ServiceSpec, fill
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import ServiceSpec, fill_instance_variables
 from minikube.supervisor.runtime.exit_status import Exit
 
 OUTPUT_LIMIT = 4096
@@ -96,4 +96,4 @@ class Runtime(Protocol):
 
 def filled(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
     """A command with what only the instance knows (`${PORT}`) filled in."""
-    return tuple(fill(word, env) for word in words)
+    return tuple(fill_instance_variables(word, env) for word in words)

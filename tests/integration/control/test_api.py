@@ -25,7 +25,7 @@ from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, U
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.auth import allowed_hosts, host_name
 from minikube.net.http_server import HttpLimits
-from tests import paths
+from tests.documents import section
 from tests.eventually import soon
 from tests.integration.control.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
 
@@ -146,7 +146,7 @@ async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tupl
         ("GET", "/v1/status?wait=%D9%A3", b"", 400, "wait must be seconds"),
         ("GET", "/v1/events?since=%D9%A3", b"", 400, "since must be a whole number"),
         ("GET", "/v1/logs?tail=-1", b"", 400, "tail"),
-        ("GET", "/v1/logs?grep=(", b"", 400, "grep: ( is no pattern: missing )"),
+        ("GET", "/v1/logs?grep=(", b"", 400, "grep: ( is not a valid pattern: missing )"),
         ("GET", "/v1/logs?level=loud", b"", 400, "level: expected a level"),
         ("GET", "/v1/services/product/logs?since=soon", b"", 400, "since: expected a moment"),
         ("GET", "/v1/services/product/logs?until=soon", b"", 400, "until: expected a moment"),
@@ -569,12 +569,11 @@ async def test_prometheus_finds_what_passes() -> None:
         assert (await server.ask("GET", "/v1/sd?tags=v1"))[0] == 400
 
 
-README = paths.README.read_text()
-SECTION = README.partition("## The control API")[2].partition("\n## ")[0]
+SECTION = section("docs/cli.md", "## The control API")
 
 
-def requests_in_the_readme() -> list[tuple[str, str]]:
-    """Method and path of each request in the README's table, with NAME filled in."""
+def documented_requests() -> list[tuple[str, str]]:
+    """Method and path of each request of the table in docs/cli.md, with NAME filled in."""
     found: list[tuple[str, str]] = []
     for row in re.findall(r"(?m)^\| (`(?:GET|POST).*?) \|", SECTION):
         path = ""
@@ -585,11 +584,11 @@ def requests_in_the_readme() -> list[tuple[str, str]]:
     return found
 
 
-async def test_the_readme_lists_every_request_and_no_other() -> None:
+async def test_the_documentation_lists_every_request_and_no_other() -> None:
     async with open_control() as server:
-        listed = requests_in_the_readme()
+        listed = documented_requests()
         for method, path in listed:
-            assert (await server.ask("PUT", path))[0] == 405, f"the README tells of {path}, which is not there"
+            assert (await server.ask("PUT", path))[0] == 405, f"docs/cli.md lists {path}, which does not exist"
             assert f"takes {method}".encode() in (await server.ask("PUT", path))[2]
         api = Api(server.board, server.controls, token=TOKEN, hosts=frozenset())
         acts = {f"/v1/services/product/{act}" for act in api._acts}

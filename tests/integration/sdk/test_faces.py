@@ -516,7 +516,7 @@ def test_asyncio_a_watch_goes_on_over_lost_connections_without_a_gap() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.sdk.watch.QUIET_S", 0.05)
-    monkeypatch.setattr("minikube.sdk.watch.ANSWER_S", 0.2)
+    monkeypatch.setattr("minikube.sdk.watch.REPLY_S", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -122,14 +122,14 @@ def test_blocking_keeps_registered_in_a_process_with_many_open_files() -> None:
 def test_blocking_keeps_registered_whatever_goes_wrong(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    do, faults = blocking.Registry.do, [RuntimeError("out of the blue")]
+    send, faults = blocking.Registry.send, [RuntimeError("out of the blue")]
 
     def fail_once(self: blocking.Registry, call: Call[Any], timeout: float = 5.0) -> Any:
         if faults:
             raise faults.pop()
-        return do(self, call, timeout)
+        return send(self, call, timeout)
 
-    monkeypatch.setattr(blocking.Registry, "do", fail_once)
+    monkeypatch.setattr(blocking.Registry, "send", fail_once)
     monkeypatch.setattr("minikube.sdk.blocking.LAST_RETRY_S", 0.01, raising=False)
     with background() as running, blocking.registered("web", 80, address=running.address) as kept:
         eventually(lambda: kept.registered)
@@ -139,19 +139,19 @@ def test_blocking_keeps_registered_whatever_goes_wrong(
 def test_asyncio_keeps_registered_whatever_goes_wrong(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    do, faults = aio.Registry.do, [RuntimeError("out of the blue")]
+    send, faults = aio.Registry.send, [RuntimeError("out of the blue")]
 
     async def fail_once(self: aio.Registry, call: Call[Any], timeout: float = 5.0) -> Any:
         if faults:
             raise faults.pop()
-        return await do(self, call, timeout)
+        return await send(self, call, timeout)
 
     async def main(address: str) -> None:
         async with aio.registered("web", 80, address=address) as kept:
             while not kept.registered:
                 await asyncio.sleep(0.005)
 
-    monkeypatch.setattr(aio.Registry, "do", fail_once)
+    monkeypatch.setattr(aio.Registry, "send", fail_once)
     monkeypatch.setattr("minikube.sdk.asyncio.LAST_RETRY_S", 0.01, raising=False)
     with background() as running:
         asyncio.run(asyncio.wait_for(main(running.address), 10))

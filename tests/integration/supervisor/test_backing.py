@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from minikube.control.state_store import StateStore
-from minikube.logs.follow import LogCollector
+from minikube.logs.collector import LogCollector
 from minikube.manifest import LogSpec
 from minikube.supervisor.backing.parts import PartSpec
 from minikube.supervisor.backing.runner import PartRunner

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from minikube.logs import blocks, levels
-from minikube.logs import reader as trail
+from minikube.logs import reader as reader_module
 from minikube.logs.blocks import blocks_backwards
+from minikube.logs.file_format import Source, encode_lines, parse_line, rotated
 from minikube.logs.filter import LogFilter
-from minikube.logs.format import Source, parse, rotated, stamped
-from minikube.logs.levels import LEVELS, at_least, level_of, parse_level, signs_of
+from minikube.logs.levels import LEVELS, at_least, level_of, parse_level, search_pattern
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import LogReader, backlog
+from minikube.logs.reader import LogReader, read_backlog
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 
@@ -143,7 +143,7 @@ def test_what_is_found_is_what_a_look_at_every_line_finds(
 ) -> None:
     """Over formats, files, sizes of a block, and lines that go on; with each line's level."""
     query = LogQuery(ALL_LINES, False, START + since if since else 0.0, START + until if until else 0.0, grep, level)
-    with TemporaryDirectory() as place, patch.object(blocks, "BLOCK", size), patch.object(trail, "BLOCK", size):
+    with TemporaryDirectory() as place, patch.object(blocks, "BLOCK", size), patch.object(reader_module, "BLOCK", size):
         source = Source("s", "s", Path(place) / "s.log", 9)
         raw = write(source, texts, style, sorted(cuts))
         expected = list(found_slowly(raw, query))
@@ -165,7 +165,7 @@ def write(source: Source, texts: list[tuple[str, bytes]], style: str, cuts: list
     for number, (stream, text) in enumerate(texts):
         form = style if style != "mixed" else ("json" if number % 5 == 4 else "plain")
         with patch("time.time", lambda now=START + number: now):
-            raw.append(stamped(stream, text + b"\n", form).removesuffix(b"\n"))
+            raw.append(encode_lines(stream, text + b"\n", form).removesuffix(b"\n"))
     begins = [0, *(cut for cut in cuts if cut < len(raw)), len(raw)]
     parts = [raw[begin:end] for begin, end in pairwise(begins)]
     for number, part in enumerate(reversed(parts)):
@@ -175,23 +175,23 @@ def write(source: Source, texts: list[tuple[str, bytes]], style: str, cuts: list
 
 def found(source: Source, query: LogQuery) -> list[LogLine]:
     one = LogReader(source)
-    lines = [line for batch in backlog([one], query, LogFilter(query)) for line in batch]
+    lines = [line for batch in read_backlog([one], query, LogFilter(query)) for line in batch]
     one.close()
     return lines
 
 
 def found_slowly(raw: list[bytes], query: LogQuery) -> Iterator[LogLine]:
-    """Line by line, as the README says it."""
+    """Line by line, as docs/cli.md describes it."""
     last: dict[str, str] = {}
     pattern = compile_pattern(query.grep)
     for one in raw:
-        line = parse(one, "s", "s")
+        line = parse_line(one, "s", "s")
         if line is None or line.time < query.since:
             continue
         level = level_of(line.line)
         if line.stream == "minikube":
             level = "warning"
-        elif not level and levels.goes_on(line.line):
+        elif not level and levels.is_continuation(line.line):
             level = last.get(line.stream, "")
         else:
             last[line.stream] = level
@@ -209,7 +209,7 @@ def found_slowly(raw: list[bytes], query: LogQuery) -> Iterator[LogLine]:
 @example('{"level":"FATAL "}', "critical")
 @example("[Severe] x", "error")
 def test_signs_miss_no_line_that_is_bad_enough(text: str, least: str) -> None:
-    signs = signs_of(least)
+    signs = search_pattern(least)
     if signs and at_least(level_of(text), least):
         assert compile_pattern(f"(?im){signs}").search(f"before\n{text}\nafter".encode("utf-8", "replace"))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.logs.levels import LEVELS, at_least, goes_on, level_of, message_of, messages_of, parse_level
+from minikube.logs.levels import LEVELS, at_least, is_continuation, level_of, message_of, messages_of, parse_level
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_levels_are_ordered_and_a_line_without_one_counts_as_info() -> None:
 
 
 def test_the_lines_of_a_stack_trace_go_on() -> None:
-    assert goes_on('  File "x.py", line 3')
-    assert goes_on("\tat Main.java:3")
-    assert not goes_on("next")
-    assert not goes_on("   ")
-    assert not goes_on("")
+    assert is_continuation('  File "x.py", line 3')
+    assert is_continuation("\tat Main.java:3")
+    assert not is_continuation("next")
+    assert not is_continuation("   ")
+    assert not is_continuation("")
 
 
 @pytest.mark.parametrize(

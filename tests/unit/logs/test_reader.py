@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.logs.blocks import BLOCK
-from minikube.logs.collector import LINE_LIMIT, PENDING_LIMIT, InstanceLog, LogWriter
+from minikube.logs.file_format import Source, encode_lines, kept_sources, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
-from minikube.logs.format import Source, kept_sources, parse, rotated, stamped, written_at
+from minikube.logs.instance_log import LINE_LIMIT, PENDING_LIMIT, InstanceLog
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import LogReader, backlog, fresh
+from minikube.logs.reader import LogReader, read_backlog, read_new
+from minikube.logs.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 
@@ -31,16 +32,16 @@ class Directly:
         self.stuck = stuck
         self.waiting: list[tuple[InstanceLog, bytes]] = []
 
-    def put(self, capture: InstanceLog, data: bytes) -> None:
-        capture.pending += len(data)
-        self.waiting.append((capture, data))
+    def put(self, log: InstanceLog, data: bytes) -> None:
+        log.pending += len(data)
+        self.waiting.append((log, data))
         if not self.stuck:
             self.flush()
 
     def flush(self) -> None:
-        for capture, data in self.waiting:
-            capture.write(data)
-            capture.pending -= len(data)
+        for log, data in self.waiting:
+            log.write(data)
+            log.pending -= len(data)
         self.waiting.clear()
 
 
@@ -50,33 +51,33 @@ def capture_in(
     return InstanceLog(name, name, directory / f"{name}.log", cast("LogWriter", writer or Directly()), spec, **more)  # type: ignore[arg-type]
 
 
-def trail_of(capture: InstanceLog) -> LogReader:
-    return LogReader(Source(capture.service, capture.instance, capture.path, capture.spec.keep), capture)
+def reader_of(log: InstanceLog) -> LogReader:
+    return LogReader(Source(log.service, log.instance, log.path, log.spec.keep), log)
 
 
-def read(trails: list[LogReader], query: LogQuery) -> list[str]:
-    lines = [line.line for batch in backlog(trails, query, LogFilter(query)) for line in batch]
-    for trail in trails:
-        trail.close()
+def read(readers: list[LogReader], query: LogQuery) -> list[str]:
+    lines = [line.line for batch in read_backlog(readers, query, LogFilter(query)) for line in batch]
+    for reader in readers:
+        reader.close()
     return lines
 
 
 @pytest.mark.parametrize("already", [0, 700])
 def test_no_file_grows_past_its_size_whatever_comes_at_once(tmp_path: Path, already: int) -> None:
     spec = LogSpec(max_size=4_000, keep=50)
-    capture = capture_in(tmp_path, spec=spec)
+    log = capture_in(tmp_path, spec=spec)
     if already:
-        capture.write(b"x" * already + b"\n")
+        log.write(b"x" * already + b"\n")
     lines = [f"{number} {'y' * (number % 90)}" for number in range(1_000)]
-    capture.write("".join(f"{line}\n" for line in lines).encode())
+    log.write("".join(f"{line}\n" for line in lines).encode())
     files = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_ino)
     assert max(path.stat().st_size for path in files) <= 4_000
     assert len(files) <= 15, "and they are filled"
-    assert capture.written == 1_000 + bool(already)
-    kept = [rotated(capture.path, number) for number in reversed(range(len(files)))]
+    assert log.written == 1_000 + bool(already)
+    kept = [rotated(log.path, number) for number in reversed(range(len(files)))]
     assert "".join(path.read_text() for path in kept).splitlines()[bool(already) :] == lines
-    capture.write(b"z" * 9_000 + b"\n")
-    assert capture.path.read_bytes() == b"z" * 9_000 + b"\n", "a line is never cut for it"
+    log.write(b"z" * 9_000 + b"\n")
+    assert log.path.read_bytes() == b"z" * 9_000 + b"\n", "a line is never cut for it"
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("style", ["plain", "json"])
 def test_a_line_comes_back_as_it_was_written(tmp_path: Path, style: str, clock: list[float]) -> None:
-    raw = stamped("stderr", "käse \t| 1\n\n".encode(), style)
-    first, second = (parse(line, "s", "s-1") for line in raw.splitlines())
+    raw = encode_lines("stderr", "käse \t| 1\n\n".encode(), style)
+    first, second = (parse_line(line, "s", "s-1") for line in raw.splitlines())
     assert first == LogLine(clock[0], "s", "s-1", "stderr", "käse \t| 1")
     assert second is not None
     assert second.line == ""
@@ -101,7 +102,7 @@ def test_a_line_comes_back_as_it_was_written(tmp_path: Path, style: str, clock: 
     "raw", [b"", b"{}", b'{"time":1}', b"no stamp", b"2026-11-24T00:16:00.123456Z", b"\x00\xff" * 20]
 )
 def test_what_is_no_line_of_ours_is_left_out(raw: bytes) -> None:
-    assert parse(raw, "s", "s") is None
+    assert parse_line(raw, "s", "s") is None
     assert written_at(raw) in (0.0, written_at(b"2026-11-24T00:16:00.123456Z"))
 
 
@@ -117,15 +118,15 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
 ) -> None:
     """Files of 1 KiB, written and rotated while one reader looks now and then."""
     with TemporaryDirectory() as place:
-        capture = capture_in(Path(place), spec=LogSpec(1024, keep, "json" if style == "json" else "plain"))
-        trail, sieve = trail_of(capture), LogFilter(LogQuery())
-        list(backlog([trail], LogQuery(follow=True), sieve))
-        trail.go_on()
+        log = capture_in(Path(place), spec=LogSpec(1024, keep, "json" if style == "json" else "plain"))
+        reader, log_filter = reader_of(log), LogFilter(LogQuery())
+        list(read_backlog([reader], LogQuery(follow=True), log_filter))
+        reader.follow()
         written, missed, seen = 0, 0, []
 
         def look() -> None:
             nonlocal missed
-            while (lines := fresh([trail], sieve)) is not None:
+            while (lines := read_new([reader], log_filter)) is not None:
                 for line in lines:
                     if line.stream == "minikube":
                         missed += int(line.line.split()[0])
@@ -137,11 +138,11 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
             for length in lengths:
                 text += b"%d %s\n" % (written, b"x" * length)
                 written += 1
-            capture.feed("stdout", text)
+            log.feed("stdout", text)
             if number in looks:
                 look()
         look()
-        trail.close()
+        reader.close()
         assert seen == sorted(set(seen))
         assert len(seen) + missed == written
         assert seen[-1:] == [written - 1]
@@ -150,18 +151,18 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
 def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missing(tmp_path: Path) -> None:
     """The writer turns files over in a thread of its own, several thousand times, while the reader reads."""
     writer = LogWriter(lambda: None)
-    capture = InstanceLog("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
-    trail, sieve = trail_of(capture), LogFilter(LogQuery())
-    trail.open()
-    trail.go_on()
+    log = InstanceLog("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
+    reader, log_filter = reader_of(log), LogFilter(LogQuery())
+    reader.open()
+    reader.follow()
     lines: list[LogLine] = []
     for number in range(0, 20_000, 20):
-        capture.feed("stdout", b"".join(b"%d\n" % n for n in range(number, number + 20)))
-        lines += fresh([trail], sieve) or ()
+        log.feed("stdout", b"".join(b"%d\n" % n for n in range(number, number + 20)))
+        lines += read_new([reader], log_filter) or ()
     writer.close(10.0)
-    while found := fresh([trail], sieve):
+    while found := read_new([reader], log_filter):
         lines += found
-    trail.close()
+    reader.close()
     expected = 0
     for line in lines:
         said = int(line.line.split()[0])
@@ -181,44 +182,44 @@ def test_a_tail_reaches_back_over_rotated_files_and_over_instances_by_time(tmp_p
         (one if number % 3 else two).feed("stdout", b"line %d %s\n" % (number, b"." * 40))
     assert len(list(tmp_path.iterdir())) > 8
     for tail in (0, 1, 7, 100):
-        lines = read([trail_of(one), trail_of(two)], LogQuery(tail=tail))
+        lines = read([reader_of(one), reader_of(two)], LogQuery(tail=tail))
         assert [line.split()[1] for line in lines] == [str(n) for n in range(300 - tail, 300)]
-    everything = read([trail_of(one), trail_of(two)], LogQuery(tail=ALL_LINES))
+    everything = read([reader_of(one), reader_of(two)], LogQuery(tail=ALL_LINES))
     assert len(everything) == 300
     assert [line.split()[1] for line in everything] == sorted((line.split()[1] for line in everything), key=int)
 
 
 @pytest.mark.parametrize("size", [3_000, 10_000_000])
 def test_since_and_until_cut_exactly(tmp_path: Path, clock: list[float], size: int) -> None:
-    capture = capture_in(tmp_path, spec=LogSpec(size, 1000, max_age=0.0))
+    log = capture_in(tmp_path, spec=LogSpec(size, 1000, max_age=0.0))
     start = clock[0]
     for number in range(2_000):
         clock[0] = start + number
-        capture.feed("stdout", b"%d %s\n" % (number, b"x" * 150))
+        log.feed("stdout", b"%d %s\n" % (number, b"x" * 150))
     assert size > 3_000 or len(list(tmp_path.iterdir())) > 50
-    assert capture.path.stat().st_size > 2 * BLOCK or size < 10_000
+    assert log.path.stat().st_size > 2 * BLOCK or size < 10_000
     for tail in (ALL_LINES, 100_000):
         query = LogQuery(tail=tail, since=start + 700, until=start + 1_500)
-        assert [int(line.split()[0]) for line in read([trail_of(capture)], query)] == list(range(700, 1_500))
-    assert len(read([trail_of(capture)], LogQuery(tail=5, since=start + 1_990))) == 5
+        assert [int(line.split()[0]) for line in read([reader_of(log)], query)] == list(range(700, 1_500))
+    assert len(read([reader_of(log)], LogQuery(tail=5, since=start + 1_990))) == 5
 
 
 def test_level_and_pattern_narrow_what_is_shown_and_what_is_counted(tmp_path: Path) -> None:
-    capture = capture_in(tmp_path)
+    log = capture_in(tmp_path)
     for number in range(50):
-        capture.feed("stdout", b'INFO ok %d\n{"level":"warn","msg":"slow %d"}\n' % (number, number))
-    capture.feed("stderr", b"Traceback (most recent call last):\n  File x\nValueError: y\nafterwards\n")
-    warnings = read([trail_of(capture)], LogQuery(tail=5, level="warn"))
+        log.feed("stdout", b'INFO ok %d\n{"level":"warn","msg":"slow %d"}\n' % (number, number))
+    log.feed("stderr", b"Traceback (most recent call last):\n  File x\nValueError: y\nafterwards\n")
+    warnings = read([reader_of(log)], LogQuery(tail=5, level="warn"))
     assert warnings == [
         *(f'{{"level":"warn","msg":"slow {n}"}}' for n in (47, 48, 49)),
         "Traceback (most recent call last):",
         "  File x",
         "ValueError: y",
     ]
-    assert read([trail_of(capture)], LogQuery(tail=ALL_LINES, grep="^slow 4[0-2]$")) == [
+    assert read([reader_of(log)], LogQuery(tail=ALL_LINES, grep="^slow 4[0-2]$")) == [
         f'{{"level":"warn","msg":"slow {n}"}}' for n in (40, 41, 42)
     ]
-    assert read([trail_of(capture)], LogQuery(tail=2, grep="ok .*9")) == ["INFO ok 39", "INFO ok 49"]
+    assert read([reader_of(log)], LogQuery(tail=2, grep="ok .*9")) == ["INFO ok 39", "INFO ok 49"]
 
 
 def test_a_pattern_is_refused_with_the_reason_and_never_takes_long() -> None:
@@ -228,7 +229,7 @@ def test_a_pattern_is_refused_with_the_reason_and_never_takes_long() -> None:
     with pytest.raises(UsageError, match="level: expected a level"):
         LogFilter(LogQuery(level="loud"))
     started = time.process_time()
-    assert not LogFilter(LogQuery(grep="(a+)+$")).takes(LogLine(1.0, "s", "s", "stdout", "a" * LINE_LIMIT + "b"))
+    assert not LogFilter(LogQuery(grep="(a+)+$")).selects(LogLine(1.0, "s", "s", "stdout", "a" * LINE_LIMIT + "b"))
     assert time.process_time() - started < 1.0  # a backtracking engine would not end before the sun does
 
 
@@ -236,50 +237,50 @@ def test_a_pattern_is_refused_with_the_reason_and_never_takes_long() -> None:
 
 
 def test_a_secret_is_masked_wherever_reads_and_lines_are_cut(tmp_path: Path) -> None:
-    capture = capture_in(tmp_path, secrets=["hunter22", "-----BEGIN\nMIIEpAIBAAKCAQ\n-----END"])
-    capture.feed("stdout", b"password is hun")
-    capture.feed("stdout", b"ter22 indeed\n")
-    capture.feed("stdout", b"MIIEpAIBAAKCAQ\n")
+    log = capture_in(tmp_path, secrets=["hunter22", "-----BEGIN\nMIIEpAIBAAKCAQ\n-----END"])
+    log.feed("stdout", b"password is hun")
+    log.feed("stdout", b"ter22 indeed\n")
+    log.feed("stdout", b"MIIEpAIBAAKCAQ\n")
     for split in (3, 8):
         line = b"x" * (LINE_LIMIT - split) + b"hunter22" + b"y" * LINE_LIMIT
         for at in range(0, len(line), 9_973):
-            capture.feed("stdout", line[at : at + 9_973])
-        capture.feed("stdout", b"\n")
-    text = capture.path.read_text()
+            log.feed("stdout", line[at : at + 9_973])
+        log.feed("stdout", b"\n")
+    text = log.path.read_text()
     assert "password is *** indeed" in text
     assert "hunter22" not in "".join(line.split(" ", 2)[2] for line in text.splitlines())
     assert "MIIE" not in text
-    assert all("hunter" not in line for line in capture.last_lines)
+    assert all("hunter" not in line for line in log.last_lines)
 
 
 def test_what_a_helper_prints_stands_between_whole_lines_and_is_masked(tmp_path: Path) -> None:
-    capture = capture_in(tmp_path, secrets=["hunter22"])
-    capture.feed("stdout", b"half a ")
-    capture.insert("drained\nas hunter22")
-    capture.feed("stdout", b"line\n")
-    assert read([trail_of(capture)], LogQuery(tail=ALL_LINES)) == ["drained", "as ***", "half a line"]
+    log = capture_in(tmp_path, secrets=["hunter22"])
+    log.feed("stdout", b"half a ")
+    log.insert("drained\nas hunter22")
+    log.feed("stdout", b"line\n")
+    assert read([reader_of(log)], LogQuery(tail=ALL_LINES)) == ["drained", "as ***", "half a line"]
 
 
 def test_a_line_of_ten_megabytes_is_kept_in_pieces(tmp_path: Path) -> None:
-    capture = capture_in(tmp_path, spec=LogSpec(1 << 30))
+    log = capture_in(tmp_path, spec=LogSpec(1 << 30))
     for _ in range(160):
-        capture.feed("stdout", b"z" * 65_000)
-    capture.feed("stdout", b"\nnext\n")
-    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+        log.feed("stdout", b"z" * 65_000)
+    log.feed("stdout", b"\nnext\n")
+    lines = read([reader_of(log)], LogQuery(tail=ALL_LINES))
     assert sum(map(len, lines[:-1])) == 160 * 65_000
     assert max(map(len, lines)) == LINE_LIMIT
     assert lines[-1] == "next"
-    assert read([trail_of(capture)], LogQuery(tail=2))[-1] == "next"
+    assert read([reader_of(log)], LogQuery(tail=2))[-1] == "next"
 
 
 def test_garbage_empty_lines_and_a_last_line_without_an_end_are_lines(tmp_path: Path) -> None:
-    capture = capture_in(tmp_path)
-    capture.feed("stdout", bytes(range(256)) + b"\n\n\r\n10%\r20%\r\nhalf")
-    capture.feed("stderr", b"\xff\xfe")
-    capture.finish("stdout")
-    capture.finish("stderr")
-    capture.finish("stderr")
-    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+    log = capture_in(tmp_path)
+    log.feed("stdout", bytes(range(256)) + b"\n\n\r\n10%\r20%\r\nhalf")
+    log.feed("stderr", b"\xff\xfe")
+    log.finish("stdout")
+    log.finish("stderr")
+    log.finish("stderr")
+    lines = read([reader_of(log)], LogQuery(tail=ALL_LINES))
     assert lines[1:] == [
         "\x0b\x0c\r" + "".join(map(chr, range(14, 128))) + "\ufffd" * 128,
         "",
@@ -293,18 +294,18 @@ def test_garbage_empty_lines_and_a_last_line_without_an_end_are_lines(tmp_path: 
 def test_a_disk_that_is_too_slow_drops_lines_and_says_how_many(tmp_path: Path) -> None:
     notices: list[str] = []
     writer = Directly(stuck=True)
-    capture = capture_in(tmp_path, writer=writer, notice=lambda _, text: notices.append(text))
+    log = capture_in(tmp_path, writer=writer, notice=lambda _, text: notices.append(text))
     chunk = b"".join(b"%05d %s\n" % (n, b"x" * 90) for n in range(10_000))
-    while capture.pending <= PENDING_LIMIT:
-        capture.feed("stdout", chunk)
+    while log.pending <= PENDING_LIMIT:
+        log.feed("stdout", chunk)
     kept = len(writer.waiting) * 10_000
-    capture.feed("stdout", chunk)
-    capture.feed("stdout", chunk)
-    assert capture.dropped == 20_000
+    log.feed("stdout", chunk)
+    log.feed("stdout", chunk)
+    assert log.dropped == 20_000
     writer.stuck = False
     writer.flush()
-    capture.feed("stdout", b"again\n")
-    lines = read([trail_of(capture)], LogQuery(tail=ALL_LINES))
+    log.feed("stdout", b"again\n")
+    lines = read([reader_of(log)], LogQuery(tail=ALL_LINES))
     assert len(lines) == kept + 2
     assert lines[-2:] == ["20000 lines dropped: the disk was too slow", "again"]
     assert [text.split(":")[1] for text in notices] == [
@@ -314,21 +315,21 @@ def test_a_disk_that_is_too_slow_drops_lines_and_says_how_many(tmp_path: Path) -
 
 
 def test_old_files_go_and_a_quiet_log_is_rotated_by_age(tmp_path: Path, clock: list[float]) -> None:
-    capture = capture_in(tmp_path, spec=LogSpec(keep=2, max_age=300.0))
-    capture.feed("stdout", b"first\n")
+    log = capture_in(tmp_path, spec=LogSpec(keep=2, max_age=300.0))
+    log.feed("stdout", b"first\n")
     clock[0] += 90
-    capture.feed("stdout", b"second\n")
-    assert not rotated(capture.path, 1).exists()
+    log.feed("stdout", b"second\n")
+    assert not rotated(log.path, 1).exists()
     clock[0] += 20
-    capture.expire(clock[0])
-    assert b"first" in rotated(capture.path, 1).read_bytes()
-    assert capture.path.read_bytes() == b""
+    log.expire(clock[0])
+    assert b"first" in rotated(log.path, 1).read_bytes()
+    assert log.path.read_bytes() == b""
     clock[0] += 200
-    capture.feed("stdout", b"third\n")
-    os.utime(rotated(capture.path, 1), (clock[0] - 301, clock[0] - 301))
-    capture.expire(clock[0])
-    assert not rotated(capture.path, 1).exists()
-    assert b"third" in capture.path.read_bytes()
+    log.feed("stdout", b"third\n")
+    os.utime(rotated(log.path, 1), (clock[0] - 301, clock[0] - 301))
+    log.expire(clock[0])
+    assert not rotated(log.path, 1).exists()
+    assert b"third" in log.path.read_bytes()
 
 
 def test_a_restarted_supervisor_goes_on_with_the_file_and_its_age(tmp_path: Path, clock: list[float]) -> None:
@@ -342,7 +343,7 @@ def test_a_restarted_supervisor_goes_on_with_the_file_and_its_age(tmp_path: Path
     clock[0] += 60
     again.feed("stdout", b"third\n")
     assert b"second" in rotated(again.path, 1).read_bytes()
-    assert read([trail_of(again)], LogQuery(tail=ALL_LINES)) == ["first", "second", "third"]
+    assert read([reader_of(again)], LogQuery(tail=ALL_LINES)) == ["first", "second", "third"]
 
 
 def test_kept_files_are_found_by_the_manifest_s_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.durations import LONGEST_S, parse_duration
-from minikube.manifest.dump import resolved, written_duration
+from minikube.manifest.dump import dump_manifest, exact_duration
 from tests.unit.manifest.cases import CONTAINERS, GOOD, manifest_with
 from tests.unit.manifest.test_parser import build, ids
 
@@ -20,7 +20,7 @@ OPEN = [case for case in GOOD if case[0] not in ("registry.token",) and "pw@" no
 @pytest.mark.parametrize(("path", "value", "_"), OPEN, ids=ids(OPEN))
 def test_what_is_printed_is_the_manifest_again(path: str, value: Any, _: Any, defaults: bool) -> None:
     manifest, _problems = build(manifest_with(path, value))
-    text = tomli_w.dumps(resolved(manifest, defaults=defaults))
+    text = tomli_w.dumps(dump_manifest(manifest, defaults=defaults))
     again, problems = build(tomllib.loads(text))
     assert problems == []
     assert again.services == manifest.services
@@ -31,7 +31,7 @@ def test_what_is_printed_is_the_manifest_again(path: str, value: Any, _: Any, de
 @pytest.mark.parametrize(("keys", "_"), CONTAINERS)
 def test_containers_are_printed_too(keys: dict[str, Any], _: Any) -> None:
     manifest, _problems = build({"services": {"x": keys}})
-    again, problems = build(tomllib.loads(tomli_w.dumps(resolved(manifest))))
+    again, problems = build(tomllib.loads(tomli_w.dumps(dump_manifest(manifest))))
     assert problems == []
     assert again.services == manifest.services
 
@@ -39,12 +39,12 @@ def test_containers_are_printed_too(keys: dict[str, Any], _: Any) -> None:
 def test_variables_are_filled_in_but_for_those_of_an_instance() -> None:
     raw = manifest_with(".env", {"A": "${A}", "B": "http://h:${PORT}/$$${A}", "C": "$$HOME"})
     manifest, _ = build(raw, {"A": "a$b"})
-    assert resolved(manifest)["services"]["x"]["env"] == {
+    assert dump_manifest(manifest)["services"]["x"]["env"] == {
         "A": "a$$b",
         "B": "http://h:${PORT}/$$a$$b",
         "C": "$$HOME",
     }
-    again, problems = build(resolved(manifest))
+    again, problems = build(dump_manifest(manifest))
     assert problems == []
     assert again.services["x"].env == manifest.services["x"].env
 
@@ -56,11 +56,11 @@ def test_no_secret_is_printed() -> None:
     raw["services"]["x"]["command"] = ["run", "redis://:hunter2@h"]
     manifest, problems = build(raw)
     assert problems == []
-    text = str(resolved(manifest, defaults=True))
+    text = str(dump_manifest(manifest, defaults=True))
     assert "hunter2" not in text
     assert text.count("***") == 5
 
 
 @given(st.floats(0, LONGEST_S / 2).map(lambda seconds: round(seconds, 3)))
 def test_a_duration_is_read_back_as_it_was(seconds: float) -> None:
-    assert parse_duration(written_duration(seconds)) == pytest.approx(seconds, abs=1e-9)
+    assert parse_duration(exact_duration(seconds)) == pytest.approx(seconds, abs=1e-9)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.manifest.interpolate import INSTANCE_VARIABLES, MAX_DEPTH, fill, interpolate, parse_env
+from minikube.manifest.interpolate import (
+    INSTANCE_VARIABLES,
+    MAX_DEPTH,
+    fill_instance_variables,
+    interpolate,
+    parse_env_file,
+)
 
 VARIABLES = {"A": "apple", "EMPTY": "", "PORT": "1", "_x9": "under"}
 
@@ -67,7 +73,7 @@ def test_a_variable_that_is_not_set_is_told() -> None:
 def test_what_only_an_instance_knows_waits_for_it(name: str) -> None:
     loaded = interpolate(f"--x=${{{name}}} ${{A}}", {**VARIABLES, name: "mine"}, later=True)
     assert loaded == f"--x=${{{name}}} apple"
-    assert fill(loaded, {name: "its"}) == "--x=its apple"
+    assert fill_instance_variables(loaded, {name: "its"}) == "--x=its apple"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,7 @@ def test_what_only_an_instance_knows_waits_for_it(name: str) -> None:
     ],
 )
 def test_a_dollar_means_the_same_whether_it_is_put_in_now_or_later(text: str, filled: str) -> None:
-    assert fill(interpolate(text, VARIABLES, later=True), {"PORT": "7070"}) == filled
+    assert fill_instance_variables(interpolate(text, VARIABLES, later=True), {"PORT": "7070"}) == filled
 
 
 @given(st.lists(st.sampled_from(["$$", "$", "${PORT}", "${A}", "a", "{", "PORT", "}", " "])).map("".join))
@@ -94,7 +100,7 @@ def test_loading_then_filling_is_interpolating_at_once(text: str) -> None:
         at_once = interpolate(text, {"A": "apple", "PORT": "7070"})
     except ValueError:
         return
-    assert fill(interpolate(text, {"A": "apple"}, later=True), {"PORT": "7070"}) == at_once
+    assert fill_instance_variables(interpolate(text, {"A": "apple"}, later=True), {"PORT": "7070"}) == at_once
 
 
 @given(st.text())
@@ -121,7 +127,7 @@ def test_a_dotenv_file() -> None:
         "",
     ]
     text = "\n".join(lines)
-    assert parse_env(text) == {
+    assert parse_env_file(text) == {
         "A": "2",
         "B": "two words",
         "C": "as $is \\n",
@@ -146,10 +152,10 @@ def test_a_dotenv_file() -> None:
 )
 def test_a_wrong_dotenv_line_is_named_and_never_shown(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        parse_env(text)
+        parse_env_file(text)
     assert "nonsense" not in str(caught.value)
 
 
 @given(st.dictionaries(st.from_regex(r"\A[A-Z_]{1,8}\Z"), st.text(st.characters(exclude_characters="'\r"))))
 def test_single_quotes_keep_every_value(env: dict[str, str]) -> None:
-    assert parse_env("\n".join(f"{name}='{value}'" for name, value in env.items())) == env
+    assert parse_env_file("\n".join(f"{name}='{value}'" for name, value in env.items())) == env

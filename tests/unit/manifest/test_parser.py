@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.manifest import Manifest, ServiceSpec, schema_json
-from minikube.manifest.diagnostics import Reading
+from minikube.manifest.diagnostics import ManifestReading
 from minikube.manifest.load import build_manifest
 from tests.unit.manifest.cases import BAD, CONTAINERS, GOOD, PARSER_ONLY, ROOT, manifest_with
 
@@ -20,7 +20,7 @@ VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
 def build(raw: dict[str, Any], environ: dict[str, str] | None = None) -> tuple[Manifest, list[str]]:
     """The manifest of `raw` and all problems in it."""
-    reading = Reading("supervisor.toml", ROOT, environ or {})
+    reading = ManifestReading("supervisor.toml", ROOT, environ or {})
     manifest = build_manifest(raw, reading, ROOT / "supervisor.toml")
     return manifest, [line.removeprefix("supervisor.toml: ") for line in reading.problems.values()]
 

@@ -15,7 +15,7 @@ import trio
 
 from minikube.engine.engine import Engine, client_environment, complaint, is_unreachable
 from minikube.errors import ResourceExhausted, StartError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.pipes import chunks, collect
 from minikube.supervisor.runtime.process.process import HELPER, Command, Process, ProcessTable

@@ -6,7 +6,7 @@ import trio
 
 from minikube.engine.arguments import build_arguments, image_name
 from minikube.errors import ResourceExhausted, StartError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.runtime.container.client import EngineClient
 from minikube.supervisor.runtime.interface import Tell

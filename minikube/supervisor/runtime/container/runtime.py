@@ -17,7 +17,7 @@ from minikube.engine import engine as engines
 from minikube.engine.arguments import ContainerSetting, Identity, create_arguments, image_name, published, surroundings
 from minikube.errors import ResourceExhausted, StartError
 from minikube.linux.ports import PortAllocator
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.container.client import EngineClient, Say

@@ -9,7 +9,7 @@ from minikube.linux import processes as tree
 from minikube.linux.cgroup import CONTROLLERS
 from minikube.linux.credentials import Rights, login_environment, rights_of
 from minikube.linux.ports import PortAllocator
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit

@@ -1,4 +1,4 @@
-"""What `--json` prints has a documented shape: the structs are the source, the README and the schemas follow."""
+"""What `--json` prints has a documented shape: the structs are the source, docs/cli.md and the schemas follow."""
 
 import importlib
 import json
@@ -10,14 +10,11 @@ import pytest
 
 from minikube.cli.app import COMMANDS, cli, run
 from minikube.cli.render.schemas import SHAPES, output_schema
-from tests import paths
+from tests.documents import section
 
-README = paths.README.read_text()
 ROWS = {
     name: match[2]
-    for match in re.finditer(
-        r"(?m)^\| ((?:`\w+`,? ?)+) \| (.*) \|$", README.partition("| `--json` of | prints |")[2].partition("\n\n")[0]
-    )
+    for match in re.finditer(r"(?m)^\| ((?:`\w+`,? ?)+) \| (.*) \|$", section("docs/cli.md", "## JSON for programs"))
     for name in re.findall(r"\w+", match[1])
 }
 
@@ -29,14 +26,14 @@ def has_json(name: str) -> bool:
     return any("--json" in param.opts for param in command.params)
 
 
-def test_every_command_with_json_has_a_shape_and_a_row_in_the_readme() -> None:
+def test_every_command_with_json_has_a_shape_and_a_row_in_the_documentation() -> None:
     wanted = {name for name in COMMANDS if has_json(name)}
     assert set(SHAPES) == wanted, "add the command's shape to minikube/cli/shapes.py"
-    assert set(ROWS) == wanted, "add the command to the README's table, `--json` of"
+    assert set(ROWS) == wanted, "add the command to the table in docs/cli.md, `--json` of"
 
 
 @pytest.mark.parametrize("command", SHAPES)
-def test_the_readme_names_only_fields_that_exist(command: str) -> None:
+def test_the_documentation_names_only_fields_that_exist(command: str) -> None:
     known = json.dumps(output_schema(command))
     for word in re.findall(r"`([A-Za-z_]+)`", ROWS[command]):
         assert f'"{word}": ' in known, f"{command} prints no {word}"

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError
-from minikube.logs.collector import InstanceLog
+from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, load_manifest
 from minikube.model import ProcessState
 from minikube.supervisor.context import RunContext

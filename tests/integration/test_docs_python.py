@@ -1,7 +1,6 @@
-"""The README's Python programs do what they say, beside a real registry, also when that is killed and comes back."""
+"""The Python programs of the documentation do what they say beside a real registry, also when it is killed and comes back."""
 
 import os
-import re
 import subprocess
 import sys
 import urllib.request
@@ -12,14 +11,14 @@ import trio
 
 import minikube
 from minikube import ChangeKind, WatchSnapshot
-from tests import paths
+from tests.documents import program
 from tests.eventually import eventually, soon
 from tests.integration.registry.registry_process import Client, Registry, Service, services
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 
-README = paths.README.read_text()
-ON_TRIO, BLOCKING, ON_ASYNCIO, *WATCHES = re.findall(r"(?ms)^```python\n(.*?)^```$", README)
+LOOKUP, BLOCKING, LIFESPAN = map(program, ("find.py", "web.py", "api.py"))
+WATCHES = [program(f"watch_{face}.py") for face in ("trio", "blocking", "asyncio")]
 
 
 @pytest.fixture
@@ -39,28 +38,32 @@ def product(registry: Registry) -> Iterator[Service]:
         yield made
 
 
-def run(program: str, port: int) -> "subprocess.Popen[str]":
+def run(source: str, port: int) -> "subprocess.Popen[str]":
     environ = {**os.environ, "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
     environ["PYTHONUNBUFFERED"] = "1"
-    return subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", source], env=environ, stdout=subprocess.PIPE, text=True)
 
 
-def test_the_program_on_trio(product: Service) -> None:
-    with run(ON_TRIO, 8080) as program:
-        out, _ = program.communicate(timeout=60)
-    assert (program.returncode, out) == (0, f"127.0.0.1 {product.port}\n")
+def test_the_lookup_prints_the_address(product: Service) -> None:
+    with run(LOOKUP, 8080) as process:
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, f"product is at 127.0.0.1:{product.port}\n")
 
 
-def test_the_program_on_asyncio(registry: Registry, product: Service) -> None:
+def test_the_lifespan_registers_and_deregisters(
+    registry: Registry, product: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SERVICE_NAME": "web", "PORT": "8080", "HOST": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
     stay = "async with lifespan(None):\n        await asyncio.to_thread(input)"
     use = f"\nimport asyncio\nasync def main():\n    {stay}\nasyncio.run(main())"
     client = registry.client()
     with subprocess.Popen(
-        [sys.executable, "-c", ON_ASYNCIO + use], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as program:
+        [sys.executable, "-c", LIFESPAN + use], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
         eventually(lambda: client.call("Services").get("web"), what="it is registered")
-        program.communicate("\n", timeout=60)
-    assert program.returncode == 0
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
     assert "web" not in client.call("Services"), "it has left"
 
 
@@ -72,7 +75,7 @@ def test_the_blocking_program_survives_the_registrys_death(registry: Registry, p
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as reply:
             return str(reply.read().decode())
 
-    with run(BLOCKING, port) as program:
+    with run(BLOCKING, port) as process:
         try:
             eventually(lambda: client.get("web") == port)
             assert says() == f"product is at 127.0.0.1:{product.port}\n"
@@ -83,14 +86,14 @@ def test_the_blocking_program_survives_the_registrys_death(registry: Registry, p
             eventually(lambda: again.get("web") == port, what="it registers again where it is unknown")
             assert says() == f"product is at 127.0.0.1:{product.port}\n"
         finally:
-            program.kill()
+            process.kill()
     eventually(lambda: again.get("web") == 0, what="the dead are noticed")
 
 
-@pytest.mark.parametrize("program", WATCHES, ids=["trio", "blocking", "asyncio"])
-def test_the_programs_that_watch_tell_what_is_there_then_what_changes(program: str, registry: Registry) -> None:
+@pytest.mark.parametrize("source", WATCHES, ids=["trio", "blocking", "asyncio"])
+def test_the_programs_that_watch_tell_what_is_there_then_what_changes(source: str, registry: Registry) -> None:
     client = registry.ready()
-    with services(1) as (product,), run(program, 8080) as watcher:
+    with services(1) as (product,), run(source, 8080) as watcher:
         try:
             assert watcher.stdout is not None
             assert watcher.stdout.readline() == "now []\n"

@@ -1,8 +1,8 @@
-"""Logs on disk (floor 3): their names and the form of a line. No trio, no threads.
+"""Log files: their names and the form of a line. No trio, no threads.
 
-`NAME.log` is written, `NAME.log.1` is the file before it, the highest number the oldest. A line is
-`2026-11-24T00:16:00.123456Z stdout text`, or with `format = "json"` an object with `time`, `stream` and `line`. Our own
-notices have the stream `minikube`. A file holds whole lines, except where a full disk cut one.
+`NAME.log` is the file that is written, `NAME.log.1` the file before it, the highest number the oldest. A line is
+`2026-11-24T00:16:00.123456Z stdout text`, or with `format = "json"` an object with `time`, `stream` and `line`. Lines of the
+supervisor's own have the stream `minikube`. A file holds whole lines, except where a full disk cut one.
 """
 
 import calendar
@@ -12,16 +12,18 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from minikube.model import LogLine
 
-OURS = "minikube"
+OWN_STREAM = "minikube"
+"""The stream of notices of the supervisor."""
 STAMP_LENGTH = len("2026-11-24T00:16:00.123456Z")
 NOT_CAPTURED = frozenset({"supervisor"})
-"""Files of the directory that are written by other means."""
+"""Log files that hold no instance's output."""
 
 _NUMBERED = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[0-9]{1,4}))?")
 _ENCODER = msgspec.json.Encoder()
@@ -35,7 +37,7 @@ _RECORDS = msgspec.json.Decoder(_Record)
 
 
 class Source(Struct, frozen=True):
-    """One instance's files."""
+    """The log files of one instance."""
 
     service: str
     instance: str
@@ -44,13 +46,23 @@ class Source(Struct, frozen=True):
     """The highest number that a file may have."""
 
 
+class FileOrigin(NamedTuple):
+    """A file by its inode, and the number of the line at `offset`: counted from the run's first line."""
+
+    inode: int
+    first: int
+    offset: int
+    """0, except in a file that an earlier run began."""
+
+
 def rotated(path: Path, number: int) -> Path:
-    """`x.log`, `x.log.1`, …: 0 is the one that is written, the highest the oldest."""
+    """Return the path of a rotated file: `x.log`, `x.log.1`, …; 0 is the file that is written, the highest the oldest."""
     return path.with_name(f"{path.name}.{number}") if number else path
 
 
-def numbers(path: Path, keep: int) -> Iterator[int]:
-    """The numbers of the files that are there, from 0 up. One may be missing: a rotation is under way."""
+def file_numbers(path: Path, keep: int) -> Iterator[int]:
+    """Yield the numbers of the files that exist, from 0 up."""
+    # One number may be missing: a rotation is in progress.
     missing = 0
     for number in range(keep + 1):
         if os.path.lexists(rotated(path, number)):
@@ -63,13 +75,14 @@ def numbers(path: Path, keep: int) -> Iterator[int]:
 
 
 def split_name(file: str) -> tuple[str, int] | None:
-    """`product-2.log.1` → (`product-2`, 1). None for what is no log of ours."""
+    """Split a file name into instance and number: `product-2.log.1` → (`product-2`, 1). None for another file."""
     match = _NUMBERED.fullmatch(file)
     return (match["name"], int(match["number"] or 0)) if match else None
 
 
 def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
-    """What lies in a directory of logs, by name. `services` are the manifest's: `a-2` is the second `a` where only `a` is one."""
+    """Return the logs in a folder, by instance name. `services` are the manifest's: they tell replica 2 of `a` from a service
+    named `a-2`."""
     highest: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
@@ -84,13 +97,13 @@ def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
 
 
 def service_of(instance: str, services: frozenset[str]) -> str:
-    """The service that an instance's name stands for."""
+    """Return the service of an instance: `a` for `a-2`, where `a` is a service and `a-2` is not."""
     head, _, number = instance.rpartition("-")
     return head if instance not in services and number.isdecimal() and head in services else instance
 
 
-def stamped(stream: str, whole: bytes, style: str) -> bytes:
-    """Whole lines as they stand in the file; all of one read carry the same time."""
+def encode_lines(stream: str, whole: bytes, style: str) -> bytes:
+    """Return whole lines in the form of the file, all with the present time. `style` is `plain` or `json`."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
     if style == "json":
@@ -101,11 +114,11 @@ def stamped(stream: str, whole: bytes, style: str) -> bytes:
     return prefix + whole[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
 
 
-def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
-    """A line of a file. None for what is none, such as one that a full disk cut."""
+def parse_line(raw: bytes, service: str, instance: str) -> LogLine | None:
+    """Parse a line of a file. None for a malformed line, such as one that a full disk cut."""
     global _prefix
     prefix, moment, source = _prefix
-    if raw.startswith(prefix):  # lines that were read together begin alike
+    if raw.startswith(prefix):  # lines of one read have the same prefix
         return LogLine(moment, service, instance, source, raw[len(prefix) :].decode("utf-8", "replace"))
     text = raw.decode("utf-8", "replace")
     if text.startswith("{"):
@@ -128,11 +141,13 @@ def parse(raw: bytes, service: str, instance: str) -> LogLine | None:
 
 
 def texts_of(lines: list[bytes]) -> bytes | None:
-    """What was printed: a line for each of a file's, without what stands before it. None where one has no such form; that
-    all of them have, only `parse` says."""
+    """Return the text of each line without time and stream, joined by newlines; None where a line has another form.
+
+    It is for searching: only `parse_line` checks the form of each line.
+    """
     if not lines[0].startswith(b"{"):
         if any(line.startswith(b"{") for line in lines):
-            return None  # the format was changed
+            return None  # the manifest's log format was changed
         return b"\n".join([line.split(b" ", 2)[-1] for line in lines])
     try:
         texts = "\n".join([record.line for record in _RECORDS.decode_lines(b"\n".join(lines))])
@@ -142,11 +157,11 @@ def texts_of(lines: list[bytes]) -> bytes | None:
 
 
 def written_at(raw: bytes) -> float:
-    """When the line that begins with these bytes was written, in either format; 0 where it does not say."""
+    """Return the time (Unix seconds) of the line that begins with these bytes, in either format; 0 where there is none."""
     text = raw[:64].decode("ascii", "replace")
     stamp = text.removeprefix('{"time":"')[:STAMP_LENGTH]
     with contextlib.suppress(ValueError):
-        return _seconds(stamp) if len(stamp) == STAMP_LENGTH else 0.0  # the end of a block cuts one
+        return _seconds(stamp) if len(stamp) == STAMP_LENGTH else 0.0  # a block may end inside a time
     return 0.0
 
 
@@ -158,10 +173,10 @@ _moment: tuple[str, float] = ("", 0.0)
 def _seconds(stamp: str) -> float:
     global _minute, _moment
     last, moment = _moment
-    if last == stamp:  # lines that were read together carry the same time
+    if last == stamp:  # lines of one read have the same time
         return moment
     head, minute = _minute
-    if head != stamp[:17]:  # strptime for each line would cost more than everything else here
+    if head != stamp[:17]:  # strptime for each line would cost more than all other parsing
         head, minute = stamp[:17], float(calendar.timegm(time.strptime(stamp[:17], "%Y-%m-%dT%H:%M:")))
         _minute = (head, minute)
     moment = minute + float(stamp[17:-1])

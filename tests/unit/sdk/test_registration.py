@@ -7,32 +7,26 @@ import pytest
 from minikube.errors import NotFound, Unavailable, UsageError
 from minikube.model import Address, CheckState, Instance, Registration
 from minikube.registry.validation import as_address
-from minikube.sdk import requests as verbs
+from minikube.sdk import requests
+from minikube.sdk.registration import RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call
-from minikube.sdk.session import (
-    Backoff,
-    RegisterOptions,
-    RegistrationKeeper,
-    RegistryAddress,
-    find_target,
-    make_registration,
-)
+from minikube.sdk.session import Backoff, RegistryAddress, find_registry
 
 # ---------------------------------------------------------------- where the registry is
 
 
 def test_the_address_is_given_or_from_the_environment_or_the_default() -> None:
-    assert find_target("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == RegistryAddress("a", 1)
-    assert find_target(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress(
+    assert find_registry("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == RegistryAddress("a", 1)
+    assert find_registry(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress(
         "b", 2, "t"
     )
-    assert find_target(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress("127.0.0.1", 5555)
+    assert find_registry(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress("127.0.0.1", 5555)
     environ = {f"MINIKUBE_REGISTRY_{what}": what for what in ("CA", "CERT", "KEY")}
-    assert find_target(None, None, environ) == RegistryAddress("127.0.0.1", 5555, "", "CA", "CERT", "KEY")
+    assert find_registry(None, None, environ) == RegistryAddress("127.0.0.1", 5555, "", "CA", "CERT", "KEY")
 
 
 def test_an_ipv6_address_has_brackets() -> None:
-    assert find_target("[::1]:5", None, {}) == RegistryAddress("::1", 5)
+    assert find_registry("[::1]:5", None, {}) == RegistryAddress("::1", 5)
     assert str(RegistryAddress("::1", 5)) == "[::1]:5"
     assert str(RegistryAddress("a", 5)) == "a:5"
 
@@ -42,7 +36,7 @@ def test_an_ipv6_address_has_brackets() -> None:
 )
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected host:port"):
-        find_target(text, None, {})
+        find_registry(text, None, {})
 
 
 def test_retries_begin_quickly_and_slow_down_to_a_second() -> None:
@@ -114,8 +108,8 @@ def instance(id_: str = "id", port: int = 80, incarnation: int = 7) -> Instance:
 
 
 def registered(keep: RegistrationKeeper, now: float = 0.0) -> None:
-    keep.done(now, call(keep.next(now)), "id")
-    keep.done(now, call(keep.next(now)), [instance("other", 81), instance()])
+    keep.succeeded(now, call(keep.next_step(now)), "id")
+    keep.succeeded(now, call(keep.next_step(now)), [instance("other", 81), instance()])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +122,7 @@ def registered(keep: RegistrationKeeper, now: float = 0.0) -> None:
     ],
 )
 def test_the_check_is_completed(health: str, check: str) -> None:
-    (registration,) = call(keeper(health=health).next(0)).params
+    (registration,) = call(keeper(health=health).next_step(0)).params
     assert registration.health_check == check
 
 
@@ -137,37 +131,37 @@ def test_it_registers_then_renews_every_five_seconds() -> None:
     assert (keep.name, keep.id, keep.registered) == ("web", "", False)
     registered(keep, 10.0)
     assert (keep.id, keep.registered, keep.problem) == ("id", True, "")
-    assert keep.next(10.0) == 5.0
-    assert keep.next(12.0) == 3.0
-    assert keep.next(15.0) == verbs.renew("id")
-    keep.done(15.1, verbs.renew("id"), True)
-    assert keep.next(15.1) == pytest.approx(5.0)
+    assert keep.next_step(10.0) == 5.0
+    assert keep.next_step(12.0) == 3.0
+    assert keep.next_step(15.0) == requests.renew("id")
+    keep.succeeded(15.1, requests.renew("id"), True)
+    assert keep.next_step(15.1) == pytest.approx(5.0)
 
 
 def test_a_short_lease_is_renewed_in_time() -> None:
     keep = keeper(health="ttl", lease=3.0)
     registered(keep)
-    assert keep.next(0.0) == 1.0
+    assert keep.next_step(0.0) == 1.0
 
 
 def test_it_registers_again_with_its_id_when_the_registry_forgot() -> None:
     keep = keeper()
     registered(keep)
-    renew = call(keep.next(5.0))
+    renew = call(keep.next_step(5.0))
     keep.failed(5.0, renew, NotFound("unknown"))
-    again = call(keep.next(5.0))
+    again = call(keep.next_step(5.0))
     assert again.method == "Discovery.Register"
     assert again.params[0].uuid == "id"
 
 
 def test_a_registry_that_is_away_is_tried_again_and_the_reason_kept() -> None:
     keep = keeper()
-    keep.failed(1.0, call(keep.next(1.0)), Unavailable("away"))
+    keep.failed(1.0, call(keep.next_step(1.0)), Unavailable("away"))
     assert keep.problem == "away"
-    wait = keep.next(1.0)
+    wait = keep.next_step(1.0)
     assert wait == pytest.approx(0.02)
-    keep.failed(2.0, call(keep.next(2.0)), Unavailable("away"))
-    assert keep.next(2.0) == pytest.approx(0.04)
+    keep.failed(2.0, call(keep.next_step(2.0)), Unavailable("away"))
+    assert keep.next_step(2.0) == pytest.approx(0.04)
     registered(keep, 3.0)
     assert keep.problem == ""
 
@@ -175,62 +169,62 @@ def test_a_registry_that_is_away_is_tried_again_and_the_reason_kept() -> None:
 def test_a_lost_connection_is_a_reason_to_renew_soon() -> None:
     keep = keeper()
     registered(keep)
-    keep.nudge(1.0)
-    assert keep.next(1.0) == pytest.approx(0.02)
-    assert call(keep.next(1.1)).method == "Discovery.Renew"
+    keep.connection_lost(1.0)
+    assert keep.next_step(1.0) == pytest.approx(0.02)
+    assert call(keep.next_step(1.1)).method == "Discovery.Renew"
 
 
 def test_leaving_names_the_incarnation() -> None:
     keep = keeper()
     registered(keep)
     keep.leave()
-    assert keep.next(0.0) == verbs.deregister("id", 7)
-    keep.done(0.0, verbs.deregister("id", 7), True)
-    assert keep.next(0.0) is None
+    assert keep.next_step(0.0) == requests.deregister("id", 7)
+    keep.succeeded(0.0, requests.deregister("id", 7), True)
+    assert keep.next_step(0.0) is None
 
 
 def test_leaving_before_the_answer_came_finds_its_entry_by_address() -> None:
     keep = keeper()
-    keep.next(0.0)
+    keep.next_step(0.0)
     keep.leave()
-    assert keep.next(0.0) == verbs.instances("web")
-    keep.done(0.0, verbs.instances("web"), [instance("other", 81), instance("mine")])
-    assert keep.next(0.0) == verbs.deregister("mine", 7)
+    assert keep.next_step(0.0) == requests.instances("web")
+    keep.succeeded(0.0, requests.instances("web"), [instance("other", 81), instance("mine")])
+    assert keep.next_step(0.0) == requests.deregister("mine", 7)
 
 
 def test_leaving_without_having_asked_or_found_anything_is_done_at_once() -> None:
     keep = keeper()
     keep.leave()
-    assert keep.next(0.0) is None
+    assert keep.next_step(0.0) is None
     keep = keeper()
-    keep.next(0.0)
+    keep.next_step(0.0)
     keep.leave()
-    keep.done(0.0, call(keep.next(0.0)), [])
-    assert keep.next(0.0) is None
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [])
+    assert keep.next_step(0.0) is None
 
 
 def test_leaving_does_not_insist() -> None:
     keep = keeper()
     registered(keep)
     keep.leave()
-    keep.failed(0.0, call(keep.next(0.0)), Unavailable("away"))
-    assert keep.next(0.0) is None
+    keep.failed(0.0, call(keep.next_step(0.0)), Unavailable("away"))
+    assert keep.next_step(0.0) is None
 
 
 def test_without_the_incarnation_the_id_has_to_do() -> None:
     keep = keeper()
-    keep.done(0.0, call(keep.next(0.0)), "id")
-    keep.failed(0.0, call(keep.next(0.0)), Unavailable("away"))
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
+    keep.failed(0.0, call(keep.next_step(0.0)), Unavailable("away"))
     keep.leave()
-    assert keep.next(0.0) == verbs.deregister("id")
+    assert keep.next_step(0.0) == requests.deregister("id")
 
 
 def test_a_wildcard_host_becomes_the_address_that_the_registry_sees() -> None:
     keep = keeper(host="0.0.0.0")
     assert keep.needs_local_host
-    keep.place("10.1.2.3")
+    keep.set_local_host("10.1.2.3")
     assert not keep.needs_local_host
-    (registration,) = call(keep.next(0.0)).params
+    (registration,) = call(keep.next_step(0.0)).params
     assert registration.addr == Address("10.1.2.3", 80)
     assert registration.health_check == "http://10.1.2.3:80/health"
 
@@ -241,17 +235,17 @@ def test_a_wildcard_host_becomes_the_address_that_the_registry_sees() -> None:
 )
 def test_it_knows_itself_in_the_registrys_spelling(host: str, known_as: str) -> None:
     keep = keeper(host=host)
-    keep.done(0.0, call(keep.next(0.0)), "id")
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
     own = Instance("id", "web", as_address(Address(host, 80)), "", CheckState.PASSING, incarnation=7)
     assert known_as == own.addr.IP
-    keep.done(0.0, call(keep.next(0.0)), [own])
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [own])
     keep.leave()
-    assert keep.next(0.0) == verbs.deregister("id", 7)
+    assert keep.next_step(0.0) == requests.deregister("id", 7)
 
 
 def test_an_id_that_somebody_else_took_is_left_alone() -> None:
     keep = keeper()
-    keep.done(0.0, call(keep.next(0.0)), "id")
-    keep.done(0.0, call(keep.next(0.0)), [instance("id", 81)])
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [instance("id", 81)])
     keep.leave()
-    assert keep.next(0.0) is None
+    assert keep.next_step(0.0) is None
