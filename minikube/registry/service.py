@@ -216,8 +216,8 @@ class DiscoveryService:
             "Store": {"State": store.state, "Since": store.since, "Detail": store.detail},
             "Stale": not store.ok,
             # `Doubt` is the wire's name for a mass failure: the registry doubts its own results.
-            "Doubt": self._checks.mass_failure,
-            "LastDoubt": dict(zip(("Since", "Detail"), self._checks.last_mass_failure, strict=True)),
+            "Doubt": self._checks.mass_failures.current,
+            "LastDoubt": dict(zip(("Since", "Detail"), self._checks.mass_failures.last, strict=True)),
             "Clients": connection.clients,
             **({"Counters": self._counters()} if with_counters else {}),
         }

@@ -21,7 +21,6 @@ import trio
 from msgspec.structs import replace
 
 from minikube.errors import Unavailable
-from minikube.health.mass_failure import MassFailureDetector
 from minikube.health.pause import TICK_S, PauseDetector
 from minikube.health.prober import Prober
 from minikube.health.rate_limit import ProbeRateLimiter
@@ -42,13 +41,15 @@ from minikube.metrics.counters import ProbeTally
 from minikube.model import Change, ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
+from minikube.registry.checks.mass_failures import MassFailureMonitor
+from minikube.registry.checks.target import CheckTarget
 from minikube.registry.checks.transitions import set_output, set_state
 from minikube.registry.node import RegistryNode
 
 LOGGER = logging.getLogger("minikube.registry")
 
 STORE_RETRY_S = 0.5
-"""When a state that could not be stored is found again."""
+"""How long after a state could not be stored the instance is checked again."""
 
 MAX_PASSING_PROBES = 256
 MAX_FIRST_PROBES = 128
@@ -63,38 +64,12 @@ would block a server that serves one connection at a time."""
 MAX_CROSS_CHECKS = 128
 """How many other instances are probed at once when one times out, to learn whether the fault is on this side."""
 
-DETECT_S = 0.05
-"""In a large share, mass failures are looked for no more often than this: each time reads all results."""
-
-
-class CheckTarget:
-    """One instance that this node checks."""
-
-    __slots__ = ("busy", "first_result", "health", "id", "idle", "incarnation", "is_ttl", "renewed_at", "url")
-
-    def __init__(self, record: Record, health: Health) -> None:
-        self.id = record.id
-        self.incarnation = record.instance.incarnation
-        self.url = record.instance.health_check
-        self.is_ttl = record.is_ttl
-        self.health = health
-        self.busy = False
-        """Whether a check is under way, until its state is stored."""
-        self.idle = trio.Event()
-        """Set, and replaced, when the target stops being busy."""
-        self.renewed_at: float | None = None
-        """When it renewed its lease while it was busy: newer than the result that is being stored."""
-        self.first_result = trio.Event()
-
 
 class CheckScheduler:
     """The checks of one registry node, for its trio thread."""
 
     def __init__(self, node: RegistryNode) -> None:
-        self.mass_failure = ""
-        """The mass failure that lasts now; empty: none."""
-        self.last_mass_failure = (0.0, "")
-        """When (Unix seconds) the last mass failure began, and its text: it may be over before a client asks."""
+        self.mass_failures = MassFailureMonitor()
         self.probes = ProbeTally()
         self._node = node
         self._prober = Prober()
@@ -107,8 +82,6 @@ class CheckScheduler:
         self._passing_slots = trio.CapacityLimiter(MAX_PASSING_PROBES)
         self._first_slots = trio.CapacityLimiter(MAX_FIRST_PROBES)
         self._other_slots = trio.CapacityLimiter(MAX_OTHER_PROBES)
-        self._silence = MassFailureDetector()
-        self._detected_at = 0.0
         self._pauses = PauseDetector(trio.current_time(), _boottime())
         node.on_shard_change(self._on_shard_change)
         node.on_renewal(self.renew)
@@ -122,7 +95,7 @@ class CheckScheduler:
                 while self._heap and self._heap[0][0] <= now:
                     _, _, target = heapq.heappop(self._heap)
                     # The heap may hold earlier plans of a target that was replaced or put off.
-                    if self._targets.get(target.id) is target and not target.busy and _due(target.health) <= now:
+                    if self._targets.get(target.id) is target and not target.busy and target.due <= now:
                         target.busy = True
                         nursery.start_soon(self._check, target)
                 self._earlier = trio.Event()
@@ -130,7 +103,7 @@ class CheckScheduler:
                     await self._earlier.wait()
 
     async def watch_pauses(self) -> NoReturn:
-        """Find the pauses of this process, by ticking all the time."""
+        """Find the pauses of this process: tick every `TICK_S`."""
         while True:
             self._tick()
             await trio.sleep(TICK_S)
@@ -251,10 +224,10 @@ class CheckScheduler:
         if target is not None:
             target.first_result.set()
             self._prober.forget(target.url)
-            self._silence.forget(id_)
+            self.mass_failures.forget(id_)
 
     def _schedule(self, target: CheckTarget) -> None:
-        due = _due(target.health)
+        due = target.due
         if due < NEVER:
             heapq.heappush(self._heap, (due, next(self._numbers), target))
             if self._heap[0][2] is target:
@@ -331,8 +304,8 @@ class CheckScheduler:
         extra_timeouts = 0
         if before.state is CheckState.PASSING:
             timed_out = result.outcome is Outcome.TIMEOUT
-            self._silence.record(target.id, result.started, timed_out=timed_out)
-            extra_timeouts = self._extra_timeouts()
+            self.mass_failures.record(target.id, result.started, timed_out=timed_out)
+            extra_timeouts = self.mass_failures.extra_timeouts(now, len(self._targets))
             if timed_out and not before.timeouts:
                 self._probe_others_now()
         health = after_probe(
@@ -341,8 +314,8 @@ class CheckScheduler:
         health = replace(health, due=self._rate.next_probe_at(health, record.settings, now))
         await self._store_or_retry(target, health, result.output)
         if target.health.state is not CheckState.PASSING:
-            self._silence.forget(target.id)
-            self._extra_timeouts()
+            self.mass_failures.forget(target.id)
+            self.mass_failures.extra_timeouts(trio.current_time(), len(self._targets))  # the failure may be over
 
     async def _store_or_retry(self, target: CheckTarget, health: Health, output: str) -> None:
         """Store the new health; while Redis is down keep the old one, and check again soon."""
@@ -376,7 +349,7 @@ class CheckScheduler:
         LOGGER.info("%s is removed: it did not pass for too long (ForgetAfter)", target.id)
         return True
 
-    # ------------------------------------------------------------ faults of this process
+    # ------------------------------------------------------------ faults of this node
 
     def _probe_others_now(self) -> None:
         """Probe other passing instances at once, so that a mass failure is known before the first is marked critical."""
@@ -391,30 +364,11 @@ class CheckScheduler:
                 target.health = replace(target.health, due=now)
                 self._schedule(target)
 
-    def _extra_timeouts(self) -> int:
-        """Look for a mass failure; return how many time-outs more than usual make an instance critical."""
-        now = trio.current_time()
-        if len(self._targets) > KEEP_ALIVE_FROM and now - self._detected_at < DETECT_S:
-            return 1 if self.mass_failure else 0
-        self._detected_at = now
-        failure = self._silence.detect()
-        text = str(failure) if failure else ""
-        if bool(text) != bool(self.mass_failure):
-            LOGGER.warning("%s", text or "the mass failure is over")
-            if text:
-                self.last_mass_failure = (time.time(), text)
-        self.mass_failure = text
-        return 1 if failure else 0
-
     def _tick(self) -> float:
         gap = self._pauses.tick(trio.current_time(), _boottime())
         if gap:
             LOGGER.warning("this registry was paused for %.1f s; results of probes from before are ignored", gap)
         return gap
-
-
-def _due(health: Health) -> float:
-    return min(health.due, health.forget_at)
 
 
 def _forget_in(record: Record) -> float:

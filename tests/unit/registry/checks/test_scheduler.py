@@ -205,14 +205,14 @@ async def test_in_a_mass_failure_one_more_answer_keeps_every_instance_passing(cl
         story.register(*ids)
         await trio.sleep(10)
         story.outcomes |= dict.fromkeys(ids[:3], TIMEOUT)
-        while not story.scheduler.mass_failure:
+        while not story.scheduler.mass_failures.current:
             await trio.sleep(0.05)
-        assert "3 of 6" in story.scheduler.mass_failure
+        assert "3 of 6" in story.scheduler.mass_failures.current
         assert story.states(*ids) == {"passing"}, "the mass failure is known before an instance is critical"
         story.outcomes.clear()
         await trio.sleep(15)
         assert story.states(*ids) == {"passing"}
-        assert story.scheduler.mass_failure == ""
+        assert story.scheduler.mass_failures.current == ""
 
 
 async def test_a_mass_failure_that_the_extra_probe_confirms_makes_instances_critical(
@@ -241,7 +241,7 @@ async def test_timeouts_of_few_instances_are_no_mass_failure(
         await trio.sleep(10)
         story.outcomes |= dict.fromkeys(ids[:silent], TIMEOUT)
         for _ in range(400):
-            assert not story.scheduler.mass_failure
+            assert not story.scheduler.mass_failures.current
             await trio.sleep(0.05)
         assert story.states(*ids[:silent]) == {"critical"}
 
@@ -254,7 +254,7 @@ async def test_failures_are_no_mass_failure(clock: trio.testing.MockClock) -> No
         story.outcomes |= dict.fromkeys(ids, FAIL)
         await trio.sleep(6)
         assert story.states(*ids) == {"critical"}
-        assert story.scheduler.mass_failure == ""
+        assert story.scheduler.mass_failures.current == ""
 
 
 @pytest.mark.parametrize("pause", [1.5, 8.0, 3600.0])
