@@ -26,9 +26,10 @@ class MassFailure(Struct, frozen=True):
 class MassFailureDetector:
     """The latest probe result of each instance that passed before, and whether most of them time out.
 
-    Only probes that began at or after the oldest time-out now open count, and each time-out itself: results from
-    before the silence must not outvote it.
+    A time-out always counts. An answer counts only if its probe started at or after the oldest time-out.
     """
+
+    # Answers from before the silence must not outvote it: instances are probed every 5 s, and a time-out takes 2 s.
 
     def __init__(self) -> None:
         self._latest: dict[str, tuple[float, bool]] = {}

@@ -32,6 +32,7 @@ class Prober:
     async def probe(self, url: str, timeout: float) -> ProbeResult:
         """Probe `url` (`http://…`, `https://…` or `tcp://host:port`) and return the result within `timeout` seconds."""
         started = trio.current_time()
+        # The result when the deadline cancels the block below.
         outcome, output = Outcome.TIMEOUT, f"no answer within {timeout:g} s"
         with trio.move_on_after(timeout):
             outcome, output = await self._probe(url)

@@ -32,7 +32,7 @@ REPORT_FROM_MISSES = 2
 """Misses in a row from which on watchers get the reason. The first refused connection is how every service starts."""
 
 MIN_FORGET_S = 30.0
-"""How long an observer that has just taken over an absent instance keeps it at least, unless `forget_after` is shorter."""
+"""How long an absent instance is kept at least after its checks are taken over, unless `forget_after` is shorter."""
 
 NEVER = float("inf")
 
@@ -188,6 +188,7 @@ def after_probe(
     is_first_miss = missed.failures + missed.timeouts == 1
     retry = min(FIRST_RETRY_S if is_first_miss else NEXT_RETRY_S, settings.interval)
     missed = replace(missed, due=now + retry)
+    # Time-outs and failures do not add up: each kind has its own threshold.
     is_over = missed.failures >= settings.failures or missed.timeouts >= settings.timeouts + extra_timeouts
     if health.state is CheckState.PASSING and is_over:
         return replace(missed, state=CheckState.CRITICAL, forget_at=now + settings.forget_after)

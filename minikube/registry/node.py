@@ -38,7 +38,7 @@ LOAD_TIMEOUT_S = 2.0
 
 MAX_REGISTRATIONS = 20_000
 MAX_BYTES = 33_554_432
-"""Of all registrations as JSON. Any client can register; a registration past either bound is refused."""
+"""Of all registrations as JSON. Any client can register, so a registration past either bound is refused."""
 
 RecordChange = Callable[[Record], Record | None]
 """Returns the changed record, or None to leave it as it is."""
@@ -173,7 +173,7 @@ class RegistryNode:
 
     async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
         """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):  # again after a conflict, with the record that another node wrote
             old = self.catalog.records.get(id_)
             if old is None or old.instance.incarnation != incarnation:
                 return None
@@ -189,7 +189,7 @@ class RegistryNode:
         for _ in range(MAX_ATTEMPTS):
             old = self.catalog.records.get(id_)
             if old is None or (incarnation and old.instance.incarnation != incarnation):
-                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()  # trio's rule: every path of an async function waits once
                 return False
             if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
                 return True

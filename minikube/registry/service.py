@@ -192,7 +192,7 @@ class DiscoveryService:
         return await self._make_list(connection, self._node.catalog.services)
 
     async def _make_list(self, connection: RpcConnection, make: Callable[[], T]) -> T:
-        """Return a large result, made only when the connection has room to send it. The caller must return it at once."""
+        """Return a large result, made only when the connection has room to send it. The caller must return it without waiting."""
         # Made earlier, the lists of one connection's calls would take hundreds of MB while they wait to be sent.
         while True:
             await connection.wait_room()
@@ -258,6 +258,7 @@ class DiscoveryService:
 
     async def _watch(self, request: Request, connection: RpcConnection) -> Any:
         """Start a watch that came before Redis was read; every other one is answered by `now`."""
+        # No await between here and the queueing of the result: `_HeldNotifications` relies on it.
         return self._subscriptions.start_waited(request, connection)
 
     async def _unwatch(self, request: Request, connection: RpcConnection) -> Any:

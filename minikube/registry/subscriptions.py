@@ -17,10 +17,10 @@ from minikube.registry.catalog.catalog import Catalog, Compacted
 from minikube.registry.validation import arguments, as_name, as_type, invalid
 
 MAX_WATCHES = 64
-"""Of one connection."""
+"""The most watches of one connection."""
 
 MAX_WATCHES_OF_NAME = 4
-"""Of one connection and one name: each change is sent once for every watch."""
+"""The most watches of one connection and one name: each change is sent once for every watch."""
 
 Notify = Callable[[str, Any], None]
 _encode = msgspec.json.Encoder().encode
@@ -84,7 +84,7 @@ class Subscriptions:
         def send(change: Change) -> None:
             notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change))))
 
-        if not watches:
+        if not watches:  # the first watch: one task ends them all
             connection.start_soon(self._stop_all_when_closed, connection)
         watches[number] = Watch(name, catalog.subscribe(name, send))
         for change in missed:
@@ -132,6 +132,7 @@ class _HeldNotifications:
 
     async def release(self) -> None:
         """Send what was held back, and everything later at once."""
+        # One turn of the loop: the task that answers the call has queued the result by then.
         await trio.lowlevel.checkpoint()
         held, self._held = self._held or [], None
         for method, params in held:

@@ -214,6 +214,7 @@ def _normalized_host(host: str) -> str:
         if ":" in host or re.fullmatch(r"[0-9.]+", host):
             raise invalid(f"Addr.IP: {host[:80]!r} is no IP address") from None
     else:
+        # `0.0.0.0` is what a server listens on, and a usual mistake.
         if address.is_unspecified or address.is_multicast:
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else

@@ -137,6 +137,7 @@ class Catalog:
 
     def apply(self, entry: Entry) -> None:
         """Apply one entry of the change log. Early entries wait for those before them; known ones are dropped."""
+        # Both the writer and the follower hand over this node's own writes: the second one is dropped here.
         if entry.revision <= self.revision:
             return
         self._early[entry.revision] = entry
@@ -145,6 +146,7 @@ class Catalog:
 
     def apply_snapshot(self, snapshot: StoreSnapshot) -> None:
         """Take over everything in the snapshot, and notify subscribers of every difference to what was known."""
+        # The first snapshot is no change: subscribers know nothing yet.
         is_first = not self.epoch
         is_same_epoch = snapshot.epoch == self.epoch
         self.epoch = snapshot.epoch
@@ -219,6 +221,7 @@ class Catalog:
             self._drop_old_name_revisions()
         change = _change(entry)
         for key in (name, ALL_NAMES):
+            # A copy: a subscriber may unsubscribe while it is called.
             for subscriber in tuple(self._subscribers.get(key, {}).values()):
                 subscriber(change)
 

@@ -8,8 +8,9 @@ from minikube.health.mass_failure import MassFailureDetector
 LOGGER = logging.getLogger("minikube.registry")
 
 LARGE_SHARE = 512
+"""With more instances than this, mass failures are looked for at most every `DETECT_S`: each time reads all results."""
+
 DETECT_S = 0.05
-"""In a larger share, mass failures are looked for no more often than this: each time reads all results."""
 
 
 class MassFailureMonitor:

@@ -62,7 +62,7 @@ KEEP_ALIVE_FROM = 512
 would block a server that serves one connection at a time."""
 
 MAX_CROSS_CHECKS = 128
-"""How many other instances are probed at once when one times out, to learn whether the fault is on this side."""
+"""How many other instances are probed at once when one times out, to find out whether the fault is this node's."""
 
 
 class CheckScheduler:
@@ -76,7 +76,7 @@ class CheckScheduler:
         self._rate = ProbeRateLimiter()
         self._targets: dict[str, CheckTarget] = {}
         self._heap: list[tuple[float, int, CheckTarget]] = []
-        self._numbers = count()
+        self._numbers = count()  # orders heap items with the same due time: targets cannot be compared
         self._earlier = trio.Event()
         """Set when a target is due earlier than the heap's first one was."""
         self._passing_slots = trio.CapacityLimiter(MAX_PASSING_PROBES)
@@ -245,7 +245,7 @@ class CheckScheduler:
         if step is NextStep.FORGET:
             if await self._forget(target):
                 return
-            step = self._next_step(target, settings.lease)
+            step = self._next_step(target, settings.lease)  # Redis is down: keep it, and check it meanwhile
         now = trio.current_time()
         match step:
             case NextStep.PROBE:
@@ -262,6 +262,7 @@ class CheckScheduler:
 
     def _next_step(self, target: CheckTarget, lease: float) -> NextStep:
         now = trio.current_time()
+        # During a pause of this process renewals could not arrive, so the lease of that time does not count.
         was_paused = target.is_ttl and (bool(self._tick()) or self._pauses.overlaps_pause(now - lease))
         return next_step(
             target.health,
@@ -293,6 +294,7 @@ class CheckScheduler:
 
     async def _probe(self, target: CheckTarget, record: Record) -> None:
         result = await self._prober.probe(target.url, record.settings.timeout)
+        # Replaced, removed or another node's by now: storing the result could make a dead instance discoverable again.
         if self._targets.get(target.id) is not target:
             return
         before, now = target.health, trio.current_time()

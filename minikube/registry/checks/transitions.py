@@ -32,6 +32,7 @@ def set_output(output: str) -> RecordChange:
     """Return the change of the output only, so that watchers learn why an instance does not pass."""
 
     def change(record: Record) -> Record | None:
+        # A passing instance's output is shown by each node from its own probes; maintenance has the operator's reason.
         if record.instance.state not in (CheckState.STARTING, CheckState.CRITICAL):
             return None
         return replace(record, instance=replace(record.instance, output=output[:MAX_OUTPUT], checked=time.time()))

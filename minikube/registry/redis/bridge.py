@@ -42,9 +42,10 @@ class ThreadBridge:
         self.heartbeat_requested = False
         self.shares_renewals = False
         """Whether there are other registries that have to learn of lease renewals."""
+        # Trio and the writer both raise it, without a lock: if one overwrites the other's value, the follower reads entries
+        # again, and the catalog drops the known ones.
         self.applied_revision = 0
-        """The follower skips entries up to this revision. Both threads only raise it; should one overwrite the other's
-        value, entries are read twice, and the catalog drops the known ones."""
+        """The follower skips entries up to this revision."""
         self.loaded = threading.Event()
         """Set when Redis was read for the first time."""
         self._listener: StoreListener | None = None
@@ -103,7 +104,7 @@ class ThreadBridge:
             return
         try:
             self._token.run_sync_soon(function)
-        except trio.RunFinishedError:
+        except trio.RunFinishedError:  # the process ends without `stop`
             self.stopping = True
 
     def _finish(self, answered: Sequence[PendingRequest]) -> None:

@@ -120,6 +120,7 @@ class RedisCommands:
     def read_snapshot(self) -> tuple[StoreSnapshot, list[str]]:
         """Return all that is stored, at one moment, and a description of each value that cannot be read and is left out."""
         keys = self._keys
+        # A transaction: registrations and change log must be of the same revision.
         self.execute("MULTI")
         reads: list[Command] = [
             ("HMGET", keys.epoch, "n", "id", "floor"),
@@ -179,7 +180,8 @@ class RedisCommands:
         try:
             reply = self.execute("CONFIG", "GET", "min-replicas-to-write")
             return int(reply[1]) if reply else 0
-        except (ResponseError, ValueError):  # managed Redis forbids CONFIG
+        except (ResponseError, ValueError):
+            # Managed Redis forbids CONFIG. INFO has this line only where `min-replicas-to-write` is set: assume one replica.
             return int(b"min_slaves_good_slaves" in self.execute("INFO", "replication"))
 
     def find_foreign_key(self) -> str:
@@ -205,7 +207,7 @@ class RedisCommands:
     def _run_script(self, command: Command) -> Any:
         try:
             return self.execute(*command)
-        except NoScriptError:
+        except NoScriptError:  # Redis was restarted, or a failover made another one the master
             self.load_scripts()
             return self.execute(*command)
 

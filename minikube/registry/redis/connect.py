@@ -59,9 +59,9 @@ class RedisConnector:
         options: dict[str, Any] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "health_check_interval": 0,
+            "retry": Retry(NoBackoff(), 0),  # redis-py would send a write again that Redis may have done
+            "protocol": 2,  # replies are read as flat lists
+            "health_check_interval": 0,  # no PING between pipelined commands
         }
         connection: Any
         if self._sentinel is None:

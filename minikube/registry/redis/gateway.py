@@ -112,6 +112,7 @@ class RedisGateway:
 
     async def _request(self, request: Write | LeaseRenewal | RevisionQuery) -> CommitResult:
         bridge = self._bridge
+        # Shortly after a loss writes still wait: most losses are over with the next connection.
         is_down = not self.state.ok and not self.is_connecting
         if is_down and time.monotonic() - bridge.down_since > QUEUE_WHILE_DOWN_S:
             raise Unavailable(bridge.unavailable_text())
@@ -122,6 +123,7 @@ class RedisGateway:
         with bridge.wake:
             bridge.queue.append(pending)
             bridge.wake.notify_all()
+        # The writer answers at the deadline; the margin is for its answer to arrive.
         with trio.move_on_after(WRITE_TIMEOUT_S + 0.1):
             await pending.done.wait()
         if pending.result is not None:

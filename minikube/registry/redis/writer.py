@@ -34,7 +34,7 @@ from minikube.text import mask_url
 LOGGER = logging.getLogger("minikube.registry")
 
 REPLY_TIMEOUT_S = 1.5
-"""For one reply of Redis."""
+"""The time-out for one reply of Redis."""
 
 HEARTBEAT_S = 1.0
 MAX_BATCH = 512
@@ -121,6 +121,7 @@ class Writer:
     def _finish_batch(self, batch: Sequence[PendingRequest]) -> None:
         """Answer the requests of a batch, or queue them again while they have time."""
         now = time.monotonic()
+        # From last to first: they go back to the front of the queue in their order.
         for pending in reversed([pending for pending in batch if not pending.is_answered]):
             pending.attempts += 1
             if pending.deadline > now and pending.attempts < MAX_ATTEMPTS:
@@ -187,7 +188,7 @@ class Writer:
     # ------------------------------------------------------------ synchronizing
 
     def _synchronize(self) -> None:
-        """Make catalog and Redis the same, see the top of the module."""
+        """Bring catalog and Redis to the same history, as the module's docstring says."""
         connection, bridge = self._connection, self._bridge
         assert connection is not None
         for _ in range(MAX_SYNCHRONIZE_ATTEMPTS):
@@ -216,6 +217,7 @@ class Writer:
         connection, bridge = self._connection, self._bridge
         assert connection is not None
         self._next_heartbeat = time.monotonic() + HEARTBEAT_S
+        # The heartbeat script may work although another key is foreign: it must not report `ok` then.
         if self._has_foreign_key and connection.find_foreign_key():
             return
         self._has_foreign_key = False
@@ -224,6 +226,7 @@ class Writer:
         position = bridge.call(bridge.listener.position)
         before = time.monotonic()
         heartbeat = connection.heartbeat(bridge.node_id, position.revision, with_renewals=bridge.shares_renewals)
+        # Redis read its clock somewhere between sending and receiving: take the middle.
         self._clocks = (heartbeat.clock, (before + time.monotonic()) / 2)
         # A gap at two heartbeats in a row: the missing entry is lost, not late.
         if recovery.has_diverged(heartbeat, position) or (position.has_gap and self._had_gap):
