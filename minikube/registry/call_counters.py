@@ -10,7 +10,7 @@ from bisect import bisect_left
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.messages import RpcError
-from minikube.metrics.counters import CALL_BOUNDS_S, CallCount, HistogramView, Outcomes
+from minikube.metrics.counters import CALL_BOUNDS_S, CallCount, HistogramView, OutcomeCounter
 
 OK = "ok"
 FAST_METHOD = "Discovery.Get"
@@ -33,7 +33,7 @@ class CallCounters:
     """The counters of one registry process, for its trio thread."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, Outcomes] = {FAST_METHOD: Outcomes(CALL_BOUNDS_S)}
+        self._methods: dict[str, OutcomeCounter] = {FAST_METHOD: OutcomeCounter(CALL_BOUNDS_S)}
         self._fast_others = 0
         self._fast_counts = [0] * (len(CALL_BOUNDS_S) + 1)
         self._fast_seconds = 0.0
@@ -57,8 +57,8 @@ class CallCounters:
         """Count one call. `result` is `ok` or an error's name (`result_name`)."""
         outcomes = self._methods.get(method)
         if outcomes is None:
-            outcomes = self._methods[method] = Outcomes(CALL_BOUNDS_S)
-        outcomes.note(result, seconds)
+            outcomes = self._methods[method] = OutcomeCounter(CALL_BOUNDS_S)
+        outcomes.record(result, seconds)
 
     @property
     def view(self) -> tuple[CallCount, ...]:

@@ -18,8 +18,8 @@ from minikube.defaults import TOKEN_ENV
 from minikube.errors import StartError, UsageError
 from minikube.manifest.spec import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
-from minikube.net.background import open_background
-from minikube.net.listen_errors import cannot_listen
+from minikube.net.background import open_background_nursery
+from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -58,7 +58,7 @@ def _raise_file_limit() -> None:
 
 async def _main(config: RegistryConfig) -> None:
     tls = _server_tls(config)
-    async with open_background() as nursery:
+    async with open_background_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         node_id = config.node or os.urandom(4).hex()
         store = RedisGateway(config.redis_url, config.prefix, node_id)
@@ -71,7 +71,7 @@ async def _main(config: RegistryConfig) -> None:
                 lambda task_status: serve_rpc(service, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
-            raise cannot_listen("registry", config.listen, error, "set registry.listen") from None
+            raise listen_error("registry", config.listen, error, "set registry.listen") from None
         metrics_address = await _start_metrics(service, config, nursery)
         # Only after the ports are taken: a process that exits at once must not exit while a thread is still importing.
         store.start(node)
@@ -95,7 +95,7 @@ async def _start_metrics(service: DiscoveryService, config: RegistryConfig, nurs
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host)
     except OSError as error:
-        raise cannot_listen("registry", address, error, "change --metrics") from None
+        raise listen_error("registry", address, error, "change --metrics") from None
     host, port = await nursery.start(serve_metrics, service.metrics, listeners, config.token)
     return HostPort(host, port)
 

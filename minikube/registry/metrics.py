@@ -11,8 +11,8 @@ import trio
 
 from minikube.metrics.counters import RegistryStatus
 from minikube.metrics.exposition import probe_families, registry_families, render
-from minikube.net.auth import allowed_hosts, refuse_bearer, refuse_page
-from minikube.net.http_server import Answer, Reply, Request, error_reply, serve_http
+from minikube.net.auth import allowed_hosts, reject_web_page, require_bearer_token
+from minikube.net.http_server import Reply, Request, Response, error_reply, serve_http
 
 if TYPE_CHECKING:  # prometheus_client takes 30 ms to import: the first scrape does it
     from prometheus_client.metrics_core import Metric
@@ -42,7 +42,7 @@ async def serve_metrics(
     # One scrape at a time: rendering takes a thread and milliseconds of the lookups' core.
     scrapes = trio.CapacityLimiter(1)
 
-    async def handle(request: Request) -> Answer:
+    async def handle(request: Request) -> Response:
         refusal = refuse(request, token)
         if refusal is not None:
             return refusal
@@ -55,9 +55,9 @@ async def serve_metrics(
 
 def refuse(request: Request, token: str) -> Reply | None:
     """Return the error reply for a request that is not allowed or not for `/metrics`; None for a good one."""
-    refusal = refuse_page(request, HOSTS)
+    refusal = reject_web_page(request, HOSTS)
     if refusal is None and token:
-        refusal = refuse_bearer(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
+        refusal = require_bearer_token(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
     if refusal is not None:
         return refusal
     if request.path != "/metrics":

@@ -2,10 +2,10 @@
 
 Three ways to answer, tried in this order by the connection:
 
-- `at_once` for speed: a receive of nothing but plain `Discovery.Get` calls is answered from its bytes. With it lookups are
+- `try_fast` for speed: a receive of nothing but plain `Discovery.Get` calls is answered from its bytes. With it lookups are
   as fast as Go's `net/rpc/jsonrpc` over a map: 1.0 × one at a time, 1.1 × with 64 connections, 10.9 × pipelined.
-- `now` for everything else that needs no waiting: `Discovery.Get` of a passing name, `Discovery.Watch`, a right token.
-- `call`, in a task of its own, for the rest.
+- `handle_sync` for everything else that needs no waiting: `Discovery.Get` of a passing name, `Discovery.Watch`, a right token.
+- `handle`, in a task of its own, for the rest.
 """
 
 import secrets
@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 import minikube
-from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
+from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
 from minikube.jsonrpc.messages import (
     METHOD_NOT_FOUND,
     NOT_FOUND,
@@ -30,7 +30,7 @@ from minikube.jsonrpc.messages import (
 )
 from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.net.auth import is_token
-from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
@@ -53,13 +53,13 @@ _METHODS_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 Method = Callable[[Request, RpcConnection], Awaitable[Any]]
 T = TypeVar("T")
 
-_GET_CALLS = PlainCalls("Discovery.Get")
+_MATCHER = FastGetMatcher("Discovery.Get")
 
 
 class DiscoveryService:
-    """The methods of one registry; implements `net.rpc.types.Methods`."""
+    """The methods of one registry; implements `net.rpc.interface.RpcService`."""
 
-    telling = frozenset({"Discovery.Watch"})
+    notifying_methods = frozenset({"Discovery.Watch"})
 
     def __init__(self, node: RegistryNode, checks: CheckScheduler, config: RegistryConfig) -> None:
         self._node = node
@@ -70,7 +70,7 @@ class DiscoveryService:
         # A list of thousands of instances takes milliseconds: one at a time, with other tasks in between.
         self._list_turn = trio.CapacityLimiter(1)
         self._calls = CallCounters()
-        self.answered = self._calls.count_fast
+        self.on_handled = self._calls.count_fast
         self._methods: dict[str, Method] = {
             "Discovery.Register": self._register,
             "Discovery.Get": self._get,
@@ -86,21 +86,21 @@ class DiscoveryService:
             "Discovery.Authenticate": self._authenticate,
         }
 
-    def at_once(self, data: bytes, connection: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
         """Return the answers to a receive of nothing but lookups in the one form of Go's client; None for any other."""
         if self._node.is_stale or (self._config.token and not connection.authenticated):
             return None
         began, count = time.perf_counter(), 1
         replies = self._node.catalog.replies
         try:
-            if call := _GET_CALLS.find_one(data):
-                answer = one_reply(call[1], next(replies[call[0]]))
-            elif calls := _GET_CALLS.find(data):
+            if call := _MATCHER.match_one(data):
+                answer = format_reply(call[1], next(replies[call[0]]))
+            elif calls := _MATCHER.match_all(data):
                 names, ids = calls
                 count = len(ids)
                 # Look all names up before taking any turn: a receive with an unknown name is answered elsewhere, and must
                 # not have moved the round robin here.
-                answer = join_replies(ids, map(next, [*map(replies.__getitem__, names)]))
+                answer = format_replies(ids, map(next, [*map(replies.__getitem__, names)]))
             else:
                 return None
         except KeyError:
@@ -108,7 +108,7 @@ class DiscoveryService:
         self._calls.count_fast(count, time.perf_counter() - began)
         return answer
 
-    def now(self, request: Request, connection: RpcConnection) -> bytes | None:
+    def handle_sync(self, request: Request, connection: RpcConnection) -> bytes | None:
         """Return the whole line of the answer if it needs no waiting, else None. Raises RpcError."""
         if self._config.token and not connection.authenticated:
             if request.method == "Discovery.Authenticate" and self._is_token(request.params):
@@ -135,11 +135,11 @@ class DiscoveryService:
                 self._calls.count_fast_other(request.method, result, time.perf_counter() - began)
         return None
 
-    async def call(self, request: Request, connection: RpcConnection) -> Any:
-        """Return the result of any call; a whole `Line` while Redis is down. Raises RpcError, NotFound, Unavailable."""
+    async def handle(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the result of any call; a whole `ReplyLine` while Redis is down. Raises RpcError, NotFound, Unavailable."""
         began, result = time.perf_counter(), OK
         try:
-            return await self._call(request, connection)
+            return await self._handle(request, connection)
         except trio.Cancelled:
             result = "cancelled"
             raise
@@ -150,7 +150,7 @@ class DiscoveryService:
             method = request.method if request.method in self._methods else UNKNOWN_METHOD
             self._calls.count(method, result, time.perf_counter() - began)
 
-    async def _call(self, request: Request, connection: RpcConnection) -> Any:
+    async def _handle(self, request: Request, connection: RpcConnection) -> Any:
         method = self._methods.get(request.method)
         if method is None:
             known = ", ".join(self._methods)
@@ -159,7 +159,7 @@ class DiscoveryService:
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
         if request.method not in _METHODS_WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
-            await connection.wait_room()  # many calls of this connection may have waited for the same moment
+            await connection.wait_writable()  # many calls of this connection may have waited for the same moment
         try:
             result = await method(request, connection)
         except RpcError as error:
@@ -195,9 +195,9 @@ class DiscoveryService:
         """Return a large result, made only when the connection has room to send it. The caller must return it without waiting."""
         # Made earlier, the lists of one connection's calls would take hundreds of MB while they wait to be sent.
         while True:
-            await connection.wait_room()
+            await connection.wait_writable()
             async with self._list_turn:
-                if connection.has_room:  # other calls of this connection may have waited for the turn, too
+                if connection.is_writable:  # other calls of this connection may have waited for the turn, too
                     return make()
 
     async def _status(self, request: Request, connection: RpcConnection) -> Any:
@@ -257,7 +257,7 @@ class DiscoveryService:
         )
 
     async def _watch(self, request: Request, connection: RpcConnection) -> Any:
-        """Start a watch that came before Redis was read; every other one is answered by `now`."""
+        """Start a watch that came before Redis was read; every other one is answered by `handle_sync`."""
         # No await between here and the queueing of the result: `_HeldNotifications` relies on it.
         return self._subscriptions.start_waited(request, connection)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 
 from minikube.control.client.endpoint import Endpoint, find_supervisor
-from minikube.control.client.snapshot import catch_up
-from minikube.control.client.trio import act, follow_logs, open_stream
+from minikube.control.client.snapshot import apply_update
+from minikube.control.client.trio import follow_logs, open_stream, send_command
 from minikube.errors import MinikubeError
 from minikube.model import LogLine, Snapshot
 from tui.connection.interface import Command, PostMessage
@@ -108,14 +108,14 @@ class TrioConnection:
         while True:
             try:
                 async with open_stream(self._endpoint) as stream:
-                    self._snapshot = catch_up(None, await anext(stream))
+                    self._snapshot = apply_update(None, await anext(stream))
                     self._post(ConnectionChanged("live"))
                     self._post(SnapshotReceived(self._snapshot))
                     attempts = 0
                     self._start_following(self._followed)
                     async for update in stream:
                         # Post without a delay: the supervisor batches updates, and the app skips to the newest one.
-                        self._snapshot = catch_up(self._snapshot, update)
+                        self._snapshot = apply_update(self._snapshot, update)
                         self._post(SnapshotReceived(self._snapshot))
             except* (MinikubeError, ValueError, OSError) as group:
                 self._post(ConnectionChanged("lost", str(_first_error(group))))
@@ -139,7 +139,7 @@ class TrioConnection:
     async def _run_command(self, command: Command) -> None:
         """Send a command and post its result."""
         try:
-            await act(self._endpoint, command.verb, command.target)
+            await send_command(self._endpoint, command.verb, command.target)
         except (MinikubeError, OSError) as error:
             self._post(CommandFinished(command, str(error) or type(error).__name__))
         else:
@@ -168,7 +168,7 @@ class TrioConnection:
                     waiting: list[LogLine] = []
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._post_lines, request, waiting)
-                        while batch := await lines.batch():
+                        while batch := await lines.read_batch():
                             waiting += batch
                             # Past this, stop reading: a flood fills the TCP connection, not this process's memory.
                             while len(waiting) > 10 * BATCH_LINES:

@@ -37,7 +37,7 @@ from minikube.health.state import (
     next_step,
     should_report,
 )
-from minikube.metrics.counters import ProbeTally
+from minikube.metrics.counters import ProbeCounters
 from minikube.model import Change, ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
@@ -70,7 +70,7 @@ class CheckScheduler:
 
     def __init__(self, node: RegistryNode) -> None:
         self.mass_failures = MassFailureMonitor()
-        self.probes = ProbeTally()
+        self.probes = ProbeCounters()
         self._node = node
         self._prober = Prober()
         self._rate = ProbeRateLimiter()
@@ -301,7 +301,7 @@ class CheckScheduler:
         if self._tick() or self._pauses.overlaps_pause(result.started):
             target.health = replace(before, due=now)  # this process was paused: the result says nothing, so probe again
             return
-        self.probes.note(record.instance.name, result.outcome.value, result.seconds)
+        self.probes.record(record.instance.name, result.outcome.value, result.seconds)
         self._node.catalog.record_probe(target.id, time.time(), result.output)
         extra_timeouts = 0
         if before.state is CheckState.PASSING:

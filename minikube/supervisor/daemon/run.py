@@ -208,7 +208,7 @@ async def _end_with(core: Reconciler, name: str, sock: socket.socket) -> None:
     how, code = worst_end(ended)
     core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
     with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print events
-        await core.board.followed.wait()
+        await core.board.events_followed.wait()
     say(sock, {"ended": {"service": name, "how": how, "code": code}})
     core.site.shutdown()
 

@@ -201,7 +201,7 @@ class Readiness:
         health, before = self._subject.spec.health, self.own
         if health is None or self._adjusted.is_set() or self._hung:
             return  # the last word of a check that is none any more
-        self._home.board.tally.probes.note(self._subject.spec.name, result.outcome.value, result.seconds)
+        self._home.board.counters.probes.record(self._subject.spec.name, result.outcome.value, result.seconds)
         self.own, self._checked = found, time.time()
         if found.state is CheckState.PASSING:
             self._subject.passed()

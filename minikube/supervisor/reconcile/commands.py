@@ -141,10 +141,10 @@ class CommandHandler:
         keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
-    def registered(self) -> Sequence[Instance]:
+    def registered_instances(self) -> Sequence[Instance]:
         return self._core.link.instances
 
-    async def figures(self) -> MetricsInput:
+    async def metrics_input(self) -> MetricsInput:
         captures = self._core.site.logbook.logs.values()
         lines = tuple(LogCount(one.service, one.instance, one.lines, one.dropped) for one in captures)
         return MetricsInput(await self._core.link.status(STATUS_TIMEOUT_S), lines)
