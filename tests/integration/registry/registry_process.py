@@ -136,14 +136,14 @@ class Service:
 
     def __init__(self) -> None:
         self.status = 200
-        self.asked = 0
+        self.requests = 0
         self.awake = threading.Event()
         self.awake.set()
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                service.asked += 1
+                service.requests += 1
                 service.awake.wait(20)
                 self.send_response(service.status)
                 self.send_header("Location", "/elsewhere")

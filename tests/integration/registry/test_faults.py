@@ -49,7 +49,7 @@ def refused(client: Client, method: str, *params: object) -> float:
 
 
 def all_probed_again(made: list[Service], before: list[int]) -> bool:
-    return all(one.asked > was + 1 for one, was in zip(made, before, strict=True))
+    return all(one.requests > was + 1 for one, was in zip(made, before, strict=True))
 
 
 def store_is(client: Client, state: str) -> bool:
@@ -121,14 +121,14 @@ def test_answers_from_memory_are_marked_stale_in_both_dialects(
     redis_server: RedisServer, registry: Registry, client: Client, service: Service
 ) -> None:
     client.call("Register", service.registration("product"))
-    asked = [
+    calls = [
         ("Discovery.Get", ["product"]),
         ("Discovery.Instances", ["product"]),
         ("Discovery.Services", [None]),
         ("Discovery.Wait", ["product", 0, 0]),
     ]
-    lines = [json.dumps({"method": method, "params": params, "id": 1}) for method, params in asked]
-    lines += [json.dumps({"method": method, "params": params, "id": 1, "jsonrpc": "2.0"}) for method, params in asked]
+    lines = [json.dumps({"method": method, "params": params, "id": 1}) for method, params in calls]
+    lines += [json.dumps({"method": method, "params": params, "id": 1, "jsonrpc": "2.0"}) for method, params in calls]
     lines.append(json.dumps({"method": "Discovery.Watch", "params": ["product"], "id": 1, "jsonrpc": "2.0"}))
 
     def answers() -> list[dict[str, object]]:
@@ -217,7 +217,7 @@ def test_a_paused_registry_makes_no_instance_critical(registry: Registry, client
             registry.signal(signal.SIGSTOP)
             time.sleep(1.5)
             registry.signal(signal.SIGCONT)
-            before = [one.asked for one in made]
+            before = [one.requests for one in made]
             eventually(partial(all_probed_again, made, before))
         assert client.call("Status")["Revision"] == revision
 
@@ -227,12 +227,12 @@ def test_a_mass_failure_is_probed_once_more_first(client: Client) -> None:
         ids = [client.call("Register", one.registration("product", Interval="1s", Timeout="500ms")) for one in made]
         for one in made:
             one.hang()
-        asked = {id_: one.asked for id_, one in zip(ids, made, strict=True)}
+        requests = {id_: one.requests for id_, one in zip(ids, made, strict=True)}
         failure = eventually(lambda: client.call("Status")["LastDoubt"]["Detail"])
         assert "4 of 4" in failure or "3 of" in failure
         eventually(lambda: all(client.state(id_) == "critical" for id_ in ids))
         for id_, one in zip(ids, made, strict=True):
-            assert one.asked - asked[id_] >= 3, "each was probed once more than its time-outs"
+            assert one.requests - requests[id_] >= 3, "each was probed once more than its time-outs"
         for one in made:
             one.release()
         eventually(lambda: all(client.state(id_) == "passing" for id_ in ids))

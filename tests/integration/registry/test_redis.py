@@ -142,9 +142,9 @@ def test_a_unix_socket_with_user_and_password(locked_redis: RedisServer, service
         assert client.get("product") == service.port
     wrong = locked_redis.url.replace("p%3Aw", "wrong")
     with running(wrong, ready=False) as (_, client):
-        told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
-        assert "invalid username-password pair" in told
-        assert "wrong" not in told
+        reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+        assert "invalid username-password pair" in reason
+        assert "wrong" not in reason
         assert is_refused(client, service.registration("product"))
 
 
@@ -158,9 +158,9 @@ def test_tls_with_user_and_password(
             client.call("Register", service.registration("product"))
             assert client.get("product") == service.port
         with running(base, ready=False) as (_, client):
-            told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
-            assert "certificate verify failed" in told
-            assert "p%3Aw" not in told
+            reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+            assert "certificate verify failed" in reason
+            assert "p%3Aw" not in reason
 
 
 def test_a_refused_wait_fails_the_write_and_the_registry_goes_on(service: Service, tmp_path: Path) -> None:

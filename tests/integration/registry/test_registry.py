@@ -118,9 +118,9 @@ def test_a_failing_instance_is_critical_at_once_and_passes_again(
 def test_a_hanging_instance_is_probed_once_more(client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product", Interval="200ms", Timeout="500ms"))
     service.hang()
-    asked = service.asked
+    requests = service.requests
     eventually(lambda: client.state(id_) == "critical")
-    assert service.asked - asked >= 2
+    assert service.requests - requests >= 2
     service.release()
     eventually(lambda: client.state(id_) == "passing")
 
@@ -302,7 +302,7 @@ def test_counters_are_in_the_status_when_asked_for(client: Client, service: Serv
     for _ in range(3):
         client.read()
     assert calls()["Discovery.Get"] == {"ok": 7, "not_found": 1}
-    eventually(lambda: service.asked >= 3, what="three probes")
+    eventually(lambda: service.requests >= 3, what="three probes")
     (probes,) = client.call("Status", {"Counters": True})["Counters"]["Probes"]
     assert probes["Service"] == "product"
     assert probes["Results"]["pass"] >= 2
@@ -326,8 +326,8 @@ def test_watchers_get_the_reason_why_an_instance_does_not_pass_and_each_new_reas
         "404 Not Found: as you see",
         registered["Since"],
     )
-    asked = service.asked
-    eventually(lambda: service.asked >= asked + 3, what="three more probes")
+    requests = service.requests
+    eventually(lambda: service.requests >= requests + 3, what="three more probes")
     service.status = 503
     assert watcher.notice()["Instance"]["Output"] == "503 Service Unavailable: as you see"
     service.status = 200

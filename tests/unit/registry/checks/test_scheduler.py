@@ -32,7 +32,7 @@ class OwnsAll:
 
 
 class MemoryNode:
-    """A node whose store is this object: it writes after `write_s` seconds, unless `is_down`."""
+    """A node with this object as its store: it writes after `write_s` seconds, unless `is_down`."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
@@ -259,7 +259,7 @@ async def test_failures_are_no_mass_failure(clock: trio.testing.MockClock) -> No
 
 @pytest.mark.parametrize("pause", [1.5, 8.0, 3600.0])
 async def test_a_pause_of_the_registry_makes_no_instance_critical(clock: trio.testing.MockClock, pause: float) -> None:
-    """Not even an instance with `timeouts` 1, or one whose lease ended during the pause."""
+    """This holds also for an instance with `timeouts` 1, and for a lease that ended during the pause."""
     async with scheduling() as story:
         story.register("web-1", "web-2", settings=ProbeSettings(timeouts=1, interval=0.5))
         story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
