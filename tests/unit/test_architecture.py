@@ -33,3 +33,10 @@ def test_each_folder_of_the_table_exists() -> None:
     rows = TEXT.partition("## Folders")[2].partition("\n## ")[0]
     folders = re.findall(r"`((?:minikube|tui|services|tests)/[\w/]*)`", rows)
     assert [folder for folder in folders if not (ROOT / folder).exists() and not (ROOT / f"{folder}.py").exists()] == []
+
+
+def test_each_file_of_the_recipes_exists() -> None:
+    recipes = (ROOT / "CONTRIBUTING.md").read_text().partition("## Recipes")[2]
+    files = re.findall(r"`((?:minikube|tui|tests|docs)/[\w/.]+|CHANGELOG\.md)`", recipes)
+    assert files
+    assert [file for file in files if not (ROOT / file).exists()] == []
