@@ -26,7 +26,7 @@ from minikube.supervisor.reconcile.rollout.plan import Replica, Step, next_step
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.runtime.interface import Launch
-from tests.unit.supervisor.instance.test_controller import SPEC, FakeLog, FakeProcess, FakeSupervisor
+from tests.unit.supervisor.instance.fakes import SPEC, FakeLog, FakeProcess, FakeSupervisor
 
 OLD, READY = Replica("old", queued=True, ready=True), Replica("ready", ready=True)
 BAD, AWAY = Replica("bad", queued=True), Replica("away", awaited=True)
