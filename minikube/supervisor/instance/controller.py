@@ -138,6 +138,7 @@ class InstanceController:
 
     def wake(self) -> None:
         """Make the task compare the desired state with the actual one again."""
+        # Replaced before it is set: what wakes up now waits for the next request.
         wakeup, self._wakeup = self._wakeup, CancelEvent()
         wakeup.set()
 
@@ -249,6 +250,7 @@ class InstanceController:
         process = None
         self._start_under_way = True
         try:
+            # A start that completes although it is cancelled returns a process: it is watched, and stopped, like any other.
             with wakeup.cancels():
                 process = await self._start_process()
         except Exception as error:
@@ -258,6 +260,7 @@ class InstanceController:
         finally:
             self._start_under_way = False
         if process is None:
+            # The start was undone; the process may have registered itself before that.
             self._registry_sync.deregister_soon(self.id)
             return
         self.process = process
@@ -275,6 +278,7 @@ class InstanceController:
         """Start a process. When cancelled, the start is undone, or completed."""
         spec, log = self.spec, self._open_log()
         self.desired = desired_state.on_start(self.desired)
+        # A log check must not see a line of the process before.
         log.clear()
         taken_ports = partial(self._collaborators.taken_ports, self.id)
         launch = Launch(spec, self.id, self.name, self.port, taken_ports, self._on_death)
@@ -292,6 +296,7 @@ class InstanceController:
         self.readiness = Readiness(
             description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
         )
+        # Only now the whole environment is known, with what the project adds.
         self._log.mask(self._secrets(process.env))
         self._set_state(lifecycle.on_started(self.state, trio.current_time()))
         self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
@@ -319,6 +324,7 @@ class InstanceController:
             while not self.desired.ends_process and process.exit is None:
                 with self._wakeup.cancels():
                     await process.exited.wait()
+            # Before the stop: a probe of a process that is shutting down would fail, and make an event.
             self.readiness.stop_checks()
             by_supervisor = process.exit is None
             if by_supervisor:
@@ -348,6 +354,8 @@ class InstanceController:
         was_registered, drain = False, self.spec.stop.drain
         with immediate.cancels():
             was_registered = await self._registry_sync.deregister(self.id)
+        # Without a drain: no request comes to an instance that was not registered, or they fail anyway while it is unhealthy.
+        # Nothing waits for requests once the whole project stops.
         if was_registered and drain and not shutdown.is_set() and not self.desired.unhealthy:
             self._set_stopping(f"it finishes what it was asked, for {drain:g} s")
             with trio.move_on_after(drain), immediate.cancels():
@@ -456,6 +464,7 @@ class InstanceController:
 
     def publish(self) -> None:
         """Put the instance's row into the state store, as it is now."""
+        # The row was dropped when the instance finished: a late call must not bring it back.
         if self.desired.removed and self.finished.is_set():
             return
         process: RunningProcess | None = None

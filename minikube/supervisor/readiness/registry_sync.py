@@ -134,7 +134,7 @@ class RegistrySync:
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)
-        self._sent_reports.pop(id, None)
+        self._sent_reports.pop(id, None)  # sent again, also where it says the same
         self._request(id)
 
     def deregister_soon(self, id: str) -> None:
@@ -208,6 +208,7 @@ class RegistrySync:
     async def _renew_reports(self) -> NoReturn:
         while True:
             await trio.sleep(RENEW_S)
+            # Renew all reports: the registry keeps a report for its lease only.
             self._sent_reports.clear()
             for id in list(self._reports):
                 self._reconcile_soon(id)
@@ -233,6 +234,7 @@ class RegistrySync:
     def _replace_entries(self, found: dict[str, Instance]) -> None:
         lost = [id for id in self._entries if id not in found]
         self._entries = found
+        # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
         for id in lost:
             self._notify(id, None)
         for id, entry in found.items():
@@ -256,7 +258,7 @@ class RegistrySync:
         else:
             self._on_entry(id, entry)
         self._entries_changed.set()
-        self._entries_changed = trio.Event()
+        self._entries_changed = trio.Event()  # each event wakes its waiters once
 
     # ------------------------------------------------------------ reconciling one instance
 
@@ -278,7 +280,7 @@ class RegistrySync:
             return True
         report = self._reports.get(id)
         if id not in self._entries:
-            return report is None or report.passing
+            return report is None or report.passing  # a reported check registers with its first pass
         return report is not None and self._sent_reports.get(id) is not report
 
     def _is_stale(self, id: str) -> bool:
@@ -352,6 +354,7 @@ class RegistrySync:
             return
         # With the incarnation: a late deregistration never removes a newer entry.
         await self._registry.deregister(id, entry.incarnation)
+        # At once, without waiting for the watch: unless it has pushed a newer entry meanwhile.
         if self._entries.get(id) is entry:
             del self._entries[id]
             self._notify(id, None)

@@ -100,6 +100,7 @@ class Reconciler:
     def resize(self, name: str, replicas: int) -> list[InstanceController]:
         """Create or remove instances until the service has so many replicas; return those that are being removed."""
         spec, controllers = self.specs[name], self.replicas.of(name)
+        # A service that a user started, though `up` does not select it, gets running replicas, too.
         running = any(controller.desired.running for controller in controllers) or name in self._selected
         for index in range(len(controllers) + 1, replicas + 1):
             controller = self._create_instance(spec, index)
@@ -116,7 +117,7 @@ class Reconciler:
         desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
         id = instance_id(self.context.project_key, spec.name, index)
         controller = InstanceController(self._collaborators, spec, index, id, desired)
-        self.registry_sync.on_created(id)
+        self.registry_sync.on_created(id)  # an entry with this id is an earlier process'
         previous = self.replicas.add(controller)
         controller.publish()
         self._nursery.start_soon(self._run_instance, controller, previous)
@@ -177,6 +178,7 @@ class Reconciler:
         before = self._selected
         self.manifest, self.specs = manifest, self._effective_specs(manifest)
         self._selected = self._select(manifest)
+        # Replaced before it is set: a task that wakes up waits for the next manifest.
         adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
         adopted.set()
         return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]

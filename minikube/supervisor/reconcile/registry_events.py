@@ -26,6 +26,7 @@ class RegistryEvents:
             if view is not None:
                 self._drop_external_service(view.service)
             return
+        # Services that the manifest does not have are shown as external ones, as long as they have instances.
         if self._store.service(entry.name) is None:
             self._store.put_services(ServiceView(entry.name, "external", register="self", tags=entry.tags))
         self._store.put_instances(external_instance_view(entry))

@@ -59,6 +59,7 @@ class ReplicaSet:
     def add(self, controller: InstanceController) -> InstanceController | None:
         """Add an instance; return a removed one that still stops under the same id."""
         previous = self.by_id.get(controller.id)
+        # Ids are derived from the replica's number: a replica that is added again has the id of the removed one.
         self._services[controller.spec.name].append(controller)
         self.by_id[controller.id] = controller
         self.all.add(controller)
@@ -114,5 +115,6 @@ class ReplicaSet:
         """Return whether the instance runs or will run, and waits for nothing that will not."""
         if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):
             return False
+        # The recursion ends: a manifest's dependencies have no cycle.
         pending = controller.state.process_state is ProcessState.PENDING
         return not pending or not self.blocked_dependency(controller.spec)

@@ -128,6 +128,7 @@ def _in_order(order: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _vacated(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
+    # Addresses, not ports: two services may have the same port on two loopback addresses.
     held = {(before[name].host, before[name].port): name for name in found.replaced if before[name].port}
     wanted = {(after[name].host, after[name].port): name for name in (*found.added, *found.replaced)}
     return frozenset(holder for address, holder in held.items() if wanted.get(address, holder) != holder)

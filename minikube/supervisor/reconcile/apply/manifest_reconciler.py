@@ -54,8 +54,10 @@ class ManifestReconciler:
                 result.append(error)
             done.set()
 
+        # A task of its own: half an apply is worse than one whose caller does not see the reply.
         self._nursery.start_soon(run)
         await done.wait()
+        # Raised here, in the caller's task: in the nursery it would end every service.
         if isinstance(result[0], Exception):
             raise result[0]
         return result[0]
@@ -105,6 +107,7 @@ class ManifestReconciler:
         async def stop(name: str) -> None:
             await attempt(reconciler.remove_service if name in found.removed else reconciler.stop_service, name)
 
+        # By the old dependencies: the new manifest may not have these services any more.
         await act_in_order(stopped_after, stop)
         for name in (*found.adjusted, *found.replaced, *found.follows):
             reconciler.adjust_service(name)

@@ -58,12 +58,14 @@ class Rollouts:
         Raise `RolloutFailed` when a replica did not come back.
         """
         service = controllers[0].spec.name
+        # Queued first: a roll-out that is under way takes these on.
         for controller in controllers:
             controller.queue_restart()
         rollout = self._under_way.get(service)
         if rollout is None:
             rollout = self._under_way[service] = Rollout()
             self._nursery.start_soon(self._run, service, rollout)
+        # A new request gives a replica that failed another chance: the manifest may have been corrected.
         rollout.failed.clear()
         rollout.skipped.clear()
         rollout.requested.set()
@@ -85,6 +87,7 @@ class Rollouts:
 
     async def _restart_all(self, service: str, rollout: Rollout) -> None:
         while not self._stop_requested.is_set():
+            # Before the replicas are looked at: a change or a request from here on ends the wait below.
             rollout.requested, revision = CancelEvent(), self._store.revision
             controllers = {
                 controller.name: controller for controller in self._replicas.of(service) if controller.desired.running
@@ -147,7 +150,7 @@ def _is_back(controller: InstanceController) -> bool:
 def _failure(controller: InstanceController, late: bool) -> str:
     """Return why the instance will not become ready; an empty string while it may."""
     if controller.desired.restart and not late:
-        return ""
+        return ""  # the old process is still being stopped
     reason = controller.dependency_status.reason
     if controller.state.process_state.has_ended:
         return reason or f"it is {controller.state.process_state}"

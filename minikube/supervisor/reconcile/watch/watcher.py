@@ -171,6 +171,7 @@ class SourceWatcher:
                 else:
                     self._restarting[name] = changed
                     nursery.start_soon(self._restart, name)
+        # New and removed directories, and other ignore rules, change what has to be watched.
         self._outdated = self._outdated or any(
             path.name == IGNORE_FILE or path.is_dir() != (path in watched.directories) for path in paths
         )
@@ -183,6 +184,7 @@ class SourceWatcher:
         """Restart a service; again for what changes meanwhile. A service that a user stopped stays stopped."""
         reconciler = self._reconciler
         try:
+            # Until nothing more has changed: what is saved during a build is not in that build.
             while changed := self._restarting[name]:
                 self._restarting[name] = set()
                 controllers = reconciler.replicas.of(name)
