@@ -78,6 +78,7 @@ async def stop_process(
 async def _run_stop_command(
     running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
 ) -> None:
+    """Run the stop command, at most until the deadline. Its failure is an event, and the stop goes on."""
     try:
         result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
@@ -93,6 +94,7 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
+    """Record events that name the processes that a stop waits for. For ever."""
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)

@@ -26,7 +26,7 @@ from minikube.supervisor.runtime.interface import Running
 
 
 class ReadinessCallbacks(Struct, frozen=True):
-    """Calls into the controller of the instance."""
+    """What `Readiness` calls in the controller of its instance."""
 
     on_healthy: Callable[[], object]
     """A check passed, or the instance has no check and lives."""
@@ -156,12 +156,14 @@ class Readiness:
         self._running_checks.cancel()
 
     def _on_alive(self) -> None:
+        """Take over that an instance without a check has lived long enough."""
         if self._running_checks.cancel_called:
             return
         self._callbacks.on_healthy()
         self._callbacks.on_change()
 
     def _on_probe(self, status: ProbeStatus, result: ProbeResult) -> None:
+        """Take over the result of a probe."""
         # A task that was already scheduled is not stopped by a cancel any more: without this, the result of a probe of a
         # dead process would register the instance again.
         if self._running_checks.cancel_called:

@@ -55,7 +55,7 @@ class StoreStatus(Struct, frozen=True, rename="pascal"):
 
 
 class MassFailureStatus(Struct, frozen=True, rename="pascal"):
-    """When and why the registry last suspected itself, because many checks failed at once."""
+    """The last time that many checks failed at once, so that the registry suspected its own network."""
 
     since: float
     detail: str
@@ -206,6 +206,7 @@ class RegistrySync:
                 event("registry.mass_failure", f"registry: {failure.detail}", "warning")
 
     async def _renew_reports(self) -> NoReturn:
+        """Send every report again in intervals, as a lease needs."""
         while True:
             await trio.sleep(RENEW_S)
             # Renew all reports: the registry keeps a report for its lease only.
@@ -214,6 +215,7 @@ class RegistrySync:
                 self._reconcile_soon(id)
 
     async def _refresh_checks(self) -> NoReturn:
+        """Fetch the time and output of checks that go on passing. For ever."""
         while True:
             await trio.sleep(REFRESH_S)
             try:
@@ -232,6 +234,7 @@ class RegistrySync:
     # ------------------------------------------------------------ what the registry has
 
     def _replace_entries(self, found: dict[str, Instance]) -> None:
+        """Take over all entries, after a connect or a reconnect."""
         lost = [id for id in self._entries if id not in found]
         self._entries = found
         # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
@@ -243,6 +246,7 @@ class RegistrySync:
             self._reconcile_soon(id)
 
     def _apply_change(self, change: Change) -> None:
+        """Take over one change that the watch pushed."""
         id = change.instance.uuid
         if change.kind is ChangeKind.GONE:
             self._entries.pop(id, None)
@@ -253,6 +257,7 @@ class RegistrySync:
         self._reconcile_soon(id)
 
     def _notify(self, id: str, entry: Instance | None) -> None:
+        """Pass an entry on; `None` for an entry that is gone."""
         if entry is not None and self._is_orphan(entry):
             self._exited.add(id)
         else:
@@ -263,6 +268,7 @@ class RegistrySync:
     # ------------------------------------------------------------ reconciling one instance
 
     def _reconcile_soon(self, id: str) -> None:
+        """Start a task for the instance, if its entry differs and no task reconciles it yet."""
         if id not in self._reconciling and self._differs(id):
             self._reconciling[id] = trio.Event()
             self._nursery.start_soon(self._reconcile, id)
@@ -274,6 +280,7 @@ class RegistrySync:
         self._reconcile_soon(id)
 
     def _differs(self, id: str) -> bool:
+        """Return whether the registry has something else of the instance than it should have."""
         if id not in self._registrations:
             return id in self._entries and (id in self._exited or self._is_stale(id))
         if id in self._changed or self._is_stale(id):
@@ -284,6 +291,7 @@ class RegistrySync:
         return report is not None and self._sent_reports.get(id) is not report
 
     def _is_stale(self, id: str) -> bool:
+        """Return whether the entry is an earlier process'."""
         entry = self._entries.get(id)
         start_time = self._start_times.get(id)
         if entry is None or start_time is None:
@@ -314,6 +322,7 @@ class RegistrySync:
             del self._reconciling[id]
 
     async def _reconcile_once(self, id: str) -> None:
+        """Send the one request that the difference needs."""
         registration = self._registrations.get(id)
         if registration is None or self._is_stale(id):
             await self._deregister(id)
@@ -330,6 +339,7 @@ class RegistrySync:
             await self._send_report(id, report)
 
     async def _register(self, id: str, registration: Registration) -> None:
+        """Register the instance; wait a moment for the watch to push its entry."""
         await self._registry.register(registration)
         if id in self._registrations and id not in self._entries:
             # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
@@ -338,6 +348,7 @@ class RegistrySync:
                     await self._entries_changed.wait()
 
     async def _send_report(self, id: str, report: _Report) -> None:
+        """Report a check result; note that the registry has it."""
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
             await self._registry.renew(id, state, report.output)
@@ -349,6 +360,7 @@ class RegistrySync:
             self._sent_reports[id] = report
 
     async def _deregister(self, id: str) -> None:
+        """Remove the entry that is known, and no newer one."""
         entry = self._entries.get(id)
         if entry is None:
             return

@@ -126,6 +126,7 @@ class ServiceActions:
             await registry_sync.set_maintenance(controller.id, on, reason)
 
     def _check_running(self) -> None:
+        """Raise `UsageError` while the project stops."""
         if self._reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was started")
 

@@ -113,6 +113,7 @@ class Reconciler:
         return surplus
 
     def _create_instance(self, spec: ServiceSpec, index: int) -> InstanceController:
+        """Create the controller of a replica, and start its task."""
         selected = spec.name in self._selected and not self.stop_requested.is_set()
         desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
         id = instance_id(self.context.project_key, spec.name, index)
@@ -124,6 +125,7 @@ class Reconciler:
         return controller
 
     async def _run_instance(self, controller: InstanceController, previous: InstanceController | None) -> None:
+        """Run a controller until it was removed; drop its row then."""
         if previous is not None:
             # It was removed a moment ago and has the same id: two at a time would end each other's processes.
             await previous.finished.wait()
@@ -132,6 +134,7 @@ class Reconciler:
             self.store.drop_instances(controller.id)
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
+        """Put the row of a service into the state store."""
         command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
         self.store.put_services(
             ServiceView(
@@ -156,6 +159,7 @@ class Reconciler:
         return specs
 
     def _select(self, manifest: Manifest) -> frozenset[str]:
+        """Return the names of the services that `up` starts."""
         return select_services(manifest.services, self.context.options.only, self.context.options.profiles)
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
@@ -274,12 +278,14 @@ class Reconciler:
             self.store.event("containers.not_removed", str(leftovers), "error")
 
     async def _stop_and_wait(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop instances; return when they are down."""
         for controller in controllers:
             controller.stop()
         for controller in controllers:
             await controller.wait_down()
 
     def _report_stop_timeout(self, waited: float) -> None:
+        """Record an event that names what is still alive when the time to stop is over."""
         alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
         names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
         self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
@@ -298,5 +304,6 @@ def _longest_stop(controllers: Iterable[InstanceController], shutdown: bool = Fa
 
 
 def _raise_stop_timeout(alive: Sequence[InstanceController]) -> None:
+    """Raise `StopTimeout` for these instances, if there are any."""
     if alive:
         raise StopTimeout("; ".join(map(not_down, alive)))

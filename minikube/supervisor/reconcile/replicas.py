@@ -13,7 +13,7 @@ from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_co
 
 
 class ReplicaSet:
-    """Belongs to the trio thread."""
+    """The controllers of the project's instances. Belongs to the trio thread."""
 
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
@@ -51,9 +51,11 @@ class ReplicaSet:
         return [*found, *removed]
 
     def add_service(self, service: str) -> None:
+        """Add a service without instances."""
         self._services[service] = []
 
     def remove_service(self, service: str) -> None:
+        """Remove a service; its instances that still stop stay in `all` and `by_id`."""
         del self._services[service]
 
     def add(self, controller: InstanceController) -> InstanceController | None:
@@ -87,6 +89,7 @@ class ReplicaSet:
     # ------------------------------------------------------------ dependencies
 
     def dependency_statuses(self, service: str) -> list[DependencyStatus]:
+        """Return what the dependents of a service need to know of its instances."""
         return [controller.dependency_status for controller in self.of(service)]
 
     def unmet_dependency(self, spec: ServiceSpec) -> str:

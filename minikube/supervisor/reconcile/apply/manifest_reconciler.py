@@ -26,7 +26,7 @@ from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 
 
 class ManifestReconciler:
-    """Belongs to the trio thread; each apply is a task in `nursery`."""
+    """Carries out edited manifests, each in a task in `nursery`. Belongs to the trio thread."""
 
     def __init__(
         self, reconciler: Reconciler, actions: ServiceActions, rollouts: Rollouts, nursery: trio.Nursery
@@ -63,6 +63,7 @@ class ManifestReconciler:
         return result[0]
 
     async def _apply(self, dry_run: bool, refuse_empty: bool) -> ApplyReply:
+        """Read the manifest, plan, carry out; see `apply`."""
         reconciler = self._reconciler
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")
@@ -173,6 +174,7 @@ def _restore(before: Mapping[InstanceController, DesiredState]) -> None:
 
 
 def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
+    """Return the services that depend on `name` directly."""
     return tuple(other for other, needs in dependencies.items() if name in needs)
 
 

@@ -74,6 +74,7 @@ class Rollouts:
             raise rollout.error
 
     async def _run(self, service: str, rollout: Rollout) -> None:
+        """Carry out a roll-out; pass its result to every caller."""
         try:
             await self._restart_all(service, rollout)
             rollout.error = self._result(service, rollout)
@@ -86,6 +87,7 @@ class Rollouts:
             self._store.event("rollout.failed", f"{service}: {rollout.error}", "error", service=service)
 
     async def _restart_all(self, service: str, rollout: Rollout) -> None:
+        """Restart queued replicas step by step until none is queued or awaited."""
         while not self._stop_requested.is_set():
             # Before the replicas are looked at: a change or a request from here on ends the wait below.
             rollout.requested, revision = CancelEvent(), self._store.revision
@@ -122,6 +124,7 @@ class Rollouts:
                 rollout.failed[controller] = reason
 
     def _result(self, service: str, rollout: Rollout) -> RolloutFailed | None:
+        """Return the error that the callers get; None for a success."""
         if self._stop_requested.is_set():
             return Superseded(f"{service}: the project is stopping")
         if rollout.failed:
@@ -142,6 +145,7 @@ def restart_timeout(controller: InstanceController) -> float:
 
 
 def _is_back(controller: InstanceController) -> bool:
+    """Return whether a restarted replica is ready, or has completed."""
     if controller.desired.ends_process:
         return False
     return controller.is_ready or controller.state.completed
