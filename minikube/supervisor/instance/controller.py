@@ -431,7 +431,7 @@ class InstanceController:
             self._set_desired(desired_state.mark_unhealthy(self.desired, reason))
 
         def on_probe(outcome: str, seconds: float) -> None:
-            self._store.tally.probes.note(self.spec.name, outcome, seconds)
+            self._store.counters.probes.record(self.spec.name, outcome, seconds)
 
         return ReadinessCallbacks(on_healthy, on_hung, on_probe, self.publish, self.event)
 
