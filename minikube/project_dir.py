@@ -52,6 +52,11 @@ def log_dir(directory: Path) -> Path:
     return directory / LOG_DIR
 
 
+def log_name(name: str) -> str:
+    """Return the path of a log file as messages name it, relative to the project's directory: `.minikube/logs/NAME.log`."""
+    return f"{PROJECT_DIR}/{LOG_DIR}/{name}.log"
+
+
 def supervisor_log(directory: Path) -> Path:
     """Return the path of the supervisor's own log in a project directory."""
     return directory / LOG_DIR / SUPERVISOR_LOG

@@ -228,7 +228,7 @@ def remove_all(project_dir: Path, name: str = "") -> bool:
 
 
 def _recorded_groups(project_dir: Path, name: str) -> list[Path]:
-    """Return the recorded paths. Only those called `name`: a damaged file must not make us remove other groups."""
+    """Return the recorded paths. Only those called `name`: a damaged file must not lead to the removal of other groups."""
     return [path for line in _lines(project_dir / CGROUPS_FILE) if (path := Path(line)).name == name]
 
 

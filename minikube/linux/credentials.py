@@ -83,13 +83,13 @@ def _require_own(service: str, uid: int | None, user: str, gid: int | None, grou
     """Raise `StartError` where an id differs from that of this process, which is not root."""
     own = os.geteuid()
     if uid is not None and uid != own:
-        key, wanted, ours = "user", user, pwd.getpwuid(own).pw_name if _has_entry(own) else str(own)
+        key, wanted, actual = "user", user, pwd.getpwuid(own).pw_name if _has_entry(own) else str(own)
     elif group and gid != os.getegid():
-        key, wanted, ours = "group", group, str(os.getegid())
+        key, wanted, actual = "group", group, str(os.getegid())
     else:
         return
     raise StartError(
-        f"{service}: only root may run it as {key} {wanted}, this is {key} {ours}"
+        f"{service}: only root may run it as {key} {wanted}, this is {key} {actual}"
         f" — start minikube as root (sudo), or remove services.{service}.{key}"
     )
 

@@ -28,8 +28,10 @@ def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
         return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
     if spec.port and not is_free(spec.host, spec.port):
         owner = port_owner(spec.port)
-        who = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
-        raise PortTaken(f"{spec.name}: port {spec.port} is taken by {who} — set services.{spec.name}.port or stop it")
+        holder = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
+        raise PortTaken(
+            f"{spec.name}: port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it"
+        )
     return spec.port
 
 

@@ -1,11 +1,11 @@
 """One project: the services of a manifest and the directory beside it. Shared by the supervisor and the commands.
 
-    environment    the variables that processes of a service get; addresses of registry and Redis
-    graph          the order in which services start and stop; what differs between two manifests
-    selection      the services that `up` starts: profiles, and services by name
-    ids            the ids of instances
-    watch_patterns which files are a service's sources: its `watch` patterns and `.gitignore`
-    orphans        find and kill processes that an earlier run left
+    environment        the variables that processes of a service get; addresses of registry and Redis
+    graph              the order in which services start and stop; what differs between two manifests
+    selection          the services that `up` starts: profiles, and services by name
+    ids                the ids of instances
+    orphans            find and kill processes that an earlier run left
+    watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 
 The folder refuses to start services, and imports no trio.
 """

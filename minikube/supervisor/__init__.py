@@ -1,6 +1,6 @@
-"""The process manager: makes what the manifest says so for as long as `minikube up` runs, and leaves nothing behind.
+"""The supervisor: runs the services of a manifest for as long as `minikube up` lasts, and leaves no process behind.
 
-    up ─► daemon        guardian (parent of everything that outlives its parent), launcher, the trio run, shutdown
+    up ─► daemon        guardian (the parent, which inherits orphans), launcher, the trio run, shutdown
             ├─► backing         Redis and the registry, which the services need
             └─► reconcile       the services of the manifest; apply, roll-outs, schedules, watched files, commands
                   └─► instance        one instance: desired state, lifecycle, start, stop, restart

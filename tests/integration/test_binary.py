@@ -129,12 +129,12 @@ def test_somebody_elses_home_is_not_used(program: Path, tmp_path: Path) -> None:
 
 
 @AS_ROOT
-def test_somebody_elses_copy_is_not_run(program: Path, tmp_path: Path) -> None:
+def test_a_copy_of_another_user_is_not_run(program: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     run(program, MINIKUBE_CACHE=cache)
     os.chown(cache, NOBODY, NOBODY)
     _, errors = run(program, code=1, MINIKUBE_CACHE=cache)
-    assert errors.startswith(f"minikube: MINIKUBE_CACHE: cannot write to {cache}, or it is somebody else's")
+    assert errors.startswith(f"minikube: MINIKUBE_CACHE: cannot write to {cache}, or it belongs to another user")
 
 
 @AS_ROOT

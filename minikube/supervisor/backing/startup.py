@@ -8,6 +8,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import LogSpec
+from minikube.project_dir import log_name
 from minikube.supervisor.backing.service import BackingService
 from minikube.supervisor.backing.spec import BackingSpec, with_address
 from minikube.supervisor.context import RunContext
@@ -66,7 +67,7 @@ async def wait_ready_or_stop(context: RunContext, service: BackingService) -> No
         await service.ready.wait()
     if timeout.cancelled_caught:
         name = service.spec.name
-        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see .minikube/logs/{name}.log")
+        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(name)}")
 
 
 async def wait_redis(path: str) -> None:

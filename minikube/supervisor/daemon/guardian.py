@@ -55,18 +55,18 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
         directory.chmod(0o700)
     except OSError as error:
         raise StartError(f"{directory}: cannot write there: {error.strerror} — make the directory writable") from None
-    ours, theirs = socket.socketpair()
+    up_end, supervisor_end = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid:
-        theirs.close()
-        return SupervisorHandle(ours, pid)
+        supervisor_end.close()
+        return SupervisorHandle(up_end, pid)
     try:
-        ours.close()
-        _run_guardian(manifest, options, theirs, directory)
+        up_end.close()
+        _run_guardian(manifest, options, supervisor_end, directory)
     except BaseException as error:
-        send_message(theirs, {"error": f"guardian: {error}", "exit_code": 1})
+        send_message(supervisor_end, {"error": f"guardian: {error}", "exit_code": 1})
     finally:
         os._exit(1)
 

@@ -100,7 +100,7 @@ def _run(
 def _take_lock(lock: int, directory: Path) -> None:
     """Lock the project directory and write this pid into the lock file. Raises `StartError` where the project is running.
 
-    A lock whose supervisor is dead is waited for: its guardian is still killing what the supervisor left.
+    Where the lock's supervisor is dead, it waits: the guardian is still killing what that supervisor left.
     """
     import fcntl
 

@@ -6,10 +6,10 @@ back off, start again. Requests change the desired state and wake the task. What
 `termination`'s. The file is past 400 lines because the requests and the task share every field.
 """
 
+import logging
 import random
 import signal
 import time
-import traceback
 from collections.abc import Mapping
 from functools import partial
 
@@ -35,6 +35,8 @@ from minikube.supervisor.runtime import failures
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import Launch, Running
 from minikube.text import secrets_in
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_DRAIN_S = 1.0
 """How long the output of a dead process is still read: a pipe holds a megabyte, and a surviving child may keep it open."""
@@ -390,7 +392,7 @@ class InstanceController:
         """Decide what follows a failed start: nothing, where a request (`wakeup`) interrupted it."""
         error = failures.classify(error)
         if failures.is_defect(error):
-            traceback.print_exception(error)
+            logger.error("%s: an error of the supervisor itself", self.name, exc_info=error)
         if wakeup is not None and wakeup.is_set():
             return
         now, jitter = trio.current_time(), random.uniform(-1, 1)
@@ -412,11 +414,11 @@ class InstanceController:
                 with trio.move_on_after(OUTPUT_DRAIN_S):
                     await process.wait_exit()
             except Exception:
-                traceback.print_exc()
+                logger.exception("%s: cannot end the process", self.name)
         if not has_exited:
             self._on_start_error(error)
             return
-        traceback.print_exception(error)
+        logger.error("%s: cannot clean up after the exit", self.name, exc_info=error)
         if self.state.process_state is ProcessState.FATAL:
             self._report_failure(self.state)
 

@@ -4,6 +4,7 @@ It registers `register = "supervisor"` instances, reports the results of checks 
 deregisters each instance whose process has ended, and after every reconnect corrects what differs. It starts and stops nothing.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -18,6 +19,8 @@ from minikube.model import Change, ChangeKind, CheckState, Instance, Registratio
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
 from minikube.supervisor.readiness.start_time import StartTime
+
+logger = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 REJECTED_RETRY_S = 1.0
@@ -235,6 +238,7 @@ class RegistrySync:
 
     def _replace_entries(self, found: dict[str, Instance]) -> None:
         """Take over all entries, after a connect or a reconnect."""
+        logger.debug("connected to the registry, which has %d instances", len(found))
         lost = [id for id in self._entries if id not in found]
         self._entries = found
         # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
@@ -316,8 +320,9 @@ class RegistrySync:
                     with trio.move_on_after(pause):
                         await requested.wait()
                     pause = REJECTED_RETRY_S if requested.is_set() else min(2 * pause, REJECTED_RETRY_MAX_S)
-                except MinikubeError:
-                    await trio.sleep(RETRY_S)  # the registry is away
+                except MinikubeError as error:  # the registry is away
+                    logger.debug("%s: the registry does not answer: %s", id, error)
+                    await trio.sleep(RETRY_S)
         finally:
             del self._reconciling[id]
 

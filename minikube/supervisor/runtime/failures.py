@@ -7,6 +7,7 @@ It refuses to decide what becomes of the instance: `instance.start_errors` does.
 import errno
 
 from minikube.errors import MinikubeError, ResourceExhausted, StartError
+from minikube.project_dir import SUPERVISOR_LOG_NAME
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ETXTBSY})
 """Error numbers that mean a shortage, which may have passed by the next try."""
@@ -30,7 +31,7 @@ def describe(error: Exception) -> str:
         return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
     if isinstance(error, MinikubeError):
         return str(error)
-    return f"the supervisor failed at it: {type(error).__name__} — see .minikube/logs/supervisor.log"
+    return f"the supervisor failed at it: {type(error).__name__} — see {SUPERVISOR_LOG_NAME}"
 
 
 def is_defect(error: Exception) -> bool:

@@ -185,12 +185,14 @@ async def test_limits_hold_from_the_first_instruction(groups: ProjectGroups, sub
         for _ in range(20):
             script = "setsid -f sh -c 'cat /proc/self/cgroup; echo end'"
             process = await supervisor.start("sh", "-c", script, limits={"pids": 100})
-            said = b""
-            while b"end" not in said:
+            output = b""
+            while b"end" not in output:
                 await trio.lowlevel.wait_readable(process.stdout)
-                said += os.read(process.stdout, 4096)
-            places = [line for line in said.decode().splitlines() if line.startswith("0::") or ":pids:" in line]
-            assert not [line for line in places if "/minikube-" not in line]
+                output += os.read(process.stdout, 4096)
+            groups_of_output = [
+                line for line in output.decode().splitlines() if line.startswith("0::") or ":pids:" in line
+            ]
+            assert not [line for line in groups_of_output if "/minikube-" not in line]
             await process.end(signal.SIGKILL, 0.0)
             await process.exited.wait()
             process.close()

@@ -6,6 +6,7 @@
 One apply at a time. Each is carried out to its end, also when its caller goes away.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from minikube.supervisor.reconcile.apply.diff import ApplyPlan, add_outdated, pl
 from minikube.supervisor.reconcile.dependency_order import act_in_order
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+
+logger = logging.getLogger(__name__)
 
 
 class ManifestReconciler:
@@ -76,6 +79,7 @@ class ManifestReconciler:
         if reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was changed")
         changes = summarize(found.reply)
+        logger.debug("apply of %s: %s", new.path, changes or "no changes")
         if found.reply.changes:
             reconciler.store.event("apply.started", f"applying the manifest: {changes}")
         errors = await self._carry_out(new, found)

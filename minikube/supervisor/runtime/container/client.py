@@ -1,4 +1,4 @@
-"""Run the engine's command: for one question, for a pull or build, or for a container's whole life.
+"""Run the engine's command: for one question, for a pull or build, or for as long as a container runs.
 
 Every client process is a child of the supervisor like any other, so none outlives the supervisor. An engine that hangs costs one
 time-out, not one for each question: while a question is open for long, the engine is probed, and questions to an

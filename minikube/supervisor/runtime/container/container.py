@@ -142,7 +142,11 @@ class Container:
         if self._exit is not None:
             return []
         kind = self._client.engine.kind
-        return [f"{kind}, which has not told how {self._name} ended" if self._is_dead else f"container {self._name}"]
+        return [
+            f"{kind}, which has not returned the exit code of {self._name}"
+            if self._is_dead
+            else f"container {self._name}"
+        ]
 
     async def end(self, number: int, timeout: float) -> list[str]:
         """Stop the container and remove it; see `Running.end`."""
@@ -287,7 +291,7 @@ class Container:
     async def _read_exit(self, ended: Exit) -> Exit:
         """Return the container's exit, from the exit of `start --attach` and what the engine knows."""
         if self._exit_unknown:
-            return Exit(ended.status, f"{self._client.engine.kind} did not tell how")
+            return Exit(ended.status, f"{self._client.engine.kind} did not return the exit code")
         if ended.status <= SIGNAL_BASE:
             return ended
         number = ended.status - SIGNAL_BASE

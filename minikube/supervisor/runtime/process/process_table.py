@@ -28,7 +28,7 @@ from minikube.supervisor.runtime.process.process import Process
 logger = logging.getLogger(__name__)
 
 RECHECK_DELAY_S = 0.02
-"""How soon a tree is looked at again whose last known member cannot be watched: a fork may have been under way."""
+"""How soon a tree is walked again when a member cannot be watched through a pidfd."""
 
 KILL_TIMEOUT_S = 5.0
 """How long KILL is repeated. What survives it is in uninterruptible sleep, or is another user's process."""
@@ -60,7 +60,7 @@ class ProcessTable:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._file_limits[1], self._file_limits[1]))
 
     async def start(self, command: Command) -> Process:
-        """Start a command and return its process, whose end is the caller's to wait for and to `forget`.
+        """Start a command and return its process. The caller has to wait for its exit, end its tree and `forget` it.
 
         Raises `ResourceExhausted` when the machine is short of something, else `StartError` when the command cannot be
         executed. When cancelled, the start is completed and the process is returned nevertheless.

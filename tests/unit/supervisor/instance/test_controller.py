@@ -205,7 +205,7 @@ async def test_a_shortage_is_retried_for_ever_whether_the_start_or_the_watch_fai
 
 @pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system", "/x"), KeyError("oops")])
 async def test_a_defect_counts_as_a_failed_start_and_makes_one_instance_fatal_in_the_end(
-    autojump_clock: object, error: Exception, capsys: pytest.CaptureFixture[str]
+    autojump_clock: object, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Story(replace(SPEC, restart=RestartSpec(limit=3))) as story:
         story.supervisor.start_error = error
@@ -214,7 +214,7 @@ async def test_a_defect_counts_as_a_failed_start_and_makes_one_instance_fatal_in
         assert (
             "Read-only file system: /x" in story.controller.state.reason or "KeyError" in story.controller.state.reason
         )
-        assert repr(error).partition("(")[0] in capsys.readouterr().err
+        assert repr(error).partition("(")[0] in caplog.text
 
 
 async def test_a_repeated_start_does_not_interrupt_the_start_that_is_under_way(autojump_clock: object) -> None:

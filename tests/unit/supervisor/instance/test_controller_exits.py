@@ -52,7 +52,7 @@ async def test_the_result_of_a_check_of_a_dead_process_is_not_reported(autojump_
 
 @pytest.mark.parametrize("status", [0, 1])
 async def test_an_exit_counts_once_though_the_cleaning_up_after_it_fails(
-    autojump_clock: object, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    autojump_clock: object, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: list[int] = []
 
@@ -72,7 +72,7 @@ async def test_an_exit_counts_once_though_the_cleaning_up_after_it_fails(
         assert (state.process_state, state.exit, state.completed) == (ProcessState.EXITED, Exit(status), status == 0)
         assert (len(story.supervisor.times("started")), story.supervisor.alive) == (1, 0)
         assert ended == [KILL, KILL], "the process tree was killed again"
-    assert "Too many open files" in capsys.readouterr().err
+    assert "Too many open files" in caplog.text
 
 
 async def test_a_stop_is_seen_at_once_though_all_dependencies_have_just_been_met(autojump_clock: object) -> None:
@@ -94,7 +94,7 @@ async def test_a_stop_is_seen_at_once_though_all_dependencies_have_just_been_met
 
 
 async def test_a_started_process_is_ended_where_recording_it_fails(
-    autojump_clock: object, capsys: pytest.CaptureFixture[str]
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = Story()
     record_processes, story.supervisor.start_delay = story.supervisor.record_processes, 0.1
@@ -108,11 +108,11 @@ async def test_a_started_process_is_ended_where_recording_it_fails(
         await story.wait(5)
         assert [process.exit for process in story.supervisor.processes] == [Exit(-KILL), None]
         assert (story.supervisor.most, story.supervisor.alive, story.state()) == (1, 1, ProcessState.RUNNING)
-    assert "a defect" in capsys.readouterr().err
+    assert "a defect" in caplog.text
 
 
 async def test_a_start_that_a_stop_interrupts_is_no_failed_start(
-    autojump_clock: object, capsys: pytest.CaptureFixture[str]
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its error is shown only where it is a defect of the supervisor."""
     story = Story()
@@ -128,9 +128,9 @@ async def test_a_start_that_a_stop_interrupts_is_no_failed_start(
         story.controller.stop()
         await story.wait(10)
         assert not [event for event in story.supervisor.store.events_since(0) if "nope" in event.message]
-    errors = capsys.readouterr().err
-    assert "oops" in errors
-    assert "nope" not in errors
+    logged = caplog.text
+    assert "oops" in logged
+    assert "nope" not in logged
 
 
 @pytest.mark.parametrize("immediate", [False, True])
