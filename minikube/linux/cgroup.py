@@ -96,7 +96,7 @@ class Group:
 class ProjectGroups:
     """The control groups of one project, one for each started tree.
 
-    `limits` are the limits that any service of the manifest uses: they decide below which group the project's is made.
+    `limits` are the limits that any service of the manifest uses: the project's group is made where these can be enforced.
     """
 
     def __init__(self, project_dir: Path, limits: Iterable[str] = ()) -> None:

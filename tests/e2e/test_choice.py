@@ -116,7 +116,7 @@ def test_two_projects_that_choose_no_ports_run_at_once(tmp_path: Path) -> None:
             small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
             small.up()
         assert one.status().registry != two.status().registry
-        told = [message for small in (one, two) for message in small.events("supervisor.ports")]
+        told = [message for small in (one, two) for message in small.events("supervisor.port_changed")]
         assert any(": port 5555 is taken" in message and "a free one is used" in message for message in told)
         two.run("down")
         port = one.status().registry.rpartition(":")[2]

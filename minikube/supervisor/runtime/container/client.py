@@ -69,7 +69,7 @@ class EngineReply:
 
 
 class EngineClient:
-    """One engine as one supervisor uses it. Belongs to the trio thread."""
+    """Runs commands of one engine and knows whether the engine answers. Belongs to the trio thread."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class EngineClient:
             await trio.sleep(POLL_INTERVAL_S)
 
     async def _probe(self) -> None:
-        """Ask the engine for a list of containers. Callers that come while a probe runs share the next one."""
+        """Ask the engine for a list of containers; a failure makes it unresponsive. Callers during a probe share its result."""
         began = trio.current_time()
         async with self._probing:
             if self._last_probe >= began:

@@ -90,7 +90,7 @@ class Container:
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended; None while it runs."""
+        """The exit of the instance; None while it runs."""
         return self._exit
 
     async def start(self) -> None:

@@ -47,7 +47,7 @@ BackingAddresses = Callable[[], tuple[str, str]]
 
 
 class ContainerRuntime:
-    """Implements `Runtime`. It looks for the engine when the first container is needed.
+    """Runs instances as containers. Implements `Runtime`. It looks for the engine when the first container is needed.
 
     `report_event` is called with events about the engine. `unbuilt` are services whose build has just failed: see `Images`.
     """
@@ -260,7 +260,10 @@ class ContainerRuntime:
         return container
 
     async def _free_name(self, client: EngineClient, name: str) -> None:
-        """Remove a container of this project that has the name, left by a failure of the engine. Raises `StartError`."""
+        """Remove the project's own container that occupies a name. Raises `StartError` where it is not the project's.
+
+        An engine that fails during a removal leaves such a container.
+        """
         form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
         mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
         if mark != client.engine.mark:
