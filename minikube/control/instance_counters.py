@@ -1,68 +1,70 @@
-"""What the board counts for `/metrics` (floor 3, pure): starts and ends of instances, as their rows tell them.
+"""Counts the starts and exits of instances for `/metrics`, from the changes of their rows in the state store.
 
-A row with `started` has something running. It refuses to know how instances are started, and counts nothing of what
-others registered.
+It does not know how instances are started. Instances of external services are not counted: the store does not pass them on.
 """
 
 from msgspec import Struct
 
-from minikube.metrics.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeTally, counted_under
+from minikube.metrics.counters import START_BOUNDS_S, Histogram, HistogramView, ProbeCounters, counter_for
 from minikube.model import InstanceView, ProcessState, is_ready
 
 
 class ExitCount(Struct, frozen=True):
-    """How often an instance ended, and how: `stopped` (asked for), `success`, `failure`, `signal`."""
+    """Exits of one instance in one way: `stopped` (on request), `success`, `failure` or `signal`."""
 
     service: str
     instance: str
-    how: str
+    kind: str
     count: int
 
 
-class Counted(Struct, frozen=True):
-    """Everything counted so far. `starts` are the times from a start until it was ready, by service."""
+class InstanceCounts(Struct, frozen=True):
+    """The present values. `starts` are the times from start to readiness, by service."""
 
     exits: tuple[ExitCount, ...]
     starts: dict[str, HistogramView]
 
 
-class InstanceTally:
-    """Belongs to the board, which tells it of every row that changed. `probes` are the supervisor's own."""
+class InstanceCounters:
+    """The counters of a state store, which reports every changed row to it."""
 
     def __init__(self) -> None:
-        self.probes = ProbeTally()
+        self.probes = ProbeCounters()
+        """The probes that the supervisor makes itself."""
         self._exits: dict[str, tuple[str, str, dict[str, int]]] = {}
         self._starts: dict[str, Histogram] = {}
-        self._ready: dict[str, float] = {}
-        """By instance: which start was seen to get ready."""
+        self._last_ready_start: dict[str, float] = {}
+        """The start time with which an instance was last seen ready, by instance id."""
 
-    def moved(self, old: InstanceView | None, new: InstanceView, now: float) -> None:
-        """An instance's row changed, at `now` (Unix seconds)."""
+    def on_row_changed(self, old: InstanceView | None, new: InstanceView, now: float) -> None:
+        """Count the exit or the start that a change of an instance's row means. `now` is in Unix seconds."""
         if old is not None and old.started and not new.started:
-            ends = self._exits.setdefault(new.id, (new.service, new.name, {}))[2]
-            how = how_ended(new)
-            ends[how] = ends.get(how, 0) + 1
-        if new.started and self._ready.get(new.id) != new.started and is_ready(new):
-            self._ready[new.id] = new.started
-            starts = counted_under(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
+            exits = self._exits.setdefault(new.id, (new.service, new.name, {}))[2]
+            kind = exit_kind(new)
+            exits[kind] = exits.get(kind, 0) + 1
+        if new.started and self._last_ready_start.get(new.id) != new.started and is_ready(new):
+            self._last_ready_start[new.id] = new.started
+            starts = counter_for(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
             starts.observe(max(0.0, now - new.started))
 
-    def dropped(self, id: str) -> None:
-        """The instance is off the board."""
+    def on_row_dropped(self, id: str) -> None:
+        """Forget the instance."""
         self._exits.pop(id, None)
-        self._ready.pop(id, None)
+        self._last_ready_start.pop(id, None)
 
     @property
-    def view(self) -> Counted:
+    def view(self) -> InstanceCounts:
+        """The present values."""
         exits = (
-            ExitCount(service, instance, how, count)
-            for service, instance, ends in self._exits.values()
-            for how, count in ends.items()
+            ExitCount(service, instance, kind, count)
+            for service, instance, counts in self._exits.values()
+            for kind, count in counts.items()
         )
-        return Counted(tuple(exits), {service: histogram.view for service, histogram in self._starts.items()})
+        return InstanceCounts(tuple(exits), {service: histogram.view for service, histogram in self._starts.items()})
 
 
-def how_ended(row: InstanceView) -> str:
+def exit_kind(row: InstanceView) -> str:
+    """Return the `ExitCount.kind` of an instance that has exited."""
     if row.state in (ProcessState.STOPPED, ProcessState.STOPPING):
         return "stopped"
     if row.exit == "exit 0":

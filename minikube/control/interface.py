@@ -1,7 +1,7 @@
-"""What the control API asks of the supervisor (floor 3): a protocol, implemented by the supervisor's core.
+"""What the control API asks of the supervisor: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
 
-A name is a service's, an instance's name (`product-2`) or an instance's id. Unknown names raise `NotFound`, requests
-that make no sense raise `UsageError`, and nothing was changed then. It refuses to know how any of it is done.
+A name is that of a service, that of an instance (`product-2`), or an instance's id. A method that raises `NotFound` (an unknown
+name) or `UsageError` (an invalid request) has changed nothing.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from minikube.model import Instance, LogLine
 
 
 class LogCount(Struct, frozen=True):
-    """Lines of an instance's output: how many were read, and how many of them never reached the disk."""
+    """Lines of an instance's output: how many were read, and how many of them were not written to the disk."""
 
     service: str
     instance: str
@@ -26,50 +26,58 @@ class LogCount(Struct, frozen=True):
 
 
 class MetricsInput(Struct, frozen=True):
-    """What the supervisor knows for `/metrics` besides the board. `registry` is None when it does not answer."""
+    """What the supervisor knows for `/metrics` that is not in the state store."""
 
     registry: RegistryStatus | None = None
+    """None if the registry did not answer."""
     logs: tuple[LogCount, ...] = ()
 
 
 class ProjectCommands(Protocol):
-    """The supervisor's hands. The caller of an async method may be cancelled; the act then goes on or is undone,
-    never left half done."""
+    """The commands on a running project, and what the control API shows that is not in the state store.
+
+    If the caller of an async method is cancelled, its command is completed or undone, never left half done.
+    """
 
     async def start(self, name: str) -> None:
-        """Starts what is stopped, `fatal` or in backoff; returns when the processes are started, not when they pass."""
+        """Start the instances that are stopped, `fatal` or in backoff. Return when their processes are started."""
 
     async def stop(self, name: str) -> None:
-        """Stops and keeps stopped; returns when nothing of it is alive."""
+        """Stop the instances and keep them stopped. Return when none of their processes is alive."""
 
     async def restart(self, name: str) -> None:
-        """Stop, then start. Raises when it cannot be started at all, and for replicas when one did not come back."""
+        """Stop the instances, then start them. Raise if an instance cannot be started, or a replica does not get ready."""
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
-        """Sends a signal (a name without SIG) to the instances' processes. What follows is the restart policy's."""
+        """Send a signal (a name without SIG) to the instances' processes. The restart policy decides what follows."""
 
     async def scale(self, name: str, replicas: int) -> None:
-        """Sets the number of replicas of a service, 0 or more."""
+        """Set the number of a service's replicas, 0 or more."""
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Takes instances out of discovery (or back in) without touching their processes."""
+        """Take the instances out of discovery, or put them back. Their processes keep running."""
 
     async def apply(self, dry_run: bool = False) -> ApplyReply:
-        """Reads the manifest again and changes only what differs; says what was done, or would be."""
+        """Read the manifest again and change what differs. Return what was changed, or would be with `dry_run`."""
 
     def shutdown(self, now: bool = False) -> None:
-        """Begins to stop everything, in reverse dependency order or (`now`) at once. Returns immediately."""
+        """Begin to stop everything in reverse dependency order, or with `now` at once. Return immediately."""
 
     def settings(self, service: str) -> Mapping[str, Any]:
-        """How a service of the manifest is run, with its defaults and without secrets; nothing for one of someone else's."""
+        """Return how the manifest runs a service: keys with their defaults, without secrets.
 
-    def registered(self) -> Sequence[Instance]:
-        """Everything that the registry is known to have, also what others registered."""
+        It is empty for a service that is not in the manifest.
+        """
 
-    async def figures(self) -> MetricsInput:
-        """For `/metrics`; asks the registry, and waits for it a second at most."""
+    def registered_instances(self) -> Sequence[Instance]:
+        """Return the instances in the registry, including those that other programs registered."""
+
+    async def metrics_input(self) -> MetricsInput:
+        """Return the input of `/metrics`. Wait at most a second for the registry."""
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
-        """The wanted lines of the named services, instances or parts (none named: of all services), in order of time,
-        those together that were found together; then, if `follow`, what is written from now on. It must be bounded: a
-        reader that is behind is told how many lines it missed by a line with stream `minikube`."""
+        """Open the log lines of the named services, instances or parts (no name: of all services), in order of time.
+
+        Lines that were read together come in one list. If the query follows, new lines come as they are written. Memory is
+        limited: a reader that is too slow misses lines, and gets one of stream `minikube` with their number instead.
+        """

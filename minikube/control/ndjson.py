@@ -1,6 +1,6 @@
-"""Endless answers as NDJSON chunks (floor 3): what is ready goes out together, what is not taken stops its source.
+"""Endless responses as chunks of NDJSON. Items that are ready together are sent together.
 
-It refuses to hold more than `BATCH_BYTES` and `PIECE` items: a slow reader slows its own source and nobody else.
+A slow reader slows its own source only: at most `BUFFER_BYTES` and `ENCODE_BATCH` items are held for it.
 """
 
 import math
@@ -14,73 +14,75 @@ from minikube.control.encoding import encode_lines
 from minikube.control.state_store import StateStore
 from minikube.model import Event
 
-BATCH_BYTES = 65_536
-PIECE = 200
-"""Items that are encoded at once."""
+BUFFER_BYTES = 65_536
+ENCODE_BATCH = 200
+"""Number of items that are encoded together."""
 
-
-ALIVE_S = 1.0
-"""A search that finds nothing says this often, with an empty line, that it goes on."""
+KEEPALIVE_S = 1.0
+"""Pause after which a search that has found nothing sends an empty line, so that the client does not time out."""
 
 
 @asynccontextmanager
-async def open_batches(
-    source: AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]], *, alive: float = math.inf
+async def open_ndjson(
+    source: AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]], *, keepalive: float = math.inf
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Opens `source` and yields its items as chunks of whole lines, each as large as what was ready; an empty line
-    whenever there was none for `alive` seconds."""
+    """Open `source` and yield an iterator over chunks of whole lines, each as large as what was ready.
+
+    The iterator gives an empty line whenever there was nothing for `keepalive` seconds.
+    """
     async with source as items, trio.open_nursery() as nursery:
-        batch = _Batch(alive)
-        nursery.start_soon(batch.fill, items)
-        yield batch
+        buffer = _LineBuffer(keepalive)
+        nursery.start_soon(buffer.fill, items)
+        yield buffer
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def open_events(board: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
-    """Events with a number above `since`, then new ones for ever; together what came together."""
-    async with aclosing(_events(board, since)) as events:
+async def follow_events(store: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
+    """Yield an iterator over the events with a number above `since`, and then new ones, for ever."""
+    async with aclosing(_events(store, since)) as events:
         yield events
 
 
-async def _events(board: StateStore, since: int) -> AsyncGenerator[list[Event], None]:
+async def _events(store: StateStore, since: int) -> AsyncGenerator[list[Event], None]:
     while True:
-        revision = board.revision
-        if events := board.events_since(since):
+        revision = store.revision
+        if events := store.events_since(since):
             yield list(events)
             since = events[-1].number
-        board.followed.set()
-        await board.wait_past(revision)
+        store.events_followed.set()
+        await store.wait_past(revision)
 
 
-class _Batch(AsyncIterator[bytes]):
-    """A bounded buffer of lines between the task that fills it and the one that sends it."""
+class _LineBuffer(AsyncIterator[bytes]):
+    """A bounded buffer between the task that fills it with lines and the task that iterates over its chunks."""
 
-    def __init__(self, alive: float) -> None:
-        self._alive = alive
+    def __init__(self, keepalive: float) -> None:
+        self._keepalive = keepalive
         self._lines = bytearray()
-        self._ended = False
-        self._lot = trio.lowlevel.ParkingLot()
+        self._is_complete = False
+        self._changed = trio.lowlevel.ParkingLot()
 
     async def fill(self, items: AsyncIterator[Sequence[Any]]) -> None:
-        async for together in items:
-            for start in range(0, len(together), PIECE):
-                self._lines += encode_lines(together[start : start + PIECE])
-                self._lot.unpark_all()
-                while len(self._lines) >= BATCH_BYTES:
-                    await self._lot.park()
-        self._ended = True
-        self._lot.unpark_all()
+        """Encode all items. Wait while the buffer is full."""
+        async for batch in items:
+            for start in range(0, len(batch), ENCODE_BATCH):
+                self._lines += encode_lines(batch[start : start + ENCODE_BATCH])
+                self._changed.unpark_all()
+                while len(self._lines) >= BUFFER_BYTES:
+                    await self._changed.park()
+        self._is_complete = True
+        self._changed.unpark_all()
 
     async def __anext__(self) -> bytes:
         while not self._lines:
-            if self._ended:
+            if self._is_complete:
                 raise StopAsyncIteration
-            with trio.move_on_after(self._alive) as waiting:
-                await self._lot.park()
-            if waiting.cancelled_caught:
+            with trio.move_on_after(self._keepalive) as scope:
+                await self._changed.park()
+            if scope.cancelled_caught:
                 return b"\n"
         chunk = bytes(self._lines)
         self._lines.clear()
-        self._lot.unpark_all()
+        self._changed.unpark_all()
         return chunk

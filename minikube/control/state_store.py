@@ -1,14 +1,13 @@
-"""The status board (floor 3): one immutable snapshot of everything that is shown, and who is told of changes.
+"""The state store: one immutable, versioned snapshot of the project, and the updates that its subscribers get.
 
-The supervisor's tasks write to it with the plain, synchronous mutators; the CLI, the API, the stream and the
-dashboard only ever see `Snapshot` and `Delta`. Rows are merged by id or name, and every mutation that changes
-something makes a new revision.
+The supervisor's tasks change rows with synchronous methods. The command line, the control API, the stream and the dashboard
+only ever see a `Snapshot` and `Delta`s. Rows are merged by id or name, and each change makes a new revision.
 
-A reader costs one integer, the revision it has seen: what it missed is worked out when it is ready for more. So a
-slow reader gets fewer and larger updates, or a fresh snapshot, and no queue grows for it. Readers that keep up move
-from one revision to the same next one, so they share one `Delta` object, which `stream.py` encodes once.
+A subscriber costs one integer, the revision that it has seen: what it missed is worked out when it asks for the next update. So
+a slow subscriber gets fewer and larger updates, or a fresh snapshot, and no queue grows for it. Subscribers that keep up move
+from one revision to the same next one, so they share one `Delta` object, which `stream` encodes once.
 
-It refuses to decide anything about services, to do I/O, and to be called from outside the trio thread.
+It refuses to decide anything about services, to do I/O, and to be called from another thread than trio's.
 """
 
 import os
@@ -22,78 +21,73 @@ import msgspec
 import trio
 
 from minikube.control.client.snapshot import EVENTS_SHOWN
-from minikube.control.instance_counters import InstanceTally
-from minikube.model import (
-    Delta,
-    Event,
-    InstanceView,
-    PartView,
-    ServiceView,
-    Snapshot,
-    Usage,
-)
+from minikube.control.instance_counters import InstanceCounters
+from minikube.model import Delta, Event, InstanceView, PartView, ServiceView, Snapshot, Usage
 
 UPDATE_INTERVAL_S = 0.05
-"""The least time between two rounds of updates: the first change after quiet goes out at once, later ones wait for
-their round. 50 ms keeps an exit within the 100 ms that a change may take to be shown in the middle of a storm."""
+"""Least time between two rounds of updates. The first change after a pause is sent at once, later ones with the next round. In
+the middle of a storm of changes, an exit is still shown within 100 ms."""
 
-FIGURES_INTERVAL_S = 0.5
-"""The same for rounds of nothing but figures: usage, and checks that said again what they had said. With a hundred
-instances there is always one. They hold nothing up: any other change takes them along at once."""
+MINOR_UPDATE_INTERVAL_S = 0.5
+"""Least time between two rounds of minor changes only: usage, and checks with the same result again. With a hundred instances
+there is always one. They delay nothing: any other change takes them along at once."""
 
 EVENTS_KEPT = 10_000
-TOMBSTONES_KEPT = 1_000
+REMOVALS_KEPT = 1_000
 MESSAGE_LIMIT = 2_000
-DELTAS_READY = 16
-"""How many ready deltas of the current revision are kept for readers that come from the same one."""
+DELTAS_KEPT = 16
+"""Number of deltas to the current revision that are kept for subscribers that come from the same revision."""
 
 Row = TypeVar("Row")
 Update = Snapshot | Delta
 
 
 class _Table(Generic[Row]):
-    """Rows of one kind by key, in the order in which they came, with the revision of each one's last change."""
+    """Rows of one kind by key, in the order of insertion, with the revision of each row's last change."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
-        self.forgotten = 0
-        """The revision of the newest removal that is no longer known: readers before it need a snapshot."""
-        self._born: dict[str, int] = {}
-        self._births = 0
+        self.forgotten_revision = 0
+        """Revision of the newest removal that was forgotten. Subscribers that have not seen it need a snapshot."""
+        self._inserted = 0
+        self._positions: dict[str, int] = {}
+        # Both in the order of their revisions, oldest first.
         self._changed: dict[str, int] = {}
-        self._gone: dict[str, int] = {}
+        self._removed: dict[str, int] = {}
 
     def put(self, key: str, row: Row, revision: int) -> None:
+        """Add or replace a row."""
         if key not in self.rows:
-            self._births += 1
-            self._born[key] = self._births
+            self._inserted += 1
+            self._positions[key] = self._inserted
         self.rows[key] = row
         self._changed.pop(key, None)
         self._changed[key] = revision
 
     def drop(self, key: str, revision: int) -> None:
-        del self.rows[key], self._born[key], self._changed[key]
-        self._gone.pop(key, None)
-        self._gone[key] = revision
-        if len(self._gone) > TOMBSTONES_KEPT:
-            oldest = next(iter(self._gone))
-            self.forgotten = self._gone.pop(oldest)
+        """Remove a row that is in the table."""
+        del self.rows[key], self._positions[key], self._changed[key]
+        self._removed.pop(key, None)
+        self._removed[key] = revision
+        if len(self._removed) > REMOVALS_KEPT:
+            oldest = next(iter(self._removed))
+            self.forgotten_revision = self._removed.pop(oldest)
 
-    def since(self, revision: int) -> tuple[Row, ...]:
-        """Rows changed after `revision`, in the order of the table, so that new ones can simply be appended."""
+    def changed_since(self, revision: int) -> tuple[Row, ...]:
+        """Return the rows that changed after `revision`, in the table's order: new rows can simply be appended."""
         keys = list(_newer(self._changed, revision))
-        keys.sort(key=self._born.__getitem__)
+        keys.sort(key=self._positions.__getitem__)
         return tuple(self.rows[key] for key in keys)
 
-    def gone_since(self, revision: int) -> tuple[str, ...]:
-        """Keys removed after `revision`; one that came back is also in `since`, as a row to append."""
-        return tuple(_newer(self._gone, revision))
+    def removed_since(self, revision: int) -> tuple[str, ...]:
+        """Return the keys that were removed after `revision`. A key that was added again is in `changed_since`, too."""
+        return tuple(_newer(self._removed, revision))
 
 
 class StateStore:
-    """What is known about the project, versioned. All methods but those that wait (`wait_…`) are synchronous and cheap.
+    """The state of the project. All methods except `wait_…` are synchronous and cheap.
 
-    `clock` gives Unix seconds. Rows equal to what is already there change nothing and make no revision.
+    `clock` returns Unix seconds. Putting a row that equals the present one changes nothing and makes no revision.
     """
 
     def __init__(
@@ -106,8 +100,9 @@ class StateStore:
         phase: str = "starting",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.followed = trio.Event()
-        """Set once somebody follows the events."""
+        self.events_followed = trio.Event()
+        """Set when a client follows the events."""
+        self.counters = InstanceCounters()
         self._clock = clock
         self._project = project
         self._version = version
@@ -122,27 +117,29 @@ class StateStore:
         self._services: _Table[ServiceView] = _Table()
         self._instances: _Table[InstanceView] = _Table()
         self._usage: _Table[Usage] = _Table()
-        self.tally = InstanceTally()
         self._events: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
-        self._event_number = 0
+        """Each event with the revision that it made."""
+        self._last_event = 0
         self._snapshot: Snapshot | None = None
         self._deltas: dict[int, Delta] = {}
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._hurried = trio.lowlevel.ParkingLot()
-        self._urgent = 0
-        """The revision of the latest change that is more than figures."""
-        self._published = 0
-        self._due = self._figures_due = float("-inf")
+        self._change_waiters = trio.lowlevel.ParkingLot()
+        self._major_change_waiters = trio.lowlevel.ParkingLot()
+        self._major_revision = 0
+        """Revision of the latest change that is not a minor one."""
+        self._round_revision = 0
+        """Revision of the latest round of updates."""
+        self._next_round = self._next_minor_round = float("-inf")
 
     # ------------------------------------------------------------ reading
 
     @property
     def revision(self) -> int:
+        """Number of the latest change; only grows."""
         return self._revision
 
     @property
     def snapshot(self) -> Snapshot:
-        """Everything as it stands now; the same object until the next change."""
+        """The present state. It is the same object until the next change."""
         if self._snapshot is None:
             shown = islice(reversed(self._events), EVENTS_SHOWN)
             self._snapshot = Snapshot(
@@ -164,13 +161,15 @@ class StateStore:
         return self._snapshot
 
     def instance(self, id: str) -> InstanceView | None:
+        """Return the instance's row, if there is one."""
         return self._instances.rows.get(id)
 
     def service(self, name: str) -> ServiceView | None:
+        """Return the service's row, if there is one."""
         return self._services.rows.get(name)
 
     def events_since(self, number: int, limit: int = EVENTS_KEPT) -> list[Event]:
-        """The oldest `limit` events with a number above `number` that are still known (the latest 10,000)."""
+        """Return the oldest `limit` events with a number above `number`, of the latest 10,000 events."""
         if not self._events:
             return []
         first = self._events[0][1].number
@@ -178,140 +177,148 @@ class StateStore:
         return [event for _, event in islice(self._events, start, start + limit)]
 
     def update_since(self, revision: int) -> Update | None:
-        """What brings a reader of `revision` up to date: a delta, a snapshot if that is the shorter way, or None."""
+        """Return a delta from `revision` to the present state, a snapshot if that is shorter, or None if it is current."""
         if revision == self._revision:
             return None
-        if not self._tables_reach(revision):
+        if not self._can_make_delta(revision):
             return self.snapshot
         delta = self._deltas.get(revision)
         if delta is None:
             delta = self._make_delta(revision)
-            if len(self._deltas) < DELTAS_READY:
+            if len(self._deltas) < DELTAS_KEPT:
                 self._deltas[revision] = delta
-        return self.snapshot if self._is_long(delta) else delta
+        return self.snapshot if self._is_too_long(delta) else delta
 
     def subscribe(self) -> "Subscription":
-        """An async iterator: the snapshot first, then updates for ever. It holds nothing, so nothing closes it."""
+        """Return an async iterator over the snapshot and then its updates, for ever. It need not be closed."""
         return Subscription(self)
 
     async def wait_for(self, predicate: Callable[[Snapshot], bool]) -> Snapshot:
-        """The first snapshot that satisfies `predicate`, now or later; every change is looked at unless overtaken."""
+        """Wait for a snapshot that satisfies `predicate`, and return it. Snapshots may be skipped if they change fast."""
         while not predicate(snapshot := self.snapshot):
             await self.wait_past(snapshot.revision)
         await trio.lowlevel.checkpoint()
         return snapshot
 
     async def wait_past(self, revision: int) -> None:
-        """Returns once the board's revision is above `revision`, without the pacing of `subscribe`."""
+        """Wait until the store's revision is above `revision`, without the pauses of `subscribe`."""
         while self._revision <= revision:
-            await self._waiting.park()
+            await self._change_waiters.park()
 
     # ------------------------------------------------------------ writing
 
     def put_parts(self, *parts: PartView) -> None:
+        """Add or replace rows of the supervisor's own parts."""
         self._put(self._parts, ((part.name, part) for part in parts))
 
     def put_services(self, *services: ServiceView) -> None:
+        """Add or replace rows of services."""
         self._put(self._services, ((service.name, service) for service in services))
 
     def put_instances(self, *instances: InstanceView) -> None:
-        before = self._instances.rows
-        was = [(before.get(instance.id), instance) for instance in instances]
-        figures = all(old is not None and _says_the_same(old, new) for old, new in was)
-        self._put(self._instances, ((instance.id, instance) for instance in instances), urgent=not figures)
-        used = self._usage.rows
-        ended = (one.id for one, (old, _) in zip(instances, was, strict=True) if old and old.pid and not one.pid)
-        self._put(self._usage, ((id, Usage(id, 0.0, 0)) for id in ended if id in used))
-        for old, new in was:
+        """Add or replace rows of instances. The usage of an instance that exited becomes zero."""
+        known = self._instances.rows
+        changes = [(known.get(instance.id), instance) for instance in instances]
+        is_minor = all(old is not None and _differ_in_check_only(old, new) for old, new in changes)
+        self._put(self._instances, ((instance.id, instance) for instance in instances), is_minor=is_minor)
+        with_usage = self._usage.rows
+        exited = (new.id for old, new in changes if old and old.pid and not new.pid)
+        self._put(self._usage, ((id, Usage(id, 0.0, 0)) for id in exited if id in with_usage))
+        for old, new in changes:
             service = self._services.rows.get(new.service)
             if old != new and not (service is not None and service.kind == "external"):
-                self.tally.moved(old, new, self._time)
+                self.counters.on_row_changed(old, new, self._time)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
-        """Usage of known instances; the rest is ignored. It goes when its instance goes.
-
-        So is that of one that runs no more: the walk that saw it may have begun before its end.
-        """
+        """Add or replace the usage of running instances; ignore that of others. It is dropped with its instance."""
         known = self._instances.rows
-        running = ((one.id, one) for one in usages if one.id in known and known[one.id].pid)
-        self._put(self._usage, running, urgent=False)
+        # The measurement may have begun before an instance exited, hence the check of the pid.
+        running = ((usage.id, usage) for usage in usages if usage.id in known and known[usage.id].pid)
+        self._put(self._usage, running, is_minor=True)
 
     def drop_instances(self, *ids: str) -> None:
+        """Drop rows of instances, with their usage."""
         known = [id for id in dict.fromkeys(ids) if id in self._instances.rows]
         if known:
-            revision = self._begin()
+            revision = self._start_revision()
             for id in known:
                 self._instances.drop(id, revision)
-                self.tally.dropped(id)
+                self.counters.on_row_dropped(id)
                 if id in self._usage.rows:
                     self._usage.drop(id, revision)
-            self._announce()
+            self._wake_waiters()
 
     def drop_services(self, *names: str) -> None:
-        """Forgets services. Their instances are rows of their own: drop those as well."""
+        """Drop rows of services. Rows of their instances must be dropped separately."""
         known = [name for name in dict.fromkeys(names) if name in self._services.rows]
         if known:
-            revision = self._begin()
+            revision = self._start_revision()
             for name in known:
                 self._services.drop(name, revision)
-            self._announce()
+            self._wake_waiters()
 
     def set_phase(self, phase: str) -> None:
-        """`starting`, `running` or `stopping`."""
+        """Set the project's phase: `starting`, `running` or `stopping`."""
         if phase != self._phase:
-            self._phase_revision = self._begin()
+            self._phase_revision = self._start_revision()
             self._phase = phase
-            self._announce()
+            self._wake_waiters()
 
     def set_registry(self, address: str) -> None:
-        """Where the registry listens, `host:port`. Shown by snapshots only."""
+        """Set the registry's address, `host:port`. It is in snapshots only, not in deltas."""
         if address != self._registry:
-            self._begin()
+            self._start_revision()
             self._registry = address
-            self._announce()
+            self._wake_waiters()
 
     def event(self, kind: str, message: str, level: str = "info", *, service: str = "", instance: str = "") -> Event:
-        """Records something worth telling, with the next number and the time. `message` is cut at 2,000 characters."""
-        revision = self._begin()
-        self._event_number += 1
-        event = Event(self._event_number, self._time, kind, message[:MESSAGE_LIMIT], level, service, instance)
+        """Add an event with the next number and the present time, and return it. `message` is cut at 2,000 characters."""
+        revision = self._start_revision()
+        self._last_event += 1
+        event = Event(self._last_event, self._time, kind, message[:MESSAGE_LIMIT], level, service, instance)
         self._events.append((revision, event))
-        self._announce()
+        self._wake_waiters()
         return event
 
     # ------------------------------------------------------------ inside
 
-    def _put(self, table: _Table[Row], rows: Iterable[tuple[str, Row]], *, urgent: bool = True) -> None:
+    def _put(self, table: _Table[Row], rows: Iterable[tuple[str, Row]], *, is_minor: bool = False) -> None:
         known = table.rows
         changed = [(key, row) for key, row in rows if known.get(key) != row]
         if changed:
-            revision = self._begin()
+            revision = self._start_revision()
             for key, row in changed:
                 table.put(key, row, revision)
-            self._announce(urgent=urgent)
+            self._wake_waiters(is_minor=is_minor)
 
-    def _begin(self) -> int:
+    def _start_revision(self) -> int:
+        """Begin a change, and return its revision. What was made for the last revision is dropped."""
         self._revision += 1
         self._time = self._clock()
         self._snapshot = None
         self._deltas.clear()
         return self._revision
 
-    def _announce(self, *, urgent: bool = True) -> None:
-        if urgent:
-            self._urgent = self._revision
-            self._hurried.unpark_all()
-        if self._waiting:
-            self._waiting.unpark_all()
+    def _wake_waiters(self, *, is_minor: bool = False) -> None:
+        """Wake the tasks that wait for a change: call it when the change is complete."""
+        if not is_minor:
+            self._major_revision = self._revision
+            self._major_change_waiters.unpark_all()
+        if self._change_waiters:
+            self._change_waiters.unpark_all()
 
-    def _tables_reach(self, revision: int) -> bool:
-        forgotten = max(self._instances.forgotten, self._services.forgotten, self._usage.forgotten)
+    def _can_make_delta(self, revision: int) -> bool:
+        """Whether all removals since `revision` are known. A revision from the future belongs to another supervisor."""
+        forgotten = max(
+            self._instances.forgotten_revision, self._services.forgotten_revision, self._usage.forgotten_revision
+        )
         return forgotten <= revision < self._revision and revision >= 0
 
     def _make_delta(self, revision: int) -> Delta:
+        """Return the changes since `revision`, with one event more than is shown if there are too many."""
         events: list[Event] = []
-        for at, event in reversed(self._events):
-            if at <= revision or len(events) > EVENTS_SHOWN:
+        for event_revision, event in reversed(self._events):
+            if event_revision <= revision or len(events) > EVENTS_SHOWN:
                 break
             events.append(event)
         return Delta(
@@ -319,49 +326,47 @@ class StateStore:
             since=revision,
             time=self._time,
             phase=self._phase if self._phase_revision > revision else "",
-            parts=self._parts.since(revision),
-            services=self._services.since(revision),
-            instances=self._instances.since(revision),
-            usage=self._usage.since(revision),
+            parts=self._parts.changed_since(revision),
+            services=self._services.changed_since(revision),
+            instances=self._instances.changed_since(revision),
+            usage=self._usage.changed_since(revision),
             events=tuple(reversed(events)),
-            gone_services=self._services.gone_since(revision),
-            gone_instances=self._instances.gone_since(revision),
+            gone_services=self._services.removed_since(revision),
+            gone_instances=self._instances.removed_since(revision),
         )
 
-    def _is_long(self, delta: Delta) -> bool:
-        """Whether events were missed, or more was removed than a snapshot would carry."""
+    def _is_too_long(self, delta: Delta) -> bool:
+        """Whether the delta lacks events, or has more removals than a snapshot would be long."""
         return len(delta.events) > EVENTS_SHOWN or len(delta.gone_instances) > EVENTS_SHOWN
 
     async def _wait_round(self, seen: int) -> None:
-        """Returns when a reader that has seen `seen` is due for more.
-
-        The first reader that finds the interval over opens a round for all: those that are still behind the round's
-        revision go at once, so that readers that keep up stay together and share their deltas.
-        """
+        """Wait until a subscriber that has seen revision `seen` may get its next update."""
+        # The first subscriber that finds the interval over opens a round for all: those that have not seen the round's
+        # revision go at once. So subscribers that keep up stay together and share their deltas.
         while True:
             await self.wait_past(seen)
             now = trio.current_time()
-            if self._published <= seen:
-                urgent = self._urgent > self._published
-                due = self._due if urgent else max(self._due, self._figures_due)
-                if now < due:
-                    with trio.move_on_at(due):
-                        if urgent:
+            if self._round_revision <= seen:
+                is_major = self._major_revision > self._round_revision
+                start = self._next_round if is_major else max(self._next_round, self._next_minor_round)
+                if now < start:
+                    with trio.move_on_at(start):
+                        if is_major:
                             await trio.sleep_forever()
-                        await self._hurried.park()
+                        await self._major_change_waiters.park()
                     continue
-                self._published = self._revision
-                self._figures_due = now + FIGURES_INTERVAL_S
-                if urgent:
-                    self._due = now + UPDATE_INTERVAL_S
+                self._round_revision = self._revision
+                self._next_minor_round = now + MINOR_UPDATE_INTERVAL_S
+                if is_major:
+                    self._next_round = now + UPDATE_INTERVAL_S
             return
 
 
 class Subscription:
-    """One reader's place: what it has seen. Iterate with `async for`; stop whenever you like."""
+    """A subscriber's position: the revision that it has seen. Iterate with `async for`; stop at any time."""
 
-    def __init__(self, board: StateStore) -> None:
-        self._board = board
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
         self._seen = -1
 
     def __aiter__(self) -> "Subscription":
@@ -370,23 +375,23 @@ class Subscription:
     async def __anext__(self) -> Update:
         if self._seen < 0:
             await trio.lowlevel.checkpoint()
-            update: Update | None = self._board.snapshot
+            update: Update | None = self._store.snapshot
         else:
-            await self._board._wait_round(self._seen)
-            update = self._board.update_since(self._seen)
+            await self._store._wait_round(self._seen)
+            update = self._store.update_since(self._seen)
         assert update is not None
         self._seen = update.revision
         return update
 
 
-def _says_the_same(old: InstanceView, new: InstanceView) -> bool:
-    """Whether the two differ in what the last check said at most, and when."""
+def _differ_in_check_only(old: InstanceView, new: InstanceView) -> bool:
+    """Whether the rows differ at most in the time and the output of the last check."""
     return old == msgspec.structs.replace(new, checked=old.checked, output=old.output)
 
 
 def _newer(revisions: dict[str, int], revision: int) -> Iterator[str]:
-    """Keys with a revision above the given one, newest first; `revisions` is in the order of its values."""
-    for key, at in reversed(revisions.items()):
-        if at <= revision:
+    """Yield the keys with a revision above the given one, newest first. `revisions` is in the order of its values."""
+    for key, key_revision in reversed(revisions.items()):
+        if key_revision <= revision:
             return
         yield key

@@ -1,6 +1,6 @@
-"""The caller's half of a conversation (floor 1): calls out, answers and notifications in. Refuses to wait or connect.
+"""The client's side of a JSON-RPC connection without its socket: calls out, replies and notifications in. It never waits.
 
-One `Calls` lives as long as one connection. Every face of the SDK (trio, blocking, asyncio) talks through it.
+The SDK's clients for trio, threads and asyncio all use one `ClientProtocol` per connection.
 """
 
 from typing import Any, Final, TypeVar
@@ -11,72 +11,77 @@ from msgspec import UNSET, Raw
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import MAX_LINE_BYTES, LineReader, LineTooLong
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.messages import ServerMessage
 
-MAX_ANSWER_BYTES: Final = 67_108_864
-"""A snapshot of tens of thousands of instances is one line; past this the server is not one of ours."""
+MAX_REPLY_BYTES: Final = 67_108_864
+"""Longest reply. A snapshot of tens of thousands of instances, all in one line, is shorter."""
 
 T = TypeVar("T")
 
 
 class ConnectionLost(Unavailable):
-    """There is no connection (any more). Unlike a time-out, connecting again and repeating the call may well work."""
+    """The connection is closed or could not be opened. Unlike after a time-out, connecting again may well help."""
 
 
-class Calls:
-    """Numbers calls, and cuts and decodes what comes back."""
+class ClientProtocol:
+    """Numbers and encodes calls; decodes what the server sends."""
 
-    def __init__(self, max_line: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(self, max_line: int = MAX_REPLY_BYTES) -> None:
         self.stale = False
-        """Whether the last answer was from the registry's memory, its store being away."""
-        self._refusal: Incoming | None = None
-        self._last = 0
+        """Whether the last reply came from the registry's memory because its store is unreachable."""
+        self._refusal: ServerMessage | None = None
+        self._last_id = 0
         self._reader = LineReader(max_line)
 
     def encode(self, method: str, params: Any = ()) -> tuple[int, bytes]:
-        """The id and the line of a new call.
-
-        Raises UsageError for one that is too long: the server would end the connection, with everybody else's calls.
-        """
-        self._last += 1
-        line = jsonrpc.encode_request(self._last, method, params)
+        """Return the id and the line of a new call. Raise `UsageError` if the line is longer than a server accepts."""
+        self._last_id += 1
+        line = jsonrpc.encode_request(self._last_id, method, params)
+        # Not left to the server: it would end the connection, and with it the calls of other tasks.
         if (size := len(line) - 1) > MAX_LINE_BYTES:
             raise UsageError(f"{method}: the call is {size:,} bytes, at most {MAX_LINE_BYTES:,} are taken — shorten it")
-        return self._last, line
+        return self._last_id, line
 
-    def feed(self, data: bytes) -> list[Incoming]:
-        """What `data` completes, in order. Raises ConnectionLost when it is not JSON-RPC: nothing can follow."""
+    def feed(self, data: bytes) -> list[ServerMessage]:
+        """Return the messages that `data` completes, in order.
+
+        Raise `ConnectionLost` if they are not JSON-RPC: the connection cannot be used any more.
+        """
         try:
-            arrived = [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
+            messages = [jsonrpc.decode_reply(line) for line in self._reader.feed(data) if line]
         except (LineTooLong, ValueError) as error:
             raise ConnectionLost(f"the server does not speak JSON-RPC: {error}") from None
-        for incoming in arrived:
-            if not incoming.is_notification:
-                self.stale = incoming.stale
-            if incoming.id is None and incoming.error:
-                self._refusal = incoming
-        return arrived
+        for message in messages:
+            if not message.is_notification:
+                self.stale = message.stale
+            if message.id is None and message.error:
+                self._refusal = message
+        return messages
 
     @property
     def refused(self) -> bool:
-        """Whether the server has said that it is done with this connection, by an error that has no id: too many are
-        open, too slow. What was asked and not answered never will be."""
+        """Whether the server has ended the connection with an error that has no id, such as "too many connections".
+
+        Calls under way get no reply then.
+        """
         return self._refusal is not None
 
-    def lost(self, text: str) -> Unavailable:
-        """What to raise for a call that gets no answer, the connection being at its end: the server's own word where
-        there was one, as Unavailable: another connection at once would be told the same. Else ConnectionLost with `text`."""
-        said = error_of(self._refusal) if self._refusal else None
-        return Unavailable(str(said)) if said else ConnectionLost(text)
+    def lost_error(self, text: str) -> Unavailable:
+        """Return the error to raise for a call that gets no reply because the connection has ended.
+
+        It is `ConnectionLost` with `text`, or `Unavailable` with the server's reason if the server has ended the
+        connection: a new connection would be refused for the same reason.
+        """
+        reason = error_of(self._refusal) if self._refusal else None
+        return Unavailable(str(reason)) if reason else ConnectionLost(text)
 
 
-def error_of(incoming: Incoming) -> MinikubeError | None:
-    """The error that an answer carries, as the project's own; None for a good answer."""
-    error = incoming.error
+def error_of(message: ServerMessage) -> MinikubeError | None:
+    """Return the error of a reply as an error of `minikube.errors`, or None if the reply has a result."""
+    error = message.error
     if error is None:
-        return (
-            None if incoming.result is not UNSET else RemoteError(jsonrpc.INTERNAL_ERROR, "an answer without a result")
-        )
+        has_result = message.result is not UNSET
+        return None if has_result else RemoteError(jsonrpc.INTERNAL_ERROR, "the reply has no result")
     if isinstance(error, str):
         return RemoteError(jsonrpc.INTERNAL_ERROR, error)
     match error.code:
@@ -88,16 +93,16 @@ def error_of(incoming: Incoming) -> MinikubeError | None:
             return RemoteError(code, error.message)
 
 
-def result_of(incoming: Incoming, kind: type[T]) -> T:
-    """The result as `kind`. Raises the error that the answer carries, or RemoteError for a result of another shape."""
-    if error := error_of(incoming):
+def result_of(message: ServerMessage, kind: type[T]) -> T:
+    """Return the result of a reply as `kind`. Raise the reply's error, or `RemoteError` if the result is no `kind`."""
+    if error := error_of(message):
         raise error
-    return decode_as(incoming.result, kind)
+    return decode_as(message.result, kind)
 
 
 def decode_as(raw: Raw | Any, kind: type[T]) -> T:
-    """Decode JSON as `kind`. Raises RemoteError when it is something else."""
+    """Return the JSON decoded as `kind`. Raise `RemoteError` if it is something else."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteError(jsonrpc.INTERNAL_ERROR, f"an answer of another shape than expected: {error}") from None
+        raise RemoteError(jsonrpc.INTERNAL_ERROR, f"the result has an unexpected type: {error}") from None

@@ -1,9 +1,7 @@
-"""What is counted on the way and read when someone asks (floor 0): histograms, and the shapes that carry them.
+"""Histograms and counters that a process keeps, and the structs that carry their values.
 
-The registry counts its calls and probes and tells them through `Discovery.Status`; the supervisor counts its own
-probes and the starts and ends of its instances; `/metrics` shows all of it. Counters only grow while a process lives, times are
-seconds. It refuses to look at a clock, and to grow without bound: `NAMES_KEPT` names are counted each by
-itself, further ones together.
+The registry counts its calls and probes, and reports them in `Discovery.Status`. The supervisor counts its own probes, and the
+starts and exits of its instances. `/metrics` shows all of them. Counters only grow while a process runs; times are in seconds.
 """
 
 from bisect import bisect_left
@@ -16,15 +14,18 @@ CALL_BOUNDS_S = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 PROBE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 START_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-NAMES_KEPT = 1_024
+MAX_NAMES = 1_024
 OTHERS = "(other)"
-"""What further names are counted under; no service can be called so."""
+"""The name that further names are counted under; no service can have it."""
 
-Counted = TypeVar("Counted")
+T = TypeVar("T")
 
 
 class HistogramView(Struct, frozen=True, rename="pascal"):
-    """`counts[i]` observations were above `bounds[i - 1]` and at most `bounds[i]`; one count more than bounds."""
+    """The values of a histogram: `counts[i]` observations were above `bounds[i - 1]` and at most `bounds[i]`.
+
+    There is one count more than bounds.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -48,26 +49,27 @@ class ProbeCount(Struct, frozen=True, rename="pascal"):
 
 
 class RegistryCounters(Struct, frozen=True, rename="pascal"):
-    """What a registry counted since its start, as `Discovery.Status` tells it where it is asked to."""
+    """The counters of a registry since its start, as `Discovery.Status` reports them on request."""
 
     calls: tuple[CallCount, ...] = ()
     probes: tuple[ProbeCount, ...] = ()
 
 
 class RegistryStatus(Struct, frozen=True, rename="pascal"):
-    """What `/metrics` shows of a `Discovery.Status` with counters. `uptime` is seconds;
-    `clients` is known to who asks as one of them."""
+    """What `/metrics` shows of a registry: a `Discovery.Status` with its counters."""
 
     uptime: float
+    """Seconds since the start of the registry."""
     instances: int
     revision: int
     clients: int | None
+    """Open connections. None if the status was not requested over one of them."""
     stale: bool
     counters: RegistryCounters
 
 
 class Histogram:
-    """Observations in buckets with fixed upper bounds."""
+    """Counts observations in buckets with fixed upper bounds."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -77,16 +79,18 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
+        """Add `times` observations of `value`."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
     @property
     def view(self) -> HistogramView:
+        """The present values."""
         return HistogramView(self._bounds, tuple(self._counts), self._sum)
 
 
-class Outcomes:
-    """Counts by outcome, and how long they took."""
+class OutcomeCounter:
+    """Counts operations by outcome, with a histogram of their durations."""
 
     __slots__ = ("results", "seconds")
 
@@ -94,31 +98,37 @@ class Outcomes:
         self.results: dict[str, int] = {}
         self.seconds = Histogram(bounds)
 
-    def note(self, result: str, seconds: float, times: int = 1) -> None:
+    def record(self, result: str, seconds: float, times: int = 1) -> None:
+        """Count `times` operations with this outcome and duration."""
         self.results[result] = self.results.get(result, 0) + times
         self.seconds.observe(seconds, times)
 
 
-class ProbeTally:
-    """Probes by service."""
+class ProbeCounters:
+    """Counts health probes by service and outcome."""
 
     def __init__(self) -> None:
-        self._services: dict[str, Outcomes] = {}
+        self._services: dict[str, OutcomeCounter] = {}
 
-    def note(self, service: str, result: str, seconds: float) -> None:
-        counted_under(self._services, service, lambda: Outcomes(PROBE_BOUNDS_S)).note(result, seconds)
+    def record(self, service: str, result: str, seconds: float) -> None:
+        """Count one probe of the service's instances."""
+        counter_for(self._services, service, lambda: OutcomeCounter(PROBE_BOUNDS_S)).record(result, seconds)
 
     @property
     def view(self) -> tuple[ProbeCount, ...]:
-        return tuple(ProbeCount(name, dict(one.results), one.seconds.view) for name, one in self._services.items())
+        """The present values of each service."""
+        return tuple(
+            ProbeCount(name, dict(counter.results), counter.seconds.view) for name, counter in self._services.items()
+        )
 
 
-def counted_under(table: dict[str, Counted], name: str, make: Callable[[], Counted]) -> Counted:
-    """What is counted under `name`. Names come from strangers, who must not fill the memory and not reset others' counters."""
-    found = table.get(name)
-    if found is None and len(table) >= NAMES_KEPT:
+def counter_for(counters: dict[str, T], name: str, make: Callable[[], T]) -> T:
+    """Return the counter of `name`, made if there is none yet; above `MAX_NAMES` names, the shared counter `OTHERS`."""
+    # Any client can register any name: names must not fill the memory, nor push out the counters of other names.
+    counter = counters.get(name)
+    if counter is None and len(counters) >= MAX_NAMES:
         name = OTHERS
-        found = table.get(name)
-    if found is None:
-        found = table[name] = make()
-    return found
+        counter = counters.get(name)
+    if counter is None:
+        counter = counters[name] = make()
+    return counter

@@ -1,7 +1,8 @@
-"""Who may be answered over HTTP on this machine (floor 2, pure). It refuses, and says why; it never lets in by default.
+"""Which HTTP requests are allowed: the only comparison of tokens, and checks against requests from web pages.
 
-A browser is the enemy here: any page can send requests to a loopback port. It cannot leave out `Origin` on what it
-may read or change, and a name that was rebound to 127.0.0.1 shows as a foreign `Host`.
+Any web page in the user's browser can send requests to a loopback port. A browser always sets `Origin` on what a page may
+read or change, and a DNS name that was rebound to 127.0.0.1 shows as a foreign `Host`: both are rejected here. This module
+does not know which paths need a token.
 """
 
 import hmac
@@ -10,9 +11,12 @@ from collections.abc import Collection
 
 from minikube.net.http_server import Reply, Request, error_reply
 
+ANY_ADDRESS = "*"
+"""Stands for every IP address in the set of allowed hosts: an IP address cannot be rebound, unlike a DNS name."""
+
 
 def is_token(given: object, token: str) -> bool:
-    """Return whether a caller's token is the right one; an empty `token` never matches.
+    """Return whether `given` is the token. An empty `token` never matches.
 
     The comparison takes the same time however much of the token is right.
     """
@@ -22,46 +26,44 @@ def is_token(given: object, token: str) -> bool:
 
 
 def allowed_hosts(listen: str, machine: str) -> frozenset[str]:
-    """Names under which a listener may be addressed; `machine` is this one's, which counts where all its addresses are
-    listened on. `*` stands for any IP address: no name can be rebound to those."""
+    """Return the host names by which clients may address a server that listens on `listen`.
+
+    The name `machine` and every IP address are allowed if the server listens on all addresses of the machine.
+    """
     hosts = {"localhost", "127.0.0.1", "::1", listen.lower()}
-    if _is_wildcard(listen):
-        hosts |= {"*", machine.lower()}
+    if _is_address(listen) and ipaddress.ip_address(listen).is_unspecified:
+        hosts |= {ANY_ADDRESS, machine.lower()}
     return frozenset(hosts)
 
 
-def refuse_page(request: Request, hosts: Collection[str]) -> Reply | None:
-    """What to answer to a request that a web page may have sent, or None. `hosts` come from `allowed_hosts`."""
-    host = host_name(request.header("host"))
-    if host not in hosts and not ("*" in hosts and _is_address(host)):
+def reject_web_page(request: Request, hosts: Collection[str]) -> Reply | None:
+    """Return the error reply to a request that a web page may have sent, else None. `hosts` are the `allowed_hosts`."""
+    host = parse_host_header(request.header("host"))
+    if host not in hosts and not (ANY_ADDRESS in hosts and _is_address(host)):
         return error_reply(421, "this Host is not served here — use localhost")
     if any(name == "origin" for name, _ in request.headers):
         return error_reply(403, "requests from web pages are refused")
     return None
 
 
-def refuse_bearer(request: Request, token: str, wanted: str) -> Reply | None:
-    """What to answer to a request without the right bearer token, or None. `wanted` names it and shows the header."""
+def require_bearer_token(request: Request, token: str, message: str) -> Reply | None:
+    """Return the error reply to a request without the bearer token, else None. `message` says which header is needed."""
     scheme, _, given = request.header("authorization").partition(" ")
     if scheme.lower() == "bearer" and is_token(given.strip(), token):
         return None
-    return error_reply(401, wanted, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
+    return error_reply(401, message, (("WWW-Authenticate", 'Bearer realm="minikube"'),))
 
 
-def host_name(header: str) -> str:
-    """The name in a Host header, lower case, without port and brackets; empty when it is malformed."""
+def parse_host_header(header: str) -> str:
+    """Return the host of a Host header in lower case, without port and brackets; empty if the header is malformed."""
     header = header.lower()
     if header.startswith("["):
-        name, bracket, port = header[1:].partition("]")
-        well_formed = bracket and (not port or (port[0] == ":" and port[1:].isdecimal()))
+        host, bracket, port = header[1:].partition("]")
+        is_valid = bracket and (not port or (port[0] == ":" and port[1:].isdecimal()))
     else:
-        name, colon, port = header.partition(":")
-        well_formed = not colon or port.isdecimal()
-    return name if well_formed else ""
-
-
-def _is_wildcard(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
+        host, colon, port = header.partition(":")
+        is_valid = not colon or port.isdecimal()
+    return host if is_valid else ""
 
 
 def _is_address(host: str) -> bool:

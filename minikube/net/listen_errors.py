@@ -1,15 +1,13 @@
-"""What is said where a server of ours cannot listen (floor 2, pure)."""
+"""The error for an address that a server cannot listen on."""
 
 import errno
 
 from minikube.errors import StartError
 
 
-def cannot_listen(who: str, where: object, error: OSError, remedy: str) -> StartError:
-    """What to raise. `where` is the address asked for, `remedy` how to ask for another one.
-
-    A name that cannot be resolved has numbers of its own (`EAI_…`, below zero), hence no `os.strerror` here.
-    """
+def listen_error(component: str, address: object, error: OSError, remedy: str) -> StartError:
+    """Return the error to raise. `remedy` tells the user how to choose another address, such as "set control.listen"."""
     if error.errno == errno.EADDRINUSE:
         remedy = f"stop what listens there or {remedy}"
-    return StartError(f"{who}: cannot listen on {where}: {error.strerror or error} — {remedy}")
+    # Not `os.strerror`: a name that cannot be resolved has numbers of its own (`EAI_…`, below zero).
+    return StartError(f"{component}: cannot listen on {address}: {error.strerror or error} — {remedy}")

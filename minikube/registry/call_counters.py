@@ -10,7 +10,7 @@ from bisect import bisect_left
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.messages import RpcError
-from minikube.metrics.counters import CALL_BOUNDS_S, CallCount, HistogramView, Outcomes
+from minikube.metrics.counters import CALL_BOUNDS_S, CallCount, HistogramView, OutcomeCounter
 
 OK = "ok"
 FAST = "Discovery.Get"
@@ -33,7 +33,7 @@ class CallTally:
     """Belongs to the trio thread."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, Outcomes] = {FAST: Outcomes(CALL_BOUNDS_S)}
+        self._methods: dict[str, OutcomeCounter] = {FAST: OutcomeCounter(CALL_BOUNDS_S)}
         self._aside = 0
         self._fast = [0] * (len(CALL_BOUNDS_S) + 1)
         self._fast_seconds = 0.0
@@ -56,8 +56,8 @@ class CallTally:
     def note(self, method: str, result: str, seconds: float) -> None:
         found = self._methods.get(method)
         if found is None:
-            found = self._methods[method] = Outcomes(CALL_BOUNDS_S)
-        found.note(result, seconds)
+            found = self._methods[method] = OutcomeCounter(CALL_BOUNDS_S)
+        found.record(result, seconds)
 
     @property
     def view(self) -> tuple[CallCount, ...]:

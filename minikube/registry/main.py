@@ -17,8 +17,8 @@ from minikube.defaults import TOKEN_ENV
 from minikube.errors import StartError, UsageError
 from minikube.manifest.spec import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
-from minikube.net.background import open_background
-from minikube.net.listen_errors import cannot_listen
+from minikube.net.background import open_background_nursery
+from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -56,7 +56,7 @@ def _allow_files() -> None:
 
 async def _main(config: RegistryConfig) -> None:
     tls = _tls(config)
-    async with open_background() as nursery:
+    async with open_background_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         node = Node(config, nursery)
         judge = CheckScheduler(node)
@@ -67,7 +67,7 @@ async def _main(config: RegistryConfig) -> None:
                 lambda task_status: serve_rpc(discovery, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
-            raise cannot_listen("registry", config.listen, error, "set registry.listen") from None
+            raise listen_error("registry", config.listen, error, "set registry.listen") from None
         shown = await _open_metrics(discovery, config, nursery)
         # Only now: a process that ends at once must not end while a thread of its own is still importing.
         node.store.start()
@@ -91,7 +91,7 @@ async def _open_metrics(discovery: DiscoveryService, config: RegistryConfig, nur
     try:
         listeners = await trio.open_tcp_listeners(where.port, host=where.host)
     except OSError as error:
-        raise cannot_listen("registry", where, error, "change --metrics") from None
+        raise listen_error("registry", where, error, "change --metrics") from None
     host, port = await nursery.start(serve_metrics, discovery.counted, listeners, config.token)
     return HostPort(host, port)
 

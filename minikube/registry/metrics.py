@@ -11,8 +11,8 @@ import trio
 
 from minikube.metrics.counters import RegistryStatus
 from minikube.metrics.exposition import probe_families, registry_families, render
-from minikube.net.auth import allowed_hosts, refuse_bearer, refuse_page
-from minikube.net.http_server import Answer, Reply, Request, error_reply, serve_http
+from minikube.net.auth import allowed_hosts, reject_web_page, require_bearer_token
+from minikube.net.http_server import Reply, Request, Response, error_reply, serve_http
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -40,7 +40,7 @@ async def serve_metrics(
     """Serves until cancelled; started with the (host, port) it listens on."""
     scrapes = trio.CapacityLimiter(1)
 
-    async def handle(request: Request) -> Answer:
+    async def handle(request: Request) -> Response:
         refusal = refuse(request, token)
         if refusal is not None:
             return refusal
@@ -53,9 +53,9 @@ async def serve_metrics(
 
 def refuse(request: Request, token: str) -> Reply | None:
     """What to answer to a request that may not be heard, or that is for something else; or None."""
-    refusal = refuse_page(request, HOSTS)
+    refusal = reject_web_page(request, HOSTS)
     if refusal is None and token:
-        refusal = refuse_bearer(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
+        refusal = require_bearer_token(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
     if refusal is not None:
         return refusal
     if request.path != "/metrics":

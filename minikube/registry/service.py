@@ -1,7 +1,7 @@
 """The RPC methods (floor 3), in both dialects. The catalog answers, the node writes, the judge probes.
 
-`Discovery.Get` of a passing name and `Watch` are answered without waiting (`at_once`, `now`), all else in a task of its
-own (`call`).
+`Discovery.Get` of a passing name and `Watch` are answered without waiting (`try_fast`, `handle_sync`), all else in a task of its
+own (`handle`).
 """
 
 import secrets
@@ -14,7 +14,7 @@ import trio
 from msgspec.structs import replace
 
 import minikube
-from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
+from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
 from minikube.jsonrpc.messages import (
     METHOD_NOT_FOUND,
     NOT_FOUND,
@@ -28,7 +28,7 @@ from minikube.jsonrpc.messages import (
 from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.model import CheckState
 from minikube.net.auth import is_token
-from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.call_counters import OK, UNKNOWN, CallTally, result_name
 from minikube.registry.catalog.catalog import EVERY_NAME
 from minikube.registry.catalog.records import Record
@@ -50,13 +50,13 @@ _WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
 Method = Callable[[Request, RpcConnection], Awaitable[Any]]
 T = TypeVar("T")
 
-_GETS = PlainCalls("Discovery.Get")
+_GETS = FastGetMatcher("Discovery.Get")
 
 
 class DiscoveryService:
-    """Implements `net.rpc.Methods`."""
+    """Implements `net.rpc.interface.RpcService`."""
 
-    telling = frozenset({"Discovery.Watch"})
+    notifying_methods = frozenset({"Discovery.Watch"})
 
     def __init__(self, node: Node, judge: CheckScheduler, config: RegistryConfig) -> None:
         self._node = node
@@ -67,7 +67,7 @@ class DiscoveryService:
         self._lists = trio.CapacityLimiter(1)
         """A list of thousands takes milliseconds: one at a time, and whoever else is ready comes in between."""
         self._tally = CallTally()
-        self.answered = self._tally.answered
+        self.on_handled = self._tally.answered
         self._methods: dict[str, Method] = {
             "Discovery.Register": self._register,
             "Discovery.Get": self._get,
@@ -83,20 +83,20 @@ class DiscoveryService:
             "Discovery.Authenticate": self._authenticate,
         }
 
-    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, peer: RpcConnection) -> bytes | None:
         """The fastest path: a receive of nothing but lookups, in the one form that Go's client gives them."""
         if self._node.stale or (self._config.token and not peer.authenticated):
             return None
         began, count = time.perf_counter(), 1
         turns = self._node.catalog.turns
         try:
-            if one := _GETS.find_one(data):
-                answer = one_reply(one[1], next(turns[one[0]]))
-            elif many := _GETS.find(data):
+            if one := _GETS.match_one(data):
+                answer = format_reply(one[1], next(turns[one[0]]))
+            elif many := _GETS.match_all(data):
                 names, ids = many
                 count = len(ids)
                 # All of them before any turn is taken: what is not answered here must leave no trace.
-                answer = join_replies(ids, map(next, [*map(turns.__getitem__, names)]))
+                answer = format_replies(ids, map(next, [*map(turns.__getitem__, names)]))
             else:
                 return None
         except KeyError:
@@ -104,7 +104,7 @@ class DiscoveryService:
         self._tally.answered(count, time.perf_counter() - began)
         return answer
 
-    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
+    def handle_sync(self, request: Request, peer: RpcConnection) -> bytes | None:
         """The fast path."""
         if self._config.token and not peer.authenticated:
             if request.method == "Discovery.Authenticate" and self._is_token(request.params):
@@ -131,11 +131,11 @@ class DiscoveryService:
                 self._tally.aside(request.method, result, time.perf_counter() - began)
         return None
 
-    async def call(self, request: Request, peer: RpcConnection) -> Any:
+    async def handle(self, request: Request, peer: RpcConnection) -> Any:
         """Everything else. Raises RpcError, NotFound, Unavailable."""
         began, result = time.perf_counter(), OK
         try:
-            return await self._call(request, peer)
+            return await self._handle(request, peer)
         except trio.Cancelled:
             result = "cancelled"
             raise
@@ -146,7 +146,7 @@ class DiscoveryService:
             name = request.method if request.method in self._methods else UNKNOWN
             self._tally.note(name, result, time.perf_counter() - began)
 
-    async def _call(self, request: Request, peer: RpcConnection) -> Any:
+    async def _handle(self, request: Request, peer: RpcConnection) -> Any:
         method = self._methods.get(request.method)
         if method is None:
             known = ", ".join(self._methods)
@@ -155,7 +155,7 @@ class DiscoveryService:
             raise RpcError(UNAUTHORIZED, "unauthorized: call Discovery.Authenticate with the registry's token first")
         if request.method not in _WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
-            await peer.wait_room()  # many of the same caller's may have waited with this one
+            await peer.wait_writable()  # many of the same caller's may have waited with this one
         try:
             result = await method(request, peer)
         except RpcError as error:
@@ -190,9 +190,9 @@ class DiscoveryService:
     async def _in_turn(self, peer: RpcConnection, make: Callable[[], T]) -> T:
         """A long answer, made once there is room for it. Nothing may wait between here and the answer's queueing."""
         while True:
-            await peer.wait_room()
+            await peer.wait_writable()
             async with self._lists:
-                if peer.has_room:  # many of the same caller's may have waited for this turn
+                if peer.is_writable:  # many of the same caller's may have waited for this turn
                     return make()
 
     async def _status(self, request: Request, peer: RpcConnection) -> Any:

@@ -12,7 +12,7 @@ import trio
 
 from minikube.jsonrpc.messages import COMPACTED, Request, RpcError
 from minikube.model import Change
-from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.catalog.catalog import Catalog, Compacted
 from minikube.registry.validation import arguments, as_name, as_type, wrong
 

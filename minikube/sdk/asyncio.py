@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, Unavailable
-from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
+from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change
 from minikube.sdk import requests
 from minikube.sdk.methods import AsyncMethods
@@ -63,8 +63,8 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
         self._reader = reader
-        self._calls = Calls()
-        self._waiting: dict[int, asyncio.Future[Incoming]] = {}
+        self._calls = ClientProtocol()
+        self._waiting: dict[int, asyncio.Future[ServerMessage]] = {}
         self.received = 0
         """How often bytes arrived. A call that times out while none arrived means a dead connection."""
         self.task = asyncio.create_task(self._read())
@@ -75,7 +75,7 @@ class _Connection:
 
     async def call(self, call: Call[T]) -> T:
         if self.task.done():
-            raise self._calls.lost("the connection is closed")
+            raise self._calls.lost_error("the connection is closed")
         number, line = self._calls.encode(call.method, call.params)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -101,7 +101,7 @@ class _Connection:
             self.writer.transport.abort()
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(self._calls.lost("the connection was lost"))
+                    future.set_exception(self._calls.lost_error("the connection was lost"))
 
     async def close(self) -> None:
         try:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
-from minikube.jsonrpc.calls import Calls, ConnectionLost, result_of
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
 from minikube.model import Address, Change
 from minikube.sdk import requests
 from minikube.sdk.methods import BlockingMethods
@@ -55,7 +55,7 @@ class _Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._calls = Calls()
+        self._calls = ClientProtocol()
 
     @property
     def stale(self) -> bool:
@@ -75,11 +75,11 @@ class _Connection:
                         result: T = result_of(incoming, call.kind)
                         return result
                 if not data or self._calls.refused:
-                    raise self._calls.lost(f"{call.method}: the connection was lost")
+                    raise self._calls.lost_error(f"{call.method}: the connection was lost")
         except TimeoutError:
             raise Unavailable(f"{call.method}: no answer in time") from None
         except OSError as error:
-            raise self._calls.lost(f"{call.method}: the connection was lost: {error}") from error
+            raise self._calls.lost_error(f"{call.method}: the connection was lost: {error}") from error
 
 
 def _seconds_until(deadline: float) -> float:

@@ -17,7 +17,7 @@ import trio
 from minikube.errors import MinikubeError, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
-from minikube.net.background import open_background
+from minikube.net.background import open_background_nursery
 from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient, connect
 from minikube.sdk import requests
 from minikube.sdk.methods import AsyncMethods
@@ -169,7 +169,7 @@ async def open_registry(
     call. Raises `UsageError` for a malformed address or TLS files that cannot be read."""
     found = find_registry(address, token)
     tls = tls or make_context(found)
-    async with open_background() as nursery:
+    async with open_background_nursery() as nursery:
         yield Registry(found, tls, nursery)
 
 
@@ -191,7 +191,7 @@ async def registered(
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     try:
-        async with open_registry(address, token=token, tls=tls) as registry, open_background() as nursery:
+        async with open_registry(address, token=token, tls=tls) as registry, open_background_nursery() as nursery:
             nursery.start_soon(_keep, keeper, registry)
             yield keeper
     finally:

@@ -13,8 +13,8 @@ from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import RemoteError
 from minikube.jsonrpc import messages
-from minikube.jsonrpc.calls import Calls, ConnectionLost, decode_as, error_of, result_of
-from minikube.jsonrpc.messages import Incoming
+from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, decode_as, error_of, result_of
+from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Change, Instance
 from minikube.sdk import requests
 from minikube.sdk.requests import Call, WatchSnapshot
@@ -42,14 +42,14 @@ class Watcher:
         self.accepted = False
         """Whether the registry has accepted the watch on the present connection."""
         self._token = token
-        self._calls = Calls()
+        self._calls = ClientProtocol()
         self._pending: dict[int, str] = {}
         """The method of each call that was not answered yet, by id."""
         self._output = b""
 
     def on_connect(self) -> bytes:
         """Return what to send on a new connection."""
-        self._calls = Calls()
+        self._calls = ClientProtocol()
         self._pending.clear()
         self.accepted = False
         hello = self._encode(requests.authenticate(self._token)) if self._token else b""
@@ -92,7 +92,7 @@ class Watcher:
         params = (self.name,) if self.revision is None else (self.name, self.revision)
         return self._encode(requests.other("Discovery.Watch", params))
 
-    def _on_reply(self, incoming: Incoming) -> WatchSnapshot | None:
+    def _on_reply(self, incoming: ServerMessage) -> WatchSnapshot | None:
         method = self._pending.pop(incoming.id, "") if isinstance(incoming.id, int) else ""
         if method == requests.status().method:
             return None  # only asked for as a sign of life
@@ -113,7 +113,7 @@ class Watcher:
         self.revision = started.revision
         return WatchSnapshot(started.revision, started.instances)
 
-    def _on_notification(self, incoming: Incoming) -> Change | None:
+    def _on_notification(self, incoming: ServerMessage) -> Change | None:
         if incoming.method != CHANGED or incoming.params is UNSET or self.revision is None:
             return None
         assert isinstance(incoming.params, Raw)

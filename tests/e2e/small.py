@@ -106,4 +106,4 @@ class Small:
         return [event.message for event in found if event.kind.startswith(kind)]
 
     def lines(self, name: str) -> list[str]:
-        return [line.line for line in self.ask(lambda client: list(client.logs((name,))))]
+        return [line.line for batch in self.ask(lambda client: list(client.log_batches((name,)))) for line in batch]

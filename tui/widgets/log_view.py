@@ -1,12 +1,10 @@
-"""Lines that keep coming (floor 4): logs and events, followed or scrolled back, in bounded memory.
+"""Log lines and events that keep coming: followed or scrolled back, filtered, searched, in bounded memory.
 
-Lines are kept as they came and are cleaned and drawn when they are looked at. Who scrolls up stays where he is while
-more arrive; who stands at the end goes along. It refuses to keep more than `LINE_LIMIT` lines and `CHARACTER_LIMIT`
-characters: the oldest leave first.
+Entries are kept as they were received. They are made printable and drawn when they become visible.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.cells import chop_cells
 from rich.segment import Segment
@@ -18,298 +16,332 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from minikube.text import printable_line
-from tui import format as look
-from tui.theme import Paint, fit, paint_of
-from tui.widgets.scroll import LineView
+from tui.render.format import format_time_of_day, single_line
+from tui.render.log_entry import LogEntry
+from tui.render.theme import Styles, fit_to_width, styles_for
+from tui.widgets.line_scroll_view import LineScrollView
 
-LINE_LIMIT = 5_000
-CHARACTER_LIMIT = 4_000_000
-LINE_LENGTH_LIMIT = 8_192
-"""A longer line is cut: a terminal cannot show it, and wrapping it would cost everyone."""
+MAX_ENTRIES = 5_000
+"""Entries that are kept; the oldest are dropped first."""
+
+MAX_CHARACTERS = 4_000_000
+"""Characters of all kept entries together."""
+
+MAX_LINE_CHARACTERS = 8_192
+"""A longer line is cut: it fills the screen, and wrapping it would block the dashboard."""
+
+MAX_LABEL_WIDTH = 24
 
 LEVELS = ("all", "warning", "error")
+"""The choices for the lowest level that is shown."""
 
 
-class Entry(NamedTuple):
-    """One line: when, from whom (may be empty), a mark before it (may be empty), its text and its tone."""
+class LogView(LineScrollView):
+    """Shows entries, newest last. It follows new ones while it is scrolled to the end, and stays in place otherwise."""
 
-    time: float
-    label: str
-    text: str
-    tone: str = "plain"
-    level: str = "info"
-    mark: str = ""
-
-
-class Lines(LineView):
-    """A bounded, followable, filterable run of entries."""
-
-    class Moved(Message):
-        """Following was taken up or left, or what is shown was narrowed: the title line should say so."""
+    class StatusChanged(Message):
+        """Following, the filter or the selected match changed: the tab bar shows them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "match(1)", "Next match", show=False),
-        Binding("N", "match(-1)", "Previous match", show=False),
-        Binding("f", "only", "Only matches", show=False),
+        Binding("n", "next_match(1)", "Next match", show=False),
+        Binding("N", "next_match(-1)", "Previous match", show=False),
+        Binding("f", "only_matches", "Only matches", show=False),
     ]
 
-    def __init__(self, empty: str, *, id: str | None = None, stamps: bool = False) -> None:
+    def __init__(self, empty_text: str, *, id: str | None = None, timestamps: bool = False) -> None:
         super().__init__(id=id)
-        self.empty = empty
-        self.stamps = stamps
+        self.empty_text = empty_text
+        self.timestamps = timestamps
         self.wrap = False
         self.level = "all"
+        """The lowest level that is shown, one of `LEVELS`."""
         self.pattern = ""
-        self.only = True
-        """Whether lines without the pattern are left out, or all are shown with it marked."""
-        self.current: Entry | None = None
-        """The match that `n` and `N` stand on."""
+        """The text to search for, in lower case; empty: no search."""
+        self.only_matches = True
+        """Whether entries without the pattern are hidden; otherwise all are shown with the pattern reversed."""
+        self.current: LogEntry | None = None
+        """The match that `n` and `N` selected."""
         self.following = True
-        self.dropped = 0
-        self._entries: list[Entry] = []
+        """Whether the view scrolls to new entries."""
+        self._entries: list[LogEntry] = []
         self._characters = 0
-        self._shown: list[tuple[Entry, str | None]] = []
-        """What is drawn: an entry, and in wrap mode the piece of it that stands on this line ("" for none)."""
+        self._lines: list[tuple[LogEntry, str | None]] = []
+        """The lines after filtering and wrapping: an entry, and the part of its text when it is wrapped, else None."""
         self._label_width = 0
         self._width = 0
-        self._paint: Paint | None = None
+        self._styles: Styles | None = None
 
     def __len__(self) -> int:
+        """Return the number of entries that are kept."""
         return len(self._entries)
 
     @property
-    def entries(self) -> Sequence[Entry]:
-        """What is kept, oldest first."""
+    def entries(self) -> Sequence[LogEntry]:
+        """The entries that are kept, oldest first."""
         return self._entries
 
-    def clear(self, empty: str = "") -> None:
-        """Forget everything and follow again."""
-        self.empty = empty or self.empty
-        self._entries, self._shown, self._characters, self.dropped, self._label_width = [], [], 0, 0, 0
+    def clear(self, empty_text: str = "") -> None:
+        """Drop all entries, and follow. `empty_text` is shown until there is an entry."""
+        self.empty_text = empty_text or self.empty_text
+        self._entries, self._lines, self._characters, self._label_width = [], [], 0, 0
         self.current = None
         self.following = True
-        self._settle(0)
+        self._update_scroll(0)
 
-    def extend(self, entries: Iterable[Entry]) -> None:
-        """Take in more, newest last."""
-        fresh = [entry if len(entry.text) <= LINE_LENGTH_LIMIT else _cut(entry) for entry in entries][-LINE_LIMIT:]
-        if not fresh:
+    def extend(self, entries: Iterable[LogEntry]) -> None:
+        """Add entries, newest last."""
+        added = [entry if len(entry.text) <= MAX_LINE_CHARACTERS else _cut(entry) for entry in entries][-MAX_ENTRIES:]
+        if not added:
             return
-        self._entries += fresh
-        self._characters += sum(len(entry.text) for entry in fresh)
-        widest = max(len(entry.label) for entry in fresh)
+        self._entries += added
+        self._characters += sum(len(entry.text) for entry in added)
+        widest = max(len(entry.label) for entry in added)
         if widest > self._label_width:
-            self._label_width = min(24, widest)
+            self._label_width = min(MAX_LABEL_WIDTH, widest)
             if self.wrap:
                 self._rebuild()
                 return
-        before = len(self._shown)
-        for entry in fresh:
-            self._show_one(entry)
-        left = self._trim()
-        self._settle(left, grew=len(self._shown) - before + left)
+        before = len(self._lines)
+        for entry in added:
+            self._add_lines(entry)
+        removed = self._drop_oldest()
+        self._update_scroll(removed, added=len(self._lines) - before + removed)
 
     def restyle(self) -> None:
-        """Draw everything anew in the theme that is on."""
-        self._paint = None
+        """Draw every line again, because the theme changed."""
+        self._styles = None
         self.refresh()
 
-    def narrow(self, *, pattern: str | None = None, level: str | None = None) -> None:
-        """Show only lines that contain the pattern, and are of the level or above."""
+    def filter(self, *, pattern: str | None = None, level: str | None = None) -> None:
+        """Search for a pattern, or show only entries of a level and above; None leaves either as it is."""
         if pattern is not None and pattern.lower() != self.pattern:
             self.pattern, self.current = pattern.lower(), None
         self.level = level or self.level
         self._rebuild()
 
     def toggle_wrap(self) -> None:
-        """Long lines over several, or cut at the edge."""
+        """Switch between wrapping long lines and cutting them."""
         self.wrap = not self.wrap
         self._rebuild()
 
-    def toggle_stamps(self) -> None:
-        """Times before the lines, or none."""
-        self.stamps = not self.stamps
+    def toggle_timestamps(self) -> None:
+        """Show or hide the time before each entry."""
+        self.timestamps = not self.timestamps
         self._rebuild()
 
-    # ------------------------------------------------------------ what is shown
+    # ------------------------------------------------------------ filtering and wrapping
 
-    def _wanted(self, entry: Entry) -> bool:
+    def _is_shown(self, entry: LogEntry) -> bool:
+        """Return whether an entry passes the level and the search."""
+        # `info` is the lowest level of an entry, as `all` is of `LEVELS`.
         if self.level != "all" and LEVELS.index(self.level) > LEVELS.index(entry.level.replace("info", "all")):
             return False
-        return not self.only or self._matches(entry)
+        return not self.only_matches or self._matches(entry)
 
-    def _matches(self, entry: Entry) -> bool:
+    def _matches(self, entry: LogEntry) -> bool:
+        """Return whether an entry contains the pattern."""
         return not self.pattern or self.pattern in entry.text.lower() or self.pattern in entry.label.lower()
 
-    def _show_one(self, entry: Entry) -> None:
-        if not self._wanted(entry):
+    def _add_lines(self, entry: LogEntry) -> None:
+        """Add the lines of an entry at the end, unless the filter hides it."""
+        if not self._is_shown(entry):
             return
         if not self.wrap:
-            self._shown.append((entry, None))
+            self._lines.append((entry, None))
             return
-        room = max(10, self._width - self._lead_width())
-        pieces = chop_cells(_clean(entry.text), room) or [""]
-        self._shown += [(entry, piece) for piece in pieces]
+        width = max(10, self._width - self._prefix_width())
+        parts = chop_cells(_printable(entry.text), width) or [""]
+        self._lines += [(entry, part) for part in parts]
 
-    def _trim(self) -> int:
-        """Drop what is over the bounds, a good part at a time; how many drawn lines went."""
-        slack = LINE_LIMIT // 10
-        if len(self._entries) <= LINE_LIMIT + slack and self._characters <= CHARACTER_LIMIT:
+    def _drop_oldest(self) -> int:
+        """Drop the oldest entries beyond the limits; return how many lines that removed."""
+        # A tenth over the limit is tolerated, so that not every single new entry moves all the others.
+        slack = MAX_ENTRIES // 10
+        if len(self._entries) <= MAX_ENTRIES + slack and self._characters <= MAX_CHARACTERS:
             return 0
-        drop = max(0, len(self._entries) - LINE_LIMIT)
+        drop = max(0, len(self._entries) - MAX_ENTRIES)
         characters = self._characters - sum(len(entry.text) for entry in self._entries[:drop])
-        while characters > CHARACTER_LIMIT and drop < len(self._entries) - 1:
+        while characters > MAX_CHARACTERS and drop < len(self._entries) - 1:
             characters -= len(self._entries[drop].text)
             drop += 1
-        gone = {id(entry) for entry in self._entries[:drop]}
+        dropped = {id(entry) for entry in self._entries[:drop]}
         self._entries = self._entries[drop:]
         self._characters = characters
-        self.dropped += drop
-        left = next((n for n, (entry, _) in enumerate(self._shown) if id(entry) not in gone), len(self._shown))
-        self._shown = self._shown[left:]
-        return left
+        kept = (number for number, (entry, _) in enumerate(self._lines) if id(entry) not in dropped)
+        removed = next(kept, len(self._lines))
+        self._lines = self._lines[removed:]
+        return removed
 
     def _rebuild(self) -> None:
-        self._shown = []
+        """Filter and wrap all entries again."""
+        self._lines = []
         for entry in self._entries:
-            self._show_one(entry)
-        self._settle(0)
+            self._add_lines(entry)
+        self._update_scroll(0)
 
-    def _settle(self, left: int, grew: int = -1) -> None:
-        """Tell Textual the new height, and stand where the reader expects to."""
-        self.set_length(len(self._shown))
+    def _update_scroll(self, removed: int, added: int = -1) -> None:
+        """Set the height after `removed` lines at the top and `added` ones at the end; -1: the lines are new altogether.
+
+        A view that follows is scrolled to the end, another one keeps its lines where they are on the screen.
+        """
+        self.set_line_count(len(self._lines))
         if self.following:
-            self.scroll_to(y=max(0, len(self._shown) - self.size.height), animate=False, force=True)
-        elif left:
-            self.scroll_to(y=max(0, self.scroll_offset.y - left), animate=False, force=True)
-        if left or grew or self.following:
+            self.scroll_to(y=max(0, len(self._lines) - self.size.height), animate=False, force=True)
+        elif removed:
+            self.scroll_to(y=max(0, self.scroll_offset.y - removed), animate=False, force=True)
+        if removed or added or self.following:
             self.refresh()
-        self.post_message(self.Moved())
+        self.post_message(self.StatusChanged())
 
     # ------------------------------------------------------------ drawing
 
-    def _lead_width(self) -> int:
+    def _prefix_width(self) -> int:
+        """Return the cells before the text: a space, the time, the label."""
         label = self._label_width + 1 if self._label_width else 0
-        return 1 + (9 if self.stamps else 0) + label
+        return 1 + (9 if self.timestamps else 0) + label
 
     def render_line(self, y: int) -> Strip:
-        if self._paint is None:
-            self._paint = paint_of(self.app)
-        width, base, paint = self.scrollable_content_region.width, self.base, self._paint
+        """Return line `y` of the widget."""
+        if self._styles is None:
+            self._styles = styles_for(self.app)
+        width, base, styles = self.scrollable_content_region.width, self.base_style, self._styles
         number = self.scroll_offset.y + y
-        if number >= len(self._shown):
-            if not self._shown and y == 0:
-                words = self.empty if not self._entries else "nothing matches the filter"
-                return Strip([Segment(fit(f" {words}", width), base + paint["muted"])])
+        if number >= len(self._lines):
+            if not self._lines and y == 0:
+                text = self.empty_text if not self._entries else "nothing matches the filter"
+                return Strip([Segment(fit_to_width(f" {text}", width), base + styles["muted"])])
             return Strip.blank(width, base)
-        entry, piece = self._shown[number]
-        first = piece is None or self._is_first(number)
+        entry, part = self._lines[number]
+        first = part is None or self._is_first(number)
         segments = [Segment(" ", base)]
-        if self.stamps:
-            stamp = look.clock(entry.time) if first and entry.time else ""
-            segments.append(Segment(fit(stamp, 8) + " ", base + paint["muted"]))
+        if self.timestamps:
+            timestamp = format_time_of_day(entry.time) if first and entry.time else ""
+            segments.append(Segment(fit_to_width(timestamp, 8) + " ", base + styles["muted"]))
         if self._label_width:
-            label = fit(look.tidy(entry.label) if first else "", self._label_width)
-            segments.append(Segment(label + " ", base + paint.label(entry.label)))
-        room = max(1, width - self._lead_width())
-        text = _clean(entry.text) if piece is None else piece
+            label = fit_to_width(single_line(entry.label) if first else "", self._label_width)
+            segments.append(Segment(label + " ", base + styles.label(entry.label)))
+        room = max(1, width - self._prefix_width())
+        text = _printable(entry.text) if part is None else part
         if entry is self.current:
-            base = base + paint.cursor
-        segments += self._marked(fit(text, room), base + paint[entry.tone])
+            base = base + styles.cursor
+        segments += self._highlight(fit_to_width(text, room), base + styles[entry.style])
         return self.selectable(Strip(segments).adjust_cell_length(width, base), number)
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """The lines as they stand, without what is only drawn."""
-        return selection.extract("\n".join(self._plain(number) for number in range(len(self._shown)))), "\n"
+        """Return the text that was selected with the mouse, without times and labels, and a line end."""
+        return selection.extract("\n".join(self._selectable_text(number) for number in range(len(self._lines)))), "\n"
 
-    def _plain(self, number: int) -> str:
-        entry, piece = self._shown[number]
-        return " " * self._lead_width() + (_clean(entry.text) if piece is None else piece)
+    def _selectable_text(self, number: int) -> str:
+        """Return the text of a line for copying."""
+        entry, part = self._lines[number]
+        # Spaces take the place of the time and the label, so that columns on the screen are offsets into the text.
+        return " " * self._prefix_width() + (_printable(entry.text) if part is None else part)
 
-    def _marked(self, text: str, style: Style) -> list[Segment]:
-        """The text with every occurrence of the pattern inverted."""
+    def _highlight(self, text: str, style: Style) -> list[Segment]:
+        """Return the text as segments, with every occurrence of the pattern reversed."""
         if not self.pattern:
             return [Segment(text, style)]
-        low, segments, at = text.lower(), [], 0
-        found = low.find(self.pattern) if len(low) == len(text) else -1
+        lower, segments, at = text.lower(), [], 0
+        # Some characters become two in lower case: offsets into `lower` would not fit `text`.
+        found = lower.find(self.pattern) if len(lower) == len(text) else -1
         while found >= 0:
             end = found + len(self.pattern)
             segments += [Segment(text[at:found], style), Segment(text[found:end], style + Style(reverse=True))]
-            at, found = end, low.find(self.pattern, end)
+            at, found = end, lower.find(self.pattern, end)
         return [segment for segment in (*segments, Segment(text[at:], style)) if segment.text]
 
     def on_resize(self, _: events.Resize) -> None:
+        """Wrap for the new width."""
         width = self.scrollable_content_region.width
         if width != self._width:
             self._width = width
             if self.wrap:
                 self._rebuild()
-        self._settle(0)
+        self._update_scroll(0)
 
-    # ------------------------------------------------------------ moving
+    # ------------------------------------------------------------ scrolling and searching
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow after scrolling to the end, stop following after scrolling up."""
         super().watch_scroll_y(old_value, new_value)
-        following = new_value >= len(self._shown) - self.size.height
+        following = new_value >= len(self._lines) - self.size.height
         if following != self.following and self.size.height:
             self.following = following
-            self.post_message(self.Moved())
+            self.post_message(self.StatusChanged())
 
-    def action_match(self, by: int) -> None:
-        """To the next or previous line with the pattern: from the one it stands on, else from what is seen; round the end."""
+    def action_next_match(self, by: int) -> None:
+        """Select the next match (`by` 1) or the previous one (-1), and scroll to it. After the last comes the first.
+
+        Without a selected match, start from the visible lines.
+        """
         if not self.pattern:
             return
-        found = [n for n, (entry, _) in enumerate(self._shown) if self._is_first(n) and self._matches(entry)]
-        if not found:
+        matches = self._match_lines()
+        if not matches:
             return
-        at = next((n for n in found if self._shown[n][0] is self.current), None)
-        if at is not None:
-            at = found[(found.index(at) + by) % len(found)]
+        line = self._line_of_current()
+        if line in matches:
+            line = matches[(matches.index(line) + by) % len(matches)]
+        elif by > 0:
+            line = next((n for n in matches if n >= self.scroll_offset.y), matches[0])
         else:
-            top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
-            at = (
-                next((n for n in found if n >= top), found[0])
-                if by > 0
-                else next((n for n in reversed(found) if n < bottom), found[-1])
-            )
-        self.current = self._shown[at][0]
-        if not self.scroll_offset.y <= at < self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=max(0, at - self.size.height // 2), animate=False, force=True)
+            bottom = self.scroll_offset.y + self.size.height
+            line = next((n for n in reversed(matches) if n < bottom), matches[-1])
+        self.current = self._lines[line][0]
+        if not self.scroll_offset.y <= line < self.scroll_offset.y + self.size.height:
+            self._scroll_to_middle(line)
         self.refresh()
-        self.post_message(self.Moved())
+        self.post_message(self.StatusChanged())
 
-    def action_only(self) -> None:
-        """Only lines with the pattern, or all of them with it marked; the match it stands on stays in sight."""
-        self.only = not self.only
+    def action_only_matches(self) -> None:
+        """Switch between showing only matches and showing all entries; keep the selected match visible."""
+        self.only_matches = not self.only_matches
         self._rebuild()
-        at = next((n for n, (entry, _) in enumerate(self._shown) if entry is self.current), None)
-        if at is not None:
-            self.scroll_to(y=max(0, at - self.size.height // 2), animate=False, force=True)
+        line = self._line_of_current()
+        if line is not None:
+            self._scroll_to_middle(line)
 
     @property
-    def place(self) -> str:
-        """`3/17`: which of the matches it stands on, of how many; empty without a pattern."""
+    def match_position(self) -> str:
+        """The number of the selected match and of all matches, as `3/17`; without a selected one `17`; empty without a
+        pattern."""
         if not self.pattern:
             return ""
-        found = [entry for n, (entry, _) in enumerate(self._shown) if self._is_first(n) and self._matches(entry)]
-        at = next((n for n, entry in enumerate(found, 1) if entry is self.current), None)
-        return f"{at}/{len(found)}" if at else str(len(found))
+        matches = self._match_lines()
+        line = self._line_of_current()
+        return f"{matches.index(line) + 1}/{len(matches)}" if line in matches else str(len(matches))
 
-    def _is_first(self, number: int) -> bool:
-        """Whether it is the first drawn line of its entry."""
-        return number == 0 or self._shown[number - 1][0] is not self._shown[number][0]
+    def _match_lines(self) -> list[int]:
+        """Return the first line of each entry that contains the pattern."""
+        return [n for n, (entry, _) in enumerate(self._lines) if self._is_first(n) and self._matches(entry)]
+
+    def _line_of_current(self) -> int | None:
+        """Return the first line of the selected match."""
+        if self.current is None:
+            return None
+        return next((n for n, (entry, _) in enumerate(self._lines) if entry is self.current), None)
+
+    def _scroll_to_middle(self, line: int) -> None:
+        """Scroll so that a line is in the middle of the view."""
+        self.scroll_to(y=max(0, line - self.size.height // 2), animate=False, force=True)
+
+    def _is_first(self, line: int) -> bool:
+        """Return whether this is the first line of its entry."""
+        return line == 0 or self._lines[line - 1][0] is not self._lines[line][0]
 
     def action_edge(self, last: bool) -> None:
-        """Go to the first line, or to the end and follow."""
+        """Scroll to the first line, or to the end and follow."""
         super().action_edge(last)
         if last:
             self.following = True
-            self.post_message(self.Moved())
+            self.post_message(self.StatusChanged())
 
 
-def _clean(text: str) -> str:
+def _printable(text: str) -> str:
+    """Return `text` with control characters made visible and tabs as four spaces."""
     return printable_line(text).replace("\t", "    ")
 
 
-def _cut(entry: Entry) -> Entry:
-    return entry._replace(text=f"{entry.text[:LINE_LENGTH_LIMIT]}… ({len(entry.text)} characters)")
+def _cut(entry: LogEntry) -> LogEntry:
+    """Return the entry with its first `MAX_LINE_CHARACTERS` and a note about the length of the original."""
+    return entry._replace(text=f"{entry.text[:MAX_LINE_CHARACTERS]}… ({len(entry.text)} characters)")

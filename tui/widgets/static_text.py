@@ -1,4 +1,4 @@
-"""Text that stands still (floor 4): drawn again line by line where it differs, laid out again when its height may."""
+"""A widget for a text that rarely changes its size: redraws only the lines that differ."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -11,44 +11,45 @@ from textual.visual import Visual
 from textual.widgets import Static
 
 
-class Still(Static):
-    """Most of what a tick would draw is what stands there already; laying out the screen for it costs more than all else."""
+class StaticText(Static):
+    """A `Static` with a `show` method that redraws only lines that differ, and lays the screen out only for a new height."""
+
+    # The header is shown anew every second, mostly with the same text. `Static.update` would lay out the whole screen each
+    # time, which costs more than all other drawing.
 
     _shown: Text | None = None
     _strips: Sequence[Strip] = ()
-    _exchanging = False
+    _updating = False
 
     def show(self, text: Text) -> None:
-        """Show this text."""
+        """Show `text` instead of the one before."""
         before = self._shown
         if before is not None and before.plain == text.plain and before.spans == text.spans:
             return
         self._shown = text
         height = self.styles.height
-        grows = height is None or height.is_auto
-        # Of another length it may wrap otherwise; an age that goes on by a second mostly is not.
-        if before is None or (grows and len(before.plain) != len(text.plain)):
+        auto_height = height is None or height.is_auto
+        # A text of another length may wrap into another number of lines. An age that counts up mostly keeps its length.
+        if before is None or (auto_height and len(before.plain) != len(text.plain)):
             self.update(text)
             self._strips = ()
         else:
-            self._exchange(text)
+            self._update_changed_lines(text)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
-        """As everywhere; an exchange says for itself what is to be drawn."""
-        if self._exchanging:
+        """Redraw, as every widget does; ignored while `_update_changed_lines` calls `update`."""
+        if self._updating:
             return self
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
-    def _exchange(self, text: Text) -> None:
-        self._exchanging = True
+    def _update_changed_lines(self, text: Text) -> None:
+        """Replace the text and redraw the lines that differ."""
+        self._updating = True
         try:
             self.update(text, layout=False)
         finally:
-            self._exchanging = False
-        before, self._strips = self._strips, self._draw()
+            self._updating = False
+        before, self._strips = self._strips, Visual.to_strips(self, self.visual, *self.size, self.visual_style)
         changed = [y for y, (old, new) in enumerate(zip_longest(before, self._strips)) if old != new]
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
-
-    def _draw(self) -> list[Strip]:
-        return Visual.to_strips(self, self.visual, *self.size, self.visual_style)

@@ -43,15 +43,15 @@ def export_command(
 
     What has no counterpart there is told line by line, on standard error and in the files.
     """
-    from minikube.export import Choices, compose_documents, kubernetes_documents, make_plan
+    from minikube.export import ExportOptions, compose_documents, kubernetes_documents, plan_export
     from minikube.manifest import load_manifest
 
     path = manifest_path(manifest)
     loaded = load_manifest(path)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
-    beside = Path.cwd() if output is None else Path(output) if _is_directory(output) else Path(output).parent
-    plan = make_plan(loaded, Choices(_images(images), frozenset(profiles), with_secrets, beside.resolve()))
+    output_dir = Path.cwd() if output is None else Path(output) if _is_directory(output) else Path(output).parent
+    plan = plan_export(loaded, ExportOptions(_images(images), frozenset(profiles), with_secrets, output_dir.resolve()))
     documents = compose_documents(plan) if tool == "compose" else kubernetes_documents(plan)
     files = _files(plan, documents, tool, path, output)
     if output is None:
@@ -77,16 +77,16 @@ def _images(pairs: Iterable[str]) -> dict[str, str]:
 def _files(plan: ExportPlan, documents: list[Document], tool: str, path: Path, output: str | None) -> dict[str, str]:
     """Path (empty: standard output) → text. The notes are in the first file."""
     from minikube import __version__
-    from minikube.export import as_text
+    from minikube.export import to_yaml
 
     head = f"Made by minikube {__version__}: minikube export {tool} {shlex.quote(path.name)}"
     if output is None or not _is_directory(output):
-        return {output or "": as_text(documents, plan.notes, head)}
+        return {output or "": to_yaml(documents, plan.notes, head)}
     grouped: dict[str, list[Document]] = {}
     for document in documents:
         grouped.setdefault(document.file, []).append(document)
     return {
-        str(Path(output, name)): as_text(group, plan.notes if at == 0 else [], head)
+        str(Path(output, name)): to_yaml(group, plan.notes if at == 0 else [], head)
         for at, (name, group) in enumerate(grouped.items())
     }
 

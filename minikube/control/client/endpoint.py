@@ -1,8 +1,9 @@
-"""Where a project's supervisor listens and how to prove who asks (floor 2): reads `.minikube/`, nothing else.
+"""Where a project's supervisor listens, and the token for its control API: read from `.minikube/`.
 
-Standard library only: every short-lived command of the CLI comes through here. It refuses to write, and to trust a
-token file that others can read or own.
+It refuses to write, and to use a token file that another user owns or can read.
 """
+
+# Standard library only: every short-lived command of the command line imports this module.
 
 import os
 import re
@@ -16,31 +17,32 @@ from minikube.errors import MinikubeError, NothingRunning
 from minikube.project_dir import TOKEN_FILE, project_dir, read_run_end, read_supervisor_record
 
 TOKEN_PATTERN = re.compile(r"[0-9a-f]{64}")
-"""256 bits, in hex: safe in a header, a file and a shell."""
+"""256 bits in hex: safe in a header, a file and a shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A control API and the token that opens it. The token never shows in `repr`."""
+    """The address of a control API and its token."""
 
     host: str
     port: int
     token: str = field(repr=False)
     pid: int = 0
-    """Whose it is, for messages; 0: not known."""
+    """Pid of the supervisor, for messages; 0 if it is not known."""
 
     @property
     def netloc(self) -> str:
-        """`127.0.0.1:5556` or `[::1]:5556`: for the Host header and messages."""
+        """The address as in a Host header: `127.0.0.1:5556` or `[::1]:5556`."""
         return join_host_port(self.host, self.port)
 
     @property
     def url(self) -> str:
+        """The URL of the control API."""
         return f"http://{self.netloc}"
 
 
 def find_supervisor(manifest: Path) -> Endpoint:
-    """The endpoint of the supervisor that runs this manifest. Raises `NothingRunning`; does not connect."""
+    """Return the endpoint of the supervisor that runs this manifest. Raise `NothingRunning`. It does not connect."""
     directory = project_dir(manifest)
     record = read_supervisor_record(directory)
     if record is None or not _is_alive(record.pid):
@@ -53,12 +55,13 @@ def find_supervisor(manifest: Path) -> Endpoint:
 
 
 def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
-    what = f"nothing is running{_last_end(directory)}"
-    return NothingRunning(f"{manifest}: {what} — start it with `minikube up {manifest}`")
+    return NothingRunning(
+        f"{manifest}: nothing is running{_last_end(directory)} — start it with `minikube up {manifest}`"
+    )
 
 
 def _last_end(directory: Path) -> str:
-    """In brackets, when and why the last run ended, if nobody had asked for that."""
+    """Return, in brackets, when and why the last run ended if it was not stopped by a user; else an empty text."""
     end = read_run_end(directory)
     if end is None:
         return ""
@@ -71,12 +74,12 @@ def _last_end(directory: Path) -> str:
 
 
 def endpoint_at(manifest: Path, control: str) -> Endpoint:
-    """The endpoint of this manifest's supervisor that listens at `HOST:PORT`, whether it still does or not."""
+    """Return the endpoint at `control` (`HOST:PORT`) with the token of this manifest's project, without any check."""
     return Endpoint(*_split(control), read_token(project_dir(manifest)))
 
 
 def read_token(directory: Path) -> str:
-    """The token in a state directory. Raises `NothingRunning` without one, `MinikubeError` when it is not safe."""
+    """Return the token in a project directory. Raise `NothingRunning` if there is none, `MinikubeError` if it is unsafe."""
     path = directory / TOKEN_FILE
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -97,12 +100,13 @@ def read_token(directory: Path) -> str:
 
 
 def _split(address: str) -> tuple[str, int]:
+    """Return the host and the port to connect to; a wildcard address is replaced by the loopback address."""
     host, port = split_host_port(address)
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether it runs: one that is dead and that nobody reaps does not."""
+    """Return whether the process is alive. A zombie is not."""
     if pid <= 0:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the control API answers besides `Snapshot` and `LogLine` (floor 2): shapes, and statuses ↔ errors."""
+"""Replies of the control API that are not in `model`, and the HTTP statuses that stand for errors."""
 
 from typing import Any
 
@@ -10,37 +10,39 @@ from minikube.model import Event, InstanceView, ServiceView, Usage
 
 
 class ErrorReply(Struct, frozen=True):
-    """Every answer from 400 up."""
+    """The body of every reply with a status of 400 or above."""
 
     error: str
 
 
 class ServiceReply(Struct, frozen=True):
-    """`GET /v1/services/{name}`: one service (None when only an instance is known), its rows, its latest events.
-
-    `dependents` are the services that suffer when it stops. `settings` are the manifest's keys of how it is run (user, health,
-    restart, stop, limits), as `minikube config --defaults` shows them.
-    """
+    """`GET /v1/services/{name}`: a service with its instances, or one instance."""
 
     revision: int
     service: ServiceView | None
+    """None if the instance's service is not known."""
     instances: tuple[InstanceView, ...] = ()
     usage: tuple[Usage, ...] = ()
     events: tuple[Event, ...] = ()
+    """The latest events of the service or the instance."""
     dependents: tuple[str, ...] = ()
+    """Names of the services that depend on this one, directly or not."""
     settings: dict[str, Any] = field(default_factory=dict)
+    """The manifest's keys for running it (user, health, restart, stop, limits), as in `minikube config --defaults`."""
 
 
 class EventsReply(Struct, frozen=True):
-    """`GET /v1/events`. `last` is what to pass as `since` next; `missed` tells that older ones are forgotten."""
+    """`GET /v1/events`."""
 
     events: tuple[Event, ...]
     last: int
+    """Number to pass as `since` in the next request."""
     missed: bool = False
+    """Whether events between `since` and the first of `events` are not kept any more."""
 
 
 class KeyChange(Struct, frozen=True):
-    """A key of a service with its value before and after, as `minikube config` shows it; empty: it was not there."""
+    """A key of a service that differs, with its values as `minikube config` shows them. Empty: the key was not there."""
 
     key: str
     before: str = ""
@@ -48,7 +50,10 @@ class KeyChange(Struct, frozen=True):
 
 
 class ServiceChange(Struct, frozen=True):
-    """`change` is `added`, `removed`, `replaced`, `follows` (restarted after what it depends on), `adjusted` or `scaled`."""
+    """What `apply` does to a service.
+
+    `change` is `added`, `removed`, `replaced`, `follows` (restarted after a dependency), `adjusted` or `scaled`.
+    """
 
     service: str
     change: str
@@ -56,13 +61,14 @@ class ServiceChange(Struct, frozen=True):
 
 
 class ApplyReply(Struct, frozen=True):
-    """`POST /v1/apply`: what was (or with `dry_run` would be) done, and the services that are as they were."""
+    """`POST /v1/apply`: what was done, or with `dry_run` would be done."""
 
     changes: tuple[ServiceChange, ...] = ()
     unchanged: tuple[str, ...] = ()
+    """Names of the services that are not touched."""
     warnings: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
-    """What did not come back as it should; the rest was done all the same."""
+    """What did not start again as it should. The other changes were made all the same."""
     dry_run: bool = False
 
 
@@ -70,15 +76,15 @@ _STATUSES: dict[type[MinikubeError], int] = {NotFound: 404, UsageError: 400, Una
 
 
 def status_of(error: MinikubeError) -> int:
-    """The HTTP status that tells an error of the family; 409 for those that have none of their own."""
+    """Return the HTTP status for an error; 409 for an error without a status of its own."""
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 409)
 
 
 def error_for(status: int, body: bytes) -> MinikubeError:
-    """The error of the family that an answer stands for."""
+    """Return the error that an error reply stands for."""
     try:
         message = msgspec.json.decode(body, type=ErrorReply).error
     except (msgspec.DecodeError, RecursionError):
         message = f"the supervisor answered {status}"
-    kind = next((kind for kind, its_own in _STATUSES.items() if its_own == status), None)
+    kind = next((kind for kind, kind_status in _STATUSES.items() if kind_status == status), None)
     return kind(message) if kind else RemoteError(status, message)

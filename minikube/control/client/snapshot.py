@@ -1,6 +1,6 @@
-"""Keeping a copy of the board (floor 2, pure): a snapshot and the deltas that follow make the next snapshot, and what that says.
+"""The project's state on a client: a snapshot plus the deltas that follow it gives the next snapshot. Pure functions.
 
-It refuses to guess: a delta that does not continue the snapshot raises, and the reader asks for a fresh snapshot.
+A delta that does not continue the snapshot raises; the client must then ask for a new snapshot.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ import msgspec
 from minikube.model import Delta, ServiceView, Snapshot
 
 EVENTS_SHOWN = 200
-"""A snapshot has the latest so many."""
+"""Number of the latest events that a snapshot contains."""
 
 Row = TypeVar("Row")
 
@@ -19,32 +19,12 @@ _decoder: msgspec.json.Decoder[Snapshot | Delta] = msgspec.json.Decoder(Snapshot
 
 
 def decode_update(data: bytes | str) -> Snapshot | Delta:
-    """One message of the stream. Raises `msgspec.DecodeError` on anything else."""
+    """Return a message of the stream. Raise `msgspec.DecodeError` if it is malformed."""
     return _decoder.decode(data)
 
 
-def apply_delta(snapshot: Snapshot, delta: Delta) -> Snapshot:
-    """The snapshot after the delta. Raises ValueError when the delta starts from another revision."""
-    if delta.since != snapshot.revision:
-        raise ValueError(f"the delta continues revision {delta.since}, the snapshot is {snapshot.revision}")
-    gone = frozenset(delta.gone_instances)
-    return msgspec.structs.replace(
-        snapshot,
-        revision=delta.revision,
-        time=delta.time,
-        phase=delta.phase or snapshot.phase,
-        parts=_merge(snapshot.parts, delta.parts, frozenset(), lambda part: part.name),
-        services=_merge(
-            snapshot.services, delta.services, frozenset(delta.gone_services), lambda service: service.name
-        ),
-        instances=_merge(snapshot.instances, delta.instances, gone, lambda instance: instance.id),
-        usage=_merge(snapshot.usage, delta.usage, gone, lambda usage: usage.id),
-        events=(snapshot.events + delta.events)[-EVENTS_SHOWN:] if delta.events else snapshot.events,
-    )
-
-
-def catch_up(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
-    """The view after one message of the stream, whichever it is."""
+def apply_update(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
+    """Return the snapshot after a message of the stream. Raise ValueError for a delta that does not continue it."""
     if isinstance(update, Snapshot):
         return update
     if snapshot is None:
@@ -52,23 +32,42 @@ def catch_up(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
     return apply_delta(snapshot, update)
 
 
+def apply_delta(snapshot: Snapshot, delta: Delta) -> Snapshot:
+    """Return the snapshot after the delta. Raise ValueError if the delta starts from another revision."""
+    if delta.since != snapshot.revision:
+        raise ValueError(f"the delta continues revision {delta.since}, the snapshot is {snapshot.revision}")
+    removed_services = frozenset(delta.gone_services)
+    removed_instances = frozenset(delta.gone_instances)
+    return msgspec.structs.replace(
+        snapshot,
+        revision=delta.revision,
+        time=delta.time,
+        phase=delta.phase or snapshot.phase,
+        parts=_merge(snapshot.parts, delta.parts, frozenset(), lambda part: part.name),
+        services=_merge(snapshot.services, delta.services, removed_services, lambda service: service.name),
+        instances=_merge(snapshot.instances, delta.instances, removed_instances, lambda instance: instance.id),
+        usage=_merge(snapshot.usage, delta.usage, removed_instances, lambda usage: usage.id),
+        events=(snapshot.events + delta.events)[-EVENTS_SHOWN:] if delta.events else snapshot.events,
+    )
+
+
 def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
-    """Who depends on the service, directly or through others, in alphabetical order: who suffers when it stops."""
+    """Return the names of the services that depend on the service `name`, directly or not, in alphabetical order."""
     found: set[str] = set()
     services = tuple(services)
-    grown = {name}
-    while grown:
-        grown = {s.name for s in services if not grown.isdisjoint(s.depends_on)} - found - {name}
-        found |= grown
+    added = {name}
+    while added:
+        added = {service.name for service in services if not added.isdisjoint(service.depends_on)} - found - {name}
+        found |= added
     return sorted(found)
 
 
 def _merge(
-    rows: tuple[Row, ...], changed: Iterable[Row], gone: frozenset[str], key: Callable[[Row], str]
+    rows: tuple[Row, ...], changed: Iterable[Row], removed: frozenset[str], key: Callable[[Row], str]
 ) -> tuple[Row, ...]:
-    """Gone rows leave, known ones are replaced where they stand, new ones are appended in the given order."""
-    if not changed and not gone:
+    """Return the rows without the removed ones, with changed ones replaced in place and new ones appended in order."""
+    if not changed and not removed:
         return rows
-    merged = {key(row): row for row in rows if key(row) not in gone}
+    merged = {key(row): row for row in rows if key(row) not in removed}
     merged.update((key(row), row) for row in changed)
     return tuple(merged.values())

@@ -1,11 +1,11 @@
-"""One connection of the RPC server (floor 2): bytes in, calls, bytes out. Refuses to touch a socket or wait for one.
+"""One connection of the RPC server without its socket: bytes in, calls, bytes out. It never waits for a socket.
 
-`rpc_server` owns the sockets; it feeds a `RpcConnection` what was received and sends what the peer has ready. All lines of
-one receive are decoded and answered together, so that they go out with one send. What needs waiting (a write to
-the store, a long poll) runs as a task of its own and answers when it is done, out of order.
+`server` owns the sockets: it feeds a `ServerConnection` what was received, and sends what the connection has ready. All
+lines of one receive are decoded and handled together, so that their replies leave with one send. A call that must wait (a
+write to the store, a long poll) runs in a task of its own and replies when it is done, out of order.
 
-Bounds: while too many calls are under way, or too many bytes wait to be sent, the rest of the input is left
-unread (TCP's own backpressure). A peer that lets notifications pile up is disconnected.
+Limits: while too many calls wait, or too many bytes are unsent, the rest of the input is not read, so that TCP holds the
+client back. A client that lets notifications pile up is disconnected.
 """
 
 import logging
@@ -18,354 +18,367 @@ from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
-from minikube.jsonrpc.messages import Batch, Invalid, Line, Message, Request, decode_requests
-from minikube.net.rpc.replies import batch_line, error_line, refuse_batch
-from minikube.net.rpc.types import Host, Limits, Methods
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_request
+from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
+from minikube.net.rpc.limits import RpcLimits
+from minikube.net.rpc.replies import batch_error_line, batch_line, error_line
 
 LOGGER = logging.getLogger("minikube.rpc")
 
-Call = tuple[int, Request]
-"""One of a batch, with its place in it."""
+BatchCall = tuple[int, Request]
+"""A call of a batch, with its index in the batch."""
 
 
-class RpcConnection:
-    """A connected client, as methods see it. `closed` is set when the connection is gone."""
+class ServerConnection(RpcConnection):
+    """Implements `RpcConnection`, and for the server: what was received goes in, what is to be sent comes out."""
 
-    def __init__(self, methods: Methods, host: Host, limits: Limits, address: str) -> None:
+    def __init__(self, service: RpcService, server: ServerContext, limits: RpcLimits, address: str) -> None:
         self.address = address
         self.authenticated = False
-        """For the methods' own use: the server asks for nothing."""
         self.closed = trio.Event()
-        self.seen_line = False
-        self.ending = ""
-        """Why the connection is to be ended once everything is sent; empty while it is well."""
-        self.aborted = ""
-        """Why it is to be ended at once."""
-        self._methods = methods
-        self._host = host
+        self.has_received_line = False
+        self.end_reason = ""
+        """Why the connection is to be closed once everything is sent; empty if it is not."""
+        self.abort_reason = ""
+        """Why the connection is to be closed without sending the rest; empty if it is not."""
+        self._service = service
+        self._server = server
         self._limits = limits
         self._reader = LineReader(limits.line)
-        self._left: list[Message] = []
-        self._out: list[bytes] = []
-        self._out_bytes = 0
-        self._held = 0
-        """Bytes of answers that wait for others of their batch."""
-        self._in_flight = 0
-        self._turn = trio.Lock()
-        self._room = trio.Event()
-        self._lags = False
+        self._postponed: list[Message] = []
+        """Messages that were received and not handled yet, because the connection was full."""
+        self._output: list[bytes] = []
+        self._unsent = 0
+        self._held_by_batches = 0
+        """Bytes of replies that wait for other replies of their batch."""
+        self._waiting_calls = 0
+        self._write_turn = trio.Lock()
+        self._became_writable = trio.Event()
+        self._is_slow = False
         self._scopes: set[trio.CancelScope] = set()
 
-    # ------------------------------------------------------------ for methods
+    # ------------------------------------------------------------ for the service, as documented in `RpcConnection`
 
     @property
     def clients(self) -> int:
-        """How many connections the server has open."""
-        return self._host.clients
+        return self._server.clients
+
+    @property
+    def is_writable(self) -> bool:
+        return self._unsent <= self._limits.unsent
+
+    async def wait_writable(self) -> None:
+        if self.is_writable and not self._write_turn.locked():
+            return
+        async with self._write_turn:
+            while not self.is_writable:
+                self._became_writable = trio.Event()
+                await self._became_writable.wait()
 
     def notify(self, method: str, params: Raw | bytes | Any) -> None:
-        """Send a notification; `params` may be JSON bytes made earlier. Never waits.
-
-        A peer that does not keep up is disconnected; a closed one is ignored.
-        """
         self.send(jsonrpc.encode_notification(method, Raw(params) if isinstance(params, bytes) else params))
 
     def send(self, line: bytes) -> None:
-        """Send a whole line made by the caller: one encoding can serve many peers. As `notify` otherwise."""
-        if self.closed.is_set() or self.aborted or self.ending:
+        if self.closed.is_set() or self.abort_reason or self.end_reason:
             return
-        if self._out_bytes > self._limits.unsent and self._is_too_late():
-            self.abort("it does not read what it is sent")
+        if self._unsent > self._limits.unsent and self._is_too_slow():
+            self.abort("the client does not read what it is sent")
             return
         self._put(line)
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Run a task that ends with the connection. If it raises, the connection is ended, nothing else."""
-        self._host.start_soon(self._run, function, args)
+        self._server.start_soon(self._run_task, function, args)
 
     def abort(self, reason: str) -> None:
-        """End the connection at once."""
-        self.aborted = self.aborted or reason
-        self._host.touch(self)
+        self.abort_reason = self.abort_reason or reason
+        self._server.schedule_update(self)
 
     # ------------------------------------------------------------ for the server
 
     def feed(self, data: bytes) -> None:
-        """Take what was received. Answers that are ready now are in `take_output` afterwards."""
-        if self.ending:
+        """Handle what was received. Replies that are ready at once are in `take_output` afterwards."""
+        if self.end_reason:
             return
-        if not self._left and not self._reader.pending and (answer := self._methods.at_once(data, self)) is not None:
-            self.seen_line = True
-            self._put(answer)  # past the bound by one receive's answers at most
+        has_rest = self._postponed or self._reader.pending
+        if not has_rest and (replies := self._service.try_fast(data, self)) is not None:
+            self.has_received_line = True
+            # May exceed the limit of unsent bytes, by the replies to one receive at most.
+            self._put(replies)
             return
         try:
             lines = self._reader.feed(data)
         except LineTooLong as error:
-            self._receive(error.lines)
+            self._handle_lines(error.lines)
             self.end(f"invalid request: {error}", jsonrpc.INVALID_REQUEST)
         else:
-            self._receive(lines)
+            self._handle_lines(lines)
 
     def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
-        """Tell the peer why, and end the connection when that is sent."""
-        if not self.ending:
-            self.ending = reason
+        """Send the client an error with the reason, and have the connection closed after that."""
+        if not self.end_reason:
+            self.end_reason = reason
             self._put(jsonrpc.encode_error(None, code, reason))
 
     def take_output(self) -> bytes:
-        """Everything waiting to be sent; the caller owes `sent` for it."""
-        out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        """Return everything that is ready to be sent. The caller must report its size to `on_sent`."""
+        output = self._output
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
         return data
 
-    def sent(self, count: int) -> None:
-        """So many bytes have left."""
-        self._out_bytes -= count
-        if self._out_bytes <= self._limits.unsent:
-            self._room.set()
-            self._lag(False)
+    def on_sent(self, count: int) -> None:
+        """Record that `count` bytes of the output were sent."""
+        self._unsent -= count
+        if self.is_writable:
+            self._became_writable.set()
+            self._set_slow(False)
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait to be sent."""
-        return self._out_bytes
-
-    @property
-    def has_room(self) -> bool:
-        """Whether what was answered before is sent, but for a little."""
-        return self._out_bytes <= self._limits.unsent
+        """Bytes of output that are not sent yet, taken or not."""
+        return self._unsent
 
     @property
     def is_full(self) -> bool:
-        """True while nothing more may be read."""
-        return self._is_busy or self._out_bytes > self._limits.unsent
-
-    @property
-    def _is_busy(self) -> bool:
-        """As many calls wait as may."""
-        limits, own = self._limits, self._in_flight
-        return own >= limits.in_flight or (own >= limits.share and self._host.waiting >= limits.waiting)
+        """Whether no more input may be read for now."""
+        return self._has_too_many_calls or not self.is_writable
 
     @property
     def is_idle(self) -> bool:
-        """True when nothing is under way and nothing waits to be sent."""
-        return not self._in_flight and not self._out_bytes and not self._left
+        """Whether no call waits, nothing is unsent and no message is postponed."""
+        return not self._waiting_calls and not self._unsent and not self._postponed
 
-    def catch_up(self) -> bool:
-        """Process what was received and left while the peer was full. False when there was nothing, or it still is."""
-        if not self._left or self.is_full:
+    def process_postponed(self) -> bool:
+        """Handle the messages that were postponed while the connection was full. Return whether any were."""
+        if not self._postponed or self.is_full:
             return False
-        messages, self._left = self._left, []
-        self._process(messages)
+        messages, self._postponed = self._postponed, []
+        self._handle_messages(messages)
         return True
 
-    def close(self) -> None:
-        """The connection is gone: its tasks are cancelled."""
+    def on_closed(self) -> None:
+        """Cancel the connection's tasks: its socket is closed."""
         self.closed.set()
-        self._lag(False)
+        self._set_slow(False)
         for scope in tuple(self._scopes):
             scope.cancel()
 
-    # ------------------------------------------------------------ inside
+    # ------------------------------------------------------------ handling messages
 
-    def _put(self, line: bytes) -> None:
-        self._out.append(line)
-        self._out_bytes += len(line)
-
-    def _receive(self, lines: list[bytes]) -> None:
-        if filled := list(filter(None, lines)):
-            self.seen_line = True
-            messages = decode_requests(filled)
-            if self._left:
-                self._left += messages
+    def _handle_lines(self, lines: list[bytes]) -> None:
+        """Decode the lines, and handle their messages or postpone them."""
+        if not_empty := list(filter(None, lines)):
+            self.has_received_line = True
+            messages = list(map(decode_request, not_empty))
+            if self._postponed:
+                self._postponed += messages
             else:
-                self._process(messages)
+                self._handle_messages(messages)
 
-    def _process(self, messages: list[Message]) -> None:
-        # At a million messages a second each property or call in this loop shows, hence what is spelt out or kept local.
-        now, out = self._methods.now, self._out
-        room = self._limits.unsent - self._out_bytes
-        began = perf_counter()
+    def _handle_messages(self, messages: list[Message]) -> None:
+        """Handle the messages in order. Postpone the rest once the connection is full."""
+        # At a million messages a second each attribute or call in this loop shows, hence the local names and the
+        # conditions that are written out instead of calling a method.
+        handle_sync, output = self._service.handle_sync, self._output
+        room = self._limits.unsent - self._unsent
+        start = perf_counter()
         size = others = 0
         for index, message in enumerate(messages):
             if type(message) is Request or isinstance(message, Request):
-                mark = len(out)
+                position = len(output)
                 try:
-                    answer = now(message, self)
+                    reply = handle_sync(message, self)
                 except Exception as error:
-                    answer = error_line(message, error)
-                if answer is None:
+                    reply = error_line(message, error)
+                if reply is None:
                     others += 1
-                    self._begin(1)
-                    self._host.start_soon(self._answer, message)
-                elif message.id is not UNSET or message.jsonrpc is UNSET:  # no notification
-                    # In front of what the method itself sent meanwhile: a snapshot comes before its changes.
-                    out.insert(mark, answer)
-                    size += len(answer)
+                    self._add_waiting_calls(1)
+                    self._server.start_soon(self._handle, message)
+                elif message.id is not UNSET or message.jsonrpc is UNSET:  # not a notification
+                    # In front of what the method itself has sent meanwhile: a watch's snapshot comes before its changes.
+                    output.insert(position, reply)
+                    size += len(reply)
                     if size <= room:
                         continue
-            elif isinstance(message, Invalid):
+            elif isinstance(message, InvalidRequest):
                 others += 1
                 self._put(message.error)
             else:
                 others += 1
-                self._begin_batch(message)
-            if size + self._out_bytes > self._limits.unsent or self._is_busy:
-                self._left = messages[index + 1 :]
+                self._handle_batch(message)
+            if size + self._unsent > self._limits.unsent or self._has_too_many_calls:
+                self._postponed = messages[index + 1 :]
                 break
-        self._out_bytes += size
+        self._unsent += size
         if index >= others:
-            self._methods.answered(index + 1 - others, perf_counter() - began)
+            self._service.on_handled(index + 1 - others, perf_counter() - start)
 
-    async def _answer(self, request: Request) -> None:
+    async def _handle(self, request: Request) -> None:
+        """Handle a call that must wait, and queue its reply."""
         line = b""
         try:
             with trio.CancelScope() as scope:
-                self._enter(scope)
-                await self.wait_room()
-                line = await self._call(request)
+                self._add_scope(scope)
+                # Large replies must not pile up: no call starts before earlier replies are sent.
+                await self.wait_writable()
+                line = await self._reply_line(request)
         finally:
-            self._begin(-1)
+            self._add_waiting_calls(-1)
             self._scopes.discard(scope)
         if not request.is_notification and not self.closed.is_set():
             self._put(line)
-        self._host.touch(self)
+        self._server.schedule_update(self)
 
-    async def _call(self, request: Request) -> bytes:
+    async def _reply_line(self, request: Request) -> bytes:
+        """Call the method, and return its reply or error line."""
         try:
-            result = await self._methods.call(request, self)
-            return result if type(result) is Line else jsonrpc.encode_reply(request, result)
+            result = await self._service.handle(request, self)
+            return result if type(result) is ReplyLine else jsonrpc.encode_reply(request, result)
         except Exception as error:
             return error_line(request, error)
 
-    def _enter(self, scope: trio.CancelScope) -> None:
-        self._scopes.add(scope)
-        if self.closed.is_set():
-            scope.cancel()
-
-    async def _run(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    async def _run_task(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        """Run a task of the service. It is cancelled when the connection is closed."""
         with trio.CancelScope() as scope:
-            self._enter(scope)
+            self._add_scope(scope)
             try:
                 await function(*args)
             except Exception:
-                LOGGER.exception("a task of the connection from %s failed; the connection is ended", self.address)
+                LOGGER.exception("a task of the connection from %s failed; the connection is closed", self.address)
                 self.abort("internal error")
         self._scopes.discard(scope)
 
-    def _begin_batch(self, batch: Batch) -> None:
-        answers: list[bytes] = []
-        calls: list[Call] = []
-        last: list[Call] = []
-        for index, item in enumerate(batch.items):
-            answers.append(item.error if isinstance(item, Invalid) else b"")
-            if not isinstance(item, Invalid):
-                (last if item.method in self._methods.telling else calls).append((index, item))
-        waiting = self._answer_now(calls, answers)
-        mark = len(self._out)
-        if not waiting:
-            last = self._answer_now(last, answers)
-        if waiting or last:
-            self._begin(len(waiting) + len(last))
-            self._host.start_soon(self._finish_batch, answers, waiting, last)
-        else:
-            self._put_batch(answers, mark)
+    # ------------------------------------------------------------ handling batches
 
-    def _answer_now(self, calls: list[Call], answers: list[bytes]) -> list[Call]:
-        """Fill in the answers that need no waiting. Returns the calls that do; none of those past the bound is made."""
-        began = perf_counter()
-        waiting: list[Call] = []
-        made = size = 0
+    def _handle_batch(self, batch: Batch) -> None:
+        """Reply to the batch now if none of its calls must wait; otherwise start a task for it."""
+        replies: list[bytes] = []
+        calls: list[BatchCall] = []
+        notifying: list[BatchCall] = []
+        for index, item in enumerate(batch.items):
+            replies.append(item.error if isinstance(item, InvalidRequest) else b"")
+            if not isinstance(item, InvalidRequest):
+                is_notifying = item.method in self._service.notifying_methods
+                (notifying if is_notifying else calls).append((index, item))
+        waiting = self._handle_calls_sync(calls, replies)
+        position = len(self._output)
+        if not waiting:
+            notifying = self._handle_calls_sync(notifying, replies)
+        if waiting or notifying:
+            self._add_waiting_calls(len(waiting) + len(notifying))
+            self._server.start_soon(self._finish_batch, replies, waiting, notifying)
+        else:
+            self._put_batch(replies, position)
+
+    def _handle_calls_sync(self, calls: list[BatchCall], replies: list[bytes]) -> list[BatchCall]:
+        """Fill in the replies that need no waiting, and return the calls that must wait.
+
+        Stop when the replies exceed the limit: the batch is refused anyway.
+        """
+        start = perf_counter()
+        waiting: list[BatchCall] = []
+        handled = size = 0
         for index, request in calls:
             if size > self._limits.backlog:
                 break
             try:
-                answer = self._methods.now(request, self)
+                reply = self._service.handle_sync(request, self)
             except Exception as error:
-                answer = error_line(request, error)
-            if answer is None:
+                reply = error_line(request, error)
+            if reply is None:
                 waiting.append((index, request))
                 continue
-            made += 1
+            handled += 1
             if not request.is_notification:
-                answers[index] = answer
-                size += len(answer)
-        if made:
-            self._methods.answered(made, perf_counter() - began)
+                replies[index] = reply
+                size += len(reply)
+        if handled:
+            self._service.on_handled(handled, perf_counter() - start)
         return waiting
 
-    async def _finish_batch(self, answers: list[bytes], waiting: list[Call], last: list[Call]) -> None:
-        """Make the calls that wait, and answer. Past the bound, which all batches of a connection share for as long as
-        they hold answers back, no more is made: what is under way is cancelled, the batch is refused."""
-        most = self._limits.backlog
-        own = refused = mark = 0
+    async def _finish_batch(self, replies: list[bytes], waiting: list[BatchCall], notifying: list[BatchCall]) -> None:
+        """Handle the calls of a batch that must wait, then the notifying ones, and queue the reply to the batch."""
+        # All batches of a connection share one limit for the replies that they hold back. A batch that exceeds it is
+        # refused: its waiting calls are cancelled, and no further ones are handled.
+        limit = self._limits.backlog
+        held = refused_size = position = 0
 
         def hold(count: int) -> None:
-            nonlocal own, refused
-            own += count
-            self._held += count
-            if self._held > most:
-                refused = refused or self._held
+            nonlocal held, refused_size
+            held += count
+            self._held_by_batches += count
+            if self._held_by_batches > limit:
+                refused_size = refused_size or self._held_by_batches
 
-        async def fill(index: int, request: Request) -> None:
-            if not refused:
-                line = await self._call(request)
-                answers[index] = b"" if request.is_notification else line
-                hold(len(answers[index]))
-                if refused:
-                    scope.cancel()
+        async def handle(index: int, request: Request) -> None:
+            if not refused_size:
+                line = await self._reply_line(request)
+                replies[index] = b"" if request.is_notification else line
+                hold(len(replies[index]))
+                if refused_size:
+                    calls_scope.cancel()
 
         try:
-            with trio.CancelScope() as whole:
-                self._enter(whole)
-                await self.wait_room()
-                hold(sum(map(len, answers)))
-                with trio.CancelScope() as scope:
+            with trio.CancelScope() as batch_scope:
+                self._add_scope(batch_scope)
+                await self.wait_writable()
+                hold(sum(map(len, replies)))
+                with trio.CancelScope() as calls_scope:
                     async with trio.open_nursery() as nursery:
                         for call in waiting:
-                            nursery.start_soon(fill, *call)
-                mark = len(self._out)
-                if not refused:
-                    for call in self._answer_now(last, answers):
-                        await fill(*call)
+                            nursery.start_soon(handle, *call)
+                position = len(self._output)
+                if not refused_size:
+                    for call in self._handle_calls_sync(notifying, replies):
+                        await handle(*call)
         finally:
-            self._begin(-len(waiting) - len(last))
-            self._held -= own
-            self._scopes.discard(whole)
+            self._add_waiting_calls(-len(waiting) - len(notifying))
+            self._held_by_batches -= held
+            self._scopes.discard(batch_scope)
         if not self.closed.is_set():
-            if refused:
-                self._put(refuse_batch(refused, most))
+            if refused_size:
+                self._put(batch_error_line(refused_size, limit))
             else:
-                self._put_batch(answers, mark)
-        self._host.touch(self)
+                self._put_batch(replies, position)
+        self._server.schedule_update(self)
 
-    def _put_batch(self, answers: list[bytes], mark: int) -> None:
-        """In front of what the batch's own methods have sent, which is everything from `mark` on."""
-        if line := batch_line(answers, self._limits.backlog):
-            self._out.insert(mark, line)
-            self._out_bytes += len(line)
+    def _put_batch(self, replies: list[bytes], position: int) -> None:
+        """Queue the reply to a batch in front of what its own methods have sent, which starts at `position`."""
+        if line := batch_line(replies, self._limits.backlog):
+            self._output.insert(position, line)
+            self._unsent += len(line)
 
-    def _is_too_late(self) -> bool:
-        self._lag(True)
+    # ------------------------------------------------------------ state
+
+    def _put(self, line: bytes) -> None:
+        """Add a line to the output."""
+        self._output.append(line)
+        self._unsent += len(line)
+
+    def _add_scope(self, scope: trio.CancelScope) -> None:
+        """Have the scope cancelled when the connection is closed."""
+        self._scopes.add(scope)
+        if self.closed.is_set():
+            scope.cancel()
+
+    @property
+    def _has_too_many_calls(self) -> bool:
+        limits, own = self._limits, self._waiting_calls
+        return own >= limits.in_flight or (own >= limits.share and self._server.waiting_calls >= limits.waiting)
+
+    def _add_waiting_calls(self, count: int) -> None:
+        """Count calls that begin to wait; with a negative count, calls that are done."""
+        self._waiting_calls += count
+        self._server.waiting_calls += count
+
+    def _is_too_slow(self) -> bool:
+        """Mark the connection as slow, and return whether it has more unsent bytes than a slow connection may have."""
+        self._set_slow(True)
         limits = self._limits
-        return self._out_bytes > min(limits.backlog, max(limits.unsent, limits.backlogs // self._host.lagging))
+        share = limits.backlogs // self._server.slow_connections
+        return self._unsent > min(limits.backlog, max(limits.unsent, share))
 
-    def _lag(self, lags: bool) -> None:
-        self._host.lagging += lags - self._lags
-        self._lags = lags
-
-    def _begin(self, count: int) -> None:
-        """So many calls more wait; fewer, where it is negative."""
-        self._in_flight += count
-        self._host.waiting += count
-
-    async def wait_room(self) -> None:
-        """Until what was answered before is sent, so that large answers do not pile up. In the order of the calls."""
-        if self.has_room and not self._turn.locked():
-            return
-        async with self._turn:
-            while not self.has_room:
-                self._room = trio.Event()
-                await self._room.wait()
+    def _set_slow(self, is_slow: bool) -> None:
+        self._server.slow_connections += is_slow - self._is_slow
+        self._is_slow = is_slow

@@ -1,4 +1,4 @@
-"""What a connection of the RPC server answers besides results (floor 2, pure): errors by their type, and whole batches."""
+"""Reply lines of the RPC server that carry an error, and replies to batches. Pure functions."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ LOGGER = logging.getLogger("minikube.rpc")
 
 
 def error_line(request: Request, error: Exception) -> bytes:
-    """The answer for what a method raised; only an error of ours that nobody foresaw is logged, and not told."""
+    """Return the reply line for an exception that a method raised.
+
+    Only an unexpected exception is logged; the client learns nothing about it but "internal error".
+    """
     match error:
         case RpcError():
             return jsonrpc.encode_error(request, error.code, error.message, error.data)
@@ -31,16 +34,19 @@ def error_line(request: Request, error: Exception) -> bytes:
     return jsonrpc.encode_error(request, code, str(error))
 
 
-def batch_line(answers: Sequence[bytes], most: int) -> bytes:
-    """A batch's whole line, at most so many bytes; empty where nothing is to be answered. Empty answers are none."""
-    filled = [answer for answer in answers if answer]
-    size = sum(map(len, filled))
-    if size > most:
-        return refuse_batch(size, most)
-    return jsonrpc.join_batch(filled) if filled else b""
+def batch_line(replies: Sequence[bytes], limit: int) -> bytes:
+    """Return the reply line to a batch, or an error line if the replies have more than `limit` bytes.
+
+    Empty replies (to notifications) are left out. The result is empty if no reply is left.
+    """
+    not_empty = [reply for reply in replies if reply]
+    size = sum(map(len, not_empty))
+    if size > limit:
+        return batch_error_line(size, limit)
+    return jsonrpc.join_batch(not_empty) if not_empty else b""
 
 
-def refuse_batch(size: int, most: int) -> bytes:
-    """The answer instead of one with so many bytes (or more: it was not made to its end)."""
-    text = f"the answer to the batch has {size} bytes; ask for less than {most} at once"
+def batch_error_line(size: int, limit: int) -> bytes:
+    """Return the error line to a batch whose replies have `size` bytes, or more if not all of its calls were handled."""
+    text = f"the answer to the batch has {size} bytes; ask for less than {limit} at once"
     return jsonrpc.encode_error(None, jsonrpc.REFUSED, text)

@@ -35,7 +35,7 @@ from minikube.health.state import (
     lease_pass,
     next_step,
 )
-from minikube.metrics.counters import ProbeTally
+from minikube.metrics.counters import ProbeCounters
 from minikube.model import Change, ChangeKind, CheckState
 from minikube.registry.catalog.records import Record
 from minikube.registry.checks.entry_state import entering, saying, stored_state
@@ -90,7 +90,7 @@ class CheckScheduler:
         self.doubt = ""
         self.last_doubt = (0.0, "")
         """When (Unix seconds) and why it last began to doubt itself: a doubt may be over before anybody looks."""
-        self.tally = ProbeTally()
+        self.tally = ProbeCounters()
         self._node = node
         self._prober = Prober()
         self._pace = ProbeRateLimiter()
@@ -297,7 +297,7 @@ class CheckScheduler:
         if self._beat() or self._pause.spoiled(result.began):
             ward.health = replace(before, due=now)  # measured across a pause of our own: says nothing
             return
-        self.tally.note(record.instance.name, result.outcome.value, result.ended - result.began)
+        self.tally.record(record.instance.name, result.outcome.value, result.ended - result.began)
         self._node.catalog.observe(ward.id, time.time(), result.output)
         extra = 0
         if before.state is CheckState.PASSING:

@@ -253,7 +253,7 @@ async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.soc
     reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
     # A short task may end before `up` has begun to print events.
     with trio.move_on_after(FOLLOWER_TIMEOUT_S):
-        await reconciler.store.followed.wait()
+        await reconciler.store.events_followed.wait()
     send_message(sock, {"ended": {"service": name, "how": how, "code": code}})
     reconciler.context.shutdown()
 

@@ -30,7 +30,7 @@ class Apply(Protocol):
 
 
 class CommandHandler:
-    """Implements `ProjectCommands`. `apply` carries out an edited manifest."""
+    """Implements `ProjectCommands`, where the methods are described. `apply` carries out an edited manifest."""
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler
@@ -72,11 +72,11 @@ class CommandHandler:
         keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
-    def registered(self) -> Sequence[Instance]:
+    def registered_instances(self) -> Sequence[Instance]:
         """Return every entry that the registry is known to have, those of other programs included."""
         return self._reconciler.registry_sync.entries
 
-    async def figures(self) -> MetricsInput:
+    async def metrics_input(self) -> MetricsInput:
         """Return what `/metrics` needs besides the state store; wait for the registry for `STATUS_TIMEOUT_S` at most."""
         logs = self._context.logs.logs.values()
         counts = tuple(LogCount(log.service, log.instance, log.lines, log.dropped) for log in logs)

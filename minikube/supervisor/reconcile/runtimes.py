@@ -54,6 +54,7 @@ class Runtimes:
         return await self._containers.close()
 
     def _environment(self, spec: ServiceSpec) -> dict[str, str]:
+        """Return the variables that every process of the service gets before its own."""
         context = self._context
         env = project_environment(self._manifest, os.environ, context.registry_address, context.redis_url)
         env[orphans.PROJECT_ENV] = str(context.directory)

@@ -79,7 +79,7 @@ async def test_live_names_are_offered(shell: str, project: Path, need: Callable[
     need(shell)
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     async with running(project) as server:
-        server.board.put_instances(InstanceView("cccccccc", "product", "product-2", ProcessState.RUNNING))
+        server.store.put_instances(InstanceView("cccccccc", "product", "product-2", ProcessState.RUNNING))
         await wait_offered(shell, "minikube logs p", project, ["product", "product-2"])
 
 
@@ -145,5 +145,5 @@ def test_completing_imports_nothing_of_weight(project: Path) -> None:
 
 async def test_a_name_that_a_terminal_would_obey_is_not_offered(project: Path) -> None:
     async with running(project) as server:
-        server.board.put_instances(InstanceView("dddddddd", "product", "pr\x1b[31m", ProcessState.RUNNING))
+        server.store.put_instances(InstanceView("dddddddd", "product", "pr\x1b[31m", ProcessState.RUNNING))
         await wait_offered("bash", "minikube logs p", project, ["product"])

@@ -72,10 +72,10 @@ class Notes:
     def settings(self, service: str) -> dict[str, Any]:
         return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
 
-    def registered(self) -> Sequence[Instance]:
+    def registered_instances(self) -> Sequence[Instance]:
         return ()
 
-    async def figures(self) -> MetricsInput:
+    async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A control API on a free port, over a real board and controls that only note what they were asked."""
+"""A control API on a free port, with a real state store and commands that only record their calls."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -19,8 +19,8 @@ from minikube.net.http_server import HttpLimits
 TOKEN = "ab" * 32
 
 
-class NotedControls:
-    """Notes every call; `gate` holds the acts back until it is set; `lines` is what logs show."""
+class RecordedCommands:
+    """Records every call. Commands wait for `gate`; `lines` are the lines of all logs."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -66,10 +66,10 @@ class NotedControls:
     def settings(self, service: str) -> dict[str, Any]:
         return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
 
-    def registered(self) -> Sequence[Instance]:
+    def registered_instances(self) -> Sequence[Instance]:
         return self.known
 
-    async def figures(self) -> MetricsInput:
+    async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 
     @asynccontextmanager
@@ -91,16 +91,18 @@ class NotedControls:
 
 
 class ControlServer:
-    """What a test needs of one running API."""
+    """A running control API."""
 
-    def __init__(self, board: StateStore, controls: NotedControls, endpoint: Endpoint, scope: trio.CancelScope) -> None:
-        self.board = board
-        self.controls = controls
+    def __init__(
+        self, store: StateStore, commands: RecordedCommands, endpoint: Endpoint, scope: trio.CancelScope
+    ) -> None:
+        self.store = store
+        self.commands = commands
         self.endpoint = endpoint
         self.end = scope.cancel
 
     async def send(self, raw: bytes) -> bytes:
-        """Sends bytes on a connection of their own, and returns all that comes back until it closes."""
+        """Send bytes on a connection of their own, and return everything that is received until it closes."""
         async with await trio.open_tcp_stream(self.endpoint.host, self.endpoint.port) as stream:
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(raw)
@@ -109,7 +111,7 @@ class ControlServer:
     async def ask(
         self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, bytes, bytes]:
-        """One request with the token: the status, the headers and the body. `headers` replace the usual ones."""
+        """Send a request with the token, and return the status, the headers and the body. `headers` replace the usual ones."""
         usual = {"Host": self.endpoint.netloc, "Authorization": f"Bearer {TOKEN}", "Connection": "close"}
         if body:
             usual["Content-Length"] = str(len(body))
@@ -121,11 +123,11 @@ class ControlServer:
 
 @asynccontextmanager
 async def open_control(limits: HttpLimits | None = None) -> AsyncIterator[ControlServer]:
-    """Starts the API with a product and an order on the board."""
-    board = StateStore("shop", version="1", manifest="supervisor.toml", registry="127.0.0.1:5555")
-    board.put_services(ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}))
-    board.put_instances(instance("aaaaaaaa", "product"), instance("bbbbbbbb", "order"))
-    controls = NotedControls()
+    """Start the API with a product and an order in the store."""
+    store = StateStore("shop", version="1", manifest="supervisor.toml", registry="127.0.0.1:5555")
+    store.put_services(ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}))
+    store.put_instances(instance("aaaaaaaa", "product"), instance("bbbbbbbb", "order"))
+    commands = RecordedCommands()
     scope = trio.CancelScope()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
@@ -133,12 +135,12 @@ async def open_control(limits: HttpLimits | None = None) -> AsyncIterator[Contro
         async def serve(task_status: trio.TaskStatus[tuple[str, int]]) -> None:
             with scope:
                 await serve_control(
-                    board, controls, host="127.0.0.1", port=0, token=TOKEN, limits=limits, task_status=task_status
+                    store, commands, host="127.0.0.1", port=0, token=TOKEN, limits=limits, task_status=task_status
                 )
 
         host, port = await nursery.start(serve)
         try:
-            yield ControlServer(board, controls, Endpoint(host, port, TOKEN), scope)
+            yield ControlServer(store, commands, Endpoint(host, port, TOKEN), scope)
         except Exception as error:
             failure = error
         nursery.cancel_scope.cancel()

@@ -1,9 +1,9 @@
-"""Promises of the control API on a real socket: its requests, and what it refuses."""
+"""The control API on a real socket: its requests, its clients, and what it refuses."""
 
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,31 +16,41 @@ from msgspec.structs import replace
 
 from minikube.control.api import Api
 from minikube.control.client import trio as live
-from minikube.control.client.blocking import ControlClient, LogQuery
+from minikube.control.client.blocking import LATEST, ControlClient, LogQuery
 from minikube.control.client.endpoint import Endpoint
 from minikube.control.client.messages import EventsReply, ServiceReply
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
-from minikube.net.auth import allowed_hosts, host_name
+from minikube.net.auth import allowed_hosts, parse_host_header
 from minikube.net.http_server import HttpLimits
 from tests.documents import section
 from tests.eventually import soon
-from tests.integration.control.control_server import TOKEN, ControlServer, NotedControls, instance, open_control
+from tests.integration.control.control_server import TOKEN, ControlServer, RecordedCommands, instance, open_control
 
 
-async def test_status_is_the_boards_snapshot() -> None:
+async def get_service(server: ControlServer, name: str) -> ServiceReply:
+    status, _, body = await server.ask("GET", f"/v1/services/{name}")
+    assert status == 200
+    return msgspec.json.decode(body, type=ServiceReply)
+
+
+def log_texts(client: ControlClient, names: Sequence[str] = (), query: LogQuery = LATEST) -> list[str]:
+    return [line.line for batch in client.log_batches(names, query) for line in batch]
+
+
+async def test_status_returns_the_stores_snapshot() -> None:
     async with open_control() as server:
         status, head, body = await server.ask("GET", "/v1/status")
-        assert (status, msgspec.json.decode(body, type=Snapshot)) == (200, server.board.snapshot)
+        assert (status, msgspec.json.decode(body, type=Snapshot)) == (200, server.store.snapshot)
         assert b"application/json" in head
         assert b"no-store" in head
 
 
-async def test_a_long_poll_of_status_answers_at_the_next_revision_or_when_its_time_is_over() -> None:
+async def test_a_status_request_waits_for_the_next_revision_or_until_its_time_is_over() -> None:
     async with open_control() as server:
-        revision = server.board.revision
+        revision = server.store.revision
         status, _, body = await server.ask("GET", f"/v1/status?after={revision}&wait=0.05")
         assert (status, msgspec.json.decode(body, type=Snapshot).revision) == (200, revision)
         async with trio.open_nursery() as nursery:
@@ -51,12 +61,12 @@ async def test_a_long_poll_of_status_answers_at_the_next_revision_or_when_its_ti
 
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            server.board.event("x.y", "now")
+            server.store.event("x.y", "now")
 
 
-async def test_a_service_is_described_with_its_instances_events_and_dependents() -> None:
+async def test_a_service_is_returned_with_its_instances_events_and_dependents() -> None:
     async with open_control() as server:
-        server.board.event("instance.exited", "exit 1", service="product", instance="aaaaaaaa")
+        server.store.event("instance.exited", "exit 1", service="product", instance="aaaaaaaa")
         for name in ("product", "aaaaaaaa"):
             status, _, body = await server.ask("GET", f"/v1/services/{name}")
             reply = msgspec.json.decode(body, type=ServiceReply)
@@ -69,10 +79,10 @@ async def test_a_service_is_described_with_its_instances_events_and_dependents()
         assert (status, msgspec.json.decode(body)) == (404, {"error": "products: no such service or instance"})
 
 
-async def test_events_are_told_since_a_number_and_followed() -> None:
+async def test_events_are_returned_from_a_number_on_and_can_be_followed() -> None:
     async with open_control() as server:
         for number in range(3):
-            server.board.event("x.y", f"event {number + 1}")
+            server.store.event("x.y", f"event {number + 1}")
         _, _, body = await server.ask("GET", "/v1/events?since=1")
         reply = msgspec.json.decode(body, type=EventsReply)
         assert ([event.number for event in reply.events], reply.last, reply.missed) == ([2, 3], 3, False)
@@ -86,7 +96,7 @@ async def test_events_are_told_since_a_number_and_followed() -> None:
                     seen.append(event)
                     if len(seen) == 2:
                         return
-                    trio.from_thread.run_sync(server.board.event, "x.y", "event 4")
+                    trio.from_thread.run_sync(server.store.event, "x.y", "event 4")
 
         await trio.to_thread.run_sync(follow)
         assert [event.number for event in seen] == [3, 4]
@@ -111,12 +121,12 @@ async def test_events_are_told_since_a_number_and_followed() -> None:
         ("/v1/shutdown", b'{"now": true}', ("shutdown", True)),
     ],
 )
-async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tuple[Any, ...]) -> None:
+async def test_every_command_is_passed_to_the_supervisor(path: str, body: bytes, call: tuple[Any, ...]) -> None:
     async with open_control() as server:
         status, _, answer = await server.ask("POST", path, body)
         assert msgspec.json.decode(answer)["ok"] is True
         assert status == (202 if "shutdown" in path else 200)
-        assert server.controls.calls == [call]
+        assert server.commands.calls == [call]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,7 @@ async def test_every_act_reaches_the_controls(path: str, body: bytes, call: tupl
         ("GET", "http://localhost/v1/status", b"", 400, "must be a path"),
     ],
 )
-async def test_a_wrong_request_gets_its_status_and_a_json_error(
+async def test_a_wrong_request_gets_an_http_status_and_a_json_error(
     method: str, target: str, body: bytes, status: int, message: str
 ) -> None:
     async with open_control() as server:
@@ -164,7 +174,7 @@ async def test_a_wrong_request_gets_its_status_and_a_json_error(
         assert message in msgspec.json.decode(answer)["error"]
         assert b"application/json" in head
         assert (status == 405) == (b"Allow:" in head or b"allow:" in head)
-        assert server.controls.calls == []
+        assert server.commands.calls == []
 
 
 @pytest.mark.parametrize(
@@ -189,14 +199,14 @@ async def test_a_wrong_request_gets_its_status_and_a_json_error(
     ("method", "target"),
     [("GET", "/v1/status"), ("POST", "/v1/shutdown"), ("GET", "/v1/stream"), ("GET", "/nowhere"), ("OPTIONS", "/v1")],
 )
-async def test_nobody_without_the_token_and_no_web_page_gets_in(
+async def test_requests_without_the_token_and_from_web_pages_are_refused(
     headers: dict[str, str], status: int, method: str, target: str
 ) -> None:
     async with open_control() as server:
         got, _, body = await server.ask(method, target, headers=headers)
         assert got == status
         assert "error" in msgspec.json.decode(body)
-        assert server.controls.calls == []
+        assert server.commands.calls == []
 
 
 async def test_health_needs_no_token_but_refuses_web_pages() -> None:
@@ -220,11 +230,11 @@ async def test_health_needs_no_token_but_refuses_web_pages() -> None:
         ("", ""),
     ],
 )
-def test_the_host_header_is_read_strictly(header: str, name: str) -> None:
-    assert host_name(header) == name
+def test_a_malformed_host_header_names_no_host(header: str, name: str) -> None:
+    assert parse_host_header(header) == name
 
 
-def test_a_wildcard_listener_takes_any_address_but_no_foreign_name() -> None:
+def test_a_listener_on_all_addresses_accepts_any_ip_address_but_no_foreign_name() -> None:
     assert "*" in allowed_hosts("0.0.0.0", "here")
     assert "*" not in allowed_hosts("127.0.0.1", "here")
     assert "here" in allowed_hosts("::", "Here")
@@ -234,7 +244,7 @@ SMALL = HttpLimits(header_bytes=4_096, body_bytes=100, send_s=30.0, connections=
 SHORT = replace(SMALL, request_s=0.2, idle_s=0.2)
 
 
-async def test_a_request_that_comes_too_slowly_is_told_so() -> None:
+async def test_a_request_that_arrives_too_slowly_gets_a_408() -> None:
     async with open_control(SHORT) as server:
         for start in (
             b"",
@@ -254,14 +264,14 @@ async def test_a_request_that_comes_too_slowly_is_told_so() -> None:
             assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_client_that_asks_nothing_more_is_let_go_without_a_word() -> None:
-    """Also where the time for a request and the time between two are the same."""
+async def test_an_idle_connection_is_closed_without_an_error() -> None:
+    """This holds even if the time for a request and the time between two requests are the same."""
     async with open_control(SHORT) as server:
         request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
         assert (await server.send(request)).count(b"HTTP/1.1 ") == 1
 
 
-async def test_headers_and_bodies_over_their_bounds_are_refused() -> None:
+async def test_headers_and_bodies_over_their_limits_are_refused() -> None:
     async with open_control(SMALL) as server:
         many = b"".join(b"X-%d: y\r\n" % number for number in range(5_000))
         huge = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -271,7 +281,7 @@ async def test_headers_and_bodies_over_their_bounds_are_refused() -> None:
         assert (await server.ask("POST", "/v1/shutdown", b"x" * 101))[0] == 413
         chunked = b"POST /v1/shutdown HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert (await server.send(chunked + b"65\r\n" + b"x" * 101 + b"\r\n")).startswith(b"HTTP/1.1 413 ")
-        assert server.controls.calls == []
+        assert server.commands.calls == []
 
 
 @pytest.mark.parametrize(
@@ -287,7 +297,7 @@ async def test_headers_and_bodies_over_their_bounds_are_refused() -> None:
         b"GET \xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_is_refused_as_json(raw: bytes) -> None:
+async def test_input_that_is_not_http_gets_a_json_error(raw: bytes) -> None:
     async with open_control() as server:
         head, _, body = (await server.send(raw)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400 ")
@@ -295,7 +305,7 @@ async def test_what_is_not_http_is_refused_as_json(raw: bytes) -> None:
         assert (await server.ask("GET", "/health"))[0] == 200
 
 
-async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_others_go_on() -> None:
+async def test_a_connection_above_the_limit_gets_a_503_and_the_others_go_on() -> None:
     async with open_control(SMALL) as server:
         first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
         second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
@@ -307,8 +317,8 @@ async def test_above_the_limit_of_connections_the_next_one_is_told_and_the_other
         await second.aclose()
 
 
-async def test_also_one_of_a_crowd_above_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.http_server.REFUSALS_AT_ONCE", 0)
+async def test_each_of_many_connections_above_the_limit_gets_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.net.http_server.MAX_REFUSED", 0)
     async with open_control(SMALL) as server:
         first = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
         second = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
@@ -320,19 +330,19 @@ async def test_also_one_of_a_crowd_above_the_limit_is_told(monkeypatch: pytest.M
         await second.aclose()
 
 
-async def test_a_noisy_service_does_not_take_a_quiet_ones_events() -> None:
+async def test_a_service_with_many_events_does_not_hide_those_of_another_service() -> None:
     async with open_control() as server:
         for number in range(60):
-            server.board.event("a", f"quiet {number}", service="product", instance="product-1")
+            server.store.event("a", f"quiet {number}", service="product", instance="product-1")
         for number in range(300):
-            server.board.event("a", f"noise {number}", service="order")
-        reply = await live.describe(server.endpoint, "product")
+            server.store.event("a", f"noise {number}", service="order")
+        reply = await get_service(server, "product")
         assert [event.message for event in reply.events] == [f"quiet {number}" for number in range(10, 60)]
-        other = await live.describe(server.endpoint, "order")
+        other = await get_service(server, "order")
         assert [event.message for event in other.events] == [f"noise {number}" for number in range(250, 300)]
 
 
-async def test_a_connection_serves_many_requests_also_sent_at_once() -> None:
+async def test_a_connection_serves_many_requests_even_if_they_are_sent_together() -> None:
     async with open_control(SMALL) as server:
         request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
         last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -340,7 +350,7 @@ async def test_a_connection_serves_many_requests_also_sent_at_once() -> None:
         assert answer.count(b"HTTP/1.1 200 ") == 5
 
 
-async def test_an_error_after_head_has_its_body(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_after_a_head_request_has_a_body(caplog: pytest.LogCaptureFixture) -> None:
     async with open_control(SHORT) as server:
         head = b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         assert b'{"error":"not HTTP' in await server.send(head + b"nonsense\r\n\r\n")
@@ -348,13 +358,13 @@ async def test_an_error_after_head_has_its_body(caplog: pytest.LogCaptureFixture
         assert caplog.records == []
 
 
-async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_the_log_has_it(
+async def test_an_unexpected_exception_is_logged_and_sent_as_a_500_without_details(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(self: NotedControls, name: str) -> None:
+    async def fail(self: RecordedCommands, name: str) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(NotedControls, "stop", fail)
+    monkeypatch.setattr(RecordedCommands, "stop", fail)
     async with open_control() as server:
         status, _, body = await server.ask("POST", "/v1/services/product/stop")
         assert status == 500
@@ -362,27 +372,26 @@ async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_the_log_has_it(
         assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_taken_port_is_an_error_that_names_it() -> None:
+async def test_a_port_that_is_taken_is_a_start_error_that_names_the_address() -> None:
     async with open_control() as server:
         with pytest.raises(StartError, match=f"127.0.0.1:{server.endpoint.port}.*control.listen"):
             await serve_control(
-                StateStore("x"), NotedControls(), host="127.0.0.1", port=server.endpoint.port, token=TOKEN
+                StateStore("x"), RecordedCommands(), host="127.0.0.1", port=server.endpoint.port, token=TOKEN
             )
 
 
 # ---------------------------------------------------------------- the clients
 
 
-async def test_the_blocking_client_reads_and_acts() -> None:
+async def test_the_blocking_client_reads_state_and_runs_commands() -> None:
     async with open_control() as server:
 
         def use() -> None:
             with ControlClient(server.endpoint) as client:
-                assert client.health()
                 assert client.status().project == "shop"
                 assert [row.id for row in client.service("product").instances] == ["aaaaaaaa"]
-                assert [line.line for line in client.logs(["product"], LogQuery(tail=2))] == ["line 3", "line 4"]
-                assert len(list(client.logs())) == 5
+                assert log_texts(client, ["product"], LogQuery(tail=2)) == ["line 3", "line 4"]
+                assert len(log_texts(client)) == 5
                 client.restart("product")
                 client.kill("product", "TERM")
                 client.scale("product", 2)
@@ -391,7 +400,7 @@ async def test_the_blocking_client_reads_and_acts() -> None:
                 with pytest.raises(NotFound, match="nobody"):
                     client.stop("nobody")
                 with pytest.raises(NotFound, match="nobody"):
-                    next(client.logs(["nobody"]))
+                    next(client.log_batches(["nobody"]))
                 with pytest.raises(UsageError, match="not supported"):
                     client.apply()
             wrong = Endpoint(server.endpoint.host, server.endpoint.port, "cd" * 32)
@@ -399,7 +408,7 @@ async def test_the_blocking_client_reads_and_acts() -> None:
                 ControlClient(wrong).status()
 
         await trio.to_thread.run_sync(use)
-        assert server.controls.calls[-1] == ("shutdown", True)
+        assert server.commands.calls[-1] == ("shutdown", True)
     with pytest.raises(NothingRunning):
         ControlClient(server.endpoint).status()
 
@@ -408,33 +417,33 @@ async def test_the_blocking_client_reads_and_acts() -> None:
     ("answer", "words"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99\r\n\r\n{", "no answer from the supervisor"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off its answer"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", "makes no sense"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "did not complete its reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", "malformed"),
     ],
 )
-def test_half_an_answer_is_told_as_that(answer: bytes, words: str) -> None:
+def test_an_incomplete_or_malformed_reply_is_unavailable(answer: bytes, words: str) -> None:
     with serving_bytes(answer) as endpoint, ControlClient(endpoint) as client:
         with pytest.raises(Unavailable, match=words):
             client.status()
         with pytest.raises(Unavailable, match=words):
-            list(client.logs())
+            list(client.log_batches())
 
 
-def test_who_follows_sees_the_supervisor_end_as_an_end_but_no_nonsense() -> None:
+def test_a_response_that_follows_ends_when_the_supervisor_exits_but_not_at_malformed_lines() -> None:
     line = msgspec.json.encode(LogLine(0.0, "x", "x", "stdout", "hello"))
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with serving_bytes(head + b'%x\r\n%b\n{"t\r\n' % (len(line) + 4, line)) as endpoint:
-        assert [line.line for line in ControlClient(endpoint).logs(query=LogQuery(follow=True))] == ["hello"]
-    with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="makes no sense"):
-        list(ControlClient(endpoint).logs(query=LogQuery(follow=True)))
+        assert log_texts(ControlClient(endpoint), query=LogQuery(follow=True)) == ["hello"]
+    with serving_bytes(head + b"3\r\n{}\n\r\n") as endpoint, pytest.raises(Unavailable, match="malformed"):
+        list(ControlClient(endpoint).log_batches(query=LogQuery(follow=True)))
 
 
-def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
+def test_a_log_search_times_out_only_without_keep_alive_lines() -> None:
     line = msgspec.json.encode(LogLine(0.0, "x", "x", "stdout", "hello"))
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     signs = b"1\r\n\n\r\n" * 3
     with serving_bytes(head + signs + b"%x\r\n%b\n\r\n0\r\n\r\n" % (len(line) + 1, line)) as endpoint:
-        assert [line.line for line in ControlClient(endpoint).logs()] == ["hello"]
+        assert log_texts(ControlClient(endpoint)) == ["hello"]
     with (
         socket.create_server(("127.0.0.1", 0)) as hung,
         ControlClient(Endpoint("127.0.0.1", hung.getsockname()[1], TOKEN, pid=7), timeout=0.2) as client,
@@ -449,20 +458,20 @@ def test_who_asks_for_lines_waits_for_a_sign_of_life_and_no_longer() -> None:
 
         answering = server.submit(begin_to_answer)
         with pytest.raises(Unavailable, match=r"\(pid 7\) does not answer"):
-            list(client.logs())
+            list(client.log_batches())
         answering.result().close()
 
 
-async def test_a_search_that_finds_nothing_yet_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.control.api.ALIVE_S", 0.01)
+async def test_a_log_search_that_has_found_nothing_yet_sends_keep_alive_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minikube.control.api.KEEPALIVE_S", 0.01)
     async with open_control() as server:
-        server.controls.searching = trio.Event()
+        server.commands.searching = trio.Event()
         stream = await _ask_and_stall(server, "/v1/logs?tail=1&grep=x")
         with trio.fail_after(10):
             data = b""
             while not data.endswith(b"\n\r\n1\r\n\n\r\n"):
                 data += await stream.receive_some()
-            server.controls.searching.set()
+            server.commands.searching.set()
             data = b"".join([bytes(chunk) async for chunk in stream])
         assert b"line 4" in data
         await stream.aclose()
@@ -470,7 +479,7 @@ async def test_a_search_that_finds_nothing_yet_says_that_it_goes_on(monkeypatch:
 
 @contextmanager
 def serving_bytes(answer: bytes) -> Iterator[Endpoint]:
-    """A supervisor that gives this answer to whatever it is asked, and hangs up."""
+    """Serve a supervisor that sends these bytes as its reply to any request, and closes the connection."""
 
     def serve() -> None:
         with suppress(OSError):  # closed: over
@@ -489,50 +498,48 @@ def serving_bytes(answer: bytes) -> Iterator[Endpoint]:
             thread.join()
 
 
-async def test_the_trio_client_acts_and_describes() -> None:
+async def test_the_trio_client_runs_commands() -> None:
     async with open_control() as server:
-        await live.act(server.endpoint, "kill", "product", signal="TERM")
-        await live.shutdown(server.endpoint)
-        assert server.controls.calls == [("kill", "product", "TERM"), ("shutdown", False)]
-        assert (await live.describe(server.endpoint, "product")).dependents == ("order",)
+        await live.send_command(server.endpoint, "kill", "product", signal="TERM")
+        assert server.commands.calls == [("kill", "product", "TERM")]
         with pytest.raises(NotFound):
-            await live.act(server.endpoint, "stop", "nobody")
+            await live.send_command(server.endpoint, "stop", "nobody")
     with pytest.raises(NothingRunning):
-        await live.shutdown(server.endpoint)
+        await live.send_command(server.endpoint, "stop", "product")
 
 
-async def test_a_follower_of_logs_gets_what_comes_later_and_leaves_nothing_behind() -> None:
+async def test_a_client_that_follows_logs_gets_new_lines_and_leaves_no_task_behind() -> None:
     async with open_control() as server:
         lines: list[LogLine] = []
         async with live.follow_logs(server.endpoint, ["product"], tail=1) as logs:
-            lines.append(await anext(logs))
-            server.controls.more.set()
-            lines.append(await anext(logs))
-            assert server.controls.followers == 1
+            lines += await logs.read_batch()
+            server.commands.more.set()
+            lines += await logs.read_batch()
+            assert server.commands.followers == 1
         assert [line.line for line in lines] == ["line 4", "afterwards"]
-        await soon(lambda: not server.controls.followers)
+        await soon(lambda: not server.commands.followers)
 
 
-async def test_logs_that_do_not_follow_end_by_themselves_with_every_line() -> None:
+async def test_a_log_response_that_does_not_follow_ends_after_all_lines() -> None:
     async with open_control() as server:
-        server.controls.lines = [LogLine(0.0, "x", "x", "stdout", f"{number} \x1b[31m") for number in range(50_000)]
+        server.commands.lines = [LogLine(0.0, "x", "x", "stdout", f"{number} \x1b[31m") for number in range(50_000)]
         async with live.follow_logs(server.endpoint, tail=100_000, follow=False) as logs:
             count = 0
-            while batch := await logs.batch():
+            while batch := await logs.read_batch():
                 count += len(batch)
         assert count == 50_000
 
 
-async def test_a_follower_that_stops_reading_is_cut_off_and_holds_nothing(
+async def test_a_client_that_stops_reading_logs_is_disconnected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limits = HttpLimits(send_s=0.3)
     async with open_control(limits) as server:
-        server.controls.lines = [LogLine(0.0, "x", "x", "stdout", "y" * 1_000)] * 20_000
+        server.commands.lines = [LogLine(0.0, "x", "x", "stdout", "y" * 1_000)] * 20_000
         stalled = await _ask_and_stall(server, "/v1/logs?tail=100000&follow=true")
-        await soon(lambda: server.controls.followers)
+        await soon(lambda: server.commands.followers)
         assert (await server.ask("GET", "/v1/status"))[0] == 200
-        await soon(lambda: not server.controls.followers)
+        await soon(lambda: not server.commands.followers)
         await stalled.aclose()
         assert caplog.records == []
 
@@ -543,9 +550,9 @@ async def _ask_and_stall(server: ControlServer, target: str) -> trio.SocketStrea
     return stream
 
 
-async def test_metrics_show_the_board() -> None:
+async def test_metrics_show_the_state_store() -> None:
     async with open_control() as server:
-        server.board.put_instances(instance("aaaaaaaa", "product", restarts=3))
+        server.store.put_instances(instance("aaaaaaaa", "product", restarts=3))
         status, head, body = await server.ask("GET", "/metrics")
         assert (status, b"text/plain" in head) == (200, True)
         assert b'minikube_instance_restarts_total{instance="product",service="product"} 3.0\n' in body
@@ -554,10 +561,10 @@ async def test_metrics_show_the_board() -> None:
         assert (b"openmetrics" in head, body.endswith(b"# EOF\n")) == (True, True)
 
 
-async def test_prometheus_finds_what_passes() -> None:
+async def test_service_discovery_lists_passing_instances() -> None:
     async with open_control() as server:
         address = Address("127.0.0.1", 7070)
-        server.controls.known = [
+        server.commands.known = [
             Instance("aaaaaaaa", "product", address, "ttl:", CheckState.PASSING, ("v1",)),
             Instance("bbbbbbbb", "order", address, "ttl:", CheckState.CRITICAL),
         ]
@@ -573,7 +580,7 @@ SECTION = section("docs/cli.md", "## The control API")
 
 
 def documented_requests() -> list[tuple[str, str]]:
-    """Method and path of each request of the table in docs/cli.md, with NAME filled in."""
+    """Return method and path of each request in the table of docs/cli.md, with NAME filled in."""
     found: list[tuple[str, str]] = []
     for row in re.findall(r"(?m)^\| (`(?:GET|POST).*?) \|", SECTION):
         path = ""
@@ -590,9 +597,9 @@ async def test_the_documentation_lists_every_request_and_no_other() -> None:
         for method, path in listed:
             assert (await server.ask("PUT", path))[0] == 405, f"docs/cli.md lists {path}, which does not exist"
             assert f"takes {method}".encode() in (await server.ask("PUT", path))[2]
-        api = Api(server.board, server.controls, token=TOKEN, hosts=frozenset())
-        acts = {f"/v1/services/product/{act}" for act in api._acts}
-        assert {path for _, path in listed} == {*api._pages, *acts, *PATHS}
+        api = Api(server.store, server.commands, token=TOKEN, hosts=frozenset())
+        acts = {f"/v1/services/product/{act}" for act in api._service_commands}
+        assert {path for _, path in listed} == {*api._endpoints, *acts, *PATHS}
 
 
 PATHS = ("/v1/services/product", "/v1/services/product/logs")

@@ -1,4 +1,4 @@
-"""Promises of the websocket `/v1/stream`: complete, quick, and no reader is another's business."""
+"""The websocket `/v1/stream`: updates are complete and quick, and readers do not affect each other."""
 
 import base64
 import time
@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from minikube.control.client.endpoint import Endpoint
-from minikube.control.client.snapshot import catch_up, decode_update
+from minikube.control.client.snapshot import apply_update, decode_update
 from minikube.control.client.trio import open_stream
 from minikube.errors import NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, ProcessState, Snapshot
@@ -24,31 +24,33 @@ HANDSHAKE = {
 }
 
 
-async def test_a_reader_gets_the_snapshot_then_deltas_that_make_the_next_one() -> None:
+async def test_a_reader_gets_a_snapshot_and_then_deltas_that_lead_to_the_next_snapshot() -> None:
     async with open_control() as server, open_stream(server.endpoint) as stream:
         view = await anext(stream)
-        assert view == server.board.snapshot
+        assert view == server.store.snapshot
         assert isinstance(view, Snapshot)
         for number in range(20):
-            server.board.put_instances(instance("aaaaaaaa", "product", restarts=number + 1))
-            server.board.event("instance.restarted", "again", service="product")
-            while view.revision < server.board.revision:
+            server.store.put_instances(instance("aaaaaaaa", "product", restarts=number + 1))
+            server.store.event("instance.restarted", "again", service="product")
+            while view.revision < server.store.revision:
                 update = await anext(stream)
                 assert isinstance(update, Delta)
-                view = catch_up(view, update)
-            assert view == server.board.snapshot
+                view = apply_update(view, update)
+            assert view == server.store.snapshot
 
 
-async def test_an_exit_reaches_a_reader_in_the_next_update_in_the_middle_of_a_storm() -> None:
-    """Or in the one after if that was on its way, however slow the machine: at most 100 ms, as updates go out every 50.
-    Of the time, which is the machine's too, the median is far from a second."""
+async def test_an_exit_reaches_a_reader_with_the_next_update_during_many_changes() -> None:
+    """It may come one update later if that update was on its way: at most 100 ms, as updates are sent every 50 ms.
+
+    The test counts updates, because times depend on the machine; the median time must only be far below a second.
+    """
     async with open_control() as server, open_stream(server.endpoint) as stream:
-        view = catch_up(None, await anext(stream))
-        board = server.board
+        view = apply_update(None, await anext(stream))
+        store = server.store
 
         async def storm() -> None:
             for number in range(10_000):
-                board.put_instances(instance("bbbbbbbb", "order", restarts=number))
+                store.put_instances(instance("bbbbbbbb", "order", restarts=number))
                 await trio.sleep(0.002)
 
         async with trio.open_nursery() as nursery:
@@ -56,13 +58,13 @@ async def test_an_exit_reaches_a_reader_in_the_next_update_in_the_middle_of_a_st
             took: list[float] = []
             for number in range(10):
                 for _ in range(3):
-                    view = catch_up(view, await anext(stream))
+                    view = apply_update(view, await anext(stream))
                 state = ProcessState.EXITED if number % 2 == 0 else ProcessState.RUNNING
                 begin = time.perf_counter()
-                board.put_instances(instance("aaaaaaaa", "product", state))
+                store.put_instances(instance("aaaaaaaa", "product", state))
                 updates = 0
                 while view.instances[0].state is not state:
-                    view = catch_up(view, await anext(stream))
+                    view = apply_update(view, await anext(stream))
                     updates += 1
                 assert updates <= 2
                 took.append(time.perf_counter() - begin)
@@ -70,35 +72,35 @@ async def test_an_exit_reaches_a_reader_in_the_next_update_in_the_middle_of_a_st
         assert sorted(took)[len(took) // 2] < 1
 
 
-async def test_a_reader_that_stalls_slows_nobody_and_is_brought_up_to_date() -> None:
+async def test_a_reader_that_stalls_does_not_slow_others_and_catches_up() -> None:
     async with open_control() as server:
-        board = server.board
+        store = server.store
         stalled = await _open_raw(server)
         async with open_stream(server.endpoint) as stream:
-            view = catch_up(None, await anext(stream))
+            view = apply_update(None, await anext(stream))
             for round_number in range(30):
                 for number in range(100):
-                    board.event("x.y", "z" * 2_000, service="product")
-                    board.put_instances(instance(f"{number:08x}", "product", restarts=round_number))
+                    store.event("x.y", "z" * 2_000, service="product")
+                    store.put_instances(instance(f"{number:08x}", "product", restarts=round_number))
                 begin = time.perf_counter()
-                while view.revision < board.revision:
-                    view = catch_up(view, await anext(stream))
+                while view.revision < store.revision:
+                    view = apply_update(view, await anext(stream))
                 assert time.perf_counter() - begin < 10
-            assert view == board.snapshot
+            assert view == store.snapshot
         messages = 0
         with trio.fail_after(30):
             behind: Snapshot | None = None
             async for update in _Frames(stalled):
-                behind = catch_up(behind, update)
+                behind = apply_update(behind, update)
                 messages += 1
-                if behind.revision == board.revision:
+                if behind.revision == store.revision:
                     break
-        assert behind == board.snapshot
+        assert behind == store.snapshot
         assert messages < 35
         await stalled.aclose()
 
 
-async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "SEND_S", 0.2)
     async with open_control() as server:
         stalled = await _open_raw(server)
@@ -106,7 +108,7 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
             await _wait_readers(server, 1)
             while (await _metric(server, b"minikube_stream_clients")) != 0:
                 for _ in range(200):
-                    server.board.event("x.y", "z" * 2_000)
+                    server.store.event("x.y", "z" * 2_000)
                 await trio.sleep(0.01)
         await stalled.aclose()
 
@@ -124,15 +126,13 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
         ({**HANDSHAKE, "Host": "evil.example"}, 421),
     ],
 )
-async def test_a_handshake_that_is_wrong_is_refused_and_the_server_goes_on(
-    headers: dict[str, str], status: int
-) -> None:
+async def test_a_wrong_handshake_is_refused_and_the_server_goes_on(headers: dict[str, str], status: int) -> None:
     async with open_control() as server:
         assert (await server.ask("GET", "/v1/stream", headers=headers))[0] == status
         assert (await server.ask("GET", "/health"))[0] == 200
 
 
-async def test_any_bytes_in_other_headers_of_a_handshake_harm_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_any_bytes_in_other_headers_of_a_handshake_are_harmless(caplog: pytest.LogCaptureFixture) -> None:
     async with open_control() as server:
         stream = await _open_raw(server, Cookie="\xff\xfe", **{"Sec-WebSocket-Protocol": "\x80", "X-Y": "\xe9"})
         assert isinstance(await anext(_Frames(stream)), Snapshot)
@@ -152,10 +152,10 @@ async def test_any_bytes_in_other_headers_of_a_handshake_harm_nobody(caplog: pyt
         b"",
     ],
 )
-async def test_a_reader_that_speaks_or_breaks_the_protocol_ends_only_itself(
+async def test_a_reader_that_sends_a_message_or_breaks_the_protocol_ends_only_its_own_connection(
     said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Text, an unmasked frame, junk, an endless frame, a close, an end: in turn."""
+    """In turn: text, an unmasked frame, random bytes, an endless frame, a close frame, an end of the connection."""
     async with open_control() as server, open_stream(server.endpoint) as other:
         await anext(other)
         stream = await _open_raw(server)
@@ -168,12 +168,12 @@ async def test_a_reader_that_speaks_or_breaks_the_protocol_ends_only_itself(
         with trio.fail_after(30):
             await _wait_readers(server, 1)
         await stream.aclose()
-        server.board.event("x.y", "still here")
+        server.store.event("x.y", "still here")
         assert isinstance(await anext(other), Delta)
         assert caplog.records == []
 
 
-async def test_a_reader_learns_that_the_supervisor_went_away() -> None:
+async def test_a_reader_gets_unavailable_when_the_supervisor_exits() -> None:
     async with open_control() as server:
         async with open_stream(server.endpoint) as stream:
             await anext(stream)
@@ -184,7 +184,7 @@ async def test_a_reader_learns_that_the_supervisor_went_away() -> None:
             await open_stream(server.endpoint).__aenter__()
 
 
-async def test_a_reader_with_a_wrong_token_is_told_so() -> None:
+async def test_a_reader_with_a_wrong_token_gets_the_servers_error() -> None:
     async with open_control() as server:
         wrong = Endpoint(server.endpoint.host, server.endpoint.port, "cd" * 32)
         with pytest.raises(RemoteError, match="bearer token"):
@@ -192,7 +192,7 @@ async def test_a_reader_with_a_wrong_token_is_told_so() -> None:
                 pass
 
 
-async def test_what_the_block_raises_arrives_bare() -> None:
+async def test_an_exception_of_the_block_is_not_wrapped_in_a_group() -> None:
     async with open_control() as server:
         with pytest.raises(KeyError):
             async with open_stream(server.endpoint):
@@ -200,7 +200,7 @@ async def test_what_the_block_raises_arrives_bare() -> None:
 
 
 async def _open_raw(server: ControlServer, **more: str) -> trio.SocketStream:
-    """A websocket without a client behind it: the handshake is sent, nothing is read."""
+    """Open a websocket by hand: send the handshake and read nothing."""
     stream = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
     headers = {"Host": "localhost", "Authorization": f"Bearer {TOKEN}", **HANDSHAKE, **more}
     lines = ["GET /v1/stream HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
@@ -209,7 +209,7 @@ async def _open_raw(server: ControlServer, **more: str) -> trio.SocketStream:
 
 
 class _Frames:
-    """The updates on a raw websocket, frame by frame."""
+    """Yield the updates on a websocket that was opened by hand."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream

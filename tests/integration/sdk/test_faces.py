@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 import minikube
 from minikube import aio, blocking
 from minikube.jsonrpc.messages import Request, RpcError, encode_reply
-from minikube.net.rpc.connection import RpcConnection
+from minikube.net.rpc.interface import RpcConnection
 from minikube.net.rpc.server import serve_rpc
 from tests.eventually import eventually, soon
 from tests.ports import free_port
@@ -25,7 +25,7 @@ from tests.ports import free_port
 class FakeRegistry:
     """A registry in memory: whoever is registered passes."""
 
-    telling = frozenset({"Discovery.Watch"})
+    notifying_methods = frozenset({"Discovery.Watch"})
 
     def __init__(self, token: str = "") -> None:
         self.token = token
@@ -38,13 +38,13 @@ class FakeRegistry:
         self.silent = 0
         """How many watches more are not answered; until then nothing is."""
 
-    def answered(self, count: int, seconds: float) -> None:
+    def on_handled(self, count: int, seconds: float) -> None:
         pass
 
-    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, peer: RpcConnection) -> bytes | None:
         return None
 
-    def now(self, request: Request, peer: RpcConnection) -> bytes | None:
+    def handle_sync(self, request: Request, peer: RpcConnection) -> bytes | None:
         self.peers.add(peer)
         params: Any = request.params
         self.asked.append((request.method, params))
@@ -65,7 +65,7 @@ class FakeRegistry:
         found = None if resumed else list(self.instances.values())
         return encode_reply(request, {"Watch": 1, "Revision": self.revision, "Instances": found})
 
-    async def call(self, request: Request, peer: RpcConnection) -> Any:
+    async def handle(self, request: Request, peer: RpcConnection) -> Any:
         params: Any = request.params
         if self.silent or request.method == "Discovery.Watch":
             await trio.sleep_forever()

@@ -13,8 +13,8 @@ import trio
 
 import minikube
 from minikube import aio, blocking
+from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.server import serve_rpc
-from minikube.net.rpc.types import Limits
 from minikube.sdk.requests import Call
 from services.directory import Directory
 from tests.eventually import eventually, soon
@@ -62,7 +62,7 @@ def test_what_is_too_long_to_send_is_told_and_never_sent(registers: Face) -> Non
 @every_face
 async def test_a_refused_connection_tells_the_registrys_own_word_at_once(registers: Face) -> None:
     async with trio.open_nursery() as nursery:
-        serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=Limits(connections=1))
+        serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=RpcLimits(connections=1))
         ((host, port),) = await nursery.start(serve)
         async with await trio.open_tcp_stream(host, port):
             with pytest.raises(minikube.Unavailable, match="too many connections: 1 are open"):
@@ -74,7 +74,7 @@ def test_blocking_goes_on_after_a_refused_connection() -> None:
     """The next call opens another connection."""
 
     async def main() -> None:
-        limits = Limits(connections=1, first_line_s=0.2)
+        limits = RpcLimits(connections=1, first_line_s=0.2)
         async with trio.open_nursery() as nursery:
             serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=limits)
             ((host, port),) = await nursery.start(serve)

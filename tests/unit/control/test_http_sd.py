@@ -1,4 +1,4 @@
-"""What Prometheus' `http_sd` is told: passing instances only, and labels that it takes."""
+"""`/v1/sd`: only passing instances are listed, with labels that are valid in Prometheus."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_each_passing_instance_is_a_group_with_its_labels() -> None:
     ]
 
 
-def test_service_and_tag_choose_exactly() -> None:
+def test_service_and_tag_select_exact_matches() -> None:
     def chosen(service: str = "", tag: str = "") -> list[str]:
         return [group.labels["instance_id"] for group in target_groups(FOUND, service, tag)]
 
@@ -61,7 +61,7 @@ def test_service_and_tag_choose_exactly() -> None:
     assert chosen("order", "v2") == []
 
 
-def test_label_names_are_what_prometheus_takes() -> None:
+def test_label_names_are_valid_in_prometheus() -> None:
     odd = made("7", "x", meta={"a-b c.ü": "1", "": "2"})
     for name in target_groups([odd])[0].labels:
         assert re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name)

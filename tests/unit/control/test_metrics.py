@@ -1,4 +1,4 @@
-"""`/metrics` as Prometheus reads it: the client library's own parser, and the rules of its documentation."""
+"""`/metrics` follows Prometheus' rules and can be read by its own parser."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
 from minikube.control.interface import LogCount, MetricsInput
-from minikube.control.metrics import Scrape, exposition
+from minikube.control.metrics import Scrape, render_metrics
 from minikube.control.state_store import StateStore
 from minikube.metrics.counters import CallCount, Histogram, ProbeCount, RegistryCounters, RegistryStatus
 from minikube.metrics.exposition import registry_families
@@ -27,17 +27,17 @@ def row(state: ProcessState, check: CheckState | None = None, **more: Any) -> In
     return InstanceView("aaaaaaaa", "product", "product", state, check, **more)
 
 
-def scrape(board: StateStore, figures: MetricsInput | None = None) -> Scrape:
-    return Scrape(board.snapshot, board.tally.view, board.tally.probes.view, figures or MetricsInput(), 2)
+def scrape(store: StateStore, metrics_input: MetricsInput | None = None) -> Scrape:
+    return Scrape(store.snapshot, store.counters.view, store.counters.probes.view, metrics_input or MetricsInput(), 2)
 
 
 def families(text: bytes) -> dict[str, Metric]:
     return {family.name: family for family in text_families(text.decode())}
 
 
-def samples(board: StateStore, figures: MetricsInput | None = None) -> dict[tuple[str, ...], float]:
-    """All samples by name and the labels' values, in the order of the labels' names."""
-    body, _ = exposition(scrape(board, figures), "")
+def samples(store: StateStore, metrics_input: MetricsInput | None = None) -> dict[tuple[str, ...], float]:
+    """Return all samples by name and label values, in the order of the labels' names."""
+    body, _ = render_metrics(scrape(store, metrics_input), "")
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_families(body.decode())
@@ -53,29 +53,29 @@ def seconds(*values: float) -> Any:
 
 
 @pytest.fixture
-def board() -> StateStore:
-    board = StateStore("shop", version="1.2", clock=Clock())
-    board.put_services(ServiceView("product", replicas=2))
-    return board
+def store() -> StateStore:
+    store = StateStore("shop", version="1.2", clock=Clock())
+    store.put_services(ServiceView("product", replicas=2))
+    return store
 
 
 @pytest.fixture
-def full(board: StateStore) -> tuple[StateStore, MetricsInput]:
-    """Something of everything."""
-    board.put_parts(PartView("redis", ProcessState.RUNNING), PartView("registry", ProcessState.BACKOFF, restarts=3))
-    board.put_instances(row(ProcessState.STARTING, started=998.0))
-    board.put_instances(row(ProcessState.BACKOFF, exit="exit 1"))
-    board.put_instances(row(ProcessState.RUNNING, CheckState.PASSING, started=999.0, restarts=4, pid=7))
-    board.put_usage([Usage("aaaaaaaa", 50.0, 4096)])
-    board.event("x.y", "z")
-    board.tally.probes.note("product", "timeout", 2.0)
+def full(store: StateStore) -> tuple[StateStore, MetricsInput]:
+    """Return a store and an input that give every metric a value."""
+    store.put_parts(PartView("redis", ProcessState.RUNNING), PartView("registry", ProcessState.BACKOFF, restarts=3))
+    store.put_instances(row(ProcessState.STARTING, started=998.0))
+    store.put_instances(row(ProcessState.BACKOFF, exit="exit 1"))
+    store.put_instances(row(ProcessState.RUNNING, CheckState.PASSING, started=999.0, restarts=4, pid=7))
+    store.put_usage([Usage("aaaaaaaa", 50.0, 4096)])
+    store.event("x.y", "z")
+    store.counters.probes.record("product", "timeout", 2.0)
     calls = (CallCount("Discovery.Get", {"ok": 5, "not_found": 1}, seconds(0.01, 0.5, 2.0)),)
     probes = (ProbeCount("product", {"pass": 2}, seconds(0.05, 0.05)),)
     status = RegistryStatus(9.5, 1, 7, 3, True, RegistryCounters(calls, probes))
-    return board, MetricsInput(status, (LogCount("product", "product", 100, 1),))
+    return store, MetricsInput(status, (LogCount("product", "product", 100, 1),))
 
 
-def test_every_figure_is_where_it_belongs(full: tuple[StateStore, MetricsInput]) -> None:
+def test_every_value_has_its_metric(full: tuple[StateStore, MetricsInput]) -> None:
     found = samples(*full)
     expected = {
         ("minikube_build_info", "shop", "1.2"): 1,
@@ -120,7 +120,7 @@ def test_every_figure_is_where_it_belongs(full: tuple[StateStore, MetricsInput])
 
 
 def test_names_and_help_follow_prometheus_conventions(full: tuple[StateStore, MetricsInput]) -> None:
-    body, content_type = exposition(scrape(*full), "")
+    body, content_type = render_metrics(scrape(*full), "")
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     known = families(body)
     assert {"minikube_build_info", "process_resident_memory_bytes"} <= known.keys()
@@ -136,29 +136,31 @@ def test_names_and_help_follow_prometheus_conventions(full: tuple[StateStore, Me
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=1.0.0", "application/openmetrics-text"])
-def test_openmetrics_is_told_to_those_who_ask_for_it(full: tuple[StateStore, MetricsInput], accept: str) -> None:
-    body, content_type = exposition(scrape(*full), accept)
+def test_openmetrics_is_sent_when_the_accept_header_asks_for_it(
+    full: tuple[StateStore, MetricsInput], accept: str
+) -> None:
+    body, content_type = render_metrics(scrape(*full), accept)
     assert content_type.startswith("application/openmetrics-text")
     found = openmetrics_families(body.decode())  # type: ignore[no-untyped-call]
     assert "minikube_instance_restarts" in {family.name for family in found}
 
 
-def test_a_strange_accept_header_gets_the_text_format(board: StateStore) -> None:
-    assert "version=0.0.4" in exposition(scrape(board), "text/plain;version=x.y, */*;q=\x01")[1]
+def test_a_malformed_accept_header_gets_the_text_format(store: StateStore) -> None:
+    assert "version=0.0.4" in render_metrics(scrape(store), "text/plain;version=x.y, */*;q=\x01")[1]
 
 
-def test_a_registry_that_does_not_answer_is_told_and_nothing_made_up(board: StateStore) -> None:
-    found = samples(board)
+def test_a_registry_that_does_not_answer_is_shown_as_down_and_has_no_other_metrics(store: StateStore) -> None:
+    found = samples(store)
     assert found["minikube_registry_up",] == 0
     assert not any(key[0].startswith("minikube_registry_c") for key in found)
 
 
-def test_names_cannot_break_the_format(board: StateStore) -> None:
-    board.put_parts(PartView('a"b\\c\nd', ProcessState.RUNNING))
-    assert samples(board)["minikube_part_up", 'a"b\\c\nd'] == 1
+def test_names_cannot_break_the_format(store: StateStore) -> None:
+    store.put_parts(PartView('a"b\\c\nd', ProcessState.RUNNING))
+    assert samples(store)["minikube_part_up", 'a"b\\c\nd'] == 1
 
 
-def test_exits_are_counted_by_how_they_came(board: StateStore) -> None:
+def test_exits_are_counted_by_kind(store: StateStore) -> None:
     running = row(ProcessState.RUNNING, started=1_000.0)
     ends = [
         row(ProcessState.BACKOFF, exit="exit 1"),
@@ -169,29 +171,29 @@ def test_exits_are_counted_by_how_they_came(board: StateStore) -> None:
         row(ProcessState.STOPPING, exit="exit 1"),
     ]
     for end in ends:
-        board.put_instances(running)
-        board.put_instances(end)
-    found = {key[1:]: value for key, value in samples(board).items() if key[0] == "minikube_instance_exits_total"}
+        store.put_instances(running)
+        store.put_instances(end)
+    found = {key[1:]: value for key, value in samples(store).items() if key[0] == "minikube_instance_exits_total"}
     assert found == {
         ("failure", "product", "product"): 2,
         ("signal", "product", "product"): 1,
         ("success", "product", "product"): 1,
         ("stopped", "product", "product"): 2,
     }
-    board.drop_instances("aaaaaaaa")
-    assert board.tally.view.exits == ()
+    store.drop_instances("aaaaaaaa")
+    assert store.counters.view.exits == ()
 
 
-def test_a_start_is_timed_once_and_an_external_instance_never() -> None:
+def test_each_start_is_timed_once_and_external_instances_never() -> None:
     clock = Clock()
-    board = StateStore("shop", clock=clock)
-    board.put_services(ServiceView("product"), ServiceView("other", "external"))
-    board.put_instances(row(ProcessState.STARTING, CheckState.STARTING, started=1_000.0))
+    store = StateStore("shop", clock=clock)
+    store.put_services(ServiceView("product"), ServiceView("other", "external"))
+    store.put_instances(row(ProcessState.STARTING, CheckState.STARTING, started=1_000.0))
     clock.now = 1_003.0
     for check in (CheckState.PASSING, CheckState.CRITICAL, CheckState.PASSING):
-        board.put_instances(row(ProcessState.RUNNING, check, started=1_000.0))
-    board.put_instances(InstanceView("x", "other", "other-x", ProcessState.RUNNING, CheckState.PASSING, started=1.0))
-    starts = board.tally.view.starts
+        store.put_instances(row(ProcessState.RUNNING, check, started=1_000.0))
+    store.put_instances(InstanceView("x", "other", "other-x", ProcessState.RUNNING, CheckState.PASSING, started=1.0))
+    starts = store.counters.view.starts
     assert {name: (sum(view.counts), view.sum) for name, view in starts.items()} == {"product": (1, 3.0)}
 
 

@@ -1,4 +1,4 @@
-"""What each key becomes in Compose and in Kubernetes, what is told instead, and where secrets go."""
+"""What each key of a manifest becomes in Compose and in Kubernetes, the notes, and where secrets are written."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from minikube.cli.app import cli
 from minikube.errors import UsageError
-from minikube.export import Choices, make_plan
+from minikube.export import ExportOptions, ExportPlan, plan_export
 from minikube.manifest import Manifest
-from tests.unit.export.exported import Tree, compose, kubernetes
+from tests.unit.export.validated import Tree, compose, kubernetes
 from tests.unit.manifest.test_parser import build
 
 SECRET = "hunter2-of-the-test"
@@ -55,8 +55,9 @@ def service(**keys: Any) -> Tree:
     return {"name": "p", "services": {"x": {"image": "x:1", "runtime": "container", "register": "none"} | keys}}
 
 
-def told(plan_notes: list[Any]) -> str:
-    return "\n".join(map(str, plan_notes))
+def notes_text(plan: ExportPlan) -> str:
+    """Return all notes of an export."""
+    return "\n".join(map(str, plan.notes))
 
 
 # ---------------------------------------------------------------- Compose
@@ -69,7 +70,7 @@ def test_compose_has_redis_the_registry_and_every_service() -> None:
     assert {"redis-data", "cache"} == tree["volumes"].keys()
 
 
-def test_compose_carries_a_service_over() -> None:
+def test_compose_keeps_the_settings_of_a_service() -> None:
     product = compose(manifest(SHOP))[0]["services"]["product"]
     assert product["image"] == "product:1"
     assert product["deploy"] == {
@@ -85,18 +86,18 @@ def test_compose_carries_a_service_over() -> None:
     assert "http://127.0.0.1:7070/health" in product["healthcheck"]["test"][1]
 
 
-def test_compose_wires_registry_and_redis() -> None:
+def test_compose_gives_services_the_addresses_of_registry_and_redis() -> None:
     env = compose(manifest(SHOP))[0]["services"]["product"]["environment"]
     assert (env["MINIKUBE_REGISTRY"], env["REDIS_URL"]) == ("registry:5555", "redis://redis:6379/0")
     assert (env["HOST"], env["PORT"], env["SERVICE_NAME"]) == ("0.0.0.0", "7070", "product")
 
 
-def test_compose_would_interpolate_so_a_dollar_is_written_twice() -> None:
+def test_compose_export_doubles_dollars_against_interpolation() -> None:
     env = compose(manifest(SHOP))[0]["services"]["product"]["environment"]
     assert env["ME"] == "at 0.0.0.0:7070 on $$5"
 
 
-def test_compose_waits_as_the_manifest_does() -> None:
+def test_compose_waits_for_the_same_dependencies_as_the_manifest() -> None:
     services = compose(manifest(SHOP))[0]["services"]
     assert services["order"]["depends_on"] == {
         "registry": {"condition": "service_healthy"},
@@ -107,41 +108,41 @@ def test_compose_waits_as_the_manifest_does() -> None:
     assert services["debug"]["profiles"] == ["debug"]
 
 
-def test_compose_publishes_a_fixed_port_and_no_other() -> None:
+def test_compose_publishes_fixed_ports_only() -> None:
     services = compose(manifest(SHOP))[0]["services"]
     assert services["order"]["ports"] == ["127.0.0.1:6060:6060"]
     assert (services["product"]["expose"], "ports" in services["product"]) == (["7070"], False)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_compose_does_not_publish_what_has_an_address_of_its_own(replicas: int) -> None:
+def test_compose_does_not_publish_a_port_of_replicas_or_of_a_container_with_its_own_address(replicas: int) -> None:
     tree, plan = compose(manifest(service(port=8080, network="project", replicas=replicas)))
     assert (tree["services"]["x"]["expose"], "ports" in tree["services"]["x"]) == (["8080"], False)
-    assert "services.x.port: is not published, as here — others find it at x:8080" in told(plan.notes)
+    assert "services.x.port: is not published, as here — other services reach it at x:8080" in notes_text(plan)
 
 
-def test_compose_does_not_wait_for_health_that_nobody_checks() -> None:
+def test_compose_does_not_wait_for_a_health_check_that_it_cannot_run() -> None:
     raw = service(health={"log": "ready"})
     raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"x": "healthy"}}
     tree, plan = compose(manifest(raw))
     assert tree["services"]["y"]["depends_on"]["x"] == {"condition": "service_started"}
-    assert "services.y.depends_on.x: x has no check there" in told(plan.notes)
+    assert "services.y.depends_on.x: x has no check there" in notes_text(plan)
 
 
-def test_compose_builds_what_the_manifest_builds() -> None:
+def test_compose_builds_images_as_the_manifest_does() -> None:
     built = compose(manifest({"services": {"x": {"build": {"context": ".", "target": "t", "args": {"A": "1$$"}}}}}))[0]
     build = built["services"]["x"]["build"]
     assert (build["target"], build["args"]) == ("t", {"A": "1$$"})
     assert Path(build["context"]).is_absolute()
 
 
-def test_compose_names_what_is_beside_it_as_seen_from_there() -> None:
-    """A file in the project can be cloned with it; one elsewhere has to name all of a path."""
+def test_compose_paths_inside_the_project_are_relative_to_the_file() -> None:
+    """A Compose file inside the project can be cloned with it; one elsewhere needs absolute paths."""
     raw = {"services": {"x": {"build": {"context": "./app"}, "volumes": ["./data:/data", "kept:/kept"]}}}
     project = manifest(raw).directory
 
-    def paths(beside: Path) -> tuple[str, list[str]]:
-        x = compose(manifest(raw), Choices(beside=beside))[0]["services"]["x"]
+    def paths(output_dir: Path) -> tuple[str, list[str]]:
+        x = compose(manifest(raw), ExportOptions(output_dir=output_dir))[0]["services"]["x"]
         return x["build"]["context"], x["volumes"]
 
     assert paths(project) == ("./app", ["./data:/data", "kept:/kept"])
@@ -160,7 +161,7 @@ def container(objects: dict[tuple[str, str], Tree], kind: str, name: str) -> Tre
     return found
 
 
-def test_kubernetes_has_the_right_kinds() -> None:
+def test_kubernetes_has_the_right_kinds_of_objects() -> None:
     objects, plan = kubernetes(manifest(SHOP))
     assert {
         ("Deployment", "product"),
@@ -177,11 +178,11 @@ def test_kubernetes_has_the_right_kinds() -> None:
         ("PersistentVolumeClaim", "cache"),
     } <= objects.keys()
     assert ("Deployment", "debug") not in objects
-    assert "services.debug.profiles: left out — --profile debug" in told(plan.notes)
-    assert ("Deployment", "debug") in kubernetes(manifest(SHOP), Choices(profiles=frozenset({"debug"})))[0]
+    assert "services.debug.profiles: left out — --profile debug" in notes_text(plan)
+    assert ("Deployment", "debug") in kubernetes(manifest(SHOP), ExportOptions(profiles=frozenset({"debug"})))[0]
 
 
-def test_kubernetes_carries_a_service_over() -> None:
+def test_kubernetes_keeps_the_settings_of_a_service() -> None:
     objects, _ = kubernetes(manifest(SHOP))
     deployment = objects["Deployment", "product"]["spec"]
     assert deployment["replicas"] == 3
@@ -198,29 +199,29 @@ def test_kubernetes_carries_a_service_over() -> None:
     assert [one["name"] for one in sources] == ["shop.shared", "shop.shared", "product", "product"]
 
 
-def test_kubernetes_restarts_what_the_manifest_restarts() -> None:
+def test_kubernetes_restarts_a_container_with_restart_after() -> None:
     found = container(kubernetes(manifest(SHOP))[0], "Deployment", "order")
     assert found["livenessProbe"]["failureThreshold"] == 3
     assert found["startupProbe"]["periodSeconds"] * found["startupProbe"]["failureThreshold"] >= 20
     assert found["readinessProbe"]["periodSeconds"] == 2
 
 
-def test_kubernetes_waits_where_it_can_and_tells_where_not() -> None:
+def test_kubernetes_waits_for_ports_and_notes_the_other_dependencies() -> None:
     objects, plan = kubernetes(manifest(SHOP))
     waits = objects["Deployment", "order"]["spec"]["template"]["spec"]["initContainers"]
     assert [one["name"] for one in waits] == ["wait-product"]
-    assert "services.order.depends_on.migrate: Kubernetes does not wait until migrate is completed" in told(plan.notes)
+    assert "services.order.depends_on.migrate: Kubernetes does not wait until migrate is completed" in notes_text(plan)
 
 
-def test_kubernetes_does_not_wait_for_what_is_left_out() -> None:
+def test_kubernetes_does_not_wait_for_a_service_of_an_excluded_profile() -> None:
     raw = service(port=80, health={"tcp": True}, profiles=["a"])
     raw["services"]["y"] = {"image": "y", "register": "none", "profiles": ["b"], "depends_on": {"x": "healthy"}}
-    objects, plan = kubernetes(manifest(raw), Choices(profiles=frozenset({"b"})))
+    objects, plan = kubernetes(manifest(raw), ExportOptions(profiles=frozenset({"b"})))
     assert "initContainers" not in objects["Deployment", "y"]["spec"]["template"]["spec"]
-    assert "services.y.depends_on.x: Kubernetes does not wait until x is healthy" in told(plan.notes)
+    assert "services.y.depends_on.x: Kubernetes does not wait until x is healthy" in notes_text(plan)
 
 
-def test_kubernetes_waits_at_the_name_that_the_service_has_there() -> None:
+def test_kubernetes_waits_at_the_name_of_the_service_object() -> None:
     raw: Tree = {"name": "p", "services": {"7seg": {"image": "s", "port": 80, "health": {"tcp": True}}}}
     raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"7seg": "healthy"}}
     objects, _ = kubernetes(manifest(raw))
@@ -229,7 +230,7 @@ def test_kubernetes_waits_at_the_name_that_the_service_has_there() -> None:
     assert "create_connection(('svc-7seg', 80), 2)" in wait["command"][2]
 
 
-def test_kubernetes_keeps_volumes_apart_that_are_spelt_alike() -> None:
+def test_kubernetes_keeps_volumes_with_similar_names_apart() -> None:
     names = ["a-b", "a.b", "a_b", "A-b", "registry-cert", "x" * 70, "x" * 71]
     objects, _ = kubernetes(manifest(service(volumes=[f"{name}:/v{at}" for at, name in enumerate(names)])))
     claims = [name for kind, name in objects if kind == "PersistentVolumeClaim"]
@@ -243,17 +244,17 @@ def test_kubernetes_keeps_volumes_apart_that_are_spelt_alike() -> None:
         ({"user": "1234:1235"}, {"runAsUser": 1234, "runAsGroup": 1235}, ""),
         ({"user": "1234"}, {"runAsUser": 1234}, ""),
         ({"user": "1234", "group": "9"}, {"runAsUser": 1234, "runAsGroup": 9}, ""),
-        ({"user": "1234:app"}, {"runAsUser": 1234}, "services.x.user: Kubernetes takes numbers — app has"),
-        ({"user": "²"}, {}, "services.x.user: Kubernetes takes numbers — ² has"),
-        ({"group": "app"}, {}, "services.x.group: Kubernetes takes numbers — app has"),
+        ({"user": "1234:app"}, {"runAsUser": 1234}, "services.x.user: Kubernetes takes numbers — make app the"),
+        ({"user": "²"}, {}, "services.x.user: Kubernetes takes numbers — make ² the"),
+        ({"group": "app"}, {}, "services.x.group: Kubernetes takes numbers — make app the"),
     ],
 )
-def test_kubernetes_runs_as_the_user_that_is_a_number(keys: Tree, numbers: Tree, note: str) -> None:
+def test_kubernetes_takes_numeric_users_and_notes_others(keys: Tree, numbers: Tree, note: str) -> None:
     objects, plan = kubernetes(manifest(service(**keys)))
     context = objects["Deployment", "x"]["spec"]["template"]["spec"]["securityContext"]
     assert context == {"seccompProfile": {"type": "RuntimeDefault"}} | numbers
-    assert note in told(plan.notes)
-    assert bool(note) is ("takes numbers" in told(plan.notes))
+    assert note in notes_text(plan)
+    assert bool(note) is ("takes numbers" in notes_text(plan))
 
 
 @pytest.mark.parametrize(
@@ -265,8 +266,8 @@ def test_kubernetes_runs_as_the_user_that_is_a_number(keys: Tree, numbers: Tree,
         ({"replicas": 2, "volumes": ["a:/a", "a:/b"]}, 2),
     ],
 )
-def test_kubernetes_tells_of_a_claim_that_pods_share_and_of_sizes_guessed(keys: Tree, pods: int) -> None:
-    notes = told(kubernetes(manifest(service(**{"volumes": ["a:/a"]} | keys)))[1].notes)
+def test_kubernetes_notes_claims_that_several_pods_share_and_guessed_sizes(keys: Tree, pods: int) -> None:
+    notes = notes_text(kubernetes(manifest(service(**{"volumes": ["a:/a"]} | keys)))[1])
     assert ("volumes.a: is ReadWriteOnce" in notes) is bool(pods)
     assert f"ReadWriteOnce, and {pods} pods mount it" in notes or not pods
     assert "volumes.a: storage: 1Gi is a guess" in notes
@@ -276,7 +277,7 @@ def test_kubernetes_tells_of_a_claim_that_pods_share_and_of_sizes_guessed(keys: 
 def test_kubernetes_counts_the_pods_of_all_services_that_share_a_claim() -> None:
     raw = service(volumes=["a:/a"])
     raw["services"]["y"] = {"image": "y", "register": "none", "volumes": ["a:/a"]}
-    assert "ReadWriteOnce, and 2 pods mount it" in told(kubernetes(manifest(raw))[1].notes)
+    assert "ReadWriteOnce, and 2 pods mount it" in notes_text(kubernetes(manifest(raw))[1])
 
 
 @pytest.mark.parametrize(
@@ -293,13 +294,13 @@ def test_kubernetes_counts_the_pods_of_all_services_that_share_a_claim() -> None
         ("every 30d", "0 0 * * 0", False),
     ],
 )
-def test_kubernetes_schedules_by_cron(schedule: str, cron: str, exact: bool) -> None:
+def test_kubernetes_expresses_periods_as_cron_schedules(schedule: str, cron: str, exact: bool) -> None:
     objects, plan = kubernetes(manifest(service(schedule=schedule)))
     assert objects["CronJob", "x"]["spec"]["schedule"] == cron
-    assert ("services.x.schedule" in told(plan.notes)) is not exact
+    assert ("services.x.schedule" in notes_text(plan)) is not exact
 
 
-def test_kubernetes_does_not_expand_what_was_plain() -> None:
+def test_kubernetes_export_escapes_references_that_kubernetes_would_expand() -> None:
     found = container(
         kubernetes(manifest(service(command=["echo", "$(date)", "${INSTANCE_ID}"])))[0], "Deployment", "x"
     )
@@ -322,15 +323,15 @@ def test_kubernetes_does_not_expand_what_was_plain() -> None:
 def test_no_secret_is_written_unless_asked_for(export: Any, url: str) -> None:
     raw = SHOP | {"registry": {"token": SECRET}, "redis": {"url": url}}
     hidden, plan = export(manifest(raw))
-    assert SECRET not in f"{hidden}{told(plan.notes)}"
-    assert "API_KEY" in told(plan.notes)
-    shown, _ = export(manifest(raw), Choices(with_secrets=True))
+    assert SECRET not in f"{hidden}{notes_text(plan)}"
+    assert "API_KEY" in notes_text(plan)
+    shown, _ = export(manifest(raw), ExportOptions(with_secrets=True))
     assert str(shown).count(SECRET) >= 3
     assert not [name for name in map(str, shown) if "StatefulSet" in name]
 
 
 @pytest.mark.parametrize("export", [compose, kubernetes])
-def test_what_has_no_counterpart_is_told_by_its_key(export: Any) -> None:
+def test_each_key_without_a_counterpart_has_a_note(export: Any) -> None:
     raw = service(
         command=["run"],
         umask="022",
@@ -342,26 +343,28 @@ def test_what_has_no_counterpart_is_told_by_its_key(export: Any) -> None:
     )
     raw["redis"] = {"url": "redis://localhost:6379/0"}
     _, plan = export(manifest(raw))
-    keys = {note.where for note in plan.notes}
+    keys = {note.key for note in plan.notes}
     assert {f"services.x.{key}" for key in ("umask", "health.log", "limits.as", "watch", "register")} <= keys
     assert {"redis.url", "registry.tls"} <= keys
 
 
 @pytest.mark.parametrize("export", [compose, kubernetes])
-def test_a_process_gets_the_image_that_is_given(export: Any) -> None:
+def test_image_options_set_the_images(export: Any) -> None:
     raw = {"services": {"x": {"command": ["run"]}}}
-    assert "services.x.command: is a process here" in told(export(manifest(raw))[1].notes)
-    found, plan = export(manifest(raw), Choices(images={"x": "reg/x:2", "redis": "valkey:8", "registry": "mini:1"}))
+    assert "services.x.command: is a process here" in notes_text(export(manifest(raw))[1])
+    found, plan = export(
+        manifest(raw), ExportOptions(images={"x": "reg/x:2", "redis": "valkey:8", "registry": "mini:1"})
+    )
     assert all(image in str(found) for image in ("reg/x:2", "valkey:8", "mini:1"))
-    assert "services.x.command" not in told(plan.notes)
+    assert "services.x.command" not in notes_text(plan)
 
 
-def test_an_image_for_nobody_is_refused() -> None:
+def test_an_image_for_an_unknown_service_is_refused() -> None:
     with pytest.raises(UsageError, match="no service y — there are x, redis, registry"):
-        make_plan(manifest(service()), Choices(images={"y": "z"}))
+        plan_export(manifest(service()), ExportOptions(images={"y": "z"}))
 
 
-def test_services_named_as_the_parts_do_not_meet_them() -> None:
+def test_services_named_redis_and_registry_do_not_collide_with_the_exported_ones() -> None:
     raw = {"services": {"redis": {"image": "r", "register": "none"}, "registry": {"image": "s", "register": "none"}}}
     tree, _ = compose(manifest(raw))
     assert list(tree["services"]) == ["minikube-redis", "minikube-registry", "redis", "registry"]
@@ -398,7 +401,7 @@ def test_a_directory_gets_a_file_for_each_service(written: Path) -> None:
     assert "s3cret" in (written / "k8s" / "x.yaml").read_text()
 
 
-def test_a_foreign_file_is_not_overwritten(written: Path) -> None:
+def test_a_file_that_was_not_made_by_the_command_is_not_overwritten(written: Path) -> None:
     (written / "compose.yaml").write_text("mine\n")
     _, errors = run("compose", "-o", "compose.yaml", code=2)
     assert "compose.yaml is there already and not made by this command" in errors
@@ -406,5 +409,5 @@ def test_a_foreign_file_is_not_overwritten(written: Path) -> None:
 
 
 @pytest.mark.parametrize("image", ["x", "=y", "x=", "x=a b"])
-def test_an_image_that_is_none_is_refused(written: Path, image: str) -> None:
+def test_a_malformed_image_option_is_refused(written: Path, image: str) -> None:
     assert "--image: expected NAME=REF" in run("compose", "--image", image, code=2)[1]

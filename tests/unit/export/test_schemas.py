@@ -1,11 +1,11 @@
-"""Whatever a manifest says, its exports are what the tools accept: manifests made from the manifest's own schema."""
+"""Exports of manifests that are generated from the manifest's schema are valid for Compose and Kubernetes."""
 
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
 
-from minikube.export import Choices
-from tests.unit.export.exported import compose, kubernetes
+from minikube.export import ExportOptions
+from tests.unit.export.validated import compose, kubernetes
 from tests.unit.manifest.cases import CONTAINERS, GOOD, manifest_with
 from tests.unit.manifest.test_parser import build
 from tests.unit.manifest.test_schema import SCHEMA, values
@@ -26,17 +26,17 @@ def test_every_manifest_becomes_a_valid_compose_file(raw: dict[str, Any]) -> Non
 
 @SOME
 @given(values(SCHEMA))
-def test_every_manifest_becomes_valid_objects(raw: dict[str, Any]) -> None:
+def test_every_manifest_becomes_valid_kubernetes_objects(raw: dict[str, Any]) -> None:
     manifest, problems = build(raw)
     assume(not problems)
     profiles = frozenset(name for spec in manifest.services.values() for name in spec.profiles)
-    objects, _ = kubernetes(manifest, Choices(profiles=profiles))
+    objects, _ = kubernetes(manifest, ExportOptions(profiles=profiles))
     for name in manifest.services:
         assert {("Deployment", name), ("Job", name), ("CronJob", name)} & objects.keys()
 
 
-def test_every_key_of_a_service_is_carried_over_or_told() -> None:
-    """All the good values of the manifest's own tests, a service for each."""
+def test_every_key_of_a_service_can_be_exported() -> None:
+    """One service for each valid value in the tests of the manifest."""
     services: dict[str, Any] = {}
     for at, (path, value, _) in enumerate(GOOD):
         if path.startswith("."):
@@ -48,5 +48,5 @@ def test_every_key_of_a_service_is_carried_over_or_told() -> None:
     assert problems == []
     compose(manifest)
     kubernetes(
-        manifest, Choices(profiles=frozenset(name for one in manifest.services.values() for name in one.profiles))
+        manifest, ExportOptions(profiles=frozenset(name for one in manifest.services.values() for name in one.profiles))
     )

@@ -1,4 +1,4 @@
-"""The shortcut for lookups: it takes only what has one meaning, and answers with the bytes of the long way."""
+"""The fast path for lookups: it matches only lookups, and replies with the same bytes as the slow path."""
 
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.jsonrpc.fast_get import PlainCalls, join_replies, one_reply
-from minikube.jsonrpc.messages import Request, decode_requests, splice_reply
+from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
+from minikube.jsonrpc.messages import Request, decode_request, splice_reply
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.net.rpc.connection import RpcConnection
-from minikube.net.rpc.types import Limits
+from minikube.net.rpc.connection import ServerConnection
+from minikube.net.rpc.interface import RpcConnection
+from minikube.net.rpc.limits import RpcLimits
 from minikube.registry.catalog.catalog import Catalog, Snapshot
 from minikube.registry.catalog.records import Entry, Epoch, Record
 from minikube.registry.config import RegistryConfig
 from minikube.registry.service import DiscoveryService
 
-GETS = PlainCalls("Discovery.Get")
-PLAIN = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'
+MATCHER = FastGetMatcher("Discovery.Get")
+LOOKUP = b'{"method":"Discovery.Get","params":["product"],"id":1}\n'
 
 words = st.sampled_from(
     [b"product", b"order", b"orders", b"nobody", b"a" * 63, b"a" * 64, b"A", b"\\u0061", b"\xc3\xa9", b""]
@@ -28,77 +29,77 @@ ids = st.integers(0, 10**20).map(b"%d".__mod__) | st.sampled_from(
     [b"00", b"-0", b"-1", b"1.0", b"1e3", b'"1"', b"null", b"true"]
 )
 lines = st.builds(b'{"method":"Discovery.Get","params":["%b"],"id":%b}\n'.__mod__, st.tuples(words, ids))
-plain_lines = st.builds(
+lookup_lines = st.builds(
     b'{"method":"Discovery.Get","params":["%b"],"id":%d}\n'.__mod__,
     st.tuples(st.sampled_from([b"product", b"order", b"orders"]), st.integers(0, 10**18 - 1)),
 )
-odd_lines = st.sampled_from(
+other_lines = st.sampled_from(
     [
         b"\n",
         b"\r\n",
-        b"x" + PLAIN,
-        b" " + PLAIN,
-        PLAIN[:-1] + b"\r\n",
-        PLAIN[:-1],
-        PLAIN[:-1] + b" \n",
-        PLAIN[:-2] + b',"id":2}\n',
-        PLAIN[:-2] + b',"jsonrpc":"2.0"}\n',
-        PLAIN.replace(b"Get", b"Get2"),
-        PLAIN.replace(b"Discovery.", b"DiscoveryX"),
-        PLAIN.replace(b'"]', b'","x"]'),
-        PLAIN.replace(b":1", b": 1"),
+        b"x" + LOOKUP,
+        b" " + LOOKUP,
+        LOOKUP[:-1] + b"\r\n",
+        LOOKUP[:-1],
+        LOOKUP[:-1] + b" \n",
+        LOOKUP[:-2] + b',"id":2}\n',
+        LOOKUP[:-2] + b',"jsonrpc":"2.0"}\n',
+        LOOKUP.replace(b"Get", b"Get2"),
+        LOOKUP.replace(b"Discovery.", b"DiscoveryX"),
+        LOOKUP.replace(b'"]', b'","x"]'),
+        LOOKUP.replace(b":1", b": 1"),
         b'{"jsonrpc":"2.0","method":"Discovery.Get","params":["product"],"id":1}\n',
     ]
 )
-receives = st.lists(plain_lines, max_size=8) | st.lists(plain_lines | lines | odd_lines, max_size=8)
+receives = st.lists(lookup_lines, max_size=8) | st.lists(lookup_lines | lines | other_lines, max_size=8)
 
 
 @given(receives.map(b"".join))
-def test_what_is_found_is_what_decoding_finds(data: bytes) -> None:
-    found = GETS.find(data)
+def test_the_matcher_finds_what_decoding_finds(data: bytes) -> None:
+    found = MATCHER.match_all(data)
     if found is None:
         return
     names, numbers = found
-    decoded = decode_requests(data.split(b"\n")[:-1])
+    decoded = [decode_request(line) for line in data.split(b"\n")[:-1]]
     assert [
         Request("Discovery.Get", [name.decode()], int(number)) for name, number in zip(names, numbers, strict=True)
     ] == decoded
     results = [b'"%d"' % place for place in range(len(names))]
-    long_way = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
-    assert join_replies(numbers, results) == b"".join(long_way)
+    expected = [splice_reply(cast(Request, one), result) for one, result in zip(decoded, results, strict=True)]
+    assert format_replies(numbers, results) == b"".join(expected)
 
 
-@given(plain_lines | lines | odd_lines | receives.map(b"".join))
-def test_one_call_is_found_where_all_that_is_found_is_one(data: bytes) -> None:
-    one, many = GETS.find_one(data), GETS.find(data)
+@given(lookup_lines | lines | other_lines | receives.map(b"".join))
+def test_match_one_agrees_with_match_all(data: bytes) -> None:
+    one, many = MATCHER.match_one(data), MATCHER.match_all(data)
     assert (one is not None) == (many is not None and len(many[0]) == 1)
     if one and many:
         assert one == (many[0][0], many[1][0])
-        assert one_reply(one[1], b"{}") == join_replies(many[1], [b"{}"])
+        assert format_reply(one[1], b"{}") == format_replies(many[1], [b"{}"])
 
 
-@given(st.lists(plain_lines, min_size=1, max_size=8))
-def test_nothing_plain_is_missed(sent: list[bytes]) -> None:
-    found = GETS.find(b"".join(sent))
+@given(st.lists(lookup_lines, min_size=1, max_size=8))
+def test_every_receive_of_normal_lookups_is_matched(sent: list[bytes]) -> None:
+    found = MATCHER.match_all(b"".join(sent))
     assert found is not None
     assert len(found[0]) == len(sent)
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\n", PLAIN + b"\n", PLAIN + b"x\n", b"x\n" + PLAIN, PLAIN[:-1], PLAIN + PLAIN[:-1]]
+    "data", [b"", b"\n", LOOKUP + b"\n", LOOKUP + b"x\n", b"x\n" + LOOKUP, LOOKUP[:-1], LOOKUP + LOOKUP[:-1]]
 )
-def test_a_receive_that_is_not_all_of_it_is_left_alone(data: bytes) -> None:
-    assert GETS.find(data) is None
+def test_a_receive_with_anything_else_is_not_matched(data: bytes) -> None:
+    assert MATCHER.match_all(data) is None
 
 
 # ---------------------------------------------------------------- the registry's use of it
 
 
-class Host:
-    """Counts what could not be answered at once."""
+class FakeServer:
+    """A server context that counts the tasks that are started."""
 
     clients = 1
-    waiting = lagging = 0
+    waiting_calls = slow_connections = 0
 
     def __init__(self) -> None:
         self.started = 0
@@ -106,53 +107,58 @@ class Host:
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         self.started += 1
 
-    def touch(self, peer: RpcConnection) -> None:
+    def schedule_update(self, connection: RpcConnection) -> None:
         raise AssertionError("nothing is sent but answers")
 
 
-class LongWay(DiscoveryService):
-    """Decodes everything."""
+class SlowPath(DiscoveryService):
+    """A service without the fast path."""
 
-    def at_once(self, data: bytes, peer: RpcConnection) -> bytes | None:
+    def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
         return None
 
 
 def connect(
     methods: type[DiscoveryService], token: str = "", *, stale: bool = False
-) -> tuple[RpcConnection, Host, DiscoveryService]:
-    """A connection to a registry that knows two products, an order, and an order's like that does not pass."""
+) -> tuple[ServerConnection, FakeServer, DiscoveryService]:
+    """Return a connection to a registry with two products, an order, and a failing instance named `orders`."""
     catalog = Catalog()
     catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
     states = [("product", CheckState.PASSING)] * 2 + [("order", CheckState.PASSING), ("orders", CheckState.CRITICAL)]
     for number, (name, state) in enumerate(states, 1):
         instance = Instance(f"{number:08x}", name, Address("127.0.0.1", number), "ttl:", state, revision=number)
         catalog.offer(Entry(number, ChangeKind.PUT, Record(instance)))
-    host = Host()
+    server = FakeServer()
     node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
     discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
-    return RpcConnection(discovery, host, Limits(), "test"), host, discovery
+    return ServerConnection(discovery, server, RpcLimits(), "test"), server, discovery
 
 
 @given(st.lists(receives.map(b"".join), max_size=3), st.booleans(), st.booleans())
-def test_the_registry_answers_the_same_bytes_either_way(pieces: list[bytes], cut: bool, stale: bool) -> None:
-    (short, short_host, _), (long, long_host, _) = connect(DiscoveryService, stale=stale), connect(LongWay, stale=stale)
+def test_the_registry_sends_the_same_bytes_with_and_without_the_fast_path(
+    pieces: list[bytes], cut: bool, stale: bool
+) -> None:
+    (fast, fast_server, _), (slow, slow_server, _) = (
+        connect(DiscoveryService, stale=stale),
+        connect(SlowPath, stale=stale),
+    )
     for piece in [b"".join(pieces)[:-7], b"".join(pieces)[-7:]] if cut else pieces:
-        short.feed(piece)
-        long.feed(piece)
-        assert short.take_output() == long.take_output()
-        assert (short_host.started, short.unsent, short.is_idle) == (long_host.started, long.unsent, long.is_idle)
+        fast.feed(piece)
+        slow.feed(piece)
+        assert fast.take_output() == slow.take_output()
+        assert (fast_server.started, fast.unsent, fast.is_idle) == (slow_server.started, slow.unsent, slow.is_idle)
 
 
-def test_the_shortcut_is_taken_counts_and_wants_the_token() -> None:
-    peer, _, discovery = connect(DiscoveryService)
-    answer = discovery.at_once(PLAIN * 3, peer)
+def test_the_fast_path_counts_its_calls_and_needs_the_token() -> None:
+    connection, _, discovery = connect(DiscoveryService)
+    answer = discovery.try_fast(LOOKUP * 3, connection)
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
     (counted, *_) = discovery._tally.view
     assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
-    assert discovery.at_once(PLAIN * 3 + PLAIN.replace(b"product", b"nobody"), peer) is None
-    assert discovery.at_once(PLAIN, peer) == ports[1], "no turn was taken by what was left alone"
-    peer, _, discovery = connect(DiscoveryService, token="secret")
-    assert discovery.at_once(PLAIN * 3, peer) is None
-    peer.authenticated = True
-    assert discovery.at_once(PLAIN * 3, peer) is not None
+    assert discovery.try_fast(LOOKUP * 3 + LOOKUP.replace(b"product", b"nobody"), connection) is None
+    assert discovery.try_fast(LOOKUP, connection) == ports[1], "no turn was taken by what was left alone"
+    connection, _, discovery = connect(DiscoveryService, token="secret")
+    assert discovery.try_fast(LOOKUP * 3, connection) is None
+    connection.authenticated = True
+    assert discovery.try_fast(LOOKUP * 3, connection) is not None

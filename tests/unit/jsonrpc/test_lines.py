@@ -1,4 +1,4 @@
-"""Lines out of bytes: the same whatever the pieces, and never more than a line's worth held."""
+"""Cutting bytes into lines: the pieces do not matter, and memory is limited."""
 
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ def read(pieces: list[bytes], limit: int) -> tuple[list[bytes], bool]:
 @given(
     st.binary(max_size=60).map(lambda b: b.replace(b"a", b"\n").replace(b"b", b"\r\n")), st.lists(st.integers(0, 99))
 )
-def test_any_splitting_gives_the_same_lines(data: bytes, places: list[int]) -> None:
+def test_the_lines_do_not_depend_on_the_pieces(data: bytes, places: list[int]) -> None:
     assert read(cut(data, places), 100) == read([data], 100)
 
 
@@ -35,32 +35,32 @@ def test_any_splitting_gives_the_same_lines(data: bytes, places: list[int]) -> N
     st.lists(st.sampled_from([b"", b"abc", b"abcd", b"abcde", b"abcd\r", b"\r", b"ab\rc"]), min_size=1, max_size=6),
     st.lists(st.integers(0, 99)),
 )
-def test_the_bound_does_not_depend_on_the_splitting(parts: list[bytes], places: list[int]) -> None:
+def test_the_limit_does_not_depend_on_the_pieces(parts: list[bytes], places: list[int]) -> None:
     data = b"\n".join(parts) + b"\n"
     assert read(cut(data, places), 4) == read([data], 4)
 
 
-def test_both_ends_of_line_are_taken() -> None:
+def test_both_line_ends_are_accepted() -> None:
     assert LineReader().feed(b"one\r\ntwo\n\n") == [b"one", b"two", b""]
 
 
-def test_only_one_carriage_return_belongs_to_the_end() -> None:
+def test_only_one_carriage_return_belongs_to_the_line_end() -> None:
     assert LineReader().feed(b"one\r\r\n") == [b"one\r"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_line_of_exactly_the_bound_passes(end: bytes) -> None:
+def test_a_line_of_exactly_the_limit_is_accepted(end: bytes) -> None:
     assert LineReader(4).feed(b"abcd" + end) == [b"abcd"]
     assert read([b"abcd", end[:1], end[1:]], 4) == ([b"abcd"], False)
 
 
-def test_a_longer_line_is_refused_and_the_lines_before_it_are_not_lost() -> None:
+def test_a_longer_line_raises_and_the_lines_before_it_are_kept() -> None:
     with pytest.raises(LineTooLong, match="longer than 4 bytes") as caught:
         LineReader(4).feed(b"ok\nabcde\nno\n")
     assert caught.value.lines == [b"ok"]
 
 
-def test_a_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+def test_a_line_without_an_end_raises_as_soon_as_it_exceeds_the_limit() -> None:
     reader = LineReader(4)
     assert reader.feed(b"ok\nabcd") == [b"ok"]
     assert reader.pending == 4

@@ -1,4 +1,4 @@
-"""Histograms and tallies: what is counted, where it lands, and that strangers' names cannot fill the memory."""
+"""Histograms and counters: what is counted where, and that the number of names is limited."""
 
 import pytest
 from hypothesis import given
@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.messages import COMPACTED, RpcError
-from minikube.metrics.counters import NAMES_KEPT, PROBE_BOUNDS_S, Histogram, ProbeTally
+from minikube.metrics.counters import MAX_NAMES, PROBE_BOUNDS_S, Histogram, ProbeCounters
 from minikube.registry.call_counters import FAST, CallTally, result_name
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 5))))
-def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observed: list[tuple[float, int]]) -> None:
+def test_every_observation_is_counted_in_the_bucket_of_its_value(observed: list[tuple[float, int]]) -> None:
     bounds = (0.1, 1.0, 10.0)
     histogram = Histogram(bounds)
     for value, times in observed:
@@ -23,28 +23,28 @@ def test_every_observation_is_in_the_one_bucket_that_its_value_belongs_to(observ
 
 
 def test_probes_are_counted_by_service_and_outcome() -> None:
-    tally = ProbeTally()
+    counters = ProbeCounters()
     for outcome in ("pass", "pass", "timeout"):
-        tally.note("product", outcome, 0.002)
-    tally.note("order", "fail", 0.1)
-    product, order = tally.view
+        counters.record("product", outcome, 0.002)
+    counters.record("order", "fail", 0.1)
+    product, order = counters.view
     assert (product.service, product.results, sum(product.seconds.counts)) == ("product", {"pass": 2, "timeout": 1}, 3)
     assert (order.results, order.seconds.bounds) == ({"fail": 1}, PROBE_BOUNDS_S)
 
 
-def test_strangers_names_do_not_pile_up_and_take_nobodys_counters_away() -> None:
-    tally = ProbeTally()
-    tally.note("product", "pass", 0.0)
-    for number in range(NAMES_KEPT + 9):
-        tally.note(f"name-{number}", "pass", 0.0)
-    tally.note("product", "pass", 0.0)
-    counts = {one.service: one.results["pass"] for one in tally.view}
-    assert len(counts) == NAMES_KEPT + 1
+def test_the_number_of_names_is_limited_and_known_names_keep_their_counters() -> None:
+    counters = ProbeCounters()
+    counters.record("product", "pass", 0.0)
+    for number in range(MAX_NAMES + 9):
+        counters.record(f"name-{number}", "pass", 0.0)
+    counters.record("product", "pass", 0.0)
+    counts = {one.service: one.results["pass"] for one in counters.view}
+    assert len(counts) == MAX_NAMES + 1
     assert counts["product"] == 2
     assert counts["(other)"] == 10
 
 
-def test_a_receives_lookups_are_what_was_answered_but_for_what_spoke_for_itself() -> None:
+def test_calls_that_were_recorded_by_themselves_are_not_counted_as_lookups() -> None:
     tally = CallTally()
     tally.aside("Discovery.Watch", "ok", 0.5)
     tally.answered(101, 0.0002)

@@ -1,4 +1,4 @@
-"""The HTTP server's patience with who reads slowly, in virtual time on streams in memory."""
+"""The HTTP server with slow clients, in virtual time on streams in memory."""
 
 import pytest
 import trio
@@ -11,7 +11,7 @@ SEND_S = 1.0
 
 
 async def read_all(pause_s: float) -> bytes:
-    """What a client gets of `BODY` that takes 16 KiB after each pause."""
+    """Return what a client receives of `BODY` that reads 16 KiB after each pause."""
 
     async def handler(request: Request) -> Reply:
         return Reply(200, BODY, "text/plain", (("Connection", "close"),))
@@ -28,13 +28,13 @@ async def read_all(pause_s: float) -> bytes:
     return got.partition(b"\r\n\r\n")[2]
 
 
-async def test_who_reads_slowly_gets_all_of_it(autojump_clock: MockClock) -> None:
-    """The bound is for each piece, not for the whole."""
+async def test_a_slow_client_gets_the_whole_reply(autojump_clock: MockClock) -> None:
+    """The time limit is for each piece, not for the whole reply."""
     assert await read_all(0.2) == BODY
     assert autojump_clock.current_time() > 10 * SEND_S
 
 
-async def test_who_pauses_too_long_is_cut_off(autojump_clock: MockClock) -> None:
+async def test_a_client_that_pauses_too_long_is_disconnected(autojump_clock: MockClock) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await read_all(SEND_S * 2)
     assert caught.group_contains(trio.BrokenResourceError, match="took nothing for 1 s")

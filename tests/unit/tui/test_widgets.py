@@ -1,4 +1,4 @@
-"""What draws only what differs shows what it was told last, line for line."""
+"""Widgets that redraw only what differs show the text that they were given last."""
 
 import asyncio
 import html
@@ -12,15 +12,15 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from tests import paths
-from tests.unit.tui.shop import screen_text
-from tui.columns import layout
-from tui.format import lately, since
-from tui.widgets.page import Page
-from tui.widgets.static_text import Still
+from tests.unit.tui.fake_project import screen_text
+from tui.render.columns import fit_columns
+from tui.render.format import format_age, format_check_age
+from tui.widgets.static_text import StaticText
+from tui.widgets.text_view import TextView
 
 
-class Alone(App[None]):
-    """One widget on a small terminal; notes which of its lines are sent."""
+class OneWidgetApp(App[None]):
+    """An app with one widget, for a small terminal."""
 
     def __init__(self, widget: Widget) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class Alone(App[None]):
         yield self.widget
 
 
-def shown(widget: Widget, scene: Callable[[App[None], "Pilot[None]"], Awaitable[None]]) -> None:
+def run_with(widget: Widget, steps: Callable[[App[None], "Pilot[None]"], Awaitable[None]]) -> None:
     async def run() -> None:
-        app = Alone(widget)
+        app = OneWidgetApp(widget)
         async with app.run_test(size=(20, 6)) as pilot:
             await pilot.pause()
-            await scene(app, pilot)
+            await steps(app, pilot)
 
     asyncio.run(run())
 
@@ -44,11 +44,11 @@ def lines(app: App[None]) -> list[str]:
     return [line.rstrip() for line in screen_text(app)]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [Still, Page])
-def test_the_last_of_several_texts_is_what_stands_there(kind: type[Still] | type[Page]) -> None:
+@pytest.mark.parametrize("kind", [StaticText, TextView])
+def test_the_last_of_several_texts_is_shown(kind: type[StaticText] | type[TextView]) -> None:
     widget = kind()
 
-    async def scene(app: App[None], pilot: "Pilot[None]") -> None:
+    async def steps(app: App[None], pilot: "Pilot[None]") -> None:
         widget.styles.height = 3
         for texts in (["one\ntwo\nthree"], ["one\n2\nthree"], ["a\n2\nthree", "a\nb\nthree", "a\nb\nc"]):
             for text in texts:
@@ -56,13 +56,13 @@ def test_the_last_of_several_texts_is_what_stands_there(kind: type[Still] | type
             await pilot.pause()
             assert lines(app)[:3] == texts[-1].split("\n")
 
-    shown(widget, scene)
+    run_with(widget, steps)
 
 
-def test_only_lines_that_differ_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    page, drawn = Page(), list[int]()
+def test_only_lines_that_differ_are_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    page, drawn = TextView(), list[int]()
 
-    async def scene(app: App[None], pilot: "Pilot[None]") -> None:
+    async def steps(app: App[None], pilot: "Pilot[None]") -> None:
         page.show(Text("\n".join(f"line {n}" for n in range(6))))
         await pilot.pause()
         before = page.render_line
@@ -77,13 +77,13 @@ def test_only_lines_that_differ_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         assert drawn == [4]
         assert lines(app)[4] == "changed"
 
-    shown(page, scene)
+    run_with(page, steps)
 
 
-def test_a_page_wraps_scrolls_and_stays_where_it_was_scrolled_to() -> None:
-    page = Page()
+def test_a_text_view_wraps_and_keeps_its_scroll_position() -> None:
+    page = TextView()
 
-    async def scene(app: App[None], pilot: "Pilot[None]") -> None:
+    async def steps(app: App[None], pilot: "Pilot[None]") -> None:
         page.show(Text("\n".join(f"a line of many words, number {n}" for n in range(20))))
         page.focus()
         await pilot.press("G")
@@ -93,14 +93,14 @@ def test_a_page_wraps_scrolls_and_stays_where_it_was_scrolled_to() -> None:
         await pilot.pause()
         assert lines(app)[5].startswith("words, number 19")
 
-    shown(page, scene)
+    run_with(page, steps)
 
 
-def test_the_readmes_picture_shows_the_columns_and_keys_that_there_are() -> None:
-    """Else draw it again: `minikube up -d` in the checkout, then `python -m tui.picture`."""
+def test_the_picture_in_the_readme_shows_the_current_columns_and_keys() -> None:
+    """If it fails, make the picture again: `minikube up -d` in the checkout, then `python -m tui.screenshot`."""
     picture = html.unescape((paths.ROOT / "dashboard.svg").read_text(encoding="utf-8"))
     said = re.sub(r"<[^>]+>", " ", picture).replace("\N{NO-BREAK SPACE}", " ")
-    for column, _ in layout(120, ()):
+    for column, _ in fit_columns(120, ()):
         assert column.title in said
     for words in ("open", "filter", "help", "quit", "Events", "live", "passing"):
         assert words in said
@@ -117,7 +117,7 @@ def test_the_readmes_picture_shows_the_columns_and_keys_that_there_are() -> None
         (700, "11m", "11m"),
     ],
 )
-def test_ages_move_less_often_the_older_they_are(ago: float, age: str, check: str) -> None:
-    assert since(1_000, 1_000 + ago) == age
-    assert lately(1_000, 1_000 + ago) == check
-    assert since(0, ago) == lately(0, ago) == ""
+def test_older_ages_change_less_often(ago: float, age: str, check: str) -> None:
+    assert format_age(1_000, 1_000 + ago) == age
+    assert format_check_age(1_000, 1_000 + ago) == check
+    assert format_age(0, ago) == format_check_age(0, ago) == ""

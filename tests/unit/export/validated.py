@@ -1,4 +1,4 @@
-"""Exports held against the published schemas, those that the tools' own validators use."""
+"""Exports, validated with the published schemas that the tools' own validators use."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from minikube.export import Choices, ExportPlan, as_text, compose_documents, kubernetes_documents, make_plan
+from minikube.export import ExportOptions, ExportPlan, compose_documents, kubernetes_documents, plan_export, to_yaml
 from minikube.manifest import Manifest
 
 Tree = dict[str, Any]
@@ -24,32 +24,34 @@ LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 DATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 CRON = re.compile(r"\S+ \S+ \S+ \S+ \S+")
 
-# it reads a megabyte of definitions for each object
+# The original reads a megabyte of definitions for each object.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 
 @functools.cache
 def compose_validator() -> jsonschema.Draft7Validator:
-    """The Compose specification's schema, as the `check-jsonschema` package brings it."""
+    """Return a validator for the Compose specification's schema, which the `check-jsonschema` package contains."""
     vendor = files("check_jsonschema").joinpath("builtin_schemas", "vendor", "compose-spec.json")
     schema = json.loads(vendor.read_text())
     validator: jsonschema.Draft7Validator = jsonschema.validators.validator_for(schema)(schema)
     return validator
 
 
-def compose(manifest: Manifest, choices: Choices | None = None) -> tuple[Tree, ExportPlan]:
-    """The Compose file, read back from its text, valid."""
-    plan = make_plan(manifest, choices or Choices())
-    text = as_text(compose_documents(plan), plan.notes, "Made by minikube")
+def compose(manifest: Manifest, options: ExportOptions | None = None) -> tuple[Tree, ExportPlan]:
+    """Return the Compose file, parsed from its text and validated, and the plan with its notes."""
+    plan = plan_export(manifest, options or ExportOptions())
+    text = to_yaml(compose_documents(plan), plan.notes, "Made by minikube")
     tree: Tree = yaml.safe_load(text)
     compose_validator().validate(tree)
     return tree, plan
 
 
-def kubernetes(manifest: Manifest, choices: Choices | None = None) -> tuple[dict[tuple[str, str], Tree], ExportPlan]:
-    """Kubernetes' objects by kind and name, read back, each valid and none twice."""
-    plan = make_plan(manifest, choices or Choices())
-    text = as_text(kubernetes_documents(plan), plan.notes, "Made by minikube")
+def kubernetes(
+    manifest: Manifest, options: ExportOptions | None = None
+) -> tuple[dict[tuple[str, str], Tree], ExportPlan]:
+    """Return the Kubernetes objects by kind and name, parsed from their text and validated, and the plan with its notes."""
+    plan = plan_export(manifest, options or ExportOptions())
+    text = to_yaml(kubernetes_documents(plan), plan.notes, "Made by minikube")
     found: dict[tuple[str, str], Tree] = {}
     for tree in yaml.safe_load_all(text):
         kubernetes_validate.validate(tree, kubernetes_validate.latest_version(), strict=True)
@@ -61,7 +63,7 @@ def kubernetes(manifest: Manifest, choices: Choices | None = None) -> tuple[dict
 
 
 def check_names(tree: Tree) -> None:
-    """What the API server checks and its schema does not say."""
+    """Check what the API server requires beyond its schema: names, labels, unique mounts."""
     kind, name = tree["kind"], tree["metadata"]["name"]
     assert (SERVICE_NAME if kind == "Service" else SUBDOMAIN).fullmatch(name), name
     assert all(DATA_KEY.fullmatch(key) for key in (*tree.get("data", ()), *tree.get("stringData", ())))
@@ -86,7 +88,7 @@ def check_names(tree: Tree) -> None:
 
 
 def parts(tree: Any) -> Iterator[Tree]:
-    """Every table in it."""
+    """Return every mapping inside a document."""
     if isinstance(tree, dict):
         yield tree
     for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():

@@ -1,25 +1,28 @@
-"""Trees of plain values to YAML (floor 2, pure). PyYAML is imported here only."""
+"""YAML documents of an export."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from minikube.export.plan import Note
+from minikube.export.workloads import Note
 from minikube.text import printable
 
 Tree = dict[str, Any]
+"""A mapping of plain values: strings, numbers, lists, mappings."""
 
 
 class Document(Struct, frozen=True):
-    """One YAML document, and the file it belongs into where several are written."""
+    """One YAML document."""
 
     file: str
+    """The file's name, for an export into a directory."""
     tree: Tree
 
 
-def as_text(documents: Iterable[Document], notes: Iterable[Note], head: str) -> str:
-    """A stream of documents; `head` and the notes are comments on top."""
+def to_yaml(documents: Iterable[Document], notes: Iterable[Note], head: str) -> str:
+    """Return the documents as one YAML text, with `head` and the notes as comments on top."""
+    # Imported late: every start of the CLI would pay for it.
     import yaml
 
     lines = [f"# {head}"]

@@ -1,4 +1,4 @@
-"""A shop that needs no supervisor: snapshots by hand, and a feed that a test moves. No tests in here."""
+"""A project without a supervisor: snapshots made by hand, and a connection that the test controls."""
 
 import asyncio
 import threading
@@ -21,55 +21,60 @@ from minikube.model import (
     Usage,
 )
 from tui.app import Dashboard
-from tui.feed import Act, ActDone, Linked, LogBatch, Post, Updated
+from tui.connection.interface import Command, PostMessage
+from tui.connection.messages import CommandFinished, ConnectionChanged, LogLinesReceived, SnapshotReceived
 
 SMALL = (80, 24)
 LARGE = (160, 50)
 
 
-class FakeFeed:
-    """Remembers what it was asked; `post` puts messages into the app as the thread would."""
+class FakeConnection:
+    """Records the commands and followed logs; the other methods post messages as a connection's thread would."""
 
     def __init__(self) -> None:
-        self.acts: list[Act] = []
+        self.commands: list[Command] = []
         self.followed: list[tuple[int, tuple[str, ...] | None]] = []
-        self.posted: Post = lambda message: None
+        self._post: PostMessage = lambda message: None
         self._stopped = threading.Event()
         self.ready = threading.Event()
 
-    def run(self, post: Post) -> None:
-        self.posted = post
+    def run(self, post: PostMessage) -> None:
+        self._post = post
         self.ready.set()
         self._stopped.wait()
 
     def stop(self) -> None:
         self._stopped.set()
 
-    def act(self, act: Act) -> None:
-        self.acts.append(act)
+    def send_command(self, command: Command) -> None:
+        self.commands.append(command)
 
-    def follow(self, ticket: int, names: Sequence[str] | None) -> None:
-        self.followed.append((ticket, None if names is None else tuple(names)))
+    def follow_logs(self, request: int, names: Sequence[str] | None) -> None:
+        self.followed.append((request, None if names is None else tuple(names)))
 
     def post(self, *messages: Message) -> None:
+        """Post messages to the app, once it runs."""
         assert self.ready.wait(5)
         for message in messages:
-            self.posted(message)
+            self._post(message)
 
-    def live(self, snapshot: Snapshot) -> None:
-        self.post(Linked("live"), Updated(snapshot))
+    def connect(self, snapshot: Snapshot) -> None:
+        """Post that the connection is live, and its first snapshot."""
+        self.post(ConnectionChanged("live"), SnapshotReceived(snapshot))
 
-    def done(self, act: Act, error: str = "") -> None:
-        self.post(ActDone(act, error))
+    def finish(self, command: Command, error: str = "") -> None:
+        """Post that a command was answered."""
+        self.post(CommandFinished(command, error))
 
-    def logs(self, *lines: str, instance: str = "product", restarted: bool = False) -> None:
-        ticket = self.followed[-1][0]
-        made = [LogLine(time.time(), "product", instance, "stdout", line) for line in lines]
-        self.post(LogBatch(ticket, made, restarted=restarted))
+    def send_logs(self, *texts: str, instance: str = "product", restarted: bool = False) -> None:
+        """Post lines for the log that is followed."""
+        request = self.followed[-1][0]
+        lines = [LogLine(time.time(), "product", instance, "stdout", text) for text in texts]
+        self.post(LogLinesReceived(request, lines, restarted=restarted))
 
 
 def instance(name: str, service: str = "", **fields: object) -> InstanceView:
-    """A running, passing instance, but for `fields`."""
+    """Return a running, passing instance, with other values for `fields`."""
     service = service or name
     base = InstanceView(
         id=f"{abs(hash(name)) % 0xFFFFFFFF:08x}",
@@ -90,7 +95,7 @@ def instance(name: str, service: str = "", **fields: object) -> InstanceView:
 
 
 def shop(*extra: InstanceView, events: tuple[Event, ...] = (), started: float = 0.0, revision: int = 1) -> Snapshot:
-    """product, three workers, order, gateway, and something stopped."""
+    """Return a snapshot with product, three workers (one fails), order, gateway (pending) and seed (exited)."""
     now = time.time()
     instances = (
         instance("product", pid=4411),
@@ -162,37 +167,45 @@ def shop(*extra: InstanceView, events: tuple[Event, ...] = (), started: float = 
     )
 
 
-def crowd(count: int, revision: int = 1) -> Snapshot:
-    """A shop with `count` more instances of one service, whose last outputs tell the revision."""
+def shop_with_instances(count: int, revision: int = 1) -> Snapshot:
+    """Return the shop with `count` more instances of a service `crowd`; their last output says the revision."""
     more = [
-        instance(f"crowd-{n}", "crowd", address=f"127.0.0.1:{20000 + n}", output=f"revision {revision}", id=f"{n:08x}")
+        instance(
+            f"crowd-{n}",
+            "crowd",
+            address=f"127.0.0.1:{20000 + n}",
+            output=f"revision {revision}",
+            id=f"{n:08x}",
+        )
         for n in range(count)
     ]
     return shop(*more, revision=revision)
 
 
-Play = Callable[[Dashboard, "Pilot[str]", FakeFeed], Awaitable[None]]
+Steps = Callable[[Dashboard, "Pilot[str]", FakeConnection], Awaitable[None]]
 
 
-def play(scene: Play, *, size: tuple[int, int] = SMALL, snapshot: Snapshot | None = None, owner: bool = False) -> str:
-    """Run the dashboard headless on asyncio, let `scene` happen, and give back the app's answer ("" for none)."""
-    feed = FakeFeed()
-    app = Dashboard(feed, owner=owner)
+def run_dashboard(
+    steps: Steps, *, size: tuple[int, int] = SMALL, snapshot: Snapshot | None = None, owner: bool = False
+) -> str:
+    """Run the dashboard without a terminal, run `steps` in it, and return the app's result ("" for none)."""
+    connection = FakeConnection()
+    app = Dashboard(connection, owner=owner)
 
     async def run() -> None:
         async with app.run_test(size=size, notifications=True) as pilot:
-            await asyncio.to_thread(feed.ready.wait, 5)
+            await asyncio.to_thread(connection.ready.wait, 5)
             if snapshot is not None:
-                feed.live(snapshot)
+                connection.connect(snapshot)
                 await pilot.pause()
-            await scene(app, pilot, feed)
+            await steps(app, pilot, connection)
 
     asyncio.run(run())
     return app.return_value or ""
 
 
 def screen_text(app: Dashboard) -> list[str]:
-    """What the terminal shows, line by line."""
+    """Return the lines on the screen."""
     width, height = app.size
     lines = app.screen._compositor.render_strips(app.size) if height and width else []
     return ["".join(segment.text for segment in strip) for strip in lines]

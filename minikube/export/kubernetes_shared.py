@@ -1,33 +1,36 @@
-"""The registry and Redis in Kubernetes, and what every pod is told (floor 2, pure).
+"""The objects that all pods share in Kubernetes: configuration, the registry, Redis.
 
-Their certificate is a Secret of type kubernetes.io/tls that the user makes: a key does not belong into an export. Pods see
-the certificate alone.
+The registry's certificate and key are a Secret of type kubernetes.io/tls that the user creates: an export must not contain
+a private key. The pods of services get the certificate only.
 """
 
 from minikube.defaults import CA_ENV, TOKEN_ENV
-from minikube.export.documents import Document, Tree
-from minikube.export.plan import REDIS_PORT, REGISTRY_PORT, ExportPlan, Note
+from minikube.export.workloads import REDIS_PORT, REGISTRY_PORT, ExportPlan
+from minikube.export.yaml_documents import Document, Tree
 
-CERTS = "/run/minikube"
+CERT_DIR = "/run/minikube"
 TLS_SECRET = "registry-tls"
 CERT_VOLUME: Tree = {
     "name": "registry-cert",
     "secret": {"secretName": TLS_SECRET, "items": [{"key": "tls.crt", "path": "tls.crt"}]},
 }
-CERT_MOUNT: Tree = {"name": "registry-cert", "mountPath": CERTS, "readOnly": True}
+CERT_MOUNT: Tree = {"name": "registry-cert", "mountPath": CERT_DIR, "readOnly": True}
 FILE = "shared.yaml"
+"""The file of these objects, for an export into a directory."""
 STORAGE = "1Gi"
-USER = 10001
-"""The image's (Dockerfile)."""
+"""The size of each volume claim, a guess that a note points out."""
+USER_ID = 10001
+"""The user of the registry's image, see the Dockerfile."""
 
 
-def shared_names(plan: ExportPlan) -> tuple[str, str]:
-    """The ConfigMap and the Secret that every pod reads; no service's name has a dot."""
+def shared_config_names(plan: ExportPlan) -> tuple[str, str]:
+    """Return the names of the ConfigMap and the Secret that every pod reads."""
+    # With a dot, which the name of a service cannot have.
     return f"{plan.manifest.name}.shared", f"{plan.manifest.name}.shared"
 
 
 def metadata(plan: ExportPlan, name: str, component: str = "") -> Tree:
-    """`metadata` of an object that belongs to `component` (or bears its name)."""
+    """Return the `metadata` of an object of a component; `component` is needed where the object has another name."""
     labels = {
         "app.kubernetes.io/name": component or name,
         "app.kubernetes.io/part-of": plan.manifest.name,
@@ -36,46 +39,47 @@ def metadata(plan: ExportPlan, name: str, component: str = "") -> Tree:
     return {"name": name, "labels": labels}
 
 
-def cluster_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
-    """What all need, then Redis, then the registry."""
-    config, secret = shared_names(plan)
-    open_values = {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"{CERTS}/tls.crt"}
-    hidden = {TOKEN_ENV: plan.manifest.registry.token}
-    (hidden if plan.redis_url_is_secret else open_values)["REDIS_URL"] = plan.redis_url
-    shown = {name: value if plan.choices.with_secrets and value else placeholder for name, value in hidden.items()}
+def shared_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
+    """Return the shared configuration, Redis and the registry; `placeholder` takes the place of secret values."""
+    config, secret = shared_config_names(plan)
+    config_data = {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"{CERT_DIR}/tls.crt"}
+    secrets = {TOKEN_ENV: plan.manifest.registry.token}
+    (secrets if plan.redis_url_is_secret else config_data)["REDIS_URL"] = plan.redis_url
+    secret_data = {
+        name: value if plan.options.with_secrets and value else placeholder for name, value in secrets.items()
+    }
     trees: list[Tree] = [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": metadata(plan, config, plan.manifest.name),
-            "data": open_values,
+            "data": config_data,
         },
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": metadata(plan, secret, plan.manifest.name),
             "type": "Opaque",
-            "stringData": shown,
+            "stringData": secret_data,
         },
     ]
-    open_names = [name for name, value in shown.items() if value == placeholder]
-    if open_names:
-        plan.notes.append(Note("registry.token", f"{placeholder} in the Secret {secret}: {', '.join(open_names)}"))
-    plan.notes.append(
-        Note(
-            "registry.tls",
-            f"beyond loopback the registry wants TLS — make its Secret first: openssl req -x509 -newkey rsa:2048 -nodes"
-            f" -days 365 -subj /CN={plan.registry} -addext subjectAltName=DNS:{plan.registry} -out tls.crt -keyout tls.key"
-            f" && kubectl create secret tls {TLS_SECRET} --cert=tls.crt --key=tls.key",
-        )
+    missing = [name for name, value in secret_data.items() if value == placeholder]
+    if missing:
+        plan.add_note("registry.token", f"{placeholder} in the Secret {secret}: {', '.join(missing)}")
+    plan.add_note(
+        "registry.tls",
+        f"beyond loopback the registry requires TLS — create its Secret first: openssl req -x509 -newkey rsa:2048 -nodes"
+        f" -days 365 -subj /CN={plan.registry} -addext subjectAltName=DNS:{plan.registry} -out tls.crt -keyout tls.key"
+        f" && kubectl create secret tls {TLS_SECRET} --cert=tls.crt --key=tls.key",
     )
     if plan.redis:
-        plan.notes.append(Note(plan.redis, f"storage: {STORAGE} is a guess — set what it needs"))
+        plan.add_note(plan.redis, f"storage: {STORAGE} is a guess — set what it needs")
         trees += _redis(plan)
     return [Document(FILE, tree) for tree in [*trees, *_registry(plan)]]
 
 
 def _redis(plan: ExportPlan) -> list[Tree]:
+    """Return Redis as a StatefulSet, its Service, and a NetworkPolicy that admits the project's pods only."""
     name = plan.redis
     container: Tree = {
         "name": name,
@@ -116,10 +120,11 @@ def _redis(plan: ExportPlan) -> list[Tree]:
 
 
 def _registry(plan: ExportPlan) -> list[Tree]:
+    """Return the registry as a Deployment and a Service."""
     name = plan.registry
-    config, secret = shared_names(plan)
+    config, secret = shared_config_names(plan)
     arguments = ["registry", "--listen", f"0.0.0.0:{REGISTRY_PORT}"]
-    arguments += ["--tls-cert", f"{CERTS}/tls.crt", "--tls-key", f"{CERTS}/tls.key"]
+    arguments += ["--tls-cert", f"{CERT_DIR}/tls.crt", "--tls-key", f"{CERT_DIR}/tls.key"]
     if plan.manifest.redis.prefix != "{minikube}":
         arguments += ["--prefix", plan.manifest.redis.prefix]
     for host in plan.manifest.registry.allow_checks:
@@ -132,12 +137,12 @@ def _registry(plan: ExportPlan) -> list[Tree]:
         "ports": [{"name": "rpc", "containerPort": REGISTRY_PORT}],
         "readinessProbe": {"tcpSocket": {"port": REGISTRY_PORT}, "periodSeconds": 5, "timeoutSeconds": 2},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True},
-        "volumeMounts": [{"name": "registry-tls", "mountPath": CERTS, "readOnly": True}],
+        "volumeMounts": [{"name": "registry-tls", "mountPath": CERT_DIR, "readOnly": True}],
     }
     template = _pod(
         plan, name, container, [{"name": "registry-tls", "secret": {"secretName": TLS_SECRET, "defaultMode": 0o440}}]
     )
-    template["spec"]["securityContext"] |= {"runAsNonRoot": True, "runAsUser": USER, "fsGroup": USER}
+    template["spec"]["securityContext"] |= {"runAsNonRoot": True, "runAsUser": USER_ID, "fsGroup": USER_ID}
     body = {"replicas": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": name}}, "template": template}
     return [
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(plan, name), "spec": body},
@@ -146,8 +151,10 @@ def _registry(plan: ExportPlan) -> list[Tree]:
 
 
 def _pod(plan: ExportPlan, name: str, container: Tree, volumes: list[Tree]) -> Tree:
+    """Return the template of a pod with one container."""
     spec: Tree = {
         "automountServiceAccountToken": False,
+        # Otherwise a Service called `redis` would set REDIS_PORT to a URL in every pod.
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
@@ -158,5 +165,6 @@ def _pod(plan: ExportPlan, name: str, container: Tree, volumes: list[Tree]) -> T
 
 
 def _service(plan: ExportPlan, name: str, port: str, number: int) -> Tree:
+    """Return a Service for the component `name`, with the named port."""
     spec = {"selector": {"app.kubernetes.io/name": name}, "ports": [{"name": port, "port": number, "targetPort": port}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec}
