@@ -194,6 +194,8 @@ class ProcessTable:
                         group.kill()
                     processes.kill_all(members)
                     await _wait_dead(members)
+        if killed:
+            logger.debug("%s: killed after %g s: %s", owner, timeout, ", ".join(killed.values()))
         return list(killed.values())
 
     def note_owners(self, owners: Mapping[int, str]) -> None:
