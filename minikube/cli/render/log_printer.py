@@ -1,6 +1,6 @@
-"""Log lines and events as plain text (floor 4): a prefix for each instance, a colour on a terminal.
+"""Log lines and events as text: a prefix for each instance, and colours on a terminal.
 
-`LogPrinter` writes; it never waits for the supervisor. Its form is stable: `NAME | line`, events as `minikube | message`.
+The format is stable: `NAME | line`, and `minikube | message` for events.
 """
 
 import time
@@ -11,67 +11,75 @@ from minikube.cli.render.colors import DIM, RED, YELLOW, has_colour, instance_co
 from minikube.model import Event, LogLine
 from minikube.text import printable, printable_line
 
-OURS = "minikube"
+OWN_NAME = "minikube"
+"""The prefix of events and messages, and the stream of notices in logs."""
+
 LONGEST_PREFIX = 24
 LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class LogPrinter:
-    """Writes whole lines, so that several followers may share it."""
+    """Writes whole lines in one write, so that several threads may share it."""
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
+        """`names` are the instances that are known already; prefixes are as wide as the longest."""
         self._out = out
         self.colour = has_colour(out)
         self._timestamps = timestamps
         self._prefix = prefix
-        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OURS))))
-        self._heads: dict[str, str] = {}
+        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OWN_NAME))))
+        self._prefixes: dict[str, str] = {}
 
     def line(self, line: LogLine) -> None:
-        """One line of an instance: as it stands after its last carriage return, errors and warnings in their colour, our
-        own notices (`stream` is `minikube`) dimmed."""
+        """Write a log line. See `lines`."""
         self.lines((line,))
 
     def lines(self, lines: Iterable[LogLine]) -> None:
-        """Many of them, written together."""
-        shown = []
+        """Write log lines in one write.
+
+        Warnings and errors have their colour, notices of minikube are dimmed.
+        """
+        texts = []
         for line in lines:
+            # A progress bar overwrites its line after each carriage return: print what it shows at the end.
             text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
             if self.colour:
-                text = paint(text, DIM if line.stream == OURS else LEVEL_COLOURS.get(line.level), True)
-            shown.append(f"{self._head(line.time, line.instance or OURS)}{text}\n")
-        self._out.write("".join(shown))
+                text = paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
+            texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{text}\n")
+        self._out.write("".join(texts))
         self._out.flush()
 
     def event(self, event: Event) -> None:
+        """Write an event; without prefixes, its time is written as well."""
         colour = LEVEL_COLOURS.get(event.level)
-        self._write(event.time, OURS, paint(printable(event.message), colour, self.colour), dated=True)
+        self._write(event.time, paint(printable(event.message), colour, self.colour), dated=True)
 
-    def note(self, text: str) -> None:
-        """Our own word, as an event's."""
-        self._write(time.time(), OURS, printable(text))
+    def message(self, text: str) -> None:
+        """Write a message of the command itself, with the prefix of events."""
+        self._write(time.time(), printable(text))
 
-    def _write(self, stamp: float, name: str, text: str, *, dated: bool = False) -> None:
-        self._out.write(f"{self._head(stamp, name, dated=dated)}{text}\n")
+    def _write(self, stamp: float, text: str, *, dated: bool = False) -> None:
+        self._out.write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
         self._out.flush()
 
     def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
+        """Return the time and the prefix of a line, as far as they are wanted."""
         date = f"{format_time(stamp)} " if self._timestamps or (dated and not self._prefix) else ""
         if not self._prefix:
             return date
-        head = self._heads.get(name)
-        if head is None:
+        prefix = self._prefixes.get(name)
+        if prefix is None:
             shown = printable(name)
             if len(shown) > self._width:
                 self._width = min(LONGEST_PREFIX, len(shown))
-                self._heads.clear()
-            colour = DIM if name == OURS else instance_colour(name)
-            head = self._heads[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
-        return date + head
+                self._prefixes.clear()
+            colour = DIM if name == OWN_NAME else instance_colour(name)
+            prefix = self._prefixes[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
+        return date + prefix
 
 
 def format_time(stamp: float) -> str:
-    """`14:03:07.250`, local; with the date, `11-24 14:03:07.250`, where that is not today."""
+    """Return the local time, such as `14:03:07.250`; with the date where it is not today, `11-24 14:03:07.250`."""
     moment, today = time.localtime(stamp), time.localtime()
-    form = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
-    return time.strftime(form, moment) + f".{int(stamp * 1000) % 1000:03}"
+    pattern = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
+    return time.strftime(pattern, moment) + f".{int(stamp * 1000) % 1000:03}"

@@ -171,7 +171,7 @@ class Readiness:
         health, before = self._instance.spec.health, self.probe_status
         if health is None or self._check_replaced.is_set() or self._hung:
             return  # a late result of a check that does not count any more
-        self._callbacks.on_probe(result.outcome.value, result.ended - result.began)
+        self._callbacks.on_probe(result.outcome.value, result.seconds)
         self.probe_status, self._checked = status, time.time()
         if status.state is CheckState.PASSING:
             self._callbacks.on_healthy()

@@ -9,12 +9,9 @@ from minikube.control.interface import LogCount, MetricsInput
 from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
 from minikube.manifest.dump import dump_service
-from minikube.model import Instance, LogLine
+from minikube.model import PARTS, Instance, LogLine
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
-
-PARTS = ("redis", "registry")
-"""The supervisor's own parts, which have logs, too."""
 
 SETTINGS = ("user", "group", "health", "restart", "stop", "limits")
 """Keys of the manifest that `minikube describe` shows, in this order."""

@@ -160,7 +160,7 @@ class Reconciler:
 
     def _select(self, manifest: Manifest) -> frozenset[str]:
         """Return the names of the services that `up` starts."""
-        return select_services(manifest.services, self.context.options.only, self.context.options.profiles)
+        return select_services(manifest.services, self.context.options.services, self.context.options.profiles)
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
         """Return the instances that these depend on, are not running and are not started by `up` either."""

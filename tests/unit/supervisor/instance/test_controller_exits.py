@@ -128,9 +128,9 @@ async def test_a_start_that_a_stop_interrupts_is_no_failed_start(
         story.controller.stop()
         await story.wait(10)
         assert not [event for event in story.supervisor.store.events_since(0) if "nope" in event.message]
-    errors = caplog.text
-    assert "oops" in errors
-    assert "nope" not in errors
+    logged = caplog.text
+    assert "oops" in logged
+    assert "nope" not in logged
 
 
 @pytest.mark.parametrize("immediate", [False, True])

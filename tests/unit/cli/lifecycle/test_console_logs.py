@@ -1,10 +1,10 @@
-"""What `up` prints of the services: all of it, in order, and what it leaves out it counts."""
+"""The log lines that `up` prints: all lines, in order of time; lines that are skipped are counted."""
 
 import io
 import threading
 from pathlib import Path
 
-from minikube.cli.render.console_logs import ConsoleLogs
+from minikube.cli.lifecycle.console_logs import ConsoleLogs
 from minikube.cli.render.log_printer import LogPrinter
 from tests.eventually import eventually
 
@@ -17,17 +17,17 @@ SINCE = 1795478400.0
 """2026-11-24T00:00:00Z"""
 
 
-def follow(directory: Path, out: io.StringIO) -> ConsoleLogs:
+def make_console_logs(directory: Path, out: io.StringIO) -> ConsoleLogs:
     return ConsoleLogs(directory, SINCE, LogPrinter(out, ["a"]), lambda: None)
 
 
-def test_what_is_written_is_shown_by_time_across_rotations_and_of_new_instances(tmp_path: Path) -> None:
+def test_lines_are_printed_by_time_across_rotations_and_for_new_instances(tmp_path: Path) -> None:
     out = io.StringIO()
     log = tmp_path / "a.log"
     log.write_text("2026-11-23T00:00:00.000000Z stdout of an earlier run\n" + stamped("one"))
     (tmp_path / "redis.log").write_text(stamped("a part"))
-    follower = follow(tmp_path, out)
-    follower.start()
+    logs = make_console_logs(tmp_path, out)
+    logs.start()
     eventually(lambda: "one" in out.getvalue(), 5, "the first line")
     with log.open("a") as file:
         file.write(stamped("two"))
@@ -37,7 +37,7 @@ def test_what_is_written_is_shown_by_time_across_rotations_and_of_new_instances(
     eventually(lambda: "three" in out.getvalue() and "new" in out.getvalue(), 5, "the last lines")
     with log.open("a") as file:
         file.write(stamped("the last word", 4))
-    assert follower.finish(5, lambda: False) == 0
+    assert logs.finish(5, lambda: False) == 0
     lines = out.getvalue().splitlines()
     assert [line for line in lines if line.startswith("a ")] == [
         f"a        | {text}" for text in ("one", "two", "three", "the last word")
@@ -45,17 +45,17 @@ def test_what_is_written_is_shown_by_time_across_rotations_and_of_new_instances(
     assert [line for line in lines if line[:2] != "a "] == ["b-2      | new"]
 
 
-def test_a_flood_is_shown_to_its_end(tmp_path: Path) -> None:
+def test_all_lines_of_a_flood_are_printed(tmp_path: Path) -> None:
     out = io.StringIO()
     (tmp_path / "a.log").write_text("".join(stamped(str(number)) for number in range(30_000)))
-    follower = follow(tmp_path, out)
-    follower.start()
-    assert follower.finish(30, lambda: False) == 0
+    logs = make_console_logs(tmp_path, out)
+    logs.start()
+    assert logs.finish(30, lambda: False) == 0
     assert out.getvalue().splitlines() == [f"a        | {number}" for number in range(30_000)]
 
 
-class Slow(io.StringIO):
-    """A reader that takes a block, and then no more for as long as the test lasts."""
+class BlockedOutput(io.StringIO):
+    """Takes a block of text, then blocks until `over` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Slow(io.StringIO):
         return count
 
 
-def test_who_is_in_a_hurry_leaves_the_rest_and_is_told_how_much(tmp_path: Path) -> None:
+def test_lines_that_are_skipped_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.log.1").write_text("".join(stamped(str(number)) for number in range(20_000)))
     (tmp_path / "a.log").write_text("".join(stamped(str(number)) for number in range(10_000)))
-    out = Slow()
-    follower = follow(tmp_path, out)
-    follower.start()
+    out = BlockedOutput()
+    logs = make_console_logs(tmp_path, out)
+    logs.start()
     assert out.taken.wait(10)
-    left = follower.finish(30, lambda: True)
+    left = logs.finish(30, lambda: True)
     out.over.set()
     shown = out.getvalue().count("\n")
     assert 0 < shown < 30_000
