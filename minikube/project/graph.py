@@ -38,6 +38,7 @@ def start_order(dependencies: Dependencies) -> tuple[str, ...]:
 
     Raises `CycleError` and `UnknownDependency`.
     """
+    # Depth first with a stack of its own: a chain of a thousand services must not reach Python's recursion limit.
     done: dict[str, None] = {}
     for root in dependencies:
         path: list[tuple[str, list[str]]] = []
@@ -137,7 +138,7 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
 
 
 def can_adjust_in_place(old: ServiceSpec, new: ServiceSpec) -> bool:
-    """Return whether a process started for `old` can go on running for `new`."""
+    """Return whether the edit of a service from `old` to `new` lets its running processes go on."""
     return old is new or _all_in_place(_changed(old, new))
 
 

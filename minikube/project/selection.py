@@ -22,7 +22,7 @@ def select_services(
     """Return the names of the services to start. A name in `only` without a service is ignored: an edit may remove a service."""
     active = set(profiles)
     named = [name for name in only if name in services]
-    if not any(True for _ in only):
+    if not any(True for _ in only):  # no names at all: profiles decide
         named = [
             name
             for name, spec in services.items()

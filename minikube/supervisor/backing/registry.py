@@ -25,6 +25,7 @@ def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ:
     if settings.tls:
         argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
+    # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
     if settings.token:

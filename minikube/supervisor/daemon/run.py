@@ -120,6 +120,7 @@ async def _main(
     context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
     _report_cleanup(plan, store)
     try:
+        # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
             outer.start_soon(_reap_orphans, process_table)
             outer.start_soon(shutdown.obey_signals, context)
@@ -131,7 +132,7 @@ async def _main(
             try:
                 if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
-                    backing.insert(0, registry)
+                    backing.insert(0, registry)  # stopped first: it writes to Redis until its end
                     outer.start_soon(registry.run, started.pop())
                     if not manifest.registry.listen.port:
                         # It chooses a free port, which services need in their environment.
@@ -182,6 +183,7 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
         events = RegistryEvents(store, replicas.by_id)
         is_leftover = partial(_is_leftover, context.project_key, replicas)
         registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
+        # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
             runtimes = Runtimes(context, plan.manifest, services)
             reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
