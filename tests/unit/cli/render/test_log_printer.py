@@ -1,6 +1,8 @@
 """Log lines and events as text."""
 
 import io
+import threading
+import time
 
 from minikube.cli.render.log_printer import LogPrinter, format_time
 from minikube.model import Event, LogLine
@@ -26,3 +28,28 @@ def test_log_lines_with_times_and_without_names() -> None:
     printer.event(Event(1, 1.25, "k", "m"))
     assert out.getvalue() == f"{format_time(1.25)} x\n{format_time(1.25)} m\n"
     assert format_time(1.25).endswith(":01.250")
+
+
+class _ThreadSwitchingStream(io.StringIO):
+    """A text stream that lets other threads run in the middle of a write."""
+
+    def write(self, text: str) -> int:
+        for character in text:
+            super().write(character)
+            time.sleep(0)
+        return len(text)
+
+
+def test_lines_of_several_threads_stay_whole() -> None:
+    out = _ThreadSwitchingStream()
+    printer = LogPrinter(out, ["web"])
+    line, event = LogLine(NOW, "web", "web", "stdout", "x" * 40), Event(1, NOW, "k", "y" * 40)
+    threads = [
+        threading.Thread(target=lambda: [printer.line(line) for _ in range(20)]),
+        threading.Thread(target=lambda: [printer.event(event) for _ in range(20)]),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(out.getvalue().splitlines()) == {f"web      | {'x' * 40}", f"minikube | {'y' * 40}"}
