@@ -3,6 +3,8 @@
 import io
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from minikube.cli.render.log_printer import LogPrinter, format_time
 from minikube.model import Event, LogLine
@@ -44,10 +46,13 @@ def test_lines_of_several_threads_stay_whole() -> None:
     out = _ThreadSwitchingStream()
     printer = LogPrinter(out, ["web"])
     line, event = LogLine(NOW, "web", "web", "stdout", "x" * 40), Event(1, NOW, "k", "y" * 40)
-    threads = [
-        threading.Thread(target=lambda: [printer.line(line) for _ in range(20)]),
-        threading.Thread(target=lambda: [printer.event(event) for _ in range(20)]),
-    ]
+
+    def repeat(write: Callable[[], None]) -> None:
+        for _ in range(20):
+            write()
+
+    writes: tuple[Callable[[], None], ...] = (partial(printer.line, line), partial(printer.event, event))
+    threads = [threading.Thread(target=repeat, args=(write,)) for write in writes]
     for thread in threads:
         thread.start()
     for thread in threads:
