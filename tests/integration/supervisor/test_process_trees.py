@@ -18,7 +18,7 @@ from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups, find_hierarchies, group_name, remove_all
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.runtime.interface import Launch
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process import usage as sampler
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process_table import ProcessTable
