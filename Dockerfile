@@ -33,7 +33,7 @@ ENV PATH=/opt/minikube/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 5555
-# Beyond loopback the registry wants MINIKUBE_REGISTRY_TOKEN and TLS; README.md shows how the containers find each other.
+# Beyond loopback the registry wants MINIKUBE_REGISTRY_TOKEN and TLS; docs/operations.md shows how the containers find each other.
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s --retries=2 CMD \
     ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 5555), 2)"]
 ENTRYPOINT ["minikube"]

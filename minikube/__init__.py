@@ -1,4 +1,4 @@
-"""Mini Kube Discovery: what a service author imports. Everything else is private.
+"""Mini Kube Discovery: the names that a service's author imports. All other modules are private.
 
     import minikube
 
@@ -6,21 +6,21 @@
         ...
     address = await minikube.discover("product")
 
-Blocking programs use `minikube.blocking`, asyncio programs `minikube.aio`: the same names, the same behaviour.
-Names are loaded when first used, so that importing this costs nothing.
+Blocking programs use `minikube.blocking`, asyncio programs `minikube.aio`, with the same names and behaviour.
+A name is loaded when it is first used, so that importing the package costs nothing.
 """
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # typing's own would cost more than all the rest
+TYPE_CHECKING = False  # importing it from typing would cost more than all else here
 if TYPE_CHECKING:
     from typing import Any
 
     from minikube import aio, blocking
-    from minikube.client.registry import Registry, discover, open_registry, registered, watch
-    from minikube.client.verbs import WatchSnapshot
     from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
     from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
+    from minikube.sdk.requests import WatchSnapshot
+    from minikube.sdk.trio import Registry, discover, open_registry, registered, watch
 
 __all__ = [
     "Address",
@@ -45,9 +45,9 @@ __all__ = [
     "watch",
 ]
 
-_HOMES = {
-    "minikube.client.registry": ("Registry", "discover", "open_registry", "registered", "watch"),
-    "minikube.client.verbs": ("WatchSnapshot",),
+_MODULES = {
+    "minikube.sdk.trio": ("Registry", "discover", "open_registry", "registered", "watch"),
+    "minikube.sdk.requests": ("WatchSnapshot",),
     "minikube.errors": ("MinikubeError", "NotFound", "RemoteError", "Unavailable", "UsageError"),
     "minikube.model": ("Address", "Change", "ChangeKind", "CheckState", "Instance", "Registration"),
 }
@@ -58,9 +58,9 @@ def __getattr__(name: str) -> "Any":
 
     if name in ("aio", "blocking"):
         return import_module(f"minikube.{name}")
-    for home, names in _HOMES.items():
+    for module, names in _MODULES.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
+            value = globals()[name] = getattr(import_module(module), name)
             return value
     raise AttributeError(f"module 'minikube' has no attribute {name!r}")
 

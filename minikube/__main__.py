@@ -1,4 +1,4 @@
-"""`python -m minikube …` is `minikube …` (floor 4)."""
+"""`python -m minikube …`, the same as the command `minikube …`."""
 
 from minikube.cli import main
 

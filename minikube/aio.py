@@ -1,5 +1,5 @@
 """The SDK for asyncio programs (FastAPI, aiohttp): `from minikube import aio`."""
 
-from minikube.client.aio import Registry, discover, open_registry, registered, watch
+from minikube.sdk.asyncio import Registry, discover, open_registry, registered, watch
 
 __all__ = ["Registry", "discover", "open_registry", "registered", "watch"]

@@ -1,6 +1,6 @@
-"""Durations, sizes and moments as people write them (floor 0): `"250ms"` ↔ 0.25, `"10M"` ↔ 10485760, `"14:30"`.
+"""Durations, sizes and points in time as users write them: `"250ms"` ↔ 0.25, `"10M"` ↔ 10485760, `"14:30"`. Pure.
 
-Pure; raises ValueError with what was expected. Inside the project a duration is seconds as float, a size bytes as int.
+Inside the program a duration is seconds as float and a size is bytes as int.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ DURATION_PATTERN = rf"^({_NUMBER}(ms|s|m|h|d)){{1,5}}$"
 SIZE_PATTERN = rf"^{_NUMBER}([kKMGT]i?)?B?$"
 
 LONGEST_S = 10 * 365 * 86400.0
-"""Ten years: past it a number is a mistake, and far below what a clock or a timer cannot hold."""
+"""Ten years: a longer duration is a mistake, and clocks and timers hold far more."""
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT_B = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -28,11 +28,11 @@ _DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(rf"^({_NUMBER})([kKMGT]?)i?B?$", re.ASCII)
 _UNIX = re.compile(r"[0-9]{9,11}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_MOMENT = 32
-"""Characters; the longest form of a moment, with microseconds and a zone, is as long."""
+"""The most characters of a point in time: one with microseconds and a zone has as many."""
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"1m30s"`; a bare `"0"` is 0. Raises ValueError."""
+    """Return the seconds of `"250ms"`, `"5s"`, `"2m"`, `"1h"` or `"1m30s"`; a bare `"0"` is 0. Raises ValueError."""
     if text == "0":
         return 0.0
     if not _DURATION.fullmatch(text):
@@ -44,10 +44,10 @@ def parse_duration(text: str) -> float:
 
 
 def parse_moment(text: str, now: float) -> float:
-    """Unix seconds in what people write for a moment that is past. Raises ValueError.
+    """Return the Unix seconds of a past point in time. Raises ValueError.
 
-    `"5m"` (so long before `now`), `"14:30"` (today, or yesterday where that is still to come), `"2026-11-24T14:30:00Z"`,
-    with a space for the T, to the day, the minute or the second, local time without a zone; `"1795530000.5"`.
+    `"5m"` is that long before `now`, `"14:30"` is today, or yesterday if today's is later than `now`. ISO 8601 is accepted to
+    the day, minute or second, with a space or a T, in local time without a zone; and Unix seconds such as `"1795530000.5"`.
     """
     if len(text) <= _LONGEST_MOMENT:
         if _UNIX.fullmatch(text):
@@ -64,7 +64,7 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes in `"10M"`, `"512K"`, `"1.5G"`, `"4096"`; `K` is 1024, `MB` and `MiB` are `M`. Raises ValueError."""
+    """Return the bytes of `"10M"`, `"512K"`, `"1.5G"` or `"4096"`; `K` is 1024, `MB` and `MiB` are `M`. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f"expected {SIZE_FORM}")
@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units, for people: `950ms`, `4s`, `1m05s`, `2h03m`, `5d07h`."""
+    """Return a duration in its two largest units: `950ms`, `4s`, `1m05s`, `2h03m`, `5d07h`."""
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))}ms" if round(seconds * 1000) < 1000 else "1s"
     whole = int(seconds)
@@ -86,7 +86,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str:
-    """Bytes for people, three digits: `512B`, `9.8K`, `31M`, `1.2G`."""
+    """Return a size in at most three digits: `512B`, `9.8K`, `31M`, `1.2G`."""
     amount, unit = float(size), "B"
     for larger in "KMGT":
         if amount < 1000:

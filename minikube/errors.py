@@ -1,19 +1,19 @@
-"""The one family of errors (floor 0). Imports nothing of the project; holds no policy.
+"""The errors that the program raises on purpose. All have one base class.
 
-The class says whose fault it is: `UsageError` is the caller's (a manifest, an option, a request),
-`RemoteError` is what a peer answered, `Unavailable` is a peer that did not answer. Every message is one
-line that tells what happened, to what, and what to do next.
+The class says where the fault is: `UsageError` is the caller's (a manifest, an option, a request), `RemoteError` is the reply
+of a peer, `Unavailable` means a peer that did not reply. Every message is one line that says what happened, to what, and
+what to do next.
 """
 
 
 class MinikubeError(Exception):
-    """Base of everything that this project raises on purpose. `str(error)` is fit for a terminal."""
+    """The base of all errors that the program raises on purpose. `str(error)` is safe to print on a terminal."""
 
     exit_code = 1
 
 
 class UsageError(MinikubeError):
-    """The caller passed something wrong; nothing was changed. Exit code 2."""
+    """The caller passed a wrong value; nothing was changed. Exit code 2."""
 
     exit_code = 2
 
@@ -23,7 +23,7 @@ class ManifestError(UsageError):
 
 
 class NothingRunning(MinikubeError):
-    """There is no supervisor for this manifest. Exit code 3."""
+    """No supervisor runs this manifest. Exit code 3."""
 
     exit_code = 3
 
@@ -35,15 +35,23 @@ class NotFound(MinikubeError):
 
 
 class Unavailable(MinikubeError):
-    """A peer (registry, store, supervisor) could not be reached in time; trying again later is sensible."""
+    """A peer (registry, Redis, supervisor) could not be reached in time; a later try may succeed."""
 
 
 class StartError(MinikubeError):
-    """A process of ours could not be started: port taken, command missing, no permission."""
+    """A process could not be started: its port is taken, its command is missing, a permission is missing."""
+
+
+class PortTaken(StartError):
+    """Another process listens on the port of an instance: a later start may succeed."""
+
+
+class ResourceExhausted(StartError):
+    """The machine has no process, descriptor, memory or disk left: a later start may succeed."""
 
 
 class RemoteError(MinikubeError):
-    """A peer answered with an error of its own: `code` is the JSON-RPC code, `message` its text."""
+    """A peer replied with an error. `code` is the JSON-RPC code, `message` its text."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -1,8 +1,7 @@
-"""What every process of the project shares (floor 0): frozen structs, and nothing that acts.
+"""The structs that registry, supervisor, command line and dashboard exchange.
 
-Two wire forms meet here. The registry's RPC speaks Go's PascalCase (`{"IP", "Port", "Zone"}`), because
-clients on Go's `net/rpc/jsonrpc` decode it unchanged. The supervisor's API and stream speak snake_case.
-Times are seconds: wall-clock stamps are Unix time, durations are plain seconds.
+The registry's RPC uses Go's PascalCase (`{"IP", "Port", "Zone"}`), which clients with Go's `net/rpc/jsonrpc` decode
+unchanged. The supervisor's API and stream use snake_case. Points in time are Unix seconds, durations are seconds.
 """
 
 from enum import StrEnum
@@ -10,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from minikube.hostport import join_host_port
+from minikube.addresses import join_host_port
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123), lower case."""
@@ -39,14 +38,41 @@ class ProcessState(StrEnum):
     EXITED = "exited"
     FATAL = "fatal"
 
+    @property
+    def is_active(self) -> bool:
+        """Whether an instance in this state has a process that is meant to run: `starting`, `running`."""
+        return self in (ProcessState.STARTING, ProcessState.RUNNING)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether an instance in this state may have a process: the active states and `stopping`."""
+        return self.is_active or self is ProcessState.STOPPING
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the instance needs attention: `backoff`, `fatal`."""
+        return self in (ProcessState.BACKOFF, ProcessState.FATAL)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the instance has ended by itself and is not restarted by itself: `exited`, `fatal`."""
+        return self in (ProcessState.EXITED, ProcessState.FATAL)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last process ended without a stop command: `backoff`, `exited`, `fatal`."""
+        return self.is_final or self is ProcessState.BACKOFF
+
 
 # ---------------------------------------------------------------- registry RPC (PascalCase)
 
 
-def spell_host(host: str) -> str:
-    """The one spelling of a host: an IP address in its shortest form, `localhost` as the address it means, a name in lower
-    case. What is registered comes back spelled like this."""
-    import ipaddress  # late: who only looks a name up needs none of it
+def normalize_host(host: str) -> str:
+    """Return the canonical form of a host: the shortest form of an IP address, 127.0.0.1 for localhost, a name in lower case.
+
+    The registry stores hosts in this form.
+    """
+    import ipaddress  # late: a program that only looks services up does not need it
 
     if host.lower() in ("localhost", "localhost."):
         return "127.0.0.1"
@@ -57,7 +83,7 @@ def spell_host(host: str) -> str:
 
 
 class Address(Struct, frozen=True):
-    """A TCP endpoint as the RPC shows it. `Zone` is the IPv6 zone, else empty."""
+    """A TCP endpoint in the RPC. `Zone` is the IPv6 zone, empty for all other addresses."""
 
     IP: str
     Port: int
@@ -87,11 +113,11 @@ class Registration(Struct, frozen=True, rename="pascal", omit_defaults=True, for
 
 
 class Instance(Struct, frozen=True, rename="pascal"):
-    """One registered instance as `Discovery.Instances`, `Wait` and `Watch` show it.
+    """One registered instance, as `Discovery.Instances`, `Wait` and `Watch` return it.
 
-    `incarnation` grows with every registration of the same id: a deletion that names an older one is void.
+    `incarnation` grows with every registration of the same id: a deregistration that names an older one has no effect.
     `since` is when `state` was entered, `checked` when the last probe ended (Unix seconds, 0 for never).
-    `output` is the last probe's own words, at most 4 KiB.
+    `output` is the output of the last probe, at most 4 KiB.
     """
 
     uuid: str
@@ -110,34 +136,34 @@ class Instance(Struct, frozen=True, rename="pascal"):
 
 
 class ChangeKind(StrEnum):
-    """What happened to an instance: `put` (registered or changed) or `gone` (deregistered or forgotten)."""
+    """The kind of a change: `put` (registered or changed) or `gone` (deregistered or forgotten)."""
 
     PUT = "put"
     GONE = "gone"
 
 
 class Change(Struct, frozen=True, rename="pascal"):
-    """One entry of the change log; revisions only grow. `instance` is as it stands after (or stood before `gone`)."""
+    """One entry of the change log. Revisions only grow. `instance` is its state after the change, before it for `gone`."""
 
     revision: int
     kind: ChangeKind
     instance: Instance
 
 
-# ---------------------------------------------------------------- supervisor's board (snake_case)
+# ---------------------------------------------------------------- supervisor's state (snake_case)
 
 
 class InstanceView(Struct, frozen=True):
-    """One instance on the board: its process as the supervisor sees it, its check as the registry says it.
+    """One instance in a snapshot: its process as the supervisor sees it, and the state of its health check.
 
-    `check` is None where nothing is probed. `exit` tells the last end ("exit 1", "signal KILL"), `reason` answers
-    "why is it not ready?" in one line. `next_try` and the other stamps are Unix seconds, 0 for none.
+    `check` is None without a health check. `exit` says how the last process ended ("exit 1", "signal KILL"), `reason` why
+    the instance is not ready, in one line. `next_try` and the other points in time are Unix seconds, 0 for none.
     """
 
     id: str
     service: str
     name: str
-    """`product` for a single replica, else `product-2`: what `ps`, logs and prefixes show."""
+    """The name in `ps` and logs: `product` for a single replica, `product-2` for one of several."""
     state: ProcessState
     check: CheckState | None = None
     output: str = ""
@@ -155,13 +181,13 @@ class InstanceView(Struct, frozen=True):
     reason: str = ""
     next_try: float = 0.0
     next_run: float = 0.0
-    """When its schedule starts it next; 0 without one, and while it is stopped by hand."""
+    """When the schedule starts the instance next; 0 without a schedule, and after `minikube stop`."""
     last_lines: tuple[str, ...] = ()
-    """The last lines of output before the last end, for `backoff`, `exited` and `fatal`."""
+    """The last lines of output before the last process ended; only in the states `backoff`, `exited` and `fatal`."""
 
 
 class ServiceView(Struct, frozen=True):
-    """One service on the board. `kind` is `process`, `container` or `external` (registered by someone else)."""
+    """One service in a snapshot. `kind` is `process`, `container` or `external` (not started by the supervisor)."""
 
     name: str
     kind: str = "process"
@@ -172,16 +198,16 @@ class ServiceView(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     schedule: str = ""
     chosen: bool = True
-    """Whether `up` starts it: it has no profile, an active one, or it was named."""
+    """Whether `up` starts the service: it has no profile or an active one, or `up` named it."""
 
 
 def is_ready(instance: InstanceView) -> bool:
-    """Whether it runs and passes its check, where it has one: those that need it healthy may start."""
+    """Return whether an instance runs and passes its check, if it has one: services that need it healthy may start."""
     return instance.state is ProcessState.RUNNING and instance.check in (None, CheckState.PASSING)
 
 
 class Usage(Struct, frozen=True):
-    """What an instance's whole process tree uses now: per cent of one core, resident bytes. No memory: nothing is alive."""
+    """Resource usage of an instance's process tree: per cent of one core, resident bytes; 0 bytes where no process is alive."""
 
     id: str
     cpu: float
@@ -189,20 +215,24 @@ class Usage(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something worth telling. `number` only grows; `level` is `info`, `warning` or `error`."""
+    """One event of the project. `number` only grows; `level` is `info`, `warning` or `error`."""
 
     number: int
     time: float
     kind: str
-    """Dotted, stable, for machines: `instance.exited`, `check.critical`, `registry.down`, …"""
+    """A stable name for programs: `instance.exited`, `check.critical`, `registry.down`, …"""
     message: str
     level: str = "info"
     service: str = ""
     instance: str = ""
 
 
+PARTS = ("redis", "registry")
+"""The names of the processes that a supervisor runs for itself. They have logs as services have."""
+
+
 class PartView(Struct, frozen=True):
-    """The supervisor's own parts: `redis` and `registry`. `state` is a ProcessState, `detail` one line."""
+    """One of the supervisor's backing services: `redis` or `registry`. `detail` is one line."""
 
     name: str
     state: ProcessState
@@ -214,7 +244,7 @@ class PartView(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot"):
-    """Everything shown, at one revision. `/v1/status` and the stream's first message."""
+    """The state of a project at one revision: the reply of `/v1/status` and the first message of the stream."""
 
     project: str
     revision: int
@@ -236,7 +266,7 @@ class Snapshot(Struct, frozen=True, tag="snapshot"):
 
 
 class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
-    """What changed after revision `since`, up to `revision`. Whole rows: replace by name or id."""
+    """The changes after revision `since` up to `revision`, as whole rows that replace those of the same name or id."""
 
     revision: int
     since: int
@@ -252,9 +282,9 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (our own notices, such as dropped lines).
+    """One line of output. `stream` is `stdout`, `stderr` or `minikube` (notices of the supervisor, such as dropped lines).
 
-    `level` is what the line itself says (`minikube.levels`), empty where it says nothing.
+    `level` is the level that the line itself states (see `minikube.logs.levels`), empty where it states none.
     """
 
     time: float

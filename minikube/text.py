@@ -1,7 +1,4 @@
-"""What may reach a terminal, a listing or a log (floor 0): strangers' characters made visible, secrets masked.
-
-Pure string work. It never decides what is shown, only how.
-"""
+"""Untrusted text made safe to show: control characters made visible, secrets masked. Pure."""
 
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -31,9 +28,9 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with control, C1, bidirectional and lone surrogate characters written as `\\x1b` or `\\u202e`.
+    """Return `text` with control, C1, bidirectional and lone surrogate characters written as `\\x1b` or `\\u202e`.
 
-    A tab becomes a space: it harms nothing, but no column survives it.
+    A tab becomes a space, as it would break the columns of a table.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -41,22 +38,21 @@ def printable(text: str) -> str:
 
 
 def printable_line(text: str) -> str:
-    """A line of a service's output for a terminal: its colours are dropped, tabs stay, the rest as `printable`."""
+    """Return a line of output for a terminal: without colours, with its tabs, all else as `printable` does it."""
     if text.isascii() and text.isprintable():
         return text
     return "\t".join(_HIDDEN.sub(_visible, part) for part in _COLOUR.sub("", text).split("\t"))
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a variable of this name is likely to hold a secret: `DB_PASSWORD`, `API_KEY`, `AUTH_TOKEN`."""
+    """Return whether a variable of this name probably holds a secret: `DB_PASSWORD`, `API_KEY`, `AUTH_TOKEN`."""
     return _SECRET_NAME.search(name) is not None
 
 
 def secrets_in(env: Mapping[str, str]) -> Iterator[str]:
-    """What must not be read in the output of who has these variables: values whose names look secret, and passwords of
-    URLs, as they stand there and decoded."""
+    """Yield the secrets among variables: values whose names look secret, and passwords in URLs, encoded and decoded."""
     for name, value in env.items():
-        if name in ("PWD", "OLDPWD"):  # a shell's directories
+        if name in ("PWD", "OLDPWD"):  # directories, although the names contain PWD
             continue
         if looks_secret(name) and value not in ("true", "false"):
             yield value
@@ -67,7 +63,8 @@ def secrets_in(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _url_secrets(text: str) -> Iterator[str]:
-    """A lone user is one only to Sentinel's URLs: `default` in everybody's lines must not be masked."""
+    """Yield the passwords in the URLs of a text."""
+    # `user@` without a colon is a password in Sentinel's URLs only: masking a user such as `default` would hide much output.
     for pattern in (_URL_USER, _URL_LONE_USER):
         for match in pattern.finditer(text):
             if pattern is _URL_USER or "+sentinel" in match["head"].lower():
@@ -79,7 +76,7 @@ def _url_secrets(text: str) -> Iterator[str]:
 
 
 def mask_url(text: str) -> str:
-    """`text` with the secrets of every URL in it masked: `redis://me:***@host?sentinel_password=***`."""
+    """Return `text` with the secrets of every URL masked: `redis://me:***@host?sentinel_password=***`."""
     if "://" not in text:
         return text
     text = _URL_USER.sub(lambda match: f"{match['head']}:{MASK}@", text)
@@ -92,7 +89,7 @@ def _masked_parameter(match: re.Match[str]) -> str:
 
 
 def mask_env(env: Mapping[str, str], secret: Container[str] = ()) -> dict[str, str]:
-    """A copy fit to be shown: values whose names look secret or are in `secret` masked, passwords in URLs too."""
+    """Return a copy of `env` to show: values whose names look secret or are in `secret` masked, and passwords in URLs."""
     return {
         name: MASK if value and (name in secret or looks_secret(name)) else mask_url(value)
         for name, value in env.items()

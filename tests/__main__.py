@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WHOLE = ",".join(
     f"minikube/{name}"
     for name in (
-        *("protocol/*", "manifest/*", "model.py", "errors.py", "durations.py", "hostport.py"),
-        *("text.py", "levels.py", "counters.py", "exposition.py", "names.py", "pattern.py"),
+        *("jsonrpc/*", "manifest/*", "model.py", "errors.py", "durations.py", "addresses.py", "text.py"),
+        *("logs/levels.py", "metrics/*", "defaults.py", "patterns.py", "project_dir.py"),
     )
 )
 """Floors 0 and 1: every branch is tested."""

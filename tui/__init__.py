@@ -1,23 +1,36 @@
-"""The dashboard (floor 4): a terminal UI on the supervisor's stream. It shows and asks; the supervisor decides and does.
+"""The dashboard: a terminal user interface (Textual) for a running project.
 
-Imports of the project: `minikube.model`, `minikube.errors`, `minikube.text` and `minikube.client`, nothing else.
-Start reading at `tui/app.py`.
+    run             open the dashboard on this terminal: signal handlers, the result
+    app             the Textual app: handles messages, asks before destructive commands, decides what quitting means
+    state           the newest snapshot, the connection's state, the usage history and the commands in flight
+    connection/     snapshots and logs from the supervisor, commands to it
+    render/         pure functions: a snapshot becomes rows, cells, details and log entries
+    screens/        the main screen, the confirmation dialog and the help page
+    widgets/        the table, the log view and the lines at the top and bottom
+    terminal_driver the terminal, and what happens when it is closed
+    screenshot      `python -m tui.screenshot`: an SVG of the dashboard for the documentation
+    dashboard.tcss  the style sheet
+
+It shows what the supervisor reports and sends commands to it. It refuses to decide anything about services. From
+`minikube` it imports the model, the errors, text helpers and the control API's client, nothing else.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minikube.client.control import Endpoint
+    from minikube.control.client.endpoint import Endpoint
 
 __all__ = ["run_dashboard"]
 
 
 def run_dashboard(endpoint: "Endpoint", *, owner: bool) -> str:
-    """Show the project behind `endpoint` until the user leaves; blocks, on the main thread.
+    """Show the project behind `endpoint` until the user quits. Call it on the main thread: it blocks.
 
-    `quit`: leave. `stop`: stop everything (`owner` only). `detach`: leave it running (`owner` only).
-    With `owner`, Ctrl-C, TERM, HUP and a dashboard that failed mean `stop`. Signal handlers are as before afterwards.
+    Return `quit`, `stop` (stop the project) or `detach` (leave the project running). `owner` says that the calling command
+    started the project: only then are `stop` and `detach` possible, and Ctrl-C, TERM, HUP and a failure of the dashboard
+    mean `stop`. Signal handlers are restored before it returns.
     """
+    # Textual is imported here: it takes longer to import than most commands of the CLI take to run.
     from tui.run import run
 
     return run(endpoint, owner=owner)

@@ -1,15 +1,8 @@
-"""The dashboard (floor 4): owns what is known, and passes acts to the feed.
-
-Structure: `feed` and `stream` (thread, trio) bring messages up; `rows`, `columns`, `describe` and `look` turn a snapshot
-into what is shown, purely; `screens` and `widgets` show it. Nothing here is kept that the supervisor does not say,
-except what usage was (for the sparkline) and which acts are in flight.
-"""
+"""The Textual app: receives the connection's messages, updates the state, and handles commands and quitting."""
 
 import asyncio
 import shlex
 import signal
-import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -17,38 +10,48 @@ from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
-from textual.filter import NoColor
+from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
 
-from minikube.client.view import dependents
-from minikube.model import CheckState, InstanceView, Snapshot, Usage
-from tui import look
-from tui.columns import Scene
-from tui.feed import Act, ActDone, Feed, Link, Linked, LogBatch, LogEnded, Updated
-from tui.paint import THEME
-from tui.rows import Row
-from tui.screens.ask import Ask, Choice
-from tui.screens.help import Help
-from tui.screens.main import Main
+from minikube.control.client.snapshot import dependents
+from minikube.model import CheckState, InstanceView
+from tui.connection.interface import Command, SupervisorConnection
+from tui.connection.messages import (
+    CommandFinished,
+    ConnectionChanged,
+    LogLinesReceived,
+    LogsEnded,
+    SnapshotReceived,
+)
+from tui.render.format import single_line
+from tui.render.rows import Row
+from tui.render.theme import THEME
+from tui.screens.confirm import Choice, ConfirmScreen
+from tui.screens.help import HelpScreen
+from tui.screens.main import MainScreen
+from tui.state import DashboardState
 
-TICK_S = 1.0
-"""Ages and uptimes are drawn again this often."""
-
-SAMPLES_KEPT = 32
+REFRESH_INTERVAL_S = 1.0
+"""Seconds between updates of ages and uptimes."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""They end the dashboard as Ctrl-C does."""
+"""Signals that end the dashboard as Ctrl-C does."""
 
-NAMED = 8
-"""Of more than these a question gives the number."""
+MAX_LISTED_ROWS = 8
+"""The most rows that a question lists; of more it says how many."""
+
+MAX_PALETTE_ROWS = 500
+"""The most rows for which the command palette has entries."""
 
 DESTRUCTIVE = {"stop", "restart", "kill"}
-DONE = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed"}
-DOING = {"start": "starting", "stop": "stopping", "restart": "restarting", "kill": "killing"}
+"""Commands that are confirmed first."""
+
+PARTICIPLES = {"start": "starting", "stop": "stopping", "restart": "restarting", "kill": "killing"}
+PAST_PARTICIPLES = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed"}
 
 
 class Dashboard(App[str]):
-    """`run` gives back `quit`, `stop` or `detach`. `owner`: it was opened by the command that runs the project."""
+    """The dashboard. `run` returns `quit`, `stop` or `detach`, or None after a failure."""
 
     TITLE = "minikube"
     CSS_PATH = "dashboard.tcss"
@@ -59,209 +62,219 @@ class Dashboard(App[str]):
     ]
 
     def __init__(
-        self, feed: Feed, *, owner: bool = False, signals: bool = False, driver_class: type[Driver] | None = None
+        self,
+        connection: SupervisorConnection,
+        *,
+        owner: bool = False,
+        signals: bool = False,
+        driver_class: type[Driver] | None = None,
     ) -> None:
+        """`owner`: the calling command started the project, so quitting may stop it. `signals`: handle `SIGNALS`."""
         super().__init__(driver_class=driver_class)
-        self._signals = signals
-        self.feed = feed
+        self.state = DashboardState()
         self.owner = owner
-        self.snapshot: Snapshot | None = None
-        self.link: Link = "connecting"
-        self.link_detail = ""
-        self.busy: dict[str, int] = {}
-        self._usage: dict[str, Usage] = {}
-        self._history: dict[str, deque[float]] = {}
-        self._main = Main()
-        if self.no_color:
-            # Textual turns colours to greys; https://no-color.org asks for none at all.
-            self._filters.append(NoColor())
+        self._connection = connection
+        self._signals = signals
+        self._main = MainScreen(self.state, connection)
+        self._no_color_filter = NoColor()
 
-    @property
-    def scene(self) -> Scene:
-        """What rows are drawn with now. Time stands still while the supervisor is away: so does what is known."""
-        now = time.time()
-        if self.link != "live" and self.snapshot is not None:
-            now = self.snapshot.time
-        return Scene(now, self._usage, self._history, self.busy)
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return Textual's filters for drawn lines, and one that removes colours where NO_COLOR is set."""
+        # Textual itself only turns colours into greys; https://no-color.org asks for none at all.
+        filters = super().get_line_filters()
+        return [*filters, self._no_color_filter] if self.no_color else filters
 
     def on_mount(self) -> None:
-        """Open the screen, then the feed."""
+        """Show the main screen, install signal handlers, and start the connection."""
         self.register_theme(THEME)
         self.theme = THEME.name
         self.theme_changed_signal.subscribe(self, lambda _: self._main.refresh_theme())
         self.push_screen(self._main)
-        self.set_interval(TICK_S, self._tick)
+        self.set_interval(REFRESH_INTERVAL_S, self._refresh)
         if self._signals:
             loop = asyncio.get_running_loop()
             for number in SIGNALS:
                 loop.add_signal_handler(number, self.action_interrupt)
-        self._run_feed()
+        self._run_connection()
 
     def on_unmount(self) -> None:
-        """The thread ends with the app."""
-        self.feed.stop()
+        """Stop the connection's thread."""
+        self._connection.stop()
 
     @work(thread=True, exclusive=True, exit_on_error=False)
-    def _run_feed(self) -> None:
-        self.feed.run(self.post_message)
+    def _run_connection(self) -> None:
+        """Run the connection in a thread of its own."""
+        self._connection.run(self.post_message)
 
-    # ------------------------------------------------------------ what the feed brings
+    # ------------------------------------------------------------ messages of the connection
 
-    @on(Linked)
-    def _linked(self, event: Linked) -> None:
-        before, self.link, self.link_detail = self.link, event.link, look.tidy(event.detail)
-        if event.link == "lost" and self.owner and self.snapshot is not None and self.snapshot.phase == "stopping":
+    @on(ConnectionChanged)
+    def _connection_changed(self, event: ConnectionChanged) -> None:
+        """Record the state of the connection and show it."""
+        state = self.state
+        before, state.connection, state.connection_detail = state.connection, event.state, single_line(event.detail)
+        # The project that this command started has stopped, for instance by `minikube down` in another terminal.
+        if event.state == "lost" and self.owner and state.snapshot is not None and state.snapshot.phase == "stopping":
             self.exit("stop")
             return
-        if before == "lost" and event.link == "live":
-            self.notify("the supervisor is back", timeout=3, markup=False)
-        self._tick()
+        if before == "lost" and event.state == "live":
+            self.notify("connected to the supervisor again", timeout=3, markup=False)
+        self._refresh()
 
-    @on(Updated)
-    def _updated(self, event: Updated) -> None:
-        self.snapshot = event.snapshot
-        usage = {one.id: one for one in event.snapshot.usage}
-        for key, one in usage.items():
-            if one is not self._usage.get(key):
-                self._history.setdefault(key, deque(maxlen=SAMPLES_KEPT)).append(one.cpu)
-        for key in self._history.keys() - usage.keys():
-            del self._history[key]
-        self._usage = usage
-        self._tick()
+    @on(SnapshotReceived)
+    def _snapshot_received(self, event: SnapshotReceived) -> None:
+        """Record the snapshot and show it."""
+        self.state.set_snapshot(event.snapshot)
+        self._refresh()
 
-    @on(LogBatch)
-    def _log_batch(self, event: LogBatch) -> None:
+    @on(LogLinesReceived)
+    def _log_lines_received(self, event: LogLinesReceived) -> None:
+        """Pass log lines to the main screen."""
         if self._main.is_mounted:
-            self._main.show_logs(list(event.lines), event.restarted, event.missed, event.ticket)
+            self._main.show_logs(list(event.lines), event.restarted, event.missed, event.request)
 
-    @on(LogEnded)
-    def _log_ended(self, event: LogEnded) -> None:
+    @on(LogsEnded)
+    def _logs_ended(self, event: LogsEnded) -> None:
+        """Pass the end of the followed logs to the main screen."""
         if self._main.is_mounted:
-            self._main.show_log_end(event.detail, event.ticket)
+            self._main.show_logs_end(event.reason, event.request)
 
-    @on(ActDone)
-    def _act_done(self, event: ActDone) -> None:
-        verb, target = event.act
-        left = self.busy.get(target, 0) - 1
-        if left > 0:
-            self.busy[target] = left
-        else:
-            self.busy.pop(target, None)
-        name = look.tidy(target)
+    @on(CommandFinished)
+    def _command_finished(self, event: CommandFinished) -> None:
+        """Notify the user about the result of a command."""
+        verb, target = event.command
+        self.state.command_finished(target)
+        name = single_line(target)
         if event.error:
             title = f"{verb} {name} failed"
-            self.notify(look.tidy(event.error, 2000), title=title, severity="error", timeout=12, markup=False)
+            self.notify(single_line(event.error, 2000), title=title, severity="error", timeout=12, markup=False)
         else:
-            self.notify(f"{name} {DONE[verb]}", timeout=3, markup=False)
-        self._tick()
+            self.notify(f"{name} {PAST_PARTICIPLES[verb]}", timeout=3, markup=False)
+        self._refresh()
 
-    def _tick(self) -> None:
+    def _refresh(self) -> None:
+        """Show the current state on the main screen."""
         if self._main.is_mounted:
             self._main.refresh_data()
 
-    # ------------------------------------------------------------ acts
+    # ------------------------------------------------------------ commands
 
-    def request(self, verb: str, rows: Sequence[Row]) -> None:
-        """Have `verb` done to the rows' services or instances, after a question where it could hurt."""
-        if self.link != "live":
-            self.notify("the supervisor is away: nothing can be done now", severity="warning", markup=False)
+    @on(MainScreen.CommandRequested)
+    def _command_requested(self, event: MainScreen.CommandRequested) -> None:
+        """Handle a command from a key or a click."""
+        self._request_command(event.verb, event.rows)
+
+    def _request_command(self, verb: str, rows: Sequence[Row]) -> None:
+        """Send a command for each row; ask first when it is destructive."""
+        if self.state.connection != "live":
+            self.notify("not connected to the supervisor: nothing was done", severity="warning", markup=False)
             return
-        ours = [row for row in rows if row.service.kind != "external"]
-        if not ours:
-            names = ", ".join(look.tidy(row.target) for row in rows)
+        own = [row for row in rows if row.service.kind != "external"]
+        if not own:
+            names = ", ".join(single_line(row.target) for row in rows)
             self.notify(f"{names} is not run by this project", severity="warning", markup=False)
             return
         if verb not in DESTRUCTIVE:
-            self._perform_all(verb, ours)
+            self._send_commands(verb, own)
             return
-        names = ", ".join(row.target for row in ours)
-        title = f"{verb.capitalize()} {names if len(ours) < 4 else f'these {len(ours)}'}?"
+        names = ", ".join(row.target for row in own)
+        title = f"{verb.capitalize()} {names if len(own) < 4 else f'these {len(own)}'}?"
         self.push_screen(
-            Ask(title, self._consequences(ours), [Choice("yes", verb.capitalize(), "y")]),
-            lambda answer: self._perform_all(verb, ours) if answer == "yes" else None,
+            ConfirmScreen(title, self._consequences(own), [Choice("yes", verb.capitalize(), "y")]),
+            lambda result: self._send_commands(verb, own) if result == "yes" else None,
         )
 
     def _consequences(self, rows: Sequence[Row]) -> list[str]:
-        """How much would be hit, and who depends on it."""
-        lines = [_extent(rows[0])] if len(rows) == 1 else [f"{look.tidy(row.target)}: {_extent(row)}" for row in rows]
-        if len(lines) > NAMED:
-            lines = [*lines[:NAMED], f"and {len(lines) - NAMED} more"]
-        hit = {row.service.name for row in rows}
-        services = self.snapshot.services if self.snapshot else ()
-        needed = sorted({name for one in hit for name in dependents(services, one)} - hit)
-        return [*lines, f"needed by: {', '.join(needed)}" if needed else "no other service depends on it"]
+        """Return lines that say which processes a command affects, and which other services depend on them."""
+        lines = [_affected_processes(row) for row in rows]
+        if len(rows) > 1:
+            lines = [f"{single_line(row.target)}: {line}" for row, line in zip(rows, lines, strict=True)]
+        if len(lines) > MAX_LISTED_ROWS:
+            lines = [*lines[:MAX_LISTED_ROWS], f"and {len(lines) - MAX_LISTED_ROWS} more"]
+        affected = {row.service.name for row in rows}
+        services = self.state.snapshot.services if self.state.snapshot else ()
+        needed_by = sorted({other for name in affected for other in dependents(services, name)} - affected)
+        return [*lines, f"needed by: {', '.join(needed_by)}" if needed_by else "no other service depends on it"]
 
-    def _perform_all(self, verb: str, rows: Sequence[Row]) -> None:
+    def _send_commands(self, verb: str, rows: Sequence[Row]) -> None:
+        """Send a command for each row, and remove the marks."""
         for row in rows:
-            self.perform(verb, row.target)
-        self._main.unmark()
+            self.state.command_sent(row.target)
+            self.notify(f"{PARTICIPLES[verb]} {single_line(row.target)} …", timeout=2, markup=False)
+            self._connection.send_command(Command(verb, row.target))
+        self._main.clear_marks()
 
-    def perform(self, verb: str, target: str) -> None:
-        """Hand the act to the feed and show that it is in flight."""
-        self.busy[target] = self.busy.get(target, 0) + 1
-        self.notify(f"{DOING[verb]} {look.tidy(target)} …", timeout=2, markup=False)
-        self.feed.act(Act(verb, target))
-        self._tick()
-
-    def copy_curl(self, row: Row) -> None:
-        """Put `curl -i http://…` on the clipboard: the row's address, or of its first instance that has one."""
-        candidates = [row.instance] if row.instance else list(row.members)
-        found = next((one for one in sorted(candidates, key=_readiness) if one.address), None)
-        if found is None:
-            self.notify(f"{look.tidy(row.target)} has no address", severity="warning", markup=False)
+    @on(MainScreen.CopyAddressRequested)
+    def _copy_address(self, event: MainScreen.CopyAddressRequested) -> None:
+        """Copy `curl -i http://…` with the address of the row's instance; of several, a passing one if there is one."""
+        row = event.row
+        candidates = [row.instance] if row.instance else list(row.instances)
+        instance = next((one for one in sorted(candidates, key=_is_not_passing) if one.address), None)
+        if instance is None:
+            self.notify(f"{single_line(row.target)} has no address", severity="warning", markup=False)
             return
-        line = f"curl -i {shlex.quote(f'http://{look.tidy(found.address)}/')}"
+        line = f"curl -i {shlex.quote(f'http://{single_line(instance.address)}/')}"
         self.copy_to_clipboard(line)
         self.notify(line, title="copied", timeout=4, markup=False)
 
-    # ------------------------------------------------------------ the whole
+    # ------------------------------------------------------------ help, quitting, the command palette
 
     def action_help(self) -> None:
-        """The page of keys."""
-        self.push_screen(Help())
+        """Show the help page."""
+        self.push_screen(HelpScreen())
 
     def action_leave(self) -> None:
-        """Quit; who runs the project is asked what becomes of it."""
+        """Quit; for the owner, ask first whether to stop the project."""
         if not self.owner:
             self.exit("quit")
             return
-        if isinstance(self.screen, Ask):
+        # Ctrl-Q works in dialogs as well: one question is enough.
+        if isinstance(self.screen, ConfirmScreen):
             return
-        name = self.snapshot.project if self.snapshot else "the project"
-        running = sum(one.pid > 0 for one in self.snapshot.instances) if self.snapshot else 0
-        lines = [f"{running} instance{'' if running == 1 else 's'} running"]
-        lines.append("“Leave running” detaches: `minikube dashboard` comes back, `minikube down` stops.")
+        snapshot = self.state.snapshot
+        name = snapshot.project if snapshot else "the project"
+        running = sum(instance.pid > 0 for instance in snapshot.instances) if snapshot else 0
+        lines = [
+            f"{running} instance{'' if running == 1 else 's'} running",
+            "“Leave running” detaches: `minikube dashboard` comes back, `minikube down` stops.",
+        ]
         choices = [Choice("stop", "Stop everything", "s"), Choice("detach", "Leave running", "d")]
-        self.push_screen(Ask(f"Quit {name}?", lines, choices), lambda answer: self.exit(answer) if answer else None)
+        dialog = ConfirmScreen(f"Quit {name}?", lines, choices)
+        self.push_screen(dialog, lambda result: self.exit(result) if result else None)
 
     def action_interrupt(self) -> None:
-        """Ctrl-C: what it means on any terminal, without a question."""
+        """Quit without a question, as Ctrl-C does in any terminal program; for the owner, stop the project."""
         self.exit("stop" if self.owner else "quit")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: every act on every service, the views, and Textual's themes."""
+        """Return the command palette's entries: views, the theme, and every command for every row."""
         main = self._main
-        yield SystemCommand("Help", "every key", self.action_help)
-        yield SystemCommand("Logs of everyone", "all services together", main.action_everyone)
+        yield SystemCommand("Help", "all keys", self.action_help)
+        yield SystemCommand("Logs of all services", "all services together", main.action_all_logs)
         yield SystemCommand("Events", "as they happen", lambda: main.action_zoom("events"))
         yield SystemCommand("Problems only", "on or off", main.action_problems)
         yield SystemCommand("Theme", "choose the colours", self.action_change_theme)
         yield SystemCommand("Quit", "leave the dashboard", self.action_leave)
-        for row in main.table.rows[:500]:
-            name = look.tidy(row.target)
-            yield SystemCommand(f"Go to {name}", "select it", lambda key=row.key: self._go(key))
+        for row in main.table.rows[:MAX_PALETTE_ROWS]:
+            name = single_line(row.target)
+            yield SystemCommand(f"Go to {name}", "select it", lambda key=row.key: self._select(key))
             for verb in ("restart", "stop", "start", "kill"):
-                words = f"{verb.capitalize()} {name}"
-                yield SystemCommand(words, row.service.kind, lambda verb=verb, row=row: self.request(verb, [row]))
+                yield SystemCommand(
+                    f"{verb.capitalize()} {name}",
+                    row.service.kind,
+                    lambda verb=verb, row=row: self._request_command(verb, [row]),
+                )
 
-    def _go(self, key: str) -> None:
+    def _select(self, key: str) -> None:
+        """Select the row with this key in the table."""
         self._main.table.select(key)
 
 
-def _extent(row: Row) -> str:
-    running = [member for member in row.members if member.pid]
+def _affected_processes(row: Row) -> str:
+    """Return which processes a command for this row affects."""
     if row.depth and row.instance:
         return f"one instance of {row.service.name}, pid {row.instance.pid}" if row.instance.pid else "not running now"
+    running = [instance for instance in row.instances if instance.pid]
     if not running:
         return "no instance of it is running now"
     if len(running) == 1:
@@ -269,5 +282,6 @@ def _extent(row: Row) -> str:
     return f"all {len(running)} running instances"
 
 
-def _readiness(one: InstanceView) -> bool:
-    return one.check not in (CheckState.PASSING, None)
+def _is_not_passing(instance: InstanceView) -> bool:
+    """Return a sort key that puts passing and unchecked instances first."""
+    return instance.check not in (CheckState.PASSING, None)

@@ -1,23 +1,24 @@
-"""Runs the dashboard on this terminal (floor 4): signals in, an answer out."""
+"""Run the dashboard on this terminal and restore signal handlers afterwards."""
 
 import signal
 
-from minikube.client.control import Endpoint
+from minikube.control.client.endpoint import Endpoint
 from tui.app import SIGNALS, Dashboard
-from tui.driver import TerminalDriver
-from tui.stream import StreamFeed
+from tui.connection.trio_connection import TrioConnection
+from tui.terminal_driver import TerminalDriver
 
 
 def run(endpoint: Endpoint, *, owner: bool) -> str:
-    """See `tui.run_dashboard`."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    app = Dashboard(StreamFeed(endpoint), owner=owner, signals=True, driver_class=TerminalDriver)
+    """Run the dashboard until the user quits; return what `tui.run_dashboard` describes."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    app = Dashboard(TrioConnection(endpoint), owner=owner, signals=True, driver_class=TerminalDriver)
     try:
-        answer = app.run()
+        result = app.run()
     finally:
+        # Also after a failure inside Textual, which may leave its key-reading thread running; the process could not exit.
         driver = app._driver
         if isinstance(driver, TerminalDriver):
-            driver.let_go()
-        for number, handler in before.items():
+            driver.stop_reading_keys()
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-    return answer or ("stop" if owner else "quit")
+    return result or ("stop" if owner else "quit")

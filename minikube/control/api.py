@@ -1,330 +1,247 @@
-"""The control API's requests (floor 3), as the README lists them, over any `Board` and `Controls`.
+"""The control API's requests, as docs/cli.md lists them: which path and method does what.
 
-It decides what a request means and what its answer is; reading and writing are `minikube.net.http`'s. What is shown of
-the project is the board's one snapshot, to the stream, the status and who asks for one service alike. What is done is the
-controls', and so is what no snapshot holds: lines of logs, and for Prometheus the registry's entries and counters. It refuses
-unknown paths, methods, query parameters and body fields, each with a JSON error that names them.
+State comes from the `StateStore`, whose snapshot is also what the stream sends. Commands, log lines, registered instances and
+the registry's metrics come from `ProjectCommands`. Unknown paths, methods, query parameters and body fields are refused with
+a JSON error that names them. Reading and writing is done by `net.http_server`.
 """
 
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
-from itertools import islice
-from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl
+from typing import Any
 
 import msgspec
 import trio
 
-from minikube.client.messages import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, EventsReply, LogQuery, ServiceReply, status_of
-from minikube.client.view import dependents
-from minikube.control.board import Board
-from minikube.control.controls import Controls
-from minikube.control.discovery import target_groups
-from minikube.control.encode import Once, encode
-from minikube.control.guard import refuse
-from minikube.control.lines import ALIVE_S, open_batches, open_events
-from minikube.control.metrics import Scrape, exposition
-from minikube.control.sieve import Sieve
+from minikube.control.auth import authorize
+from minikube.control.client.messages import EventsReply, status_of
+from minikube.control.encoding import EncodeCache, encode
+from minikube.control.http_sd import target_groups
+from minikube.control.interface import ProjectCommands
+from minikube.control.metrics import Scrape, render_metrics
+from minikube.control.ndjson import KEEPALIVE_S, follow_events, open_ndjson
+from minikube.control.parameters import (
+    ApplyBody,
+    EmptyBody,
+    KillBody,
+    MaintenanceBody,
+    ScaleBody,
+    ShutdownBody,
+    flag,
+    integer,
+    moment,
+    parse_body,
+    parse_query,
+    repeated_values,
+    seconds,
+    shorten,
+)
+from minikube.control.service_reply import find, make_service_reply
+from minikube.control.state_store import StateStore
 from minikube.control.stream import Stream
-from minikube.durations import parse_moment
-from minikube.errors import MinikubeError, NotFound, UsageError
-from minikube.model import InstanceView, ServiceView, Snapshot
-from minikube.net.http import Answer, Reply, Request, StreamReply, error_reply
-from minikube.text import printable
+from minikube.errors import MinikubeError
+from minikube.logs.filter import LogFilter
+from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, LogQuery
+from minikube.net.http_server import Reply, Request, Response, StreamReply, error_reply
 
 log = logging.getLogger(__name__)
 
-WAIT_MAX_S = 60.0
 EVENTS_MAX = 1_000
-SERVICE_EVENTS = 50
 
-Body = TypeVar("Body")
-
-
-class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
-class _Kill(msgspec.Struct, forbid_unknown_fields=True):
-    signal: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9+]{1,12}\Z")] = "KILL"
-
-
-class _Scale(msgspec.Struct, forbid_unknown_fields=True):
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=1_000)]
-
-
-class _Maintenance(msgspec.Struct, forbid_unknown_fields=True):
-    on: bool = True
-    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
-
-
-class _Apply(msgspec.Struct, forbid_unknown_fields=True):
-    dry_run: bool = False
-
-
-class _Shutdown(msgspec.Struct, forbid_unknown_fields=True):
-    now: bool = False
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """Answers requests. `hosts` are the names it may be addressed by, `token` opens it."""
+    """The handler of the control API's HTTP server.
 
-    def __init__(self, board: Board, controls: Controls, *, token: str, hosts: frozenset[str]) -> None:
-        self._board = board
-        self._controls = controls
+    `token` is the bearer token of its clients, `hosts` are the names by which they may address the server.
+    """
+
+    def __init__(self, store: StateStore, commands: ProjectCommands, *, token: str, hosts: frozenset[str]) -> None:
+        self._store = store
+        self._commands = commands
         self._token = token
         self._hosts = hosts
-        self._stream = Stream(board)
-        self._scrapes = trio.CapacityLimiter(1)
-        self._encode_once = Once(lambda value: encode(value) + b"\n", keep=1)
-        self._pages: dict[str, dict[str, Callable[[Request], Awaitable[Answer]]]] = {
+        self._stream = Stream(store)
+        self._render_limiter = trio.CapacityLimiter(1)
+        # Many clients wait for the same revision: its snapshot is encoded once.
+        self._encode_snapshot = EncodeCache(lambda snapshot: encode(snapshot) + b"\n", size=1)
+        self._endpoints: dict[str, dict[str, Endpoint]] = {
             "/health": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
             "/v1/status": {"GET": self._status},
-            "/v1/sd": {"GET": self._sd},
+            "/v1/sd": {"GET": self._service_discovery},
             "/v1/events": {"GET": self._events},
             "/v1/logs": {"GET": self._all_logs},
             "/v1/stream": {"GET": self._open_stream},
             "/v1/apply": {"POST": self._apply},
             "/v1/shutdown": {"POST": self._shutdown},
         }
-        self._acts: dict[str, Callable[[str, Request], Awaitable[None]]] = {
-            "start": lambda name, request: self._plainly(controls.start, name, request),
-            "stop": lambda name, request: self._plainly(controls.stop, name, request),
-            "restart": lambda name, request: self._plainly(controls.restart, name, request),
+        self._service_commands: dict[str, Callable[[str, Request], Awaitable[None]]] = {
+            "start": lambda name, request: self._run_without_options(commands.start, name, request),
+            "stop": lambda name, request: self._run_without_options(commands.stop, name, request),
+            "restart": lambda name, request: self._run_without_options(commands.restart, name, request),
             "kill": self._kill,
             "scale": self._scale,
             "maintenance": self._maintenance,
         }
 
-    async def handle(self, request: Request) -> Answer:
-        """The answer to any request, or an error for `explain`."""
-        refusal = refuse(request, self._hosts, self._token)
-        if refusal is not None:
-            return refusal
+    async def handle(self, request: Request) -> Response:
+        """Return the response to a request, or raise an exception for `on_error`."""
+        denied = authorize(request, self._hosts, self._token)
+        if denied is not None:
+            return denied
         methods = self._route(request.path)
         if methods is None:
-            return error_reply(404, f"there is no {_shown(request.path)} here")
-        page = methods.get("GET" if request.method == "HEAD" else request.method)
-        if page is None:
+            return error_reply(404, f"there is no {shorten(request.path)} here")
+        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+        if endpoint is None:
             allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            message = f"{_shown(request.path)} takes {allowed}, not {_shown(request.method)}"
+            message = f"{shorten(request.path)} takes {allowed}, not {shorten(request.method)}"
             return error_reply(405, message, (("Allow", allowed),))
-        return await page(request)
+        return await endpoint(request)
 
-    def explain(self, error: Exception) -> Reply:
-        """The reply for an error: the family's are told as they are, anything else is logged and told as ours."""
+    def on_error(self, error: Exception) -> Reply:
+        """Return the reply for an exception of `handle`. An unexpected one is logged, and sent as an internal error."""
         if isinstance(error, MinikubeError):
             return Reply(status_of(error), encode({"error": str(error)}) + b"\n")
         log.error("a request failed", exc_info=error)
         return error_reply(500, "internal error — see .minikube/logs/supervisor.log")
 
-    def _route(self, path: str) -> dict[str, Callable[[Request], Awaitable[Answer]]] | None:
-        page = self._pages.get(path)
-        if page is not None:
-            return page
+    def _route(self, path: str) -> dict[str, Endpoint] | None:
+        """Return the path's endpoints by HTTP method; None if there is no such path."""
+        endpoints = self._endpoints.get(path)
+        if endpoints is not None:
+            return endpoints
         match path.split("/"):
             case ["", "v1", "services", name] if name:
                 return {"GET": lambda request: self._service(name, request)}
             case ["", "v1", "services", name, "logs"] if name:
                 return {"GET": lambda request: self._logs((name,), request)}
-            case ["", "v1", "services", name, verb] if name and verb in self._acts:
-                return {"POST": lambda request: self._act(name, verb, request)}
+            case ["", "v1", "services", name, command] if name and command in self._service_commands:
+                return {"POST": lambda request: self._run_command(name, command, request)}
         return None
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ reading
 
-    async def _health(self, request: Request) -> Answer:
+    async def _health(self, request: Request) -> Response:
+        """Tell that a server listens, to clients without a token."""
         return _json({"status": "ok"})
 
-    async def _metrics(self, request: Request) -> Answer:
-        _query(request)
-        figures = await self._controls.figures()
-        board, tally = self._board, self._board.tally
-        scrape = Scrape(board.snapshot, tally.view, tally.probes.view, figures, self._stream.readers)
+    async def _metrics(self, request: Request) -> Response:
+        """Return the metrics for Prometheus."""
+        parse_query(request)
+        metrics_input = await self._commands.metrics_input()
+        store = self._store
+        counters = store.counters
+        scrape = Scrape(store.snapshot, counters.view, counters.probes.view, metrics_input, self._stream.readers)
+        # In a thread, because a thousand instances take 60 ms.
         body, content_type = await trio.to_thread.run_sync(
-            exposition, scrape, request.header("accept"), limiter=self._scrapes
+            render_metrics, scrape, request.header("accept"), limiter=self._render_limiter
         )
         return Reply(200, body, content_type)
 
-    async def _sd(self, request: Request) -> Answer:
-        query = _query(request, "service", "tag")
-        return _json(target_groups(self._controls.registered(), query.get("service", ""), query.get("tag", "")))
+    async def _service_discovery(self, request: Request) -> Response:
+        """Return the passing instances for Prometheus."""
+        query = parse_query(request, "service", "tag")
+        instances = self._commands.registered_instances()
+        return _json(target_groups(instances, query.get("service", ""), query.get("tag", "")))
 
-    async def _status(self, request: Request) -> Answer:
-        query = _query(request, "after", "wait")
-        after, wait = _integer(query, "after", -1), _seconds(query, "wait")
+    async def _status(self, request: Request) -> Response:
+        """Return the snapshot; with `wait`, once its revision is above `after`."""
+        query = parse_query(request, "after", "wait")
+        after, wait = integer(query, "after", -1), seconds(query, "wait")
         if wait:
             with trio.move_on_after(wait):
-                await self._board.wait_past(after)
-        return Reply(200, self._encode_once(self._board.snapshot))
+                await self._store.wait_past(after)
+        return Reply(200, self._encode_snapshot(self._store.snapshot))
 
-    async def _events(self, request: Request) -> Answer:
-        query = _query(request, "since", "wait", "follow")
-        since, wait = _integer(query, "since", 0), _seconds(query, "wait")
-        board = self._board
-        if _flag(query, "follow"):
-            return StreamReply(lambda: open_batches(open_events(board, since)))
+    async def _events(self, request: Request) -> Response:
+        """Return the events after `since`; with `wait`, once there is one; with `follow`, for ever."""
+        query = parse_query(request, "since", "wait", "follow")
+        since, wait = integer(query, "since", 0), seconds(query, "wait")
+        store = self._store
+        if flag(query, "follow"):
+            return StreamReply(lambda: open_ndjson(follow_events(store, since)))
         if wait:
             with trio.move_on_after(wait):
-                while not board.events_since(since, 1):
-                    await board.wait_past(board.revision)
-        events = board.events_since(since, EVENTS_MAX)
+                while not store.events_since(since, 1):
+                    await store.wait_past(store.revision)
+        events = store.events_since(since, EVENTS_MAX)
         missed = bool(events) and events[0].number > since + 1
         return _json(EventsReply(tuple(events), events[-1].number if events else since, missed))
 
-    async def _service(self, name: str, request: Request) -> Answer:
-        _query(request)
-        reply = describe(self._board, name)
-        settings = dict(self._controls.settings(reply.service.name)) if reply.service else {}
+    async def _service(self, name: str, request: Request) -> Response:
+        """Return a service with its instances, or one instance."""
+        parse_query(request)
+        reply = make_service_reply(self._store, name)
+        settings = dict(self._commands.settings(reply.service.name)) if reply.service else {}
         return _json(msgspec.structs.replace(reply, settings=settings))
 
-    async def _logs(self, names: tuple[str, ...], request: Request) -> Answer:
+    async def _all_logs(self, request: Request) -> Response:
+        """Return log lines of the services that the query names, or of all."""
+        return await self._logs((), request)
+
+    async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
+        """Return log lines of `names`; if there are none, of those that the query names, or of all services."""
         known = ("tail", "follow", "since", "until", "grep", "level")
-        query = _query(request, *known, repeated="name" if not names else "")
-        names = names or tuple(value for key, value in parse_qsl(request.query) if key == "name")
-        parts = {part.name for part in self._board.snapshot.parts}
+        query = parse_query(request, *known, repeated="name" if not names else "")
+        names = names or repeated_values(request, "name")
+        parts = {part.name for part in self._store.snapshot.parts}
         for name in names:
             if name not in parts:
-                _find(self._board.snapshot, name)
-        all_lines = query.get("tail") == "all"
-        wanted = LogQuery(
-            tail=ALL_LINES if all_lines else _integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX),
-            follow=_flag(query, "follow"),
-            since=_moment(query, "since"),
-            until=_moment(query, "until"),
+                find(self._store.snapshot, name)
+        is_all = query.get("tail") == "all"
+        log_query = LogQuery(
+            tail=ALL_LINES if is_all else integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX),
+            follow=flag(query, "follow"),
+            since=moment(query, "since"),
+            until=moment(query, "until"),
             grep=query.get("grep", ""),
             level=query.get("level", ""),
         )
-        Sieve(wanted)  # a wrong pattern is told before the answer begins
-        alive = math.inf if wanted.follow else ALIVE_S  # who follows expects silence
-        return StreamReply(lambda: open_batches(self._controls.logs(names, wanted), alive=alive))
+        LogFilter(log_query)  # raises `UsageError` for a wrong pattern, before the response begins
+        # A client that follows expects pauses.
+        keepalive = math.inf if log_query.follow else KEEPALIVE_S
+        return StreamReply(lambda: open_ndjson(self._commands.logs(names, log_query), keepalive=keepalive))
 
-    async def _all_logs(self, request: Request) -> Answer:
-        return await self._logs((), request)
+    async def _open_stream(self, request: Request) -> Response:
+        """Open the websocket."""
+        return self._stream.respond(request)
 
-    async def _open_stream(self, request: Request) -> Answer:
-        return self._stream.answer(request)
+    # ------------------------------------------------------------ commands
 
-    # ------------------------------------------------------------ acting
+    async def _apply(self, request: Request) -> Response:
+        """Apply the changed manifest."""
+        return _json(await self._commands.apply(parse_body(request, ApplyBody).dry_run))
 
-    async def _apply(self, request: Request) -> Answer:
-        return _json(await self._controls.apply(_body(request, _Apply).dry_run))
+    async def _shutdown(self, request: Request) -> Response:
+        """Reply, then begin to stop everything."""
+        now = parse_body(request, ShutdownBody).now
+        # After the reply: the shutdown closes this connection.
+        return Reply(202, encode({"ok": True}) + b"\n", after_send=lambda: self._commands.shutdown(now))
 
-    async def _shutdown(self, request: Request) -> Answer:
-        now = _body(request, _Shutdown).now
-        return Reply(202, encode({"ok": True}) + b"\n", then=lambda: self._controls.shutdown(now))
+    async def _run_command(self, name: str, command: str, request: Request) -> Response:
+        """Run a command on a service or an instance, and reply when it is done."""
+        await self._service_commands[command](name, request)
+        return _json({"ok": True, "revision": self._store.revision})
 
-    async def _act(self, name: str, verb: str, request: Request) -> Answer:
-        await self._acts[verb](name, request)
-        return _json({"ok": True, "revision": self._board.revision})
-
-    async def _plainly(self, act: Callable[[str], Awaitable[None]], name: str, request: Request) -> None:
-        _body(request, _Nothing)
-        await act(name)
+    async def _run_without_options(
+        self, command: Callable[[str], Awaitable[None]], name: str, request: Request
+    ) -> None:
+        parse_body(request, EmptyBody)
+        await command(name)
 
     async def _kill(self, name: str, request: Request) -> None:
-        await self._controls.kill(name, _body(request, _Kill).signal)
+        await self._commands.kill(name, parse_body(request, KillBody).signal)
 
     async def _scale(self, name: str, request: Request) -> None:
-        await self._controls.scale(name, _body(request, _Scale).replicas)
+        await self._commands.scale(name, parse_body(request, ScaleBody).replicas)
 
     async def _maintenance(self, name: str, request: Request) -> None:
-        body = _body(request, _Maintenance)
-        await self._controls.maintenance(name, body.on, body.reason)
-
-
-def describe(board: Board, name: str) -> ServiceReply:
-    """A service with its instances, or one instance by its name or id. Raises `NotFound`.
-
-    Its events are the latest of all that are known, not of the few that everybody is shown: a noisy neighbour takes
-    nothing from a quiet service.
-    """
-    snapshot = board.snapshot
-    service, instances = _find(snapshot, name)
-    known = {instance.id for instance in instances}
-    usage = tuple(usage for usage in snapshot.usage if usage.id in known)
-    ids = known | {instance.name for instance in instances}
-    whole = service is not None and service.name == name
-    concerned = (
-        event
-        for event in reversed(board.events_since(0))
-        if (event.service == name if whole else event.instance in ids)
-    )
-    events = tuple(islice(concerned, SERVICE_EVENTS))[::-1]
-    needed_by = tuple(dependents(snapshot.services, service.name)) if service is not None else ()
-    return ServiceReply(snapshot.revision, service, instances, usage, events, needed_by)
-
-
-def _find(snapshot: Snapshot, name: str) -> tuple[ServiceView | None, tuple[InstanceView, ...]]:
-    """The service of this name and its instances, or the instances of this name or id and their service. Raises
-    `NotFound`."""
-    service = next((service for service in snapshot.services if service.name == name), None)
-    if service is not None:
-        return service, tuple(instance for instance in snapshot.instances if instance.service == name)
-    instances = tuple(instance for instance in snapshot.instances if name in (instance.name, instance.id))
-    if not instances:
-        raise NotFound(f"{_shown(name)}: no such service or instance")
-    owners = {instance.service for instance in instances}
-    return next((service for service in snapshot.services if service.name in owners), None), instances
+        body = parse_body(request, MaintenanceBody)
+        await self._commands.maintenance(name, body.on, body.reason)
 
 
 def _json(value: Any) -> Reply:
     return Reply(200, encode(value) + b"\n")
-
-
-def _body(request: Request, shape: type[Body]) -> Body:
-    try:
-        return msgspec.json.decode(request.body or b"{}", type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the body is wrong: {printable(str(error))}") from None
-
-
-def _query(request: Request, *known: str, repeated: str = "") -> dict[str, str]:
-    """The query's parameters. Unknown ones and all but `repeated` given twice raise `UsageError`."""
-    values: dict[str, str] = {}
-    for name, value in parse_qsl(request.query, keep_blank_values=True, errors="replace"):
-        if name == repeated and repeated:
-            continue
-        if name not in known:
-            raise UsageError(f"there is no parameter {_shown(name)} here: {', '.join(known) or 'it takes none'}")
-        if name in values:
-            raise UsageError(f"the parameter {name} is given twice")
-        values[name] = value
-    return values
-
-
-def _integer(query: dict[str, str], name: str, default: int, least: int = -1, most: int = 2**53) -> int:
-    text = query.get(name, str(default))
-    if not (text.isascii() and text.removeprefix("-").isdecimal()) or len(text) > 16 or not least <= int(text) <= most:
-        raise UsageError(f"{name} must be a whole number from {least} to {most}, not {_shown(text)}")
-    return int(text)
-
-
-def _seconds(query: dict[str, str], name: str) -> float:
-    text = query.get(name, "0")
-    if not (text.isascii() and text.replace(".", "", 1).isdecimal()) or float(text) > WAIT_MAX_S:
-        raise UsageError(f"{name} must be seconds from 0 to {WAIT_MAX_S:g}, not {_shown(text)}")
-    return float(text)
-
-
-def _moment(query: dict[str, str], name: str) -> float:
-    """Unix seconds, 0 where it is not given."""
-    try:
-        return parse_moment(query[name], time.time()) if query.get(name) else 0.0
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}, not {_shown(query[name])}") from None
-
-
-def _flag(query: dict[str, str], name: str) -> bool:
-    text = query.get(name, "false").lower()
-    if text not in ("", "1", "true", "yes", "0", "false", "no"):
-        raise UsageError(f"{name} must be true or false, not {_shown(text)}")
-    return text in ("", "1", "true", "yes")
-
-
-def _shown(text: str) -> str:
-    """What a caller sent, fit for a message."""
-    return printable(text if len(text) <= 80 else text[:79] + "…")

@@ -1,12 +1,12 @@
-"""`GET /metrics` (floor 3, pure): the board, and what was counted, through Prometheus' own client library.
+"""`GET /metrics`: the state store's snapshot and counters as Prometheus metrics, written by its own client library.
 
-Nothing is kept between two scrapes: a collector goes over one immutable snapshot. The library is imported by the first scrape
-(30 ms, 2 MB). It refuses to run in the trio thread: a thousand instances take 60 ms of a core, and on a loaded
-machine more than a second to get them.
+Nothing is kept between two scrapes: a collector walks over one immutable snapshot. It must not run in trio's thread: a thousand
+instances take 60 ms of a core, and on a loaded machine more than a second.
 
-Names and units are Prometheus': `_total` counts, base units (seconds, bytes, ratios).
+Names and units follow Prometheus: `_total` for counters, base units (seconds, bytes, ratios).
 """
 
+# The client library is imported by the first scrape: importing it takes 30 ms and 2 MB.
 from __future__ import annotations
 
 from collections import Counter
@@ -15,117 +15,130 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from minikube.control.controls import Figures
-from minikube.control.tally import Counted
-from minikube.counters import ProbeCount
-from minikube.exposition import add_histogram, counter, gauge, histogram, probe_families, registry_families, render
+from minikube.control.instance_counters import InstanceCounts
+from minikube.control.interface import MetricsInput
+from minikube.metrics.counters import ProbeCount
+from minikube.metrics.exposition import (
+    add_histogram,
+    counter,
+    gauge,
+    histogram,
+    probe_families,
+    registry_families,
+    render,
+)
 from minikube.model import CheckState, ProcessState, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-INSTANCE = ("service", "instance")
+INSTANCE_LABELS = ("service", "instance")
 
 
 class Scrape(Struct, frozen=True):
-    """Everything that one answer is made of."""
+    """Everything that is shown by one scrape."""
 
     snapshot: Snapshot
-    counted: Counted
+    counts: InstanceCounts
     probes: tuple[ProbeCount, ...]
-    """The supervisor's own; the registry's are in `figures`."""
-    figures: Figures
+    """Probes that the supervisor made; those of the registry are in `input`."""
+    input: MetricsInput
     stream_clients: int
 
 
-def exposition(scrape: Scrape, accept: str) -> tuple[bytes, str]:
-    """The answer and its content type: OpenMetrics for those who ask for it, else Prometheus' text format."""
-    return render(Collector(scrape), accept)
+def render_metrics(scrape: Scrape, accept: str) -> tuple[bytes, str]:
+    """Return the metrics and their content type, in the format that the Accept header `accept` asks for."""
+    return render(MetricsCollector(scrape), accept)
 
 
-class Collector:
-    """Implements prometheus_client's collector protocol over one scrape."""
+class MetricsCollector:
+    """Implements the collector protocol of prometheus_client over one scrape."""
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
+        """Yield all metric families."""
         yield from self._supervisor()
         yield from self._services()
         yield from self._instances()
-        status = self._scrape.figures.registry
-        theirs = status.counters.probes if status else ()
-        yield from probe_families({"registry": theirs, "supervisor": self._scrape.probes})
+        status = self._scrape.input.registry
+        registry_probes = status.counters.probes if status else ()
+        yield from probe_families({"registry": registry_probes, "supervisor": self._scrape.probes})
         yield gauge("registry_up", "1 when the registry answered this scrape.", value=status is not None)
         if status is not None:
             yield from registry_families(status)
         yield from self._logs()
 
     def _supervisor(self) -> Iterator[Metric]:
-        board = self._scrape.snapshot
-        info = gauge("build_info", "1; the labels tell what runs.", ("version", "project"))
-        info.add_metric((board.version, board.project), 1)
+        """Yield the metrics of the supervisor and of its own parts."""
+        snapshot = self._scrape.snapshot
+        info = gauge("build_info", "Always 1; the labels are the version and the project.", ("version", "project"))
+        info.add_metric((snapshot.version, snapshot.project), 1)
         yield info
-        yield gauge("start_time_seconds", "When the supervisor started, Unix time.", value=board.started)
-        yield gauge("board_revision", "Revision of the status board; only grows.", value=board.revision)
+        yield gauge("start_time_seconds", "When the supervisor started, Unix time.", value=snapshot.started)
+        yield gauge("board_revision", "Revision of the project's state; only grows.", value=snapshot.revision)
         yield gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
-        latest = board.events[-1].number if board.events else 0
+        latest = snapshot.events[-1].number if snapshot.events else 0
         yield counter("events", "Events that happened.", value=latest)
         up = gauge("part_up", "1 while the supervisor's own part runs.", ("part",))
         restarts = counter("part_restarts", "Restarts of the supervisor's own part.", ("part",))
-        for part in board.parts:
+        for part in snapshot.parts:
             up.add_metric((part.name,), part.state is ProcessState.RUNNING)
             restarts.add_metric((part.name,), part.restarts)
         yield from (up, restarts)
 
     def _services(self) -> Iterator[Metric]:
-        board = self._scrape.snapshot
-        wanted = gauge("service_replicas", "How many instances there are to be.", ("service",))
+        """Yield the metrics with one value per service."""
+        snapshot = self._scrape.snapshot
+        replicas = gauge("service_replicas", "Number of instances that the service should have.", ("service",))
         states = gauge("service_instances", "Instances by process state.", ("service", "state"))
         checks = gauge("service_checks", "Instances by check state.", ("service", "check"))
-        state_counts = Counter((one.service, one.state) for one in board.instances)
-        check_counts = Counter((one.service, one.check) for one in board.instances)
-        for service in board.services:
+        state_counts = Counter((instance.service, instance.state) for instance in snapshot.instances)
+        check_counts = Counter((instance.service, instance.check) for instance in snapshot.instances)
+        for service in snapshot.services:
             if service.kind != "external":
-                wanted.add_metric((service.name,), service.replicas)
+                replicas.add_metric((service.name,), service.replicas)
             for state in ProcessState:
                 states.add_metric((service.name, state.value), state_counts[service.name, state])
             for check in CheckState:
                 checks.add_metric((service.name, check.value), check_counts[service.name, check])
         starts = histogram("start_duration_seconds", "From a process' start until it was ready.", ("service",))
-        for name, view in self._scrape.counted.starts.items():
+        for name, view in self._scrape.counts.starts.items():
             add_histogram(starts, (name,), view)
-        yield from (wanted, states, checks, starts)
+        yield from (replicas, states, checks, starts)
 
     def _instances(self) -> Iterator[Metric]:
-        board = self._scrape.snapshot
-        up = gauge("instance_up", "1 while the instance runs.", INSTANCE)
-        passing = gauge("instance_passing", "1 while the instance passes its check.", INSTANCE)
-        started = gauge("instance_start_time_seconds", "When the instance started, Unix time.", INSTANCE)
-        restarts = counter("instance_restarts", "Restarts of the instance.", INSTANCE)
-        exits = counter("instance_exits", "Ends of the instance's process, by how.", (*INSTANCE, "how"))
-        cpu = gauge("instance_cpu_ratio", "Use of one core by the instance's processes (1: a whole one).", INSTANCE)
-        memory = gauge("instance_memory_bytes", "Resident memory of the instance's processes.", INSTANCE)
-        labels = {one.id: (one.service, one.name) for one in board.instances}
-        for one in board.instances:
-            up.add_metric(labels[one.id], one.state is ProcessState.RUNNING)
-            restarts.add_metric(labels[one.id], one.restarts)
-            if one.check is not None:
-                passing.add_metric(labels[one.id], one.check is CheckState.PASSING)
-            if one.started:
-                started.add_metric(labels[one.id], one.started)
-        for end in self._scrape.counted.exits:
-            exits.add_metric((end.service, end.instance, end.how), end.count)
-        for usage in board.usage:
+        """Yield the metrics with one value per instance."""
+        snapshot = self._scrape.snapshot
+        up = gauge("instance_up", "1 while the instance runs.", INSTANCE_LABELS)
+        passing = gauge("instance_passing", "1 while the instance passes its check.", INSTANCE_LABELS)
+        started = gauge("instance_start_time_seconds", "When the instance started, Unix time.", INSTANCE_LABELS)
+        restarts = counter("instance_restarts", "Restarts of the instance.", INSTANCE_LABELS)
+        exits = counter("instance_exits", "Exits of the instance's process, by how.", (*INSTANCE_LABELS, "how"))
+        cpu = gauge("instance_cpu_ratio", "CPU use of the instance's processes (1: one whole core).", INSTANCE_LABELS)
+        memory = gauge("instance_memory_bytes", "Resident memory of the instance's processes.", INSTANCE_LABELS)
+        labels = {instance.id: (instance.service, instance.name) for instance in snapshot.instances}
+        for instance in snapshot.instances:
+            up.add_metric(labels[instance.id], instance.state is ProcessState.RUNNING)
+            restarts.add_metric(labels[instance.id], instance.restarts)
+            if instance.check is not None:
+                passing.add_metric(labels[instance.id], instance.check is CheckState.PASSING)
+            if instance.started:
+                started.add_metric(labels[instance.id], instance.started)
+        for exit in self._scrape.counts.exits:
+            exits.add_metric((exit.service, exit.instance, exit.kind), exit.count)
+        for usage in snapshot.usage:
             if usage.id in labels:
                 cpu.add_metric(labels[usage.id], usage.cpu / 100)
                 memory.add_metric(labels[usage.id], usage.memory)
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
     def _logs(self) -> Iterator[Metric]:
-        lines = counter("log_lines", "Lines of output that were read.", INSTANCE)
-        dropped = counter("log_dropped_lines", "Lines of output that never reached the disk.", INSTANCE)
-        for one in self._scrape.figures.logs:
-            lines.add_metric((one.service, one.instance), one.lines)
-            dropped.add_metric((one.service, one.instance), one.dropped)
+        """Yield the counts of log lines."""
+        lines = counter("log_lines", "Lines of output that were read.", INSTANCE_LABELS)
+        dropped = counter("log_dropped_lines", "Lines of output that were not written to the disk.", INSTANCE_LABELS)
+        for count in self._scrape.input.logs:
+            lines.add_metric((count.service, count.instance), count.lines)
+            dropped.add_metric((count.service, count.instance), count.dropped)
         yield from (lines, dropped)

@@ -1,42 +1,43 @@
-"""The websocket `/v1/stream` (floor 3): the board's snapshot, then its updates, one text message each.
+"""The websocket `/v1/stream`: sends the state store's snapshot and then its updates, one text message each.
 
-Each reader has a task that waits for the board, then for the reader, and nothing else: no queue. Readers at the same
-revision get the same bytes, encoded and framed once. It refuses to hear anything from a reader.
+Each reader has a task that waits for the store, then for the reader; there is no queue. Readers at the same revision get the same
+bytes, encoded once. A message from a reader ends its connection.
 """
 
 import trio
 
-from minikube.control.board import Board
-from minikube.control.encode import Once, encode
-from minikube.net.http import Reply, Request, TakeOver, error_reply
-from minikube.net.websocket import open_frame_socket, refuse_handshake, text_frame
+from minikube.control.encoding import EncodeCache, encode
+from minikube.control.state_store import StateStore
+from minikube.net.http_server import Reply, Request, Upgrade, error_reply
+from minikube.net.websocket import open_frame_socket, reject_handshake, text_frame
 
-READERS = 256
+MAX_READERS = 256
 
 
 class Stream:
-    """Everything that the readers of one board share."""
+    """What all readers of one store share."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._frame = Once(lambda update: text_frame(encode(update)))
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._encode_frame = EncodeCache(lambda update: text_frame(encode(update)))
         self.readers = 0
+        """Number of connected readers."""
 
-    def answer(self, request: Request) -> Reply | TakeOver:
-        """Takes the connection over, or says why not."""
-        refusal = refuse_handshake(request)
-        if refusal is not None:
-            return refusal
-        if self.readers >= READERS:
-            return error_reply(503, f"{READERS} readers follow already — close one")
+    def respond(self, request: Request) -> Reply | Upgrade:
+        """Return the upgrade to a websocket, or an error reply."""
+        rejected = reject_handshake(request)
+        if rejected is not None:
+            return rejected
+        if self.readers >= MAX_READERS:
+            return error_reply(503, f"{MAX_READERS} readers follow already — close one")
 
         async def run(stream: trio.abc.Stream, trailing: bytes) -> None:
             self.readers += 1
             try:
                 async with open_frame_socket(stream, request, trailing) as socket:
-                    async for update in self._board.subscribe():
-                        await socket.send_frame(self._frame(update))
+                    async for update in self._store.subscribe():
+                        await socket.send_frame(self._encode_frame(update))
             finally:
                 self.readers -= 1
 
-        return TakeOver(run)
+        return Upgrade(run)

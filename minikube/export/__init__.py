@@ -1,28 +1,28 @@
-"""A manifest for those who outgrow one machine (floor 2, pure): files for Compose and for Kubernetes.
+"""Export of a manifest as files for Docker Compose or Kubernetes.
 
-    plan         what both have in common: images, addresses, environments, secrets, and what is not carried over
-    compose      plan → a Compose file
-    probes       a health check as Kubernetes' probes
-    kubernetes   plan → Deployments, Jobs, CronJobs, Services, ConfigMaps, Secrets
-    cluster      the registry and Redis in Kubernetes
-    documents    trees → YAML, with the notes on top
+    workloads           what both exports need: images, addresses, environments, secrets, and notes on what is lost
+    compose             the Compose file
+    kubernetes          Deployments, Jobs, CronJobs, Services, ConfigMaps and Secrets of the services
+    kubernetes_probes   a health check as Kubernetes' probes
+    kubernetes_shared   the registry, Redis and the shared configuration in Kubernetes
+    yaml_documents      documents as YAML text
 
-It reads and writes no file, and starts nothing. Values that look secret are placeholders unless they are asked for. What
-has no counterpart is a note, never silence.
+It refuses to read or write files and to start anything: it returns text. Secrets are placeholders unless their values are
+requested. For each key that has no counterpart there is a note, so that nothing is lost silently.
 """
 
 from minikube.export.compose import compose_documents
-from minikube.export.documents import Document, as_text
 from minikube.export.kubernetes import kubernetes_documents
-from minikube.export.plan import Choices, Note, Plan, make_plan
+from minikube.export.workloads import ExportOptions, ExportPlan, Note, plan_export
+from minikube.export.yaml_documents import Document, to_yaml
 
 __all__ = [
-    "Choices",
     "Document",
+    "ExportOptions",
+    "ExportPlan",
     "Note",
-    "Plan",
-    "as_text",
     "compose_documents",
     "kubernetes_documents",
-    "make_plan",
+    "plan_export",
+    "to_yaml",
 ]

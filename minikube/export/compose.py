@@ -1,7 +1,7 @@
-"""Plan → a Compose file (floor 2, pure).
+"""The export for Docker Compose: one file.
 
-Secrets are `${NAME:?…}`: Compose reads them from its environment or from `.env`, and refuses to start without. A dollar of
-ours is written twice, since Compose interpolates too.
+Secrets are written as `${NAME:?…}`: Compose reads them from its environment or from `.env`, and refuses to start without
+them. Every other dollar sign is doubled, because Compose would interpolate it.
 """
 
 import math
@@ -9,23 +9,26 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from minikube.export.documents import Document, Tree
-from minikube.export.plan import (
-    OWN_ID,
+from minikube.addresses import join_host_port
+from minikube.defaults import CA_ENV, TOKEN_ENV
+from minikube.export.workloads import (
+    INSTANCE_ID_MARKER,
     REGISTRY_PORT,
-    Note,
-    Plan,
+    ExportPlan,
     Workload,
-    filled,
-    uses_own_id,
+    expand,
+    uses_instance_id,
     variable_name,
 )
-from minikube.hostport import join_host_port
+from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import HealthSpec
-from minikube.names import CA_ENV, TOKEN_ENV
 
-CONDITIONS = {"started": "service_started", "healthy": "service_healthy", "completed": "service_completed_successfully"}
-RESTARTS = {"always": "unless-stopped", "on-failure": "on-failure", "never": "no"}
+DEPENDENCY_CONDITIONS = {
+    "started": "service_started",
+    "healthy": "service_healthy",
+    "completed": "service_completed_successfully",
+}
+RESTART_POLICIES = {"always": "unless-stopped", "on-failure": "on-failure", "never": "no"}
 ULIMITS = (
     "core",
     "cpu",
@@ -41,20 +44,24 @@ ULIMITS = (
     "sigpending",
     "stack",
 )
+"""The limits of a service that Compose takes as `ulimits`."""
+
 CERT, KEY = "registry-cert", "registry-key"
+"""Names of the Compose secrets with the registry's certificate and private key."""
+
 FILE = "compose.yaml"
 
 HTTP_CHECK = """\
 wget -qO /dev/null {url} 2>/dev/null || curl -fsSo /dev/null {url} 2>/dev/null || python3 -c 'import urllib.request as r; \
 r.urlopen("{url}", timeout={timeout})'"""
-"""With what the image has: BusyBox and Debian have wget, many have curl, Python's have neither."""
+"""An HTTP check with the tools that images have: BusyBox and Debian have wget, many images curl, Python's neither."""
 
 TCP_CHECK = """\
 nc -z 127.0.0.1 {port} 2>/dev/null || python3 -c 'import socket; socket.create_connection(("127.0.0.1", {port}), {timeout})'"""
 
 
-def compose_documents(plan: Plan) -> list[Document]:
-    """One document. What has no counterpart is added to the plan's notes."""
+def compose_documents(plan: ExportPlan) -> list[Document]:
+    """Return the Compose file, as a list of one document. Add a note to the plan for each key that Compose does not have."""
     services: Tree = {}
     if plan.redis:
         services[plan.redis] = _redis(plan)
@@ -62,71 +69,76 @@ def compose_documents(plan: Plan) -> list[Document]:
     for name, workload in plan.workloads.items():
         services[name] = _service(plan, workload)
     tree: Tree = {"name": plan.manifest.name, "services": services, "networks": {"default": {}}}
-    named = [volume.source for one in plan.workloads.values() for volume in one.spec.volumes if not volume.is_path]
+    named = [
+        volume.source for workload in plan.workloads.values() for volume in workload.spec.volumes if not volume.is_path
+    ]
     volumes = [*([f"{plan.redis}-data"] if plan.redis else []), *dict.fromkeys(named)]
     if volumes:
         tree["volumes"] = {name: {} for name in volumes}
     tls = plan.manifest.registry.tls
     cert, key = (str(tls.cert), str(tls.key)) if tls else (f"./{CERT}.pem", f"./{KEY}.pem")
     tree["secrets"] = {CERT: {"file": cert}, KEY: {"file": key}}
-    _tell_secrets(plan, made=tls is None)
+    _note_secrets(plan, without_certificate=tls is None)
     return [Document(FILE, tree)]
 
 
-def _tell_secrets(plan: Plan, *, made: bool) -> None:
-    if made:
-        plan.notes.append(
-            Note(
-                "registry.tls",
-                f"beyond loopback the registry wants TLS — make its files first: openssl req -x509 -newkey rsa:2048 -nodes"
-                f" -days 365 -subj /CN={plan.registry} -addext subjectAltName=DNS:{plan.registry}"
-                f" -out {CERT}.pem -keyout {KEY}.pem && chmod 644 {KEY}.pem",
-            )
+def _note_secrets(plan: ExportPlan, *, without_certificate: bool) -> None:
+    """Add notes about the secrets that the user has to provide: the registry's certificate, variables."""
+    if without_certificate:
+        plan.add_note(
+            "registry.tls",
+            f"beyond loopback the registry requires TLS — create its files first: openssl req -x509 -newkey rsa:2048 -nodes"
+            f" -days 365 -subj /CN={plan.registry} -addext subjectAltName=DNS:{plan.registry}"
+            f" -out {CERT}.pem -keyout {KEY}.pem && chmod 644 {KEY}.pem",
         )
-    names = [name for name, _ in _placeholders(plan)]
-    if names and not plan.choices.with_secrets:
-        plan.notes.append(
-            Note("secrets", f"set in .env or the environment before `docker compose up`: {', '.join(names)}")
-        )
+    names = [name for name, _ in _secret_variables(plan)]
+    if names and not plan.options.with_secrets:
+        plan.add_note("secrets", f"set in .env or the environment before `docker compose up`: {', '.join(names)}")
 
 
-def _placeholders(plan: Plan) -> list[tuple[str, str]]:
-    """Every secret's variable and its value here."""
-    found = [(TOKEN_ENV, plan.manifest.registry.token)]
+def _secret_variables(plan: ExportPlan) -> list[tuple[str, str]]:
+    """Return the variable and the value of each secret."""
+    variables = [(TOKEN_ENV, plan.manifest.registry.token)]
     if plan.redis_url_is_secret:
-        found.append(("REDIS_URL", plan.redis_url))
+        variables.append(("REDIS_URL", plan.redis_url))
     for workload in plan.workloads.values():
-        found += [(variable_name(workload.spec.name, name), value) for name, value in _own_secrets(workload).items()]
-    return found
+        variables += [
+            (variable_name(workload.spec.name, name), value) for name, value in _env_secrets(workload).items()
+        ]
+    return variables
 
 
-def _own_secrets(workload: Workload) -> dict[str, str]:
-    """Those of `env`: Compose reads an `env_file` as we do."""
+def _env_secrets(workload: Workload) -> dict[str, str]:
+    """Return the secrets from `env`; those from `env_file` are read by Compose itself."""
     return {name: value for name, value in workload.secrets.items() if name in workload.spec.env}
 
 
-def _secret(plan: Plan, variable: str, value: str) -> str:
-    if plan.choices.with_secrets and value:
-        return _plain(value)
+def _secret_value(plan: ExportPlan, variable: str, value: str) -> str:
+    """Return the value of a secret, or a reference to the variable that Compose takes it from."""
+    if plan.options.with_secrets and value:
+        return _escape_dollars(value)
     return f"${{{variable}:?set it in .env or in the environment}}"
 
 
-def _plain(text: str) -> str:
+def _escape_dollars(text: str) -> str:
+    """Return `text` so that Compose does not interpolate it."""
     return text.replace("$", "$$")
 
 
-def _redis(plan: Plan) -> Tree:
+def _redis(plan: ExportPlan) -> Tree:
+    """Return the service of Redis."""
     return {
         "image": plan.redis_image,
         "command": ["redis-server", "--appendonly", "yes"],
         "restart": "unless-stopped",
         "volumes": [f"{plan.redis}-data:/data"],
-        "healthcheck": _check(["CMD", "redis-cli", "ping"], HealthSpec("tcp", interval=2.0)),
+        "healthcheck": _healthcheck_settings(["CMD", "redis-cli", "ping"], HealthSpec("tcp", interval=2.0)),
         "stop_grace_period": "10s",
     }
 
 
-def _registry(plan: Plan) -> Tree:
+def _registry(plan: ExportPlan) -> Tree:
+    """Return the service of the registry."""
     settings = plan.manifest.registry
     command = ["registry", "--listen", f"0.0.0.0:{REGISTRY_PORT}"]
     command += ["--tls-cert", f"/run/secrets/{CERT}", "--tls-key", f"/run/secrets/{KEY}"]
@@ -137,51 +149,60 @@ def _registry(plan: Plan) -> Tree:
     python = f"import socket; socket.create_connection(('127.0.0.1', {REGISTRY_PORT}), 2)"
     tree: Tree = {
         "image": plan.registry_image,
-        "command": [_plain(word) for word in command],
+        "command": [_escape_dollars(word) for word in command],
         "restart": "unless-stopped",
-        "environment": _shared(plan, own=True),
+        "environment": _shared_environment(plan, for_registry=True),
         "secrets": [CERT, KEY],
-        "healthcheck": _check(["CMD", "python", "-c", python], HealthSpec("tcp")),
+        "healthcheck": _healthcheck_settings(["CMD", "python", "-c", python], HealthSpec("tcp")),
     }
     if plan.redis:
         tree["depends_on"] = {plan.redis: {"condition": "service_healthy"}}
     return tree
 
 
-def _shared(plan: Plan, *, own: bool = False) -> dict[str, str]:
-    """What every container is told; `own`: the registry itself."""
-    url = _secret(plan, "REDIS_URL", plan.redis_url) if plan.redis_url_is_secret else _plain(plan.redis_url)
-    env = {"REDIS_URL": url, TOKEN_ENV: _secret(plan, TOKEN_ENV, plan.manifest.registry.token)}
-    return env if own else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
+def _shared_environment(plan: ExportPlan, *, for_registry: bool = False) -> dict[str, str]:
+    """Return the variables of every container: where Redis and the registry are, the token, the certificate."""
+    url = (
+        _secret_value(plan, "REDIS_URL", plan.redis_url)
+        if plan.redis_url_is_secret
+        else _escape_dollars(plan.redis_url)
+    )
+    env = {"REDIS_URL": url, TOKEN_ENV: _secret_value(plan, TOKEN_ENV, plan.manifest.registry.token)}
+    return env if for_registry else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
 
 
-def _path(plan: Plan, path: Path) -> str:
-    """As seen from the file, where both are in the project's directory: that may be moved or cloned. Otherwise absolute."""
-    beside, project = plan.choices.beside, plan.manifest.directory
-    if beside is None or not (path.is_relative_to(project) and beside.is_relative_to(project)):
+def _host_path(plan: ExportPlan, path: Path) -> str:
+    """Return a path of the manifest for the Compose file.
+
+    It is relative to the file when both are in the project's directory, which may be moved or cloned; otherwise absolute.
+    """
+    output_dir, project = plan.options.output_dir, plan.manifest.directory
+    if output_dir is None or not (path.is_relative_to(project) and output_dir.is_relative_to(project)):
         return str(path)
-    found = os.path.relpath(path, beside)
-    return found if found.split(os.sep)[0] in (".", "..") else f"./{found}"
+    relative = os.path.relpath(path, output_dir)
+    # Without a leading dot Compose takes the source of a volume for the name of one.
+    return relative if relative.split(os.sep)[0] in (".", "..") else f"./{relative}"
 
 
-def _service(plan: Plan, workload: Workload) -> Tree:
+def _service(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return the service of a workload."""
     spec = workload.spec
     key = f"services.{spec.name}"
     tree: Tree = {"image": workload.image}
     if spec.build:
         build = {
-            "context": _path(plan, spec.build.context),
+            "context": _host_path(plan, spec.build.context),
             "dockerfile": spec.build.dockerfile,
             "target": spec.build.target,
         }
         tree["build"] = {name: value for name, value in build.items() if value}
         if spec.build.args:
-            tree["build"]["args"] = {name: _plain(value) for name, value in spec.build.args.items()}
+            tree["build"]["args"] = {name: _escape_dollars(value) for name, value in spec.build.args.items()}
         tree["pull_policy"] = "build" if spec.pull != "always" else "always"
     elif spec.runtime == "container":
         tree["pull_policy"] = spec.pull
     words = {
-        "command": [_own(word, spec.name) for word in workload.command],
+        "command": [_replace_instance_id(word, spec.name) for word in workload.command],
         "working_dir": spec.workdir,
         "user": ":".join(part for part in (spec.user, spec.group) if part),
         "init": spec.init,
@@ -191,96 +212,105 @@ def _service(plan: Plan, workload: Workload) -> Tree:
     if spec.group and not spec.user:
         tree["user"] = f"0:{spec.group}"
     if spec.env_file:
-        tree["env_file"] = [_path(plan, path) for path in spec.env_file]
+        tree["env_file"] = [_host_path(plan, path) for path in spec.env_file]
     tree["environment"] = _environment(plan, workload)
     tree["secrets"] = [CERT]
-    tree |= _depends(plan, workload)
+    tree |= _depends_on(plan, workload)
     if workload.kind == "service":
-        tree["restart"] = RESTARTS[spec.restart.policy]
+        tree["restart"] = RESTART_POLICIES[spec.restart.policy]
     else:
         tree["restart"] = "on-failure" if spec.restart.policy == "on-failure" else "no"
     if check := _healthcheck(plan, workload):
         tree["healthcheck"] = check
     tree |= {"stop_signal": f"SIG{spec.stop.signal}", "stop_grace_period": _duration(spec.stop.timeout)}
     if spec.stop.command:
-        tree["pre_stop"] = [{"command": [_own(filled(workload, word, plan), spec.name) for word in spec.stop.command]}]
-    tree |= _ports(plan, workload) | _limits(plan, workload)
+        tree["pre_stop"] = [
+            {"command": [_replace_instance_id(expand(workload, word, plan), spec.name) for word in spec.stop.command]}
+        ]
+    tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [
-            f"{_plain(_path(plan, Path(one.source)) if one.is_path else one.source)}:{_plain(one.target)}"
+            f"{_escape_dollars(_host_path(plan, Path(one.source)) if one.is_path else one.source)}:{_escape_dollars(one.target)}"
             f"{':ro' if one.read_only else ''}"
             for one in spec.volumes
         ]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
-        tree["labels"] = {name: _plain(value) for name, value in labels.items()}
+        tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
+    # Compose counts the current file as well, the manifest only the rotated ones.
     size = {"max-size": f"{max(1, spec.logs.max_size // 1024)}k", "max-file": str(spec.logs.keep + 1)}
     tree["logging"] = {"driver": "local", "options": size}
     if spec.schedule:
         tree["profiles"] = ["schedule"]
-        plan.notes.append(
-            Note(f"{key}.schedule", f"Compose has none — let cron run: docker compose run --rm {spec.name}")
+        plan.add_note(
+            f"{key}.schedule", f"Compose has no schedules — let cron run: docker compose run --rm {spec.name}"
         )
     if spec.watch:
-        plan.notes.append(Note(f"{key}.watch", "is not carried over — see `develop.watch` in Compose's manual"))
-    if uses_own_id(workload):
-        plan.notes.append(Note(key, "uses ${INSTANCE_ID}: Compose has none, its name stands there"))
+        plan.add_note(f"{key}.watch", "is not carried over — see `develop.watch` in Compose's manual")
+    if uses_instance_id(workload):
+        plan.add_note(key, "uses ${INSTANCE_ID}, which Compose does not have — the service's name is used instead")
     return tree
 
 
-def _own(text: str, name: str) -> str:
-    return _plain(text.replace(OWN_ID, name))
+def _replace_instance_id(text: str, name: str) -> str:
+    """Return `text` escaped, with the service's name in place of the instance id."""
+    return _escape_dollars(text.replace(INSTANCE_ID_MARKER, name))
 
 
-def _environment(plan: Plan, workload: Workload) -> dict[str, str]:
+def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
+    """Return all variables of a workload's container."""
     name = workload.spec.name
     env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | ({"PORT": str(workload.port)} if workload.port else {})
-    env |= _shared(plan) | {key: _own(value, name) for key, value in workload.env.items()}
-    secrets = {key: value.replace(OWN_ID, name) for key, value in _own_secrets(workload).items()}
-    return env | {key: _secret(plan, variable_name(name, key), value) for key, value in secrets.items()}
+    env |= _shared_environment(plan) | {key: _replace_instance_id(value, name) for key, value in workload.env.items()}
+    secrets = {key: value.replace(INSTANCE_ID_MARKER, name) for key, value in _env_secrets(workload).items()}
+    return env | {key: _secret_value(plan, variable_name(name, key), value) for key, value in secrets.items()}
 
 
-def _depends(plan: Plan, workload: Workload) -> Tree:
+def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return `depends_on`: the registry, and the services of the manifest's `depends_on`."""
     conditions: Tree = {plan.registry: {"condition": "service_healthy"}}
     spec = workload.spec
     for name, condition in spec.depends_on.items():
         other = plan.workloads[name]
         checked = other.spec.health and other.spec.health.kind != "log"
-        entry: Tree = {"condition": CONDITIONS[condition]}
+        entry: Tree = {"condition": DEPENDENCY_CONDITIONS[condition]}
         if condition == "healthy" and not checked:
-            entry["condition"] = CONDITIONS["started"]
-            plan.notes.append(
-                Note(
-                    f"services.{spec.name}.depends_on.{name}", f"{name} has no check there — it has to be started only"
-                )
+            entry["condition"] = DEPENDENCY_CONDITIONS["started"]
+            plan.add_note(
+                f"services.{spec.name}.depends_on.{name}", f"{name} has no check there — it only has to be started"
             )
         if set(other.spec.profiles) - set(spec.profiles) or other.spec.schedule:
-            entry["required"] = False  # it may be left out; Compose would refuse the whole file
+            # A profile may leave it out; Compose would then reject the whole file.
+            entry["required"] = False
         conditions[name] = entry
     return {"depends_on": conditions}
 
 
-def _healthcheck(plan: Plan, workload: Workload) -> Tree | None:
+def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
+    """Return the health check of a workload, or None when it has none that Compose could run."""
     health = workload.spec.health
     if health is None or health.kind == "log":
         return None
     timeout = math.ceil(health.timeout)
     if health.kind == "command":
-        test = ["CMD", *(_own(filled(workload, word, plan), workload.spec.name) for word in health.command)]
+        test = [
+            "CMD",
+            *(_replace_instance_id(expand(workload, word, plan), workload.spec.name) for word in health.command),
+        ]
     elif health.kind == "tcp":
         test = ["CMD-SHELL", TCP_CHECK.format(port=workload.port, timeout=timeout)]
     else:
-        url = filled(workload, health.http, plan)
-        whole = url if "://" in url else f"http://127.0.0.1:{workload.port}{url}"
-        if any(mark in whole for mark in "'\"\\ `$;&|<>()"):
-            whole = urlsplit(whole)._replace(query="", fragment="").geturl()
-            plan.notes.append(
-                Note(f"services.{workload.spec.name}.health.http", f"is checked without its query: {whole}")
-            )
-        test = ["CMD-SHELL", HTTP_CHECK.format(url=whole, timeout=timeout)]
-    return _check(test, health)
+        url = expand(workload, health.http, plan)
+        full_url = url if "://" in url else f"http://127.0.0.1:{workload.port}{url}"
+        if any(mark in full_url for mark in "'\"\\ `$;&|<>()"):
+            # The URL is part of a shell command, and of a Python program inside it.
+            full_url = urlsplit(full_url)._replace(query="", fragment="").geturl()
+            plan.add_note(f"services.{workload.spec.name}.health.http", f"is checked without its query: {full_url}")
+        test = ["CMD-SHELL", HTTP_CHECK.format(url=full_url, timeout=timeout)]
+    return _healthcheck_settings(test, health)
 
 
-def _check(test: list[str], health: HealthSpec) -> Tree:
+def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
+    """Return a health check with the manifest's intervals and thresholds."""
     return {
         "test": test,
         "interval": _duration(health.interval),
@@ -291,19 +321,20 @@ def _check(test: list[str], health: HealthSpec) -> Tree:
     }
 
 
-def _ports(plan: Plan, workload: Workload) -> Tree:
-    """Published is what is so here. A container with its own address is not: one port of the machine would not do for all
-    its replicas."""
+def _ports(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return the published or exposed ports. A fixed port is published on the machine as it is here."""
+    # Not for replicas or a container with an address of its own: they cannot share one port of the machine.
     spec = workload.spec
     if spec.port and (spec.has_own_address or spec.replicas > 1):
-        told = f"is not published, as here — others find it at {spec.name}:{workload.port}; `ports` would publish it"
-        plan.notes.append(Note(f"services.{spec.name}.port", told))
+        text = f"is not published, as here — other services reach it at {spec.name}:{workload.port}; `ports` would publish it"
+        plan.add_note(f"services.{spec.name}.port", text)
     elif spec.port:
         return {"ports": [f"{join_host_port(spec.host, spec.port)}:{workload.port}"]}
     return {"expose": [str(workload.port)]} if workload.port else {}
 
 
-def _limits(plan: Plan, workload: Workload) -> Tree:
+def _resource_limits(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return the replicas, the resource limits and the ulimits."""
     limits = workload.spec.limits
     resources: Tree = {}
     if limits.get("cpus", -1) > 0:
@@ -317,10 +348,11 @@ def _limits(plan: Plan, workload: Workload) -> Tree:
         deploy["resources"] = {"limits": resources}
     ulimits = {name: int(value) for name, value in limits.items() if name in ULIMITS}
     for name in limits.keys() - {"cpus", "memory", "pids", *ULIMITS}:
-        plan.notes.append(Note(f"services.{workload.spec.name}.limits.{name}", "has no counterpart in Compose"))
+        plan.add_note(f"services.{workload.spec.name}.limits.{name}", "has no counterpart in Compose")
     return {name: value for name, value in (("deploy", deploy), ("ulimits", ulimits)) if value}
 
 
 def _duration(seconds: float) -> str:
+    """Return a duration as Compose writes it: `5s`, `1500ms`."""
     milliseconds = round(seconds * 1000)
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"

@@ -1,7 +1,7 @@
-"""Plan → Kubernetes' objects (floor 2, pure): a file for each service, and one for what they share.
+"""The export for Kubernetes: a file for each service, one for volumes, and one for the objects that all share.
 
-A service is a Deployment, a task a Job, a schedule a CronJob. What may be read by anybody is in ConfigMaps, the rest in
-Secrets; where values are not asked for they hold REPLACE-ME, and the notes say so.
+A service becomes a Deployment, a task a Job, a schedule a CronJob. Variables become ConfigMaps, secret ones Secrets; unless
+the values of secrets are requested, a Secret contains REPLACE-ME, and a note says so.
 """
 
 import hashlib
@@ -10,79 +10,85 @@ import re
 from typing import Any
 
 from minikube.durations import parse_duration
-from minikube.export.cluster import CERT_MOUNT, CERT_VOLUME, STORAGE, cluster_documents, metadata, shared_names
-from minikube.export.documents import Document, Tree
-from minikube.export.plan import OWN_ID, Note, Plan, Workload, filled, uses_own_id
-from minikube.export.probes import escaped, probes
+from minikube.export.kubernetes_probes import container_probes, escape_references
+from minikube.export.kubernetes_shared import (
+    CERT_MOUNT,
+    CERT_VOLUME,
+    STORAGE,
+    metadata,
+    shared_config_names,
+    shared_documents,
+)
+from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, uses_instance_id
+from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import ServiceSpec
 
 PLACEHOLDER = "REPLACE-ME"
 VOLUMES_FILE = "volumes.yaml"
-PULLS = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
+PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _SERVICE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-_CRON = (
+_CRON_SCHEDULES = (
     {60 * step: f"*/{step} * * * *" for step in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)}
     | {3_600: "0 * * * *"}
     | {3_600 * step: f"0 */{step} * * *" for step in (2, 3, 4, 6, 8, 12)}
     | {86_400: "0 0 * * *", 7 * 86_400: "0 0 * * 0"}
 )
-"""Periods in seconds that five cron fields can say, ascending."""
+"""The periods in seconds that a cron schedule can express, in ascending order."""
 
 
-def kubernetes_documents(plan: Plan) -> list[Document]:
-    """What has no counterpart is added to the plan's notes."""
-    documents = cluster_documents(plan, PLACEHOLDER)
-    documents += [Document(VOLUMES_FILE, tree) for tree in _claims(plan)]
+def kubernetes_documents(plan: ExportPlan) -> list[Document]:
+    """Return the objects of all services. Add a note to the plan for each key that Kubernetes does not have."""
+    documents = shared_documents(plan, PLACEHOLDER)
+    documents += [Document(VOLUMES_FILE, tree) for tree in _volume_claims(plan)]
     for name, workload in plan.workloads.items():
-        if _left_out(plan, workload):
-            plan.notes.append(
-                Note(f"services.{name}.profiles", f"left out — --profile {workload.spec.profiles[0]} puts it in")
-            )
+        if _is_excluded(plan, workload):
+            plan.add_note(f"services.{name}.profiles", f"left out — --profile {workload.spec.profiles[0]} includes it")
             continue
-        documents += [Document(f"{name}.yaml", tree) for tree in _objects(plan, workload)]
+        documents += [Document(f"{name}.yaml", tree) for tree in _workload_objects(plan, workload)]
     return documents
 
 
-def _left_out(plan: Plan, workload: Workload) -> bool:
-    return bool(workload.spec.profiles) and not plan.choices.profiles & set(workload.spec.profiles)
+def _is_excluded(plan: ExportPlan, workload: Workload) -> bool:
+    """Return whether a service belongs to profiles of which none is exported."""
+    return bool(workload.spec.profiles) and not plan.options.profiles & set(workload.spec.profiles)
 
 
-def _claims(plan: Plan) -> list[Tree]:
-    """Named volumes, which services may share."""
-    named: dict[str, int] = {}
-    """And how many pods mount each."""
+def _volume_claims(plan: ExportPlan) -> list[Tree]:
+    """Return a PersistentVolumeClaim for each named volume; services may share one."""
+    pods_by_volume: dict[str, int] = {}
     for workload in plan.workloads.values():
-        pods = 0 if _left_out(plan, workload) else workload.spec.replicas if workload.kind == "service" else 1
+        pods = 0 if _is_excluded(plan, workload) else workload.spec.replicas if workload.kind == "service" else 1
         for name in _volume_names(workload.spec):
-            named[name] = named.get(name, 0) + pods
-    for name, pods in named.items():
-        plan.notes.append(Note(f"volumes.{name}", f"storage: {STORAGE} is a guess — set what it needs"))
+            pods_by_volume[name] = pods_by_volume.get(name, 0) + pods
+    for name, pods in pods_by_volume.items():
+        plan.add_note(f"volumes.{name}", f"storage: {STORAGE} is a guess — set what it needs")
         if pods > 1:
-            told = (
+            text = (
                 f"is ReadWriteOnce, and {pods} pods mount it: all have to be on one node — or ReadWriteMany, where the"
                 " cluster's storage can"
             )
-            plan.notes.append(Note(f"volumes.{name}", told))
+            plan.add_note(f"volumes.{name}", text)
     body = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": STORAGE}}}
     return [
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(plan, name), "spec": body}
-        for name in named
+        for name in pods_by_volume
     ]
 
 
-def _objects(plan: Plan, workload: Workload) -> list[Tree]:
+def _workload_objects(plan: ExportPlan, workload: Workload) -> list[Tree]:
+    """Return a service's ConfigMap, Secret, controller and Service, as far as it needs them."""
     name = workload.spec.name
     trees: list[Tree] = []
-    if config := _config(workload):
+    if config := _config_data(workload):
         trees.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(plan, name), "data": config})
     for key in workload.secrets:
         if not _DATA_KEY.fullmatch(key):
-            plan.notes.append(Note(f"services.{name}.env", f"{key!r} cannot be a key of a Secret — it is left out"))
+            plan.add_note(f"services.{name}.env", f"{key!r} cannot be a key of a Secret — it is left out")
     names = [key for key in workload.secrets if _DATA_KEY.fullmatch(key)]
     if names:
-        values = {key: workload.secrets[key] if plan.choices.with_secrets else PLACEHOLDER for key in names}
+        values = {key: workload.secrets[key] if plan.options.with_secrets else PLACEHOLDER for key in names}
         trees.append(
             {
                 "apiVersion": "v1",
@@ -92,70 +98,76 @@ def _objects(plan: Plan, workload: Workload) -> list[Tree]:
                 "stringData": values,
             }
         )
-        if not plan.choices.with_secrets:
-            plan.notes.append(
-                Note(f"services.{name}", f"{PLACEHOLDER} in the Secret {name}: {', '.join(values)} (or --with-secrets)")
+        if not plan.options.with_secrets:
+            plan.add_note(
+                f"services.{name}", f"{PLACEHOLDER} in the Secret {name}: {', '.join(values)} (or --with-secrets)"
             )
-    trees.append(_controller(plan, workload))
+    trees.append(_workload_controller(plan, workload))
     if workload.port:
         trees.append(_service(plan, workload))
-    _tell(plan, workload)
+    _note_unsupported(plan, workload)
     return trees
 
 
-def _controller(plan: Plan, workload: Workload) -> Tree:
+def _workload_controller(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return a service's Deployment, Job or CronJob."""
     spec = workload.spec
     head = metadata(plan, spec.name)
     if workload.kind == "service":
         if spec.restart.policy != "always":
-            plan.notes.append(Note(f"services.{spec.name}.restart", "a Deployment always restarts what ends"))
+            plan.add_note(f"services.{spec.name}.restart", "a Deployment always restarts what ends")
         body = {
             "replicas": spec.replicas,
             "selector": {"matchLabels": {"app.kubernetes.io/name": spec.name}},
-            "template": _template(plan, workload, "Always"),
+            "template": _pod_template(plan, workload, "Always"),
         }
         return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": body}
     policy = "Never" if spec.restart.policy == "never" else "OnFailure"
     limit = 0 if spec.restart.policy == "never" else spec.restart.limit
-    job = {"backoffLimit": limit, "template": _template(plan, workload, policy)}
+    job = {"backoffLimit": limit, "template": _pod_template(plan, workload, policy)}
     if workload.kind == "task":
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": head, "spec": job}
+    # As here: a run is skipped while the one before is still running.
     cron = {"schedule": _schedule(plan, spec), "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": job}}
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": head, "spec": cron}
 
 
-def _schedule(plan: Plan, spec: ServiceSpec) -> str:
+def _schedule(plan: ExportPlan, spec: ServiceSpec) -> str:
+    """Return a schedule for cron; a period that cron cannot express becomes the next longer one, with a note."""
     if not spec.schedule.startswith("every "):
         return spec.schedule
     period = parse_duration(spec.schedule.removeprefix("every "))
-    near = next((step for step in _CRON if step >= period), max(_CRON))
-    if near != period:
-        plan.notes.append(
-            Note(f"services.{spec.name}.schedule", f"{spec.schedule} is no cron schedule — {_CRON[near]} instead")
+    nearest = next((step for step in _CRON_SCHEDULES if step >= period), max(_CRON_SCHEDULES))
+    if nearest != period:
+        plan.add_note(
+            f"services.{spec.name}.schedule",
+            f"{spec.schedule} is no cron schedule — {_CRON_SCHEDULES[nearest]} instead",
         )
-    return _CRON[near]
+    return _CRON_SCHEDULES[nearest]
 
 
-def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
+def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
+    """Return the template of a service's pods; `restart` is the `restartPolicy`."""
     spec = workload.spec
     labels = metadata(plan, spec.name)["labels"]
     for tag in spec.tags:
         if _LABEL.fullmatch(tag):
             labels[f"mini-kube-discovery/{tag}"] = "true"
         else:
-            plan.notes.append(Note(f"services.{spec.name}.tags", f"{tag!r} cannot be a label"))
+            plan.add_note(f"services.{spec.name}.tags", f"{tag!r} cannot be a label")
     head: Tree = {"labels": labels}
     if spec.meta:
-        head["annotations"] = {_annotation(name): value for name, value in spec.meta.items()}
+        head["annotations"] = {_annotation_key(name): value for name, value in spec.meta.items()}
     pod: Tree = {
         "restartPolicy": restart,
         "terminationGracePeriodSeconds": math.ceil(spec.stop.timeout),
         "automountServiceAccountToken": False,
+        # Otherwise a Service called `registry` would set REGISTRY_PORT to a URL in every pod.
         "enableServiceLinks": False,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _user(plan, spec),
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _security_context(plan, spec),
     }
-    if waits := _waits(plan, workload):
-        pod["initContainers"] = waits
+    if init_containers := _init_containers(plan, workload):
+        pod["initContainers"] = init_containers
     pod["containers"] = [_container(plan, workload)]
     pod["volumes"] = [CERT_VOLUME] + [
         {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in _volume_names(spec)
@@ -163,32 +175,38 @@ def _template(plan: Plan, workload: Workload, restart: str) -> Tree:
     return {"metadata": head, "spec": pod}
 
 
-def _container(plan: Plan, workload: Workload) -> Tree:
+def _container(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return the container of a service's pods."""
     spec = workload.spec
-    tree: Tree = {"name": spec.name, "image": workload.image, "imagePullPolicy": PULLS[spec.pull]}
+    tree: Tree = {"name": spec.name, "image": workload.image, "imagePullPolicy": PULL_POLICIES[spec.pull]}
     if workload.command:
-        # a container's command stands for the image's CMD, a process's for the whole of it
-        tree["args" if spec.runtime == "container" else "command"] = [escaped(word) for word in workload.command]
+        # The command of a container replaces the image's CMD only, the command of a process its ENTRYPOINT as well.
+        tree["args" if spec.runtime == "container" else "command"] = [
+            escape_references(word) for word in workload.command
+        ]
     if spec.workdir:
         tree["workingDir"] = spec.workdir
     env: list[Tree] = []
-    if uses_own_id(workload):
+    if uses_instance_id(workload):
         env.append({"name": "INSTANCE_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
-    told = {"HOST": "0.0.0.0", "SERVICE_NAME": spec.name} | ({"PORT": str(workload.port)} if workload.port else {})
-    own = workload.env.keys() | workload.secrets.keys()  # `env` would win over `envFrom`, and the manifest wins here
-    env += [{"name": key, "value": value} for key, value in told.items() if key not in own]
-    config = _config(workload)
-    env += [{"name": key, "value": escaped(value)} for key, value in workload.env.items() if key not in config]
+    standard = {"HOST": "0.0.0.0", "SERVICE_NAME": spec.name} | ({"PORT": str(workload.port)} if workload.port else {})
+    # In a pod `env` overrides `envFrom`, here the manifest's variables override the standard ones: leave those out.
+    own = workload.env.keys() | workload.secrets.keys()
+    env += [{"name": key, "value": value} for key, value in standard.items() if key not in own]
+    config = _config_data(workload)
+    env += [
+        {"name": key, "value": escape_references(value)} for key, value in workload.env.items() if key not in config
+    ]
     tree["env"] = env
-    shared, secret = shared_names(plan)
+    shared, secret = shared_config_names(plan)
     tree["envFrom"] = [{"configMapRef": {"name": shared}}, {"secretRef": {"name": secret}}]
     tree["envFrom"] += [{"configMapRef": {"name": spec.name}}] if config else []
     tree["envFrom"] += [{"secretRef": {"name": spec.name}}] if any(map(_DATA_KEY.fullmatch, workload.secrets)) else []
     if workload.port:
         tree["ports"] = [{"name": "main", "containerPort": workload.port}]
-    tree |= probes(plan, workload)
+    tree |= container_probes(plan, workload)
     if spec.stop.command:
-        words = [escaped(filled(workload, word, plan)) for word in spec.stop.command]
+        words = [escape_references(expand(workload, word, plan)) for word in spec.stop.command]
         tree["lifecycle"] = {"preStop": {"exec": {"command": words}}}
     if resources := _resources(spec):
         tree["resources"] = resources
@@ -201,22 +219,25 @@ def _container(plan: Plan, workload: Workload) -> Tree:
     return tree
 
 
-def _config(workload: Workload) -> dict[str, str]:
-    """What a ConfigMap can hold: any value that is the same for all, under a name that is a key there."""
-    return {key: value for key, value in workload.env.items() if OWN_ID not in value and _DATA_KEY.fullmatch(key)}
+def _config_data(workload: Workload) -> dict[str, str]:
+    """Return the variables for the ConfigMap: those that are the same in all pods, with names that a ConfigMap accepts."""
+    return {
+        key: value
+        for key, value in workload.env.items()
+        if INSTANCE_ID_MARKER not in value and _DATA_KEY.fullmatch(key)
+    }
 
 
-def _waits(plan: Plan, workload: Workload) -> list[Tree]:
-    """`depends_on` as containers that run first: a Service without a ready pod refuses, so a connection means healthy."""
-    waits = []
+def _init_containers(plan: ExportPlan, workload: Workload) -> list[Tree]:
+    """Return `depends_on` as init containers that wait until a dependency accepts connections."""
+    # A Service without a ready pod refuses connections: one that is accepted means that the dependency is healthy.
+    containers = []
     for name, condition in workload.spec.depends_on.items():
         other = plan.workloads[name]
-        if condition != "healthy" or not other.port or _left_out(plan, other):
-            plan.notes.append(
-                Note(
-                    f"services.{workload.spec.name}.depends_on.{name}",
-                    f"Kubernetes does not wait until {name} is {condition} — it has to be ready for its absence",
-                )
+        if condition != "healthy" or not other.port or _is_excluded(plan, other):
+            plan.add_note(
+                f"services.{workload.spec.name}.depends_on.{name}",
+                f"Kubernetes does not wait until {name} is {condition} — the service has to start without it",
             )
             continue
         script = (
@@ -228,27 +249,30 @@ def _waits(plan: Plan, workload: Workload) -> list[Tree]:
             "    except OSError:\n"
             "        time.sleep(1)\n"
         )
-        waits.append(
+        containers.append(
             {"name": f"wait-{name}"[:63].rstrip("-"), "image": plan.registry_image, "command": ["python", "-c", script]}
         )
-    return waits
+    return containers
 
 
 def _service_name(name: str) -> str:
+    """Return the name of the Service object for a service; it must begin with a letter."""
     return name if _SERVICE_NAME.fullmatch(name) else f"svc-{name}"
 
 
-def _service(plan: Plan, workload: Workload) -> Tree:
+def _service(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return the Service of a service."""
     name = _service_name(workload.spec.name)
     if name != workload.spec.name:
-        told = f"a Service's name begins with a letter — it is {name} there"
-        plan.notes.append(Note(f"services.{workload.spec.name}", told))
+        text = f"a Service's name begins with a letter — it is {name} there"
+        plan.add_note(f"services.{workload.spec.name}", text)
     ports = [{"name": "main", "port": workload.port, "targetPort": "main"}]
     spec = {"selector": {"app.kubernetes.io/name": workload.spec.name}, "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec}
 
 
 def _resources(spec: ServiceSpec) -> Tree:
+    """Return the container's limits of CPU and memory."""
     limits: Tree = {}
     if spec.limits.get("cpus", -1) > 0:
         limits["cpu"] = f"{math.ceil(spec.limits['cpus'] * 1000)}m"
@@ -257,59 +281,56 @@ def _resources(spec: ServiceSpec) -> Tree:
     return {"limits": limits} if limits else {}
 
 
-def _user(plan: Plan, spec: ServiceSpec) -> dict[str, Any]:
-    """`user` may hold the group as well, as an engine takes it: `1234:1234`."""
+def _security_context(plan: ExportPlan, spec: ServiceSpec) -> dict[str, Any]:
+    """Return the user and group of the pod. `user` may contain the group as well, as a container engine takes it: `1234:1234`."""
     user, _, group = spec.user.partition(":")
-    found = {}
+    context = {}
     for key, name, text in (("runAsUser", "user", user), ("runAsGroup", "group", spec.group or group)):
         if text.isascii() and text.isdigit():
-            found[key] = int(text)
+            context[key] = int(text)
         elif text:
-            where = f"services.{spec.name}.{name if name == 'user' or spec.group else 'user'}"
-            plan.notes.append(Note(where, f"Kubernetes takes numbers — {text} has to be the image's own USER"))
-    return found
+            path = f"services.{spec.name}.{name if name == 'user' or spec.group else 'user'}"
+            plan.add_note(path, f"Kubernetes takes numbers — make {text} the image's USER")
+    return context
 
 
-def _tell(plan: Plan, workload: Workload) -> None:
-    """What Kubernetes has not."""
+def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
+    """Add notes for keys that Kubernetes does not have."""
     spec = workload.spec
     key = f"services.{spec.name}"
-    if spec.build and spec.name not in plan.choices.images:
-        plan.notes.append(
-            Note(
-                f"{key}.build",
-                f"is built here — push it where the cluster finds it, --image {spec.name}=REF (now {workload.image})",
-            )
+    if spec.build and spec.name not in plan.options.images:
+        plan.add_note(
+            f"{key}.build",
+            f"is built here — push it to an image registry of the cluster, --image {spec.name}=REF (now {workload.image})",
         )
     if spec.stop.signal != "TERM":
-        plan.notes.append(Note(f"{key}.stop.signal", f"set in the image: STOPSIGNAL SIG{spec.stop.signal}"))
+        plan.add_note(f"{key}.stop.signal", f"set in the image: STOPSIGNAL SIG{spec.stop.signal}")
     for name in spec.limits.keys() - {"cpus", "memory"}:
-        plan.notes.append(Note(f"{key}.limits.{name}", "has no counterpart in a pod"))
+        plan.add_note(f"{key}.limits.{name}", "has no counterpart in a pod")
     for volume in spec.volumes:
         if volume.is_path:
-            plan.notes.append(
-                Note(
-                    f"{key}.volumes",
-                    f"{volume.source} is of this machine — put it into the image, or a volume at {volume.target}",
-                )
+            plan.add_note(
+                f"{key}.volumes",
+                f"{volume.source} is on this machine — put it into the image, or mount a volume at {volume.target}",
             )
     if spec.init:
-        plan.notes.append(Note(f"{key}.init", "has no counterpart — put an init into the image"))
+        plan.add_note(f"{key}.init", "has no counterpart — put an init into the image")
     if spec.watch:
-        plan.notes.append(Note(f"{key}.watch", "is not carried over"))
+        plan.add_note(f"{key}.watch", "is not carried over")
 
 
-def _annotation(name: str) -> str:
+def _annotation_key(name: str) -> str:
+    """Return a key of `meta` as the key of an annotation."""
     return f"mini-kube-discovery/{re.sub(r'[^A-Za-z0-9._-]', '-', name)[:63].strip('._-') or 'meta'}"
 
 
 def _volume_names(spec: ServiceSpec) -> list[str]:
-    """Each once, however often it is mounted."""
+    """Return the claims of a service's named volumes, each once, however often it is mounted."""
     return list(dict.fromkeys(_volume_name(volume.source) for volume in spec.volumes if not volume.is_path))
 
 
 def _volume_name(source: str) -> str:
-    """A DNS label. One that is spelt otherwise has a digest of it, so that `a.b`, `a_b` and `a-b` stay three volumes."""
+    """Return the name of a volume as a DNS label. Other names get a digest, so that `a.b`, `a_b` and `a-b` stay three volumes."""
     name = re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-")
     if name == source and name != CERT_VOLUME["name"]:
         return name

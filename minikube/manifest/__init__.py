@@ -1,21 +1,22 @@
-"""`supervisor.toml`, read, checked and typed (floor 0).
+"""`supervisor.toml`: read, validated and typed.
 
-    structs      what a manifest says: frozen, every default in one place
-    interpolate  ${VAR} in strings, and .env files
-    place        key paths, problems, hints
-    values       what some strings mean: addresses, signals
-    shapes       how one value is read and how the JSON Schema describes it, said once
-    containers   the keys that only a container has
-    reader       the tree of all keys, made of shapes
-    rules        what no single value can show: cycles, ports, addresses beyond loopback
-    load         file → Manifest, all problems at once
+    spec         the result: frozen structs, with every default
+    load         from the file to a `Manifest`: all problems of a manifest in one error
+    parser       every key of a manifest and what its value becomes
+    shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
+    containers   the keys that only containers have
+    validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
+    values       strings with a form of their own: addresses, signals, schedules, masks
+    interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`); `.env` files
+    diagnostics  key paths, problems, warnings, "did you mean"
+    dump         a `Manifest` back to TOML: `minikube config`
 
-It starts nothing and resolves no names: whoever runs a manifest judges what this machine can do.
+It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
 """
 
-from minikube.manifest.interpolate import fill
+from minikube.manifest.interpolate import fill_instance_variables
 from minikube.manifest.load import load_manifest, schema_json
-from minikube.manifest.structs import (
+from minikube.manifest.spec import (
     BuildSpec,
     Condition,
     ContainerSettings,
@@ -50,7 +51,7 @@ __all__ = [
     "StopSpec",
     "TlsSettings",
     "VolumeSpec",
-    "fill",
+    "fill_instance_variables",
     "is_loopback",
     "load_manifest",
     "parse_host_port",

@@ -1,21 +1,21 @@
-"""`${VAR}` in strings, and `.env` files (floor 0).
+"""`${VAR}` in strings, and `.env` files.
 
     ${VAR}            its value; empty with a warning where it is not set
-    ${VAR:-default}   `default` where VAR is not set or empty; may hold ${…} itself
+    ${VAR:-default}   `default` where VAR is not set or empty; it may contain ${…}
     ${VAR:?message}   an error with `message` where VAR is not set or empty
     $$                a dollar
 
-A single `$` before anything else stands for itself. There is no shell here: no splitting, no commands, no globs.
+A `$` before any other character is a dollar. This is no shell: it splits no words and runs no commands.
 """
 
 import re
 from collections.abc import Callable, Mapping
 
 INSTANCE_VARIABLES = ("PORT", "HOST", "SERVICE_NAME", "INSTANCE_ID", "MINIKUBE_REGISTRY", "REDIS_URL")
-"""What only an instance knows. In strings that become its own, they are left as they are until it starts."""
+"""Variables that are known when an instance starts. In strings of an instance they are left in place until then."""
 
 MAX_DEPTH = 20
-"""How deep a default may nest."""
+"""How deep defaults may be nested."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LATER = re.compile(r"\$\{(?:" + "|".join(INSTANCE_VARIABLES) + r")(?::[-?][^}]*)?\}")
@@ -26,9 +26,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}
 def interpolate(
     text: str, variables: Mapping[str, str], *, later: bool = False, warn: Callable[[str], object] = lambda _: None
 ) -> str:
-    """`text` with its variables put in. Raises ValueError with what is wrong; `warn` hears the names that are not set.
+    """Return `text` with its variables replaced. Raises ValueError; `warn` is called with each name that is not set.
 
-    With `later`, references to INSTANCE_VARIABLES stay for `fill`, and so do the escapes that it will undo.
+    With `later`, references to INSTANCE_VARIABLES stay in place for `fill_instance_variables`, and dollars stay doubled.
     """
     if "$" not in text:
         return text
@@ -39,20 +39,20 @@ def interpolate(
     return "".join(piece if kept else piece.replace("$", "$$") for piece, kept in pieces)
 
 
-def fill(text: str, variables: Mapping[str, str]) -> str:
-    """A loaded string, with what the instance knows put in: `variables` is the environment it is started with."""
+def fill_instance_variables(text: str, variables: Mapping[str, str]) -> str:
+    """Return a string of a loaded manifest with INSTANCE_VARIABLES replaced from the environment of an instance."""
     return interpolate(text, variables) if _LATER.search(text) else text
 
 
-def as_written(text: str, *, later: bool = False) -> str:
-    """What has to stand in a manifest for `interpolate` to give `text`: the reverse of loading it."""
+def escape_dollars(text: str, *, later: bool = False) -> str:
+    """Return what a manifest must contain for `interpolate` to return `text`."""
     return text if later and _LATER.search(text) else text.replace("$", "$$")
 
 
 def _expand(
     text: str, variables: Mapping[str, str], later: bool, warn: Callable[[str], object], depth: int
 ) -> list[tuple[str, bool]]:
-    """Pieces of the result; True marks one that is kept as it was written."""
+    """Return the pieces of the result, each with whether it is a reference that stays in place."""
     if depth > MAX_DEPTH:
         raise ValueError(f"expected at most {MAX_DEPTH} nested ${{…}}")
     pieces: list[tuple[str, bool]] = []
@@ -71,7 +71,7 @@ def _expand(
 
 
 def _closing(text: str, dollar: int) -> int:
-    """Index of the brace that closes `${` at `dollar`; nested `${` are skipped."""
+    """Return the index of the brace that closes the `${` at `dollar`, past nested `${…}`."""
     depth, at = 0, dollar
     while at < len(text):
         if text.startswith("$$", at):
@@ -110,10 +110,10 @@ def _reference(
     return [(value or "", False)]
 
 
-def parse_env(text: str) -> dict[str, str]:
-    """A `.env` file: `NAME=value` lines, `export ` allowed, `#` comments, values bare, 'as they are' or "with \\n".
+def parse_env_file(text: str) -> dict[str, str]:
+    """Parse a `.env` file: `NAME=value` lines, `export ` allowed, `#` comments, values bare, 'verbatim' or "with \\n".
 
-    A value in quotes may run over lines. Nothing is interpolated. Raises ValueError naming the line, never its value.
+    A quoted value may span lines. Nothing is interpolated. Raises ValueError with the line's number and never its value.
     """
     found: dict[str, str] = {}
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
@@ -143,7 +143,7 @@ def parse_env(text: str) -> dict[str, str]:
 
 
 def _quote_end(value: str) -> int:
-    """Index of the quote that ends a value which starts with one, or -1."""
+    """Return the index of the quote that closes a quoted value; -1 where it is not closed."""
     if value[0] == "'":
         return value.find("'", 1)
     at = 1

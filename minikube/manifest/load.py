@@ -1,4 +1,4 @@
-"""File → Manifest (floor 0): every problem of a manifest in one error. It only reads: the file, `.env`, env_files."""
+"""From a file to a `Manifest`, with all problems in one error. It reads the file, `.env` beside it, and `env_file`s."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minikube.defaults import DEFAULT_FILE
 from minikube.errors import ManifestError
-from minikube.manifest import reader, rules
-from minikube.manifest.interpolate import parse_env
-from minikube.manifest.place import Place, Reading
-from minikube.manifest.structs import ControlSettings, Manifest, RedisSettings, RegistrySettings
-from minikube.names import DEFAULT_FILE
+from minikube.manifest import parser, validate
+from minikube.manifest.diagnostics import KeyPath, ManifestReading
+from minikube.manifest.interpolate import parse_env_file
+from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
 from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024
@@ -20,16 +20,16 @@ _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re
 
 
 def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manifest:
-    """The manifest in `path` (or in the directory `path`), its variables from `environ` (os.environ) and `.env`.
+    """Load the manifest in the file or directory `path`; its variables are those of `environ` (default os.environ) and `.env`.
 
-    Raises ManifestError with one line for each problem.
+    Raises `ManifestError` with one line for each problem.
     """
     environ = os.environ if environ is None else environ
-    path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises where it may not look
+    path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises PermissionError
     raw = _parse(_read_text(path), path)
     directory = path.absolute().parent
     variables = {**_read_dotenv(directory / ".env"), **environ}
-    reading = Reading(printable(str(path)), directory, variables)
+    reading = ManifestReading(printable(str(path)), directory, variables)
     manifest = build_manifest(raw, reading, path.absolute())
     if reading.problems:
         raise ManifestError("\n".join(reading.problems.values()))
@@ -37,51 +37,52 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
 
 
 def schema_json() -> str:
-    """The JSON Schema of a manifest, for editors."""
+    """Return the JSON Schema of a manifest, for editors."""
     import json
 
-    return json.dumps(reader.schema(), indent=2, ensure_ascii=False)
+    return json.dumps(parser.schema(), indent=2, ensure_ascii=False)
 
 
-def build_manifest(raw: dict[str, Any], reading: Reading, path: Path) -> Manifest:
-    keys = reader.MANIFEST.read(raw, Place(reading)) or {}
+def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) -> Manifest:
+    """Return the manifest of a parsed TOML file; problems are recorded in `reading`."""
+    keys = parser.MANIFEST.read(raw, KeyPath(reading)) or {}
     raw_services = raw.get("services")
-    # services that were read right are checked further although their neighbours were wrong
+    # Valid services are validated further although other services have problems.
     services = keys.pop("services", None) or _readable(raw_services, reading)
     if isinstance(raw_services, dict):
-        rules.check(reading, raw_services, services)
+        validate.check(reading, raw_services, services)
     registry = keys.get("registry", RegistrySettings())
     control = keys.get("control", ControlSettings())
-    rules.check_listeners(reading, registry, control, services)
+    validate.check_listeners(reading, registry, control, services)
     if "redis" not in keys or not keys["redis"].url:
         keys["redis"] = _redis_from_environment(keys.get("redis", RedisSettings()), reading)
     keys.setdefault("name", default_name(reading.directory))
     return Manifest(path=path, directory=reading.directory, services=services, warnings=tuple(reading.warnings), **keys)
 
 
-def _readable(raw: object, reading: Reading) -> dict[str, Any]:
-    """Of services with problems among them, those that can be read; what is wrong has been told already."""
-    shape = reader.MANIFEST.shapes["services"]
-    quiet = Reading(reading.file, reading.directory, reading.variables)
+def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
+    """Return the services that can be read, where others have problems, which are recorded already."""
+    shape = parser.MANIFEST.shapes["services"]
+    quiet = ManifestReading(reading.file, reading.directory, reading.variables)
     found: dict[str, Any] = {}
     for name, value in raw.items() if isinstance(raw, dict) else ():
-        found |= shape.read({name: value}, Place(quiet).key("services")) or {}
+        found |= shape.read({name: value}, KeyPath(quiet).key("services")) or {}
     return found
 
 
-def _redis_from_environment(settings: RedisSettings, reading: Reading) -> RedisSettings:
+def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -> RedisSettings:
     url = reading.variables.get("REDIS_URL", "")
     if not url:
         return settings
     try:
-        return RedisSettings(url=reader.redis_url(url), prefix=settings.prefix)
+        return RedisSettings(url=parser.redis_url(url), prefix=settings.prefix)
     except ValueError as error:
         reading.fail("redis.url", f"REDIS_URL of the environment: {error}")
         return settings
 
 
 def default_name(directory: Path) -> str:
-    """The directory's name made a DNS label, as Compose names a project."""
+    """Return a project name, a DNS label, from the name of its directory, as Compose does."""
     return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
 
 
@@ -123,7 +124,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ValueError("expected at most 1M, got more")
-        return parse_env(raw.decode())
+        return parse_env_file(raw.decode())
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -1,7 +1,7 @@
-"""How one value of a manifest is read, and how the JSON Schema describes it: said once (floor 0).
+"""The kinds of values in a manifest. Each kind reads a value and describes it in the JSON Schema.
 
-A shape takes the raw TOML value at a place and gives back what it means, or None after it has told the place
-what is wrong; nobody stops at the first problem. What a table of keys is made of is `reader`'s.
+`Shape.read` takes the raw TOML value at a key and returns what it means, or None after it has recorded a problem: all
+problems of a manifest are reported together. The keys themselves are in `parser`.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from minikube import durations
-from minikube.manifest.place import Place, describe, nearest, spoken
+from minikube.manifest.diagnostics import KeyPath, describe_value, did_you_mean, join_words
 from minikube.manifest.values import (
     SCHEDULE_FORM,
     WATCH_FORM,
@@ -29,19 +29,23 @@ Schema = dict[str, Any]
 
 
 class Shape(Protocol[T_co]):
-    """Reads one value and describes it."""
+    """A kind of value."""
 
-    def read(self, value: object, place: Place) -> T_co | None: ...
-    def schema(self) -> Schema: ...
+    def read(self, value: object, key: KeyPath) -> T_co | None:
+        """Return the meaning of a raw value; None after a problem was recorded."""
+
+    def schema(self) -> Schema:
+        """Return the JSON Schema of such values."""
 
 
 def _is_whole(pattern: str, text: str) -> bool:
-    """Whether the pattern (if any) is the whole text. Alone, `$` would let a newline pass, which in a schema it does not."""
+    """Return whether the pattern, if any, matches the whole text."""
+    # `re.match` with `$` would accept a newline at the end, which JSON Schema does not.
     return not pattern or re.fullmatch(pattern, text) is not None
 
 
 class Text(Struct, frozen=True):
-    """A string, interpolated; checked by `pattern`, which says all of it, where one is given."""
+    """A string, interpolated, and matched as a whole by `pattern` where one is given."""
 
     expected: str = "a string"
     pattern: str = ""
@@ -49,13 +53,13 @@ class Text(Struct, frozen=True):
     doc: str = ""
     secret: bool = False
 
-    def read(self, value: object, place: Place) -> str | None:
-        place = Place(place.reading, place.path, self.secret)
+    def read(self, value: object, key: KeyPath) -> str | None:
+        key = KeyPath(key.reading, key.path, self.secret)
         if not isinstance(value, str):
-            return place.wrong(self.expected, value)
-        text = place.text(value, later=self.later)
+            return key.wrong(self.expected, value)
+        text = key.text(value, later=self.later)
         if text is not None and not _is_whole(self.pattern, text):
-            return place.wrong(self.expected, text)
+            return key.wrong(self.expected, text)
         return text
 
     def schema(self) -> Schema:
@@ -63,34 +67,34 @@ class Text(Struct, frozen=True):
 
 
 class Parsed(Struct, Generic[T], frozen=True):
-    """A string that `parse` understands; its ValueError says what was expected."""
+    """A string that `parse` converts; the text of its ValueError says what was expected."""
 
     parse: Callable[[str], T]
     expected: str
     pattern: str = ""
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, key: KeyPath) -> T | None:
         if not isinstance(value, str):
-            return place.wrong(self.expected, value)
-        text = place.text(value)
+            return key.wrong(self.expected, value)
+        text = key.text(value)
         if text is None:
             return None
         try:
             return self.parse(text)
         except ValueError as error:
-            return place.fail(f"{error}, got {describe(text)}")
+            return key.fail(f"{error}, got {describe_value(text)}")
 
     def schema(self) -> Schema:
         return string_schema(self.pattern, self.expected)
 
 
 def _plain(bound: float) -> str:
-    """All its digits: no 4.6e+18."""
+    """Return a number with all its digits, without an exponent."""
     return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 class Number(Struct, Generic[T], frozen=True):
-    """An integer (or with `kind=float` any number) between two bounds; `"${VAR}"` may stand in for it."""
+    """An integer, or with `kind=float` a number, between two bounds; `"${VAR}"` is accepted in its key."""
 
     kind: type[T]
     least: float
@@ -101,9 +105,9 @@ class Number(Struct, Generic[T], frozen=True):
         noun = "an integer" if self.kind is int else "a number"
         return f"{noun} from {_plain(self.least)} to {_plain(self.most)}"
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, key: KeyPath) -> T | None:
         if isinstance(value, str) and "$" in value:
-            text = place.text(value)
+            text = key.text(value)
             if text is None:
                 return None
             try:
@@ -111,9 +115,9 @@ class Number(Struct, Generic[T], frozen=True):
             except ValueError:
                 value = text
         if isinstance(value, bool) or not isinstance(value, (int, float) if self.kind is float else int):
-            return place.wrong(self.expected, value)
+            return key.wrong(self.expected, value)
         if not self.least <= value <= self.most:
-            return place.wrong(self.expected, value)
+            return key.wrong(self.expected, value)
         return self.kind(value)  # type: ignore[call-arg]
 
     def schema(self) -> Schema:
@@ -122,58 +126,58 @@ class Number(Struct, Generic[T], frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of a few words."""
+    """One of several words."""
 
     words: tuple[str, ...]
 
-    def read(self, value: object, place: Place) -> Any:
-        expected = spoken([f'"{word}"' for word in self.words])
+    def read(self, value: object, key: KeyPath) -> Any:
+        expected = join_words([f'"{word}"' for word in self.words])
         if not isinstance(value, str):
-            return place.wrong(expected, value)
-        text = place.text(value)
+            return key.wrong(expected, value)
+        text = key.text(value)
         if text is not None and text not in self.words:
-            return place.wrong(expected, text, nearest(text, self.words))
+            return key.wrong(expected, text, did_you_mean(text, self.words))
         return text
 
     def schema(self) -> Schema:
         return either({"enum": list(self.words)}, {"type": "string", "pattern": r"\$"})
 
 
-class True_(Struct, frozen=True):
-    """A switch that is only ever turned on: `tcp = true`."""
+class OnlyTrue(Struct, frozen=True):
+    """The value `true` alone, as in `tcp = true`."""
 
-    def read(self, value: object, place: Place) -> bool | None:
-        return True if value is True else place.wrong("true", value)
+    def read(self, value: object, key: KeyPath) -> bool | None:
+        return True if value is True else key.wrong("true", value)
 
     def schema(self) -> Schema:
         return {"const": True}
 
 
-class Truth(Struct, frozen=True):
-    """true or false."""
+class Boolean(Struct, frozen=True):
+    """`true` or `false`."""
 
-    def read(self, value: object, place: Place) -> bool | None:
-        return value if isinstance(value, bool) else place.wrong("true or false", value)
+    def read(self, value: object, key: KeyPath) -> bool | None:
+        return value if isinstance(value, bool) else key.wrong("true or false", value)
 
     def schema(self) -> Schema:
         return {"enum": [True, False]}
 
 
-class Many(Struct, Generic[T], frozen=True):
-    """A list of one shape, as a tuple; with `lone`, a single value stands for a list of one."""
+class ListOf(Struct, Generic[T], frozen=True):
+    """A list of values of one shape, read as a tuple; with `lone`, a single string means a list of one."""
 
     each: Shape[T]
     noun: str
     lone: bool = False
     least: int = 0
 
-    def read(self, value: object, place: Place) -> tuple[T, ...] | None:
+    def read(self, value: object, key: KeyPath) -> tuple[T, ...] | None:
         if self.lone and isinstance(value, str):
-            only = self.each.read(value, place)
+            only = self.each.read(value, key)
             return None if only is None else (only,)
         if not isinstance(value, list) or len(value) < self.least:
-            return place.wrong(f"a list of {self.noun}", value)
-        read = [self.each.read(item, place.item(index)) for index, item in enumerate(value)]
+            return key.wrong(f"a list of {self.noun}", value)
+        read = [self.each.read(item, key.item(index)) for index, item in enumerate(value)]
         good = tuple(item for item in read if item is not None)
         return good if len(good) == len(read) else None
 
@@ -184,25 +188,25 @@ class Many(Struct, Generic[T], frozen=True):
         return either(self.each.schema(), whole) if self.lone else whole
 
 
-class Table(Struct, Generic[T], frozen=True):
-    """A table whose keys the user names, all values of one shape."""
+class TableOf(Struct, Generic[T], frozen=True):
+    """A table with keys that the user chooses and values of one shape."""
 
     each: Shape[T]
     noun: str
     key_pattern: str
     key_expected: str
 
-    def read(self, value: object, place: Place) -> dict[str, T] | None:
+    def read(self, value: object, key: KeyPath) -> dict[str, T] | None:
         if not isinstance(value, dict):
-            return place.wrong(f"a table of {self.noun}", value)
-        read = {name: self._one(name, item, place.key(name)) for name, item in value.items()}
+            return key.wrong(f"a table of {self.noun}", value)
+        read = {name: self._one(name, item, key.key(name)) for name, item in value.items()}
         good = {name: item for name, item in read.items() if item is not None}
         return good if len(good) == len(read) else None
 
-    def _one(self, name: str, item: object, place: Place) -> T | None:
+    def _one(self, name: str, item: object, key: KeyPath) -> T | None:
         if not _is_whole(self.key_pattern, name) or "\0" in name:
-            return place.fail(f"expected {self.key_expected} as the key")
-        return self.each.read(item, place)
+            return key.fail(f"expected {self.key_expected} as the key")
+        return self.each.read(item, key)
 
     def schema(self) -> Schema:
         return {
@@ -213,64 +217,64 @@ class Table(Struct, Generic[T], frozen=True):
 
 
 class OneOf(Struct, Generic[T], frozen=True):
-    """Different shapes for different TOML types: `{str: …, dict: …}`."""
+    """One shape for each TOML type: `{str: …, dict: …}`."""
 
     by_type: dict[type, Shape[T]]
     expected: str
 
-    def read(self, value: object, place: Place) -> T | None:
+    def read(self, value: object, key: KeyPath) -> T | None:
         shape = self.by_type.get(type(value))
-        return place.wrong(self.expected, value) if shape is None else shape.read(value, place)
+        return key.wrong(self.expected, value) if shape is None else shape.read(value, key)
 
     def schema(self) -> Schema:
         return either(*(shape.schema() for shape in self.by_type.values()))
 
 
-class Then(Struct, Generic[T], frozen=True):
-    """What another shape read, taken one step further; `step` may tell the place and give None."""
+class Converted(Struct, Generic[T], frozen=True):
+    """The value of another shape, converted by `step`, which may record a problem and return None."""
 
     shape: Shape[Any]
-    step: Callable[[Any, Place], T | None]
+    step: Callable[[Any, KeyPath], T | None]
 
-    def read(self, value: object, place: Place) -> T | None:
-        read = self.shape.read(value, place)
-        return None if read is None else self.step(read, place)
+    def read(self, value: object, key: KeyPath) -> T | None:
+        read = self.shape.read(value, key)
+        return None if read is None else self.step(read, key)
 
     def schema(self) -> Schema:
         return self.shape.schema()
 
 
-class Keys(Struct, frozen=True):
-    """A table with known keys; gives a dict of those that were there and right."""
+class KnownKeys(Struct, frozen=True):
+    """A table with known keys, read as a dict of those that are present and valid."""
 
     shapes: dict[str, Shape[Any]]
     required: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     noun: str = "a table"
 
-    def read(self, value: object, place: Place) -> dict[str, Any] | None:
+    def read(self, value: object, key: KeyPath) -> dict[str, Any] | None:
         if not isinstance(value, dict):
-            return place.wrong(self.noun, value)
+            return key.wrong(self.noun, value)
         good: dict[str, Any] = {}
         for name, item in value.items():
             shape = self.shapes.get(name)
             if shape is None:
-                hint = nearest(name, self.shapes) or f" (known: {', '.join(self.shapes)})"
-                place.key(name).fail(f"unknown key, expected a key of {self._called(place)}{hint}")
-            elif (read := shape.read(item, place.key(name))) is not None:
+                hint = did_you_mean(name, self.shapes) or f" (known: {', '.join(self.shapes)})"
+                key.key(name).fail(f"unknown key, expected a key of {self._called(key)}{hint}")
+            elif (read := shape.read(item, key.key(name))) is not None:
                 good[name] = read
         for name in self.required:
             if name not in value:
-                needed = spoken(self.required, "and")
-                place.key(name).fail(f"expected it to be set, {self._called(place)} needs {needed}")
+                needed = join_words(self.required, "and")
+                key.key(name).fail(f"expected it to be set, {self._called(key)} needs {needed}")
         if self.one_of and sum(name in value for name in self.one_of) != 1:
             given = [name for name in self.one_of if name in value]
-            got = spoken(given, "and") if given else "none"
-            place.fail(f"expected exactly one of {spoken(self.one_of)}, got {got}")
+            got = join_words(given, "and") if given else "none"
+            key.fail(f"expected exactly one of {join_words(self.one_of)}, got {got}")
         return good
 
-    def _called(self, place: Place) -> str:
-        return f"[{place.path}]" if place.path else "the manifest"
+    def _called(self, key: KeyPath) -> str:
+        return f"[{key.path}]" if key.path else "the manifest"
 
     def schema(self) -> Schema:
         whole: Schema = {
@@ -286,7 +290,7 @@ class Keys(Struct, frozen=True):
 
 
 def string_schema(pattern: str, description: str) -> Schema:
-    """A string of `pattern`, or one with something to interpolate in it."""
+    """Return the schema of a string that matches `pattern` or contains a variable."""
     whole: Schema = {"type": "string", "description": description}
     if pattern:
         whole["pattern"] = rf"{pattern}|\$"
@@ -294,6 +298,7 @@ def string_schema(pattern: str, description: str) -> Schema:
 
 
 def either(*schemas: Schema) -> Schema:
+    """Return the schema of a value that matches one of the schemas."""
     return {"anyOf": list(schemas)}
 
 

@@ -1,14 +1,16 @@
-"""What some strings of a manifest mean (floor 0): addresses, signals, schedules, masks. Pure; ValueError says what was
-expected."""
+"""Parsers of strings with a form of their own: addresses, signals, schedules, patterns, masks.
+
+Each raises ValueError whose text says what was expected.
+"""
 
 import ipaddress
 import re
 import signal
 
+from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
-from minikube.hostport import split_host_port
-from minikube.manifest.place import nearest
-from minikube.manifest.structs import HostPort
+from minikube.manifest.diagnostics import did_you_mean
+from minikube.manifest.spec import HostPort
 
 SCHEDULE_FORM = 'a schedule such as "*/5 * * * *", "@daily" or "every 30s"'
 NICKNAMES = {
@@ -20,7 +22,7 @@ NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-"""Those of crontab(5), but for @reboot: a service without a schedule is that."""
+"""The nicknames of crontab(5), except @reboot: a service without a schedule starts with the project."""
 
 LEAST_EVERY_S = 1.0
 
@@ -28,12 +30,12 @@ WATCH_FORM = 'a path or pattern as in .gitignore, such as "src", "src/**/*.py" o
 
 
 def parse_listen(text: str) -> HostPort:
-    """As `parse_host_port`; `auto` is a free port on 127.0.0.1."""
+    """Parse an address to listen on, as `parse_host_port` does; `auto` means a free port on 127.0.0.1."""
     return HostPort("127.0.0.1", 0) if text == "auto" else parse_host_port(text)
 
 
 def parse_host_port(text: str) -> HostPort:
-    """`127.0.0.1:5555`, `localhost:0`, `[::1]:5555`. Raises ValueError."""
+    """Parse `127.0.0.1:5555`, `localhost:0` or `[::1]:5555`."""
     try:
         host, port = split_host_port(text)
         if text.startswith("["):
@@ -46,7 +48,7 @@ def parse_host_port(text: str) -> HostPort:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether listening on `host` stays within this machine. A name other than localhost may mean anything."""
+    """Return whether `host` is a loopback address or localhost. Another name may resolve to any address, so it is not."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -54,12 +56,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
-    """Whether a registry there would let strangers in: beyond loopback it needs both a token and TLS."""
+    """Return whether a registry there would be open to other machines: beyond loopback it needs a token and TLS."""
     return not is_loopback(listen.host) and not (token and tls)
 
 
 def parse_signal(text: str) -> str:
-    """`TERM`, `sigterm`, `15` → `TERM`. Raises ValueError."""
+    """Return the name of a signal without SIG: `TERM` for `TERM`, `sigterm` and `15`."""
     names = {known.name.removeprefix("SIG"): known.value for known in signal.Signals}
     name = text.upper().removeprefix("SIG")
     if name in names:
@@ -67,11 +69,11 @@ def parse_signal(text: str) -> str:
     for known, number in names.items():
         if text == str(number):
             return known
-    raise ValueError(f"expected a signal such as TERM, INT or QUIT{nearest(name, names)}")
+    raise ValueError(f"expected a signal such as TERM, INT or QUIT{did_you_mean(name, names)}")
 
 
 def parse_schedule(text: str) -> str:
-    """`*/5 * * * *`, `@hourly` → five fields; `every 30s` as it is. Raises ValueError."""
+    """Return a schedule as five cron fields (`@hourly` expanded), or `every 30s` unchanged."""
     words = text.split()
     if words[:1] == ["every"]:
         if len(words) != 2 or parse_duration(words[1]) < LEAST_EVERY_S:
@@ -79,7 +81,7 @@ def parse_schedule(text: str) -> str:
         return " ".join(words)
     fields = NICKNAMES.get(text.strip().lower(), " ".join(words)).upper()
     if len(fields.split()) != 5:
-        raise ValueError(f"expected {SCHEDULE_FORM}{nearest(text, NICKNAMES) if text.startswith('@') else ''}")
+        raise ValueError(f"expected {SCHEDULE_FORM}{did_you_mean(text, NICKNAMES) if text.startswith('@') else ''}")
     from datetime import datetime
 
     from cronsim import CronSim, CronSimError  # costs 10 ms: only for manifests that schedule something
@@ -92,14 +94,14 @@ def parse_schedule(text: str) -> str:
 
 
 def parse_watch(text: str) -> str:
-    """A pattern of `.gitignore`'s kind, from the manifest's directory; `!` takes out. Raises ValueError."""
+    """Parse a pattern in the syntax of `.gitignore`, relative to the manifest's directory; `!` excludes."""
     if not text.removeprefix("!").strip("/ ") or text.endswith("\\") or "\n" in text:
         raise ValueError(f"expected {WATCH_FORM}")
     return text
 
 
 def parse_umask(text: str) -> int:
-    """`022`, `0o77` → the mask. Raises ValueError."""
+    """Return a umask as a number, from `022` or `0o77`."""
     digits = text.removeprefix("0o")
     if not re.fullmatch(r"[0-7]{1,4}", digits) or int(digits, 8) > 0o777:
         raise ValueError('expected an octal mask such as "022"')

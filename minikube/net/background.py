@@ -1,7 +1,7 @@
-"""A nursery for tasks behind the scenes (floor 2). Refuses to wrap: the owner's own exception comes out as it is.
+"""A nursery for background tasks that leaves the exception of its block as it is.
 
-A plain nursery turns whatever its body raises into an ExceptionGroup, so `except NotFound` round a block that merely
-owns a connection would miss.
+A plain trio nursery raises an ExceptionGroup for an exception of its block. The caller's `except NotFound` around a block
+that merely owns a connection would not catch it.
 """
 
 from collections.abc import AsyncIterator
@@ -11,8 +11,11 @@ import trio
 
 
 @asynccontextmanager
-async def open_background() -> AsyncIterator[trio.Nursery]:
-    """Tasks end (by cancellation) with the block. They must not raise; if one does, its group is what comes out."""
+async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
+    """Yield a nursery whose tasks are cancelled when the block ends.
+
+    The tasks must not raise: the exception group of one that does replaces the block's own exception.
+    """
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -28,4 +31,4 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
             try:
                 raise failure
             finally:
-                failure = None  # no cycle from the frame to the traceback
+                failure = None  # breaks the reference cycle between this frame and the traceback

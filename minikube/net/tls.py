@@ -1,8 +1,4 @@
-"""TLS on memory buffers (floor 2): ciphertext in, plaintext out, and back. Refuses to touch a socket or wait.
-
-Server side only. A peer that breaks the protocol makes `receive` raise ssl.SSLError; the alert for it is in
-the next `send`.
-"""
+"""TLS of a server's connection on memory buffers: ciphertext in, plaintext out, and back. It has no socket and never waits."""
 
 import ssl
 from typing import Final
@@ -11,23 +7,27 @@ READ_BYTES: Final = 65_536
 
 
 class TlsFilter:
-    """One connection's TLS. `ended` is True once the peer has closed its side properly."""
+    """The TLS state of one connection."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._shaken = False
+        self._is_handshake_done = False
         self.ended = False
+        """Whether the client has closed its side properly."""
 
     def receive(self, ciphertext: bytes) -> bytes:
-        """Take what came off the wire; return what it says."""
+        """Take ciphertext from the socket and return its plaintext.
+
+        Raise `ssl.SSLError` if the client breaks the protocol; the alert for it is in the next `send`.
+        """
         self._incoming.write(ciphertext)
         plaintext: list[bytes] = []
         try:
-            if not self._shaken:
+            if not self._is_handshake_done:
                 self._tls.do_handshake()
-                self._shaken = True
+                self._is_handshake_done = True
             while data := self._tls.read(READ_BYTES):
                 plaintext.append(data)
         except ssl.SSLWantReadError:
@@ -37,7 +37,7 @@ class TlsFilter:
         return b"".join(plaintext)
 
     def send(self, plaintext: bytes) -> bytes:
-        """Return what to put on the wire. Before the handshake is done nobody can be told: plaintext is dropped."""
-        if plaintext and self._shaken:
+        """Return the ciphertext to put on the socket. Plaintext is dropped before the handshake is done."""
+        if plaintext and self._is_handshake_done:
             self._tls.write(plaintext)
         return self._outgoing.read()

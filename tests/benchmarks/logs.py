@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from minikube.client.control import ControlClient, find_supervisor
+from minikube.control.client.blocking import ControlClient, find_supervisor
 from tests.benchmarks.projects import open_project
 from tests.benchmarks.tools import READY_TIMEOUT_S, Row, median, percentile, python_path
 from tests.ports import free_port

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from minikube.client.control import ControlClient, find_supervisor
+from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import CheckState, Snapshot
 from tests.benchmarks.registry import Rpc

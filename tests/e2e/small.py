@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from minikube.client.control import ControlClient, find_supervisor
+from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import InstanceView, Snapshot
 from tests.eventually import eventually
@@ -112,4 +112,4 @@ class Small:
         return [event.message for event in found if event.kind.startswith(kind)]
 
     def lines(self, name: str) -> list[str]:
-        return [line.line for line in self.ask(lambda client: list(client.logs((name,))))]
+        return [line.line for batch in self.ask(lambda client: list(client.log_batches((name,)))) for line in batch]

@@ -39,8 +39,8 @@ def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> 
         small.edit("echo one", "echo two")
         small.edit("services.old", "services.new")
         told = small.run("apply", "--dry-run")
-        assert "- old is stopped and forgotten\n~ migrate is restarted\n" in told
-        assert "~ api is restarted after what it needs completed\n+ new is started\n" in told
+        assert "- old is stopped and removed\n~ migrate is restarted\n" in told
+        assert "~ api is restarted after a task that it depends on\n+ new is started\n" in told
         assert told.endswith("1 service unchanged — nothing was done yet\n")
         assert (small.pid("api"), small.lines("migrate")) == (api, ["one"])
         assert small.run("apply").endswith("1 service unchanged\n")
@@ -117,7 +117,7 @@ def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path
         asking.start()
         small.edit('"blue"', '"green"')
         small.edit('"1s"', '"200ms"')
-        assert "= web goes on, with\n    tags:" in small.run("apply")
+        assert "= web keeps running, with\n    tags:" in small.run("apply")
         row = eventually(lambda: json.loads(small.run("instances", "--json"))[0]["Tags"] == ["green"], what="green")
         assert row
         over.set()
@@ -183,7 +183,7 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
     with Small(tmp_path, services + 'watch = ["last"]\n') as small:
 
         def restarts(service: str) -> list[str]:
-            return [event for event in small.events("service.changed") if event.startswith(f"{service} restarts")]
+            return [event for event in small.events("sources.changed") if event.startswith(f"{service} restarts")]
 
         def all_is_noticed() -> None:
             """Changes are noticed in their order: once `last` restarts, none before it is still to come."""

@@ -1,4 +1,4 @@
-"""The dashboard on a real terminal: seen, steered, left behind by its supervisor and found again."""
+"""The dashboard on a real terminal (tmux): keys, a killed supervisor, a closed terminal, errors."""
 
 import os
 import signal
@@ -26,25 +26,25 @@ depends_on = {{ ticker = "started" }}
 
 
 class Terminal:
-    """A tmux server of its own with one window."""
+    """A tmux server with one window."""
 
     def __init__(self, tmux: str, directory: Path, columns: int, rows: int) -> None:
         self._tmux = [tmux, "-S", str(directory / "tmux.sock"), "-f", "/dev/null"]
         self._env = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
         size = ["-x", str(columns), "-y", str(rows)]
-        self.ask("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
+        self.tmux("new-session", "-d", "-s", "t", *size, "-c", str(directory), "sh")
 
-    def ask(self, *arguments: str) -> str:
+    def tmux(self, *arguments: str) -> str:
         done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, env=self._env, timeout=60)
         return done.stdout
 
     def type(self, *keys: str) -> None:
-        self.ask("send-keys", "-t", "t", *keys)
+        self.tmux("send-keys", "-t", "t", *keys)
 
     def screen(self) -> str:
-        return self.ask("capture-pane", "-p", "-t", "t")
+        return self.tmux("capture-pane", "-p", "-t", "t")
 
-    def see(self, *words: str, within: float = 60.0) -> str:
+    def wait_for(self, *words: str, within: float = 60.0) -> str:
         def seen() -> str:
             page = self.screen()
             return page if all(word in page for word in words) else ""
@@ -55,7 +55,7 @@ class Terminal:
             raise AssertionError(f"{words} not on\n{self.screen()}") from None
 
     def close(self) -> None:
-        self.ask("kill-server")
+        self.tmux("kill-server")
 
 
 @pytest.fixture
@@ -71,56 +71,58 @@ def terminal(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Terminal]:
         subprocess.run([MINIKUBE, "down", "--now"], cwd=tmp_path, capture_output=True, timeout=60)
 
 
-def test_it_is_seen_steered_and_outlives_its_supervisor(terminal: Terminal, tmp_path: Path) -> None:
+def test_it_shows_and_kills_a_service_and_reconnects_after_the_supervisor_was_killed(
+    terminal: Terminal, tmp_path: Path
+) -> None:
     subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     terminal.type(f"{MINIKUBE} dashboard", "Enter")
-    page = terminal.see("ticker", "● running", "⇄ live")
+    page = terminal.wait_for("ticker", "● running", "⇄ live")
     assert all(len(line) <= 80 for line in page.splitlines())
     terminal.type("l")
-    terminal.see("INFO tick", "⇣ following")
+    terminal.wait_for("INFO tick", "⇣ following")
     terminal.type("Escape")
-    terminal.see("SERVICE")
+    terminal.wait_for("SERVICE")
 
     terminal.type("K")
-    terminal.see("Kill ticker?", "needed by: helper", "Cancel")
+    terminal.wait_for("Kill ticker?", "needed by: helper", "Cancel")
     terminal.type("Enter")  # the focus is on Cancel
-    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the question is gone")
+    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the dialog is closed")
     terminal.type("K")
-    terminal.see("Kill ticker?")
+    terminal.wait_for("Kill ticker?")
     terminal.type("y")
-    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the question is gone")
+    eventually(lambda: "Kill ticker?" not in terminal.screen(), what="the dialog is closed")
     terminal.type("e")
-    terminal.see("signal KILL", "ticker started")
+    terminal.wait_for("signal KILL", "ticker started")
     terminal.type("Escape")
-    terminal.see("SERVICE")
+    terminal.wait_for("SERVICE")
 
     supervisor = int((tmp_path / ".minikube" / "lock").read_text())
     os.kill(supervisor, signal.SIGKILL)
-    terminal.see("unreachable, reconnecting", "ticker")
+    terminal.wait_for("unreachable, reconnecting", "ticker")
     deadline = time.monotonic() + 60
     while subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, capture_output=True, timeout=60).returncode:
         assert time.monotonic() < deadline, "the next up does not start"
-    terminal.see("⇄ live", "ticker", "● running")
+    terminal.wait_for("⇄ live", "ticker", "● running")
     terminal.type("q")
-    terminal.see("dashboard\n")
+    terminal.wait_for("dashboard\n")
     assert "⇄ live" not in terminal.screen()
 
 
-def test_it_ends_with_its_terminal(terminal: Terminal, tmp_path: Path) -> None:
+def test_it_exits_when_its_terminal_is_closed(terminal: Terminal, tmp_path: Path) -> None:
     subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     terminal.type(f"exec {MINIKUBE} dashboard", "Enter")
-    terminal.see("⇄ live")
-    process = psutil.Process(int(terminal.ask("display-message", "-p", "-t", "t", "#{pane_pid}")))
+    terminal.wait_for("⇄ live")
+    process = psutil.Process(int(terminal.tmux("display-message", "-p", "-t", "t", "#{pane_pid}")))
     assert "dashboard" in process.cmdline()
     terminal.close()
     eventually(lambda: not process.is_running(), what="the dashboard has ended")
 
 
-def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_line(
+def test_a_wrong_token_and_a_project_that_does_not_run_end_with_one_line_of_error(
     terminal: Terminal, tmp_path: Path
 ) -> None:
     terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
-    terminal.see("nothing is running", "code 3")
+    terminal.wait_for("nothing is running", "code 3")
     subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     token = tmp_path / ".minikube" / "token"
     right = token.read_text()
@@ -128,6 +130,6 @@ def test_a_token_that_is_wrong_and_a_supervisor_that_is_not_there_are_told_in_a_
     try:
         terminal.type("clear", "Enter")
         terminal.type(f"{MINIKUBE} dashboard; echo code $?", "Enter")
-        terminal.see("token", "code 1")
+        terminal.wait_for("token", "code 1")
     finally:
         token.write_text(right)  # `down` needs it

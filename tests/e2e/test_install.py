@@ -1,4 +1,4 @@
-"""Wheel and source archive, built by the README's command: what is in them, and that the wheel alone makes a project run."""
+"""Wheel and source archive, built as docs/operations.md says: their contents, and a project that runs from the wheel."""
 
 import json
 import re
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import minikube
+from tests.documents import find
 from tests.e2e.running import ROOT
-from tests.e2e.test_readme import texts
 from tests.eventually import eventually
 from tests.ports import free_ports
 
@@ -25,7 +25,7 @@ PACKAGES = ("minikube", "tui")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with what the build made, which says nothing but the files' names."""
     directory = tmp_path_factory.mktemp("dist")
-    (line,) = [line for line in "".join(texts("sh", "build")).splitlines() if "hatchling" in line]
+    (line,) = [line for block in find("sh", "build") for line in block.text.splitlines() if "hatchling" in line]
     program = line.replace(".venv/bin", str(Path(sys.executable).parent)).split()
     done = subprocess.run([*program, "-d", str(directory)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,8 @@ def test_the_wheel_is_the_packages_and_nothing_else(built: Path) -> None:
 
 def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
-    extra = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", ".gitignore", "PKG-INFO"}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").iterdir()}
+    extra = pages | {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", ".gitignore", "PKG-INFO"}
     assert files(archive).keys() == sources().keys() | extra
     with tarfile.open(archive) as source:
         source.extractall(tmp_path, filter="data")

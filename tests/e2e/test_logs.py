@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from minikube.logs.instance_log import PATIENCE_S, InstanceLog
+from minikube.logs.writer import LogWriter
 from minikube.manifest import LogSpec
-from minikube.supervisor.logs import PATIENCE_S, Capture, LogWriter
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
 from tests.ports import free_ports
@@ -95,7 +96,7 @@ def test_one_or_all_are_shown_narrowed_and_in_order(talking: Path) -> None:
 
 
 def test_what_cannot_be_asked_is_said(talking: Path) -> None:
-    assert "grep: ( is no pattern: missing )" in minikube(talking, "logs", "--grep", "(", code=2)
+    assert "grep: ( is not a valid pattern: missing )" in minikube(talking, "logs", "--grep", "(", code=2)
     assert "level: expected a level, one of" in minikube(talking, "logs", "--level", "loud", code=2)
     assert "--since: expected a moment such as" in minikube(talking, "logs", "--since", "soon", code=2)
     assert "nobody: no such service" in minikube(talking, "logs", "nobody", code=4)
@@ -146,7 +147,7 @@ def test_what_was_kept_is_shown_when_nothing_runs(tmp_path: Path) -> None:
     assert minikube(tmp_path, "logs", "once", "--level", "error").count("ERROR gone\n") == 2
     assert minikube(tmp_path, "logs", "once-2", "-n", "1", "--no-prefix") == "fine\n"
     assert "nobody: no such service" in minikube(tmp_path, "logs", "nobody", code=4)
-    assert "is no pattern" in minikube(tmp_path, "logs", "--grep", "(", code=2)
+    assert "is not a valid pattern" in minikube(tmp_path, "logs", "--grep", "(", code=2)
 
 
 # ---------------------------------------------------------------- disks
@@ -184,7 +185,7 @@ def _progress(directory: Path) -> int:
         return 0
 
 
-class Stuck(Capture):
+class Stuck(InstanceLog):
     """A disk that takes nothing for as long as `gate` is shut."""
 
     gate = threading.Event()

@@ -4,12 +4,12 @@ import re
 import tomllib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.paths import ROOT
+
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 EXTRAS = r"(?:\[[a-z0-9,-]+\])?"
 

@@ -1,1 +1,8 @@
-"""The dashboard's screens (floor 4): the main one, its questions, its help."""
+"""The dashboard's screens.
+
+    main      the table, the pane with events, logs and details, and their keys
+    confirm   the dialog before a destructive command and before quitting
+    help      all keys and symbols on one page
+
+They read the state, post messages to the app for commands, and refuse to talk to the supervisor, but for following logs.
+"""

@@ -1,4 +1,4 @@
-"""Every key on one page (floor 4)."""
+"""The help page: all keys and symbols."""
 
 from typing import ClassVar
 
@@ -9,8 +9,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui import look
-from tui.paint import paint_of
+from tui.render.format import CHECK_BADGES, PROCESS_BADGES
+from tui.render.theme import styles_for
 
 KEYS = (
     (
@@ -18,51 +18,58 @@ KEYS = (
         (
             ("j k  ↓ ↑", "down, up"),
             ("g G", "first, last; in logs: start, follow"),
-            ("Enter", "go in"),
-            ("Esc", "go back, never quits"),
+            ("Enter", "open in full screen"),
+            ("Esc", "back; never quits"),
             ("Tab", "table ↔ pane"),
         ),
     ),
     (
-        "look",
-        (("d", "describe"), ("l", "logs"), ("a", "logs of everyone"), ("e", "events"), ("[ ]", "previous, next tab")),
+        "view",
+        (
+            ("d", "describe"),
+            ("l", "logs"),
+            ("a", "logs of all services"),
+            ("e", "events"),
+            ("[ ]", "previous, next tab"),
+        ),
     ),
     (
-        "narrow",
+        "filter",
         (
             ("/", "filter table, logs or events"),
             ("Ctrl-Z", "problems only"),
             ("z", "fold a service's instances"),
-            ("o", "order: problems, name, CPU, memory, restarts"),
+            ("o", "next order: problems, name, CPU, …"),
         ),
     ),
     (
-        "lines",
+        "logs and events",
         (
             ("n N", "next, previous match"),
-            ("f", "only matches, or all with matches marked"),
+            ("f", "only matches, or matches marked in all"),
             ("v", "level: all, warning, error"),
             ("w t", "wrap, timestamps"),
         ),
     ),
     (
-        "act",
+        "command",
         (
-            ("Space", "mark: acts go to all that are marked"),
+            ("Space", "mark: commands go to all marked rows"),
             ("r s S K", "restart, stop, start, kill"),
-            ("c", "copy the address as a curl line"),
-            ("mouse", "what is selected in a pane is copied"),
+            ("c", "copy a curl command for the address"),
+            ("mouse", "text selected in a pane is copied"),
         ),
     ),
     ("more", ((": Ctrl-P", "palette"), ("?", "this page"), ("q", "quit"))),
 )
-
+"""Groups of keys: a title, and the keys with what they do."""
 
 LEFT_WIDTH = 53
+"""Terminal cells for the keys; the symbols are to the right of them."""
 
 
-class Help(ModalScreen[None]):
-    """Keys to the left, states to the right."""
+class HelpScreen(ModalScreen[None]):
+    """Shows the keys on the left and the symbols of states on the right."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,enter", "dismiss", "Back"),
@@ -71,25 +78,28 @@ class Help(ModalScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
+        """Lay out the page in a scrollable box."""
         with VerticalScroll(id="help"):
             yield Static(self._page())
 
     def action_scroll(self, by: int) -> None:
-        """Scroll on small terminals."""
+        """Scroll by `by` lines, on a terminal that is smaller than the page."""
         self.query_one("#help", VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _page(self) -> Text:
-        paint = paint_of(self.app)
+        """Return the text of the page: two columns."""
+        styles = styles_for(self.app)
         left: list[Text] = []
         for title, keys in KEYS:
-            left.append(Text(title, paint["head"]))
-            left += [Text(f"  {key:<9} ", paint["info"]).append(words, paint["plain"]) for key, words in keys]
-        right = [Text("process", paint["head"])]
-        right += [Text(f"  {mark}", paint[mark.tone]) for mark in look.PROCESS_MARKS.values()]
-        right += [Text(), Text("check", paint["head"])]
-        right += [Text(f"  {mark}", paint[mark.tone]) for mark in look.CHECK_MARKS.values()]
-        right += [Text(), Text("elsewhere", paint["head"])]
-        right += [Text(f"  {words}", paint["plain"]) for words in ("⟳ act in flight", "▾ ▸ open, folded", "◉ marked")]
+            left.append(Text(title, styles["head"]))
+            left += [Text(f"  {key:<9} ", styles["info"]).append(words, styles["plain"]) for key, words in keys]
+        right = [Text("process", styles["head"])]
+        right += [Text(f"  {badge}", styles[badge.style]) for badge in PROCESS_BADGES.values()]
+        right += [Text(), Text("check", styles["head"])]
+        right += [Text(f"  {badge}", styles[badge.style]) for badge in CHECK_BADGES.values()]
+        right += [Text(), Text("elsewhere", styles["head"])]
+        symbols = ("⟳ command running", "▾ ▸ open, folded", "◉ marked")
+        right += [Text(f"  {words}", styles["plain"]) for words in symbols]
         page = Text()
         for number in range(max(len(left), len(right))):
             line = left[number] if number < len(left) else Text()

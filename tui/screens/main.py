@@ -1,11 +1,14 @@
-"""The main screen (floor 4): the table above, a pane with events, logs and details below.
+"""The main screen: the table, and below it a pane with events, logs and details.
 
-It follows the cursor: the pane is about the row that is selected. Enter gives the pane the whole screen, Escape takes it
-back. Data comes from the app, which owns it; acts go to the app. What a key does depends on the tab, the zoom, the focus
-and what is narrowed: that is why it stands in one file, longer than others.
+The pane shows the row that is selected in the table. Enter gives the pane the whole screen, Escape gives it back. Commands
+are posted to the app as messages.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+# Longer than other files: what a key does depends on the tab, the focus, the filter and whether the pane has the whole
+# screen, so all key handling reads the same attributes.
+
+from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events as textual_events
@@ -13,52 +16,67 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
 from minikube.model import LogLine, Snapshot
-from tui import look
-from tui.columns import Cell, why_row
-from tui.describe import describe
-from tui.entries import event_entry, log_entry
-from tui.paint import paint_of
-from tui.rows import ORDERS, Row, build, outermost
+from tui.connection.interface import SupervisorConnection
+from tui.render.columns import Cell, row_reason
+from tui.render.describe import describe_row
+from tui.render.format import single_line
+from tui.render.log_entry import LogEntry, event_entry, log_entry
+from tui.render.rows import SORT_ORDERS, Row, build_rows, without_covered_instances
+from tui.render.theme import styles_for
+from tui.state import DashboardState
 from tui.widgets.header import Header
-from tui.widgets.keys import LINE_KEYS, TABLE_KEYS, KeyLine
-from tui.widgets.lines import LEVELS, Entry, Lines
-from tui.widgets.page import Page
-from tui.widgets.still import Still
-from tui.widgets.table import ServiceTable
-from tui.widgets.tabs import TabLine
-
-if TYPE_CHECKING:
-    from tui.app import Dashboard
+from tui.widgets.key_footer import LOG_KEYS, TABLE_KEYS, KeyFooter
+from tui.widgets.log_view import LEVELS, LogView
+from tui.widgets.service_table import ServiceTable
+from tui.widgets.static_text import StaticText
+from tui.widgets.tab_bar import TabBar
+from tui.widgets.text_view import TextView
 
 TABS = ("events", "logs", "details")
-WIDE_WIDTH = 130
+WIDE_COLUMNS = 130
+"""From this terminal width on, the details are shown beside the pane."""
+
 FOLLOW_DELAY_S = 0.12
-"""The cursor has to rest this long on a row before its logs are asked for."""
+"""Seconds between selecting a row and opening its logs: moving the cursor through the table must not open each log."""
 
 
-class Main(Screen[None]):
-    """The dashboard itself."""
+class MainScreen(Screen[None]):
+    """The table, the pane below it, and the keys for both."""
 
-    app: "Dashboard"
+    class CommandRequested(Message):
+        """The user asked for `start`, `stop`, `restart` or `kill` of these rows."""
+
+        def __init__(self, verb: str, rows: Sequence[Row]) -> None:
+            super().__init__()
+            self.verb = verb
+            self.rows = rows
+
+    class CopyAddressRequested(Message):
+        """The user asked for the row's address on the clipboard."""
+
+        def __init__(self, row: Row) -> None:
+            super().__init__()
+            self.row = row
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", show=False),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("d", "zoom('details')", "Describe"),
         Binding("l", "zoom('logs')", "Logs"),
-        Binding("a", "everyone", "All logs", show=False),
+        Binding("a", "all_logs", "All logs", show=False),
         Binding("e", "zoom('events')", "Events"),
-        Binding("r", "act('restart')", "Restart"),
-        Binding("s", "act('stop')", "Stop"),
-        Binding("S", "act('start')", "Start"),
-        Binding("K", "act('kill')", "Kill", show=False),
-        Binding("c", "copy", "Copy curl", show=False),
+        Binding("r", "command('restart')", "Restart"),
+        Binding("s", "command('stop')", "Stop"),
+        Binding("S", "command('start')", "Start"),
+        Binding("K", "command('kill')", "Kill", show=False),
+        Binding("c", "copy_address", "Copy curl", show=False),
         Binding("left_square_bracket", "tab(-1)", "Previous tab", show=False),
         Binding("right_square_bracket", "tab(1)", "Next tab", show=False),
         Binding("ctrl+z", "problems", "Problems", key_display="^z", priority=True),
@@ -67,66 +85,79 @@ class Main(Screen[None]):
         Binding("z", "fold", "Fold", show=False),
         Binding("v", "level", "Level", show=False),
         Binding("w", "wrap", "Wrap", show=False),
-        Binding("t", "stamps", "Times", show=False),
+        Binding("t", "timestamps", "Times", show=False),
         Binding("colon", "app.command_palette", "Palette", show=False),
         Binding("question_mark", "app.help", "Help", key_display="?"),
         Binding("q", "app.leave", "Quit"),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, state: DashboardState, connection: SupervisorConnection) -> None:
         super().__init__()
+        self._state = state
+        self._connection = connection
         self.pattern = ""
-        self.problems = False
-        self.order = ORDERS[0]
+        """The table's filter."""
+        self.problems_only = False
+        self.order = SORT_ORDERS[0]
         self.folded: set[str] = set()
+        """Names of the services with hidden instances."""
         self.marked: set[str] = set()
-        """Keys of the rows that acts go to; none: the selected one."""
+        """Keys of the rows that the next command is for; empty: the selected row."""
         self.tab = "events"
-        self.everyone = False
-        self._lower_waits = False
-        self._made: tuple[Row, ...] = ()
-        self._made_of: tuple[tuple[object, ...], tuple[object, ...]] = ((None, None, None), ())
+        self.all_logs = False
+        """Whether the logs tab shows all services instead of the selected row."""
+        self._pane_update_scheduled = False
+        self._rows: tuple[Row, ...] = ()
+        self._rows_made_from: tuple[tuple[object, ...], tuple[object, ...]] = ((None, None, None), ())
+        """The data and the settings that `_rows` was made from."""
+        self._supervisor_started: float = -1.0
+        """The start time of the supervisor that reported the shown events."""
         self._last_event = 0
-        self._events_of: float = -1.0
-        self._following: tuple[str, ...] | None = None
-        self._ticket = 0
+        """The number of the newest event that is shown."""
+        self._followed: tuple[str, ...] | None = None
+        """The services or instances with followed logs; empty: all services, None: none."""
+        self._log_request = 0
+        """The number of the latest `follow_logs` call: lines for an earlier one are ignored."""
         self._follow_timer: Timer | None = None
+        self._filtered_view: LogView | None = None
+        """The log view that the filter input is for; None: the table."""
 
     def compose(self) -> ComposeResult:
+        """Lay out the widgets."""
         yield Header(id="header")
         yield ServiceTable(id="table")
-        yield Input(placeholder="words to look for; Enter keeps, Esc clears", id="filter", compact=True)
-        yield Still(id="why")
+        yield Input(placeholder="words to search for; Enter keeps them, Esc clears them", id="filter", compact=True)
+        yield StaticText(id="reason")
         with Horizontal(id="lower"):
             with Vertical(id="pane"):
-                yield TabLine(("Events", "Logs", "Details"), id="tabs")
+                yield TabBar(("Events", "Logs", "Details"), id="tabs")
                 with ContentSwitcher(initial="events"):
-                    yield Lines("nothing has happened yet", id="events", stamps=True)
-                    yield Lines("no output yet", id="logs")
-                    yield Page(id="details")
-            yield Page(id="side")
-        yield KeyLine(id="keys")
+                    yield LogView("no events yet", id="events", timestamps=True)
+                    yield LogView("no output yet", id="logs")
+                    yield TextView(id="details")
+            yield TextView(id="side")
+        yield KeyFooter(id="keys")
 
     def on_mount(self) -> None:
-        """Parts are looked up once: they live as long as the screen."""
+        """Look the widgets up, once: they exist as long as the screen does."""
         self.header = self.query_one(Header)
         self.table = self.query_one(ServiceTable)
-        self.tabs = self.query_one(TabLine)
-        self.events = self.query_one("#events", Lines)
-        self.logs = self.query_one("#logs", Lines)
-        self.details = self.query_one("#details", Page)
-        self._side = self.query_one("#side", Page)
+        self.tabs = self.query_one(TabBar)
+        self.events = self.query_one("#events", LogView)
+        self.logs = self.query_one("#logs", LogView)
+        self.details = self.query_one("#details", TextView)
+        self._side = self.query_one("#side", TextView)
         self._side.can_focus = False
         self.input = self.query_one("#filter", Input)
-        self.keys = self.query_one(KeyLine)
+        self.footer = self.query_one(KeyFooter)
         self.switcher = self.query_one(ContentSwitcher)
-        self._why = self.query_one("#why", Still)
+        self._reason = self.query_one("#reason", StaticText)
         self.table.focus()
         self.refresh_data()
 
     @property
     def row(self) -> Row | None:
-        """The selected row."""
+        """The row that is selected in the table."""
         return self.table.row
 
     @property
@@ -134,234 +165,255 @@ class Main(Screen[None]):
         """Whether the pane has the whole screen."""
         return self.has_class("-zoomed")
 
-    # ------------------------------------------------------------ showing
+    # ------------------------------------------------------------ showing data
 
     def refresh_data(self) -> None:
-        """Show what the app knows now: a new snapshot, another link state, a second later."""
-        app = self.app
-        self.set_class(app.link == "lost", "-stale")
+        """Show the state as it is now: after a snapshot, a change of the connection, a command, and every second."""
+        state = self._state
+        self.set_class(state.connection == "lost", "-stale")
         notes = [f"“{self.pattern}”"] if self.pattern else []
-        notes += ["problems only"] if self.problems else []
-        notes += [f"by {self.order}" if self.order != ORDERS[1] else self.order] if self.order else []
+        notes += ["problems only"] if self.problems_only else []
+        notes += [f"by {self.order}" if self.order != "problems first" else self.order] if self.order else []
         notes += [f"{len(self.marked)} marked"] if self.marked else []
-        self.header.snapshot, self.header.note = app.snapshot, ", ".join(notes)
-        self.header.link, self.header.detail = app.link, app.link_detail
+        self.header.snapshot, self.header.note = state.snapshot, ", ".join(notes)
+        self.header.connection, self.header.connection_detail = state.connection, state.connection_detail
         self.header.draw()
-        if app.snapshot is None:
-            waiting = f": {app.link_detail}" if app.link_detail else " …"
-            self.table.show((), app.scene, f"waiting for the supervisor{waiting}")
+        if state.snapshot is None:
+            detail = f": {state.connection_detail}" if state.connection_detail else " …"
+            self.table.show((), state.render_context, f"waiting for the supervisor{detail}")
             return
-        rows = self._rows(app.snapshot)
-        empty = "nothing matches" if self.pattern else "no problems" if self.problems else "no services"
-        self.marked.intersection_update(row.key for row in rows)  # nothing is done to what is not seen
-        self.table.show(rows, app.scene._replace(marked=self.marked), empty)
-        if not self._lower_waits:
-            # A cell that changed is on the terminal before the many lines below it are even worked out.
-            self._lower_waits = True
-            self.call_after_refresh(self._show_lower)
+        rows = self._build_rows(state.snapshot)
+        empty_text = "nothing matches" if self.pattern else "no problems" if self.problems_only else "no services"
+        # A row that the filter hides loses its mark: no command may hit what is not visible.
+        self.marked.intersection_update(row.key for row in rows)
+        self.table.show(rows, state.render_context._replace(marked=self.marked), empty_text)
+        if not self._pane_update_scheduled:
+            # The table's changes are on the terminal before the pane's many lines are computed.
+            self._pane_update_scheduled = True
+            self.call_after_refresh(self._show_pane)
 
-    def _show_lower(self) -> None:
-        self._lower_waits = False
+    def _show_pane(self) -> None:
+        """Show events, details and the tab bar."""
+        self._pane_update_scheduled = False
         self._show_events()
         self._show_details()
-        self._title()
+        self._show_tab_bar()
 
-    def _rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
-        """The rows of the snapshot; the same ones as long as nothing that they are made of differs."""
+    def _build_rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
+        """Return the table's rows; the same object while nothing that they are made from changed."""
         usage = snapshot.usage if self.order in ("CPU", "memory") else ()
         data = snapshot.services, snapshot.instances, usage
-        view = self.pattern, self.problems, frozenset(self.folded), self.order
-        (data_before, view_before), self._made_of = self._made_of, (data, view)
-        if view != view_before or any(now is not before for now, before in zip(data, data_before, strict=True)):
-            self._made = build(
-                snapshot, pattern=self.pattern, problems=self.problems, folded=self.folded, order=self.order
+        settings = self.pattern, self.problems_only, frozenset(self.folded), self.order
+        (data_before, settings_before), self._rows_made_from = self._rows_made_from, (data, settings)
+        # Compared by identity: a snapshot shares the tuples that did not change with the one before.
+        if settings != settings_before or any(new is not old for new, old in zip(data, data_before, strict=True)):
+            self._rows = build_rows(
+                snapshot,
+                pattern=self.pattern,
+                problems_only=self.problems_only,
+                folded=self.folded,
+                order=self.order,
             )
-        return self._made
+        return self._rows
 
     def refresh_theme(self) -> None:
-        """The theme changed: draw everything anew."""
+        """Draw everything again, because the theme changed."""
         self.table.restyle()
         self.events.restyle()
         self.logs.restyle()
         self.refresh_data()
 
     def _show_events(self) -> None:
-        snapshot = self.app.snapshot
+        """Add the events that are new since the last call."""
+        snapshot = self._state.snapshot
         if snapshot is None:
             return
-        if snapshot.started != self._events_of:
-            again = self._events_of > 0
-            self._events_of, self._last_event = snapshot.started, 0
-            if again:
-                self.events.extend([Entry(snapshot.started, "", "── the supervisor was started anew ──", "muted")])
+        if snapshot.started != self._supervisor_started:
+            # Another supervisor: its events are numbered from 1 again.
+            restarted = self._supervisor_started > 0
+            self._supervisor_started, self._last_event = snapshot.started, 0
+            if restarted:
+                self.events.extend([LogEntry(snapshot.started, "", "── the supervisor was restarted ──", "muted")])
         if snapshot.events and snapshot.events[-1].number > self._last_event:
-            fresh = [event for event in snapshot.events if event.number > self._last_event]
-            self._last_event = fresh[-1].number
-            self.events.extend([event_entry(event) for event in fresh])
+            new = [event for event in snapshot.events if event.number > self._last_event]
+            self._last_event = new[-1].number
+            self.events.extend([event_entry(event) for event in new])
 
     def _show_details(self) -> None:
-        """The selected row in the details tab, beside the pane on a wide terminal, and in one line on a narrow one."""
-        row, snapshot = self.row, self.app.snapshot
+        """Show the selected row in the details tab, or beside the pane on a wide terminal; and its reason on a narrow one."""
+        snapshot, row = self._state.snapshot, self.row
         if snapshot is None:
             return
-        paint = paint_of(self.app)
-        beside = self.has_class("-wide") and not self.zoomed and self.tab != "details"
+        styles, context = styles_for(self.app), self._state.render_context
+        wide = self.has_class("-wide")
+        beside = wide and not self.zoomed and self.tab != "details"
         self.set_class(beside, "-beside")
         if self.tab == "details" or beside:
-            page = describe(snapshot, row, self.app.scene, paint) if row else Text(" no row is selected")
-            (self._side if beside else self.details).show(page)
-        if not self.has_class("-wide"):
-            reason = why_row(row, self.app.scene) if row else Cell("")
-            line = Text(f" {look.tidy(row.target)}: {reason.text}" if row and reason.text else "", paint[reason.tone])
+            details = describe_row(snapshot, row, context, styles) if row else Text(" no row is selected")
+            (self._side if beside else self.details).show(details)
+        if not wide:
+            reason = row_reason(row, context) if row else Cell("")
+            text = f" {single_line(row.target)}: {reason.text}" if row and reason.text else ""
+            line = Text(text, styles[reason.style])
             line.truncate(self.size.width, overflow="ellipsis")
-            self._why.show(line)
+            self._reason.show(line)
 
     def on_resize(self, event: textual_events.Resize) -> None:
-        """A wide terminal has room for the details beside the pane."""
-        self.set_class(event.size.width >= WIDE_WIDTH, "-wide")
+        """Show the details beside the pane when the terminal is wide enough."""
+        self.set_class(event.size.width >= WIDE_COLUMNS, "-wide")
         self._show_details()
 
-    def _title(self) -> None:
-        lines = self._lines()
+    def _show_tab_bar(self) -> None:
+        """Show the active tab, what it is about and its flags, and the keys that fit the situation."""
+        view = self._log_view()
         flags: list[str] = []
-        if lines is not None:
-            if lines.pattern:
-                flags += [f"/{look.tidy(lines.pattern)} {lines.place}" + ("" if lines.only else " of all lines")]
-            flags += [f"≥ {lines.level}"] if lines.level != "all" else []
-            flags += ["wrap"] if lines.wrap else []
-            flags += ["⇣ following" if lines.following else "⏸ G follows"]
-        about = ""
-        if self.tab == "logs":
-            about = "everyone" if self.everyone else look.tidy(self.row.target) if self.row else ""
-        elif self.tab == "details":
-            about = look.tidy(self.row.target) if self.row else ""
-        self.tabs.draw(TABS.index(self.tab), about, "  ".join(flags))
-        self.keys.draw(LINE_KEYS if self.zoomed else TABLE_KEYS)
+        if view is not None:
+            if view.pattern:
+                suffix = "" if view.only_matches else " of all lines"
+                flags += [f"/{single_line(view.pattern)} {view.match_position}{suffix}"]
+            flags += [f"≥ {view.level}"] if view.level != "all" else []
+            flags += ["wrap"] if view.wrap else []
+            flags += ["⇣ following" if view.following else "⏸ G follows"]
+        subject = ""
+        if self.tab == "logs" and self.all_logs:
+            subject = "all services"
+        elif self.tab in ("logs", "details") and self.row:
+            subject = single_line(self.row.target)
+        self.tabs.draw(TABS.index(self.tab), subject, "  ".join(flags))
+        self.footer.draw(LOG_KEYS if self.zoomed else TABLE_KEYS)
 
-    def show_logs(self, lines: list[LogLine], restarted: bool, missed: int, ticket: int) -> None:
-        """Lines of the followed logs came; those of an earlier question are dropped."""
-        if ticket != self._ticket:
+    def show_logs(self, lines: list[LogLine], restarted: bool, missed: int, request: int) -> None:
+        """Add received log lines. See `LogLinesReceived`."""
+        if request != self._log_request:
             return
         if restarted:
             self.logs.clear("no output yet")
         if missed:
-            self.logs.extend(
-                [Entry(0, "", f"── {missed} lines left out: they came faster than they can be shown ──", "muted")]
-            )
-        several = self.everyone or (self.row is not None and len(self.row.members) > 1)
+            note = f"── {missed} lines left out: they came faster than they can be shown ──"
+            self.logs.extend([LogEntry(0, "", note, "muted")])
+        several = self.all_logs or (self.row is not None and len(self.row.instances) > 1)
         self.logs.extend([log_entry(line, several) for line in lines])
 
-    def show_log_end(self, detail: str, ticket: int) -> None:
-        """The followed logs ended or cannot be had."""
-        if ticket == self._ticket:
-            self.logs.extend([Entry(0, "", f"── {look.tidy(detail)} ──", "warn")])
+    def show_logs_end(self, reason: str, request: int) -> None:
+        """Show why the followed logs ended, or could not be opened."""
+        if request == self._log_request:
+            self.logs.extend([LogEntry(0, "", f"── {single_line(reason)} ──", "warn")])
 
-    # ------------------------------------------------------------ following the cursor
+    # ------------------------------------------------------------ following the selected row
 
     @on(ServiceTable.Highlighted)
-    def _row_changed(self) -> None:
+    def _row_selected(self) -> None:
+        """Show the details of the selected row, and follow its logs when the cursor rests."""
         self._show_details()
-        for page in (self.details, self._side):
-            page.scroll_to(y=0, animate=False, force=True)
-        self._title()
+        for view in (self.details, self._side):
+            view.scroll_to(y=0, animate=False, force=True)
+        self._show_tab_bar()
         if self._follow_timer is not None:
             self._follow_timer.stop()
-        self._follow_timer = self.set_timer(FOLLOW_DELAY_S, self._follow)
+        self._follow_timer = self.set_timer(FOLLOW_DELAY_S, self._follow_logs)
 
-    def _follow(self) -> None:
-        """Ask for the logs of what is selected, where they are seen."""
-        wanted: tuple[str, ...] | None = None
+    def _follow_logs(self) -> None:
+        """Follow the logs of the selected row, or of all services, while the logs tab is active."""
+        names: tuple[str, ...] | None = None
         if self.tab == "logs":
-            wanted = () if self.everyone else (self.row.target,) if self.row else None
-        if wanted != self._following:
-            self._following = wanted
-            self._ticket += 1
-            self.logs.clear("reading …" if wanted is not None else "no output yet")
-            self.app.feed.follow(self._ticket, wanted)
+            names = () if self.all_logs else (self.row.target,) if self.row else None
+        if names != self._followed:
+            self._followed = names
+            self._log_request += 1
+            self.logs.clear("reading …" if names is not None else "no output yet")
+            self._connection.follow_logs(self._log_request, names)
 
     @on(ServiceTable.Opened)
-    def _opened(self) -> None:
+    def _row_opened(self) -> None:
+        """Give the row's logs, or its details, the whole screen."""
         self.action_zoom("logs" if self.tab == "events" else self.tab)
 
-    @on(Lines.Moved)
-    def _moved(self) -> None:
-        self._title()
+    @on(LogView.StatusChanged)
+    def _log_view_changed(self) -> None:
+        """Show the flags of the log view in the tab bar."""
+        self._show_tab_bar()
 
-    @on(TabLine.Chosen)
-    def _tab_clicked(self, event: TabLine.Chosen) -> None:
-        self._choose(TABS[event.number])
+    @on(TabBar.Selected)
+    def _tab_clicked(self, event: TabBar.Selected) -> None:
+        """Go to the clicked tab."""
+        self._select_tab(TABS[event.number])
 
-    # ------------------------------------------------------------ moving about
+    # ------------------------------------------------------------ tabs and zoom
 
-    def _choose(self, tab: str) -> None:
+    def _select_tab(self, tab: str) -> None:
+        """Go to a tab, and show what belongs to it."""
         self.tab = tab
         self.switcher.current = tab
         self._show_details()
-        self._follow()
-        self._title()
+        self._follow_logs()
+        self._show_tab_bar()
         if self.zoomed or self.focused is not self.table:
-            self._content().focus()
+            self._active_view().focus()
 
-    def _content(self) -> Widget:
+    def _active_view(self) -> Widget:
+        """Return the widget of the active tab."""
         return {"events": self.events, "logs": self.logs, "details": self.details}[self.tab]
 
-    def _lines(self) -> Lines | None:
+    def _log_view(self) -> LogView | None:
+        """Return the widget of the active tab, if it is a log view."""
         return {"events": self.events, "logs": self.logs}.get(self.tab)
 
-    def action_opened(self) -> None:
-        """What Enter does."""
+    def action_open_row(self) -> None:
+        """Give the selected row's logs, or its details, the whole screen."""
         self.table.action_open()
 
-    def action_next(self) -> None:
-        """To the next match in the lines."""
-        lines = self._lines()
-        if lines is not None:
-            lines.action_match(1)
+    def action_next_match(self) -> None:
+        """Select the next match in the active log view."""
+        view = self._log_view()
+        if view is not None:
+            view.action_next_match(1)
 
-    def action_only(self) -> None:
-        """Only the matching lines, or all."""
-        lines = self._lines()
-        if lines is not None:
-            lines.action_only()
+    def action_only_matches(self) -> None:
+        """Switch the active log view between only matches and all lines."""
+        view = self._log_view()
+        if view is not None:
+            view.action_only_matches()
 
     def action_follow(self) -> None:
-        """To the end of the lines, and along."""
-        lines = self._lines()
-        if lines is not None:
-            lines.action_edge(True)
+        """Scroll the active log view to its end, and follow."""
+        view = self._log_view()
+        if view is not None:
+            view.action_edge(True)
 
     def action_zoom(self, tab: str) -> None:
-        """Give a tab the whole screen."""
-        self.everyone = False
+        """Give the pane with this tab the whole screen."""
+        self.all_logs = False
         self.add_class("-zoomed")
-        self._choose(tab)
+        self._select_tab(tab)
 
-    def action_everyone(self) -> None:
-        """The logs of all services together."""
-        self.everyone = True
+    def action_all_logs(self) -> None:
+        """Show the logs of all services together, on the whole screen."""
+        self.all_logs = True
         self.add_class("-zoomed")
-        self._choose("logs")
+        self._select_tab("logs")
 
     def action_tab(self, by: int) -> None:
-        """The next or previous tab."""
-        self._choose(TABS[(TABS.index(self.tab) + by) % len(TABS)])
+        """Go to the next tab (`by` 1) or the previous one (-1)."""
+        self._select_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     def action_back(self) -> None:
-        """One step out: of the filter being typed, the zoom, the marks, the filter, problems only; never of the program."""
+        """Undo one step: the filter being typed, the search or the zoom of the pane, the focus on the pane, the marks, the
+        table's filter, problems only. It never quits.
+        """
         if self.focused is self.input:
             self.input.value = ""
             self._close_filter()
         elif self.zoomed:
-            lines = self._lines()
-            if lines is not None and lines.pattern:
-                lines.narrow(pattern="")
+            view = self._log_view()
+            if view is not None and view.pattern:
+                view.filter(pattern="")
                 return
-            self.everyone = False
+            self.all_logs = False
             self.remove_class("-zoomed")
             self.table.focus()
             self._show_details()
-            self._follow()
-            self._title()
+            self._follow_logs()
+            self._show_tab_bar()
         elif self.focused is not self.table:
             self.table.focus()
         elif self.marked:
@@ -370,35 +422,35 @@ class Main(Screen[None]):
         elif self.pattern:
             self.pattern = ""
             self.refresh_data()
-        elif self.problems:
+        elif self.problems_only:
             self.action_problems()
 
-    # ------------------------------------------------------------ narrowing
+    # ------------------------------------------------------------ filtering and sorting
 
     def action_filter(self) -> None:
-        """Type words to look for: in the table, or in the lines where the pane has the focus."""
-        self._filtered = self._lines() if self.focused is not self.table else None
-        self.input.value = self._filtered.pattern if self._filtered is not None else self.pattern
+        """Open the filter input: for the table, or for the log view when the pane has the focus."""
+        self._filtered_view = self._log_view() if self.focused is not self.table else None
+        self.input.value = self._filtered_view.pattern if self._filtered_view is not None else self.pattern
         self.input.add_class("-open")
         self.input.focus()
 
-    _filtered: Lines | None = None
-
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _filter_typed(self, event: Input.Changed) -> None:
+        """Filter while the user types."""
         if not self.input.has_class("-open"):
             return
-        if self._filtered is not None:
-            self._filtered.narrow(pattern=event.value)
+        if self._filtered_view is not None:
+            self._filtered_view.filter(pattern=event.value)
         else:
             self.pattern = event.value
             self.refresh_data()
 
     @on(Input.Submitted)
     def _close_filter(self) -> None:
-        target = self._filtered or self.table
-        if self._filtered is not None:
-            self._filtered.narrow(pattern=self.input.value)
+        """Keep the typed filter, and close the input."""
+        target = self._filtered_view or self.table
+        if self._filtered_view is not None:
+            self._filtered_view.filter(pattern=self.input.value)
         else:
             self.pattern = self.input.value
         self.input.remove_class("-open")
@@ -406,68 +458,70 @@ class Main(Screen[None]):
         self.refresh_data()
 
     def action_problems(self) -> None:
-        """Only rows that somebody should look at."""
-        self.problems = not self.problems
+        """Switch between all rows and rows with a problem."""
+        self.problems_only = not self.problems_only
         self.refresh_data()
 
     def action_order(self) -> None:
-        """The services in the next order; the cursor stays on its row."""
-        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        """Sort the services by the next order; the cursor stays on its row."""
+        self.order = SORT_ORDERS[(SORT_ORDERS.index(self.order) + 1) % len(SORT_ORDERS)]
         self.refresh_data()
 
     def action_fold(self) -> None:
         """Hide or show the instances of the selected row's service."""
         row = self.row
-        if row is not None and (row.depth or len(row.members) > 1):
+        if row is not None and (row.depth or len(row.instances) > 1):
             self.folded ^= {row.service.name}
             self.table.select(f"s:{row.service.name}")
             self.refresh_data()
 
     def action_level(self) -> None:
-        """All lines, warnings and errors, errors."""
-        lines = self._lines()
-        if lines is not None:
-            lines.narrow(level=LEVELS[(LEVELS.index(lines.level) + 1) % len(LEVELS)])
+        """Go to the next level: all lines, warnings and errors, errors."""
+        view = self._log_view()
+        if view is not None:
+            view.filter(level=LEVELS[(LEVELS.index(view.level) + 1) % len(LEVELS)])
 
     def action_wrap(self) -> None:
-        """Wrap or cut long lines."""
-        for lines in (self.events, self.logs):
-            lines.toggle_wrap()
+        """Switch between wrapping and cutting long lines, in events and logs."""
+        for view in (self.events, self.logs):
+            view.toggle_wrap()
 
-    def action_stamps(self) -> None:
-        """Times before lines of output; in the events tab, before events."""
-        lines = self._lines()
-        (self.logs if lines is None else lines).toggle_stamps()
+    def action_timestamps(self) -> None:
+        """Show or hide times: of events in the events tab, else of log lines."""
+        view = self._log_view()
+        (self.logs if view is None else view).toggle_timestamps()
 
-    @on(textual_events.TextSelected)
-    def _copy_selection(self) -> None:
-        """What was selected with the mouse is copied, as terminals do."""
-        words = self.get_selected_text()
-        if words and words.strip():
-            self.app.copy_to_clipboard(words)
-            self.notify(f"{len(words.splitlines()) or 1} line(s)", title="copied", timeout=2, markup=False)
-
-    # ------------------------------------------------------------ acting
+    # ------------------------------------------------------------ commands and the clipboard
 
     def action_mark(self) -> None:
-        """Mark the selected row, or unmark it, and go on to the next."""
+        """Mark the selected row, or remove its mark, and select the next row."""
         if self.row is not None and self.focused is self.table:
             self.marked ^= {self.row.key}
             self.table.action_move(1)
             self.refresh_data()
 
-    def action_act(self, verb: str) -> None:
-        """Have something done to the marked rows, or to the selected one."""
-        marked = [row for row in self.table.rows if row.key in self.marked]
-        if marked or self.row is not None:
-            self.app.request(verb, outermost(marked or [self.row]) if self.row else marked)
+    def action_command(self, verb: str) -> None:
+        """Post `CommandRequested` for the marked rows, or for the selected one."""
+        rows = [row for row in self.table.rows if row.key in self.marked]
+        if not rows and self.row is not None:
+            rows = [self.row]
+        if rows:
+            self.post_message(self.CommandRequested(verb, without_covered_instances(rows)))
 
-    def unmark(self) -> None:
-        """The act is under way."""
+    def clear_marks(self) -> None:
+        """Remove all marks, after a command was sent."""
         self.marked.clear()
         self.refresh_data()
 
-    def action_copy(self) -> None:
-        """The address of the selected row as a curl line."""
+    def action_copy_address(self) -> None:
+        """Post `CopyAddressRequested` for the selected row."""
         if self.row is not None:
-            self.app.copy_curl(self.row)
+            self.post_message(self.CopyAddressRequested(self.row))
+
+    @on(textual_events.TextSelected)
+    def _copy_selection(self) -> None:
+        """Copy text that was selected with the mouse, as terminals do."""
+        text = self.get_selected_text()
+        if text and text.strip():
+            self.app.copy_to_clipboard(text)
+            self.notify(f"{len(text.splitlines()) or 1} line(s)", title="copied", timeout=2, markup=False)

@@ -1,4 +1,4 @@
-"""The two lines at the top (floor 4): project, phase, counts by state, Redis, registry, and how the stream is doing."""
+"""The two lines at the top: the project and its phase, the connection, instances by condition, Redis and the registry."""
 
 import time
 from pathlib import PurePath
@@ -6,13 +6,14 @@ from pathlib import PurePath
 from rich.text import Text
 
 from minikube.model import PartView, ProcessState, Snapshot
-from tui import look
-from tui.paint import Paint, paint_of
-from tui.rows import Counts, count
-from tui.widgets.still import Still
+from tui.connection.messages import ConnectionState
+from tui.render.format import PHASE_BADGES, PROCESS_BADGES, Badge, format_duration, single_line
+from tui.render.rows import InstanceCounts, count_instances
+from tui.render.theme import Styles, styles_for
+from tui.widgets.static_text import StaticText
 
-WIDE = 130
-"""From this width the reason stands beside what it is the reason for."""
+WIDE_COLUMNS = 130
+"""From this terminal width on, the reason for a lost connection is shown."""
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -25,88 +26,93 @@ _COUNTS = (
     ("maintenance", "◆", "maintenance", "warn"),
     ("stopped", "■", "stopped", "muted"),
 )
+"""Field of `InstanceCounts`, symbol, word and style of each count, in the order in which they are shown."""
 
 
-class Header(Still):
-    """Redrawn at every change and every second; nothing in it is ever wider than the terminal."""
+class Header(StaticText):
+    """Shows its attributes; `draw` is called after they changed, and every second. No line is wider than the terminal."""
 
     snapshot: Snapshot | None = None
-    link: str = "connecting"
-    detail: str = ""
+    connection: ConnectionState = "connecting"
+    connection_detail: str = ""
     note: str = ""
-    """What narrows the table: a filter, problems only."""
+    """What limits or sorts the table: the filter, problems only, the order."""
 
     def draw(self) -> None:
-        """Show what the attributes say now."""
+        """Show the attributes as they are now."""
         width = self.size.width
         if width:
-            paint = paint_of(self.app)
-            top = self._sides(self._project(paint), self._connection(paint), width)
-            brief, whole = (self._parts(paint, addresses=addresses) for addresses in (False, True))
-            counts = self._counts(paint, width - brief.cell_len)
-            fits = counts.cell_len + whole.cell_len + 2 <= width
-            below = self._sides(counts, whole if fits else brief, width)
-            self.show(Text("\n").join([top, below]))
+            styles = styles_for(self.app)
+            top = self._align_sides(self._project(styles), self._connection_text(styles), width)
+            brief, full = (self._parts(styles, addresses=addresses) for addresses in (False, True))
+            counts = self._counts(styles, width - brief.cell_len)
+            fits = counts.cell_len + full.cell_len + 2 <= width
+            bottom = self._align_sides(counts, full if fits else brief, width)
+            self.show(Text("\n").join([top, bottom]))
 
     def on_resize(self) -> None:
-        """Fit the new width."""
+        """Draw for the new width."""
         self.draw()
 
-    def _project(self, paint: Paint) -> Text:
+    def _project(self, styles: Styles) -> Text:
+        """Return the project's name, phase and uptime."""
         snapshot = self.snapshot
-        text = Text(" ◈ ", paint["info"])
+        text = Text(" ◈ ", styles["info"])
         if snapshot is None:
-            return text.append("minikube", paint["name"])
-        text.append(look.tidy(snapshot.project) or "project", paint["name"])
-        mark = look.PHASE_MARKS.get(snapshot.phase, look.Mark("?", look.tidy(snapshot.phase), "plain"))
-        text.append("  ").append(str(mark), paint[mark.tone])
-        now = time.time() if self.link == "live" else snapshot.time
-        return text.append(f"  up {look.duration(now - snapshot.started)}", paint["muted"])
+            return text.append("minikube", styles["name"])
+        text.append(single_line(snapshot.project) or "project", styles["name"])
+        badge = PHASE_BADGES.get(snapshot.phase, Badge("?", single_line(snapshot.phase), "plain"))
+        text.append("  ").append(str(badge), styles[badge.style])
+        now = time.time() if self.connection == "live" else snapshot.time
+        return text.append(f"  up {format_duration(now - snapshot.started)}", styles["muted"])
 
-    def _connection(self, paint: Paint) -> Text:
-        if self.link == "live":
-            return Text("⇄ live ", paint["ok"])
-        spin = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]
-        if self.link == "connecting":
-            return Text(f"{spin} connecting ", paint["info"])
-        why = f": {self.detail}" if self.detail and self.size.width >= WIDE else ""
-        return Text(f"{spin} supervisor unreachable{why}, reconnecting ", paint["bad"])
+    def _connection_text(self, styles: Styles) -> Text:
+        """Return the connection's state."""
+        if self.connection == "live":
+            return Text("⇄ live ", styles["ok"])
+        spinner = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]
+        if self.connection == "connecting":
+            return Text(f"{spinner} connecting ", styles["info"])
+        reason = f": {self.connection_detail}" if self.connection_detail and self.size.width >= WIDE_COLUMNS else ""
+        return Text(f"{spinner} supervisor unreachable{reason}, reconnecting ", styles["bad"])
 
-    def _counts(self, paint: Paint, room: int) -> Text:
-        """Every count with its word where there is room, else only those that somebody should look at."""
-        counts = count(self.snapshot.instances) if self.snapshot else Counts()
+    def _counts(self, styles: Styles, room: int) -> Text:
+        """Return the instances by condition, in `room` cells: with words for all, for `passing`, or for problems alone."""
+        counts = count_instances(self.snapshot.instances) if self.snapshot else InstanceCounts()
         text = Text()
-        for worded in (("passing", "running", "starting", "maintenance", "stopped"), ("passing",), ()):
+        for with_word in (("passing", "running", "starting", "maintenance", "stopped"), ("passing",), ()):
             text = Text("   ")
-            text.append(f"{counts.total} instance{'' if counts.total == 1 else 's'}", paint["muted"])
-            for name, symbol, word, tone in _COUNTS:
+            text.append(f"{counts.total} instance{'' if counts.total == 1 else 's'}", styles["muted"])
+            for name, symbol, word, style in _COUNTS:
                 number = getattr(counts, name)
                 if number or name == "passing":
-                    shown = f"{symbol} {number} {word}" if tone == "bad" or name in worded else f"{symbol} {number}"
-                    text.append("  ").append(shown, paint[tone if number else "muted"])
+                    worded = style == "bad" or name in with_word
+                    shown = f"{symbol} {number} {word}" if worded else f"{symbol} {number}"
+                    text.append("  ").append(shown, styles[style if number else "muted"])
             if self.note:
-                text.append(f"  ⧩ {look.tidy(self.note)}", paint["accent"])
+                text.append(f"  ⧩ {single_line(self.note)}", styles["accent"])
             if text.cell_len <= room:
                 break
         return text
 
-    def _parts(self, paint: Paint, *, addresses: bool) -> Text:
-        """Redis and the registry: what is wrong with them always, where they are only where there is room."""
+    def _parts(self, styles: Styles, *, addresses: bool) -> Text:
+        """Return the states of Redis and the registry, and what is wrong with them; `addresses` adds where they listen."""
         text = Text()
-        home = f"unix://{PurePath(self.snapshot.manifest).parent}/" if self.snapshot else ""
+        directory = f"unix://{PurePath(self.snapshot.manifest).parent}/" if self.snapshot else ""
         for part in self.snapshot.parts if self.snapshot else ():
-            tone, symbol, words = _part(part)
-            words = words.removeprefix(home)  # a socket of the project's own is told from its directory on
-            text.append(look.tidy(part.name) + " ", paint["muted"])
-            text.append(symbol, paint[tone])
-            if words and (tone != "ok" or addresses):
-                text.append(f" {words}", paint["plain" if tone == "ok" else tone])
+            style, symbol, words = _part_text(part)
+            words = words.removeprefix(directory)  # a socket inside the project is shown relative to the project
+            text.append(single_line(part.name) + " ", styles["muted"])
+            text.append(symbol, styles[style])
+            if words and (style != "ok" or addresses):
+                text.append(f" {words}", styles["plain" if style == "ok" else style])
             text.append("  ")
         text.rstrip()
         return text.append(" ")
 
     @staticmethod
-    def _sides(left: Text, right: Text, width: int) -> Text:
+    def _align_sides(left: Text, right: Text, width: int) -> Text:
+        """Return a line with `left` at its start and `right` at its end; `left` is cut where both do not fit."""
         room = max(0, width - right.cell_len)
         left.truncate(room, overflow="ellipsis", pad=True)
         line = left + right
@@ -114,9 +120,11 @@ class Header(Still):
         return line
 
 
-def _part(part: PartView) -> tuple[str, str, str]:
-    """Tone, symbol and words of a part of the supervisor's own."""
-    mark = look.PROCESS_MARKS[part.state]
+def _part_text(part: PartView) -> tuple[str, str, str]:
+    """Return the style, the symbol and the words for Redis or the registry."""
+    badge = PROCESS_BADGES[part.state]
     if part.state == ProcessState.RUNNING:
-        return ("warn", "▲", look.tidy(part.detail)) if part.detail else ("ok", mark.symbol, look.tidy(part.address))
-    return mark.tone, mark.symbol, mark.word
+        if part.detail:
+            return "warn", "▲", single_line(part.detail)
+        return "ok", badge.symbol, single_line(part.address)
+    return badge.style, badge.symbol, badge.word

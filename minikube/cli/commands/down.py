@@ -1,0 +1,102 @@
+"""`down`: stop a whole project and wait until all its processes have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import manifest_path, print_message
+from minikube.cli.exit_codes import TIMED_OUT
+from minikube.cli.lifecycle.force_stop import kill_supervisor, report_stopped, stop_without_endpoint
+from minikube.cli.lifecycle.process_exit import ProcessExitWait, recorded_pids
+from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
+from minikube.cli.options import manifest_argument, pass_options, timeout_option
+from minikube.errors import MinikubeError, NothingRunning, Unavailable
+
+if TYPE_CHECKING:
+    from minikube.control.client.blocking import Endpoint
+
+
+@dataclass(frozen=True)
+class DownOptions:
+    """The command line of `down`."""
+
+    manifest: str | None
+    now: bool
+    timeout: float | None
+    """In seconds; None: wait without a limit."""
+
+
+@click.command()
+@manifest_argument
+@click.option("--now", is_flag=True, help="Kill all processes at once, in no order; also a supervisor that hangs.")
+@timeout_option(default=None, help="Stop waiting after this time, with exit code 124.  [default: no limit]")
+@pass_options(DownOptions)
+def down_command(options: DownOptions) -> int:
+    """Stop all services in reverse order, and wait until nothing of the project is running.
+
+    Ctrl-C while waiting kills what is left. Commands that `minikube run` has started are ended too, and so are processes
+    that an earlier run left when its supervisor was killed.
+    """
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    path = manifest_path(options.manifest)
+    # First, because these commands may use services that are stopped next.
+    ended_commands = _end_one_off_commands(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            endpoint = find_supervisor(path)
+            exits = [stack.enter_context(ProcessExitWait(pid)) for pid in recorded_pids(path)]
+            with ControlClient(endpoint) as client:
+                client.shutdown(options.now)
+        except NothingRunning as nothing_running:
+            try:
+                return stop_without_endpoint(path, options.now, nothing_running)
+            except NothingRunning:
+                if not ended_commands:
+                    raise
+                click.echo("stopped")
+                return 0
+        except Unavailable:
+            if not options.now:
+                raise
+            return kill_supervisor(path)
+        return _wait_stopped(path, exits, endpoint, options.timeout)
+
+
+def _end_one_off_commands(manifest: Path) -> bool:
+    """End the commands that `minikube run` has started; return whether there were any."""
+    from minikube.project.orphans import stop_one_off_commands
+    from minikube.project_dir import project_dir
+
+    ended = stop_one_off_commands(project_dir(manifest))
+    if ended:
+        print_message(f"ended what `minikube run` had started: {', '.join(ended)}")
+    return bool(ended)
+
+
+def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoint, timeout: float | None) -> int:
+    """Wait until the processes have ended, and print what the stop waits for; return the exit code."""
+    from minikube.control.client.blocking import ControlClient
+
+    begin = reported = time.monotonic()
+    while True:
+        try:
+            if all(process_exit.wait(POLL_S) for process_exit in exits):
+                return report_stopped(manifest)
+        except KeyboardInterrupt:
+            print_message("stopping at once")
+            with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
+                client.shutdown(True)
+        if timeout is not None and time.monotonic() - begin > timeout:
+            print_message(f"still stopping after {timeout:g}s — `minikube down --now` kills what is left")
+            return TIMED_OUT
+        if time.monotonic() - reported >= REPORT_INTERVAL_S:
+            reported = time.monotonic()
+            for line in read_stop_progress(endpoint):
+                print_message(line)

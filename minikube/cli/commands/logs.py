@@ -1,0 +1,204 @@
+"""`logs`: the output of services, from the supervisor while it runs, otherwise from the log files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from minikube.cli.common import manifest_path, print_json_lines, print_message
+from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
+from minikube.cli.render.colors import has_colour
+from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
+from minikube.model import PARTS
+
+if TYPE_CHECKING:
+    from minikube.logs.query import LogQuery
+    from minikube.model import LogLine
+
+
+@dataclass(frozen=True)
+class LogsOptions:
+    """The command line of `logs`."""
+
+    names: tuple[str, ...]
+    """Empty: all services."""
+    follow: bool
+    tail: str | None
+    """A number, `all`, or None for the default, which depends on the other options."""
+    since: float | None
+    """Unix seconds; None: no limit. The same for `until`."""
+    until: float | None
+    grep: str
+    level: str
+    timestamps: bool
+    no_prefix: bool
+    manifest: str | None
+    as_json: bool
+
+    def selects_lines(self) -> bool:
+        """Return whether options select lines by time or content. Then all selected lines are printed, not the last 100."""
+        return bool(self.since or self.until) or (bool(self.grep or self.level) and not self.follow)
+
+
+class LogBatches(NamedTuple):
+    """The instances that lines may come from, for the width of their prefix, and the lines in batches."""
+
+    instances: list[str]
+    batches: Iterable[list[LogLine]]
+
+
+@click.command()
+@names_argument(required=False)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
+@click.option(
+    "-n",
+    "--tail",
+    metavar="N",
+    help="Print the last N lines, or `all`.  [default: 100; all with --since, --until, --grep or --level]",
+)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    callback=optional(parse_time_option),
+    help='Print lines from this time on: "5m" (ago), "14:30" or "2026-11-24T14:30:00Z".',
+)
+@click.option("--until", metavar="WHEN", callback=optional(parse_time_option), help="Print lines up to this time.")
+@click.option(
+    "-g", "--grep", metavar="REGEX", default="", help="Print lines that match this pattern; (?i) ignores case."
+)
+@click.option(
+    "-l",
+    "--level",
+    metavar="LEVEL",
+    default="",
+    help="Print lines of this level or worse: debug, info, warning, error or critical.",
+)
+@click.option("-t", "--timestamps", is_flag=True, help="Print the time of each line.")
+@click.option("--no-prefix", is_flag=True, help="Leave out the names of instances.")
+@manifest_option
+@json_option
+@pass_options(LogsOptions)
+def logs_command(options: LogsOptions) -> None:
+    """Print the output of services, also when they are not running any more.
+
+    NAMES are services, instances, `redis` or `registry`; without NAMES, the output of all services is printed. The level is
+    read from the line itself: JSON, logfmt, [error], WARNING: and similar forms. A line without a level counts as info.
+    """
+    from minikube.logs.query import TAIL_DEFAULT, LogQuery
+
+    query = LogQuery(
+        tail=_parse_tail(options),
+        follow=options.follow,
+        since=options.since or 0.0,
+        until=options.until or 0.0,
+        grep=options.grep,
+        level=options.level,
+    )
+    path = manifest_path(options.manifest)
+    shows_default = options.tail is None and not options.selects_lines() and not options.follow
+    # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
+    reports_older = shows_default and not options.as_json and sys.stderr.isatty()
+    if reports_older:
+        query = LogQuery(tail=TAIL_DEFAULT + 1)
+    end = "the supervisor has ended"
+    try:
+        try:
+            _print_batches(_read_from_supervisor(path, options.names, query), options, reports_older)
+        except NothingRunning as nothing_running:
+            end = "nothing is running: these lines are from the log files"
+            _print_batches(_read_from_files(path, options, query, nothing_running), options, reports_older)
+    except UsageError as error:
+        if str(error).startswith(("grep: ", "level: ")):  # the API's names of the options
+            raise UsageError(f"--{error}") from None
+        raise
+    if options.follow:
+        print_message(end)
+
+
+def _parse_tail(options: LogsOptions) -> int:
+    """Return how many lines to print at most. Raises a usage error."""
+    from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
+
+    text = options.tail
+    if text == "all" or (text is None and options.selects_lines()):
+        return ALL_LINES
+    if text is None:
+        return TAIL_DEFAULT
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > TAIL_MAX:
+        raise click.BadParameter(f"expected a number of lines up to {TAIL_MAX:,}, or `all`", param_hint="--tail")
+    return int(text)
+
+
+def _print_batches(found: LogBatches, options: LogsOptions, reports_older: bool) -> None:
+    """Print lines as text or as JSON; with `reports_older`, only the last ones."""
+    from minikube.cli.render.log_printer import LogPrinter
+
+    printer = LogPrinter(sys.stdout, found.instances, timestamps=options.timestamps, prefix=not options.no_prefix)
+    for batch in _keep_last(found.batches) if reports_older else found.batches:
+        if options.as_json:
+            print_json_lines(batch)
+        else:
+            printer.lines(batch)
+
+
+def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
+    """Return the last `TAIL_DEFAULT` lines in a batch; print a message when there were more."""
+    from minikube.logs.query import TAIL_DEFAULT
+
+    lines = [line for batch in batches for line in batch]
+    if len(lines) > TAIL_DEFAULT:
+        print_message(f"the last {TAIL_DEFAULT} lines — `--tail all` prints the older ones too")
+    yield lines[-TAIL_DEFAULT:]
+
+
+def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> LogBatches:
+    """Return lines as the supervisor sends them. Raises NothingRunning, but never after the first line."""
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    client = ControlClient(find_supervisor(path))
+    instances = [
+        view.name for view in client.status().instances if not names or {view.name, view.service, view.id} & set(names)
+    ]
+    return LogBatches(instances, client.log_batches(names, query))
+
+
+def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
+    """Return lines of the log files. Raises `nothing_running` where there are no files, NotFound for unknown names."""
+    from minikube.logs.file_format import kept_sources
+    from minikube.logs.filter import LogFilter
+    from minikube.logs.reader import LogReader, read_backlog
+    from minikube.project_dir import log_dir, project_dir
+
+    log_filter = LogFilter(query)
+    services = _manifest_services(path)
+    sources = kept_sources(log_dir(project_dir(path)), services)
+    if not sources:
+        raise nothing_running
+    names = set(options.names)
+    for name in options.names:
+        if name not in services and not any(name in (source.instance, source.service) for source in sources):
+            raise NotFound(f"{name}: no such service in {path}, and no log file of it")
+    selected = [
+        source
+        for source in sources
+        if ({source.instance, source.service} & names if names else source.instance not in PARTS)
+    ]
+    # Levels take longer to find than everything else, so they are found only where they are shown.
+    with_levels = options.as_json or has_colour(sys.stdout)
+    readers = [LogReader(source, with_levels=with_levels) for source in selected]
+    return LogBatches([source.instance for source in selected], read_backlog(readers, query, log_filter))
+
+
+def _manifest_services(path: Path) -> list[str]:
+    """Return the manifest's services; none when it cannot be read: the names of the log files are enough then."""
+    from minikube.manifest import load_manifest
+
+    try:
+        return list(load_manifest(path).services)
+    except (MinikubeError, OSError):
+        return []

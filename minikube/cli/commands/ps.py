@@ -1,0 +1,113 @@
+"""`ps` and `status`: the present state of the project, once or at each change."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
+from minikube.cli.options import json_option, manifest_argument
+from minikube.errors import NothingRunning, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from minikube.cli.render.schemas import InstanceRow
+    from minikube.control.client.blocking import ControlClient
+
+REDRAW_INTERVAL_S = 2.0
+"""`ps --watch` draws at least this often, because ages and usage change without a new revision."""
+
+CLEAR_SCREEN = "\x1b[H\x1b[2J"
+PIDS_SHOWN = 5
+
+
+@click.command()
+@click.option("-w", "--watch", is_flag=True, help="Keep showing changes; with --json, a line for each changed row.")
+@manifest_argument
+@json_option
+def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
+    """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready."""
+    if watch and not as_json and not sys.stdout.isatty():
+        raise UsageError("--watch needs a terminal — add --json, or use `minikube events -f`")
+    with _connect(manifest) as client:
+        if watch:
+            _watch(client, as_json)
+            return
+        from minikube.cli.render.ps_table import instance_rows
+
+        if as_json:
+            print_json(instance_rows(client.status(), time.time()))
+        else:
+            _print_table(client)
+
+
+@contextmanager
+def _connect(manifest: str | None) -> Iterator[ControlClient]:
+    """Connect to the supervisor; when nothing is running, warn of processes that an earlier run left."""
+    try:
+        with connect(manifest) as client:
+            yield client
+    except NothingRunning:
+        from minikube.project.orphans import find_orphans
+        from minikube.project_dir import project_dir
+
+        if pids := find_orphans(project_dir(manifest_path(manifest))):
+            listed = ", ".join(map(str, pids[:PIDS_SHOWN])) + (", …" if len(pids) > PIDS_SHOWN else "")
+            processes = f"{len(pids)} process{'' if len(pids) == 1 else 'es'}"
+            print_message(f"warning: an earlier run left {processes} alive (pid {listed}) — `minikube down` ends them")
+        raise
+
+
+def _print_table(client: ControlClient, revision: int = -1) -> int:
+    """Print the table and return its revision; after a `revision`, wait for a change and clear the screen first."""
+    from minikube.cli.render.colors import has_colour
+    from minikube.cli.render.ps_table import ps_lines
+
+    snapshot = client.status() if revision < 0 else client.status(after=revision, wait=REDRAW_INTERVAL_S)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    lines = list(ps_lines(snapshot, time.time(), width, colour=has_colour(sys.stdout)))
+    click.echo("\n".join([CLEAR_SCREEN + lines[0], *lines[1:]] if revision >= 0 else lines), color=True)
+    return snapshot.revision
+
+
+def _watch(client: ControlClient, as_json: bool) -> None:
+    """Print the table, or changed rows as JSON, until Ctrl-C or the supervisor's end."""
+    from minikube.cli.render.ps_table import instance_rows
+
+    printed: dict[str, InstanceRow] = {}
+    revision = -1 if as_json else 0
+    try:
+        while not as_json:
+            revision = _print_table(client, revision)
+        while True:
+            snapshot = client.status(after=revision, wait=REDRAW_INTERVAL_S * 10)
+            revision = snapshot.revision
+            rows = {row.id: row for row in instance_rows(snapshot, time.time())}
+            for row in rows.values():
+                if printed.get(row.id) != row:
+                    print_json_line(row)
+            printed = rows
+    except (NothingRunning, Unavailable):
+        return
+
+
+@click.command()
+@manifest_argument
+@json_option
+def status_command(manifest: str | None, as_json: bool) -> None:
+    """Summarize the running project: Redis, the registry, how many instances are ready, and why others are not."""
+    with _connect(manifest) as client:
+        snapshot = client.status()
+        control = client.endpoint.url
+    if as_json:
+        print_json(snapshot)
+        return
+    from minikube.cli.render.details import status_lines
+
+    for line in status_lines(snapshot, control, time.time()):
+        click.echo(line)

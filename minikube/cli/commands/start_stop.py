@@ -1,0 +1,154 @@
+"""`start`, `stop`, `restart`, `kill`, `scale` and `maintenance`: one request to the supervisor for each name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import connect, print_instances_json, print_message
+from minikube.cli.completion import complete_services, complete_signals
+from minikube.cli.options import json_option, manifest_option, names_argument, pass_options
+from minikube.errors import MinikubeError, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from minikube.control.client.blocking import ControlClient
+
+Request = Callable[["ControlClient", str], object]
+
+
+def request_each(manifest: str | None, names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
+    """Make the request for each name and print `NAME done`, or with `as_json` the instances; return the exit code.
+
+    Raises NotFound for an unknown name before any request is made. A request that fails does not stop the next ones.
+    """
+    with connect(manifest) as client:
+        for name in names:
+            client.service(name)  # raises NotFound
+        exit_code = 0
+        for name in names:
+            try:
+                request(client, name)
+            except MinikubeError as error:
+                if len(names) == 1:
+                    raise
+                print_message(str(error) if str(error).startswith(name) else f"{name}: {error}")
+                exit_code = error.exit_code
+            else:
+                if not as_json:
+                    click.echo(f"{name} {done}")
+        if as_json:
+            print_instances_json(client.status(), names)
+        return exit_code
+
+
+@click.command()
+@names_argument()
+@manifest_option
+@json_option
+def start_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+    """Start services or instances that are stopped or fatal."""
+    return request_each(manifest, names, "started", lambda client, name: client.start(name), as_json)
+
+
+@click.command()
+@names_argument()
+@manifest_option
+@json_option
+def stop_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+    """Stop services or instances, and wait until their processes have ended. They stay stopped until you start them."""
+    return request_each(manifest, names, "stopped", lambda client, name: client.stop(name), as_json)
+
+
+@click.command()
+@names_argument()
+@manifest_option
+@json_option
+def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+    """Stop and start services or instances; of several replicas, a few at a time."""
+    return request_each(manifest, names, "restarted", lambda client, name: client.restart(name), as_json)
+
+
+@click.command()
+@names_argument()
+@click.option(
+    "-s",
+    "--signal",
+    metavar="SIGNAL",
+    default="KILL",
+    show_default=True,
+    help="Name of the signal, such as TERM or HUP.",
+    shell_complete=complete_signals,
+)
+@manifest_option
+@json_option
+def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_json: bool) -> int:
+    """Send a signal to the processes of services or instances. One that ends by it is restarted by its restart policy."""
+    from minikube.manifest import parse_signal
+
+    try:
+        signal_name = parse_signal(signal)
+    except ValueError as error:
+        raise UsageError(f"--signal: {error}, got {signal!r}") from None
+    return request_each(
+        manifest, names, f"sent {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
+    )
+
+
+@click.command()
+@click.argument("assignments", nargs=-1, required=True, metavar="NAME=N...", shell_complete=complete_services)
+@manifest_option
+@json_option
+def scale_command(assignments: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+    """Set the number of replicas of services: minikube scale product=3 order=2."""
+    replicas = _parse_replicas(assignments)
+    return request_each(
+        manifest, tuple(replicas), "scaled", lambda client, name: client.scale(name, replicas[name]), as_json
+    )
+
+
+def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
+    """Return the number of replicas by service, of `NAME=N` words or of `NAME N`. Raises UsageError."""
+    if len(words) == 2 and words[1].isdigit():
+        words = (f"{words[0]}={words[1]}",)
+    replicas: dict[str, int] = {}
+    for word in words:
+        name, equals, number = word.partition("=")
+        if not equals or not number.isascii() or not number.isdigit() or len(number) > 6:
+            raise UsageError(f"expected NAME=N, such as product=3, got {word!r}")
+        replicas[name] = int(number)
+    return replicas
+
+
+@dataclass(frozen=True)
+class MaintenanceOptions:
+    """The command line of `maintenance`."""
+
+    names: tuple[str, ...]
+    on: bool
+    reason: str
+    manifest: str | None
+    as_json: bool
+
+
+@click.command()
+@names_argument()
+@click.option("--on/--off", default=True, help="Begin maintenance (the default), or end it.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; `ps`, `describe` and the dashboard show it.")
+@manifest_option
+@json_option
+@pass_options(MaintenanceOptions)
+def maintenance_command(options: MaintenanceOptions) -> int:
+    """Hide instances from service discovery without touching their processes; --off shows them again."""
+    names, on, reason = options.names, options.on, options.reason
+    done = "in maintenance" if on else "out of maintenance"
+    try:
+        return request_each(
+            options.manifest, names, done, lambda client, name: client.maintenance(name, on, reason), options.as_json
+        )
+    except NotFound as error:
+        if names[-1] in ("on", "off") and str(error).startswith(f"{names[-1]}:"):
+            raise NotFound(f"{error} (did you mean --{names[-1]}?)") from None
+        raise

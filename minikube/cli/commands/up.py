@@ -1,0 +1,176 @@
+"""`up`: start the services of a project, then show the dashboard, print log lines, or leave everything running.
+
+It forks the supervisor before heavy modules are imported, because a forked process keeps their memory. What comes after the
+fork is in `lifecycle.up_session`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import manifest_path, print_message
+from minikube.cli.completion import complete_services
+from minikube.cli.lifecycle.up_session import UpSession
+from minikube.cli.options import manifest_option, pass_options, timeout_option
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
+from minikube.supervisor.daemon.guardian import launch
+from minikube.supervisor.launch_options import LaunchOptions
+
+if TYPE_CHECKING:
+    from minikube.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """The command line of `up`."""
+
+    words: tuple[str, ...]
+    """`[MANIFEST] [SERVICE]...`: see `split_words`."""
+    manifest: str | None
+    detach: bool
+    wait: bool
+    timeout: float
+    """For `wait`, in seconds."""
+    plain: bool
+    timestamps: bool
+    build: bool
+    profiles: tuple[str, ...]
+    watch: bool
+    exit_with: str
+    """A service, or empty."""
+
+    def wants_dashboard(self) -> bool:
+        """Return whether to show the dashboard: on a terminal, unless options ask for something else."""
+        plain = self.detach or self.plain or bool(self.exit_with)
+        return not plain and sys.stdout.isatty() and sys.stdin.isatty()
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[MANIFEST] [SERVICE]...", shell_complete=complete_services)
+@manifest_option
+@click.option("-d", "--detach", is_flag=True, help="Return when the project is running, and leave it running.")
+@click.option("--wait", is_flag=True, help="Wait until all started services are ready; fail when one cannot get ready.")
+@timeout_option(default="60s", help="With --wait: stop waiting after this time.")
+@click.option("--plain", is_flag=True, help="Print log lines instead of showing the dashboard.")
+@click.option("-t", "--timestamps", is_flag=True, help="With --plain: print the time of each line.")
+@click.option("--build", is_flag=True, help="Build container images first, also those that exist already.")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Also start the services of this profile (* for all); may be given again.",
+)
+@click.option("--watch", is_flag=True, help="Apply the manifest each time it, .env or an env_file is saved.")
+@click.option(
+    "--exit-with", metavar="SERVICE", default="", help="Stop everything when SERVICE ends, and exit with its exit code."
+)
+@pass_options(UpOptions)
+def up_command(options: UpOptions) -> int:
+    """Start the services of MANIFEST, or only the named services and what they depend on.
+
+    On a terminal the dashboard is shown; otherwise, or with --plain, log lines are printed. The first Ctrl-C stops all
+    services, in reverse order of their dependencies; the second one kills them.
+    """
+    from minikube.manifest import load_manifest
+
+    if options.detach and options.exit_with:
+        raise UsageError("--exit-with waits for the end of a service — leave out --detach")
+    path, names = split_words(options.words, options.manifest)
+    manifest = load_manifest(path)
+    profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
+    launch_options = LaunchOptions(options.detach, names, profiles, options.watch, options.exit_with)
+    services = services_to_start(manifest, launch_options)
+    _refuse_second_run(manifest.path)
+    for warning in manifest.warnings:
+        print_message(f"warning: {warning}")
+    if options.build:
+        launch_options = replace(launch_options, unbuilt=_build_images(manifest, services))
+
+    session = UpSession(launch(manifest.path, launch_options), manifest.path, options.exit_with)
+    with session.stop_on_signals():
+        dashboard = options.wants_dashboard()
+        if dashboard:
+            # Imported while the supervisor starts: on a second core that costs no time.
+            import tui.run  # noqa: F401
+        if not session.wait_started():
+            return session.wait_stopped()
+        wait_for = services if options.wait else ()
+        if options.detach:
+            return session.detach(str(path), wait_for, options.timeout)
+        if not dashboard:
+            return session.print_logs(wait_for, options.timeout, options.timestamps)
+        return session.wait_ready(wait_for, options.timeout) or session.show_dashboard()
+
+
+def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
+    """Return the manifest's path and the names of services.
+
+    The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
+    manifest. Raises UsageError when `-m` has given another one.
+    """
+    is_path = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
+    if words and not manifest and not is_path and os.path.isdir(words[0]):
+        from minikube.manifest import load_manifest
+
+        default = manifest_path(None)
+        is_path = not default.is_file() or words[0] not in load_manifest(default).services
+    if not is_path:
+        return manifest_path(manifest), words
+    if manifest:
+        raise UsageError(f"{words[0]}: --manifest is given already, expected services")
+    return manifest_path(words[0]), words[1:]
+
+
+def _split_profiles(text: str) -> tuple[str, ...]:
+    """Return the names in a list that is separated by commas."""
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, ...]:
+    """Return the services to start, in the manifest's order. Raises UsageError for names and profiles it does not have."""
+    from minikube.project.selection import check_selection, select_services
+
+    check_selection(manifest.services, options.services, options.profiles)
+    names = select_services(manifest.services, options.services, options.profiles)
+    if options.exit_with:
+        check_selection(manifest.services, (options.exit_with,), ())
+        if options.exit_with not in names or not manifest.services[options.exit_with].replicas:
+            raise UsageError(f"--exit-with {options.exit_with}: this service is not started — name it, or its profile")
+    return tuple(name for name, spec in manifest.services.items() if name in names and spec.replicas)
+
+
+def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, ...]:
+    """Build the images of the containers among the services; return the services whose build failed."""
+    from minikube.cli.manifest_commands.build import build_images
+
+    containers = tuple(name for name in services if manifest.services[name].runtime == "container")
+    if not containers:
+        return ()
+    failed = tuple(name for name, failure in build_images(manifest, containers).items() if failure)
+    if failed:
+        print_message("starting the services whose images could be built — `minikube ps` explains the others")
+    return failed
+
+
+def _refuse_second_run(manifest: Path) -> None:
+    """Raise MinikubeError when a supervisor runs this manifest already."""
+    from minikube.control.client.endpoint import find_supervisor
+
+    try:
+        endpoint = find_supervisor(manifest)
+        from minikube.control.client.blocking import ControlClient
+
+        with ControlClient(endpoint) as client:
+            pid = client.status().pid
+    except (NothingRunning, Unavailable):
+        return  # a supervisor that is just starting has the lock of the directory: the new one will refuse to start
+    raise MinikubeError(
+        f"{manifest}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it"
+    )

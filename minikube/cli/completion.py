@@ -1,0 +1,102 @@
+"""Shell completion of names: those that run now, else those of the manifest, within a tenth of a second.
+
+It asks the control API over a bare socket and reads the manifest as plain TOML: to import the client, msgspec and the
+manifest's checks would take longer than a key press may. It refuses to fail: after any error it offers fewer names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minikube.cli.common import manifest_path
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+ANSWER_TIMEOUT_S = 0.1
+"""For the whole answer of the supervisor: one that hangs must not block the prompt."""
+
+ANSWER_LIMIT = 16 * 1024 * 1024
+SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT")
+CACHE_KEY = "minikube.rows"
+
+
+def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer names of services and instances."""
+    return _items([*_column(context, "services", "name"), *_column(context, "instances", "name")], incomplete)
+
+
+def complete_services(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer names of services."""
+    return _items(_column(context, "services", "name"), incomplete)
+
+
+def complete_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer ids of instances."""
+    return _items(_column(context, "instances", "id"), incomplete)
+
+
+def complete_signals(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer names of signals."""
+    return _items(SIGNALS, incomplete.upper())
+
+
+def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return the names that begin with the typed text, without those that a terminal would obey."""
+    from click.shell_completion import CompletionItem
+
+    matching = (name for name in dict.fromkeys(names) if name.startswith(incomplete) and name.isprintable())
+    return [CompletionItem(name) for name in matching]
+
+
+def _column(context: click.Context, table: str, column: str) -> list[str]:
+    """Return the values of a column of a table of `read_tables`."""
+    # Kept on the context: one key press makes one request.
+    if CACHE_KEY not in context.meta:
+        context.meta[CACHE_KEY] = read_tables(context.params.get("manifest"))
+    return [str(row[column]) for row in context.meta[CACHE_KEY].get(table, ())]
+
+
+def read_tables(manifest: str | None) -> dict[str, Any]:
+    """Return the running project's status, else the manifest's services, as tables of rows; empty after any error."""
+    try:
+        path = manifest_path(manifest)
+        try:
+            return _running_status(path)
+        except Exception:
+            import tomllib
+
+            with path.open("rb") as file:
+                return {"services": [{"name": name} for name in tomllib.load(file).get("services", {})]}
+    except Exception:
+        return {}
+
+
+def _running_status(path: Path) -> dict[str, Any]:
+    """Return the supervisor's answer to `GET /v1/status`. Raises any error of the connection and of parsing."""
+    import json
+    import socket
+
+    from minikube.control.client.endpoint import find_supervisor
+
+    endpoint = find_supervisor(path)
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    request = f"GET /v1/status HTTP/1.1\r\nHost: {endpoint.netloc}\r\nAuthorization: Bearer {endpoint.token}\r\n"
+    with socket.create_connection((endpoint.host, endpoint.port), ANSWER_TIMEOUT_S) as sock:
+        sock.sendall(f"{request}Connection: close\r\n\r\n".encode())
+        answer = bytearray()
+        while len(answer) < ANSWER_LIMIT:
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            if not (data := sock.recv(262_144)):
+                break
+            answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if head.split(b" ", 2)[1] != b"200":
+        raise OSError("the supervisor refused the request")
+    status: dict[str, Any] = json.loads(body)
+    return status

@@ -1,0 +1,103 @@
+"""`build`: the container images of services; `up --build` calls `build_images` first. Only the engine must be running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import manifest_path, print_message
+from minikube.cli.completion import complete_services
+from minikube.cli.options import manifest_option
+from minikube.defaults import DEFAULT_FILE
+from minikube.errors import MinikubeError, NotFound
+from minikube.project_dir import project_dir
+
+if TYPE_CHECKING:
+    from minikube.cli.render.log_printer import LogPrinter
+    from minikube.engine.command import Engine
+    from minikube.manifest import Manifest, ServiceSpec
+
+
+@click.command()
+@click.argument("services", nargs=-1, shell_complete=complete_services)
+@click.option("--no-cache", is_flag=True, help="Run all build steps again, without the engine's cache.")
+@manifest_option
+def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | None) -> int:
+    """Build the container images of SERVICES, by default of all services with a `build` key.
+
+    The output of the container engine is printed. When a build fails, the others are still built, and the exit code is 1.
+    """
+    from minikube.manifest import load_manifest
+
+    loaded = load_manifest(manifest_path(manifest))
+    for name in services:
+        if name not in loaded.services:
+            raise NotFound(f"{name}: no such service in {loaded.path} — it has {', '.join(loaded.services)}")
+        if loaded.services[name].build is None:
+            raise MinikubeError(f"{name}: nothing to build — set services.{name}.build")
+    failures = build_images(loaded, services, no_cache=no_cache)
+    if not failures:
+        print_message(f"nothing to build: no service of {loaded.path.name or DEFAULT_FILE} has `build`")
+    return 1 if any(failures.values()) else 0
+
+
+def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: bool = False) -> dict[str, str]:
+    """Build the images of the named services, or of all; print a line for each failure at the end.
+
+    Returns, by service, why its build failed; empty for a success. Raises MinikubeError where there is no engine.
+    """
+    from minikube.cli.render.log_printer import LogPrinter
+    from minikube.engine.command import find_engine
+
+    selected = [
+        spec
+        for spec in manifest.services.values()
+        if spec.build and (spec.name in names if names else spec.runtime == "container")
+    ]
+    failures: dict[str, str] = {}
+    if selected:
+        engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
+        printer = LogPrinter(sys.stdout, [spec.name for spec in selected])
+        for spec in selected:
+            failures[spec.name] = _build_image(engine, manifest, spec, printer, no_cache)
+    # At the end, where the output of later builds does not bury them.
+    for failure in filter(None, failures.values()):
+        print_message(failure)
+    return failures
+
+
+def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
+    """Build one image and print the engine's output; return why it failed, empty for a success."""
+    from minikube.engine.arguments import build_arguments, image_name
+    from minikube.engine.command import client_environment, error_line, is_unreachable
+    from minikube.model import LogLine
+
+    assert spec.build is not None
+    tag = image_name(engine, manifest.name, spec)
+    arguments, env = build_arguments(engine, spec.build, tag, os.environ, no_cache=no_cache)
+    printer.message(f"building {tag}")
+    last_line = ""
+    with subprocess.Popen(
+        [engine.program, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**client_environment(os.environ), **env},
+    ) as client:
+        assert client.stdout is not None
+        for raw in client.stdout:
+            if line := raw.rstrip():
+                last_line = line
+                printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
+    if client.returncode:
+        hint = " — start it" if is_unreachable(last_line) else ""
+        return f"{spec.name}: build of {spec.build.context} failed: {error_line(last_line)}{hint}"
+    printer.message(f"built {tag}")
+    return ""

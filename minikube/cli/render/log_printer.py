@@ -1,0 +1,92 @@
+"""Log lines and events as text: a prefix for each instance, and colours on a terminal.
+
+The format is stable: `NAME | line`, and `minikube | message` for events.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+from minikube.cli.render.colors import DIM, RED, YELLOW, has_colour, instance_colour, paint
+from minikube.model import Event, LogLine
+from minikube.text import printable, printable_line
+
+OWN_NAME = "minikube"
+"""The prefix of events and messages, and the stream of notices in logs."""
+
+LONGEST_PREFIX = 24
+LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
+
+
+class LogPrinter:
+    """Writes whole lines. Several threads may share it."""
+
+    def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
+        """`names` are the instances that are known already; prefixes are as wide as the longest."""
+        self._out = out
+        # Text streams have no lock of their own: without it an event lands inside a log line. Reentrant, as a signal handler
+        # may print a message while its thread is in a write.
+        self._lock = threading.RLock()
+        self.colour = has_colour(out)
+        self._timestamps = timestamps
+        self._prefix = prefix
+        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OWN_NAME))))
+        self._prefixes: dict[str, str] = {}
+
+    def line(self, line: LogLine) -> None:
+        """Write a log line. See `lines`."""
+        self.lines((line,))
+
+    def lines(self, lines: Iterable[LogLine]) -> None:
+        """Write log lines in one write.
+
+        Warnings and errors have their colour, notices of minikube are dimmed.
+        """
+        texts = []
+        for line in lines:
+            # A progress bar overwrites its line after each carriage return: print what it shows at the end.
+            text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
+            if self.colour:
+                text = paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
+            texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{text}\n")
+        self._write("".join(texts))
+
+    def event(self, event: Event) -> None:
+        """Write an event; without prefixes, its time is written as well."""
+        colour = LEVEL_COLOURS.get(event.level)
+        self._write_own(event.time, paint(printable(event.message), colour, self.colour), dated=True)
+
+    def message(self, text: str) -> None:
+        """Write a message of the command itself, with the prefix of events."""
+        self._write_own(time.time(), printable(text))
+
+    def _write_own(self, stamp: float, text: str, *, dated: bool = False) -> None:
+        self._write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            self._out.write(text)
+            self._out.flush()
+
+    def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
+        """Return the time and the prefix of a line, as far as they are wanted."""
+        date = f"{format_time(stamp)} " if self._timestamps or (dated and not self._prefix) else ""
+        if not self._prefix:
+            return date
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            shown = printable(name)
+            if len(shown) > self._width:
+                self._width = min(LONGEST_PREFIX, len(shown))
+                self._prefixes.clear()
+            colour = DIM if name == OWN_NAME else instance_colour(name)
+            prefix = self._prefixes[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
+        return date + prefix
+
+
+def format_time(stamp: float) -> str:
+    """Return the local time, such as `14:03:07.250`; with the date where it is not today, `11-24 14:03:07.250`."""
+    moment, today = time.localtime(stamp), time.localtime()
+    pattern = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
+    return time.strftime(pattern, moment) + f".{int(stamp * 1000) % 1000:03}"

@@ -1,0 +1,93 @@
+"""What each command prints with `--json`, as struct types, and their JSON Schema.
+
+Structs stand here where neither the control API nor the registry has one for it; the others are theirs, in
+`minikube.model` and `minikube.control.client.messages`.
+"""
+
+from types import GenericAlias
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from minikube.cli.render.graph_drawing import GraphNode
+from minikube.control.client.messages import ApplyReply, ServiceReply
+from minikube.doctor.finding import Finding
+from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
+
+
+class InstanceRow(InstanceView, frozen=True):
+    """`ps`: an instance, with what its line shows besides.
+
+    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory` (bytes)
+    are of its whole process tree, null until they are known.
+    """
+
+    ready: bool = False
+    why: str = ""
+    cpu: float | None = None
+    memory: int | None = None
+
+
+class Validation(Struct, frozen=True):
+    """`validate`. `problems` are lines that name the file and the key."""
+
+    valid: bool
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class Version(Struct, frozen=True):
+    """`version`: of minikube and of Python."""
+
+    version: str
+    python: str
+
+
+class Registered(Struct, frozen=True):
+    """`register` and `deregister`: the id of the instance."""
+
+    id: str
+
+
+class Graph(Struct, frozen=True):
+    """`graph`: all services."""
+
+    services: tuple[GraphNode, ...]
+
+
+class Output(Struct, frozen=True):
+    """What a command prints: one object of a type, a list of such objects, or an object on each line."""
+
+    kind: Literal["object", "list", "lines"]
+    type: Any
+
+
+OUTPUTS: dict[str, Output] = {
+    "ps": Output("list", InstanceRow),
+    "status": Output("object", Snapshot),
+    "describe": Output("list", ServiceReply),
+    "events": Output("list", Event),
+    "logs": Output("lines", LogLine),
+    "get": Output("object", Address),
+    "instances": Output("list", Instance),
+    "graph": Output("object", Graph),
+    "config": Output("object", dict[str, Any]),
+    "apply": Output("object", ApplyReply),
+    "doctor": Output("list", Finding),
+    "validate": Output("object", Validation),
+    **dict.fromkeys(("start", "stop", "restart", "kill", "scale", "maintenance", "wait"), Output("list", InstanceRow)),
+    **dict.fromkeys(("register", "deregister"), Output("object", Registered)),
+    "version": Output("object", Version),
+}
+"""By command, for every command that has `--json`."""
+
+
+def output_schema(command: str) -> dict[str, Any]:
+    """Return the JSON Schema of what `command --json` prints; of one line, where it prints lines."""
+    output = OUTPUTS[command]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(GenericAlias(list, (output.type,)) if output.kind == "list" else output.type),
+    }

@@ -1,0 +1,52 @@
+"""Access to the control API: the bearer token in `.minikube/token`, made here and demanded from every client.
+
+It refuses to use a token file that other users could have read.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+from minikube.control.client.endpoint import read_token
+from minikube.errors import MinikubeError
+from minikube.net.auth import reject_web_page, require_bearer_token
+from minikube.net.http_server import Reply, Request
+from minikube.project_dir import TOKEN_FILE
+
+OPEN_PATHS = frozenset({"/health"})
+"""Paths that need no token. They tell any user of this machine that a server listens, nothing more."""
+
+
+def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:
+    """Return the error reply to a request that is not allowed, else None. `hosts` are those of `net.auth.allowed_hosts`."""
+    denied = reject_web_page(request, hosts)
+    if denied is not None or request.path in OPEN_PATHS:
+        return denied
+    return require_bearer_token(
+        request, token, "a bearer token is needed: Authorization: Bearer $(cat .minikube/token)"
+    )
+
+
+def ensure_token(directory: Path) -> str:
+    """Return the token of a project directory. Make a new one if there is none, or if the file is not safe.
+
+    The directory is made, too, with mode 0700.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(MinikubeError):
+        return read_token(directory)
+    token = secrets.token_hex(32)
+    temporary = directory / f".{TOKEN_FILE}.{secrets.token_hex(4)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, token.encode("ascii"))
+        os.fsync(descriptor)
+        os.replace(temporary, directory / TOKEN_FILE)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return token

@@ -1,0 +1,83 @@
+"""What the control API asks of the supervisor: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
+
+A name is that of a service, that of an instance (`product-2`), or an instance's id. A method that raises `NotFound` (an unknown
+name) or `UsageError` (an invalid request) has changed nothing.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from minikube.control.client.messages import ApplyReply
+from minikube.logs.query import LogQuery
+from minikube.metrics.counters import RegistryStatus
+from minikube.model import Instance, LogLine
+
+
+class LogCount(Struct, frozen=True):
+    """Lines of an instance's output: how many were read, and how many of them were not written to the disk."""
+
+    service: str
+    instance: str
+    lines: int
+    dropped: int
+
+
+class MetricsInput(Struct, frozen=True):
+    """What the supervisor knows for `/metrics` that is not in the state store."""
+
+    registry: RegistryStatus | None = None
+    """None if the registry did not answer."""
+    logs: tuple[LogCount, ...] = ()
+
+
+class ProjectCommands(Protocol):
+    """The commands on a running project, and what the control API shows that is not in the state store.
+
+    If the caller of an async method is cancelled, its command is completed or undone, never left half done.
+    """
+
+    async def start(self, name: str) -> None:
+        """Start the instances that are stopped, `fatal` or in backoff. Return when their processes are started."""
+
+    async def stop(self, name: str) -> None:
+        """Stop the instances and keep them stopped. Return when none of their processes is alive."""
+
+    async def restart(self, name: str) -> None:
+        """Stop the instances, then start them. Raise if an instance cannot be started, or a replica does not get ready."""
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        """Send a signal (a name without SIG) to the instances' processes. The restart policy decides what follows."""
+
+    async def scale(self, name: str, replicas: int) -> None:
+        """Set the number of a service's replicas, 0 or more."""
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        """Take the instances out of discovery, or put them back. Their processes keep running."""
+
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        """Read the manifest again and change what differs. Return what was changed, or would be with `dry_run`."""
+
+    def shutdown(self, now: bool = False) -> None:
+        """Begin to stop everything in reverse dependency order, or with `now` at once. Return immediately."""
+
+    def settings(self, service: str) -> Mapping[str, Any]:
+        """Return how the manifest runs a service: keys with their defaults, without secrets.
+
+        It is empty for a service that is not in the manifest.
+        """
+
+    def registered_instances(self) -> Sequence[Instance]:
+        """Return the instances in the registry, including those that other programs registered."""
+
+    async def metrics_input(self) -> MetricsInput:
+        """Return the input of `/metrics`. Wait at most a second for the registry."""
+
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
+        """Open the log lines of the named services, instances or parts (no name: of all services), in order of time.
+
+        Lines that were read together come in one list. If the query follows, new lines come as they are written. Memory is
+        limited: a reader that is too slow misses lines, and gets one of stream `minikube` with their number instead.
+        """

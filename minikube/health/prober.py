@@ -1,0 +1,141 @@
+"""Probe one instance: an HTTP exchange or a TCP connect, with one deadline over the whole.
+
+It holds no policy: it returns a `ProbeResult` and raises nothing for what a service does. It does not follow redirects,
+reads at most 4 KiB of a response, and does not verify TLS certificates: a probe goes to the host that registered, by
+address, as kubelet's probes do.
+"""
+
+import errno
+import os
+import ssl
+from urllib.parse import SplitResult, urlsplit
+
+import trio
+
+from minikube.health.http_response import HttpResponse
+from minikube.health.state import Outcome, ProbeResult
+
+
+class Prober:
+    """Probes by URL, with up to `max_idle` connections kept alive between probes, one for each URL.
+
+    The default is none: an idle kept connection blocks a server that serves one connection at a time. Set it where so many
+    instances are probed that new connections would fill the kernel's table of closed ones (TIME_WAIT).
+    """
+
+    def __init__(self, max_idle: int = 0) -> None:
+        self.max_idle = max_idle
+        self._idle: dict[str, trio.abc.Stream] = {}
+        self._parsed: dict[str, SplitResult] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def probe(self, url: str, timeout: float) -> ProbeResult:
+        """Probe `url` (`http://…`, `https://…` or `tcp://host:port`) and return the result within `timeout` seconds."""
+        started = trio.current_time()
+        # The result when the deadline cancels the block below.
+        outcome, output = Outcome.TIMEOUT, f"no answer within {timeout:g} s"
+        with trio.move_on_after(timeout):
+            outcome, output = await self._probe(url)
+        return ProbeResult(outcome, output, started, trio.current_time())
+
+    def forget(self, url: str) -> None:
+        """Drop all state of `url` and close its idle connection; for an instance that is not probed any more."""
+        self._parsed.pop(url, None)
+        stream = self._idle.pop(url, None)
+        if stream is not None:
+            _close(stream)
+
+    async def _probe(self, url: str) -> tuple[Outcome, str]:
+        try:
+            parts = self._parsed.get(url) or urlsplit(url)
+            if self.max_idle:
+                self._parsed[url] = parts
+            if parts.scheme == "tcp":
+                stream = await _connect(parts, 0)
+                _close(stream)
+                return Outcome.PASS, "connected"
+            return await self._probe_http(url, parts)
+        except (OSError, ValueError, trio.BrokenResourceError, EOFError) as error:
+            return Outcome.FAIL, _explain(error)
+
+    async def _probe_http(self, url: str, parts: SplitResult) -> tuple[Outcome, str]:
+        request = _request(parts, keep_alive=self.max_idle > 0)
+        idle = self._idle.pop(url, None)
+        if idle is not None:
+            try:
+                return await self._exchange(url, idle, request)
+            except (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # a server may close an idle connection: it is no failure, so probe again on a new one
+        is_https = parts.scheme == "https"
+        stream: trio.abc.Stream = await _connect(parts, 443 if is_https else 80)
+        if is_https:
+            stream = trio.SSLStream(stream, self._tls_context(), server_hostname=parts.hostname, https_compatible=True)
+        return await self._exchange(url, stream, request)
+
+    async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
+        """Send the request, read the response; then keep the connection or close it."""
+        response = HttpResponse()
+        keep = False
+        try:
+            await stream.send_all(request)
+            while not response.complete:
+                data = bytes(await stream.receive_some(response.room))
+                response.feed(data)
+            # Two instances may have one URL: another probe may have left a connection for it meanwhile.
+            keep = response.reusable and url not in self._idle and len(self._idle) < self.max_idle
+        finally:
+            if not keep:
+                _close(stream)
+        if keep:
+            self._idle[url] = stream
+        return (Outcome.PASS if 200 <= response.status <= 299 else Outcome.FAIL), response.output
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+        return self._tls
+
+
+async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
+    host = parts.hostname or ""
+    return await trio.open_tcp_stream(host, parts.port or default_port)
+
+
+def _close(stream: trio.abc.Stream) -> None:
+    """Close the socket at once, without TLS close_notify: `aclose` would wait, past the probe's deadline."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        transport.socket.close()
+
+
+def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    lines = (
+        f"GET {target} HTTP/1.1",
+        f"Host: {host}",
+        "User-Agent: minikube-probe",
+        "Accept: */*",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode("ascii")
+
+
+def _explain(error: BaseException) -> str:
+    """Return the reason of a failed probe in a few words: `connection refused`."""
+    if isinstance(error, EOFError):
+        return "the connection was closed before an answer"
+    # trio wraps the errors of all attempts to connect in one without a number.
+    while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
+        error = error.__cause__
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ECONNREFUSED:
+            return "connection refused"
+        return os.strerror(error.errno) if error.errno > 0 else str(error)
+    return str(error) or type(error).__name__

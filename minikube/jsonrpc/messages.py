@@ -1,0 +1,281 @@
+"""JSON-RPC messages: lines to requests and replies to lines, in both dialects. Knows no method, never waits.
+
+The dialect belongs to each message. A request with `"jsonrpc": "2.0"` is dialect 2. One without that key is dialect 1, as
+Go's `net/rpc/jsonrpc` speaks it: an error is a string, and every request gets a reply, even one without an id. An error
+that cannot be attributed to one request (a line that is not JSON, a refused connection) is sent in dialect 2 with a null id.
+
+Input is checked strictly: UTF-8 only, no NaN or infinity, no lone surrogates, limited nesting.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+REFUSED: Final = -32000
+"""A limit of the server was exceeded: connections, time to the first line, size of a reply."""
+UNAUTHORIZED: Final = -32001
+NOT_FOUND: Final = -32004
+STORE_UNAVAILABLE: Final = -32010
+COMPACTED: Final = -32011
+
+MAX_BATCH: Final = 256
+MAX_NESTING: Final = 64
+
+Params = list[Any] | dict[str, Any] | None
+Dialect = Literal[1, 2]
+
+
+class RpcError(Exception):
+    """An error to reply with. Methods raise it."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Request(Struct, frozen=True, gc=False):
+    """A call. The fields are those of the JSON: `jsonrpc` is unset in dialect 1, `id` in a request without one."""
+
+    method: str
+    params: Params = None
+    id: int | str | float | UnsetType | None = UNSET
+    jsonrpc: Literal["2.0"] | UnsetType = UNSET
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the request and of its reply."""
+        return 1 if self.jsonrpc is UNSET else 2
+
+    @property
+    def is_notification(self) -> bool:
+        """Whether the request must not be replied to: dialect 2 without an id."""
+        return self.id is UNSET and self.jsonrpc is not UNSET
+
+
+class UnusualIdRequest(Request, frozen=True, gc=False):
+    """A dialect 1 request whose id is neither a number nor a string. The reply repeats it, as with Go's server."""
+
+    raw_id: bytes = b"null"
+
+
+class InvalidRequest(Struct, frozen=True, gc=False):
+    """A message that is not a valid request. `error` is the reply's line."""
+
+    error: bytes
+
+
+class Batch(Struct, frozen=True, gc=False):
+    """A batch of dialect 2: its requests, with an `InvalidRequest` for each element that is not one."""
+
+    items: tuple[Request | InvalidRequest, ...]
+
+
+Message = Request | InvalidRequest | Batch
+
+_decode_as_request = msgspec.json.Decoder(Request).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+_SHORT_LINE_BYTES: Final = 2 * MAX_NESTING
+"""Valid JSON of at most this length cannot exceed `MAX_NESTING`."""
+
+
+# ---------------------------------------------------------------- requests
+
+
+def decode_request(line: bytes) -> Message:
+    """Return the message of a line. Never raises: a line that is wrong gives an `InvalidRequest`."""
+    # Fast path: 0.3 µs instead of 3 µs for a short request. Longer or non-ASCII lines need the checks of the slow path.
+    if len(line) <= _SHORT_LINE_BYTES and line.isascii():
+        try:
+            return _decode_as_request(line)
+        except msgspec.DecodeError:
+            pass
+    return _decode_with_checks(line)
+
+
+def _decode_with_checks(line: bytes) -> Message:
+    """Decode a line that the fast path does not take: a batch, an unusual or an invalid request."""
+    try:
+        # msgspec does not check the UTF-8 of values that it skips.
+        line.decode("utf-8")
+        value = _decode_any(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return InvalidRequest(encode_error(None, PARSE_ERROR, f"parse error: {error}"))
+    except RecursionError:
+        is_too_deep = True
+    else:
+        is_too_deep = _is_deeper(value, MAX_NESTING)
+    if is_too_deep:
+        return _invalid_request(f"nested deeper than {MAX_NESTING} levels")
+    if isinstance(value, list):
+        return _to_batch(value)
+    return _to_request(value)
+
+
+def _to_batch(values: list[Any]) -> Message:
+    """Return the batch that a JSON array stands for."""
+    if not values:
+        return _invalid_request("the batch is empty")
+    if len(values) > MAX_BATCH:
+        return _invalid_request(f"a batch of {len(values)} calls; at most {MAX_BATCH} are taken at once")
+    return Batch(tuple(_to_request(value, in_batch=True) for value in values))
+
+
+def _to_request(value: Any, *, in_batch: bool = False) -> Request | InvalidRequest:
+    """Return the request that a JSON value stands for, or an error in the value's own dialect."""
+    if not isinstance(value, dict):
+        return _invalid_request("expected an object")
+    version = value.get("jsonrpc", UNSET)
+    if version == "1.0" and not in_batch:
+        version = UNSET  # some clients of dialect 1 name it
+    id_ = value.get("id", UNSET)
+    has_unusual_id = isinstance(id_, bool | list | dict)
+    plain_id = None if has_unusual_id else id_
+    if version != "2.0" and (in_batch or version is not UNSET):
+        expected = 'expected "jsonrpc": "2.0"' + (" in every call of a batch" if in_batch else "")
+        return _invalid_request(expected, Request("", None, None if plain_id is UNSET else plain_id, "2.0"))
+    if has_unusual_id and version is not UNSET:
+        return _invalid_request("id must be a string, a number or null")
+    request: Request = Request("", None, plain_id, version)
+    if has_unusual_id:
+        request = UnusualIdRequest("", None, None, version, raw_id=_encode(id_))
+    method, params = value.get("method"), value.get("params")
+    if not isinstance(method, str):
+        return _invalid_request("method must be a string", request)
+    if params is not None and not isinstance(params, list | dict):
+        return _invalid_request("params must be an array or an object", request)
+    return msgspec.structs.replace(request, method=method, params=params)
+
+
+def _invalid_request(reason: str, request: Request | None = None) -> InvalidRequest:
+    """Return the error for an invalid request; `request` has its id and dialect, as far as they are usable."""
+    if request is not None and request.is_notification:
+        # An invalid notification is none, so it gets a reply: JSON-RPC 2.0, section 5, "Response object", id.
+        request = msgspec.structs.replace(request, id=None)
+    return InvalidRequest(encode_error(request, INVALID_REQUEST, f"invalid request: {reason}"))
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether arrays and objects are nested in more than `levels` levels."""
+    if not isinstance(value, list | dict):
+        return False
+    if levels == 0:
+        return True
+    return any(_is_deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+# ---------------------------------------------------------------- replies
+
+
+def splice_reply(request: Request, result: bytes) -> bytes:
+    """Return the reply line with `result`, which is JSON that was encoded earlier."""
+    id_ = request.id
+    # Fast path for what Go's client sends: 0.25 µs instead of 0.5 µs.
+    if type(id_) is int and request.jsonrpc is UNSET:
+        return b'{"id":%d,"result":%b,"error":null}\n' % (id_, result)
+    raw_id = _raw_id(request)
+    if request.jsonrpc is UNSET:
+        return b'{"id":%b,"result":%b,"error":null}\n' % (raw_id, result)
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (raw_id, result)
+
+
+def encode_reply(request: Request, result: Any) -> bytes:
+    """Return the reply line. `result` is anything that msgspec encodes; `Raw` is inserted as it is."""
+    return splice_reply(request, _encode(result))
+
+
+class ReplyLine(bytes):
+    """A whole reply line, returned by a method instead of a result."""
+
+
+def mark_stale(line: bytes) -> ReplyLine:
+    """Return the reply line with `"stale":true`: its result comes from memory while the store is unreachable."""
+    return ReplyLine(line[:-2] + b',"stale":true}\n')
+
+
+def encode_error(request: Request | None, code: int, message: str, data: Any = None) -> bytes:
+    """Return the error line: an object in dialect 2, a string in dialect 1. Without a request: dialect 2, null id."""
+    if request is not None and request.jsonrpc is UNSET:
+        # Go's client accepts only a string, and takes an empty one for "unspecified error".
+        return b'{"id":%b,"result":null,"error":%b}\n' % (_raw_id(request), _encode(message))
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    raw_id = b"null" if request is None else _raw_id(request)
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (raw_id, _encode(error))
+
+
+def join_batch(replies: Sequence[bytes]) -> bytes:
+    """Return the reply line to a batch, made of the reply lines to its requests. There must be at least one."""
+    return b"[%b]\n" % b",".join(reply[:-1] for reply in replies)
+
+
+def encode_notification(method: str, params: Any) -> bytes:
+    """Return the line of a dialect 2 notification. `params` may be `Raw`."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}\n' % (_encode(method), _encode(params))
+
+
+def _raw_id(request: Request) -> bytes:
+    """Return the id for the reply, as JSON."""
+    if isinstance(request, UnusualIdRequest):
+        return request.raw_id
+    return b"null" if request.id is UNSET else _encode(request.id)
+
+
+# ---------------------------------------------------------------- the client's side
+
+
+class ErrorObject(Struct, frozen=True):
+    """The error of a dialect 2 reply."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class ServerMessage(Struct, frozen=True):
+    """What a server sends: a reply (`id`, and `result` or `error`) or a notification (`method`, `params`)."""
+
+    id: int | str | float | UnsetType | None = UNSET
+    result: Raw | UnsetType = UNSET
+    error: ErrorObject | str | None = None
+    method: str = ""
+    params: Raw | UnsetType = UNSET
+    stale: bool = False
+    """Whether the result comes from the registry's memory because its store is unreachable."""
+
+    @property
+    def is_notification(self) -> bool:
+        """Whether the message is a notification and not a reply."""
+        return bool(self.method)
+
+
+_decode_server_message = msgspec.json.Decoder(ServerMessage).decode
+
+
+def encode_request(id_: int, method: str, params: Any = ()) -> bytes:
+    """Return the line of a dialect 2 call."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%d}\n' % (_encode(method), _encode(params), id_)
+
+
+def decode_reply(line: bytes) -> ServerMessage:
+    """Return the message of a server's line, in either dialect. Raise ValueError if it is no reply and no notification."""
+    try:
+        if not line.isascii():
+            line.decode("utf-8")
+        message = _decode_server_message(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not a JSON-RPC answer: {error}") from None
+    if not message.method and message.id is UNSET:
+        raise ValueError("not a JSON-RPC answer: neither an id nor a method")
+    return message

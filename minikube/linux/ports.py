@@ -1,0 +1,113 @@
+"""TCP ports of this machine: whether one is free, which process has it, and the choice of a port for an instance.
+
+It refuses to reserve a port: a port that is free now can be taken before the instance listens on it.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+from minikube.errors import PortTaken
+from minikube.linux.processes import command_name
+from minikube.manifest import ServiceSpec
+
+NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
+
+def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
+    """Return the port for an instance: the manifest's, or that of its last start, or a free one; 0 where it has none.
+
+    `last` is the port of the last start (0: none), `used` are the other instances' ports. Raises `PortTaken`, and OSError
+    as `is_free` does. Where the port is taken before the instance listens on it, the start fails and is tried again.
+    """
+    if spec.auto_port:
+        if last and last not in used and is_free(spec.host, last):
+            return last
+        return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
+    if spec.port and not is_free(spec.host, spec.port):
+        owner = port_owner(spec.port)
+        holder = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
+        raise PortTaken(
+            f"{spec.name}: port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it"
+        )
+    return spec.port
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a port can be listened on now. Raises OSError where that cannot be found out (no descriptor is left)."""
+    try:
+        error = bind_error(host, port)
+    except socket.gaierror:
+        return False
+    if error is not None and error.errno not in NOT_FREE:
+        raise error
+    return error is None
+
+
+def bind_error(host: str, port: int) -> OSError | None:
+    """Return the error that listening on a port would raise; None where it would succeed.
+
+    Raises `socket.gaierror` for an unknown host.
+    """
+    # The first address only, as servers that take one address do.
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        with socket.socket(family, kind, protocol) as sock:
+            # As servers do: a port whose last connections are in TIME_WAIT is free.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _first_free(spec: ServiceSpec, used: frozenset[int]) -> int:
+    """Return the first free port of the service's range. Raises `PortTaken`."""
+    first, last = spec.port_range
+    for port in range(first, last + 1):
+        if port not in used and is_free(spec.host, port):
+            return port
+    raise PortTaken(
+        f"{spec.name}: every port from {first} to {last} is taken — widen services.{spec.name}.port or free one"
+    )
+
+
+def _any_free(host: str, used: frozenset[int]) -> int:
+    """Return a free port that the kernel chooses."""
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            sock.bind((host, 0))
+            port = int(sock.getsockname()[1])
+        if port not in used:
+            return port
+
+
+def port_owner(port: int) -> tuple[int, str] | None:
+    """Return pid and name of the process that listens on a TCP port of this machine; None where `/proc` does not show it."""
+    inodes = set(_listening_sockets(port))
+    if not inodes:
+        return None
+    # The kernel has no index from a socket to its process: all descriptors of all processes are looked at.
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in os.listdir(f"/proc/{name}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/fd/{descriptor}") in inodes:
+                        return int(name), command_name(int(name))
+    return None
+
+
+def _listening_sockets(port: int) -> Iterator[str]:
+    """Yield the sockets that listen on a port, spelled as the links in `/proc/PID/fd` are: `socket:[12345]`."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
+            next(file, "")
+            for line in file:
+                fields = line.split()
+                # 0A is TCP_LISTEN (tcp_states.h); the port is hexadecimal, behind the address.
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield f"socket:[{fields[9]}]"

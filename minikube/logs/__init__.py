@@ -1,0 +1,16 @@
+"""Log files: the output of every instance, written, rotated, read back, searched and followed.
+
+    instance_log  one instance's output: cuts it into lines, masks secrets, writes and rotates its files
+    writer        the thread in which the logs of all instances write
+    collector     the logs of all instances of a run, and readers of them for trio
+    follower      one reader of several instances: first what is on disk, then what comes
+    reader        one instance's files as one sequence of lines, backwards and forwards, across rotations
+    blocks        blocks of a file, searched through before their lines are parsed
+    filter        which lines a query selects: time, level, pattern
+    query         what a user asks for
+    levels        the level of a line: what a program wrote about how bad it is
+    file_format   names of the files and the form of a line
+
+The supervisor, the control API and the command line use it alike, so it stands below them. It refuses to know services,
+processes or the control API, and `reader` works without trio: `minikube logs` reads the files when nothing runs.
+"""

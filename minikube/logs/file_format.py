@@ -1,0 +1,184 @@
+"""Log files: their names and the form of a line. No trio, no threads.
+
+`NAME.log` is the file that is written, `NAME.log.1` the file before it, the highest number the oldest. A line is
+`2026-11-24T00:16:00.123456Z stdout text`, or with `format = "json"` an object with `time`, `stream` and `line`. Lines of the
+supervisor's own have the stream `minikube`. A file holds whole lines, except where a full disk cut one.
+"""
+
+import calendar
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from minikube.model import LogLine
+
+OWN_STREAM = "minikube"
+"""The stream of notices of the supervisor."""
+STAMP_LENGTH = len("2026-11-24T00:16:00.123456Z")
+NOT_CAPTURED = frozenset({"supervisor"})
+"""Log files that hold no instance's output."""
+
+_NUMBERED = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[0-9]{1,4}))?")
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Record(Struct):
+    line: str
+
+
+_RECORDS = msgspec.json.Decoder(_Record)
+
+
+class Source(Struct, frozen=True):
+    """The log files of one instance."""
+
+    service: str
+    instance: str
+    path: Path
+    keep: int
+    """The highest number that a file may have."""
+
+
+class FileOrigin(NamedTuple):
+    """A file by its inode, and the number of the line at `offset`: counted from the run's first line."""
+
+    inode: int
+    first: int
+    offset: int
+    """0, except in a file that an earlier run began."""
+
+
+def rotated(path: Path, number: int) -> Path:
+    """Return the path of a rotated file: `x.log`, `x.log.1`, …; 0 is the file that is written, the highest the oldest."""
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def file_numbers(path: Path, keep: int) -> Iterator[int]:
+    """Yield the numbers of the files that exist, from 0 up."""
+    # One number may be missing: a rotation is in progress.
+    missing = 0
+    for number in range(keep + 1):
+        if os.path.lexists(rotated(path, number)):
+            missing = 0
+            yield number
+        elif number:
+            missing += 1
+            if missing == 2:
+                return
+
+
+def split_name(file: str) -> tuple[str, int] | None:
+    """Split a file name into instance and number: `product-2.log.1` → (`product-2`, 1). None for another file."""
+    match = _NUMBERED.fullmatch(file)
+    return (match["name"], int(match["number"] or 0)) if match else None
+
+
+def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
+    """Return the logs in a folder, by instance name. `services` are the manifest's: they tell replica 2 of `a` from a service
+    named `a-2`."""
+    highest: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            found = split_name(path.name)
+            if found is not None and found[0] not in NOT_CAPTURED:
+                highest[found[0]] = max(highest.get(found[0], 0), found[1])
+    known = frozenset(services)
+    return [
+        Source(service_of(name, known), name, directory / f"{name}.log", number)
+        for name, number in sorted(highest.items())
+    ]
+
+
+def service_of(instance: str, services: frozenset[str]) -> str:
+    """Return the service of an instance: `a` for `a-2`, where `a` is a service and `a-2` is not."""
+    head, _, number = instance.rpartition("-")
+    return head if instance not in services and number.isdecimal() and head in services else instance
+
+
+def encode_lines(stream: str, whole: bytes, style: str) -> bytes:
+    """Return whole lines in the form of the file, all with the present time. `style` is `plain` or `json`."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+    if style == "json":
+        record = {"time": stamp, "stream": stream, "line": ""}
+        lines = whole.decode("utf-8", "replace").split("\n")[:-1]
+        return b"".join(_ENCODER.encode({**record, "line": line}) + b"\n" for line in lines)
+    prefix = f"{stamp} {stream} ".encode()
+    return prefix + whole[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
+
+def parse_line(raw: bytes, service: str, instance: str) -> LogLine | None:
+    """Parse a line of a file. None for a malformed line, such as one that a full disk cut."""
+    global _prefix
+    prefix, moment, source = _prefix
+    if raw.startswith(prefix):  # lines of one read have the same prefix
+        return LogLine(moment, service, instance, source, raw[len(prefix) :].decode("utf-8", "replace"))
+    text = raw.decode("utf-8", "replace")
+    if text.startswith("{"):
+        try:
+            record = msgspec.json.decode(raw, type=dict[str, str])
+            return LogLine(_seconds(record["time"]), service, instance, record["stream"], record["line"])
+        except (msgspec.DecodeError, KeyError, ValueError, UnicodeDecodeError):
+            return None
+    stamp, _, rest = text.partition(" ")
+    stream, separator, line = rest.partition(" ")
+    if len(stamp) != STAMP_LENGTH or not separator:
+        return None
+    try:
+        moment = _seconds(stamp)
+    except ValueError:
+        return None
+    if text.isascii():
+        _prefix = (f"{stamp} {stream} ".encode(), moment, stream)
+    return LogLine(moment, service, instance, stream, line)
+
+
+def texts_of(lines: list[bytes]) -> bytes | None:
+    """Return the text of each line without time and stream, joined by newlines; None where a line has another form.
+
+    It is for searching: only `parse_line` checks the form of each line.
+    """
+    if not lines[0].startswith(b"{"):
+        if any(line.startswith(b"{") for line in lines):
+            return None  # the manifest's log format was changed
+        return b"\n".join([line.split(b" ", 2)[-1] for line in lines])
+    try:
+        texts = "\n".join([record.line for record in _RECORDS.decode_lines(b"\n".join(lines))])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return texts.encode("utf-8", "replace") if texts.count("\n") == len(lines) - 1 else None
+
+
+def written_at(raw: bytes) -> float:
+    """Return the time (Unix seconds) of the line that begins with these bytes, in either format; 0 where there is none."""
+    text = raw[:64].decode("ascii", "replace")
+    stamp = text.removeprefix('{"time":"')[:STAMP_LENGTH]
+    with contextlib.suppress(ValueError):
+        return _seconds(stamp) if len(stamp) == STAMP_LENGTH else 0.0  # a block may end inside a time
+    return 0.0
+
+
+_prefix: tuple[bytes, float, str] = (b"\n", 0.0, "")
+_minute: tuple[str, float] = ("", 0.0)
+_moment: tuple[str, float] = ("", 0.0)
+
+
+def _seconds(stamp: str) -> float:
+    global _minute, _moment
+    last, moment = _moment
+    if last == stamp:  # lines of one read have the same time
+        return moment
+    head, minute = _minute
+    if head != stamp[:17]:  # strptime for each line would cost more than all other parsing
+        head, minute = stamp[:17], float(calendar.timegm(time.strptime(stamp[:17], "%Y-%m-%dT%H:%M:")))
+        _minute = (head, minute)
+    moment = minute + float(stamp[17:-1])
+    _moment = (stamp, moment)
+    return moment

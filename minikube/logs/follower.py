@@ -1,0 +1,74 @@
+"""One reader of the logs of several instances: what is on disk first, then what is written. No trio."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from minikube.logs.file_format import Source
+from minikube.logs.filter import LogFilter
+from minikube.logs.query import LogQuery
+from minikube.logs.reader import LiveLog, LogReader, read_backlog, read_new
+from minikube.model import LogLine
+
+Result = TypeVar("Result")
+
+
+class LogFollower:
+    """The `LogReader`s of one query. Used by one thread at a time; `close` may be called from another.
+
+    `live` are the logs that this process writes, by instance name.
+    """
+
+    def __init__(self, live: Mapping[str, LiveLog], query: LogQuery) -> None:
+        self._live = live
+        self._filter = LogFilter(query)
+        self._query = query
+        self._readers: dict[str, LogReader] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._started = time.time()
+
+    def backlog(self, sources: Iterable[Source]) -> Iterator[list[LogLine]]:
+        """Yield the selected lines that exist, in batches; `new_lines` continues where they end."""
+        for source in sources:
+            self._readers[source.instance] = LogReader(source, self._live.get(source.instance))
+        batches = read_backlog(list(self._readers.values()), self._query, self._filter)
+        while (batch := self._run_locked(lambda: next(batches, None))) is not None:
+            yield batch
+        for reader in self._readers.values():
+            reader.follow()
+
+    def new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
+        """Return the selected lines since the last call, at most a block of each instance; None where there are none."""
+        return self._run_locked(lambda: self._new_lines(sources))
+
+    def _new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
+        for source in sources:
+            if source.instance not in self._readers:
+                reader = self._readers[source.instance] = LogReader(source, self._live.get(source.instance))
+                reader.open()
+                reader.seek_time(self._started)
+                reader.follow()
+        return read_new(self._readers.values(), self._filter)
+
+    def _run_locked(self, work: Callable[[], Result]) -> Result | None:
+        with self._lock:
+            try:
+                return None if self._closed else work()
+            finally:
+                if self._closed:
+                    self._close_readers()
+
+    def close(self) -> None:
+        """Close the files: at once, or as soon as a thread that was abandoned in the middle of a read has left it."""
+        self._closed = True
+        for reader in tuple(self._readers.values()):
+            reader.cancel()
+        if self._lock.acquire(blocking=False):
+            self._close_readers()
+            self._lock.release()
+
+    def _close_readers(self) -> None:
+        for reader in self._readers.values():
+            reader.close()

@@ -1,0 +1,34 @@
+"""Which lines of the logs a user asks for. Pure."""
+
+from msgspec import Struct
+
+ALL_LINES = -1
+TAIL_DEFAULT = 100
+TAIL_MAX = 100_000
+"""The upper bound of `tail`; `ALL_LINES` has none."""
+
+
+class LogQuery(Struct, frozen=True):
+    """A selection of log lines: the query of `/v1/logs` and the options of `minikube logs`."""
+
+    tail: int = TAIL_DEFAULT
+    """How many of the last matching lines; `ALL_LINES` for every line on disk."""
+    follow: bool = False
+    since: float = 0.0
+    """Unix seconds; 0: from the beginning."""
+    until: float = 0.0
+    """Unix seconds; 0: no end."""
+    grep: str = ""
+    """A pattern in RE2's syntax."""
+    level: str = ""
+    """The lowest level; a line without a level counts as info."""
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return the same selection as query parameters of `/v1/logs`."""
+        given = [("tail", "all" if self.tail == ALL_LINES else str(self.tail))]
+        given += [("follow", "true")] if self.follow else []
+        for name in ("since", "until"):
+            moment = getattr(self, name)
+            given += [(name, f"{moment:.6f}")] if moment else []
+        given += [(name, value) for name, value in (("grep", self.grep), ("level", self.level)) if value]
+        return given

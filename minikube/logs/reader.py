@@ -1,0 +1,442 @@
+"""Log files read back: the files of one instance as one sequence of lines, and several instances merged by time. No trio.
+
+    LogReader      one instance: finds a position in the past and reads on from it, across rotations
+    read_backlog   the lines that a query selects and that are on disk, in batches
+    read_new       the lines that were written since
+
+A reader holds its files open, so that a file that is rotated away is still read to its end. Lines that were removed before
+they could be read are reported by a line in stream `minikube`. It refuses to write, and holds no more than a block of a file.
+More than 400 lines in one piece: the position in a file, its origin and the levels so far change together.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from heapq import merge
+from itertools import islice, repeat
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from minikube.logs import levels
+from minikube.logs.blocks import BLOCK, blocks_backwards, count_lines, find_candidates, offset_of
+from minikube.logs.file_format import OWN_STREAM, FileOrigin, Source, file_numbers, parse_line, rotated, written_at
+from minikube.logs.filter import LogFilter
+from minikube.logs.query import ALL_LINES, LogQuery
+from minikube.model import LogLine
+
+BATCH = 1_000
+STREAMS = ("stdout", "stderr")
+
+
+class LiveLog(Protocol):
+    """What a reader asks of the log of a running instance: see `InstanceLog`."""
+
+    written: int
+    write_count: int
+    origins: tuple[FileOrigin, ...]
+
+    @property
+    def rotation_lock(self) -> AbstractContextManager[object]: ...
+
+
+class LogPosition(NamedTuple):
+    """The beginning of a line: the index of the open file (0 is the newest) and the offset in it."""
+
+    file: int
+    offset: int
+
+
+class LogReader:
+    """The files of one instance as one sequence of lines. For one thread at a time; must be closed.
+
+    `live` is the log that writes the files, where this process does. `with_levels` says whether lines get their levels, which
+    takes longer than all other work.
+    """
+
+    def __init__(self, source: Source, live: LiveLog | None = None, *, with_levels: bool = True) -> None:
+        self.source = source
+        self._with_levels = with_levels
+        self._seen_writes = -1
+        """`write_count` of the live log when everything had been read."""
+        self._live = live
+        self._files: list[int] = []
+        """Descriptors, newest file first; the last one is being read."""
+        self._offset = 0
+        self._partial = b""
+        self._end: int | None = None
+        """The offset up to which the newest file is read; None: to its end, however it grows."""
+        self._floor = 0.0
+        self._written = 0
+        self._origin: FileOrigin | None = None
+        """The origin of the file that is being read, once it is known."""
+        self._filter: LogFilter | None = None
+        self._cancelled = False
+        self._level: dict[str, str] = {}
+        """By stream: the level of the last line before `_leveled_to`, which a continuation line inherits."""
+        self._leveled_to: dict[str, int] = {}
+
+    def set_filter(self, log_filter: LogFilter) -> None:
+        """Return only lines that the filter selects from now on."""
+        self._filter = log_filter
+        self._with_levels = self._with_levels or log_filter.levels
+
+    def cancel(self) -> None:
+        """End the present read soon, as at the end of the files. Callable from any thread."""
+        self._cancelled = True
+
+    def open(self) -> None:
+        """Open the files that exist. Lines that are written later are not read before `follow`."""
+        with self._no_rotation():
+            self._open()
+
+    def _open(self) -> None:
+        inodes: set[int] = set()
+        for number in file_numbers(self.source.path, self.source.keep):
+            with contextlib.suppress(FileNotFoundError):
+                file = self._open_file(number)
+                inode = os.fstat(file).st_ino
+                if inode in inodes:  # rotated meanwhile: it was opened as the newer file
+                    os.close(file)
+                    continue
+                inodes.add(inode)
+                self._files.append(file)
+        self._end = os.fstat(self._files[0]).st_size if self._files else 0
+        self._written = self._live.written if self._live else 0
+
+    def follow(self) -> None:
+        """Read from now on what is written later, too."""
+        self._end = None
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            os.close(self._files.pop())
+
+    # ------------------------------------------------------------ finding a position
+
+    def backwards(self, since: float) -> Iterator[tuple[LogLine, LogPosition]]:
+        """Yield the selected lines from the last one back to the first that was written at `since` (Unix seconds).
+
+        A continuation line has no level here.
+        """
+        for number, file in enumerate(self._files):
+            end = self._end if number == 0 else os.fstat(file).st_size
+            for offset, block in blocks_backwards(file, end or 0):
+                lines, candidates = find_candidates(block, self._filter)
+                at, behind = offset + len(block) + 1, len(lines)
+                for index in reversed(candidates):
+                    at -= sum(map(len, lines[index:behind])) + behind - index
+                    behind = index
+                    line = parse_line(lines[index], self.source.service, self.source.instance)
+                    if line is None:
+                        continue
+                    if line.time < since:
+                        return
+                    if self._filter is None or self._is_selected_alone(line, self._filter):
+                        yield line, LogPosition(number, at)
+                if self._cancelled or 0 < written_at(block) < since:
+                    return
+
+    def _is_selected_alone(self, line: LogLine, log_filter: LogFilter) -> bool:
+        if not log_filter.levels or not log_filter.selects_text(line):
+            return log_filter.selects(line)
+        return log_filter.selects(replace(line, level=_own_level(line)))
+
+    def seek(self, position: LogPosition) -> None:
+        """Read on from a position."""
+        while len(self._files) > position.file + 1:
+            os.close(self._files.pop())
+        self._move_to(position.offset)
+        self._level.clear()
+
+    def _move_to(self, offset: int) -> None:
+        self._offset, self._partial = offset, b""
+        self._leveled_to = dict.fromkeys(STREAMS, offset)
+
+    def seek_time(self, since: float) -> None:
+        """Read on from the first line that was written at `since` (Unix seconds) or later."""
+        self._floor = since
+        number = len(self._files) - 1
+        while number > 0 and 0 < written_at(os.pread(self._files[number - 1], 64, 0)) < since:
+            number -= 1
+        self.seek(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
+
+    @property
+    def end(self) -> LogPosition:
+        """The position behind the last line that existed at `open`."""
+        return LogPosition(0, self._end or 0)
+
+    # ------------------------------------------------------------ reading forwards
+
+    def read(self) -> list[LogLine]:
+        """Return the next selected lines of at most a block; empty when there are no more at present."""
+        while not self._cancelled:
+            if not self._files:
+                lost = self._open_first() if self._end is None else None
+                if lost is None:
+                    return []
+                if notice := self._notice(lost):
+                    return notice
+            room = BLOCK
+            if self._end is not None and len(self._files) == 1:
+                room = min(BLOCK, self._end - self._offset)
+            data = os.pread(self._files[-1], room, self._offset) if room > 0 else b""
+            if data:
+                block, end, rest = (self._partial + data).rpartition(b"\n")
+                begin = self._offset - len(self._partial)
+                self._offset += len(data)
+                self._partial = rest
+                if end and (selected := self._select(block, begin)):
+                    return selected
+            elif len(self._files) > 1:
+                self._close_oldest()
+            elif self._end is not None or (lost := self._open_next()) is None:
+                return []
+            elif notice := self._notice(lost):
+                return notice
+        return []
+
+    def lines(self) -> Iterator[LogLine]:
+        """Yield the selected lines up to the end at `open`."""
+        while batch := self.read():
+            yield from batch
+
+    def read_new(self) -> list[LogLine]:
+        """Return `read`, without a system call where the live log has written nothing since."""
+        seen = self._live.write_count if self._live else -1
+        if seen == self._seen_writes and self._live is not None:
+            return []
+        lines = self.read()
+        if not lines:
+            self._seen_writes = seen
+        return lines
+
+    def has_more(self) -> bool:
+        """Whether the file that is being read has grown or is not the newest. Costs one system call."""
+        return len(self._files) != 1 or os.fstat(self._files[0]).st_size > self._offset
+
+    def count_unread(self) -> int:
+        """Return how many lines were not read yet, and close the reader."""
+        count = 0
+        self._with_levels = False
+        while self._files:
+            count += count_lines(self._files[-1], self._offset)
+            self._offset = os.fstat(self._files[-1]).st_size
+            if len(self._files) > 1:
+                self._close_oldest()
+            elif self._open_next() is None:
+                break
+        self.close()
+        return count
+
+    def _select(self, block: bytes, begin: int) -> list[LogLine]:
+        """Return the selected lines of a block at offset `begin`."""
+        lines, candidates = find_candidates(block, self._filter)
+        log_filter, found = self._filter, []
+        text_filter = log_filter if log_filter is not None and log_filter.reads else None
+        continued: dict[str, tuple[int, str]] = {}
+        for number in candidates:
+            line = parse_line(lines[number], self.source.service, self.source.instance)
+            if (
+                line is None
+                or line.time < self._floor
+                or (text_filter is not None and not text_filter.selects_text(line))
+            ):
+                continue
+            if self._with_levels:
+                level = _own_level(line)
+                if not level and levels.is_continuation(line.line):
+                    level = self._continued_level(lines, number, line.stream, begin, continued)
+                if level:
+                    line = replace(line, level=level)
+            if log_filter is None or not log_filter.levels or log_filter.selects(line):
+                found.append(line)
+        for stream, (_, level) in continued.items():
+            self._level[stream], self._leveled_to[stream] = level, begin
+        return found
+
+    def _continued_level(
+        self, lines: list[bytes], number: int, stream: str, begin: int, known: dict[str, tuple[int, str]]
+    ) -> str:
+        """Return the level of a continuation line: that of the line of its stream which it continues.
+
+        `known` holds what was found for each stream of the block so far, so that no line is parsed twice.
+        """
+        last, level = known.get(stream, (-1, ""))
+        found = self._level_of_last(lines[last + 1 : number], stream)
+        if found is not None:
+            level = found
+        elif last < 0:
+            level = self._level_before(begin, stream)
+        known[stream] = (number, level)
+        return level
+
+    def _level_of_last(self, lines: Sequence[bytes], stream: str) -> str | None:
+        """Return the level of the last of the lines that belongs to the stream and is no continuation; None without one."""
+        name = stream.encode()
+        for raw in reversed(lines):
+            if name not in raw:
+                continue
+            line = parse_line(raw, self.source.service, self.source.instance)
+            if line is None or line.stream != stream or line.time < self._floor:
+                continue
+            level = levels.level_of(line.line)
+            if level or not levels.is_continuation(line.line):
+                return level
+        return None
+
+    def _level_before(self, end: int, stream: str) -> str:
+        """Return `_level_of_last` of what lies before offset `end` in the file that is being read."""
+        name, least = stream.encode(), self._leveled_to.get(stream, 0)
+        for offset, block in blocks_backwards(self._files[-1], end):
+            if offset + len(block) < least:
+                break
+            part = block[max(least - offset, 0) :]
+            if name in part and (level := self._level_of_last(part.split(b"\n"), stream)) is not None:
+                return level
+            if offset <= least:
+                break
+        return self._level.get(stream, "")
+
+    def _close_oldest(self) -> None:
+        """Close the file that was read to its end."""
+        if self._with_levels:
+            end = self._offset
+            self._level = {stream: self._level_before(end, stream) for stream in STREAMS}
+        os.close(self._files.pop())
+        self._origin = None
+        self._move_to(0)
+
+    def _open_file(self, number: int) -> int:
+        return os.open(rotated(self.source.path, number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def _notice(self, text: str) -> list[LogLine]:
+        """Return a line of the supervisor's own, where there is a text and the filter selects it."""
+        line = LogLine(time.time(), self.source.service, self.source.instance, OWN_STREAM, text, "warning")
+        return [line] if text and (self._filter is None or self._filter.selects(line)) else []
+
+    def _no_rotation(self) -> AbstractContextManager[object]:
+        """Return a context in which no file is renamed, where this process writes the log."""
+        return self._live.rotation_lock if self._live else contextlib.nullcontext()
+
+    def _open_first(self) -> str | None:
+        """Open the oldest file where none was open. Returns as `_open_next` does."""
+        with self._no_rotation():
+            oldest = self._oldest()
+            if oldest is None:
+                return None
+            self._files = [self._open_file(oldest)]
+            self._move_to(0)
+            self._origin = self._origin_of(self._files[0])
+            return _lost_lines(self._origin.first - self._written) if self._origin else ""
+
+    def _open_next(self) -> str | None:
+        """Move to the file that followed this one, if this one was rotated.
+
+        Returns None where there is none, else a text about lines that were removed before they could be read; empty where
+        none were.
+        """
+        with self._no_rotation():
+            file = self._files[-1]
+            number, following = self._following(file)
+            self._origin = self._origin or self._origin_of(file)
+            if following is None:
+                return None
+            after = self._origin_of(following)
+        lost = self._lost(file, after) if number is None else ""
+        self._close_oldest()
+        self._files.append(following)
+        self._origin = after
+        return lost
+
+    def _following(self, file: int) -> tuple[int | None, int | None]:
+        """Return the present number of an open file, and the descriptor of the file after it; None for either that is not there."""
+        inode = os.fstat(file).st_ino
+        while True:
+            number = self._number_of(inode)
+            wanted = number - 1 if number is not None else self._oldest()
+            if wanted is None or wanted < 0:
+                return number, None
+            try:
+                following = self._open_file(wanted)
+            except OSError:
+                return number, None  # a rotation is in progress: the next write wakes the reader
+            # Files are renamed from the highest number down: if this one was not, the one after it was not either.
+            if self._number_of(inode) == number:
+                return number, following
+            os.close(following)
+
+    def _number_of(self, inode: int) -> int | None:
+        for number in file_numbers(self.source.path, self.source.keep):
+            with contextlib.suppress(OSError):
+                if os.stat(rotated(self.source.path, number)).st_ino == inode:
+                    return number
+        return None
+
+    def _oldest(self) -> int | None:
+        return max(file_numbers(self.source.path, self.source.keep), default=None)
+
+    def _origin_of(self, file: int) -> FileOrigin | None:
+        """Return the origin of an open file: the last one with its inode, as inodes are reused."""
+        inode = os.fstat(file).st_ino
+        origins = self._live.origins if self._live else ()
+        return next((origin for origin in reversed(origins) if origin.inode == inode), None)
+
+    def _lost(self, file: int, after: FileOrigin | None) -> str:
+        """Return a text about the lines between `file` and the file that is read after it; empty when there were none."""
+        if self._origin is None or after is None:
+            return "lines may have been rotated away before they could be shown"
+        end = self._origin.first + count_lines(file, self._origin.offset)
+        return _lost_lines(after.first - end)
+
+
+def _own_level(line: LogLine) -> str:
+    return "warning" if line.stream == OWN_STREAM else levels.level_of(line.line)
+
+
+def _lost_lines(lines: int) -> str:
+    subject = "1 line was" if lines == 1 else f"{lines} lines were"
+    return f"{subject} rotated away before they could be shown" if lines > 0 else ""
+
+
+def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogFilter) -> Iterator[list[LogLine]]:
+    """Open the readers and yield, in batches by time, the selected lines that exist. The readers are then at their ends."""
+    for reader in readers:
+        reader.set_filter(log_filter)
+        reader.open()
+    if query.tail == ALL_LINES:
+        for reader in readers:
+            reader.seek_time(query.since)
+    else:
+        _seek_tail(readers, query)
+    selected = merge(*(reader.lines() for reader in readers), key=lambda line: line.time)
+    while batch := list(islice(selected, BATCH)):
+        yield batch
+
+
+def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
+    """Move each reader to the first of its lines that is among the last `tail` of all readers."""
+    positions = {number: reader.end for number, reader in enumerate(readers)}
+    runs = [zip(reader.backwards(query.since), repeat(number), strict=False) for number, reader in enumerate(readers)]
+    left = query.tail
+    if left > 0:
+        for (_, position), number in merge(*runs, key=lambda item: -item[0][0].time):
+            positions[number] = position
+            left -= 1
+            if not left:
+                break
+    for number, reader in enumerate(readers):
+        reader.seek(positions[number])
+
+
+def read_new(readers: Iterable[LogReader], log_filter: LogFilter) -> list[LogLine] | None:
+    """Return the selected lines since the last read, by time, at most a block of each reader; None where there are none."""
+    found = []
+    for reader in readers:
+        reader.set_filter(log_filter)
+        found += reader.read_new()
+    found.sort(key=lambda line: line.time)
+    return found or None

@@ -1,0 +1,108 @@
+"""Problems and warnings of a manifest, by key path, and "did you mean" hints."""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Never
+
+from msgspec import Struct
+
+from minikube.manifest.interpolate import interpolate
+from minikube.text import mask_url, printable
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN_CHARACTERS = 60
+
+
+class ManifestReading:
+    """The state of one load: problems and warnings so far, and the variables for interpolation."""
+
+    def __init__(self, file: str, directory: Path, variables: Mapping[str, str]) -> None:
+        self.file = file
+        self.directory = directory
+        self.variables = variables
+        self.problems: dict[str, str] = {}
+        """The first problem of each key path, as a line for the user."""
+        self.warnings: dict[str, None] = {}
+
+    def fail(self, path: str, message: str) -> None:
+        """Record a problem at a key path, unless one is recorded there."""
+        where = f"{self.file}: {path}" if path else self.file
+        self.problems.setdefault(path, printable(f"{where}: {message}"))
+
+    def warn(self, path: str, message: str) -> None:
+        """Record a warning at a key path."""
+        self.warnings[printable(f"{self.file}: {path}: {message}")] = None
+
+    def failed(self, path: str) -> bool:
+        """Return whether `path` or a key below it has a problem: rules that depend on it are then skipped."""
+        return any(seen == path or seen.startswith((f"{path}.", f"{path}[")) for seen in self.problems)
+
+
+class KeyPath(Struct, frozen=True):
+    """The full path of a key in the manifest that is being read."""
+
+    reading: ManifestReading
+    path: str = ""
+    secret: bool = False
+
+    def key(self, name: str) -> "KeyPath":
+        """Return the path of a key of this table."""
+        part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
+        return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
+
+    def item(self, index: int) -> "KeyPath":
+        """Return the path of an item of this list."""
+        return KeyPath(self.reading, f"{self.path}[{index}]", self.secret)
+
+    def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
+        """Record a problem at this key and return None, so that a shape can `return key.fail(…)`."""
+        self.reading.fail(self.path, message)
+        return None
+
+    def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:  # noqa: RUF020
+        """Record that something else than `expected` stands at this key, and return None."""
+        return self.fail(f"expected {expected}, got {describe_value(value, secret=self.secret)}{hint}")
+
+    def text(self, value: str, *, later: bool = False) -> str | None:
+        """Return `value` with its variables replaced; None after a problem. `later` leaves those of an instance."""
+        if "\0" in value:
+            return self.fail("expected no NUL character")
+        try:
+            return interpolate(value, self.reading.variables, later=later, warn=self._unset)
+        except ValueError as error:
+            return self.fail(str(error))
+
+    def _unset(self, name: str) -> None:
+        self.reading.warn(self.path, f"{name} is not set, empty is used — set it, or write ${{{name}:-default}}")
+
+
+def describe_value(value: object, *, secret: bool = False) -> str:
+    """Return a raw TOML value in words for an error message; a secret is not shown."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "a table"
+        case list():
+            return "a list" if value else "an empty list"
+        case str() | int() | float() if secret:
+            return "something else"
+        case str():
+            shown = mask_url(value)
+            return f'"{shown}"' if len(shown) <= _SHOWN_CHARACTERS else f'"{shown[:_SHOWN_CHARACTERS]}…"'
+        case _:
+            return str(value)
+
+
+def did_you_mean(name: str, valid: Collection[str]) -> str:
+    """Return ` (did you mean NAME?)` with the valid name nearest to `name`; empty where none is near."""
+    lowered = {candidate.lower(): candidate for candidate in valid}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.55)
+    return f" (did you mean {lowered[found[0]]}?)" if found else ""
+
+
+def join_words(names: Sequence[str], word: str = "or") -> str:
+    """Return `a`, `a or b` or `a, b or c`."""
+    return f" {word} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -1,0 +1,136 @@
+"""A loaded manifest back to TOML: interpolated, short forms written out, secrets masked. Pure.
+
+The result is a manifest again: loaded, it is the same, apart from masked values. Values equal to the defaults are left out
+unless `defaults` is set. It refuses to show a value of an `env_file`.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from minikube.manifest.containers import CONTAINER_KEYS
+from minikube.manifest.interpolate import escape_dollars
+from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
+from minikube.text import MASK, looks_secret, mask_env, mask_url
+
+LATER = frozenset({"command", "env", "http"})
+"""Keys whose strings may contain variables of an instance; in all others a dollar is a dollar."""
+
+ALWAYS = frozenset({"listen"})
+FIRST = ("image", "build", "command")
+KEPT = ("image", "build")
+HIDDEN = frozenset(
+    {"chosen", "name", "path", "directory", "warnings", "auto_port", "port_range", "file_env", "kind", "workdir"}
+)
+"""Fields that are no keys of a manifest, or are written by code below."""
+
+_UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
+
+
+def dump_manifest(manifest: Manifest, *, defaults: bool = False) -> dict[str, Any]:
+    """Return a manifest as plain values that TOML and JSON can hold."""
+    whole: dict[str, Any] = {"name": manifest.name}
+    for name in manifest.__struct_fields__:
+        value = getattr(manifest, name)
+        if isinstance(value, Struct):
+            whole[name] = _table(value, defaults)
+    whole["services"] = {name: dump_service(spec, defaults=defaults) for name, spec in manifest.services.items()}
+    return {name: value for name, value in whole.items() if value != {}}
+
+
+def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]:
+    """Return the keys of one service as plain values."""
+    written = _table(spec, defaults)
+    keys = {name: written.pop(name) for name in FIRST if name in written} | written
+    keys.pop("port", None)
+    if spec.port or spec.auto_port:
+        first, last = spec.port_range
+        keys["port"] = spec.port or (f"{first}-{last}" if first else "auto")
+    keys.pop("umask", None)
+    if spec.umask >= 0:
+        keys["umask"] = f"{spec.umask:03o}"
+    if not spec.command:
+        keys.pop("command", None)
+    if spec.runtime == "container":
+        keys |= {"runtime": "container", "cwd": spec.workdir}
+    else:
+        keys = {name: value for name, value in keys.items() if name in KEPT or name not in CONTAINER_KEYS}
+    if spec.runtime == "process" and (spec.image or spec.build):
+        keys["runtime"] = "process"
+    return {name: value for name, value in keys.items() if value not in ("", 0) or name == "replicas"}
+
+
+def _volume(volume: VolumeSpec) -> str:
+    return f"{volume.source}:{volume.target}" + (":ro" if volume.read_only else "")
+
+
+def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        default = field.default if field.default is not msgspec.NODEFAULT else None
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        if (
+            field.name in HIDDEN
+            or value is None
+            or value == ""
+            or (value == default and not defaults and field.name not in ALWAYS)
+        ):
+            continue
+        found[field.name] = _value(field.name, field.type, value, defaults)
+    if isinstance(struct, HealthSpec):
+        found = _health(struct, found)
+    return found
+
+
+def _health(health: HealthSpec, found: dict[str, Any]) -> dict[str, Any]:
+    for kind in ("http", "command", "log"):
+        if health.kind != kind:
+            found.pop(kind, None)
+    return {"tcp": True, **found} if health.kind == "tcp" else found
+
+
+def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
+    match value:
+        case VolumeSpec():
+            return _string(name, _volume(value))
+        case Struct() if not isinstance(value, HostPort):
+            return _table(value, defaults)
+        case HostPort() | Path():
+            return _string(name, str(value))
+        case str():
+            return MASK if value and looks_secret(name) else _string(name, mask_url(value))
+        case dict() if name == "env" or name == "args":
+            return {key: _string("env", text) for key, text in mask_env(value).items()}
+        case dict() if name == "limits":
+            return {key: "unlimited" if one == -1 else one for key, one in value.items()}
+        case dict():
+            return {key: _string(name, str(one)) for key, one in value.items()}
+        case tuple():
+            return [_value(name, None, one, defaults) for one in value]
+        case bool():
+            return value
+        case float() if kind is float:
+            return exact_duration(value)
+        case int() if name == "max_size":
+            return str(value)
+        case _:
+            return value
+
+
+def _string(name: str, text: str) -> str:
+    return escape_dollars(text, later=name in LATER)
+
+
+def exact_duration(seconds: float) -> str:
+    """Return the shortest duration that `parse_duration` reads as the same number: `90s`, `250ms`, `2h`."""
+    for unit, size in _UNITS:
+        if seconds >= size and math.fmod(seconds, size) == 0:
+            return f"{seconds / size:.0f}{unit}"
+    if seconds >= 1:
+        return f"{seconds:.6f}".rstrip("0") + "s"
+    return f"{seconds * 1000:.10g}ms" if seconds else "0"

@@ -1,0 +1,237 @@
+"""The content of a manifest as frozen structs, with every default.
+
+Durations are seconds, sizes are bytes, paths are absolute, strings are interpolated. `parser` builds these structs and
+`validate` refuses combinations of values; nothing here checks.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field
+
+from minikube.addresses import join_host_port
+
+MIB = 1024 * 1024
+
+Register = Literal["supervisor", "self", "none"]
+Condition = Literal["started", "healthy", "completed"]
+HealthKind = Literal["http", "tcp", "command", "log"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+LogFormat = Literal["plain", "json"]
+RuntimeKind = Literal["process", "container"]
+NetworkKind = Literal["", "host", "project"]
+PullPolicy = Literal["missing", "always", "never"]
+
+
+class HostPort(Struct, frozen=True):
+    """An address to listen on. `str()` returns `host:port`, an IPv6 host in brackets; port 0 means any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+
+class TlsSettings(Struct, frozen=True):
+    """`tls = {cert, key, ca}`: PEM files. With `ca`, clients must show a certificate it signed."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
+
+
+class RegistrySettings(Struct, frozen=True):
+    """`[registry]`."""
+
+    listen: HostPort = HostPort("127.0.0.1", 5555)
+    chosen: bool = False
+    """Whether the manifest sets `listen`: where it does not, a port that is taken is replaced by a free one."""
+    token: str = ""
+    """The token that clients must present first; empty: none, which is allowed on loopback addresses only."""
+    tls: TlsSettings | None = None
+    allow_checks: tuple[str, ...] = ()
+    """Hosts and networks (`10.0.0.0/8`) that a health check may point at besides the registered host; `("*",)`: any."""
+    advertise: str = ""
+    """The `host:port` that instances get as MINIKUBE_REGISTRY; empty: the address that the registry listens on."""
+
+
+class ControlSettings(Struct, frozen=True):
+    """`[control]`. `chosen` as in `RegistrySettings`."""
+
+    listen: HostPort = HostPort("127.0.0.1", 5556)
+    chosen: bool = False
+
+
+class RedisSettings(Struct, frozen=True):
+    """`[redis]`. An empty `url` means the embedded server."""
+
+    url: str = ""
+    prefix: str = "{minikube}"
+
+
+class ContainerSettings(Struct, frozen=True):
+    """`[containers]`. An empty `engine` means the first on the PATH of docker, podman and nerdctl."""
+
+    engine: str = ""
+
+
+class VolumeSpec(Struct, frozen=True):
+    """`source:target[:ro]`. `source` is an absolute path of this machine, or the name of a volume that the engine keeps."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+    @property
+    def is_path(self) -> bool:
+        """Whether `source` is a path of this machine."""
+        return self.source.startswith(("/", ".", "~"))
+
+
+class BuildSpec(Struct, frozen=True):
+    """`build = "dir"` or a table: the source of a container's image."""
+
+    context: Path
+    dockerfile: str = "Dockerfile"
+    target: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+
+
+class HealthSpec(Struct, frozen=True):
+    """`[services.x.health]`. The fields of the three other kinds are empty."""
+
+    kind: HealthKind
+    http: str = ""
+    """A path on the instance's own host and port (`/health`), or an `http(s)://` URL."""
+    command: tuple[str, ...] = ()
+    log: str = ""
+    """A regular expression: the first line of output that matches makes the instance healthy."""
+    interval: float = 5.0
+    timeout: float = 2.0
+    failures: int = 1
+    timeouts: int = 2
+    successes: int = 1
+    start_period: float = 30.0
+    restart_after: int = 0
+
+
+class RestartSpec(Struct, frozen=True):
+    """`[services.x.restart]`."""
+
+    policy: RestartPolicy = "always"
+    delay: float = 0.5
+    max_delay: float = 30.0
+    limit: int = 5
+    """The number of failed starts in a row that makes an instance `fatal`."""
+    reset_after: float = 60.0
+    """A run of at least so many seconds resets the backoff."""
+    max_restarts: int = 0
+    """The most automatic restarts within `window` seconds before an instance becomes `fatal`; 0: no limit."""
+    window: float = 600.0
+    success: tuple[int, ...] = (0,)
+    """The exit codes of success; a process killed by signal N counts as 128 + N, as in a shell."""
+    max_unavailable: int = 1
+    """How many replicas a rolling restart may stop at the same time."""
+
+
+class StopSpec(Struct, frozen=True):
+    """`[services.x.stop]`. `signal` is a name without SIG; `command` runs first, inside the time-out."""
+
+    signal: str = "TERM"
+    timeout: float = 10.0
+    command: tuple[str, ...] = ()
+    drain: float = 0.2
+    """Seconds between deregistration and the signal, for requests in flight; skipped when the whole project stops."""
+
+
+class LogSpec(Struct, frozen=True):
+    """`[services.x.logs]`. A log file is rotated at `max_size`, or when it spans its share of `max_age`.
+
+    The `keep` latest rotated files are kept, unless they are older than `max_age`.
+    """
+
+    max_size: int = 10 * MIB
+    keep: int = 5
+    format: LogFormat = "plain"
+    max_age: float = 7 * 86400.0
+    """Seconds; 0: no limit."""
+
+
+class ServiceSpec(Struct, frozen=True):
+    """`[services.x]`. `runtime` says whether `command` runs as a process, or `image` or `build` as a container.
+
+    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may contain
+    `${PORT}` and other variables of an instance: `interpolate.fill_instance_variables` replaces them at its start.
+    """
+
+    name: str
+    cwd: Path
+    command: tuple[str, ...] = ()
+    """The command of a process; for a container, the replacement of the image's CMD, which may be empty."""
+    runtime: RuntimeKind = "process"
+    image: str = ""
+    """An image reference; with `build`, the name of the image that is built."""
+    build: BuildSpec | None = None
+    workdir: str = ""
+    """The `cwd` of a container as the manifest has it; empty: the image's own."""
+    network: NetworkKind = ""
+    """Empty: `host`, or with a `container_port` a port published on `host`."""
+    container_port: int = 0
+    """The port that the program in the container listens on; 0: it listens on PORT."""
+    volumes: tuple[VolumeSpec, ...] = ()
+    init: bool = False
+    """Whether the engine's init program is the container's first process: it reaps orphans and forwards signals."""
+    pull: PullPolicy = "missing"
+    port: int = 0
+    """0: no port, or with `auto_port` a free port for each instance."""
+    auto_port: bool = False
+    port_range: tuple[int, int] = (0, 0)
+    """With `auto_port`: the first and the last port to choose from; (0, 0): any."""
+    host: str = "127.0.0.1"
+    env: dict[str, str] = field(default_factory=dict)
+    env_file: tuple[Path, ...] = ()
+    file_env: dict[str, str] = field(default_factory=dict)
+    """The content of the `env_file`s. `env` overrides it, and each of its values is masked as a secret."""
+    user: str = ""
+    """A name or a number; empty: the user of the supervisor. An empty `group` means the user's own."""
+    group: str = ""
+    umask: int = -1
+    """-1: the umask of the supervisor."""
+    replicas: int = 1
+    profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    watch: tuple[str, ...] = ()
+    register: Register = "supervisor"
+    depends_on: dict[str, Condition] = field(default_factory=dict)
+    health: HealthSpec | None = None
+    restart: RestartSpec = RestartSpec()
+    """With a `schedule` the default policy is `never`."""
+    schedule: str = ""
+    """Five cron fields or `every 30s`, as `values.parse_schedule` returns it; empty: started with the project."""
+    stop: StopSpec = StopSpec()
+    limits: dict[str, int | float] = field(default_factory=dict)
+    """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
+    logs: LogSpec = LogSpec()
+
+    @property
+    def has_own_address(self) -> bool:
+        """Whether each instance has an IP address of its own, so that replicas can use the same port."""
+        return self.runtime == "container" and self.network == "project"
+
+
+class Manifest(Struct, frozen=True):
+    """The content of a `supervisor.toml`."""
+
+    name: str
+    path: Path
+    directory: Path
+    registry: RegistrySettings = RegistrySettings()
+    control: ControlSettings = ControlSettings()
+    redis: RedisSettings = RedisSettings()
+    containers: ContainerSettings = ContainerSettings()
+    services: dict[str, ServiceSpec] = field(default_factory=dict)
+    """In the order of the file."""
+    warnings: tuple[str, ...] = ()
+    """One line for each thing that is allowed but probably a mistake, such as a variable that is not set."""

@@ -1,0 +1,276 @@
+"""Rules between several keys of a manifest: exclusive keys, dependencies, ports, addresses beyond loopback.
+
+Problems are recorded in the `ManifestReading`. It reads no file and opens no socket.
+"""
+
+from collections.abc import Container, Iterator, Mapping
+
+from msgspec import Struct
+
+from minikube.defaults import CERT_ENV, KEY_ENV
+from minikube.errors import UsageError
+from minikube.manifest.containers import CONTAINER_KEYS
+from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
+from minikube.manifest.spec import ControlSettings, RegistrySettings, ServiceSpec
+from minikube.manifest.values import is_exposed, is_loopback
+
+MAX_REPLICAS = 1_000
+
+Services = Mapping[str, ServiceSpec]
+
+
+def check(reading: ManifestReading, raw_services: Mapping[str, object], services: Services) -> None:
+    """Check every rule about services. `raw_services` also has services with problems, as their names exist."""
+    for name, raw in raw_services.items():
+        if isinstance(raw, dict):
+            _check_runtime(reading, f"services.{name}", raw)
+    for service in services.values():
+        _check_service(reading, service)
+        _check_schedule(reading, service)
+        _check_dependencies(reading, service, raw_services, services)
+    _check_instance_names(reading, services)
+    for cycle in find_cycles({name: tuple(service.depends_on) for name, service in services.items()}):
+        circle = " → ".join((*cycle, cycle[0]))
+        reading.fail(f"services.{cycle[0]}.depends_on", f"expected no cycle, got {circle} — remove one of them")
+
+
+def check_listeners(
+    reading: ManifestReading, registry: RegistrySettings, control: ControlSettings, services: Services
+) -> None:
+    """Check addresses beyond loopback, which need a token and TLS, and ports that two listeners would use."""
+    if is_exposed(registry.listen, registry.token, registry.tls):
+        missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
+        missing = [path for path in missing if not reading.failed(path)]
+        if missing:
+            reading.fail(
+                "registry.listen",
+                f"{registry.listen} is beyond loopback without {join_words(missing, 'and')}"
+                ' — set registry.token and registry.tls = { cert = "…", key = "…" }, or listen on 127.0.0.1',
+            )
+    if not is_loopback(control.listen.host):
+        reading.fail(
+            "control.listen",
+            f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
+            f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
+        )
+    _check_self_registration(reading, registry, services)
+    taken: list[_Listener] = []
+    for one in _listeners(registry, control, services):
+        for other in taken:
+            together = _same_host(one.host, other.host) and _run_together(one.service, other.service)
+            if together and one.first <= other.last and other.first <= one.last:
+                first = max(one.first, other.first)
+                reading.fail(one.path, f'expected a port of its own or "auto", got {first}, which {other.path} has')
+                break
+        taken.append(one)
+
+
+def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
+    """Warn where a container cannot register itself: its loopback is not the registry's, or it has no client certificate."""
+    for service in services.values():
+        if service.container_port and service.register == "self" and is_loopback(registry.listen.host):
+            reading.warn(
+                f"services.{service.name}.register",
+                f"a container with a container_port cannot reach the registry on {registry.listen.host} to register"
+                ' itself — set register = "supervisor", or network = "host" or "project" in place of container_port',
+            )
+        own = service.env.keys() | service.file_env.keys()
+        asks = registry.tls is not None and registry.tls.ca is not None
+        if asks and service.runtime == "container" and service.register == "self" and not own >= {CERT_ENV, KEY_ENV}:
+            reading.warn(
+                f"services.{service.name}.register",
+                "the registry wants a certificate of its clients (registry.tls.ca), and a container is not given our key"
+                f' — mount one and set env.{CERT_ENV} and env.{KEY_ENV}, or set register = "supervisor"',
+            )
+
+
+def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return one cycle for each group of names that depend on each other, from the name that comes first."""
+    cycles: list[tuple[str, ...]] = []
+    done: set[str] = set()
+    for start in edges:
+        path: list[str] = []
+        walks: list[Iterator[str]] = [iter((start,))]
+        while walks:
+            following = next(walks[-1], None)
+            if following is None:
+                walks.pop()
+                if path:
+                    done.add(path.pop())
+            elif following in path:
+                cycle = path[path.index(following) :]
+                if not any(set(cycle) & set(known) for known in cycles):
+                    cycles.append(tuple(cycle))
+            elif following in edges and following not in done:
+                path.append(following)
+                walks.append(iter(edges[following]))
+    return cycles
+
+
+def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object]) -> None:
+    made = [key for key in ("image", "build") if key in raw]
+    if "command" not in raw and not made:
+        if any(reading.failed(f"{path}.{key}") and did_you_mean(key, ("command", "image", "build")) for key in raw):
+            return  # a mistyped key: reported already
+        reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
+    elif "command" in raw and made and "runtime" not in raw:
+        reading.fail(
+            path,
+            f"expected either command or image/build, got command and {join_words(made, 'and')}"
+            ' — set runtime = "process" or "container" to have both',
+        )
+    for key in () if made else CONTAINER_KEYS:
+        if key in raw:
+            reading.fail(f"{path}.{key}", "expected image or build beside it, a process has no such thing")
+
+
+def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
+    if not service.image and not service.build and not reading.failed(path):
+        reading.fail(f"{path}.runtime", 'expected image or build for runtime = "container"')
+    if service.workdir and not service.workdir.startswith("/"):
+        reading.fail(f"{path}.cwd", f'expected an absolute path inside the container, got "{service.workdir}"')
+    if service.container_port and service.network:
+        reading.fail(
+            f"{path}.container_port",
+            f'expected no container_port with network = "{service.network}", where the program is reached without it'
+            " — set port to what it listens on",
+        )
+    if service.container_port and not (service.port or service.auto_port or reading.failed(f"{path}.port")):
+        reading.fail(f"{path}.container_port", f'expected {path}.port to be set (or "auto"), where others reach it')
+
+
+def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
+    path = f"services.{service.name}"
+    has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
+    health = service.health
+    if service.runtime == "container":
+        _check_container(reading, path, service)
+    elif not service.command and not reading.failed(path):
+        reading.fail(f"{path}.runtime", 'expected command for runtime = "process"')
+    if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
+        reading.fail(
+            f"{path}.health",
+            f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
+        )
+    if service.port and service.replicas > 1 and not service.has_own_address:
+        reading.fail(
+            f"{path}.port",
+            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port}, which only one can have',
+        )
+    first, last = service.port_range
+    if first and service.replicas > last - first + 1:
+        reading.fail(
+            f"{path}.port",
+            f"expected a port for each of {service.replicas} replicas, got {first}-{last}, which are {last - first + 1}",
+        )
+    if health and health.restart_after and service.restart.policy == "never":
+        reading.warn(f"{path}.health.restart_after", 'it ends the instance, and restart = "never" leaves it at that')
+
+
+def _check_schedule(reading: ManifestReading, service: ServiceSpec) -> None:
+    path = f"services.{service.name}"
+    if service.schedule and service.restart.policy == "always":
+        reading.fail(
+            f"{path}.restart",
+            'expected "never" or "on-failure" with a schedule, which decides when it runs, got "always"',
+        )
+    if service.schedule and service.watch:
+        reading.fail(f"{path}.watch", "expected either watch or schedule, got both")
+
+
+def _check_dependencies(
+    reading: ManifestReading, service: ServiceSpec, names: Mapping[str, object], services: Services
+) -> None:
+    for needed, condition in service.depends_on.items():
+        path = f"services.{service.name}.depends_on.{needed}"
+        if needed not in names:
+            reading.fail(path, f"expected a service of this manifest{did_you_mean(needed, names)}")
+            continue
+        other = services.get(needed)
+        if other is None:
+            continue
+        if other.schedule and condition != "completed":
+            reading.fail(
+                path,
+                f'expected the condition "completed", {needed} runs on a schedule: its first good run is waited for',
+            )
+        elif condition == "healthy" and not _can_be_healthy(reading, other):
+            reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
+        if service.has_own_address and other.runtime == "process" and is_loopback(other.host):
+            reading.warn(
+                path,
+                f'{needed} listens on {other.host}, which a container with network = "project" cannot reach'
+                f' — set services.{service.name}.network = "host", or run {needed} in a container as well',
+            )
+        if condition == "completed" and other.restart.policy == "always" and needed != service.name:
+            reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
+
+
+def _can_be_healthy(reading: ManifestReading, service: ServiceSpec) -> bool:
+    """Return whether the service can become healthy: it has a check, registers itself, or is registered with its port."""
+    if service.health or service.register == "self" or reading.failed(f"services.{service.name}"):
+        return True
+    return service.register == "supervisor" and bool(service.port or service.auto_port)
+
+
+def _check_instance_names(reading: ManifestReading, services: Services) -> None:
+    for service in services.values():
+        for number in range(1, service.replicas + 1 if service.replicas > 1 else 1):
+            if (taken := f"{service.name}-{number}") in services:
+                reading.fail(
+                    f"services.{taken}", f"expected another name, replica {number} of {service.name} is called {taken}"
+                )
+
+
+def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> None:
+    """Raise `UsageError` where the service cannot have so many replicas. `names` are the manifest's services."""
+    key = f"services.{spec.name}.port"
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
+    if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
+        first, last = spec.port, spec.port + 9
+        raise UsageError(
+            f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
+        )
+    first, last = spec.port_range
+    if first and replicas > last - first + 1:
+        raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
+    taken = [name for index in range(1, replicas + 1) if (name := f"{spec.name}-{index}") in names]
+    if taken and replicas > 1:
+        raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
+
+
+class _Listener(Struct, frozen=True):
+    """A listener, and the first and last port that it may use."""
+
+    path: str
+    host: str
+    first: int
+    last: int
+    service: ServiceSpec | None = None
+
+
+def _listeners(registry: RegistrySettings, control: ControlSettings, services: Services) -> Iterator[_Listener]:
+    for path, listen in (("registry.listen", registry.listen), ("control.listen", control.listen)):
+        if listen.port:
+            yield _Listener(path, listen.host, listen.port, listen.port)
+    for service in services.values():
+        first, last = (service.port, service.port) if service.port else service.port_range
+        if first and not service.has_own_address:
+            yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Return whether listening on one host takes a port of the other."""
+    everywhere = ("0.0.0.0", "::")
+    return one == other or one in everywhere or other in everywhere or (one, other) in _LOOPBACK_PAIRS
+
+
+_LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))
+
+
+def _run_together(one: ServiceSpec | None, other: ServiceSpec | None) -> bool:
+    """Return whether two listeners may run together: services of different profiles may be alternatives."""
+    if one is None or other is None or not one.profiles or not other.profiles:
+        return True
+    return bool(set(one.profiles) & set(other.profiles))

@@ -1,0 +1,379 @@
+"""An HTTP/1.1 server: h11 parses, trio reads and writes, a handler responds.
+
+There is one task per connection. A request is read whole, within limits of size and time. Then the handler is called with it
+and returns the response: a `Reply`, a `StreamReply` (chunked, of any length) or an `Upgrade` (another protocol on the same
+connection). An error on a connection ends that connection only; its client gets the error as JSON.
+
+It refuses to know paths, tokens and hosts (the handler does), to speak TLS, to handle a request before the reply to the
+previous one is sent, and to hold a request or a reply of unlimited size.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from email.utils import formatdate
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import h11
+import msgspec
+import trio
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 16_384
+SEND_BYTES = 65_536
+LINGER_S = 1.0
+LINGER_BYTES = 1_048_576
+MAX_REFUSED = 64
+"""Refused connections that are kept open until the client has read the error; further ones are closed at once."""
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """The limits of a server, with the HTTP status of the error for a client that exceeds them."""
+
+    header_bytes: int = 16_384
+    """Size of the request line and the headers: 431."""
+    body_bytes: int = 65_536
+    """Size of the body: 413."""
+    request_s: float = 5.0
+    """Time from the first byte of a request (for the first request: from the connection's start) to its last: 408."""
+    idle_s: float = 30.0
+    """Time between two requests, after which the connection is closed without an error."""
+    send_s: float = 30.0
+    """Time in which a client must take a piece of 64 KiB; otherwise its connection is closed. A slow client that keeps
+    reading may take as long as it needs."""
+    connections: int = 1_024
+    """Number of open connections: 503."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A whole request. `path` is percent-decoded, `query` is not; header names are lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """Return the header's value, or an empty string. Several headers of one name are joined with `, `."""
+        return ", ".join(value for key, value in self.headers if key == name)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole response."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    after_send: Callable[[], None] | None = None
+    """Called once the reply has been handed to the network, or could not be."""
+
+
+class StreamReply(msgspec.Struct, frozen=True):
+    """A response of unknown length. An exception that `open` raises before it yields is handled like the handler's."""
+
+    open: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    content_type: str = "application/x-ndjson"
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """A switch to another protocol. `run` gets the stream and the bytes that came after the request."""
+
+    run: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
+
+
+Response = Reply | StreamReply | Upgrade
+Handler = Callable[[Request], Awaitable[Response]]
+ErrorHandler = Callable[[Exception], Reply]
+
+
+def error_reply(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """Return a reply with the message as JSON."""
+    return Reply(status, msgspec.json.encode({"error": message}) + b"\n", headers=headers)
+
+
+class RequestRejected(Exception):
+    """Raised for a request that does not reach the handler. `reply` is sent before the connection is closed."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.reply = error_reply(status, message)
+
+
+def log_error(error: Exception) -> Reply:
+    """Log an exception of a handler and return the reply to its request: the default `ErrorHandler`."""
+    log.error("a request failed", exc_info=error)
+    return error_reply(500, "internal error — see the server's log")
+
+
+async def serve_http(
+    handler: Handler,
+    listeners: list[trio.SocketListener],
+    *,
+    on_error: ErrorHandler = log_error,
+    limits: HttpLimits | None = None,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serve the listeners (`trio.open_tcp_listeners`) until cancelled. Report the address of the first one.
+
+    `on_error` returns the reply for an exception that the handler raised.
+    """
+    limits = limits or HttpLimits()
+    open_count = refused_count = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal open_count, refused_count
+        if open_count >= limits.connections:
+            refused_count += 1
+            try:
+                await contain_errors(_refuse_connection, stream, limits, refused_count <= MAX_REFUSED)
+            finally:
+                refused_count -= 1
+            return
+        open_count += 1
+        try:
+            await contain_errors(serve_connection, stream, handler, on_error, limits)
+        finally:
+            open_count -= 1
+
+    host, port = listeners[0].socket.getsockname()[:2]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, serve, listeners)
+        task_status.started((host, port))
+    raise AssertionError("serve_listeners returned")
+
+
+async def serve_connection(
+    stream: trio.abc.Stream, handler: Handler, on_error: ErrorHandler, limits: HttpLimits
+) -> None:
+    """Serve the requests of one connection until the client or the server ends it; then close the stream."""
+    connection = _Connection(stream, limits)
+    is_first = True
+    try:
+        while True:
+            try:
+                request = await connection.read_request(is_first=is_first)
+            except RequestRejected as rejected:
+                await connection.send_reply(rejected.reply, close=True)
+                return
+            if request is None:
+                return
+            try:
+                response = await handler(request)
+            except Exception as error:
+                response = on_error(error)
+            if isinstance(response, Upgrade):
+                await response.run(stream, connection.leave_http())
+                return
+            if isinstance(response, StreamReply):
+                await connection.send_stream(response, on_error)
+                return
+            await connection.send_reply(response)
+            if not connection.start_next_cycle():
+                return
+            is_first = False
+    finally:
+        await connection.close()
+
+
+async def contain_errors(serve: Callable[..., Awaitable[None]], stream: trio.abc.Stream, *args: Any) -> None:
+    """Run `serve(stream, *args)` and close the stream. Ignore network errors, log other exceptions."""
+    try:
+        await serve(stream, *args)
+    except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    except* Exception as group:
+        log.error("a connection failed", exc_info=group)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _refuse_connection(stream: trio.abc.Stream, limits: HttpLimits, lingers: bool) -> None:
+    connection = _Connection(stream, limits)
+    await connection.send_reply(error_reply(503, f"{limits.connections} connections are open — try again"), close=True)
+    if lingers:
+        await connection.close()
+
+
+class _Connection:
+    """The HTTP state (h11's) of one stream. Its reads and writes have deadlines."""
+
+    def __init__(self, stream: trio.abc.Stream, limits: HttpLimits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+        self._is_head_request = False
+        self._lingers = False
+        self._has_left_http = False
+
+    # ------------------------------------------------------------ reading
+
+    async def read_request(self, *, is_first: bool) -> Request | None:
+        """Return the next request, or None if the client has closed the connection. Raise `RequestRejected`."""
+        timeout = self._limits.request_s if is_first else self._limits.idle_s
+        if not self._http.trailing_data[0]:
+            with trio.move_on_after(timeout) as scope:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+                if not data:
+                    return None
+                self._http.receive_data(bytes(data))
+            if scope.cancelled_caught:
+                if is_first:
+                    raise RequestRejected(408, f"no request came within {timeout:g} s")
+                return None
+        with trio.move_on_after(self._limits.request_s):
+            try:
+                return await self._read_whole_request()
+            except h11.RemoteProtocolError as error:
+                if error.error_status_hint == 431:
+                    raise RequestRejected(431, f"the headers are over {self._limits.header_bytes} bytes") from None
+                raise RequestRejected(error.error_status_hint, f"not HTTP: {error}") from None
+        raise RequestRejected(408, f"the request was not complete within {self._limits.request_s:g} s")
+
+    async def _read_whole_request(self) -> Request | None:
+        """Read the head and the body of the next request, within the limits of size."""
+        head = await self._next_event()
+        if not isinstance(head, h11.Request):
+            return None
+        self._is_head_request = head.method == b"HEAD"
+        body = bytearray()
+        limit = self._limits.body_bytes
+        lengths = [value for name, value in head.headers if name == b"content-length"]
+        if lengths and any(name == b"transfer-encoding" for name, _ in head.headers):
+            # Request smuggling (RFC 9112 section 6.3): a proxy in front may see the body end elsewhere, so that what it
+            # takes for the rest of the body is a request to this server.
+            raise RequestRejected(400, "either Content-Length or Transfer-Encoding, not both")
+        announced = lengths[0] if lengths else b"0"
+        if int(announced) > limit:
+            raise RequestRejected(413, f"the body is over {limit} bytes")
+        while not isinstance(event := await self._next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.ConnectionClosed):
+                return None
+            assert isinstance(event, h11.Data)
+            body += event.data
+            if len(body) > limit:
+                raise RequestRejected(413, f"the body is over {limit} bytes")
+        return _to_request(head, bytes(body))
+
+    async def _next_event(self) -> Any:
+        """Return h11's next event, and receive until there is one."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._http.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+        # An error reply that is sent in the middle of a request leaves input unread.
+        self._lingers = not isinstance(event, h11.EndOfMessage)
+        return event
+
+    def start_next_cycle(self) -> bool:
+        """Prepare for the next request. Return False if the connection must be closed instead."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        # Otherwise an error before the next request's head would be sent without its body.
+        self._is_head_request = False
+        return True
+
+    def leave_http(self) -> bytes:
+        """Leave the stream to another protocol, and return the bytes that came after the request."""
+        self._has_left_http = True
+        return bytes(self._http.trailing_data[0])
+
+    # ------------------------------------------------------------ writing
+
+    async def send_reply(self, reply: Reply, *, close: bool = False) -> None:
+        """Send a whole reply with one send. Do nothing if a response was sent already."""
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        headers = [*_common_headers(reply.content_type), *reply.headers, ("Content-Length", str(len(reply.body)))]
+        if close:
+            headers.append(("Connection", "close"))
+            self._lingers = True
+        data = self._http.send(h11.Response(status_code=reply.status, headers=headers)) or b""
+        if reply.body and not self._is_head_request:
+            data += self._http.send(h11.Data(data=reply.body)) or b""
+        data += self._http.send(h11.EndOfMessage()) or b""
+        try:
+            await self._send_bytes(data)
+        finally:
+            if reply.after_send is not None:
+                reply.after_send()
+
+    async def send_stream(self, reply: StreamReply, on_error: ErrorHandler) -> None:
+        """Send the chunks as they come, until they end or the client closes. The connection must be closed after it."""
+        is_head_sent = False
+        try:
+            async with reply.open() as chunks, trio.open_nursery() as nursery:
+                is_head_sent = True
+                headers = [*_common_headers(reply.content_type), ("Connection", "close")]
+                await self._send(h11.Response(status_code=200, headers=headers))
+                if not self._is_head_request:
+                    nursery.start_soon(self._cancel_when_closed, nursery.cancel_scope)
+                    async for chunk in chunks:
+                        await self._send(h11.Data(data=chunk))
+                await self._send(h11.EndOfMessage())
+                nursery.cancel_scope.cancel()
+        except Exception as error:
+            if is_head_sent:
+                raise
+            await self.send_reply(on_error(error))
+
+    async def _cancel_when_closed(self, scope: trio.CancelScope) -> None:
+        """Cancel the scope when the client closes the connection. Ignore what it sends until then."""
+        try:
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        scope.cancel()
+
+    async def _send(self, event: Any) -> None:
+        data = self._http.send(event)
+        if data:
+            await self._send_bytes(data)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        """Send the data in pieces, each within `send_s`."""
+        view = memoryview(data)
+        for start in range(0, len(data), SEND_BYTES):
+            with trio.move_on_after(self._limits.send_s) as scope:
+                await self._stream.send_all(view[start : start + SEND_BYTES])
+            if scope.cancelled_caught:
+                raise trio.BrokenResourceError(f"the client took nothing for {self._limits.send_s:g} s")
+
+    # ------------------------------------------------------------ closing
+
+    async def close(self) -> None:
+        """Close the connection. After an error, drain the input for a moment first."""
+        # Closing with unread input would make the kernel reset the connection and drop the reply.
+        if self._lingers and not self._has_left_http and isinstance(self._stream, trio.SocketStream):
+            with trio.move_on_after(LINGER_S):
+                try:
+                    await self._stream.send_eof()
+                    remaining = LINGER_BYTES
+                    while remaining > 0 and (data := await self._stream.receive_some(RECEIVE_BYTES)):
+                        remaining -= len(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass
+        await trio.aclose_forcefully(self._stream)
+
+
+def _to_request(head: h11.Request, body: bytes) -> Request:
+    target = head.target.decode("ascii", "replace")
+    if not target.startswith("/"):
+        raise RequestRejected(400, "the request target must be a path")
+    path, _, query = target.partition("?")
+    headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
+    return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body)
+
+
+def _common_headers(content_type: str) -> list[tuple[str, str]]:
+    return [
+        ("Date", formatdate(usegmt=True)),
+        ("Content-Type", content_type),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]

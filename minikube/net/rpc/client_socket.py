@@ -1,0 +1,50 @@
+"""The socket of one client of the RPC server, with its deadlines and its recent usage. It does no I/O by itself."""
+
+import socket
+from math import inf
+from typing import Final
+
+from minikube.net.rpc.connection import ServerConnection
+from minikube.net.tls import TlsFilter
+
+USAGE_HALF_LIFE_S: Final = 1.0
+"""Bytes that a client sent this long ago count for half in its usage."""
+
+
+class ClientSocket:
+    """A client's socket and its `ServerConnection`. Deadlines are on trio's clock; `inf` means that there is none."""
+
+    def __init__(self, sock: socket.socket, connection: ServerConnection, tls: TlsFilter | None) -> None:
+        self.sock = sock
+        self.connection = connection
+        self.tls = tls
+        self.unsent: bytes | memoryview = b""
+        """What the last send left over; ciphertext if the connection uses TLS."""
+        self.unsent_output = 0
+        """Size of the connection's output (before TLS) that `unsent` was made from."""
+        self.events = 0
+        """Events that the poller watches the socket for."""
+        self.half_closed = False
+        """Whether the client has closed its sending side."""
+        self.lingers = False
+        """Whether everything is sent and input is only drained until the client closes."""
+        self.first_line_deadline = inf
+        self.send_deadline = inf
+        self.close_deadline = inf
+        self._usage = 0.0
+        self._usage_time = 0.0
+
+    def add_usage(self, count: int, now: float) -> None:
+        """Charge the client with `count` bytes of work."""
+        # Bytes, not seconds: on a busy machine seconds measure what other processes do.
+        self._usage = self.usage_at(now) + count
+        self._usage_time = now
+
+    def usage_at(self, now: float) -> float:
+        """Return the client's usage in bytes; it halves every `USAGE_HALF_LIFE_S`."""
+        return self._usage * 0.5 ** ((now - self._usage_time) / USAGE_HALF_LIFE_S) if self._usage else 0.0
+
+    @property
+    def deadline(self) -> float:
+        """The earliest deadline."""
+        return min(self.first_line_deadline, self.send_deadline, self.close_deadline)

@@ -1,0 +1,102 @@
+"""The interfaces between an RPC server, its connections and the service whose methods it serves.
+
+- `RpcService` is implemented by a service, such as `registry.service`.
+- `RpcConnection` is a client's connection as a service sees it, implemented by `connection`.
+- `ServerContext` is what a connection asks of its server, implemented by `server`.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import trio
+from msgspec import Raw
+
+from minikube.jsonrpc.messages import Request
+
+
+class RpcConnection(Protocol):
+    """A client's connection, as a service sees it."""
+
+    address: str
+    """The client's address, as `HOST:PORT`."""
+    authenticated: bool
+    """False at first. Set and read by the service only: the server itself asks for no token."""
+    closed: trio.Event
+    """Set when the connection is closed."""
+
+    @property
+    def clients(self) -> int:
+        """Number of connections that the server has open."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether at most `RpcLimits.unsent` bytes wait to be sent."""
+
+    async def wait_writable(self) -> None:
+        """Wait until the connection is writable. Waiting calls continue in the order in which they called this."""
+
+    def notify(self, method: str, params: Raw | bytes | Any) -> None:
+        """Queue a notification; `params` may be encoded JSON. Never waits.
+
+        Does nothing on a closed connection. Ends the connection of a client that does not read what it is sent.
+        """
+
+    def send(self, line: bytes) -> None:
+        """Queue a whole encoded line, which many connections can share. Otherwise like `notify`."""
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a task until the connection is closed. If the task raises, the connection is ended."""
+
+    def abort(self, reason: str) -> None:
+        """End the connection without sending what is queued; `reason` is logged."""
+
+
+class RpcService(Protocol):
+    """The methods that a server serves.
+
+    `handle_sync` and `handle` raise `RpcError` (or an error of `minikube.errors`) to reply with an error.
+    """
+
+    @property
+    def notifying_methods(self) -> frozenset[str]:
+        """Methods that start to send notifications when they are called.
+
+        In a batch they are called last, so that the reply to the batch is sent before their notifications.
+        """
+
+    def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
+        """Return the replies to everything in `data`, or None if its lines must be decoded. Never raises.
+
+        The replies must be the same bytes as those of `handle_sync` for each line.
+        """
+
+    def handle_sync(self, request: Request, connection: RpcConnection) -> bytes | None:
+        """Return the whole reply line (see `splice_reply`), or None if the call must wait and `handle` is to be used."""
+
+    async def handle(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the result: anything that msgspec encodes, `Raw`, or a whole `ReplyLine`.
+
+        The result is never None: Go's client takes a null result for an error.
+        """
+
+    def on_handled(self, count: int, seconds: float) -> None:
+        """Record that `handle_sync` handled `count` requests, at least one, in `seconds` altogether."""
+
+
+class ServerContext(Protocol):
+    """What a connection asks of its server."""
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Start a task in the server's nursery."""
+
+    def schedule_update(self, connection: RpcConnection) -> None:
+        """Serve the connection soon: it has bytes to send, may read again, or is to be closed."""
+
+    @property
+    def clients(self) -> int:
+        """Number of open connections."""
+
+    waiting_calls: int
+    """Number of waiting calls of all connections."""
+    slow_connections: int
+    """Number of connections with more than `RpcLimits.unsent` unsent bytes."""

@@ -1,0 +1,130 @@
+"""The directory `.minikube/` beside a manifest: its file names, and the small JSON records that processes leave in it.
+
+Standard library only, because the guardian and every short-lived command import it. It refuses to start, stop or
+connect to anything.
+"""
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PROJECT_DIR = ".minikube"
+TOKEN_FILE = "token"
+"""The bearer token of the control API."""
+LOCK_FILE = "lock"
+"""Locked by the supervisor and its guardian for as long as one of them lives; holds the supervisor's pid."""
+SUPERVISOR_FILE = "supervisor.json"
+"""A `SupervisorRecord`."""
+RUN_END_FILE = "ended.json"
+"""A `RunEnd`; the next run removes it."""
+PROCESSES_FILE = "processes.json"
+"""Pid and start time of every process that is alive: see `project.orphans`."""
+CONTAINERS_FILE = "containers.json"
+"""The container engine that holds containers of this project: see `engine.leftovers`."""
+CGROUPS_FILE = "cgroups"
+"""The control groups that were made: see `linux.cgroup`."""
+LOG_DIR = "logs"
+"""The log files of the instances, of Redis, of the registry and of the supervisor."""
+SUPERVISOR_LOG = "supervisor.log"
+SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
+"""The supervisor's own log as messages name it: relative to the project's directory."""
+REDIS_SOCKET = "redis.sock"
+"""A link to the private Redis' socket: see `supervisor.backing.redis`."""
+REDIS_SOCKET_DIR = "run"
+"""The directory of that socket, which containers get; elsewhere where the path would be too long for a socket."""
+REDIS_DATA_DIR = "redis"
+"""The append-only file of the private Redis."""
+
+RECORD_LIMIT = 65_536
+"""How many bytes of a record are read: a foreign file of any size may have its name."""
+
+
+def project_dir(manifest: Path) -> Path:
+    """Return the absolute path of `.minikube` beside the manifest, whether it exists or not."""
+    return manifest.absolute().parent / PROJECT_DIR
+
+
+def log_dir(directory: Path) -> Path:
+    """Return the folder of the log files in a project directory."""
+    return directory / LOG_DIR
+
+
+def log_name(name: str) -> str:
+    """Return the path of a log file as messages name it, relative to the project's directory: `.minikube/logs/NAME.log`."""
+    return f"{PROJECT_DIR}/{LOG_DIR}/{name}.log"
+
+
+def supervisor_log(directory: Path) -> Path:
+    """Return the path of the supervisor's own log in a project directory."""
+    return directory / LOG_DIR / SUPERVISOR_LOG
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorRecord:
+    """How other processes find a running supervisor. `start_time` and `boot_id` tell a reused pid from the recorded one."""
+
+    pid: int
+    guardian_pid: int
+    start_time: int | None
+    """In clock ticks since the boot, as in `/proc/PID/stat`."""
+    boot_id: str
+    control: str
+    """`host:port` of the control API."""
+    registry: str
+    """`host:port` of the registry."""
+    manifest: str
+
+
+def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
+    """Return the record of a project directory; None where there is none or it is damaged."""
+    try:
+        found = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:RECORD_LIMIT])
+        return SupervisorRecord(
+            int(found["pid"]),
+            int(found.get("guardian_pid", 0)),
+            found.get("start_time"),
+            str(found.get("boot_id", "")),
+            str(found.get("control", "")),
+            str(found.get("registry", "")),
+            str(found.get("manifest", "")),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def write_supervisor_record(directory: Path, record: SupervisorRecord) -> None:
+    """Replace the supervisor's record. Raises OSError."""
+    write_json(directory / SUPERVISOR_FILE, asdict(record))
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """When (Unix seconds) and why a run ended that no user had asked to end."""
+
+    time: float
+    why: str
+
+
+def record_run_end(directory: Path, why: str) -> None:
+    """Write down why the run ends now. A full disk is ignored: the record only explains."""
+    with contextlib.suppress(OSError):
+        write_json(directory / RUN_END_FILE, {"time": time.time(), "why": why})
+
+
+def read_run_end(directory: Path) -> RunEnd | None:
+    """Return why the last run ended; None where a user had asked for it or the record is damaged."""
+    try:
+        found = json.loads((directory / RUN_END_FILE).read_bytes()[:RECORD_LIMIT])
+        return RunEnd(float(found["time"]), str(found["why"]))
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a file by a value's JSON in one step, so that no reader sees half of it. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(value))
+    os.replace(fresh, path)

@@ -1,0 +1,55 @@
+"""The context of one run of one project: its directory, options, state store, process table, logs and addresses.
+
+It knows no service. `reconcile` and `backing` take from here what they need.
+"""
+
+import os
+from pathlib import Path
+
+from minikube.control.state_store import StateStore
+from minikube.engine.leftovers import EngineLeftovers
+from minikube.logs.collector import LogCollector
+from minikube.project.ids import project_key
+from minikube.project_dir import log_dir
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+
+
+class RunContext:
+    """One run of one project. Belongs to the trio thread."""
+
+    def __init__(
+        self,
+        directory: Path,
+        options: LaunchOptions,
+        store: StateStore,
+        process_table: ProcessTable,
+        registry_address: str,
+    ) -> None:
+        self.directory = directory
+        """The project's `.minikube` directory."""
+        self.project_key = project_key(os.uname().nodename, directory.parent)
+        """What the ids of the project's instances are derived from."""
+        self.options = options
+        self.store = store
+        self.process_table = process_table
+        self.logs = LogCollector(log_dir(directory), self._on_log_notice)
+        self.registry_address = registry_address
+        """Where the registry listens. With `listen = "auto"` it is known once the registry is ready."""
+        self.redis_url = ""
+        self.stop_requested = CancelEvent()
+        """Set when the whole project is to stop."""
+        self.immediate_stop_requested = CancelEvent()
+        """Set when no time is left for graceful stops: what still runs is killed."""
+        self.engine_leftovers: EngineLeftovers | None = None
+        """Containers and networks that the engine still has at the end."""
+
+    def shutdown(self, now: bool = False) -> None:
+        """Begin to stop the whole project, with `now` without graceful stops. Return at once."""
+        if now:
+            self.immediate_stop_requested.set()
+        self.stop_requested.set()
+
+    def _on_log_notice(self, service: str, instance: str, text: str) -> None:
+        self.store.event("logs.dropped", text, "warning", service=service, instance=instance)

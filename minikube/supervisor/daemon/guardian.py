@@ -1,0 +1,187 @@
+"""The guardian: the supervisor's parent process, which kills everything that a dead supervisor leaves.
+
+    up (CLI) ── fork ──► guardian (own session, child subreaper) ── fork ──► supervisor (trio)
+        └────────── a socket pair: see `ipc` ──────────────────────────────────┘
+
+A process whose parent dies becomes a child of the nearest subreaper. So when the supervisor dies, all its processes become the
+guardian's children, also those that called setsid, and the guardian kills them. When the guardian dies, its end of a pipe
+closes, and the supervisor stops everything (`shutdown.watch_guardian`).
+
+Standard library only: the guardian is forked before anything heavy is imported, and stays small. It refuses to hold any policy.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from minikube.errors import StartError
+from minikube.linux import cgroup, processes
+from minikube.project import orphans
+from minikube.project_dir import (
+    CONTAINERS_FILE,
+    LOCK_FILE,
+    SUPERVISOR_FILE,
+    SUPERVISOR_LOG_NAME,
+    log_dir,
+    project_dir,
+    record_run_end,
+    supervisor_log,
+)
+from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
+from minikube.supervisor.launch_options import LaunchOptions
+
+KILL_INTERVAL_S = 0.005
+"""Between two looks for living processes: a fork may have been under way during one."""
+
+KILL_TIMEOUT_S = 10.0
+"""When the guardian gives up on processes that KILL does not end (uninterruptible sleep)."""
+
+GROUPS_TIMEOUT_S = 1.0
+
+
+def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
+    """Fork the guardian, which forks the supervisor; return the connection to it. Raises `StartError`.
+
+    Call it before threads exist, which a fork does not copy, and before anything heavy is imported.
+    """
+    directory = project_dir(manifest)
+    try:
+        for needed in (directory, log_dir(directory)):
+            needed.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise StartError(f"{directory}: cannot write there: {error.strerror} — make the directory writable") from None
+    up_end, supervisor_end = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        supervisor_end.close()
+        return SupervisorHandle(up_end, pid)
+    try:
+        up_end.close()
+        _run_guardian(manifest, options, supervisor_end, directory)
+    except BaseException as error:
+        send_message(supervisor_end, {"error": f"guardian: {error}", "exit_code": 1})
+    finally:
+        os._exit(1)
+
+
+def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
+    """Fork the supervisor, wait for its end, kill what it left, and exit."""
+    os.setsid()
+    # Signals of the terminal are meant for `up`, which then asks for a stop. PIPE: `up` may end before the last message.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    _leave_terminal(supervisor_log(directory))
+    processes.become_subreaper()
+    group_name = cgroup.group_name(directory)
+    # NOFOLLOW: a link in place of the lock file must not lead to writing to another file.
+    lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
+    read_end, write_end = os.pipe()
+    supervisor = os.fork()
+    if supervisor == 0:
+        os.close(write_end)
+        # _exit: the handlers and buffers that this process has inherited are those of `up`.
+        os._exit(_run_supervisor(manifest, options, sock, read_end, lock))
+    os.close(read_end)
+    # A TERM for the guardian means the project.
+    signal.signal(signal.SIGTERM, lambda *_: processes.send_signal(supervisor, signal.SIGTERM))
+    status = _wait(supervisor)
+    _kill_descendants()
+    if _holds_lock(lock):
+        # A supervisor that ended by itself has recorded the reason and removed its containers.
+        if status < 0:
+            record_run_end(directory, f"the supervisor was killed by signal {-status}")
+        _remove_containers(directory, status)
+        _remove_groups(directory, group_name)
+        (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
+        orphans.remove_redis_socket(directory)
+    send_message(sock, {"exit": status})
+    os._exit(0)
+
+
+def _holds_lock(lock: int) -> bool:
+    """Return whether the project directory belongs to this run, so that the guardian may clean it up.
+
+    The supervisor locked this very open file, and the lock lasts until both processes have ended. Where another run holds
+    it, the supervisor was refused and nothing in the directory is this run's.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+    """Run the supervisor in its own process; return its exit status. Everything heavy is imported from here on."""
+    try:
+        from minikube.supervisor.daemon.launcher import run
+
+        return run(manifest, options, sock, guardian_pipe, lock)
+    except BaseException as error:
+        import logging
+
+        logging.getLogger(__name__).critical("the supervisor failed", exc_info=True)
+        send_message(sock, {"error": f"the supervisor failed: {error!r} — see {SUPERVISOR_LOG_NAME}", "exit_code": 1})
+        return 1
+
+
+def _leave_terminal(log: Path) -> None:
+    """Replace the terminal's stdin, stdout and stderr by /dev/null and the supervisor's log."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    for target, source in ((0, null), (1, out), (2, out)):
+        os.dup2(source, target)
+    os.close(null)
+    os.close(out)
+
+
+def _wait(supervisor: int) -> int:
+    """Wait for the supervisor's exit, reaping orphans meanwhile; return its status, minus the number of a signal."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == supervisor:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _kill_descendants() -> None:
+    """Kill all descendants of the guardian, which are what the supervisor left, until none is alive."""
+    end = time.monotonic() + KILL_TIMEOUT_S
+    own_pid = os.getpid()
+    while time.monotonic() < end:
+        # Reap first: the pid of a zombie would be found again and again.
+        for pid in processes.children(own_pid):
+            processes.reap(pid)
+        alive = processes.descendants([own_pid])
+        if not alive:
+            return
+        processes.kill_all(alive)
+        time.sleep(KILL_INTERVAL_S)
+
+
+def _remove_containers(directory: Path, status: int) -> None:
+    """Remove the containers of a supervisor that was killed, unless it had given up on an engine that does not answer."""
+    if (directory / CONTAINERS_FILE).exists():
+        # Late: only projects with containers need it.
+        from minikube.engine.leftovers import read_engine_record, remove_leftovers
+
+        record = read_engine_record(directory)
+        if status < 0 or not (record and record[1].given_up):
+            remove_leftovers(directory)
+
+
+def _remove_groups(directory: Path, name: str) -> None:
+    """Remove the control groups; what is still busy after `GROUPS_TIMEOUT_S` is left to the next `up`."""
+    # A group can be removed only a moment after its last process was killed.
+    end = time.monotonic() + GROUPS_TIMEOUT_S
+    while not cgroup.remove_all(directory, name) and time.monotonic() < end:
+        time.sleep(KILL_INTERVAL_S)

@@ -1,0 +1,115 @@
+"""The messages between `up`, the guardian and the supervisor, and the end of their connection that `up` holds.
+
+`LaunchOptions` reach the supervisor through the fork. Everything else goes through a socket pair, a line each:
+
+    up → supervisor    `stop`, `now` (stop immediately), `detach`; the end of the stream without `detach` means `now`
+    supervisor → up    `{"ready": …}` or `{"error": …, "exit_code": n}`; later perhaps `{"ended": …}`
+    guardian → up      `{"exit": status}`, when no process of the run is alive any more
+
+Standard library only, because the guardian imports it.
+"""
+
+import json
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from minikube.errors import Unavailable
+from minikube.project_dir import SUPERVISOR_LOG_NAME
+
+_MESSAGE_LIMIT = 65_536
+
+
+class SupervisorHandle:
+    """The connection of `up` to the supervisor that it has started: wait until it is ready, stop it, wait for its exit."""
+
+    def __init__(self, sock: socket.socket, guardian: int) -> None:
+        self._sock = sock
+        self._guardian = guardian
+        self._buffer = b""
+        self._exit: int | None = None
+        self.ended: dict[str, Any] | None = None
+        """How the service of `exit_with` ended: `{"service": …, "how": "exit 3", "code": 3}`."""
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for `select`: readable when a message has come."""
+        return self._sock.fileno()
+
+    def wait_ready(self, timeout: float) -> dict[str, Any]:
+        """Return `{"ready": …}` or `{"error": …, "exit_code": n}`. Raises `Unavailable` after `timeout` seconds."""
+        message = self._receive(timeout)
+        if message is None:
+            raise Unavailable(f"the supervisor is not ready after {timeout:g} s — see {SUPERVISOR_LOG_NAME}")
+        if "exit" in message:
+            return {"error": f"the supervisor ended — see {SUPERVISOR_LOG_NAME}", "exit_code": 1}
+        return message
+
+    def stop(self) -> None:
+        """Request a graceful stop: services stop in reverse order of their dependencies."""
+        self._send(b"stop\n")
+
+    def stop_now(self) -> None:
+        """Request that everything is killed immediately."""
+        self._send(b"now\n")
+
+    def detach(self) -> None:
+        """Let the supervisor run on when this process ends. Closes the connection."""
+        self._send(b"detach\n")
+        self._sock.close()
+
+    def wait_exit(self, timeout: float) -> int | None:
+        """Wait until no process of the run is alive; return the supervisor's exit status, minus the number of a signal.
+
+        None: after `timeout` seconds something is still alive.
+        """
+        end = time.monotonic() + timeout
+        while self._exit is None:
+            message = self._receive(end - time.monotonic())
+            if message is None:
+                return None
+            self.ended = message.get("ended", self.ended)
+            if "exit" in message:
+                self._exit = int(message["exit"])
+                self._reap_guardian()
+                self._sock.close()
+        return self._exit
+
+    def _send(self, line: bytes) -> None:
+        try:
+            self._sock.send(line)
+        except OSError:
+            return  # the supervisor has ended: wait_exit returns its status
+
+    def _receive(self, timeout: float) -> dict[str, Any] | None:
+        end = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            # At least 1 ms: a time-out of 0 would mean a socket that does not block.
+            self._sock.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                data = self._sock.recv(_MESSAGE_LIMIT)
+            except TimeoutError:
+                return None
+            except OSError:
+                data = b""
+            if not data:
+                return {"exit": -signal.SIGKILL}  # guardian and supervisor were killed together
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _reap_guardian(self) -> None:
+        try:
+            os.waitpid(self._guardian, 0)
+        except ChildProcessError:
+            return
+
+
+def send_message(sock: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message to `up`. Nothing happens where `up` has ended or detached."""
+    try:
+        sock.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        return

@@ -1,0 +1,167 @@
+"""The supervisor's process from the fork to trio: lock the project, clean up after an earlier run, start Redis and the registry.
+
+Both backing services are started before trio is imported, because `up` waits for them. `run` takes over from here. It refuses
+to decide anything about services.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from minikube.engine.leftovers import remove_leftovers
+from minikube.errors import MinikubeError, StartError
+from minikube.linux import processes
+from minikube.linux.ports import bind_error, port_owner
+from minikube.manifest import HostPort
+from minikube.project import orphans
+from minikube.project_dir import RUN_END_FILE, project_dir
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.launch_options import LaunchOptions
+from minikube.text import printable
+
+LOCK_TIMEOUT_S = 12.0
+"""A little longer than a guardian takes to give up on processes that cannot be killed."""
+
+LOCK_RETRY_S = 0.01
+
+
+def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+    """Run the supervisor and return its exit code.
+
+    `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `lock` is the open lock file:
+    another run is kept out for as long as the supervisor or the guardian has it open.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        return _run(manifest_path, options, sock, guardian_pipe, lock, started)
+    except MinikubeError as error:
+        import logging
+
+        from minikube.supervisor.daemon.log import configure_logging
+
+        configure_logging(os.environ)
+        logging.getLogger(__name__).error("%s", error)
+        send_message(sock, {"error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
+    finally:
+        # Those that no `BackingService` has taken over, because an error came first.
+        for popen in started:
+            if popen.poll() is None:
+                popen.kill()
+                popen.wait()
+
+
+def _run(
+    manifest_path: Path,
+    options: LaunchOptions,
+    sock: socket.socket,
+    guardian_pipe: int,
+    lock: int,
+    started: "list[subprocess.Popen[bytes]]",
+) -> int:
+    from minikube.manifest import load_manifest
+    from minikube.supervisor.backing.redis import redis_spec
+    from minikube.supervisor.backing.registry import registry_spec
+    from minikube.supervisor.backing.spec import start_process
+
+    manifest = load_manifest(manifest_path)
+    directory = project_dir(manifest.path)
+    _take_lock(lock, directory)
+    (directory / RUN_END_FILE).unlink(missing_ok=True)
+    killed = orphans.kill_orphans(directory)
+    removed, not_removed = remove_leftovers(directory)
+    # Orphans become children of the supervisor, which knows their owners. Only what the supervisor leaves reaches the guardian.
+    processes.become_subreaper()
+    # Every process of the run inherits this variable: `orphans` recognizes them by it.
+    os.environ[orphans.PROJECT_ENV] = str(directory)
+    os.environ.pop(orphans.RUN_ENV, None)
+    redis = None if manifest.redis.url else redis_spec(directory, os.environ)
+    warnings: list[str] = []
+    listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
+    control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
+    registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, os.environ)
+    for spec in (redis, registry):
+        if spec is not None:
+            spec.env[orphans.PROJECT_ENV] = str(directory)
+            started.append(start_process(spec))
+    # Only now: trio and the rest are imported while Redis and the registry start.
+    from minikube.supervisor.daemon.log import configure_logging
+    from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor
+
+    configure_logging(os.environ)
+    try:
+        plan = LaunchPlan(
+            manifest, options, directory, redis, registry, control, killed, removed, not_removed, tuple(warnings)
+        )
+        return run_supervisor(plan, started, sock, guardian_pipe)
+    finally:
+        os.close(lock)
+
+
+def _take_lock(lock: int, directory: Path) -> None:
+    """Lock the project directory and write this pid into the lock file. Raises `StartError` where the project is running.
+
+    Where the lock's supervisor is dead, it waits: the guardian is still killing what that supervisor left.
+    """
+    import fcntl
+
+    end = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            # The pid in the file is the supervisor's, but its guardian holds the lock a little longer.
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            stat = processes.read_stat(int(holder)) if holder.isdecimal() else None
+            if (stat is not None and stat.is_alive) or time.monotonic() > end:
+                raise StartError(
+                    f"{directory.parent}: is running already (pid {holder})"
+                    " — `minikube dashboard` opens it, `minikube down` ends it"
+                ) from None
+            time.sleep(LOCK_RETRY_S)
+    # Written into the open file, not replaced: the lock belongs to this very file.
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:
+    """Return where the registry or the control API listens. Raises `StartError`.
+
+    Where the manifest sets no address (`is_set`) and another process has the default port, a free one is used, and a warning
+    is added.
+    """
+    if not wanted.port:
+        return wanted
+    try:
+        obstacle = _describe_obstacle(wanted)
+    except socket.gaierror as error:
+        raise StartError(f"{key}: cannot resolve {wanted.host}: {error.strerror} — set {key}.listen") from None
+    if not obstacle:
+        return wanted
+    if is_set:
+        raise StartError(
+            f'{key}: port {wanted.port} is {obstacle} — stop it, or set {key}.listen (to "auto": a free one)'
+        )
+    warnings.append(f"{key}: port {wanted.port} is {obstacle}, so a free one is used — set {key}.listen to choose")
+    return HostPort(wanted.host, 0)
+
+
+def _describe_obstacle(address: HostPort) -> str:
+    """Return what prevents listening on an address, in words; empty where nothing does."""
+    error = bind_error(address.host, address.port)
+    if error is None:
+        return ""
+    owner = port_owner(address.port)
+    return f"taken by pid {owner[0]} ({_describe_process(*owner)})" if owner else f"not available ({error.strerror})"
+
+
+def _describe_process(pid: int, name: str) -> str:
+    """Return the name of a process; for another project's registry or supervisor, the project's directory."""
+    project = str(Path(directory).parent) if (directory := processes.environment(pid).get(orphans.PROJECT_ENV)) else ""
+    if name == "minikube" and not project:
+        # A supervisor does not have the variable in the environment it was executed with; it runs where `up` was typed.
+        project = processes.working_directory(pid)
+    return printable(f"minikube of {project}" if project else name)

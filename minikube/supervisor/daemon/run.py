@@ -1,0 +1,299 @@
+"""The supervisor's trio run: start everything, wait for a request to stop, stop everything.
+
+    Redis ─► registry ─► control API ─► reconciler (the services) ─► … stop … ─► services ─► control API ─► registry ─► Redis
+
+It refuses to decide anything about services: `reconcile` does.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+import minikube
+from minikube.control.auth import ensure_token
+from minikube.control.server import serve_control
+from minikube.control.state_store import StateStore
+from minikube.engine.leftovers import EngineLeftovers
+from minikube.errors import MinikubeError, ResourceExhausted
+from minikube.linux import processes
+from minikube.linux.cgroup import CONTROLLERS, ProjectGroups
+from minikube.manifest import HostPort, Manifest
+from minikube.model import Instance
+from minikube.project import orphans
+from minikube.project.environment import registry_tls
+from minikube.project.ids import is_replica
+from minikube.project_dir import SUPERVISOR_FILE, SUPERVISOR_LOG_NAME, SupervisorRecord, write_supervisor_record
+from minikube.sdk.trio import open_registry
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.backing.startup import registry_service, start_redis, wait_ready_or_stop
+from minikube.supervisor.context import RunContext
+from minikube.supervisor.daemon import shutdown
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.instance.lifecycle import worst_exit
+from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.reconcile.actions import ServiceActions
+from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
+from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.registry_events import RegistryEvents
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
+from minikube.supervisor.runtime.failures import classify
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+from minikube.supervisor.runtime.process.usage import sample_usage
+
+logger = logging.getLogger(__name__)
+
+FOLLOWER_TIMEOUT_S = 3.0
+"""How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
+
+TASK_RETRY_S = 5.0
+"""How soon a background task is started again that failed because the machine was short of something."""
+
+LAST_DELTA_S = 0.06
+"""A little more than one interval of the stream, so that its readers see the end before the connection closes."""
+
+LOG_CLOSE_TIMEOUT_S = 5.0
+
+
+class LaunchPlan(Struct, frozen=True):
+    """What the launcher hands to the trio run: the manifest, what it has prepared, and what it has cleaned up."""
+
+    manifest: Manifest
+    options: LaunchOptions
+    project_dir: Path
+    redis: BackingSpec | None
+    """None: the manifest names a Redis of its own."""
+    registry: BackingSpec
+    control: HostPort
+    """Where the control API listens; port 0: any free one."""
+    killed: list[int]
+    """The pids of orphans of an earlier run that were killed."""
+    removed: list[str]
+    """The containers of an earlier run that were removed."""
+    not_removed: EngineLeftovers | None = None
+    """What could not be removed, because the engine does not answer."""
+    warnings: tuple[str, ...] = ()
+    """Ports that differ from the default."""
+
+
+def run_supervisor(
+    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+) -> int:
+    """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers.
+
+    `started` are the processes of the plan's Redis, if it has one, and registry, in this order. Raises `MinikubeError` as
+    itself, not in the exception group of a nursery.
+    """
+    try:
+        return trio.run(_main, plan, started, sock, guardian_pipe)
+    except ExceptionGroup as group:
+        error = classify(group)
+        if isinstance(error, MinikubeError):
+            raise error from group
+        raise
+
+
+async def _main(
+    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+) -> int:
+    manifest = plan.manifest
+    logger.info("started as pid %d for %s", os.getpid(), manifest.path)
+    limits = {name for spec in manifest.services.values() for name in spec.limits if name in CONTROLLERS}
+    process_table = ProcessTable(ProjectGroups(plan.project_dir, limits))
+    process_table.raise_file_limit()
+    store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
+    context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
+    _report_cleanup(plan, store)
+    try:
+        # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
+        async with trio.open_nursery() as outer:
+            outer.start_soon(_reap_orphans, process_table)
+            outer.start_soon(shutdown.obey_signals, context)
+            outer.start_soon(shutdown.obey_up, context, sock)
+            outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
+            context.redis_url, backing = manifest.redis.url, []
+            if plan.redis is not None:
+                backing.append(await start_redis(plan.redis, context, outer, started.pop(0)))
+            try:
+                if not context.stop_requested.is_set():
+                    registry = registry_service(plan.registry, context)
+                    backing.insert(0, registry)  # stopped first: it writes to Redis until its end
+                    outer.start_soon(registry.run, started.pop())
+                    if not manifest.registry.listen.port:
+                        # It chooses a free port, which services need in their environment.
+                        await wait_ready_or_stop(context, registry)
+                if not context.stop_requested.is_set():
+                    await _serve(plan, context, registry, sock)
+            finally:
+                # Also after an error of the supervisor itself: Redis must write what it has to the disk.
+                with trio.CancelScope(shield=True):
+                    for service in backing:
+                        await service.stop()
+            outer.cancel_scope.cancel()
+    finally:
+        (plan.project_dir / SUPERVISOR_FILE).unlink(missing_ok=True)
+        orphans.forget_processes(plan.project_dir)
+        context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
+        logger.info("stopped")
+    return 1 if context.engine_leftovers else 0
+
+
+def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
+    """Put events into the store for what the launcher did before the store existed."""
+    if plan.killed:
+        store.event("orphans.killed", f"killed {len(plan.killed)} processes that an earlier run left alive", "warning")
+    if plan.removed:
+        text = f"removed {len(plan.removed)} containers that an earlier run left: {', '.join(plan.removed)}"
+        store.event("containers.removed", text, "warning")
+    if plan.not_removed:
+        store.event("containers.not_removed", str(plan.not_removed), "warning")
+    for warning in plan.warnings:
+        store.event("supervisor.port_changed", warning, "warning")
+
+
+def _is_leftover(project: str, replicas: ReplicaSet, found: Instance) -> bool:
+    """Return whether a registered instance is one of an earlier run, of a service or replica that the manifest has no more."""
+    return found.uuid not in replicas.by_id and is_replica(project, found.name, found.uuid)
+
+
+async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket) -> None:
+    """Run the control API and the services, until a stop is requested and all services have stopped.
+
+    The first services start while the registry does: most take as long, and they retry their registration until it answers.
+    """
+    store, replicas = context.store, ReplicaSet()
+    token, settings = ensure_token(plan.project_dir), plan.manifest.registry
+    opened = open_registry(context.registry_address, token=settings.token or None, tls=registry_tls(settings))
+    async with opened as client, trio.open_nursery() as nursery:
+        events = RegistryEvents(store, replicas.by_id)
+        is_leftover = partial(_is_leftover, context.project_key, replicas)
+        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
+        # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
+        async with trio.open_nursery() as services:
+            runtimes = Runtimes(context, plan.manifest, services)
+            reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
+            rollouts = Rollouts(store, replicas, context.stop_requested, services)
+            actions = ServiceActions(reconciler, rollouts)
+            apply = ManifestReconciler(reconciler, actions, rollouts, services).apply
+            commands = CommandHandler(reconciler, actions, apply)
+            control = HostPort(*await nursery.start(partial(_serve_control, plan, store, commands, token)))
+            reconciler.start()
+            watch_files = partial(_watch_files, reconciler, actions, apply)
+            services.start_soon(_run_background, store, "watching files", watch_files)
+            services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
+            await wait_ready_or_stop(context, registry)
+            watch_registry = partial(registry_sync.watch_registry, store.event)
+            services.start_soon(_run_background, store, "watching the registry", watch_registry)
+            # Not before the registry answers: the first tries would fail, and their retries come late.
+            nursery.start_soon(registry_sync.run)
+            _write_record(plan, control, context.registry_address)
+            send_message(sock, {"ready": {"control": str(control), "registry": context.registry_address}})
+            store.set_phase("running")
+            logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
+            usage = partial(sample_usage, context.process_table, store)
+            services.start_soon(_run_background, store, "measuring CPU and memory", usage)
+            if context.options.exit_with:
+                services.start_soon(_stop_with_service, reconciler, context.options.exit_with, sock)
+            await context.stop_requested.wait()
+            began = time.monotonic()
+            immediately = " immediately" if context.immediate_stop_requested.is_set() else ""
+            logger.info("stopping all services%s", immediately)
+            store.event("supervisor.stopping", f"stopping everything{immediately}")
+            await reconciler.stop_all()
+            store.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
+            services.cancel_scope.cancel()
+        await trio.sleep(LAST_DELTA_S)
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_control(
+    plan: LaunchPlan,
+    store: StateStore,
+    commands: CommandHandler,
+    token: str,
+    *,
+    task_status: "trio.TaskStatus[tuple[str, int]]",
+) -> None:
+    address = plan.control
+    await serve_control(store, commands, host=address.host, port=address.port, token=token, task_status=task_status)
+
+
+def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
+    """Write `.minikube/supervisor.json`, by which the other commands find this supervisor."""
+    own_pid = os.getpid()
+    record = SupervisorRecord(
+        pid=own_pid,
+        guardian_pid=os.getppid(),
+        start_time=processes.start_time(own_pid),
+        boot_id=processes.boot_id(),
+        control=str(control),
+        registry=registry,
+        manifest=str(plan.manifest.path),
+    )
+    write_supervisor_record(plan.project_dir, record)
+
+
+async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:
+    """Stop everything when a service (`exit_with`) has ended for good; send its exit to `up`, which exits likewise."""
+    ended = await reconciler.wait_exited(name)
+    how, code = worst_exit(ended)
+    reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
+    # A short task may end before `up` has begun to print events.
+    with trio.move_on_after(FOLLOWER_TIMEOUT_S):
+        await reconciler.store.events_followed.wait()
+    send_message(sock, {"ended": {"service": name, "how": how, "code": code}})
+    reconciler.context.shutdown()
+
+
+async def _watch_files(
+    reconciler: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]"
+) -> None:
+    """Watch the manifest and the sources of services, as soon as the options or a manifest want that."""
+    while True:
+        adopted = reconciler.manifest_adopted
+        if reconciler.context.options.watch or any(spec.watch for spec in reconciler.specs.values()):
+            # Late and in a thread: the import takes 30 ms and some megabytes.
+            watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
+            await watcher.SourceWatcher(reconciler, actions, apply).run()
+        await adopted.wait()
+
+
+async def _run_background(store: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that may fail without stopping any service. After a shortage of the machine it is run again."""
+    reported = ""
+    while True:
+        try:
+            await run()
+            return
+        except Exception as error:
+            error = classify(error)
+            if not isinstance(error, ResourceExhausted):
+                logger.error("%s failed", what, exc_info=error)
+                text = f"{what} failed and is off: {error!r} — see {SUPERVISOR_LOG_NAME}"
+                store.event("supervisor.task_failed", text, "error")
+                return
+            if str(error) != reported:
+                reported = str(error)
+                store.event("supervisor.task_failed", f"{what}: {reported}", "warning")
+        await trio.sleep(TASK_RETRY_S)
+
+
+async def _reap_orphans(process_table: ProcessTable) -> None:
+    with trio.open_signal_receiver(signal.SIGCHLD) as received:
+        async for _ in received:
+            process_table.reap()

@@ -1,0 +1,502 @@
+"""One instance, from its first start to its removal: the task round `desired_state` and `lifecycle`.
+
+`InstanceController.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the process tree,
+back off, start again. Requests change the desired state and wake the task. Whatever can be decided without I/O is decided in
+`desired_state`, `lifecycle`, `start_errors` and `readiness`; what runs the instance is `runtime`'s, how it is stopped
+`termination`'s. The file is past 400 lines because the requests and the task share every field.
+"""
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import trio
+
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import ServiceSpec
+from minikube.model import Instance, ProcessState
+from minikube.project import service_diff
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.instance import desired_state, lifecycle, start_errors
+from minikube.supervisor.instance.collaborators import Collaborators
+from minikube.supervisor.instance.dependencies import DependencyStatus
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import InstanceState
+from minikube.supervisor.instance.status import RunningProcess, describe_end, instance_view
+from minikube.supervisor.instance.termination import stop_process
+from minikube.supervisor.readiness.check_state import CheckSummary
+from minikube.supervisor.readiness.readiness import Readiness, ReadinessCallbacks
+from minikube.supervisor.readiness.registration import InstanceDescription
+from minikube.supervisor.readiness.start_time import StartTime
+from minikube.supervisor.runtime import failures
+from minikube.supervisor.runtime.exit_status import Exit
+from minikube.supervisor.runtime.interface import Launch, Running
+from minikube.text import secrets_in
+
+logger = logging.getLogger(__name__)
+
+OUTPUT_DRAIN_S = 1.0
+"""How long the output of a dead process is still read: a pipe holds a megabyte, and a surviving child may keep it open."""
+
+
+class InstanceController:
+    """One replica of a service. Requests to it are synchronous."""
+
+    def __init__(
+        self, collaborators: Collaborators, spec: ServiceSpec, index: int, id: str, desired: DesiredState
+    ) -> None:
+        """`index` is the replica's number, from 1 up."""
+        self.spec = spec
+        self.id = id
+        self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
+        self.host = spec.host
+        self.port = spec.port
+        """Where it listens; 0 while an "auto" port has not been chosen."""
+        self.desired = desired
+        self.state = InstanceState()
+        self.state_since = time.time()
+        """When `state.process_state` was entered (Unix seconds)."""
+        self.process: Running | None = None
+        self.launched_spec = spec
+        """The spec that the running process was started with."""
+        self.start_time = StartTime(0.0, 0.0)
+        self.readiness: Readiness | None = None
+        """Of the running process; None without one."""
+        self.last_lines: tuple[str, ...] = ()
+        """The last lines of output of the last process."""
+        self.finished = trio.Event()
+        """Set once the instance was removed and its task has ended."""
+        self._collaborators = collaborators
+        self._store = collaborators.store
+        self._registry_sync = collaborators.registry_sync
+        self._wakeup = CancelEvent()
+        """Set, and replaced, whenever a request changes what is wanted."""
+        self._start_under_way = False
+        self._log: InstanceLog | None = None
+        self._output_drained = trio.Event()
+        """Set once the output of the last process has been read."""
+        self._output_drained.set()
+
+    # ------------------------------------------------------------ requests
+
+    def start(self) -> None:
+        """Request that the instance runs. One that has ended by itself starts at once."""
+        if self._collaborators.stop_requested.is_set():
+            return  # a roll-out or an apply may still be under way: nothing is started any more
+        state = lifecycle.reset_failures(self.state, self.desired)
+        if (
+            self._start_under_way
+            and not self.desired.running
+            and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
+        ):
+            # A stop came too late to interrupt the start that is under way, and the manifest has been edited since then.
+            # The process that this start makes is an old one: it is to be replaced.
+            self._set_desired(desired_state.restart(self.desired))
+        else:
+            self._set_desired(desired_state.start(self.desired))
+        if state != self.state:
+            self._set_state(state)
+            self.wake()
+
+    def stop(self) -> None:
+        """Request that the instance stops. Its schedule does not start it any more either."""
+        self._set_desired(desired_state.stop(self.desired))
+
+    def restart(self) -> None:
+        """Request a new process in place of the running one."""
+        if not self._collaborators.stop_requested.is_set():
+            self._set_desired(desired_state.restart(self.desired))
+
+    def remove(self) -> None:
+        """Request that the instance stops for ever."""
+        self._set_desired(desired_state.remove(self.desired))
+
+    def queue_restart(self) -> None:
+        """Note that a roll-out will restart the instance. Its process runs until the roll-out reaches it."""
+        self.desired = desired_state.queue_restart(self.desired)
+
+    def unqueue_restart(self) -> None:
+        """Note that the roll-out has ended before it reached the instance."""
+        self.desired = desired_state.unqueue_restart(self.desired)
+
+    def resume_schedule(self, before: DesiredState) -> None:
+        """Let its schedule count again, if it did `before` the instance was stopped for a moment."""
+        self.desired = desired_state.resume_schedule(self.desired, before)
+
+    def adjust(self, spec: ServiceSpec) -> None:
+        """Follow an edited manifest: what a running process can follow holds from now on, the rest at the next start."""
+        self.spec = spec
+        if self._log is not None:
+            self._log.spec = spec.logs
+        if self.process is None:
+            self.host, self.port = spec.host, spec.port
+        elif self.readiness is not None:
+            self.readiness.adjust(spec)
+        self.wake()  # it may be waiting for a dependency that it does not have any more
+        self.publish()
+
+    def wake(self) -> None:
+        """Make the task compare the desired state with the actual one again."""
+        # Replaced before it is set: what wakes up now waits for the next request.
+        wakeup, self._wakeup = self._wakeup, CancelEvent()
+        wakeup.set()
+
+    def on_registry_update(self, entry: Instance | None) -> None:
+        """Take over what the registry says of the instance. An entry of an earlier process counts for nothing."""
+        if entry is not None and self.start_time.is_after(entry, time.time(), trio.current_time()):
+            entry = None
+        if self.readiness is not None:
+            self.readiness.on_registry_update(entry)
+        self.publish()
+
+    def _set_desired(self, desired: DesiredState) -> None:
+        if desired != self.desired:  # a repeated request does not interrupt a start that is under way
+            self.desired = desired
+            self.wake()
+
+    # ------------------------------------------------------------ queries
+
+    @property
+    def registry_entry(self) -> Instance | None:
+        """The registry's entry of the running process; None where there is none."""
+        return self.readiness.entry if self.readiness else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, is healthy and, where it is to be registered, passes in the registry."""
+        running = self.state.process_state is ProcessState.RUNNING
+        return running and self.readiness is not None and self.readiness.is_passing
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the running process needs a restart to become what the manifest says now."""
+        return self.process is not None and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no process of it is alive or about to be started."""
+        state = self.state.process_state
+        return self.process is None and not (state.has_process or state is ProcessState.PENDING)
+
+    @property
+    def not_ready_reason(self) -> str:
+        """Why it is not ready, in one line; an empty string where all is as it should be."""
+        if self.readiness is None:
+            return self.state.reason
+        return self.readiness.not_ready_reason(self.state.process_state, self.state.reason)
+
+    @property
+    def dependency_status(self) -> DependencyStatus:
+        """What its dependents need to know."""
+        ended = self.state.process_state.has_ended
+        reason = self.not_ready_reason or (str(self.state.exit or "") if ended else "")
+        return DependencyStatus(self.name, self.state.process_state, self.is_ready, self.state.completed, reason)
+
+    async def wait_down(self) -> None:
+        """Return once it is down and its output has been read, or once it is to run again."""
+        await self._store.wait_for(lambda _: self.is_down or self.desired.running)
+        # The project may end right after the last instance: its last lines must have been logged by then.
+        await self._output_drained.wait()
+
+    # ------------------------------------------------------------ the task
+
+    async def run(self) -> None:
+        """Keep the instance in its desired state. Return once it was removed and no process of it is alive."""
+        try:
+            while True:
+                # One wake-up event for the whole round: a request from here on is seen at every wait of the round.
+                wakeup = self._wakeup
+                self._set_state(lifecycle.follow_desired(self.state, self.desired))
+                self.desired = desired_state.on_restart(self.desired)
+                if self.desired.removed:
+                    return
+                due = lifecycle.next_start(self.state, self.desired)
+                if due > trio.current_time():
+                    with trio.move_on_at(due):
+                        await wakeup.wait()
+                elif await self._wait_dependencies(wakeup) and await self._prepare(wakeup):
+                    await self._run_process(wakeup)
+        finally:
+            self.finished.set()
+
+    async def _wait_dependencies(self, wakeup: CancelEvent) -> bool:
+        """Wait until all dependencies are met at the same time. Return False when a request interrupts."""
+        while reason := self._collaborators.unmet_dependency(self.spec):
+            self._set_state(lifecycle.on_waiting(self.state, reason))
+            revision = self._store.revision
+            with wakeup.cancels():
+                await self._store.wait_past(revision)
+            if wakeup.is_set():
+                return False
+        # PENDING from here on: a stop waits until the start that begins now has been undone.
+        self._set_state(lifecycle.on_waiting(self.state, ""))
+        await trio.lowlevel.checkpoint()
+        return not wakeup.is_set()
+
+    async def _prepare(self, wakeup: CancelEvent) -> bool:
+        """Get what the start needs (an image). Return False when a request interrupts, or when it failed."""
+        spec, log = self.spec, self._open_log()
+        try:
+            with wakeup.cancels():
+                await self._collaborators.select_runtime(spec).prepare(spec, log, self._set_waiting)
+        except Exception as error:
+            self.last_lines = log.last_lines
+            self._on_start_error(error, wakeup)
+            return False
+        return not wakeup.is_set()
+
+    async def _run_process(self, wakeup: CancelEvent) -> None:
+        """Start a process and watch it until it has ended."""
+        process = None
+        self._start_under_way = True
+        try:
+            # A start that completes although it is cancelled returns a process: it is watched, and stopped, like any other.
+            with wakeup.cancels():
+                process = await self._start_process()
+        except Exception as error:
+            self._registry_sync.deregister_soon(self.id)
+            self._on_start_error(error, wakeup)
+            return
+        finally:
+            self._start_under_way = False
+        if process is None:
+            # The start was undone; the process may have registered itself before that.
+            self._registry_sync.deregister_soon(self.id)
+            return
+        self.process = process
+        try:
+            self._on_started(process)
+            await self._watch(process)
+        except Exception as error:
+            await self._on_watch_error(process, error)
+        finally:
+            self.process = None
+            process.close()
+            self._collaborators.record_processes()
+
+    async def _start_process(self) -> Running:
+        """Start a process. When cancelled, the start is undone, or completed."""
+        spec, log = self.spec, self._open_log()
+        self.desired = desired_state.on_start(self.desired)
+        # A log check must not see a line of the process before.
+        log.clear()
+        taken_ports = partial(self._collaborators.taken_ports, self.id)
+        launch = Launch(spec, self.id, self.name, self.port, taken_ports, self._on_death)
+        # Before the start: the process may register itself before its runtime returns.
+        entry = self._registry_sync.entry(self.id)
+        self.start_time = StartTime(time.time(), trio.current_time(), entry.incarnation if entry else 0)
+        self._registry_sync.on_start(self.id, self.start_time)
+        self.launched_spec = spec
+        return await self._collaborators.select_runtime(spec).start(launch)
+
+    def _on_started(self, process: Running) -> None:
+        """Take over a process that was started: its address, its readiness, its registration."""
+        assert self._log is not None
+        self.host, self.port = process.host, process.port
+        description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port)
+        self.readiness = Readiness(
+            description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
+        )
+        # Only now the whole environment is known, with what the project adds.
+        self._log.mask(self._secrets(process.env))
+        self._set_state(lifecycle.on_started(self.state, trio.current_time()))
+        self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
+        self._collaborators.record_processes()
+        self.readiness.register()
+        self.on_registry_update(self._registry_sync.entry(self.id))
+
+    def _on_death(self) -> None:
+        """Note that the process is dead; a container's engine may tell only later how it ended."""
+        if self.readiness is not None:
+            self.readiness.stop_checks()
+        self._registry_sync.deregister_soon(self.id)
+        if self.state.process_state is ProcessState.STOPPING:
+            self._set_stopping("it has ended; its engine has not told how, or removed it, yet")
+
+    async def _watch(self, process: Running) -> None:
+        """Watch the process until it exits or is to end; end its tree then."""
+        log, readers_done = self._log, trio.Event()
+        assert log is not None
+        assert self.readiness is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_read_output, process, log, readers_done)
+            nursery.start_soon(process.wait_exit)
+            nursery.start_soon(self.readiness.run_checks, process, log)
+            while not self.desired.ends_process and process.exit is None:
+                with self._wakeup.cancels():
+                    await process.exited.wait()
+            # Before the stop: a probe of a process that is shutting down would fail, and make an event.
+            self.readiness.stop_checks()
+            by_supervisor = process.exit is None
+            if by_supervisor:
+                await self._stop_process(process)
+                await process.exited.wait()
+            assert process.exit is not None
+            self._output_drained = trio.Event()
+            try:
+                self._on_exit(process.exit, by_supervisor)
+                state = self.state
+                # Children that outlive the command must not hold the port or the log of the next process.
+                await process.end(signal.SIGKILL, 0.0)
+                with trio.move_on_after(OUTPUT_DRAIN_S):
+                    await readers_done.wait()
+            finally:
+                self._output_drained.set()
+            nursery.cancel_scope.cancel()
+        self.last_lines = log.last_lines
+        self.publish()
+        if state.process_state is ProcessState.FATAL:  # only now its last line is known
+            self._report_failure(state)
+
+    async def _stop_process(self, process: Running) -> None:
+        """Deregister the instance, wait for requests that are on their way (`drain`), then stop the process."""
+        immediate, shutdown = self._collaborators.immediate_stop_requested, self._collaborators.stop_requested
+        self._set_stopping("it leaves discovery")
+        was_registered, drain = False, self.spec.stop.drain
+        with immediate.cancels():
+            was_registered = await self._registry_sync.deregister(self.id)
+        # Without a drain: no request comes to an instance that was not registered, or they fail anyway while it is unhealthy.
+        # Nothing waits for requests once the whole project stops.
+        if was_registered and drain and not shutdown.is_set() and not self.desired.unhealthy:
+            self._set_stopping(f"it finishes what it was asked, for {drain:g} s")
+            with trio.move_on_after(drain), immediate.cancels():
+                await shutdown.wait()
+        assert self._log is not None
+        await stop_process(process, self.spec.stop, immediate, self._set_stopping, self.event, self._log.insert)
+
+    def _on_exit(self, exit: Exit, by_supervisor: bool) -> None:
+        """Take over the exit of the process: the next state, and the event. `by_supervisor`: it was stopped."""
+        # At once, before anything is cleaned up: lookups must not find it any more.
+        self._registry_sync.deregister_soon(self.id)
+        self.readiness = None
+        self.process = None
+        if self._log is not None:
+            self.last_lines = self._log.last_lines
+        desired, self.desired = self.desired, desired_state.on_exit(self.desired)
+        policy, now, jitter = self.spec.restart, trio.current_time(), random.uniform(-1, 1)
+        if by_supervisor:
+            self._set_state(lifecycle.on_terminated(self.state, desired, policy, exit, now, jitter))
+        else:
+            self._set_state(lifecycle.on_exit(self.state, policy, exit, now, jitter))
+        if by_supervisor and not desired.ends_as_failure:
+            self.event("instance.stopped", f"stopped: {exit}")
+        elif self.state.process_state is not ProcessState.FATAL:
+            self._report_failure(self.state)
+
+    # ------------------------------------------------------------ errors
+
+    def _on_start_error(self, error: Exception, wakeup: CancelEvent | None = None) -> None:
+        """Decide what follows a failed start: nothing, where a request (`wakeup`) interrupted it."""
+        error = failures.classify(error)
+        if failures.is_defect(error):
+            logger.error("%s: an error of the supervisor itself", self.name, exc_info=error)
+        if wakeup is not None and wakeup.is_set():
+            return
+        now, jitter = trio.current_time(), random.uniform(-1, 1)
+        self._set_state(start_errors.state_after(error, self.state, self.spec.restart, now, jitter))
+        self._report_failure(self.state)
+
+    async def _on_watch_error(self, process: Running, error: Exception) -> None:
+        """Kill a process that cannot be watched any more, and try again."""
+        # Where it had ended already, and only the cleaning up after it failed, its exit counts as it is.
+        has_exited = self.process is None
+        if self.readiness is not None:
+            self.readiness.stop_checks()
+            self.readiness = None
+        self._registry_sync.deregister_soon(self.id)
+        self.desired = desired_state.on_exit(self.desired)
+        with trio.CancelScope(shield=True):
+            try:
+                await process.end(signal.SIGKILL, 0.0)
+                with trio.move_on_after(OUTPUT_DRAIN_S):
+                    await process.wait_exit()
+            except Exception:
+                logger.exception("%s: cannot end the process", self.name)
+        if not has_exited:
+            self._on_start_error(error)
+            return
+        logger.error("%s: cannot clean up after the exit", self.name, exc_info=error)
+        if self.state.process_state is ProcessState.FATAL:
+            self._report_failure(self.state)
+
+    # ------------------------------------------------------------ readiness
+
+    def _readiness_callbacks(self) -> ReadinessCallbacks:
+        def on_healthy() -> None:
+            self.state = lifecycle.on_healthy(self.state)
+
+        def on_hung(reason: str) -> None:
+            self.event("instance.unhealthy", f"restarts: {reason}", "warning")
+            self._set_desired(desired_state.mark_unhealthy(self.desired, reason))
+
+        def on_probe(outcome: str, seconds: float) -> None:
+            self._store.counters.probes.record(self.spec.name, outcome, seconds)
+
+        return ReadinessCallbacks(on_healthy, on_hung, on_probe, self.publish, self.event)
+
+    # ------------------------------------------------------------ logs, events, the state store
+
+    def _open_log(self) -> InstanceLog:
+        """Open the log of the instance, with the secrets of the manifest masked."""
+        self._log = self._collaborators.open_log(self.spec, self.name, self._secrets(self.spec.env))
+        return self._log
+
+    def _secrets(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the secrets in its environment: the manifest's, the inherited ones, those in the URL of Redis."""
+        return (*secrets_in(env), *self.spec.file_env.values())
+
+    def _report_failure(self, state: InstanceState) -> None:
+        """Record an event for an instance that has ended or could not be started."""
+        text, level = describe_end(state, self.last_lines, trio.current_time())
+        self.event(f"instance.{state.process_state}", text, level)
+
+    def event(self, kind: str, text: str, level: str = "info") -> None:
+        """Record an event of the instance; its name is put before `text`."""
+        self._store.event(kind, f"{self.name} {text}", level, service=self.spec.name, instance=self.name)
+
+    def _set_waiting(self, reason: str) -> None:
+        self._set_state(lifecycle.on_waiting(self.state, reason))
+
+    def _set_stopping(self, progress: str) -> None:
+        self._set_state(lifecycle.on_stopping(self.state, progress))
+
+    def _set_state(self, state: InstanceState) -> None:
+        if state.process_state is not self.state.process_state:
+            self.state_since = time.time()
+        self.state = state
+        self.publish()
+
+    def publish(self) -> None:
+        """Put the instance's row into the state store, as it is now."""
+        # The row was dropped when the instance finished: a late call must not bring it back.
+        if self.desired.removed and self.finished.is_set():
+            return
+        process: RunningProcess | None = None
+        if self.process is not None:
+            process = RunningProcess(self.process.pid, self.start_time.wall, self.is_outdated)
+        scheduled = bool(self.spec.schedule) and not self.desired.suspended
+        self._store.put_instances(
+            instance_view(
+                InstanceDescription(self.id, self.name, self.spec, self.host, self.port),
+                self.state,
+                self.readiness.summary if self.readiness else CheckSummary(),
+                self.not_ready_reason,
+                process,
+                since=self.state_since,
+                last_lines=self.last_lines,
+                next_run=self._collaborators.next_run(self.spec.name) if scheduled else 0.0,
+                wall=time.time(),
+                monotonic=trio.current_time(),
+            )
+        )
+
+
+async def _read_output(process: Running, log: InstanceLog, done: trio.Event) -> None:
+    """Read both streams of a process into its log; set `done` when both have ended."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.read, process.stdout, "stdout")
+        nursery.start_soon(log.read, process.stderr, "stderr")
+    done.set()

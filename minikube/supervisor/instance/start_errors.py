@@ -1,0 +1,23 @@
+"""What becomes of an instance whose start failed. Pure.
+
+ResourceExhausted   the machine is short of something: retried with backoff, never counted, never given up
+PortTaken           the port may be free later: counts as a failed start
+StartError          the next try would fail in the same way: `fatal` at once
+anything else       a defect of the supervisor: counts as a failed start, and the project goes on
+"""
+
+from minikube.errors import PortTaken, ResourceExhausted, StartError
+from minikube.supervisor.instance import lifecycle
+from minikube.supervisor.instance.lifecycle import InstanceState, RestartPolicy
+from minikube.supervisor.runtime.failures import describe
+
+
+def state_after(
+    error: Exception, state: InstanceState, policy: RestartPolicy, now: float, jitter: float
+) -> InstanceState:
+    """Return the state of an instance after its start raised `error`, as `failures.classify` returned it."""
+    if isinstance(error, ResourceExhausted):
+        return lifecycle.on_resource_exhausted(state, policy, str(error), now, jitter)
+    if isinstance(error, StartError) and not isinstance(error, PortTaken):
+        return lifecycle.on_not_executable(state, str(error))
+    return lifecycle.on_start_failed(state, policy, describe(error), now, jitter)

@@ -1,0 +1,94 @@
+"""What users are shown of an instance: its row in the state store, and the text of the event when it ends. Pure."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from minikube.model import Address, Instance, InstanceView, ProcessState
+from minikube.supervisor.instance.lifecycle import InstanceState
+from minikube.supervisor.readiness.check_state import CheckSummary
+from minikube.supervisor.readiness.registration import InstanceDescription
+
+OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
+
+
+class RunningProcess(Struct, frozen=True):
+    """The process or container of an instance. `pid` is 0 where it is not known."""
+
+    pid: int
+    started: float
+    """Unix seconds."""
+    outdated: bool
+    """The manifest has changed since the start in a way that takes a restart."""
+
+
+def instance_view(
+    instance: InstanceDescription,
+    state: InstanceState,
+    check: CheckSummary,
+    reason: str,
+    process: RunningProcess | None,
+    *,
+    since: float,
+    last_lines: tuple[str, ...],
+    next_run: float,
+    wall: float,
+    monotonic: float,
+) -> InstanceView:
+    """Return the row of an instance.
+
+    `reason` is why it is not ready. `since` is when its process state was entered, `next_run` when its schedule is due (0 for
+    never), both in Unix seconds. `wall` and `monotonic` are the time now.
+    """
+    view = InstanceView(
+        id=instance.id,
+        service=instance.spec.name,
+        name=instance.name,
+        state=state.process_state,
+        check=check.state,
+        output=check.output,
+        check_since=check.since,
+        checked=check.checked,
+        address=str(Address(instance.host, instance.port)) if instance.port else "",
+        health=instance.check_text,
+        pid=process.pid if process else 0,
+        restarts=state.restarts,
+        failed_starts=state.failed_starts,
+        started=process.started if process else 0.0,
+        since=since,
+        exit=str(state.exit or ""),
+        reason=reason or (OUTDATED if process and process.outdated else ""),
+        next_run=next_run,
+    )
+    if not state.process_state.has_ended:  # the last lines are shown only for an end without a stop command
+        return view
+    wait = state.next_start - monotonic if state.process_state is ProcessState.BACKOFF else 0.0
+    return replace(view, last_lines=last_lines, next_try=wall + wait if wait > 0 else 0.0)
+
+
+def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) -> tuple[str, str]:
+    """Return the text and the level of the event for an instance that has ended, or could not be started."""
+    wait = state.next_start - now if state.process_state is ProcessState.BACKOFF else 0.0
+    text = f"{state.process_state}: {state.reason or state.exit}" + (f", next try in {wait:.1f} s" if wait > 0 else "")
+    if state.process_state is not ProcessState.FATAL:
+        return text, "info" if state.completed else "warning"
+    # Most programs print their reason last.
+    last = next((line.strip() for line in reversed(last_lines) if line.strip()), "") if state.exit else ""
+    return text + (f" — last line: {last}" if last else ""), "error"
+
+
+def external_instance_view(entry: Instance) -> InstanceView:
+    """Return the row of an instance that is registered but not run by this supervisor."""
+    return InstanceView(
+        id=entry.uuid,
+        service=entry.name,
+        name=f"{entry.name}-{entry.uuid}",
+        state=ProcessState.RUNNING,
+        check=entry.state,
+        output=entry.output,
+        check_since=entry.since,
+        checked=entry.checked,
+        address=str(entry.addr),
+        health=entry.health_check,
+        started=entry.registered,
+        since=entry.registered,
+    )

@@ -1,0 +1,111 @@
+"""The supervisor's own probes of one running instance.
+
+The registry probes what is registered by address. The supervisor probes what the registry cannot see (`register = "none"`,
+no port), what the registry must not do (run a command, read output), and every check with `restart_after`.
+Thresholds are `thresholds`'; what follows for the process is the controller's.
+"""
+
+import random
+from collections.abc import Callable
+
+import trio
+
+from minikube.errors import StartError
+from minikube.health.prober import Prober
+from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import HealthSpec
+from minikube.supervisor.readiness.registration import InstanceDescription, is_local_check
+from minikube.supervisor.readiness.thresholds import ProbeStatus, new_probe_status, update_probe_status
+from minikube.supervisor.runtime.interface import Running
+
+HEALTHY_AFTER_S = 1.0
+"""How long an instance without a check must live before it counts as healthy."""
+
+OnProbe = Callable[[ProbeStatus, ProbeResult], object]
+"""Called after each probe with the new status and the probe's result."""
+
+
+class InstanceChecks:
+    """The probes of one running instance.
+
+    `on_probe` is called after each probe; `on_healthy` once an instance without a check has lived `HEALTHY_AFTER_S`.
+    """
+
+    def __init__(
+        self,
+        instance: InstanceDescription,
+        running: Running,
+        log: InstanceLog,
+        prober: Prober,
+        on_probe: OnProbe,
+        on_healthy: Callable[[], object],
+    ) -> None:
+        self._instance = instance
+        self._running = running
+        self._prober = prober
+        self._on_probe = on_probe
+        self._on_healthy = on_healthy
+        self._line_printed = trio.Event()
+        self._started = trio.current_time()
+        health = instance.spec.health
+        local = not instance.is_registered or is_local_check(health)
+        self.probed = health if health is not None and (local or health.restart_after) else None
+        """The check that is made here; None where the registry makes it, or where there is none."""
+        self._healthy_by_age = health is None and (local or instance.spec.register == "self")
+        if health is not None and health.kind == "log":
+            # Here, before the first output is read: a line that is printed at once must not be missed.
+            log.expect(health.log, self._line_printed.set)
+
+    async def run(self) -> None:
+        """Probe for as long as the check needs it. Cancel it when the process exits or is to be stopped."""
+        # Without any check, an exit within the first second is all that tells a failed start.
+        if self._healthy_by_age:
+            await trio.sleep(HEALTHY_AFTER_S)
+            self._on_healthy()
+        if self.probed is None:
+            return
+        status = new_probe_status(self.probed, trio.current_time())
+        while status.due < float("inf"):
+            result = await self._probe(self.probed, status.due)
+            now, jitter = trio.current_time(), random.random()
+            status = update_probe_status(status, result, self.probed, started=self._started, now=now, jitter=jitter)
+            self._on_probe(status, result)
+            if self.probed.kind == "log" and result.outcome is Outcome.PASS:
+                return  # a line that was printed stays printed
+
+    async def _probe(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Wait until `due`, probe once, return the result."""
+        if health.kind == "log":
+            return await self._wait_line(health, due)
+        await trio.sleep_until(due)
+        if health.kind == "command":
+            return await self._run_command(health)
+        return await self._prober.probe(self._instance.check_url, health.timeout)
+
+    async def _wait_line(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Return a pass as soon as the line is printed, a failure when it is not by `due`."""
+        began = trio.current_time()
+        # The first probe is due at once: give the process a moment to print anything.
+        with trio.move_on_at(due if due > began else began + min(NEXT_RETRY_S, health.interval)):
+            await self._line_printed.wait()
+        now = trio.current_time()
+        if self._line_printed.is_set():
+            return ProbeResult(Outcome.PASS, "the line was printed", began, now)
+        return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
+
+    async def _run_command(self, health: HealthSpec) -> ProbeResult:
+        """Run the check command; return a pass for exit 0."""
+        began = trio.current_time()
+        try:
+            result = await self._running.run(health.command, health.timeout)
+        except StartError as error:
+            return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
+        printed = result.output.strip()
+        if result.exit is None:
+            outcome, text = Outcome.TIMEOUT, f"check command: no end within {health.timeout:g} s"
+        elif result.exit.clean:
+            return ProbeResult(Outcome.PASS, printed, began, trio.current_time())
+        else:
+            outcome, text = Outcome.FAIL, f"check command: {result.exit}"
+        return ProbeResult(outcome, f"{text}: {printed}" if printed else text, began, trio.current_time())

@@ -1,0 +1,82 @@
+"""What is registered for an instance, which check it has, and whether the registry can make that check. Pure.
+
+Everything follows from the manifest and the address that the instance listens on. Nothing is probed or registered here.
+"""
+
+from msgspec import Struct
+
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables
+from minikube.model import Address, Registration
+
+LEASE_S = 15.0
+"""How long the registry keeps a reported check result that is not repeated."""
+
+
+class InstanceDescription(Struct, frozen=True):
+    """One instance of a service, and where it listens. `port` is 0 for an instance without a port."""
+
+    id: str
+    name: str
+    spec: ServiceSpec
+    host: str
+    port: int
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the instance belongs in the registry: registered by itself or by the supervisor."""
+        return self.spec.register == "self" or (self.spec.register == "supervisor" and self.port > 0)
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the supervisor registers the instance and reports its check: the registry cannot make that check."""
+        return self.spec.register == "supervisor" and self.port > 0 and is_local_check(self.spec.health)
+
+    @property
+    def check_url(self) -> str:
+        """The check as a URL that the registry can probe, too. Empty for a check that only the supervisor can make."""
+        address, health = HostPort(self.host, self.port), self.spec.health
+        if health is None or health.kind == "tcp":
+            return f"tcp://{address}"
+        if health.kind == "http":
+            path = fill_instance_variables(health.http, {"PORT": str(self.port), "HOST": self.host})
+            return path if "://" in path else f"http://{address}{path}"
+        return ""
+
+    @property
+    def check_text(self) -> str:
+        """The check as it is shown to users. Empty where there is none."""
+        health = self.spec.health
+        if health is not None and health.kind == "command":
+            return " ".join(health.command)
+        if health is not None and health.kind == "log":
+            return f"log {health.log!r}"
+        return self.check_url if self.port or (health and "://" in health.http) else ""
+
+    @property
+    def registration(self) -> Registration | None:
+        """What the supervisor registers for the instance; None where the supervisor does not register it."""
+        spec = self.spec
+        if spec.register != "supervisor" or not self.port:
+            return None
+        health = spec.health or HealthSpec("tcp")
+        address = Address(self.host, self.port)
+        if is_local_check(health):  # reports have the thresholds applied, so the registry gets none
+            return Registration(spec.name, address, "ttl:", self.id, spec.tags, dict(spec.meta), lease=LEASE_S)
+        return Registration(
+            name=spec.name,
+            addr=address,
+            health_check=self.check_url,
+            uuid=self.id,
+            tags=spec.tags,
+            meta=dict(spec.meta),
+            interval=health.interval,
+            timeout=health.timeout,
+            failures=health.failures,
+            timeouts=health.timeouts,
+            successes=health.successes,
+        )
+
+
+def is_local_check(health: HealthSpec | None) -> bool:
+    """Return whether only the supervisor can make this check: it runs a command or reads the output."""
+    return health is not None and health.kind in ("command", "log")

@@ -1,0 +1,377 @@
+"""Keeps the registry's entries of the project's instances as they should be, and follows the entries of all services.
+
+It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
+deregisters each instance whose process has ended, and after every reconnect corrects what differs. It starts and stops nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
+from minikube.metrics.counters import RegistryStatus
+from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
+from minikube.sdk.requests import WatchSnapshot
+from minikube.sdk.trio import Registry
+from minikube.supervisor.readiness.start_time import StartTime
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+REJECTED_RETRY_S = 1.0
+REJECTED_RETRY_MAX_S = 30.0
+"""Repetition rarely helps a rejected request: the pause doubles up to this."""
+
+RENEW_S = 5.0
+"""A third of `registration.LEASE_S`: two renewals may be lost."""
+
+DEREGISTER_TIMEOUT_S = 1.0
+"""How long a stop waits for the deregistration. A registry that is away is told once it is back."""
+
+STATUS_INTERVAL_S = 1.0
+"""How often the registry is asked for its own status."""
+
+REFRESH_S = 3.0
+"""How often the time and output of checks that go on passing are fetched: a watch does not push them."""
+
+OnEntry = Callable[[str, Instance | None], object]
+"""Called with an instance's id and the registry's entry of it; None: the entry is gone."""
+
+
+class _Report(Struct, frozen=True):
+    """A check result of the supervisor. Compared by identity: sent until the registry has taken this very report."""
+
+    passing: bool
+    output: str
+
+
+class StoreStatus(Struct, frozen=True, rename="pascal"):
+    """The state of the registry's store, as the registry reports it."""
+
+    state: str
+    detail: str
+
+
+class MassFailureStatus(Struct, frozen=True, rename="pascal"):
+    """The last time that many checks failed at once, so that the registry suspected its own network."""
+
+    since: float
+    detail: str
+
+
+class RegistrySync:
+    """Keeps the registry's entries in step with the instances. Belongs to the trio thread.
+
+    `register`, `report` and `deregister_soon` return at once; what they ask for is repeated until the registry has it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        nursery: trio.Nursery,
+        on_entry: OnEntry,
+        on_rejected: Callable[[str], object],
+        is_orphan: Callable[[Instance], bool] = lambda entry: False,
+    ) -> None:
+        """`on_rejected` is called with a text. `is_orphan` tells entries that an earlier run of this project left behind."""
+        self._registry = registry
+        self._nursery = nursery
+        self._on_entry = on_entry
+        self._on_rejected = on_rejected
+        self._is_orphan = is_orphan
+        self._entries: dict[str, Instance] = {}
+        """What the registry has, by id, as far as is known."""
+        self._registrations: dict[str, Registration] = {}
+        """What the registry should have of the supervisor's registrations."""
+        self._reports: dict[str, _Report] = {}
+        self._sent_reports: dict[str, _Report] = {}
+        self._exited: set[str] = set()
+        """Instances without a process: to be deregistered wherever the registry still has them."""
+        self._start_times: dict[str, StartTime] = {}
+        """When the running process of an instance was started: an entry from before is stale."""
+        self._changed: set[str] = set()
+        """Instances whose registration differs from the one that the registry has."""
+        self._reconciling: dict[str, trio.Event] = {}
+        """Instances that a task reconciles, with the event that wakes it for a new request."""
+        self._entries_changed = trio.Event()
+
+    # ------------------------------------------------------------ requests
+
+    def entry(self, id: str) -> Instance | None:
+        """Return the registry's entry of an instance; None where it is known to have none."""
+        return self._entries.get(id)
+
+    @property
+    def entries(self) -> Sequence[Instance]:
+        """Every entry that the registry is known to have."""
+        return tuple(self._entries.values())
+
+    def on_created(self, id: str) -> None:
+        """Note a new instance without a process: what the registry has of it is from an earlier run."""
+        self._exited.add(id)
+
+    def on_start(self, id: str, start_time: StartTime) -> None:
+        """Note that a process of the instance is being started. It may register itself before its start is known here."""
+        self._exited.discard(id)
+        self._start_times[id] = start_time
+        self._reconcile_soon(id)
+
+    def register(self, id: str, registration: Registration) -> None:
+        """Register the instance, or replace its registration, and keep it registered."""
+        # It was to be deregistered and has not been yet: the entry, and its check state, are the earlier process'.
+        leaving = id in self._exited and id in self._entries
+        self._exited.discard(id)
+        if leaving or self._registrations.get(id, registration) != registration:
+            self._changed.add(id)
+            self._reports.pop(id, None)
+        self._registrations[id] = registration
+        self._request(id)
+
+    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+        """Report a check result of an instance with a `ttl:` check. Its first pass registers it."""
+        self._exited.discard(id)
+        self._registrations[id] = registration
+        self._reports[id] = _Report(passing, output)
+        self._sent_reports.pop(id, None)  # sent again, also where it says the same
+        self._request(id)
+
+    def deregister_soon(self, id: str) -> None:
+        """Take the instance out of discovery: its process has ended or is about to."""
+        self._changed.discard(id)
+        self._start_times.pop(id, None)
+        self._registrations.pop(id, None)
+        self._reports.pop(id, None)
+        self._sent_reports.pop(id, None)
+        self._exited.add(id)
+        if id in self._entries:
+            self._request(id)
+
+    async def deregister(self, id: str) -> bool:
+        """Deregister the instance; wait for it, at most `DEREGISTER_TIMEOUT_S`. Return False where it had no entry."""
+        had_entry = id in self._entries
+        self.deregister_soon(id)
+        with trio.move_on_after(DEREGISTER_TIMEOUT_S):
+            while id in self._entries:
+                await self._entries_changed.wait()
+        return had_entry
+
+    async def set_maintenance(self, id: str, on: bool, reason: str) -> None:
+        """Take an instance out of discovery without deregistering it, or back in. Raise `NotFound` without an entry."""
+        await self._registry.maintenance(id, on, reason)
+
+    async def status(self, timeout: float) -> RegistryStatus | None:
+        """Return the registry's status and counters; None when it does not answer within `timeout` seconds."""
+        try:
+            return msgspec.convert(await self._registry.call("Discovery.Status", (True,), timeout), RegistryStatus)
+        except (MinikubeError, msgspec.ValidationError):
+            return None
+
+    # ------------------------------------------------------------ tasks
+
+    async def run(self) -> NoReturn:
+        """Follow the registry's entries for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._renew_reports)
+            nursery.start_soon(self._refresh_checks)
+            async with self._registry.watch("*") as updates:
+                async for update in updates:
+                    if isinstance(update, WatchSnapshot):
+                        self._replace_entries({entry.uuid: entry for entry in update.instances})
+                    else:
+                        self._apply_change(update)
+        raise AssertionError("a watch never ends")
+
+    async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
+        """Make events (kind, text, level) of the registry's status: its store away or back, a mass failure. For ever."""
+        store_away, last_failure = False, 0.0
+        while True:
+            await trio.sleep(STATUS_INTERVAL_S)
+            try:
+                status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
+                store = msgspec.convert(status["Store"], StoreStatus)
+                failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
+            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
+                continue  # where its process has ended, that is an event of its own
+            if (store.state != "ok") is not store_away:
+                store_away = not store_away
+                if store_away:
+                    text = f"the registry's store is away: {store.detail} — lookups go on from memory"
+                    event("registry.store_changed", text, "error")
+                else:
+                    event("registry.store_changed", "the registry's store is back", "info")
+            if failure.since > last_failure:
+                last_failure = failure.since
+                event("registry.mass_failure", f"registry: {failure.detail}", "warning")
+
+    async def _renew_reports(self) -> NoReturn:
+        """Send every report again in intervals, as a lease needs."""
+        while True:
+            await trio.sleep(RENEW_S)
+            # Renew all reports: the registry keeps a report for its lease only.
+            self._sent_reports.clear()
+            for id in list(self._reports):
+                self._reconcile_soon(id)
+
+    async def _refresh_checks(self) -> NoReturn:
+        """Fetch the time and output of checks that go on passing. For ever."""
+        while True:
+            await trio.sleep(REFRESH_S)
+            try:
+                found = await self._registry.instances()
+            except MinikubeError:
+                continue
+            for entry in found:
+                known = self._entries.get(entry.uuid)
+                # What the watch pushed meanwhile, and an exit that is known here, are newer than this reply.
+                if known is None or entry.uuid in self._exited or known.revision != entry.revision:
+                    continue
+                if known.incarnation == entry.incarnation and known.checked < entry.checked:
+                    self._entries[entry.uuid] = entry
+                    self._on_entry(entry.uuid, entry)
+
+    # ------------------------------------------------------------ what the registry has
+
+    def _replace_entries(self, found: dict[str, Instance]) -> None:
+        """Take over all entries, after a connect or a reconnect."""
+        logger.debug("connected to the registry, which has %d instances", len(found))
+        lost = [id for id in self._entries if id not in found]
+        self._entries = found
+        # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
+        for id in lost:
+            self._notify(id, None)
+        for id, entry in found.items():
+            self._notify(id, entry)
+        for id in {**self._registrations, **self._start_times, **dict.fromkeys(self._exited)}:
+            self._reconcile_soon(id)
+
+    def _apply_change(self, change: Change) -> None:
+        """Take over one change that the watch pushed."""
+        id = change.instance.uuid
+        if change.kind is ChangeKind.GONE:
+            self._entries.pop(id, None)
+            self._notify(id, None)
+        else:
+            self._entries[id] = change.instance
+            self._notify(id, change.instance)
+        self._reconcile_soon(id)
+
+    def _notify(self, id: str, entry: Instance | None) -> None:
+        """Pass an entry on; `None` for an entry that is gone."""
+        if entry is not None and self._is_orphan(entry):
+            self._exited.add(id)
+        else:
+            self._on_entry(id, entry)
+        self._entries_changed.set()
+        self._entries_changed = trio.Event()  # each event wakes its waiters once
+
+    # ------------------------------------------------------------ reconciling one instance
+
+    def _reconcile_soon(self, id: str) -> None:
+        """Start a task for the instance, if its entry differs and no task reconciles it yet."""
+        if id not in self._reconciling and self._differs(id):
+            self._reconciling[id] = trio.Event()
+            self._nursery.start_soon(self._reconcile, id)
+
+    def _request(self, id: str) -> None:
+        """Reconcile for a new request, which does not wait out the pause after an earlier rejection."""
+        if id in self._reconciling:
+            self._reconciling[id].set()
+        self._reconcile_soon(id)
+
+    def _differs(self, id: str) -> bool:
+        """Return whether the registry has something else of the instance than it should have."""
+        if id not in self._registrations:
+            return id in self._entries and (id in self._exited or self._is_stale(id))
+        if id in self._changed or self._is_stale(id):
+            return True
+        report = self._reports.get(id)
+        if id not in self._entries:
+            return report is None or report.passing  # a reported check registers with its first pass
+        return report is not None and self._sent_reports.get(id) is not report
+
+    def _is_stale(self, id: str) -> bool:
+        """Return whether the entry is an earlier process'."""
+        entry = self._entries.get(id)
+        start_time = self._start_times.get(id)
+        if entry is None or start_time is None:
+            return False
+        return start_time.is_after(entry, time.time(), trio.current_time())
+
+    async def _reconcile(self, id: str) -> None:
+        """Ask the registry until it has what it should have; the watch tells when it does."""
+        rejection, pause = "", REJECTED_RETRY_S
+        try:
+            while self._differs(id):
+                requested = self._reconciling[id] = trio.Event()
+                try:
+                    await self._reconcile_once(id)
+                    rejection, pause = "", REJECTED_RETRY_S
+                    # What differs after this came meanwhile, for example a new report.
+                    await trio.lowlevel.checkpoint()
+                except (RemoteError, UsageError) as error:
+                    if str(error) != rejection:
+                        rejection, pause = str(error), REJECTED_RETRY_S
+                        self._on_rejected(f"registry rejected {id}: {error}")
+                    with trio.move_on_after(pause):
+                        await requested.wait()
+                    pause = REJECTED_RETRY_S if requested.is_set() else min(2 * pause, REJECTED_RETRY_MAX_S)
+                except MinikubeError as error:  # the registry is away
+                    logger.debug("%s: the registry does not answer: %s", id, error)
+                    await trio.sleep(RETRY_S)
+        finally:
+            del self._reconciling[id]
+
+    async def _reconcile_once(self, id: str) -> None:
+        """Send the one request that the difference needs."""
+        registration = self._registrations.get(id)
+        if registration is None or self._is_stale(id):
+            await self._deregister(id)
+        elif id not in self._entries or id in self._changed:
+            self._changed.discard(id)
+            try:
+                await self._register(id, registration)
+            except MinikubeError:
+                if id in self._registrations:  # it still differs from what the registry has
+                    self._changed.add(id)
+                raise
+        elif (report := self._reports.get(id)) is not None:
+            # There is no report where the entry was stale when `_differs` looked, and is not any more by now.
+            await self._send_report(id, report)
+
+    async def _register(self, id: str, registration: Registration) -> None:
+        """Register the instance; wait a moment for the watch to push its entry."""
+        await self._registry.register(registration)
+        if id in self._registrations and id not in self._entries:
+            # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
+            with trio.move_on_after(1.0):
+                while id not in self._entries:
+                    await self._entries_changed.wait()
+
+    async def _send_report(self, id: str, report: _Report) -> None:
+        """Report a check result; note that the registry has it."""
+        try:
+            state = CheckState.PASSING if report.passing else CheckState.CRITICAL
+            await self._registry.renew(id, state, report.output)
+        except NotFound:
+            # The registry forgot it, or another registry has replaced it: a passing report registers it again.
+            self._entries.pop(id, None)
+            return
+        if self._reports.get(id) is report:
+            self._sent_reports[id] = report
+
+    async def _deregister(self, id: str) -> None:
+        """Remove the entry that is known, and no newer one."""
+        entry = self._entries.get(id)
+        if entry is None:
+            return
+        # With the incarnation: a late deregistration never removes a newer entry.
+        await self._registry.deregister(id, entry.incarnation)
+        # At once, without waiting for the watch: unless it has pushed a newer entry meanwhile.
+        if self._entries.get(id) is entry:
+            del self._entries[id]
+            self._notify(id, None)

@@ -1,0 +1,101 @@
+"""The control API's commands, as `control.interface.ProjectCommands` lists them. HTTP is `control`'s."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from minikube.control.client.messages import ApplyReply
+from minikube.control.interface import LogCount, MetricsInput
+from minikube.logs.file_format import Source
+from minikube.logs.query import LogQuery
+from minikube.manifest.dump import dump_service
+from minikube.model import PARTS, Instance, LogLine
+from minikube.supervisor.reconcile.actions import ServiceActions
+from minikube.supervisor.reconcile.reconciler import Reconciler
+
+SETTINGS = ("user", "group", "health", "restart", "stop", "limits")
+"""Keys of the manifest that `minikube describe` shows, in this order."""
+
+STATUS_TIMEOUT_S = 1.0
+"""How long a scrape of `/metrics` waits for the registry."""
+
+
+class Apply(Protocol):
+    """Carries out an edited manifest, see `ManifestReconciler.apply`."""
+
+    async def __call__(self, dry_run: bool = False) -> ApplyReply: ...
+
+
+class CommandHandler:
+    """Implements `ProjectCommands`, where the methods are described. `apply` carries out an edited manifest."""
+
+    def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
+        self._reconciler = reconciler
+        self._context = reconciler.context
+        self._actions = actions
+        self._apply = apply
+
+    # ------------------------------------------------------------ services
+
+    async def start(self, name: str) -> None:
+        await self._actions.start(name)
+
+    async def stop(self, name: str) -> None:
+        await self._actions.stop(name)
+
+    async def restart(self, name: str) -> None:
+        await self._actions.restart(name)
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        await self._actions.kill(name, signal)
+
+    async def scale(self, name: str, replicas: int) -> None:
+        await self._actions.scale(name, replicas)
+
+    async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        await self._actions.set_maintenance(name, on, reason)
+
+    # ------------------------------------------------------------ the whole project
+
+    async def apply(self, dry_run: bool = False) -> ApplyReply:
+        return await self._apply(dry_run)
+
+    def shutdown(self, now: bool = False) -> None:
+        self._context.shutdown(now)
+
+    def settings(self, service: str) -> dict[str, Any]:
+        """Return how a service of the manifest is run, with defaults and without secrets; nothing for other services."""
+        spec = self._reconciler.specs.get(service)
+        keys = dump_service(spec, defaults=True) if spec else {}
+        return {key: keys[key] for key in SETTINGS if keys.get(key)}
+
+    def registered_instances(self) -> Sequence[Instance]:
+        """Return every entry that the registry is known to have, those of other programs included."""
+        return self._reconciler.registry_sync.entries
+
+    async def metrics_input(self) -> MetricsInput:
+        """Return what `/metrics` needs besides the state store; wait for the registry for `STATUS_TIMEOUT_S` at most."""
+        logs = self._context.logs.logs.values()
+        counts = tuple(LogCount(log.service, log.instance, log.lines, log.dropped) for log in logs)
+        return MetricsInput(await self._reconciler.registry_sync.status(STATUS_TIMEOUT_S), counts)
+
+    def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
+        """Open the log lines of services, instances or parts; of all services where no name is given."""
+        wanted = {controller.name for name in names if name not in PARTS for controller in self._actions.find(name)}
+        collector = self._context.logs
+
+        # Called again while the lines are followed: instances may have been added meanwhile.
+        def sources() -> list[Source]:
+            found = {
+                log.instance: collector.source(log.service, log.instance, log.spec) for log in collector.logs.values()
+            }
+            for controller in self._reconciler.replicas:
+                spec = controller.spec
+                found[controller.name] = collector.source(spec.name, controller.name, spec.logs)
+            if not names:
+                return [source for name, source in found.items() if name not in PARTS]
+            return [
+                source for name, source in found.items() if name in wanted or name in names or source.service in names
+            ]
+
+        return collector.lines(sources, query)

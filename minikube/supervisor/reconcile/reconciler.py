@@ -1,0 +1,309 @@
+"""The services of the manifest, each with a controller for every replica.
+
+    apply, actions, scheduler, watcher ──► Reconciler ──► InstanceController, InstanceController, …
+
+Creates, adjusts, resizes, stops and removes instances; services stop before what they depend on. Which user or file asks for
+that is `actions`', `apply`'s, `schedule`'s and `watch`'s; how one instance is started and stopped is `instance`'s.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import trio
+from msgspec import structs
+
+from minikube.health.prober import Prober
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import Manifest, ServiceSpec
+from minikube.model import ServiceView
+from minikube.project import dependency_graph, orphans
+from minikube.project.ids import instance_id
+from minikube.project.selection import select_services
+from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.context import RunContext
+from minikube.supervisor.instance import desired_state
+from minikube.supervisor.instance.collaborators import Collaborators
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import InstanceState
+from minikube.supervisor.instance.termination import stop_timeout
+from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.reconcile.dependency_order import act_in_order
+from minikube.supervisor.reconcile.errors import StopTimeout
+from minikube.supervisor.reconcile.process_record import ProcessRecord
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.reconcile.rollout.single import not_down
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
+from minikube.text import mask_url
+
+
+class Reconciler:
+    """The services of one project. Belongs to the trio thread; its tasks belong to `nursery`."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        manifest: Manifest,
+        replicas: ReplicaSet,
+        registry_sync: RegistrySync,
+        runtimes: Runtimes,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.context = context
+        self.store = context.store
+        self.stop_requested = context.stop_requested
+        self.manifest = manifest
+        self.specs: dict[str, ServiceSpec] = self._effective_specs(manifest)
+        """The services as this `up` runs them, by name."""
+        self.replicas = replicas
+        self.registry_sync = registry_sync
+        self.manifest_adopted = CancelEvent()
+        """Set, and replaced, when another manifest is adopted."""
+        self.started = False
+        """Whether the manifest's instances have been created."""
+        self._runtimes = runtimes
+        self._nursery = nursery
+        self._selected = self._select(manifest)
+        """Names of the services that `up` starts."""
+        self._next_runs: dict[str, float] = {}
+        process_table, directory = context.process_table, context.directory
+        record = ProcessRecord(lambda: orphans.record_processes(directory, process_table.identities), nursery)
+        self._collaborators = Collaborators(
+            store=context.store,
+            registry_sync=registry_sync,
+            prober=Prober(),
+            stop_requested=context.stop_requested,
+            immediate_stop_requested=context.immediate_stop_requested,
+            select_runtime=runtimes.select,
+            taken_ports=replicas.ports_of_others,
+            open_log=self._open_log,
+            unmet_dependency=replicas.unmet_dependency,
+            record_processes=record.write_soon,
+            next_run=lambda name: self._next_runs.get(name, 0.0),
+        )
+
+    # ------------------------------------------------------------ creating instances
+
+    def start(self) -> None:
+        """Create every instance of the manifest. Return at once."""
+        self.started = True
+        for name in dependency_graph.start_order(_dependencies(self.specs)):
+            self.create_service(self.specs[name])
+
+    def create_service(self, spec: ServiceSpec) -> None:
+        """Create the instances of a service, which start if `up` starts the service."""
+        self.replicas.add_service(spec.name)
+        self._publish(spec, spec.replicas)
+        for index in range(1, spec.replicas + 1):
+            self._create_instance(spec, index)
+
+    def resize(self, name: str, replicas: int) -> list[InstanceController]:
+        """Create or remove instances until the service has so many replicas; return those that are being removed."""
+        spec, controllers = self.specs[name], self.replicas.of(name)
+        # A service that a user started, though `up` does not select it, gets running replicas, too.
+        running = any(controller.desired.running for controller in controllers) or name in self._selected
+        for index in range(len(controllers) + 1, replicas + 1):
+            controller = self._create_instance(spec, index)
+            if running and not spec.schedule:
+                controller.start()
+        surplus = self.replicas.shrink(name, replicas)
+        for controller in surplus:
+            controller.remove()
+        self._publish(spec, replicas)
+        return surplus
+
+    def _create_instance(self, spec: ServiceSpec, index: int) -> InstanceController:
+        """Create the controller of a replica, and start its task."""
+        selected = spec.name in self._selected and not self.stop_requested.is_set()
+        desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
+        id = instance_id(self.context.project_key, spec.name, index)
+        controller = InstanceController(self._collaborators, spec, index, id, desired)
+        self.registry_sync.on_created(id)  # an entry with this id is an earlier process'
+        previous = self.replicas.add(controller)
+        controller.publish()
+        self._nursery.start_soon(self._run_instance, controller, previous)
+        return controller
+
+    async def _run_instance(self, controller: InstanceController, previous: InstanceController | None) -> None:
+        """Run a controller until it was removed; drop its row then."""
+        if previous is not None:
+            # It was removed a moment ago and has the same id: two at a time would end each other's processes.
+            await previous.finished.wait()
+        await controller.run()
+        if self.replicas.discard(controller):
+            self.store.drop_instances(controller.id)
+
+    def _publish(self, spec: ServiceSpec, replicas: int) -> None:
+        """Put the row of a service into the state store."""
+        command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
+        self.store.put_services(
+            ServiceView(
+                name=spec.name,
+                kind=spec.runtime,
+                command=command,
+                replicas=replicas,
+                register=spec.register,
+                depends_on=dict(spec.depends_on),
+                tags=spec.tags,
+                schedule=spec.schedule,
+                chosen=spec.name in self._selected,
+            )
+        )
+
+    def _effective_specs(self, manifest: Manifest) -> dict[str, ServiceSpec]:
+        """Return the manifest's services as this `up` runs them: the one of `--exit-with` is not restarted on exit."""
+        name, specs = self.context.options.exit_with, dict(manifest.services)
+        if name in specs and specs[name].restart.policy == "always":
+            never = structs.replace(specs[name].restart, policy="never")
+            specs[name] = structs.replace(specs[name], restart=never)
+        return specs
+
+    def _select(self, manifest: Manifest) -> frozenset[str]:
+        """Return the names of the services that `up` starts."""
+        return select_services(manifest.services, self.context.options.services, self.context.options.profiles)
+
+    def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
+        """Return the instances that these depend on, are not running and are not started by `up` either."""
+        needed = dependency_graph.with_dependencies(
+            _dependencies(self.specs), {controller.spec.name for controller in controllers}
+        )
+        return [
+            dependency
+            for name in needed
+            if name not in self._selected
+            for dependency in self.replicas.of(name)
+            if not dependency.desired.running and dependency not in controllers
+        ]
+
+    # ------------------------------------------------------------ changing services
+
+    def adopt(self, manifest: Manifest) -> list[str]:
+        """Make this the manifest, without a change to what runs; return services that `up` starts now and did not."""
+        before = self._selected
+        self.manifest, self.specs = manifest, self._effective_specs(manifest)
+        self._selected = self._select(manifest)
+        # Replaced before it is set: a task that wakes up waits for the next manifest.
+        adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
+        adopted.set()
+        return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]
+
+    def adjust_service(self, name: str) -> None:
+        """Let the instances follow the manifest: what a running process can follow at once, the rest at the next start."""
+        controllers = self.replicas.of(name)
+        for controller in controllers:
+            controller.adjust(self.specs[name])
+        self._publish(self.specs[name], len(controllers))
+
+    def set_next_run(self, name: str, due: float) -> None:
+        """Show when a scheduled service runs next (Unix seconds)."""
+        self._next_runs[name] = due
+        for controller in self.replicas.of(name):
+            controller.publish()
+
+    async def rebuild_image(self, name: str) -> None:
+        """Build the image of a service again, where it has one to build. Raise `StartError` when that fails."""
+        spec, controllers = self.specs[name], self.replicas.of(name)
+        log = self.context.logs.logs.get(controllers[0].name) if controllers else None
+        if spec.runtime == "container" and spec.build and log is not None:
+            await self._runtimes.rebuild_image(spec, log)
+
+    # ------------------------------------------------------------ stopping and removing
+
+    async def stop_instances(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop the instances; raise `StopTimeout` for those that outlive their time."""
+        with trio.move_on_after(_longest_stop(controllers)) as deadline:
+            await self._stop_and_wait(controllers)
+        if deadline.cancelled_caught:
+            _raise_stop_timeout([controller for controller in controllers if not controller.is_down])
+
+    async def stop_service(self, name: str) -> None:
+        """Stop the instances of a service; raise `StopTimeout` for those that outlive their time."""
+        await self.stop_instances(self.replicas.of(name))
+
+    async def remove_service(self, name: str) -> None:
+        """Stop a service and remove it; raise `StopTimeout` for instances that outlive their time."""
+        controllers = self.replicas.of(name)
+        for controller in controllers:
+            controller.remove()
+        try:
+            await self.wait_removed(controllers)
+        finally:
+            # Slow instances belong to no service any more; their rows are dropped when they finish.
+            self.replicas.remove_service(name)
+            self.store.drop_instances(*(controller.id for controller in controllers if controller.finished.is_set()))
+            self.store.drop_services(name)
+
+    async def wait_removed(self, controllers: Sequence[InstanceController]) -> None:
+        """Wait until removed instances have finished; raise `StopTimeout` for those that outlive their time."""
+        with trio.move_on_after(_longest_stop(controllers)) as deadline:
+            for controller in controllers:
+                await controller.finished.wait()
+        if deadline.cancelled_caught:
+            _raise_stop_timeout([controller for controller in controllers if not controller.finished.is_set()])
+
+    async def wait_exited(self, name: str) -> list[InstanceState]:
+        """Wait until every instance of a service has ended for good; return their states."""
+        states: list[InstanceState] = []
+
+        def have_ended() -> bool:
+            states[:] = [controller.state for controller in self.replicas.of(name)]
+            return bool(states) and all(state.process_state.is_final for state in states)
+
+        await self.store.wait_for(lambda _: have_ended())
+        return states
+
+    async def stop_all(self) -> None:
+        """Stop everything in reverse dependency order. Return when no process is alive, or no time is left."""
+        self.store.set_phase("stopping")
+        dependencies = _dependencies(self.specs)
+        members = {name: self.replicas.of(name) for name in dependencies}
+        # An apply may be under way: a service that it has not created yet has no instances, and one that it removes is in no
+        # manifest any more. So is what was scaled away and still stops.
+        others = self.replicas.all.difference(*members.values())
+        timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
+        longest, _ = dependency_graph.longest_stop(dependencies, timeouts)
+        longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_TIMEOUT_S
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._runtimes.watch_engine)
+            with trio.move_on_after(longest) as deadline:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._stop_and_wait, list(others))
+                    dependents = {name: dependency_graph.dependents(dependencies, name) for name in dependencies}
+                    nursery.start_soon(act_in_order, dependents, lambda name: self._stop_and_wait(members[name]))
+            if deadline.cancelled_caught:
+                self._report_stop_timeout(longest)
+            leftovers = self.context.engine_leftovers = await self._runtimes.close()
+            watching.cancel_scope.cancel()
+        if leftovers:
+            self.store.event("containers.not_removed", str(leftovers), "error")
+
+    async def _stop_and_wait(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop instances; return when they are down."""
+        for controller in controllers:
+            controller.stop()
+        for controller in controllers:
+            await controller.wait_down()
+
+    def _report_stop_timeout(self, waited: float) -> None:
+        """Record an event that names what is still alive when the time to stop is over."""
+        alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
+        names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
+        self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
+
+    def _open_log(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
+        return self.context.logs.open(spec.name, name, spec.logs, secrets)
+
+
+def _dependencies(specs: dict[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(spec.depends_on) for name, spec in specs.items()}
+
+
+def _longest_stop(controllers: Iterable[InstanceController], shutdown: bool = False) -> float:
+    """Return the seconds that a stop of all these at the same time may take."""
+    return max((stop_timeout(controller.spec.stop, shutdown) for controller in controllers), default=0.0)
+
+
+def _raise_stop_timeout(alive: Sequence[InstanceController]) -> None:
+    """Raise `StopTimeout` for these instances, if there are any."""
+    if alive:
+        raise StopTimeout("; ".join(map(not_down, alive)))

@@ -1,0 +1,56 @@
+"""Puts what the registry says of instances into the state store: of the project's own, and of externally registered ones."""
+
+from collections.abc import Mapping
+
+from minikube.control.state_store import StateStore
+from minikube.model import CheckState, Instance, ServiceView
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.status import external_instance_view
+
+
+class RegistryEvents:
+    """Receives the registry's entries. `controllers` are those of the project's own instances, by id."""
+
+    def __init__(self, store: StateStore, controllers: Mapping[str, InstanceController]) -> None:
+        self._store = store
+        self._controllers = controllers
+
+    def on_entry(self, id: str, entry: Instance | None) -> None:
+        """Take over an entry of the registry; None: the registry has none for this id any more."""
+        if controller := self._controllers.get(id):
+            self._update_own(controller, entry)
+            return
+        if entry is None:
+            view = self._store.instance(id)
+            self._store.drop_instances(id)
+            if view is not None:
+                self._drop_external_service(view.service)
+            return
+        # Services that the manifest does not have are shown as external ones, as long as they have instances.
+        if self._store.service(entry.name) is None:
+            self._store.put_services(ServiceView(entry.name, "external", register="self", tags=entry.tags))
+        self._store.put_instances(external_instance_view(entry))
+
+    def on_rejected(self, text: str) -> None:
+        """Record that the registry rejects an instance of the project, for a reason that repetition does not mend."""
+        self._store.event("registry.rejected", text, "error")
+
+    def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
+        """Pass an entry to the controller; record an event when the state of its check changes."""
+        before = controller.registry_entry
+        controller.on_registry_update(entry)
+        after = controller.registry_entry  # None for an entry of an earlier process
+        if after is None or after.state is CheckState.STARTING or (before and before.state is after.state):
+            return
+        level = "warning" if after.state is CheckState.CRITICAL else "info"
+        lines = after.output.strip().splitlines()
+        reason = f": {lines[0]}" if lines and level == "warning" else ""
+        text = f"{controller.name} is {after.state}{reason}"
+        self._store.event(f"check.{after.state}", text, level, service=after.name, instance=controller.name)
+
+    def _drop_external_service(self, name: str) -> None:
+        """Drop an externally registered service that has no instances any more."""
+        view = self._store.service(name)
+        has_instances = any(instance.service == name for instance in self._store.snapshot.instances)
+        if view is not None and view.kind == "external" and not has_instances:
+            self._store.drop_services(name)

@@ -1,0 +1,68 @@
+"""Restarts one instance, and watches the first moments of a start so that its failure can be told to the user."""
+
+from collections.abc import Sequence
+
+import trio
+
+from minikube.control.state_store import StateStore
+from minikube.model import ProcessState
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.termination import stop_timeout
+from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout, Superseded
+
+WATCH_S = 2.0
+"""How long a start is watched: a command that cannot be executed fails at once."""
+
+
+async def restart_instance(controller: InstanceController, store: StateStore) -> None:
+    """Restart an instance; return when its new process is being started or waits for something.
+
+    Raise `StopTimeout` when the old process does not end, `Superseded` when the instance is stopped meanwhile, and
+    `RolloutFailed` when the new process is fatal at once.
+    """
+    controller.restart()
+
+    def has_ended() -> bool:
+        stopping = controller.state.process_state is ProcessState.STOPPING
+        return not controller.desired.running or not (controller.desired.restart or stopping)
+
+    with trio.move_on_after(stop_timeout(controller.spec.stop)) as deadline:
+        await store.wait_for(lambda _: has_ended())
+    if deadline.cancelled_caught:
+        raise StopTimeout(not_down(controller))
+    if not controller.desired.running:
+        raise Superseded(f"{controller.name}: was stopped meanwhile")
+    await wait_started([controller], store, "did not come back")
+
+
+async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
+    """Wait until each instance is started or waits for something. Raise `RolloutFailed` when one is fatal at once.
+
+    `failure` is how the message says that, such as "cannot be started".
+    """
+
+    def is_under_way(controller: InstanceController) -> bool:
+        return controller.state.process_state is not ProcessState.PENDING or bool(controller.state.reason)
+
+    # When time is up, the start goes on: an image may take minutes, and that is no failure.
+    with trio.move_on_after(WATCH_S):
+        await store.wait_for(lambda _: all(map(is_under_way, controllers)))
+    for controller in controllers:
+        if controller.state.process_state is ProcessState.FATAL:
+            reason = controller.dependency_status.reason or "it is fatal"
+            raise RolloutFailed(f"{controller.name} {failure}: {reason} — see `minikube logs {controller.name}`")
+
+
+async def wait_running(controller: InstanceController, store: StateStore) -> None:
+    """Wait until a starting instance runs. Raise `RolloutFailed` when it ends at once, and without success."""
+    with trio.move_on_after(WATCH_S):
+        await store.wait_for(lambda _: controller.state.process_state is not ProcessState.STARTING)
+    state = controller.state
+    if state.process_state.has_ended and controller.desired.running and not state.completed:
+        reason = controller.dependency_status.reason
+        raise RolloutFailed(f"{controller.name} did not come back: {reason} — see `minikube logs {controller.name}`")
+
+
+def not_down(controller: InstanceController) -> str:
+    """Return the message for an instance that is still there although its time to stop is over."""
+    return f"{controller.name}: is not down yet: {controller.dependency_status.reason or 'it is being stopped'}"

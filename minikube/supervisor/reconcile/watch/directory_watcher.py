@@ -1,0 +1,77 @@
+"""Reports what changes in directories: a thread with watchfiles' notifier, which calls back in the trio thread.
+
+It filters nothing and knows no meaning of a path.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import trio
+
+STEP_MS = 50
+"""How often the thread checks whether it is to stop, and whether a burst of changes is over."""
+
+BURST_MS = 1_000
+"""How long a burst of changes is collected at most."""
+
+TIMEOUT_MS = 100
+"""How long watchfiles waits for changes before it yields an empty result."""
+
+OnChange = Callable[[frozenset[Path]], object]
+
+
+class DirectoryWatcher:
+    """Watches from its making to `close`; each directory is named, none is searched recursively.
+
+    `on_change` is called in the trio thread with paths that were made, changed or removed.
+    """
+
+    def __init__(self, directories: Iterable[Path], on_change: OnChange) -> None:
+        self.started = trio.Event()
+        """Set once the directories are watched, or cannot be: then `error` says why."""
+        self.error = ""
+        self._paths = sorted(map(str, directories))
+        self._on_change = on_change
+        self._stop = threading.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        threading.Thread(target=self._run, name="directory-watcher", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop watching. Return at once; the thread ends within a step."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        """Watch, in the thread."""
+        # Here: the import costs 100 ms and 8 MB, which only a project that watches files should pay.
+        from watchfiles import watch
+
+        changes = watch(
+            *self._paths,
+            watch_filter=None,
+            debounce=BURST_MS,
+            step=STEP_MS,
+            stop_event=self._stop,
+            rust_timeout=TIMEOUT_MS,
+            # The first result, an empty one included, is the only sign that the directories are being watched.
+            yield_on_timeout=True,
+            recursive=False,
+            ignore_permission_denied=True,
+        )
+        try:
+            for found in changes:
+                self._call(self.started.set)
+                if found:
+                    self._call(self._on_change, frozenset(Path(path) for _, path in found))
+        except (OSError, RuntimeError) as error:
+            self._call(self._fail, str(error))
+
+    def _fail(self, error: str) -> None:
+        self.error = error
+        self.started.set()
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the trio thread."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function, *arguments)

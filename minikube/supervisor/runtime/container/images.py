@@ -1,0 +1,89 @@
+"""The images of services: pulled as the manifest's `pull` says, or built where they are missing, before an instance starts."""
+
+import os
+
+import trio
+
+from minikube.engine.arguments import build_arguments, image_name
+from minikube.errors import ResourceExhausted, StartError
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import ServiceSpec
+from minikube.supervisor.runtime.container.client import EngineClient
+from minikube.supervisor.runtime.interface import ShowProgress
+
+NETWORK_ERRORS = ("dial tcp", "no such host", "timeout", "connection reset", "TLS handshake", "unexpected EOF", "503")
+"""Parts of an engine's error message that mean: a later pull may succeed."""
+
+
+class Images:
+    """The project's images at the engine. Replicas that need the same image wait for one build or pull.
+
+    `unbuilt` are services whose build has just failed in `up --build`: the engine may have an older image of theirs, which must
+    not be started.
+    """
+
+    def __init__(self, client: EngineClient, project: str, unbuilt: tuple[str, ...] = ()) -> None:
+        self._client = client
+        self._project = project
+        self._locks: dict[str, trio.Lock] = {}
+        self._pulled: set[str] = set()
+        """Images pulled in this run: `pull = "always"` means once for each `up`."""
+        self._refused_starts: dict[str, int] = {}
+        self._unbuilt = set(unbuilt)
+
+    async def ensure(self, spec: ServiceSpec, log: InstanceLog, show_progress: ShowProgress) -> None:
+        """Make sure that the service's image is there. Raises `ResourceExhausted` while the engine is away, else `StartError`."""
+        name = image_name(self._client.engine, self._project, spec)
+        async with self._locks.setdefault(name, trio.Lock()):
+            must_pull = spec.pull == "always" and not spec.build and name not in self._pulled
+            self._refuse_unbuilt(spec)
+            if not must_pull and spec.name not in self._unbuilt and await self._exists(name):
+                return
+            if spec.build:
+                await self._build(spec, name, log, show_progress)
+            elif spec.pull == "never":
+                raise StartError(f'no image {name} here, and pull = "never" — build or load it')
+            else:
+                await self._pull(spec, name, log, show_progress)
+                self._pulled.add(name)
+
+    def _refuse_unbuilt(self, spec: ServiceSpec) -> None:
+        """Raise `StartError` for the first start of each replica whose build has failed in `up --build`.
+
+        The error was shown then, and the same build would fail again. Later starts, by hand, try it again.
+        """
+        refused = self._refused_starts.get(spec.name, 0)
+        if spec.name in self._unbuilt and refused < spec.replicas:
+            self._refused_starts[spec.name] = refused + 1
+            raise StartError(f"its build failed when `up` began — `minikube start {spec.name}` tries it again")
+
+    async def build(self, spec: ServiceSpec, log: InstanceLog) -> None:
+        """Build the service's image although it may be there. Raises as `ensure`."""
+        name = image_name(self._client.engine, self._project, spec)
+        async with self._locks.setdefault(name, trio.Lock()):
+            await self._build(spec, name, log, lambda _: None)
+
+    async def _exists(self, name: str) -> bool:
+        reply = await self._client.run("image", "inspect", "--format", "{{.Id}}", name, needs_answer=False)
+        if not reply.ok and isinstance(failure := self._client.failure(f"image {name}", reply), ResourceExhausted):
+            raise failure
+        return reply.ok
+
+    async def _build(self, spec: ServiceSpec, name: str, log: InstanceLog, show_progress: ShowProgress) -> None:
+        assert spec.build is not None
+        show_progress(f"building image {name}")
+        arguments, env = build_arguments(self._client.engine, spec.build, name, os.environ)
+        reply = await self._client.run_with_output(log, *arguments, env=env)
+        if not reply.ok:
+            failure = self._client.failure(f"build of {spec.build.context} failed", reply)
+            raise type(failure)(f"{failure} — `minikube logs {spec.name}` has all of it")
+        self._unbuilt.discard(spec.name)
+
+    async def _pull(self, spec: ServiceSpec, name: str, log: InstanceLog, show_progress: ShowProgress) -> None:
+        show_progress(f"pulling image {name}")
+        reply = await self._client.run_with_output(log, "pull", name)
+        if not reply.ok:
+            failure = self._client.failure(f"cannot pull image {name}", reply)
+            # A repository that lacks the image will lack it later, too; a network may come back.
+            is_temporary = any(words in reply.error for words in NETWORK_ERRORS)
+            raise ResourceExhausted(str(failure)) if is_temporary else failure

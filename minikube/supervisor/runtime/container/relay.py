@@ -1,0 +1,78 @@
+"""Forward connections of a network's containers to a server on this machine's loopback: a TCP proxy.
+
+It listens on the network's gateway address and accepts clients with an address of that network only, so no other machine
+gets access. It refuses to look into the bytes: tokens and TLS stay end to end.
+"""
+
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Network, ip_address
+from typing import NoReturn
+
+import trio
+
+from minikube.manifest import HostPort, parse_host_port
+
+IP_FREEBIND = 15
+"""linux/in.h: an address may be bound before its bridge exists. Podman makes it with the first container."""
+
+MAX_CLIENTS = 512
+CONNECT_TIMEOUT_S = 5.0
+READ_BYTES = 65_536
+
+
+class Relay:
+    """A relay on one gateway address. `target` returns the server's address; it is called for each connection."""
+
+    def __init__(self, gateway: str, subnet: IPv4Network, target: Callable[[], str]) -> None:
+        self._gateway = gateway
+        self._subnet = subnet
+        self._target = target
+        self._clients = 0
+
+    async def open(self) -> tuple[trio.SocketListener, int]:
+        """Listen on a free port of the gateway's address; return the listener and the port."""
+        sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+        await sock.bind((self._gateway, 0))
+        sock.listen()
+        return trio.SocketListener(sock), int(sock.getsockname()[1])
+
+    async def serve(self, listener: trio.SocketListener) -> NoReturn:
+        """Forward connections until cancelled."""
+        await trio.serve_listeners(self._accept, [listener])
+
+    async def _accept(self, client: trio.SocketStream) -> None:
+        async with client:
+            try:
+                peer = client.socket.getpeername()[0]
+            except OSError:
+                return  # the client has closed the connection already
+            if peer == self._gateway or ip_address(peer) not in self._subnet or self._clients >= MAX_CLIENTS:
+                return
+            self._clients += 1
+            try:
+                await self._forward(client)
+            finally:
+                self._clients -= 1
+
+    async def _forward(self, client: trio.SocketStream) -> None:
+        address: HostPort = parse_host_port(self._target())
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                target = await trio.open_tcp_stream(address.host, address.port)
+        except (OSError, trio.TooSlowError):
+            return  # the server is down: the client sees its connection close
+        async with target, trio.open_nursery() as nursery:
+            nursery.start_soon(_copy, client, target, nursery.cancel_scope)
+            nursery.start_soon(_copy, target, client, nursery.cancel_scope)
+
+
+async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+    """Copy until the source's end, and pass that end on; a broken connection cancels both directions."""
+    try:
+        while data := await source.receive_some(READ_BYTES):
+            await sink.send_all(data)
+        await sink.send_eof()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        scope.cancel()

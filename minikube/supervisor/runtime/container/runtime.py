@@ -1,0 +1,299 @@
+"""Instances as containers: the `Runtime` over an engine's command.
+
+    Images.ensure ─► ProjectNetwork.ensure ─► create ─► Container.start
+
+It refuses to replace a container of the same name that lacks the project's label.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import trio
+
+from minikube.engine.arguments import (
+    ContainerIdentity,
+    ContainerNetworking,
+    backing_environment,
+    create_arguments,
+    image_name,
+    publish_argument,
+    split_environment,
+)
+from minikube.engine.command import LABEL, container_name, find_engine
+from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
+from minikube.errors import ResourceExhausted, StartError
+from minikube.logs.instance_log import InstanceLog
+from minikube.manifest import Manifest, ServiceSpec
+from minikube.project.environment import instance_environment
+from minikube.supervisor.runtime.container.client import EngineClient, ReportEvent
+from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Container, remove
+from minikube.supervisor.runtime.container.images import Images
+from minikube.supervisor.runtime.container.network import ProjectNetwork
+from minikube.supervisor.runtime.interface import Launch, ShowProgress, fill_command
+from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+
+ALL_ADDRESSES = "0.0.0.0"
+"""HOST of a container with a network address of its own: what comes from outside reaches no loopback there."""
+
+LAST_TRY_TIMEOUT_S = 1.0
+"""At the end of a stop: how long an unresponsive engine may take to answer again, before its containers are left."""
+
+BackingAddresses = Callable[[], tuple[str, str]]
+"""Return the registry's address and the URL of Redis, as they are now."""
+
+
+class ContainerRuntime:
+    """Runs instances as containers. Implements `Runtime`. It looks for the engine when the first container is needed.
+
+    `report_event` is called with events about the engine. `unbuilt` are services whose build has just failed: see `Images`.
+    """
+
+    def __init__(
+        self,
+        process_table: ProcessTable,
+        manifest: Manifest,
+        project_dir: Path,
+        backing_addresses: BackingAddresses,
+        report_event: ReportEvent,
+        port_allocator: PortAllocator,
+        unbuilt: tuple[str, ...] = (),
+    ) -> None:
+        self._process_table = process_table
+        self._manifest = manifest
+        self._project_dir = project_dir
+        self._backing_addresses = backing_addresses
+        self._report_event = report_event
+        self._port_allocator = port_allocator
+        self._unbuilt = unbuilt
+        self._client: EngineClient | None = None
+        self._images: Images | None = None
+        self._network: ProjectNetwork | None = None
+        self._nursery: trio.Nursery | None = None
+        self._unremoved: dict[str, bool] = {}
+        """Containers that the engine has, as far as is known: name → whether all its processes are dead."""
+        self._removing_leftovers = trio.Lock()
+        self._may_have_leftovers = False
+        """Whether the engine may have something of an earlier run, which could not be removed because it did not answer."""
+
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
+        """Pull or build the service's image; see `Runtime.prepare`."""
+        await self._open_images().ensure(spec, output, show_progress)
+
+    async def rebuild(self, spec: ServiceSpec, output: InstanceLog) -> None:
+        """Build the service's image although it is there. Raises as `start`."""
+        await self._open_images().build(spec, output)
+
+    async def start(self, launch: Launch) -> Container:
+        """Create and start a container; see `Runtime.start`."""
+        client, spec = self._open_client(), launch.spec
+        await self._remove_leftovers(client)
+        # On the project's network every container has all ports to itself, so the port need not be free here.
+        if spec.has_own_address and not spec.auto_port:
+            return await self._start(client, launch, spec.port)
+        async with self._port_allocator.claim(spec, launch.port, launch.used_ports) as port:
+            return await self._start(client, launch, port)
+
+    async def _start(self, client: EngineClient, launch: Launch, port: int) -> Container:
+        spec = launch.spec
+        base, mounts = backing_environment(self._manifest, *self._backing_addresses())
+        networking, listen = ContainerNetworking(), (spec.host, port)
+        if spec.container_port:
+            published = publish_argument(spec.host, port, spec.container_port)
+            networking = ContainerNetworking("bridge", published=published)
+            listen = (ALL_ADDRESSES, spec.container_port)
+        elif spec.has_own_address:
+            project_network = self._open_network(client)
+            network = await project_network.ensure()
+            base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
+            networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
+        env = instance_environment(base, spec, launch.id, *listen)
+        identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
+        plain, filed = split_environment(env, os.environ)
+        with _env_file(self._project_dir, filed) as env_file:
+            arguments = create_arguments(
+                client.engine,
+                spec,
+                identity,
+                networking,
+                image=image_name(client.engine, identity.project, spec),
+                command=fill_command(spec.command, env),
+                variables=plain,
+                env_file=env_file,
+                mounts=mounts,
+            )
+            container = await self._create(client, launch, arguments, plain, env, port)
+        container.network = networking.network if spec.has_own_address else ""
+        try:
+            await container.start()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await container.undo_start()
+            raise
+        return container
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Set the nursery in which the relays of the project's network run. Call it before the first start."""
+        self._nursery = nursery
+
+    async def watch(self) -> None:
+        """Probe the engine while everything is stopped, so that the stop does not wait for an engine that hangs."""
+        if self._client is not None and self._may_have_something:
+            await self._client.watch()
+
+    async def close(self) -> EngineLeftovers | None:
+        """Remove what is left after all instances have stopped; return what the engine still has, None for nothing.
+
+        Where the engine does not answer, the record stays for the next `up`.
+        """
+        client = self._client
+        if client is None or not self._may_have_something:
+            self._forget()
+            return None
+        if client.is_unresponsive:
+            with trio.move_on_after(LAST_TRY_TIMEOUT_S):
+                await client.wait_responsive()
+        async with trio.open_nursery() as nursery:
+            for name in self._unremoved:
+                nursery.start_soon(self._remove, client, name)
+        network = await self._network.remove() if self._network is not None else ""
+        if self._may_have_leftovers:
+            with contextlib.suppress(ResourceExhausted):
+                await self._remove_leftovers(client)
+        names = [name if ended else f"{name} (which may still run)" for name, ended in sorted(self._unremoved.items())]
+        if not names and not network and not self._may_have_leftovers:
+            self._forget()
+            return None
+        names += [network] if network else []
+        leftovers = EngineLeftovers(client.engine.kind, tuple(names), given_up=True)
+        with contextlib.suppress(OSError):  # a full disk: the record is there already, without the names
+            record_engine(self._project_dir, client.engine, leftovers)
+        return leftovers
+
+    @property
+    def _may_have_something(self) -> bool:
+        return bool(self._unremoved) or self._network is not None or self._may_have_leftovers
+
+    def _forget(self) -> None:
+        if self._client is not None:
+            forget_engine(self._project_dir)
+
+    async def _remove(self, client: EngineClient, name: str) -> None:
+        if await remove(client, name):
+            self._unremoved.pop(name, None)  # the end of its instance may have removed it, too
+
+    async def _remove_leftovers(self, client: EngineClient) -> None:
+        """Remove what an earlier run had to leave. Raises `ResourceExhausted` while the engine does not answer."""
+        async with self._removing_leftovers:
+            if not self._may_have_leftovers:
+                return
+            listed = []
+            for words in (("ps", "--all"), ("network", "ls")):
+                form = "{{.Names}}" if words[0] == "ps" else "{{.Name}}"
+                label = f"label={client.engine.label}"
+                reply = await client.run(*words, "--filter", label, "--format", form, needs_answer=False)
+                if not reply.ok:
+                    failure = client.failure("cannot look for what an earlier run left", reply)
+                    raise ResourceExhausted(str(failure))
+                listed.append([name for name in reply.text.split() if name not in self._unremoved])
+            names, networks = listed
+            removed = [name for name in names if await remove(client, name)]
+            self._may_have_leftovers = removed != names
+            for name in networks:  # the engine refuses to remove a network that this run uses
+                await client.run("network", "rm", name, timeout=REMOVE_TIMEOUT_S, needs_answer=False)
+            if removed:
+                text = f"removed {len(removed)} containers that an earlier run left: {', '.join(removed)}"
+                self._report_event(text, "warning")
+
+    def _open_images(self) -> Images:
+        client = self._open_client()
+        if self._images is None:
+            self._images = Images(client, self._manifest.name, self._unbuilt)
+        return self._images
+
+    def _open_network(self, client: EngineClient) -> ProjectNetwork:
+        if self._network is None:
+            assert self._nursery is not None
+            self._network = ProjectNetwork(client, self._manifest.name, self._nursery)
+        return self._network
+
+    def _open_client(self) -> EngineClient:
+        """Return the client; at the first call find the engine, and record it before anything is created there."""
+        if self._client is None:
+            engine = find_engine(self._manifest.containers.engine, self._project_dir, os.environ.get("PATH"))
+            # Kept: the leftovers of an earlier run may be at this engine, and are removed before the first start.
+            earlier = read_engine_record(self._project_dir)
+            self._may_have_leftovers = earlier is not None
+            try:
+                record_engine(self._project_dir, engine, earlier[1] if earlier else None)
+            except OSError as error:
+                raise ResourceExhausted(
+                    f"cannot record the engine in {self._project_dir}: {error.strerror} — trying again"
+                ) from None
+            self._client = EngineClient(self._process_table, engine, self._manifest.directory, self._report_event)
+        return self._client
+
+    async def _create(
+        self,
+        client: EngineClient,
+        launch: Launch,
+        arguments: tuple[str, ...],
+        plain: Mapping[str, str],
+        env: Mapping[str, str],
+        port: int,
+    ) -> Container:
+        name = container_name(self._manifest.name, client.engine.mark, launch.name)
+        container = Container(client, launch, name, env, port, self._unremoved)
+        # Before the engine is asked: a cancelled `create` may have made the container all the same.
+        self._unremoved[name] = False
+        reply = await client.run(*arguments, env=plain)
+        if not reply.ok and "in use" in reply.error and name in reply.error:
+            await self._free_name(client, name)
+            reply = await client.run(*arguments, env=plain)
+        if not reply.ok:
+            # Without an exit the engine may have created it all the same: then it stays in `_unremoved`.
+            if reply.exit is not None or reply.start_error is not None:
+                self._unremoved.pop(name, None)
+            raise client.failure("cannot create its container", reply)
+        container.id = reply.text.split()[-1]
+        return container
+
+    async def _free_name(self, client: EngineClient, name: str) -> None:
+        """Remove the project's own container that occupies a name. Raises `StartError` where it is not the project's.
+
+        An engine that fails during a removal leaves such a container.
+        """
+        form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
+        mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
+        if mark != client.engine.mark:
+            raise StartError(f"a container that this project did not create is called {name} — remove or rename it")
+        await client.run("rm", *client.engine.remove_options, name)
+
+
+@contextlib.contextmanager
+def _env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
+    """Yield a file with the variables that only this user can read; None for no variables. Raises `ResourceExhausted`.
+
+    The file exists only while the engine's command reads it.
+    """
+    if not variables:
+        yield None
+        return
+    path: Path | None = None
+    try:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="env-", dir=project_dir)  # mode 0600
+            path = Path(name)
+            with open(descriptor, "w") as file:
+                file.writelines(f"{key}={value}\n" for key, value in variables.items())
+        except OSError as error:
+            raise ResourceExhausted(
+                f"cannot write variables to {project_dir}: {error.strerror} — trying again"
+            ) from None
+        yield path
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""Errors that a runtime raises, classified and put into words. Pure.
+
+A shortage of the machine (processes, descriptors, memory, disk) becomes `ResourceExhausted`; other errors stay what they are.
+It refuses to decide what becomes of the instance: `instance.start_errors` does.
+"""
+
+import errno
+
+from minikube.errors import MinikubeError, ResourceExhausted, StartError
+from minikube.project_dir import SUPERVISOR_LOG_NAME
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO, errno.ETXTBSY})
+"""Error numbers that mean a shortage, which may have passed by the next try."""
+
+
+def classify(error: Exception) -> Exception:
+    """Return the error without the groups that nurseries wrap it in; a shortage of the machine as `ResourceExhausted`."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    # Python raises a plain RuntimeError for a thread that the kernel refused (EAGAIN).
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error)):
+        return ResourceExhausted("no memory or thread left — trying again")
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return ResourceExhausted(f"{describe(error)} — trying again")
+    return error
+
+
+def describe(error: Exception) -> str:
+    """Return the error in one line for users; for a defect of the supervisor, where its traceback is."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, MinikubeError):
+        return str(error)
+    return f"the supervisor failed at it: {type(error).__name__} — see {SUPERVISOR_LOG_NAME}"
+
+
+def is_defect(error: Exception) -> bool:
+    """Return whether a classified error is a defect of the supervisor, whose traceback must be logged."""
+    return not isinstance(error, StartError)

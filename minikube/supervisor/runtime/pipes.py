@@ -1,0 +1,28 @@
+"""Read a pipe that does not block."""
+
+import os
+from collections.abc import AsyncIterator
+
+import trio
+
+READ_BYTES = 65_536
+
+
+async def chunks(descriptor: int) -> AsyncIterator[bytes]:
+    """Yield what is written to a pipe, until all its writers have closed it."""
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        yield data
+
+
+async def collect(descriptor: int, into: bytearray, limit: int) -> None:
+    """Read a pipe to its end; keep the last `limit` bytes in `into`."""
+    async for data in chunks(descriptor):
+        into += data
+        del into[:-limit]

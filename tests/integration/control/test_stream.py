@@ -1,0 +1,260 @@
+"""The websocket `/v1/stream`: updates are complete and quick, and readers do not affect each other."""
+
+import base64
+import time
+
+import pytest
+import trio
+
+from minikube.control.client.endpoint import Endpoint
+from minikube.control.client.snapshot import apply_update, decode_update
+from minikube.control.client.trio import open_stream
+from minikube.errors import NothingRunning, RemoteError, Unavailable
+from minikube.model import Delta, ProcessState, Snapshot
+from minikube.net import websocket
+from tests.eventually import STEP_S
+from tests.integration.control.control_server import TOKEN, ControlServer, instance, open_control
+
+KEY = base64.b64encode(b"0123456789abcdef").decode()
+HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade, close",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": KEY,
+}
+
+
+async def test_a_reader_gets_a_snapshot_and_then_deltas_that_lead_to_the_next_snapshot() -> None:
+    async with open_control() as server, open_stream(server.endpoint) as stream:
+        view = await anext(stream)
+        assert view == server.store.snapshot
+        assert isinstance(view, Snapshot)
+        for number in range(20):
+            server.store.put_instances(instance("aaaaaaaa", "product", restarts=number + 1))
+            server.store.event("instance.restarted", "again", service="product")
+            while view.revision < server.store.revision:
+                update = await anext(stream)
+                assert isinstance(update, Delta)
+                view = apply_update(view, update)
+            assert view == server.store.snapshot
+
+
+async def test_an_exit_reaches_a_reader_with_the_next_update_during_many_changes() -> None:
+    """It may come one update later if that update was on its way: at most 100 ms, as updates are sent every 50 ms.
+
+    The test counts updates, because times depend on the machine; the median time must only be far below a second.
+    """
+    async with open_control() as server, open_stream(server.endpoint) as stream:
+        view = apply_update(None, await anext(stream))
+        store = server.store
+
+        async def storm() -> None:
+            for number in range(10_000):
+                store.put_instances(instance("bbbbbbbb", "order", restarts=number))
+                await trio.sleep(0.002)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(storm)
+            took: list[float] = []
+            for number in range(10):
+                for _ in range(3):
+                    view = apply_update(view, await anext(stream))
+                state = ProcessState.EXITED if number % 2 == 0 else ProcessState.RUNNING
+                begin = time.perf_counter()
+                store.put_instances(instance("aaaaaaaa", "product", state))
+                updates = 0
+                while view.instances[0].state is not state:
+                    view = apply_update(view, await anext(stream))
+                    updates += 1
+                assert updates <= 2
+                took.append(time.perf_counter() - begin)
+            nursery.cancel_scope.cancel()
+        assert sorted(took)[len(took) // 2] < 1
+
+
+async def test_a_reader_that_stalls_does_not_slow_others_and_catches_up() -> None:
+    async with open_control() as server:
+        store = server.store
+        stalled = await _open_raw(server)
+        async with open_stream(server.endpoint) as stream:
+            view = apply_update(None, await anext(stream))
+            for round_number in range(30):
+                for number in range(100):
+                    store.event("x.y", "z" * 2_000, service="product")
+                    store.put_instances(instance(f"{number:08x}", "product", restarts=round_number))
+                begin = time.perf_counter()
+                while view.revision < store.revision:
+                    view = apply_update(view, await anext(stream))
+                assert time.perf_counter() - begin < 10
+            assert view == store.snapshot
+        messages = 0
+        with trio.fail_after(30):
+            behind: Snapshot | None = None
+            async for update in _Frames(stalled):
+                behind = apply_update(behind, update)
+                messages += 1
+                if behind.revision == store.revision:
+                    break
+        assert behind == store.snapshot
+        assert messages < 35
+        await stalled.aclose()
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "SEND_S", 0.2)
+    async with open_control() as server:
+        stalled = await _open_raw(server)
+        with trio.fail_after(30):
+            await _wait_readers(server, 1)
+            while (await _metric(server, b"minikube_stream_clients")) != 0:
+                for _ in range(200):
+                    server.store.event("x.y", "z" * 2_000)
+                await trio.sleep(0.01)
+        await stalled.aclose()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 426),
+        ({**HANDSHAKE, "Sec-WebSocket-Version": "8"}, 426),
+        ({**HANDSHAKE, "Sec-WebSocket-Key": "short"}, 400),
+        ({**HANDSHAKE, "Sec-WebSocket-Key": "\xff" * 24}, 400),
+        ({**HANDSHAKE, "Connection": "close"}, 426),
+        ({**HANDSHAKE, "Authorization": ""}, 401),
+        ({**HANDSHAKE, "Origin": "null"}, 403),
+        ({**HANDSHAKE, "Host": "evil.example"}, 421),
+    ],
+)
+async def test_a_wrong_handshake_is_refused_and_the_server_goes_on(headers: dict[str, str], status: int) -> None:
+    async with open_control() as server:
+        assert (await server.ask("GET", "/v1/stream", headers=headers))[0] == status
+        assert (await server.ask("GET", "/health"))[0] == 200
+
+
+async def test_any_bytes_in_other_headers_of_a_handshake_are_harmless(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_control() as server:
+        stream = await _open_raw(server, Cookie="\xff\xfe", **{"Sec-WebSocket-Protocol": "\x80", "X-Y": "\xe9"})
+        assert isinstance(await anext(_Frames(stream)), Snapshot)
+        await stream.aclose()
+        assert (await server.ask("GET", "/health"))[0] == 200
+        assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x81\x85\0\0\0\0hello",
+        b"\x81\x05hello",
+        b"\xff" * 100,
+        b"\x81\xff" + b"\x7f" * 8 + b"\0" * 5_000,
+        b"\x88\x80\0\0\0\0",
+        b"",
+    ],
+)
+async def test_a_reader_that_sends_a_message_or_breaks_the_protocol_ends_only_its_own_connection(
+    said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In turn: text, an unmasked frame, random bytes, an endless frame, a close frame, an end of the connection."""
+    async with open_control() as server, open_stream(server.endpoint) as other:
+        await anext(other)
+        stream = await _open_raw(server)
+        frames = _Frames(stream)
+        await anext(frames)
+        if said:
+            await stream.send_all(said)
+        else:
+            await stream.send_eof()
+        with trio.fail_after(30):
+            await _wait_readers(server, 1)
+        await stream.aclose()
+        server.store.event("x.y", "still here")
+        assert isinstance(await anext(other), Delta)
+        assert caplog.records == []
+
+
+async def test_a_reader_gets_unavailable_when_the_supervisor_exits() -> None:
+    async with open_control() as server:
+        async with open_stream(server.endpoint) as stream:
+            await anext(stream)
+            server.end()
+            with trio.fail_after(30), pytest.raises(Unavailable, match="closed the stream"):
+                await anext(stream)
+        with pytest.raises(NothingRunning):
+            await open_stream(server.endpoint).__aenter__()
+
+
+async def test_a_reader_with_a_wrong_token_gets_the_servers_error() -> None:
+    async with open_control() as server:
+        wrong = Endpoint(server.endpoint.host, server.endpoint.port, "cd" * 32)
+        with pytest.raises(RemoteError, match="bearer token"):
+            async with open_stream(wrong):
+                pass
+
+
+async def test_an_exception_of_the_block_is_not_wrapped_in_a_group() -> None:
+    async with open_control() as server:
+        with pytest.raises(KeyError):
+            async with open_stream(server.endpoint):
+                raise KeyError("mine")
+
+
+async def _open_raw(server: ControlServer, **more: str) -> trio.SocketStream:
+    """Open a websocket by hand: send the handshake and read nothing."""
+    stream = await trio.open_tcp_stream(server.endpoint.host, server.endpoint.port)
+    headers = {"Host": "localhost", "Authorization": f"Bearer {TOKEN}", **HANDSHAKE, **more}
+    lines = ["GET /v1/stream HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    await stream.send_all("\r\n".join(lines).encode("latin-1"))
+    return stream
+
+
+class _Frames:
+    """Yield the updates on a websocket that was opened by hand."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._data = b""
+        self._accepted = False
+
+    def __aiter__(self) -> "_Frames":
+        return self
+
+    async def __anext__(self) -> Snapshot | Delta:
+        while not self._accepted:
+            await self._receive()
+            head, end, rest = self._data.partition(b"\r\n\r\n")
+            if end:
+                assert head.startswith(b"HTTP/1.1 101")
+                self._accepted, self._data = True, rest
+        while (found := _frame_end(self._data)) is None:
+            await self._receive()
+        start, stop = found
+        update = decode_update(self._data[start:stop])
+        self._data = self._data[stop:]
+        return update
+
+    async def _receive(self) -> None:
+        chunk = await self._stream.receive_some(1_048_576)
+        if not chunk:
+            raise StopAsyncIteration
+        self._data += chunk
+
+
+def _frame_end(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 10:
+        return None
+    size, start = data[1], 2
+    if size > 125:
+        start = 4 if size == 126 else 10
+        size = int.from_bytes(data[2:start], "big")
+    return (start, start + size) if len(data) >= start + size else None
+
+
+async def _wait_readers(server: ControlServer, count: int) -> None:
+    while await _metric(server, b"minikube_stream_clients") != count:
+        await trio.sleep(STEP_S)
+
+
+async def _metric(server: ControlServer, name: bytes) -> float:
+    _, _, body = await server.ask("GET", "/metrics")
+    return next(float(line.split()[1]) for line in body.splitlines() if line.startswith(name))

@@ -1,0 +1,150 @@
+"""`minikube doctor`, with real sockets, programs and project directories."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minikube.cli.app import run
+from minikube.doctor import checks
+from minikube.model import InstanceView, ProcessState
+from minikube.project import orphans
+from tests.eventually import eventually
+
+SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
+
+
+def findings(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, dict[str, str]]:
+    """Run `doctor` and return its findings by check; of several ports the last."""
+    assert run(["doctor", "--json"]) == code
+    return {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_on_a_machine_in_order_no_check_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\ncommand = "run"\n')
+    found = findings(capsys, 0)
+    assert {"python", "manifest", "redis", "port", "state", "disk", "cgroup", "files", "watch", "terminal"} <= set(
+        found
+    )
+    assert "fail" not in {row["status"] for row in found.values()}
+    assert all(bool(row["advice"]) == (row["status"] != "ok") for row in found.values())
+    assert not (project / ".minikube").exists()
+    assert run(["doctor"]) == 0
+    assert "ok    manifest    supervisor.toml: good, 1 service\n" in capsys.readouterr().out
+
+
+def test_an_invalid_manifest_and_a_missing_redis_fail(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "supervisor.toml").write_text("[services.x]\nport = 0\n")
+    monkeypatch.setenv("MINIKUBE_REDIS_SERVER", "/nowhere/redis-server")
+    found = findings(capsys, 1)
+    assert found["manifest"]["status"] == found["redis"]["status"] == "fail"
+    assert found["manifest"]["advice"] == "2 problems: minikube validate"
+
+
+def test_a_taken_port_names_its_owner(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\ncommand = "run"\nport = {port}\n')
+        found = findings(capsys, 1)
+    assert f"services.x.port: 127.0.0.1:{port} is taken by pid {os.getpid()}" in found["port"]["found"]
+    assert found["port"]["advice"] == "stop it, or set services.x.port"
+
+
+@pytest.mark.parametrize(
+    ("keys", "pid", "own"),
+    [
+        ("container_port = 80", os.getppid(), True),  # the engine listens
+        ("", os.getpid(), True),
+        ("", 2**22 + 1, False),  # its container runs, but another process listens
+        ("container_port = 80", 0, False),  # it does not run
+    ],
+    ids=("the engine", "the container", "another process", "not running"),
+)
+def test_the_port_of_a_running_container_is_no_conflict(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    keys: str,
+    pid: int,
+    own: bool,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        view = InstanceView("1", "x", "x", ProcessState.RUNNING, pid=pid, address=address)
+        monkeypatch.setattr(checks, "_own_pids", lambda _: {2**22 + 2})
+        monkeypatch.setattr(checks, "_instances", lambda _: (view,))
+        (project / "supervisor.toml").write_text(
+            f'{SERVICES}[services.x]\nimage = "x"\nport = {taken.getsockname()[1]}\n{keys}\n'
+        )
+        run(["doctor", "--json"])
+    found = {row["found"]: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert (found.get(f"services.x.port: {address} is this project's") == "ok") == own
+    assert any(f"{address} is taken by pid {os.getpid()}" in text for text in found) != own
+
+
+def test_the_manifests_own_redis_has_to_listen_and_its_password_is_masked(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://me:hunter2@127.0.0.1:{server.getsockname()[1]}/0"
+        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
+        assert "***" in findings(capsys, 0)["redis"]["found"]
+    finding = findings(capsys, 1)["redis"]
+    assert "refused" in finding["found"]
+    assert "hunter2" not in str(finding)
+
+
+def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with server:
+        url = f"redis://[::1]:{server.getsockname()[1]}/0"
+        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
+        assert findings(capsys, 0)["redis"]["status"] == "ok"
+
+
+def test_a_container_with_an_address_of_its_own_needs_no_port_of_this_machine(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (project / "supervisor.toml").write_text(
+            f'{SERVICES}[services.x]\nimage = "x"\nport = {port}\nnetwork = "project"\n'
+        )
+        run(["doctor", "--json"])
+    assert f":{port}" not in capsys.readouterr().out
+
+
+def test_processes_of_an_earlier_run_are_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text(SERVICES)
+    state = project / ".minikube"
+    state.mkdir()
+    mark = {**os.environ, orphans.PROJECT_ENV: str(state)}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=mark) as left:
+        eventually(lambda: orphans.find_orphans(state), what="its environment")
+        assert f"(pid {left.pid})" in findings(capsys, 0)["state"]["found"]
+        left.communicate(b"\n")
+    (state / "supervisor.json").write_text(json.dumps({"pid": left.pid, "start_time": 1, "boot_id": ""}))
+    assert "its supervisor was killed" in findings(capsys, 0)["state"]["found"]
+
+
+def test_containers_need_an_engine_that_answers(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(project))
+    (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\nimage = "x"\n')
+    assert findings(capsys, 1)["containers"]["status"] == "fail"
+    program = project / "docker"
+    program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2; exit 1\n")
+    program.chmod(0o755)
+    assert findings(capsys, 1)["containers"]["advice"] == "start docker"
+    program.write_text("#!/bin/sh\necho 27.0\n")
+    assert findings(capsys, 0)["containers"]["found"] == f"{program} 27.0"

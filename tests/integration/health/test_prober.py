@@ -1,0 +1,186 @@
+"""Probes over real sockets: which responses pass, which fail, and that no probe outlasts its time-out."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import pytest
+import trio
+
+from minikube.health.prober import Prober
+from minikube.health.state import MAX_OUTPUT_BYTES, Outcome
+from tests.ports import free_port
+
+Behaviour = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+class Server:
+    """A TCP server that handles every connection with `behave`, and counts the connections."""
+
+    def __init__(self, behave: Behaviour) -> None:
+        self.behave = behave
+        self.connections = 0
+        self.port = 0
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        with suppress(trio.BrokenResourceError):
+            await self.behave(stream)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/health"
+
+
+@asynccontextmanager
+async def serving(behave: Behaviour) -> AsyncIterator[Server]:
+    server = Server(behave)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, server.handle, 0, host="127.0.0.1"))
+        server.port = listener.socket.getsockname()[1]
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+def responds(response: bytes) -> Behaviour:
+    """Return a behaviour that reads one request, sends `response`, and closes."""
+
+    async def behave(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(response)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(200, Outcome.PASS), (204, Outcome.PASS), (299, Outcome.PASS), (300, Outcome.FAIL), (404, Outcome.FAIL)],
+)
+async def test_a_status_from_200_to_299_passes(status: int, outcome: Outcome) -> None:
+    async with serving(responds(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nhi" % status)) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is outcome
+        assert result.output.startswith(f"{status} Word")
+
+
+async def test_a_redirect_fails_and_is_not_followed() -> None:
+    async with serving(responds(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n"
+        async with serving(responds(moved.encode())) as server:
+            result = await Prober().probe(server.url, 5)
+            assert (result.outcome, result.output) == (Outcome.FAIL, "302 Found")
+        assert other.connections == 0
+
+
+async def test_at_most_4_kib_of_an_endless_response_is_read() -> None:
+    ended = trio.Event()
+
+    async def behave(stream: trio.SocketStream) -> None:
+        try:
+            await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                await stream.send_all(b"x" * 65_536)
+        finally:
+            ended.set()
+
+    async with serving(behave) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is Outcome.PASS
+        assert len(result.output.encode()) <= MAX_OUTPUT_BYTES
+        with trio.fail_after(30):
+            await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("response", "word"),
+    [
+        (b"", "closed before an answer"),
+        (b"HTTP/1.1 200 OK\r\nConte", "closed before an answer"),
+        (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+        (b"\x16\x03\x01 tls", "not HTTP"),
+    ],
+)
+async def test_a_connection_without_a_response_fails_at_once(response: bytes, word: str) -> None:
+    async with serving(responds(response)) as server:
+        result = await Prober().probe(server.url, 5)
+        assert result.outcome is Outcome.FAIL
+        assert word in result.output
+
+
+async def test_a_refused_connection_fails_at_once() -> None:
+    port = free_port()
+    for url in (f"http://127.0.0.1:{port}/", f"tcp://127.0.0.1:{port}"):
+        result = await Prober().probe(url, 60)
+        assert (result.outcome, result.output) == (Outcome.FAIL, "connection refused")
+        assert result.seconds < 10
+
+
+async def respond_slowly(stream: trio.SocketStream) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 4_000:
+        await stream.send_all(bytes([byte]))
+        await trio.sleep(0.02)
+
+
+async def silence(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("behave", [respond_slowly, silence])
+async def test_the_whole_exchange_has_one_timeout(behave: Behaviour) -> None:
+    async with serving(behave) as server:
+        result = await Prober().probe(server.url, 0.2)
+        assert (result.outcome, result.output) == (Outcome.TIMEOUT, "no answer within 0.2 s")
+        assert 0.2 <= result.seconds < 10
+
+
+async def test_a_tcp_check_passes_when_it_connects() -> None:
+    async with serving(silence) as server:
+        result = await Prober().probe(f"tcp://127.0.0.1:{server.port}", 5)
+        assert (result.outcome, result.output) == (Outcome.PASS, "connected")
+
+
+async def test_idle_connections_are_reused_and_replaced_once_the_server_closed_them() -> None:
+    requests = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal requests
+        for _ in range(3):
+            if not await stream.receive_some():
+                return
+            requests += 1
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(behave) as server:
+        prober = Prober(max_idle=8)
+        for _ in range(7):
+            assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
+        assert (server.connections, requests) == (3, 7)
+        prober.forget(server.url)
+
+
+async def test_two_probes_of_one_url_keep_one_connection() -> None:
+    both, open_now = trio.Event(), 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        if open_now == 2:
+            both.set()
+        while await stream.receive_some():
+            await both.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        open_now -= 1
+
+    async with serving(behave) as server:
+        prober = Prober(max_idle=8)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(prober.probe, server.url, 5)
+        with trio.fail_after(30):
+            while open_now != 1:
+                await trio.sleep(0.01)
+        assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
+        prober.forget(server.url)
+        with trio.fail_after(30):
+            while open_now:
+                await trio.sleep(0.01)

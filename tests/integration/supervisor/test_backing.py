@@ -1,0 +1,134 @@
+"""A backing service that dies is started again, and is ready only when its new process says so. Real processes."""
+
+import errno
+import os
+import signal
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from minikube.control.state_store import StateStore
+from minikube.logs.collector import LogCollector
+from minikube.manifest import LogSpec
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.runtime.process.fork_exec import Command
+from minikube.supervisor.runtime.process.process import Process
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+from tests.eventually import soon
+
+SCRIPT = """
+printf x >> starts
+case $(wc -c < starts) in
+1) sleep 0.1; exit 1 ;;
+2) echo listening; while [ -e stay ]; do sleep 0.01; done; exit 1 ;;
+*) exec sleep 600 ;;
+esac
+"""
+"""The first process dies before it listens, the second listens, the third does not."""
+
+
+class SlowTable(ProcessTable):
+    """A process table whose starts take 0.1 s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starting = trio.Event()
+        self.started: list[Process] = []
+
+    async def start(self, command: Command) -> Process:
+        self.starting.set()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.1)
+            self.started.append(await super().start(command))
+        return self.started[-1]
+
+
+async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path) -> None:
+    async def never_ready(process: Process) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    process_table, log = SlowTable(), LogCollector(tmp_path).open("redis", "redis", LogSpec())
+    spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, process_table, StateStore("test"), log, never_ready)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run, None)
+            await process_table.starting.wait()
+            await service.stop()
+            assert [str(one.exit) for one in process_table.started] == ["signal TERM"]
+
+
+async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path) -> None:
+    (tmp_path / "stay").touch()
+    log = LogCollector(tmp_path).open("redis", "redis", LogSpec())
+
+    looked: dict[int, int] = defaultdict(int)
+
+    async def wait_ready(process: Process) -> str:
+        def listens() -> bool:
+            looked[process.pid] += 1
+            return "listening" in log.last_lines
+
+        await soon(listens, within=60)
+        return "there"
+
+    spec = BackingSpec("redis", ("sh", "-c", SCRIPT), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, ProcessTable(), StateStore("test"), log, wait_ready)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run, None)
+            await service.ready.wait()
+            ready_pid = [*looked][-1]
+            (tmp_path / "stay").unlink()
+            await soon(lambda: (tmp_path / "starts").read_text() == "xxx")
+            await soon(lambda: (last := [*looked][-1]) != ready_pid and looked[last] > 5)
+            assert not service.ready.is_set(), "took a line of the process before for one of this process"
+            await service.stop()
+
+
+def started(spec: BackingSpec) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(spec.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+async def test_a_start_is_retried_after_a_shortage_of_threads_or_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process cannot be adopted, the second not started; the third runs."""
+    find, shortages = trio.to_thread.run_sync, [RuntimeError("can't start new thread")]
+
+    async def refuse_once(*arguments: Any, **options: Any) -> Any:
+        if shortages:
+            await trio.lowlevel.checkpoint()
+            raise shortages.pop()
+        return await find(*arguments, **options)
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def wait_ready(process: Process) -> str:
+        await trio.lowlevel.checkpoint()
+        return "there"
+
+    store, log = StateStore("test"), LogCollector(tmp_path).open("redis", "redis", LogSpec())
+    spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, ProcessTable(), store, log, wait_ready)
+    first = started(spec)
+    with monkeypatch.context() as patched:
+        patched.setattr(trio.to_thread, "run_sync", refuse_once)
+        with monkeypatch.context() as scarce, trio.fail_after(60):
+            scarce.setattr(os, "pidfd_open", refuse)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(service.run, first)
+                await store.wait_for(lambda _: bool(store.events_since(0)))
+                scarce.undo()
+                await service.ready.wait()
+                await service.stop()
+    assert first.poll() == -signal.SIGKILL
+    reasons = [event.message for event in store.events_since(0) if event.kind == "redis.down"]
+    assert [("Too many open files" in text, "thread" in text) for text in reasons] == [(True, False), (False, True)]

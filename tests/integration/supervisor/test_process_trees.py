@@ -1,0 +1,317 @@
+"""Process trees are ended whole, and limits hold: with control groups where those can be made, and without. Real processes."""
+
+import ctypes
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import trio
+
+from minikube.errors import ResourceExhausted
+from minikube.linux import processes
+from minikube.linux.cgroup import Group, ProjectGroups, find_hierarchies, group_name, remove_all
+from minikube.manifest import ServiceSpec
+from minikube.supervisor.runtime.interface import Launch
+from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process import usage as sampler
+from minikube.supervisor.runtime.process.fork_exec import Command
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+from minikube.supervisor.runtime.process.runtime import LocalProcess, ProcessRuntime
+from tests.eventually import soon
+
+NINE = """
+import os, signal, time
+
+def child(leave, deaf):
+    if os.fork() == 0:
+        if leave:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        if deaf:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.execve("/bin/sleep", ["sleep", "MARK"], ENV)
+
+for number in range(8):
+    child(leave=number in (1, 2, 3), deaf=number in (3, 4))
+print("grown", flush=True)
+time.sleep(600)
+"""
+"""Nine processes: three have left the session and their parent, two ignore TERM."""
+
+
+@pytest.fixture(params=["groups", "walk"])
+def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProjectGroups | None]:
+    made = ProjectGroups(tmp_path, ("memory", "pids")) if request.param == "groups" else None
+    if made is not None:
+        probe = made.create("probe", {})
+        if probe is None:
+            pytest.skip("no control group can be made here")
+        probe.remove()
+    yield made
+    if made is not None:
+        remove_all(tmp_path)
+        assert not (tmp_path / "cgroups").exists(), "an empty group stayed behind"
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Make orphans children of this process, as the supervisor does."""
+    processes.become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(processes.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def marked(mark: str) -> list[int]:
+    """Return the pids of the processes with the mark on their command line."""
+    found = []
+    for stat in processes.scan_processes():
+        try:
+            words = Path(f"/proc/{stat.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if stat.is_alive and mark.encode() in words:
+            found.append(stat.pid)
+    return found
+
+
+class Supervisor:
+    """Starts commands and reaps orphans as the supervisor does."""
+
+    def __init__(self, groups: ProjectGroups | None, nursery: trio.Nursery, directory: Path) -> None:
+        self.process_table = ProcessTable(groups)
+        self.warnings: list[str] = []
+        self._runtime = ProcessRuntime(self.process_table, self._environment, self._warn, PortAllocator())
+        self._nursery = nursery
+        self._directory = directory
+
+    async def start(self, *argv: str, **fields: object) -> LocalProcess:
+        spec = ServiceSpec("x", self._directory, argv, **fields)  # type: ignore[arg-type]
+        process = await self._runtime.start(Launch(spec, "0badcafe", "x"))
+        self._nursery.start_soon(process.wait_exit)
+        return process
+
+    def _environment(self, spec: ServiceSpec) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"]}
+
+    def _warn(self, spec: ServiceSpec, text: str) -> None:
+        self.warnings.append(text)
+
+    async def reap(self) -> None:
+        with trio.open_signal_receiver(signal.SIGCHLD) as received:
+            async for _ in received:
+                self.process_table.reap()
+
+
+async def test_a_whole_tree_is_ended_and_killed_processes_are_named(
+    groups: ProjectGroups | None, subreaper: None, tmp_path: Path
+) -> None:
+    mark = f"6{os.getpid()}"
+    # Without a known environment, session and parent, only the control group tells the owner.
+    env = "{}" if groups else "os.environ"
+    (tmp_path / "nine.py").write_text(NINE.replace("MARK", mark).replace("ENV", env))
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        nursery.start_soon(supervisor.reap)
+        process = await supervisor.start(sys.executable, "nine.py")
+        await trio.lowlevel.wait_readable(process.stdout)
+        await soon(lambda: len(marked(mark)) == 8)
+        assert len(process.describe_alive()) == 9
+        with trio.fail_after(30):
+            killed = await process.end(signal.SIGTERM, 0.3)
+            await process.exited.wait()
+        assert len(killed) == 2
+        assert all("(sleep)" in one for one in killed)
+        assert marked(mark) == []
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_kept(
+    groups: ProjectGroups | None, subreaper: None, tmp_path: Path
+) -> None:
+    mark = f"7{os.getpid()}"
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        nursery.start_soon(supervisor.reap)
+        process = await supervisor.start("sleep", "600")
+        script = f"echo asked; setsid sleep {mark} & sleep {mark}"
+        ran = await process.run(("sh", "-c", script), 0.5)
+        assert (ran.exit, ran.output) == (None, "asked\n")
+        await soon(lambda: marked(mark) == [], what="the end of the processes that got KILL")
+        ran = await process.run(("sh", "-c", f"seq 9000; setsid sleep {mark} & echo $INSTANCE_ID; exit 3"), 5.0)
+        assert str(ran.exit) == "exit 3"
+        assert len(ran.output) <= 4096
+        assert "0badcafe" in ran.output
+        await soon(lambda: marked(mark) == [], what="the end of the processes that got KILL")
+        assert process.exit is None, "the instance itself must go on"
+        await process.end(signal.SIGTERM, 5.0)
+        await process.exited.wait()
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("groups", ["groups"], indirect=True)
+async def test_a_limit_is_enforced_or_a_warning_says_that_it_is_not(
+    groups: ProjectGroups, subreaper: None, tmp_path: Path
+) -> None:
+    """Root has v1 controllers; a v2 controller is there only where it has been delegated."""
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        script = "data = bytearray(300_000_000); print(len(data))"
+        process = await supervisor.start(sys.executable, "-c", script, limits={"memory": 64 << 20})
+        with trio.fail_after(20):
+            await process.exited.wait()
+        if supervisor.warnings and "memory" not in find_hierarchies()[1]:
+            unable = "limits.memory is not enforced: the memory controller is not there, or not delegated to this user"
+            assert (supervisor.warnings, str(process.exit)) == ([unable], "exit 0")
+        else:
+            assert (supervisor.warnings, str(process.exit)) == ([], "signal KILL (out of memory, limits.memory)")
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("groups", ["groups"], indirect=True)
+async def test_limits_hold_from_the_first_instruction(groups: ProjectGroups, subreaper: None, tmp_path: Path) -> None:
+    """A child that leaves the session immediately, before the supervisor can look at it, is limited too."""
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        for _ in range(20):
+            script = "setsid -f sh -c 'cat /proc/self/cgroup; echo end'"
+            process = await supervisor.start("sh", "-c", script, limits={"pids": 100})
+            output = b""
+            while b"end" not in output:
+                await trio.lowlevel.wait_readable(process.stdout)
+                output += os.read(process.stdout, 4096)
+            groups_of_output = [
+                line for line in output.decode().splitlines() if line.startswith("0::") or ":pids:" in line
+            ]
+            assert not [line for line in groups_of_output if "/minikube-" not in line]
+            await process.end(signal.SIGKILL, 0.0)
+            await process.exited.wait()
+            process.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_process_that_was_seen_in_a_tree_still_belongs_to_it_after_leaving_it(
+    subreaper: None, tmp_path: Path
+) -> None:
+    """Without control groups: it has no environment, session or parent that tells the owner, but a walk saw it earlier."""
+    mark = f"7{os.getpid()}"
+    script = f"(setsid env -i /bin/sleep {mark} & wait) & echo $!; wait; exec sleep 600"
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(None, nursery, tmp_path)
+        nursery.start_soon(supervisor.reap)
+        process = await supervisor.start("sh", "-c", script)
+        await trio.lowlevel.wait_readable(process.stdout)
+        between = int(os.read(process.stdout, 64))
+        await soon(lambda: len(marked(mark)) == 1)
+        (hidden,) = marked(mark)
+        for _ in range(3):
+            owners, *_ = sampler._walk(supervisor.process_table.roots, supervisor.process_table.seen, os.getpid())
+            assert owners[hidden] == "0badcafe"
+            supervisor.process_table.note_owners(owners)
+            processes.send_signal(between, signal.SIGKILL)
+            await soon(lambda: processes.read_stat(between) is None)
+        await process.end(signal.SIGKILL, 0.0)
+        await process.exited.wait()
+        assert marked(mark) == []
+        await soon(lambda: processes.read_stat(hidden) is None)  # reaped
+        supervisor.process_table.note_owners({})
+        assert hidden not in supervisor.process_table.seen
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+def test_each_start_has_a_control_group_of_its_own(tmp_path: Path) -> None:
+    groups = ProjectGroups(tmp_path)
+    first, second = groups.create("0badcafe", {}), groups.create("0badcafe", {})
+    if first is None or second is None:
+        pytest.skip("no control group can be made here")
+    assert first.remove()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        second.add(process.pid)
+        assert second.members() == [process.pid]
+        second.kill()
+        process.wait()
+    assert second.remove()
+    remove_all(tmp_path)
+
+
+def test_groups_are_removed_after_the_project_directory_was_deleted(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    name, groups = group_name(directory), ProjectGroups(directory)
+    if groups.create("0badcafe", {}) is None:
+        pytest.skip("no control group can be made here")
+    unified, _ = find_hierarchies()
+    assert unified is not None
+    assert (unified / name / "0badcafe.1").exists()
+    shutil.rmtree(directory)
+    assert remove_all(directory, name)
+    assert not (unified / name).exists()
+
+
+async def test_a_limit_that_nothing_enforces_is_a_warning(subreaper: None, tmp_path: Path) -> None:
+    unable = ProjectGroups(tmp_path)
+    remove_all(tmp_path)
+    unable._unified, unable._legacy = None, {}
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(unable, nursery, tmp_path)
+        process = await supervisor.start("sleep", "600", limits={"pids": 50})
+        assert supervisor.warnings == [
+            "limits.pids is not enforced: the pids controller is not there, or not delegated to this user",
+        ]
+        await process.end(signal.SIGKILL, 0.0)
+        await process.exited.wait()
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+def dead_child() -> int:
+    """Return the pid of a zombie."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+async def test_an_orphan_that_dies_during_a_start_is_reaped_after_it(subreaper: None, tmp_path: Path) -> None:
+    dead, process_table = dead_child(), ProcessTable()
+    process = await process_table.start(Command(("true",), {}, tmp_path))
+    assert processes.read_stat(dead) is None
+    await process.wait_exit()
+    process_table.forget(process)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_a_start_without_a_thread_raises_resource_exhausted(
+    subreaper: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    with pytest.raises(ResourceExhausted):
+        await ProcessTable().start(Command(("true",), {}, tmp_path))
+
+
+async def test_reaping_goes_on_after_a_start_that_could_not_make_its_group(subreaper: None, tmp_path: Path) -> None:
+    class Full(ProjectGroups):
+        def create(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    groups = Full(tmp_path)
+    process_table = ProcessTable(groups)
+    with pytest.raises(ResourceExhausted):
+        await process_table.start(Command(("true",), {}, tmp_path))
+    remove_all(tmp_path)
+    dead = dead_child()
+    process_table.reap()
+    assert processes.read_stat(dead) is None

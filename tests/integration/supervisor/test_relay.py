@@ -1,0 +1,102 @@
+"""A relay accepts clients of its network only, and closes with its target. Real sockets."""
+
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import IPv4Network
+
+import pytest
+import trio
+
+from minikube.supervisor.runtime.container import relay as relays
+from minikube.supervisor.runtime.container.relay import Relay
+
+GATEWAY = "127.0.0.9"
+"""An address of the loopback in place of a bridge: every address of 127/8 can be bound and connected from."""
+
+
+@asynccontextmanager
+async def relay_to(target: str, subnet: str = "127.0.0.0/8") -> AsyncIterator[int]:
+    relay = Relay(GATEWAY, IPv4Network(subnet), lambda: target)
+    listener, port = await relay.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.serve, listener)
+        yield port
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[str]:
+    """Serve an echo: send back all bytes and the end of the stream."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            await stream.send_all(data)
+        await stream.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, answer, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+async def connect(port: int, source: str = "127.0.0.2") -> trio.SocketStream:
+    sock = trio.socket.socket()
+    await sock.bind((source, 0))
+    await sock.connect((GATEWAY, port))
+    return trio.SocketStream(sock)
+
+
+async def test_bytes_pass_both_ways_and_an_end_is_passed_on() -> None:
+    async with echo() as target, relay_to(target) as port, await connect(port) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, b"x" * 1_000_000)
+            got = b""
+            while len(got) < 1_000_000:
+                got += await client.receive_some()
+        assert got == b"x" * 1_000_000
+        await client.send_eof()
+        assert await client.receive_some() == b""
+
+
+@pytest.mark.parametrize("source", ["127.0.0.2", GATEWAY])
+async def test_clients_from_other_networks_and_from_this_machine_are_rejected(source: str) -> None:
+    subnet = "127.0.0.9/32" if source == GATEWAY else "10.0.0.0/8"
+    async with echo() as target, relay_to(target, subnet) as port, await connect(port, source) as client:
+        with trio.fail_after(30):
+            assert await client.receive_some() == b""
+
+
+async def test_a_client_whose_target_is_down_sees_its_connection_close() -> None:
+    async with relay_to("127.0.0.1:1") as port, await connect(port) as client:
+        with trio.fail_after(30):
+            assert await client.receive_some() == b""
+
+
+async def test_a_client_that_closes_before_it_is_accepted_does_no_harm() -> None:
+    relay = Relay(GATEWAY, IPv4Network("127.0.0.0/8"), lambda: "127.0.0.1:1")
+    listener, port = await relay.open()
+    closed = await connect(port)
+    closed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+    await closed.aclose()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.serve, listener)
+        async with await connect(port) as client:
+            with trio.fail_after(30):
+                assert await client.receive_some() == b""
+        nursery.cancel_scope.cancel()
+
+
+async def test_clients_beyond_the_limit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "MAX_CLIENTS", 1)
+    async with echo() as target, relay_to(target) as port, await connect(port) as first:
+        await first.send_all(b"a")
+        assert await first.receive_some() == b"a"
+        async with await connect(port) as second:
+            with trio.fail_after(30):
+                assert await second.receive_some() == b""
+        await first.send_all(b"b")
+        assert await first.receive_some() == b"b"

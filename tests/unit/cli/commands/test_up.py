@@ -1,0 +1,42 @@
+"""`up`: what it refuses before anything starts, and which words are services."""
+
+from pathlib import Path
+
+import pytest
+
+from minikube.cli.app import run
+from minikube.cli.commands import up
+from minikube.errors import UsageError
+
+
+def test_a_wrong_manifest_is_refused_before_anything_starts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text("[services.x]\nport = 0\n")
+    assert run(["up", "-d"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (project / ".minikube").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "manifest", "path", "services"),
+    [
+        ((), None, "supervisor.toml", ()),
+        (("supervisor.toml",), None, "supervisor.toml", ()),
+        ((".",), None, "supervisor.toml", ()),
+        (("./one", "two"), None, "one/supervisor.toml", ("two",)),
+        (("one", "two"), None, "supervisor.toml", ("one", "two")),
+        (("other", "one"), None, "other/supervisor.toml", ("one",)),
+        (("nope",), None, "supervisor.toml", ("nope",)),
+        (("x.toml", "one"), None, "x.toml", ("one",)),
+        (("one",), "x.toml", "x.toml", ("one",)),
+    ],
+)
+def test_the_first_word_is_a_manifest_when_it_looks_like_one(
+    project: Path, words: tuple[str, ...], manifest: str | None, path: str, services: tuple[str, ...]
+) -> None:
+    """`one` is a service and a directory: it is taken as the service."""
+    (project / "supervisor.toml").write_text('[services.one]\ncommand = "x"\n[services.two]\ncommand = "x"\n')
+    for directory in ("one", "other"):
+        (project / directory).mkdir()
+    assert up.split_words(words, manifest) == (Path(path), services)
+    with pytest.raises(UsageError, match="given already"):
+        up.split_words(("a.toml",), "b.toml")

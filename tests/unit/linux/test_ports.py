@@ -1,0 +1,48 @@
+"""Which port an instance gets, and which errors mean that a port is taken."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from minikube.errors import PortTaken
+from minikube.linux.ports import choose_port, is_free
+from minikube.manifest import ServiceSpec
+
+SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
+
+
+def test_the_process_that_has_the_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"x: port {port} is taken by pid {os.getpid()} \("):
+            choose_port(replace(SPEC, port=port), 0, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("number", "free"),
+    [(errno.EADDRINUSE, False), (errno.EADDRNOTAVAIL, False), (errno.EACCES, False), (errno.EMFILE, None)],
+)
+def test_a_shortage_of_descriptors_is_not_taken_for_a_taken_port(
+    monkeypatch: pytest.MonkeyPatch, number: int, free: bool | None
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    if free is None:
+        with pytest.raises(OSError, match="Too many open files"):
+            is_free("127.0.0.1", 80)
+    else:
+        assert is_free("127.0.0.1", 80) is free
+
+
+def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert not is_free("nowhere.invalid", 80)

@@ -1,0 +1,59 @@
+"""The services that are started: by profiles, by names, and their dependencies."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minikube.errors import UsageError
+from minikube.manifest import ServiceSpec
+from minikube.project.selection import check_selection, select_services
+from tests.unit.manifest.cases import ROOT
+
+
+def service(name: str, *profiles: str, needs: tuple[str, ...] = ()) -> ServiceSpec:
+    return ServiceSpec(name, ROOT, ("run",), profiles=profiles, depends_on=dict.fromkeys(needs, "started"))
+
+
+SERVICES = {
+    spec.name: spec
+    for spec in (
+        service("db"),
+        service("api", needs=("db",)),
+        service("debug", "dev", needs=("api",)),
+        service("load", "test", "dev", needs=("mock",)),
+        service("mock", "test"),
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("only", "profiles", "names"),
+    [
+        ((), (), "db api"),
+        ((), ("dev",), "db api debug load mock"),
+        ((), ("test",), "db api load mock"),
+        ((), ("*",), "db api debug load mock"),
+        (("api",), (), "db api"),
+        (("debug",), (), "db api debug"),
+        (("mock",), ("dev",), "mock"),
+        (("unknown",), (), ""),
+    ],
+)
+def test_profiles_and_names_select_services(only: tuple[str, ...], profiles: tuple[str, ...], names: str) -> None:
+    assert select_services(SERVICES, only, profiles) == frozenset(names.split())
+
+
+@given(st.sets(st.sampled_from([*SERVICES, "unknown"])), st.sets(st.sampled_from(["dev", "test", "other"])))
+def test_the_dependencies_of_selected_services_are_selected(only: set[str], profiles: set[str]) -> None:
+    found = select_services(SERVICES, only, profiles)
+    assert all(set(SERVICES[name].depends_on) <= found for name in found)
+
+
+def test_an_unknown_name_is_an_error_with_a_suggestion() -> None:
+    check_selection(SERVICES, ("db",), ("dev", "*"))
+    with pytest.raises(UsageError, match=r"apo: no such service in the manifest \(did you mean api\?\)"):
+        check_selection(SERVICES, ("apo",), ())
+    with pytest.raises(UsageError, match=r"--profile prod: no service has this profile \(there are: dev, test\)"):
+        check_selection(SERVICES, (), ("prod",))
+    with pytest.raises(UsageError, match=r"--profile tets: .*did you mean test"):
+        check_selection(SERVICES, (), ("tets",))

@@ -1,0 +1,251 @@
+"""How the SDK finds the registry, completes a registration, and keeps it: decided without a clock or a socket."""
+
+from typing import Any, cast
+
+import pytest
+
+from minikube.errors import NotFound, Unavailable, UsageError
+from minikube.model import Address, CheckState, Instance, Registration
+from minikube.registry.validation import as_address
+from minikube.sdk import requests
+from minikube.sdk.registration import RegisterOptions, RegistrationKeeper, make_registration
+from minikube.sdk.requests import Call
+from minikube.sdk.session import Backoff, RegistryAddress, find_registry
+
+# ---------------------------------------------------------------- where the registry is
+
+
+def test_the_address_is_given_or_from_the_environment_or_the_default() -> None:
+    assert find_registry("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == RegistryAddress("a", 1)
+    assert find_registry(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress(
+        "b", 2, "t"
+    )
+    assert find_registry(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress("127.0.0.1", 5555)
+    environ = {f"MINIKUBE_REGISTRY_{what}": what for what in ("CA", "CERT", "KEY")}
+    assert find_registry(None, None, environ) == RegistryAddress("127.0.0.1", 5555, "", "CA", "CERT", "KEY")
+
+
+def test_an_ipv6_address_has_brackets() -> None:
+    assert find_registry("[::1]:5", None, {}) == RegistryAddress("::1", 5)
+    assert str(RegistryAddress("::1", 5)) == "[::1]:5"
+    assert str(RegistryAddress("a", 5)) == "a:5"
+
+
+@pytest.mark.parametrize(
+    "text", ["nowhere", ":5555", "a:", "a:0", "a:70000", "a:x", "a:999999999999", "a:0000800000", "[::1:5", "a:²"]
+)
+def test_an_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected host:port"):
+        find_registry(text, None, {})
+
+
+def test_retries_begin_quickly_and_slow_down_to_a_second() -> None:
+    backoff = Backoff()
+    waits = [backoff.next() for _ in range(8)]
+    assert waits == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
+    backoff.reset()
+    assert backoff.next() == 0.02
+
+
+# ---------------------------------------------------------------- what to register
+
+ENVIRON = {"SERVICE_NAME": "web", "PORT": "8080", "HOST": "10.0.0.5", "INSTANCE_ID": "0badcafe"}
+
+
+def test_under_a_supervisor_the_environment_says_everything() -> None:
+    registration = make_registration(None, None, {}, ENVIRON)
+    assert registration == Registration("web", Address("10.0.0.5", 8080), "/health", "0badcafe")
+
+
+def test_what_is_given_wins() -> None:
+    options: RegisterOptions = {
+        "host": "fe80::1%eth0",
+        "health": "tcp",
+        "tags": ["a"],
+        "meta": {"k": "v"},
+        "instance_id": "id",
+        "lease": 9.0,
+        "interval": None,
+    }
+    assert make_registration("api", 1, options, ENVIRON) == Registration(
+        "api", Address("fe80::1", 1, "eth0"), "tcp", "id", tags=("a",), meta={"k": "v"}, lease=9.0
+    )
+
+
+def test_a_second_service_of_the_same_process_does_not_take_the_firsts_id() -> None:
+    assert make_registration("other", 1, {}, ENVIRON).uuid == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "environ", "words"),
+    [
+        (None, 1, {}, "no name"),
+        ("a", None, {}, "no port"),
+        ("a", None, {"PORT": "x"}, "PORT is 'x'"),
+        ("a", 0, {}, "1 to 65535"),
+        ("a", 65536, {}, "1 to 65535"),
+    ],
+)
+def test_what_is_missing_is_said(name: str | None, port: int | None, environ: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_registration(name, port, {}, environ)
+
+
+# ---------------------------------------------------------------- staying registered
+
+
+def keeper(**options: Any) -> RegistrationKeeper:
+    return RegistrationKeeper(make_registration("web", 80, cast(RegisterOptions, options), {}))
+
+
+def call(step: Any) -> Call[Any]:
+    assert isinstance(step, Call)
+    return step
+
+
+def instance(id_: str = "id", port: int = 80, incarnation: int = 7) -> Instance:
+    return Instance(id_, "web", Address("127.0.0.1", port), "", CheckState.PASSING, incarnation=incarnation)
+
+
+def registered(keep: RegistrationKeeper, now: float = 0.0) -> None:
+    keep.succeeded(now, call(keep.next_step(now)), "id")
+    keep.succeeded(now, call(keep.next_step(now)), [instance("other", 81), instance()])
+
+
+@pytest.mark.parametrize(
+    ("health", "check"),
+    [
+        ("/health", "http://127.0.0.1:80/health"),
+        ("tcp", "tcp://127.0.0.1:80"),
+        ("ttl", "ttl:"),
+        ("https://127.0.0.1:81/x", "https://127.0.0.1:81/x"),
+    ],
+)
+def test_the_check_is_completed(health: str, check: str) -> None:
+    (registration,) = call(keeper(health=health).next_step(0)).params
+    assert registration.health_check == check
+
+
+def test_it_registers_then_renews_every_five_seconds() -> None:
+    keep = keeper()
+    assert (keep.name, keep.id, keep.registered) == ("web", "", False)
+    registered(keep, 10.0)
+    assert (keep.id, keep.registered, keep.problem) == ("id", True, "")
+    assert keep.next_step(10.0) == 5.0
+    assert keep.next_step(12.0) == 3.0
+    assert keep.next_step(15.0) == requests.renew("id")
+    keep.succeeded(15.1, requests.renew("id"), True)
+    assert keep.next_step(15.1) == pytest.approx(5.0)
+
+
+def test_a_short_lease_is_renewed_in_time() -> None:
+    keep = keeper(health="ttl", lease=3.0)
+    registered(keep)
+    assert keep.next_step(0.0) == 1.0
+
+
+def test_it_registers_again_with_its_id_when_the_registry_forgot() -> None:
+    keep = keeper()
+    registered(keep)
+    renew = call(keep.next_step(5.0))
+    keep.failed(5.0, renew, NotFound("unknown"))
+    again = call(keep.next_step(5.0))
+    assert again.method == "Discovery.Register"
+    assert again.params[0].uuid == "id"
+
+
+def test_a_registry_that_is_away_is_tried_again_and_the_reason_kept() -> None:
+    keep = keeper()
+    keep.failed(1.0, call(keep.next_step(1.0)), Unavailable("away"))
+    assert keep.problem == "away"
+    wait = keep.next_step(1.0)
+    assert wait == pytest.approx(0.02)
+    keep.failed(2.0, call(keep.next_step(2.0)), Unavailable("away"))
+    assert keep.next_step(2.0) == pytest.approx(0.04)
+    registered(keep, 3.0)
+    assert keep.problem == ""
+
+
+def test_a_lost_connection_is_a_reason_to_renew_soon() -> None:
+    keep = keeper()
+    registered(keep)
+    keep.connection_lost(1.0)
+    assert keep.next_step(1.0) == pytest.approx(0.02)
+    assert call(keep.next_step(1.1)).method == "Discovery.Renew"
+
+
+def test_leaving_names_the_incarnation() -> None:
+    keep = keeper()
+    registered(keep)
+    keep.leave()
+    assert keep.next_step(0.0) == requests.deregister("id", 7)
+    keep.succeeded(0.0, requests.deregister("id", 7), True)
+    assert keep.next_step(0.0) is None
+
+
+def test_leaving_before_the_answer_came_finds_its_entry_by_address() -> None:
+    keep = keeper()
+    keep.next_step(0.0)
+    keep.leave()
+    assert keep.next_step(0.0) == requests.instances("web")
+    keep.succeeded(0.0, requests.instances("web"), [instance("other", 81), instance("mine")])
+    assert keep.next_step(0.0) == requests.deregister("mine", 7)
+
+
+def test_leaving_without_having_asked_or_found_anything_is_done_at_once() -> None:
+    keep = keeper()
+    keep.leave()
+    assert keep.next_step(0.0) is None
+    keep = keeper()
+    keep.next_step(0.0)
+    keep.leave()
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [])
+    assert keep.next_step(0.0) is None
+
+
+def test_leaving_does_not_insist() -> None:
+    keep = keeper()
+    registered(keep)
+    keep.leave()
+    keep.failed(0.0, call(keep.next_step(0.0)), Unavailable("away"))
+    assert keep.next_step(0.0) is None
+
+
+def test_without_the_incarnation_the_id_has_to_do() -> None:
+    keep = keeper()
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
+    keep.failed(0.0, call(keep.next_step(0.0)), Unavailable("away"))
+    keep.leave()
+    assert keep.next_step(0.0) == requests.deregister("id")
+
+
+def test_a_wildcard_host_becomes_the_address_that_the_registry_sees() -> None:
+    keep = keeper(host="0.0.0.0")
+    assert keep.needs_local_host
+    keep.set_local_host("10.1.2.3")
+    assert not keep.needs_local_host
+    (registration,) = call(keep.next_step(0.0)).params
+    assert registration.addr == Address("10.1.2.3", 80)
+    assert registration.health_check == "http://10.1.2.3:80/health"
+
+
+@pytest.mark.parametrize(
+    ("host", "known_as"),
+    [("localhost", "127.0.0.1"), ("Web.Example", "web.example"), ("2001:DB8:0::1", "2001:db8::1"), ("::1", "::1")],
+)
+def test_it_knows_itself_in_the_registrys_spelling(host: str, known_as: str) -> None:
+    keep = keeper(host=host)
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
+    own = Instance("id", "web", as_address(Address(host, 80)), "", CheckState.PASSING, incarnation=7)
+    assert known_as == own.addr.IP
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [own])
+    keep.leave()
+    assert keep.next_step(0.0) == requests.deregister("id", 7)
+
+
+def test_an_id_that_somebody_else_took_is_left_alone() -> None:
+    keep = keeper()
+    keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
+    keep.succeeded(0.0, call(keep.next_step(0.0)), [instance("id", 81)])
+    keep.leave()
+    assert keep.next_step(0.0) is None

@@ -1,0 +1,59 @@
+"""A change of the registry's check becomes an event only where the entry is the running process'."""
+
+import time
+
+import pytest
+
+from minikube.model import Address, CheckState, Instance
+from minikube.supervisor.reconcile.registry_events import RegistryEvents
+from tests.unit.supervisor.instance.fakes import Story
+
+
+async def test_an_entry_of_an_earlier_process_makes_no_event(autojump_clock: object) -> None:
+    async with Story() as story:
+        store, controller = story.supervisor.store, story.controller
+        registry_events = RegistryEvents(store, {controller.id: controller})
+
+        def events() -> list[str]:
+            return [event.message for event in store.events_since(0) if event.kind.startswith("check.")]
+
+        def update(registered: float, incarnation: int) -> None:
+            entry = Instance(
+                controller.id,
+                "x",
+                Address("127.0.0.1", 80),
+                "",
+                CheckState.PASSING,
+                registered=registered,
+                incarnation=incarnation,
+            )
+            registry_events.on_entry(controller.id, entry)
+
+        began = time.time()
+        update(began - 60, 1)
+        await story.wait(2)
+        update(began - 60, 1)
+        assert events() == []
+        update(time.time() + 1, 2)
+        update(time.time() + 1, 2)
+        assert events() == ["x is passing"]
+
+
+async def test_an_instance_registered_after_the_clock_was_set_back_is_seen(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        earlier = time.time() - 3600
+        monkeypatch.setattr(time, "time", lambda: earlier)
+        entry = Instance(
+            story.controller.id,
+            "x",
+            Address("127.0.0.1", 80),
+            "",
+            CheckState.PASSING,
+            registered=earlier,
+            incarnation=2,
+        )
+        story.controller.on_registry_update(entry)
+        assert story.controller.registry_entry is entry
