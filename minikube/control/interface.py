@@ -26,7 +26,7 @@ class LogCount(Struct, frozen=True):
 
 
 class MetricsInput(Struct, frozen=True):
-    """What the supervisor knows for `/metrics` that is not in the state store."""
+    """The supervisor's values for `/metrics` that are not in the state store."""
 
     registry: RegistryStatus | None = None
     """None if the registry did not answer."""
@@ -34,7 +34,9 @@ class MetricsInput(Struct, frozen=True):
 
 
 class ProjectCommands(Protocol):
-    """The commands on a running project, and what the control API shows that is not in the state store.
+    """The commands on a running project, and the data of the control API that is not in the state store.
+
+    `name` is a service, which means all its instances, or one instance.
 
     If the caller of an async method is cancelled, its command is completed or undone, never left half done.
     """
@@ -61,12 +63,12 @@ class ProjectCommands(Protocol):
         """Read the manifest again and change what differs. Return what was changed, or would be with `dry_run`."""
 
     def shutdown(self, now: bool = False) -> None:
-        """Begin to stop everything in reverse dependency order, or with `now` at once. Return immediately."""
+        """Begin to stop all services in reverse dependency order, or with `now` all at once; then exit. Return immediately."""
 
     def settings(self, service: str) -> Mapping[str, Any]:
-        """Return how the manifest runs a service: keys with their defaults, without secrets.
+        """Return the keys of a service in the manifest with their values or defaults, without secrets.
 
-        It is empty for a service that is not in the manifest.
+        The mapping is empty for a service that is not in the manifest.
         """
 
     def registered_instances(self) -> Sequence[Instance]:
@@ -76,7 +78,7 @@ class ProjectCommands(Protocol):
         """Return the input of `/metrics`. Wait at most a second for the registry."""
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
-        """Open the log lines of the named services, instances or parts (no name: of all services), in order of time.
+        """Open the log lines of services, instances, `redis` or `registry` (no name: of all services), in order of time.
 
         Lines that were read together come in one list. If the query follows, new lines come as they are written. Memory is
         limited: a reader that is too slow misses lines, and gets one of stream `minikube` with their number instead.

@@ -15,8 +15,7 @@ MAX_EVENTS = 50
 def make_service_reply(store: StateStore, name: str) -> ServiceReply:
     """Return a service with its instances, or one instance by its name or id. Raise `NotFound`.
 
-    The events are the latest of all that the store knows, not only of those in the snapshot: services with many events do
-    not hide those of a service with few.
+    The reply has the service's latest events in the store, which keeps more events than a snapshot has.
     """
     snapshot = store.snapshot
     service, instances = find(snapshot, name)

@@ -51,7 +51,7 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection of the last request."""
+        """Close the connection to the supervisor, if one is open."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -117,12 +117,15 @@ class ControlClient:
         self._command(name, "maintenance", {"on": on, "reason": reason})
 
     def apply(self, *, dry_run: bool = False) -> ApplyReply:
-        """Have the supervisor read its manifest again and change what differs. Raise `UsageError` if it cannot."""
+        """Apply the changes of the manifest to the running project, and return them; with `dry_run`, only return them.
+
+        Raise `UsageError` if the manifest is invalid or has a change that needs a restart of the supervisor.
+        """
         body = msgspec.json.encode({"dry_run": dry_run})
         return self._request("POST", "/v1/apply", ApplyReply, body, COMMAND_TIMEOUT_S)
 
     def shutdown(self, now: bool = False) -> None:
-        """Have the supervisor begin to stop everything. Return before that is done."""
+        """Ask the supervisor to stop all services and exit, with `now` all services at once. Return immediately."""
         self._request("POST", "/v1/shutdown", dict[str, Any], msgspec.json.encode({"now": now}), self._timeout)
 
     # ------------------------------------------------------------ inside

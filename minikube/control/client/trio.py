@@ -209,7 +209,7 @@ class _Exchange:
         return head.status_code
 
     async def read(self) -> bytes:
-        """Return a part of the response's body; empty at its end."""
+        """Return the next bytes of the response's body; empty at its end."""
         try:
             while not self._has_ended:
                 event = await self._next_event()
