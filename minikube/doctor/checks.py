@@ -101,7 +101,7 @@ def _external_redis(url: str) -> Finding:
 
 
 def _own_pids(directory: Path) -> set[int]:
-    """Return the pids of the project's supervisor and its descendants; empty where it does not run."""
+    """Return the pids of the project's supervisor and its descendants; empty if it does not run."""
     record = read_supervisor_record(directory)
     if record is None:
         return set()
@@ -111,7 +111,7 @@ def _own_pids(directory: Path) -> set[int]:
 
 
 class _PortHolders(Struct, frozen=True):
-    """The project's processes and containers, whose ports are not conflicts."""
+    """The processes of the project and the ports of its containers: these ports are not conflicts."""
 
     pids: set[int] = set()
     """Of its processes, and of its containers' processes."""
@@ -121,7 +121,10 @@ class _PortHolders(Struct, frozen=True):
     """Ports of running containers on this machine's network: the project's, where `/proc` does not show the owner."""
 
     def have(self, port: int, owner: tuple[int, str] | None) -> bool:
-        """Return whether the project has a port; `owner` is the pid and name of the listening process."""
+        """Return whether the project itself listens on `port`.
+
+        `owner` is the pid and name of the listening process, None if it is not known.
+        """
         return port in self.published or (owner[0] in self.pids if owner else port in self.shared)
 
 
@@ -144,7 +147,7 @@ def _port_holders(manifest: Manifest, directory: Path) -> _PortHolders:
 
 
 def _instances(path: Path) -> tuple[InstanceView, ...]:
-    """Return the project's instances; none where its supervisor does not answer."""
+    """Return the project's instances as its supervisor reports them; empty if it does not answer."""
     try:
         with ControlClient(find_supervisor(path), timeout=QUESTION_TIMEOUT_S) as client:
             return client.status().instances
@@ -219,7 +222,7 @@ def _groups(manifest: Manifest | None) -> Finding:
 
 
 def _has_kill(unified: Path) -> bool:
-    """Return whether groups below `unified` have `cgroup.kill` (Linux 5.14). The root group itself never has the file."""
+    """Return whether cgroups below the directory `unified` have the file `cgroup.kill` (Linux 5.14)."""
     version = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit())
     return (unified / "cgroup.kill").exists() or version >= (5, 14)
 

@@ -11,7 +11,7 @@ TICK_S = 0.25
 
 
 class PauseDetector:
-    """Finds the times in which this process did not run, from calls that should come every `TICK_S`."""
+    """Detects pauses of this process, in which it did not run, from the time between calls of `tick`, due every `TICK_S`."""
 
     def __init__(self, monotonic: float, boottime: float) -> None:
         self._monotonic = monotonic
@@ -32,5 +32,5 @@ class PauseDetector:
         return gap
 
     def overlaps_pause(self, started: float) -> bool:
-        """Return whether a pause ended between `started` (monotonic) and now."""
+        """Return whether a pause ended after `started` (monotonic seconds)."""
         return started <= self._pause_end

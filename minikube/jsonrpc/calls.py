@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class ConnectionLost(Unavailable):
-    """The connection is closed or could not be opened. Unlike after a time-out, connecting again may well help."""
+    """The connection is closed or could not be opened. A new connection may succeed."""
 
 
 class ClientProtocol:
-    """Numbers and encodes calls; decodes what the server sends."""
+    """Encodes the calls of a client with increasing ids, and decodes the server's messages."""
 
     def __init__(self, max_line: int = MAX_REPLY_BYTES) -> None:
         self.stale = False
@@ -94,14 +94,14 @@ def error_of(message: ServerMessage) -> MinikubeError | None:
 
 
 def result_of(message: ServerMessage, kind: type[T]) -> T:
-    """Return the result of a reply as `kind`. Raise the reply's error, or `RemoteError` if the result is no `kind`."""
+    """Return the result of a reply decoded as the type `kind`. Raise the reply's error, or `RemoteError` if it does not fit."""
     if error := error_of(message):
         raise error
     return decode_as(message.result, kind)
 
 
 def decode_as(raw: Raw | Any, kind: type[T]) -> T:
-    """Return the JSON decoded as `kind`. Raise `RemoteError` if it is something else."""
+    """Return the JSON value decoded as the type `kind`. Raise `RemoteError` if it does not fit."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -24,7 +24,7 @@ class LogQuery(Struct, frozen=True):
     """The lowest level; a line without a level counts as info."""
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Return the same selection as query parameters of `/v1/logs`."""
+        """Return the query as parameters of `/v1/logs`: pairs of name and value."""
         given = [("tail", "all" if self.tail == ALL_LINES else str(self.tail))]
         given += [("follow", "true")] if self.follow else []
         for name in ("since", "until"):

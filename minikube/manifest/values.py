@@ -48,7 +48,7 @@ def parse_host_port(text: str) -> HostPort:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is a loopback address or localhost. Another name may resolve to any address, so it is not."""
+    """Return whether `host` is a loopback address or localhost. Other host names are not resolved and return False."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -56,7 +56,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
-    """Return whether a registry there would be open to other machines: beyond loopback it needs a token and TLS."""
+    """Return whether a registry at `listen` would be open to other machines without both a token and TLS."""
     return not is_loopback(listen.host) and not (token and tls)
 
 

@@ -16,7 +16,7 @@ ANY_ADDRESS = "*"
 
 
 def is_token(given: object, token: str) -> bool:
-    """Return whether `given` is the token. An empty `token` never matches.
+    """Return whether `given` equals `token`; False for an empty `token`.
 
     The comparison takes the same time however much of the token is right.
     """

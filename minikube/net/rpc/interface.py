@@ -15,7 +15,7 @@ from minikube.jsonrpc.messages import Request
 
 
 class RpcConnection(Protocol):
-    """A client's connection, as a service sees it."""
+    """The interface of a client's connection for a service."""
 
     address: str
     """The client's address, as `HOST:PORT`."""
@@ -84,13 +84,13 @@ class RpcService(Protocol):
 
 
 class ServerContext(Protocol):
-    """What a connection asks of its server."""
+    """The interface of the server for a `ServerConnection`."""
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task in the server's nursery."""
 
     def schedule_update(self, connection: RpcConnection) -> None:
-        """Serve the connection soon: it has bytes to send, may read again, or is to be closed."""
+        """Update the connection's socket in the next round of the server: send, read again, or close it."""
 
     @property
     def clients(self) -> int:
