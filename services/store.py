@@ -18,11 +18,11 @@ CONNECT_AFTER_S, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, THREADS_MAX = 0.15, 1.0, 2.
 
 
 class StoreError(HttpError):
-    """Redis did not do what it was asked to: 503 where that is certain, else 504."""
+    """A call to Redis failed. The status is 503 if Redis certainly did nothing, else 504."""
 
 
 class Store:
-    """The Redis at `url`, connected when first needed."""
+    """A client of the Redis at `url`. It connects at the first call."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -31,7 +31,8 @@ class Store:
         self._threads = trio.CapacityLimiter(THREADS_MAX)
 
     async def run(self) -> None:
-        """Connect before a request needs it. Importing redis-py takes the processor: being found by others comes first."""
+        """Connect to Redis shortly after the start, so that the first request need not wait for it."""
+        # After the service's registration: importing redis-py takes CPU time that would delay it.
         await trio.sleep(CONNECT_AFTER_S)
         with suppress(StoreError):  # `trouble` says it
             await self.script("return 1")

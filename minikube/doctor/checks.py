@@ -223,6 +223,7 @@ def _groups(manifest: Manifest | None) -> Finding:
 
 def _has_kill(unified: Path) -> bool:
     """Return whether cgroups below the directory `unified` have the file `cgroup.kill` (Linux 5.14)."""
+    # The root cgroup itself never has the file, so the kernel's version decides there.
     version = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit())
     return (unified / "cgroup.kill").exists() or version >= (5, 14)
 

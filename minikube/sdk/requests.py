@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Call(Struct, Generic[T], frozen=True):
-    """One call. `kind` is the type of the result."""
+    """A call of one method of the registry. `kind` is the type of the result."""
 
     method: str
     params: tuple[Any, ...]
@@ -30,7 +30,7 @@ class WatchSnapshot(Struct, frozen=True, rename="pascal"):
 
 
 def register(registration: Registration) -> Call[str]:
-    """Register an instance once and return its id. `registered` also keeps it registered.
+    """Register an instance and return its id. It is not renewed: use `registered` to keep it registered.
 
     The registry replies once it has made the first probe, and after 1 s at the latest.
     """
@@ -48,7 +48,7 @@ def deregister(id_: str, incarnation: int | None = None) -> Call[bool]:
 
 
 def renew(id_: str, state: str = "", output: str = "") -> Call[bool]:
-    """Renew the lease of an instance. Raises `NotFound` when the registry does not know the id: register again.
+    """Renew the lease of an instance and return True. Raises `NotFound` if the registry does not know the id: register again.
 
     An instance with a `ttl:` check reports its own state: `state` is "passing" or "critical", `output` says why.
     Critical takes effect at once.
@@ -67,7 +67,7 @@ def services() -> Call[dict[str, dict[str, int]]]:
 
 
 def wait(name: str, revision: int, timeout: float = 30.0) -> Call[WatchSnapshot]:
-    """Return the instances of a service once its revision is greater than `revision`, or after `timeout` seconds."""
+    """Wait until the service's revision is greater than `revision`, at most `timeout` seconds; then return its instances."""
     return Call("Discovery.Wait", (name, revision, timeout), WatchSnapshot, extra_s=timeout)
 
 
