@@ -101,9 +101,10 @@ def _run(
 
 
 def _take_lock(lock: int, directory: Path) -> None:
-    """Lock the project directory and write this pid into the lock file. Raises `StartError` where the project is running.
+    """Lock the project directory and write the supervisor's pid into the lock file. Raises `StartError` on a second run.
 
-    Where the lock's supervisor is dead, it waits: the guardian is still killing what that supervisor left.
+    `lock` is the open lock file. Where the pid in it is of a dead supervisor, wait for `LOCK_TIMEOUT_S` at most: its
+    guardian still holds the lock while it kills that supervisor's processes.
     """
     import fcntl
 
@@ -128,10 +129,10 @@ def _take_lock(lock: int, directory: Path) -> None:
 
 
 def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:
-    """Return where the registry or the control API listens. Raises `StartError`.
+    """Return the address on which the registry or the control API (`key`) is to listen. Raises `StartError`.
 
-    Where the manifest sets no address (`is_set`) and another process has the default port, a free one is used, and a warning
-    is added.
+    `wanted` is the address of the manifest, or the default where `is_set` is false. A default port that another process
+    has is replaced by port 0 (a free one), and a warning is appended to `warnings`.
     """
     if not wanted.port:
         return wanted
@@ -150,7 +151,7 @@ def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str
 
 
 def _describe_obstacle(address: HostPort) -> str:
-    """Return what prevents listening on an address, in words; empty where nothing does."""
+    """Return a text that says why no socket can listen on `address`; empty where one can."""
     error = bind_error(address.host, address.port)
     if error is None:
         return ""
@@ -159,7 +160,7 @@ def _describe_obstacle(address: HostPort) -> str:
 
 
 def _describe_process(pid: int, name: str) -> str:
-    """Return the name of a process; for another project's registry or supervisor, the project's directory."""
+    """Return the name of a process for messages; for a process of another project, `minikube of` that project's directory."""
     project = str(Path(directory).parent) if (directory := processes.environment(pid).get(orphans.PROJECT_ENV)) else ""
     if name == "minikube" and not project:
         # A supervisor does not have the variable in the environment it was executed with; it runs where `up` was typed.

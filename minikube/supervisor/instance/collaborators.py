@@ -14,7 +14,7 @@ from minikube.supervisor.runtime.interface import Runtime
 
 
 class Collaborators(Struct, frozen=True):
-    """The services of the supervisor that every instance's controller uses."""
+    """The functions and objects of the supervisor that each `InstanceController` uses."""
 
     store: StateStore
     registry_sync: RegistrySync

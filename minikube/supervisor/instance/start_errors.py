@@ -15,7 +15,7 @@ from minikube.supervisor.runtime.failures import describe
 def state_after(
     error: Exception, state: InstanceState, policy: RestartPolicy, now: float, jitter: float
 ) -> InstanceState:
-    """Return the state of an instance after its start raised `error`, as `failures.classify` returned it."""
+    """Return the state that follows `state` after a start that raised `error`, which `failures.classify` has returned."""
     if isinstance(error, ResourceExhausted):
         return lifecycle.on_resource_exhausted(state, policy, str(error), now, jitter)
     if isinstance(error, StartError) and not isinstance(error, PortTaken):

@@ -29,9 +29,9 @@ Event = Callable[[str, str, str], object]
 
 
 def stop_timeout(spec: StopSpec, shutdown: bool = False) -> float:
-    """Return the seconds that a stop may take: deregistration, drain, its own time-out, KILL.
+    """Return the most seconds that the stop of an instance may take: deregistration, drain, `spec.timeout`, KILL.
 
-    `shutdown`: the whole project is being stopped, and drains are left out.
+    With `shutdown` (the whole project is being stopped) there is no drain, and KILL is not counted.
     """
     if shutdown:
         return DEREGISTER_TIMEOUT_S + spec.timeout + SHUTDOWN_MARGIN_S
@@ -46,10 +46,10 @@ async def stop_process(
     event: Event,
     log: Callable[[str], object],
 ) -> None:
-    """End the whole process tree within `spec.timeout`, then kill it; kill it at once when `immediate` is set.
+    """Stop the whole process tree of an instance: stop command, signal, and KILL after `spec.timeout` seconds.
 
-    `on_progress` is called with what the stop waits for, whenever that changes; `log` with what the stop command prints.
-    When cancelled, it kills.
+    Where `immediate` is set, kill it without the first two; when cancelled too. `on_progress` is called with a text
+    whenever the stop waits for something else, `log` with the output of the stop command.
     """
     deadline = trio.current_time() + spec.timeout
     killed: list[str] = []
@@ -78,7 +78,7 @@ async def stop_process(
 async def _run_stop_command(
     running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
 ) -> None:
-    """Run the stop command, at most until the deadline. Its failure is an event, and the stop goes on."""
+    """Run the stop command until it exits or `deadline` (trio's clock) is reached. A failure is recorded as an event."""
     try:
         result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
@@ -94,7 +94,7 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
-    """Record events that name the processes that a stop waits for. For ever."""
+    """Record an event every now and then that names the processes a stop still waits for, until cancelled."""
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)
@@ -107,6 +107,6 @@ async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, e
 
 
 def shorten(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first `NAMES_SHOWN` names as one text, and how many more there are."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
