@@ -167,9 +167,9 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("supervisor.port_changed", warning, "warning")
 
 
-def _is_leftover(project: str, replicas: ReplicaSet, found: Instance) -> bool:
-    """Return whether the registry's entry `found` is a replica that an earlier run registered and this run does not have."""
-    return found.uuid not in replicas.by_id and is_replica(project, found.name, found.uuid)
+def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
+    """Return whether the registry entry `entry` is a replica that an earlier run registered and this run does not have."""
+    return entry.uuid not in replicas.by_id and is_replica(project, entry.name, entry.uuid)
 
 
 async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket) -> None:

@@ -21,7 +21,7 @@ async def obey_signals(context: RunContext) -> None:
 
 
 async def obey_up(context: RunContext, sock: socket.socket) -> None:
-    """Read requests of `up` from `sock` and carry them out, until `up` detaches or closes the connection.
+    """Carry out the requests of `up` that arrive on `sock`, until the connection closes.
 
     A connection that closes without a `detach` means that `up` was killed: its terminal is gone, so stop immediately.
     """

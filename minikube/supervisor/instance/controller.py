@@ -421,7 +421,7 @@ class InstanceController:
         self._report_failure(self.state)
 
     async def _on_watch_error(self, process: Running, error: Exception) -> None:
-        """Kill the process after an error of the supervisor in `_watch`; the instance is started again as after a failed start.
+        """Kill a process that `_watch` failed to handle because of an error of the supervisor. Counts as a failed start.
 
         Where the process had exited before the error, its exit counts instead.
         """

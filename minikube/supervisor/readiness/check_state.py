@@ -8,7 +8,7 @@ _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING
 
 
 class CheckSummary(Struct, frozen=True):
-    """What is shown of an instance's check. Times are Unix seconds, 0 for never."""
+    """The state and output of an instance's check, as users see it. Times are Unix seconds, 0 for never."""
 
     state: CheckState | None = None
     """None where nothing checks the instance."""
@@ -21,9 +21,10 @@ class CheckSummary(Struct, frozen=True):
 
 
 def merge_states(registry: CheckState | None, own: CheckState | None, *, reported: bool) -> CheckState | None:
-    """Return the worse of the registry's state and the own probes' state; None where nothing checks the instance.
+    """Return the worse of the registry's state and the state by the supervisor's probes (`own`); None without a check.
 
-    With `reported`, the registry repeats the supervisor's reports a moment later, and adds maintenance only.
+    `reported`: the supervisor reports its check to the registry (`ttl:`), so `own` is newer, and the registry's state
+    counts only while it is `maintenance`.
     """
     if reported and registry is not CheckState.MAINTENANCE:
         return own
@@ -34,9 +35,10 @@ def merge_states(registry: CheckState | None, own: CheckState | None, *, reporte
 def not_ready_reason(
     process: ProcessState, reason: str, check: CheckState | None, output: str, *, registered: bool, has_entry: bool
 ) -> str:
-    """Return in one line why an instance is not ready; an empty string where all is as it should be.
+    """Return a line of text that says why an instance is not ready; empty while it is ready.
 
-    `reason` is what the process' lifecycle gives. `registered`: the instance belongs in the registry. `has_entry`: it is there.
+    `reason` is the text of the instance's lifecycle state. `registered`: the instance has to be in the registry.
+    `has_entry`: the registry has it.
     """
     if not process.is_active:
         return reason
@@ -59,5 +61,5 @@ def not_ready_reason(
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a check's output that is not blank."""
+    """Return the first line of a check's output that is not blank; empty where there is none."""
     return next((line for line in text.splitlines() if line.strip()), "").strip()

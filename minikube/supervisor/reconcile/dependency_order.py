@@ -6,9 +6,9 @@ import trio
 
 
 async def act_in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], Awaitable[None]]) -> None:
-    """Call `act` for every key of `after`; for each once the calls for its value's names have returned.
+    """Call `act` once for each key of `after`, at the same time where the order allows it; return when all have returned.
 
-    Names in a value that are no keys are not waited for.
+    The value of a key are the names whose calls must have returned before. Names that are no keys are not waited for.
     """
     done = {name: trio.Event() for name in after}
 

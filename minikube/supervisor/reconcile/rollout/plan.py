@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Replica(Struct, frozen=True):
-    """The state of one replica that is to run."""
+    """The state of one replica, as far as the roll-out of its service depends on it."""
 
     name: str
     queued: bool = False
@@ -21,7 +21,7 @@ class Replica(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """What to do next, by names of replicas."""
+    """The next step of a roll-out. Replicas are given by name."""
 
     restart: tuple[str, ...] = ()
     """Restart these now."""
@@ -32,7 +32,11 @@ class Step(Struct, frozen=True):
 
 
 def next_step(replicas: Sequence[Replica], max_unavailable: int, *, failed: bool = False) -> Step:
-    """Return what to do next. `failed`: a replica did not come back since the last request."""
+    """Return the next step of a roll-out. `replicas` are those of the service that are to run.
+
+    `max_unavailable` is the most replicas that may be restarting at a time. `failed`: a restarted replica did not
+    become ready.
+    """
     queued = [replica for replica in replicas if replica.queued]
     away = [replica for replica in replicas if replica.awaited and not replica.queued]
     if failed:

@@ -18,7 +18,10 @@ MAX_SLEEP_S = 30.0
 
 
 class TaskScheduler:
-    """Starts the scheduled services of a project. `zone` replaces the machine's time zone. Belongs to the trio thread."""
+    """Starts scheduled services when they are due. Belongs to the trio thread.
+
+    `zone` is used instead of the machine's time zone.
+    """
 
     def __init__(self, reconciler: Reconciler, zone: tzinfo | None = None) -> None:
         self._reconciler = reconciler
@@ -27,7 +30,7 @@ class TaskScheduler:
         """Service → its schedule and when it is due next: an edited manifest does not begin a period anew."""
 
     async def run(self) -> None:
-        """Start services for ever; follow the manifest."""
+        """Start each scheduled service whenever its schedule is due, until cancelled; use the schedules of adopted manifests."""
         while True:
             adopted = self._reconciler.manifest_adopted
             schedules = {name: spec.schedule for name, spec in self._reconciler.specs.items() if spec.schedule}
@@ -39,7 +42,7 @@ class TaskScheduler:
             await adopted.wait()
 
     async def _follow_schedule(self, name: str, schedule: str) -> None:
-        """Start one service whenever it is due. For ever."""
+        """Start the service `name` whenever `schedule` is due, until cancelled."""
         zone = self._zone = self._zone or local_zone()
         _, due = self._due.get(name) or (schedule, next_run(schedule, time.time(), zone))
         while True:
@@ -55,7 +58,7 @@ class TaskScheduler:
             self._start(name)
 
     def _start(self, name: str) -> None:
-        """Start the instances of a service, without those that a user stopped or that still run."""
+        """Start the instances of a service, except those that a user stopped and those that still run."""
         reconciler = self._reconciler
         for controller in reconciler.replicas.of(name):
             if controller.desired.suspended or reconciler.stop_requested.is_set():

@@ -41,7 +41,7 @@ MAX_DIRECTORIES = 20_000
 
 
 class Apply(Protocol):
-    """Carries out an edited manifest, see `ManifestReconciler.apply`."""
+    """The type of `ManifestReconciler.apply`, as the watcher calls it."""
 
     def __call__(self, *, refuse_empty: bool) -> Awaitable[object]: ...
 
@@ -57,7 +57,10 @@ class WatchedFiles(Struct, frozen=True):
 
 
 class SourceWatcher:
-    """Watches sources and the manifest. `apply` carries out a saved manifest. Belongs to the trio thread."""
+    """Restarts services whose sources were saved; with `up --watch` applies a saved manifest by calling `apply`.
+
+    Belongs to the trio thread.
+    """
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler
@@ -72,7 +75,7 @@ class SourceWatcher:
         """Services that are being restarted, and what has changed since that began."""
 
     async def run(self) -> None:
-        """Watch for ever; close the watcher when cancelled."""
+        """Watch files and act on changes until cancelled."""
         watcher: DirectoryWatcher | None = None
         watched_directories: frozenset[Path] = frozenset()
         async with trio.open_nursery() as nursery:
@@ -103,7 +106,7 @@ class SourceWatcher:
     # ------------------------------------------------------------ what changed
 
     def _find_files(self, manifest: Manifest) -> WatchedFiles:
-        """Return what to watch. Runs in a thread: it walks directories."""
+        """Return the files and directories to watch for `manifest`. Runs in a thread, because it walks directories."""
         specs = manifest.services.values()
         rules = {spec.name: parse_rules(spec.watch, manifest.directory) for spec in specs if spec.watch}
         files: frozenset[Path] = frozenset()
@@ -121,7 +124,7 @@ class SourceWatcher:
         self._reconciler.store.event("watch.failed", text, "error")
 
     async def _open_watcher(self, paths: frozenset[Path]) -> DirectoryWatcher | None:
-        """Watch the directories; return None, with an event, where that is not possible."""
+        """Return a watcher of the directories `paths`; None, after an event, where they cannot be watched."""
         if not paths:
             return None
         watcher = DirectoryWatcher(paths, self._on_change)
@@ -143,14 +146,14 @@ class SourceWatcher:
             self._wakeup.set()
 
     async def _follow_manifest(self) -> None:
-        """Compute the watched directories again for every adopted manifest."""
+        """Have the watched directories computed again whenever the reconciler adopts a manifest, until cancelled."""
         while True:
             await self._reconciler.manifest_adopted.wait()
             self._outdated = True
             self._wakeup.set()
 
     async def _next_changes(self) -> frozenset[Path]:
-        """Wait for changes, then until no more come; return the changed paths."""
+        """Wait for a change, then until `QUIET_S` pass without one; return all changed paths."""
         await self._wakeup.wait()
         with trio.move_on_after(MAX_WAIT_S):
             while self._wakeup.is_set():
@@ -164,7 +167,7 @@ class SourceWatcher:
     # ------------------------------------------------------------ what follows
 
     def _handle(self, paths: frozenset[Path], watched: WatchedFiles, nursery: trio.Nursery) -> None:
-        """Start what follows from changed paths."""
+        """Start tasks in `nursery` for changed paths: an apply of the manifest, or restarts of services."""
         if not paths.isdisjoint(watched.manifest_files):
             nursery.start_soon(self._apply_manifest)
         for name, rules in watched.rules.items():
@@ -180,12 +183,12 @@ class SourceWatcher:
         )
 
     def _is_source(self, path: Path, rules: tuple[Rule, ...]) -> bool:
-        """Return whether a changed path is a source of the service with these rules."""
+        """Return whether a changed path is a source file that `rules` (of one service) select and no ignore file excludes."""
         base = base_of(path, rules)
         return base is not None and is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
 
     async def _restart(self, name: str) -> None:
-        """Restart a service; again for what changes meanwhile. A service that a user stopped stays stopped."""
+        """Rebuild and restart a service whose sources changed, unless a user stopped it; repeat for later changes."""
         reconciler = self._reconciler
         try:
             # Until nothing more has changed: what is saved during a build is not in that build.
@@ -206,14 +209,14 @@ class SourceWatcher:
             del self._restarting[name]
 
     def _describe(self, paths: Iterable[Path]) -> str:
-        """Return a path to show, and how many more changed."""
+        """Return a text with the first of the changed paths, and how many more there are."""
         first, *rest = sorted(paths)
         directory = self._reconciler.manifest.directory
         shown = first.relative_to(directory) if first.is_relative_to(directory) else first
         return f"{shown} and {len(rest)} more" if rest else str(shown)
 
     async def _apply_manifest(self) -> None:
-        """Apply the saved manifest; a failure is an event."""
+        """Apply the saved manifest; record a failure as events."""
         store = self._reconciler.store
         try:
             await self._apply(refuse_empty=True)
@@ -224,7 +227,7 @@ class SourceWatcher:
 
 
 def _files_in(paths: Iterable[Path]) -> frozenset[Path]:
-    """Return the files and directories directly in these directories."""
+    """Return the paths of the files and directories directly in these directories."""
     found: set[Path] = set()
     for path in paths:
         try:
