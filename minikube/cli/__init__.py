@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 def main() -> "NoReturn":
-    """Run the `minikube` command and exit."""
+    """Run the `minikube` command line of this process and exit with its exit code."""
     # Ctrl-C while modules are still being imported ends the program like any other Ctrl-C: silently, with 130.
     try:
         from minikube.cli import app
