@@ -1,4 +1,4 @@
-"""What most commands need: the manifest's path, a client of the running supervisor, and output to stdout and stderr.
+"""Functions for most commands: the manifest's path, a client of the running supervisor, output to stdout and stderr.
 
 Results go to stdout, messages for people to stderr. It refuses to define options: `options` does.
 """

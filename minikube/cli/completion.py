@@ -1,4 +1,4 @@
-"""Shell completion of names: those that run now, else those of the manifest, within a tenth of a second.
+"""Shell completion of names: of the running project, else of the manifest, within a tenth of a second.
 
 It asks the control API over a bare socket and reads the manifest as plain TOML: to import the client, msgspec and the
 manifest's checks would take longer than a key press may. It refuses to fail: after any error it offers fewer names.

@@ -1,4 +1,4 @@
-"""Wait for one thing unless another happens: an event that also cancels the code that works under it."""
+"""An event for trio that can also cancel blocks of code when it is set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
-"""The context of one run of one project: its directory, options, state store, process table, logs and addresses.
+"""The context of one run of a project: its directory, options, state store, process table, logs and addresses.
 
-It holds nothing about services. `reconcile` and `backing` take from here what they need.
+It holds nothing about services. `reconcile` and `backing` use it.
 """
 
 import os

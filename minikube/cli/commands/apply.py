@@ -1,4 +1,4 @@
-"""`apply`: let the supervisor read its manifest again, and print what it changed."""
+"""`apply`: request that the supervisor reads its manifest again, and print the changes."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CHANGES = {
 """By kind of change: the sign of its line, the colour, and what happens to the service."""
 
 SECRET = "(secret)"
-"""What the supervisor sends in place of a secret value."""
+"""The text that the supervisor sends in place of a secret value."""
 
 
 @click.command()

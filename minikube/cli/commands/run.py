@@ -1,4 +1,4 @@
-"""`run`, `exec` and `shell`: find out what to run; `cli.execute` replaces this process by it."""
+"""`run`, `exec` and `shell`: find the service or instance and the command; `cli.execute` then replaces this process by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stop waits for: a line for each instance that has not ended yet."""
+"""The progress of a stop of the project: a line of text for each instance that has not ended yet."""
 
 from __future__ import annotations
 

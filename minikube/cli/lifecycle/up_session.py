@@ -1,4 +1,4 @@
-"""What `up` does from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
+"""One run of `up`, from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
 
 This process is connected to the supervisor by a socket pair; the supervisor stops when this end closes. It refuses to leave
 anything running unless `detach` was called.

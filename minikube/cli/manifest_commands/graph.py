@@ -1,4 +1,4 @@
-"""`graph`: which service depends on which; with their states where the project is running."""
+"""`graph`: draw the dependencies of services; with the services' states while the project is running."""
 
 import click
 

@@ -18,7 +18,7 @@ HIDDEN_COLUMNS: tuple[frozenset[str], ...] = (
     frozenset({"WHY", "CPU", "MEM", "PID"}),
     frozenset({"WHY", "CPU", "MEM", "PID", "UPTIME", "RESTARTS"}),
 )
-"""What is left out as the terminal gets narrower; the first that fits is taken. Without WHY, reasons are lines below."""
+"""Sets of columns to hide; the first with which the table fits is used. Without WHY, reasons are lines below the table."""
 
 WHY_LEAST_WIDTH = 30
 """A narrower column WHY would cut most reasons; shorter reasons need less."""

@@ -1,4 +1,4 @@
-"""What each command prints with `--json`, as struct types, and their JSON Schema.
+"""The output types of each command's `--json`, and their JSON Schema.
 
 Structs stand here where neither the control API nor the registry has one for it; the others are theirs, in
 `minikube.model` and `minikube.control.client.messages`.

@@ -17,7 +17,7 @@ from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
 from minikube.supervisor.backing.spec import BackingSpec
 
 SOCKET_PATH_LIMIT = 100
-"""In bytes: a socket address holds 108 (unix(7)), and clients may append something."""
+"""In bytes: a socket address holds 108 (unix(7)), and Redis clients may append a suffix."""
 
 
 def find_redis(environ: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Keep one backing service running: show its state, restart it as soon as it dies, stop it at the end."""
+"""Keep one backing service running: show its state, restart it when its process exits, stop it at the end."""
 
 import signal
 import subprocess

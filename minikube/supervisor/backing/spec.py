@@ -1,4 +1,7 @@
-"""What to execute for a backing service, and how soon it is restarted. Imports no trio: see the folder's docstring."""
+"""The commands of the backing services (Redis and the registry), and the delay before a restart of one.
+
+Imports no trio: see the folder's docstring.
+"""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Make the two backing services from their specs, and wait until they answer."""
+"""Create the two backing services, Redis and the registry, from their specs, and wait until they answer."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""The guardian: the supervisor's parent process, which kills everything that a dead supervisor leaves.
+"""The guardian: the supervisor's parent process, which kills all remaining processes when the supervisor is dead.
 
     up (CLI) ── fork ──► guardian (own session, child subreaper) ── fork ──► supervisor (trio)
         └────────── a socket pair: see `ipc` ──────────────────────────────────┘
@@ -7,7 +7,8 @@ A process whose parent dies becomes a child of the nearest subreaper. So when th
 guardian's children, also those that called setsid, and the guardian kills them. When the guardian dies, its end of a pipe
 closes, and the supervisor stops everything (`shutdown.watch_guardian`).
 
-Standard library only: the guardian is forked before anything heavy is imported, and stays small. It refuses to hold any policy.
+Standard library only: the guardian is forked before large modules are imported, and stays small. It refuses to decide
+anything about services.
 """
 
 import os
@@ -35,7 +36,7 @@ from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
 from minikube.supervisor.launch_options import LaunchOptions
 
 KILL_INTERVAL_S = 0.005
-"""Between two looks for living processes: a fork may have been under way during one."""
+"""Between two searches for living processes: a fork may have been under way during one."""
 
 KILL_TIMEOUT_S = 10.0
 """When the guardian gives up on processes that KILL does not end (uninterruptible sleep)."""

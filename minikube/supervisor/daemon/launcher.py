@@ -1,7 +1,7 @@
 """The supervisor's process from the fork to trio: lock the project, clean up after an earlier run, start Redis and the registry.
 
-Both backing services are started before trio is imported, because `up` waits for them. `run` takes over from here. It refuses
-to decide anything about services.
+Both backing services are started before trio is imported, because `up` waits for them. The next step is `daemon.run`. It
+refuses to decide anything about services.
 """
 
 import os

@@ -62,7 +62,7 @@ FOLLOWER_TIMEOUT_S = 3.0
 """How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
 
 TASK_RETRY_S = 5.0
-"""How soon a background task is started again that failed because the machine was short of something."""
+"""The delay before a background task is started again that failed because of a shortage of the machine."""
 
 LAST_DELTA_S = 0.06
 """A little more than one interval of the stream, so that its readers see the end before the connection closes."""
@@ -77,7 +77,7 @@ class LaunchPlan(Struct, frozen=True):
     options: LaunchOptions
     project_dir: Path
     redis: BackingSpec | None
-    """None: the manifest names a Redis of its own."""
+    """The embedded Redis; None where the manifest sets `redis.url`."""
     registry: BackingSpec
     control: HostPort
     """Where the control API listens; port 0: any free one."""
@@ -86,9 +86,9 @@ class LaunchPlan(Struct, frozen=True):
     removed: list[str]
     """The containers of an earlier run that were removed."""
     not_removed: EngineLeftovers | None = None
-    """What could not be removed, because the engine does not answer."""
+    """The containers and networks that could not be removed, because the engine does not answer."""
     warnings: tuple[str, ...] = ()
-    """Ports that differ from the default."""
+    """Messages about default ports that were taken, so that others are used."""
 
 
 def run_supervisor(

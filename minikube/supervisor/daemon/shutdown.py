@@ -1,4 +1,4 @@
-"""The requests to stop everything: a signal, a message from `up`, the guardian's death. Each is one task that never ends."""
+"""The sources of a request to stop the project: signals, messages from `up`, and the guardian's death; a task for each."""
 
 import logging
 import signal

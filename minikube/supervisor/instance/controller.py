@@ -1,9 +1,9 @@
-"""One instance, from its first start to its removal: the task round `desired_state` and `lifecycle`.
+"""The controller of one instance, from its creation to its removal.
 
-`InstanceController.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the process tree,
-back off, start again. Requests change the desired state and wake the task. Whatever can be decided without I/O is decided in
-`desired_state`, `lifecycle`, `start_errors` and `readiness`; what runs the instance is `runtime`'s, how it is stopped
-`termination`'s. The file is past 400 lines because the requests and the task share every field.
+`InstanceController.run` is one task: wait for dependencies, start, watch, end the process tree, back off, start again.
+Requests change the desired state and wake the task. Decisions without I/O are made in `desired_state`, `lifecycle`,
+`start_errors` and `readiness`; `runtime` starts the process or container, and `termination` stops it. The file is past 400
+lines because the requests and the task share every field.
 """
 
 import logging
@@ -57,7 +57,7 @@ class InstanceController:
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.host = spec.host
         self.port = spec.port
-        """Where it listens; 0 while an "auto" port has not been chosen."""
+        """The port on which the instance listens; 0 while an "auto" port has not been chosen."""
         self.desired = desired
         self.state = InstanceState()
         self.state_since = time.time()
@@ -67,7 +67,7 @@ class InstanceController:
         """The spec that the running process was started with."""
         self.start_time = StartTime(0.0, 0.0)
         self.readiness: Readiness | None = None
-        """Of the running process; None without one."""
+        """The readiness of the running process; None without a process."""
         self.last_lines: tuple[str, ...] = ()
         """The last lines of output of the last process."""
         self.finished = trio.Event()
@@ -76,7 +76,7 @@ class InstanceController:
         self._store = collaborators.store
         self._registry_sync = collaborators.registry_sync
         self._wakeup = CancelEvent()
-        """Set, and replaced, whenever a request changes what is wanted."""
+        """Set, and replaced by a new event, whenever a request changes the desired state."""
         self._start_under_way = False
         self._log: InstanceLog | None = None
         self._output_drained = trio.Event()

@@ -1,4 +1,4 @@
-"""Whether what a service depends on is there, and if not, why. Pure."""
+"""Whether the dependencies of a service are met, and if not, the reason. Pure."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class DependencyStatus(Struct, frozen=True):
     name: str
     state: ProcessState
     ready: bool = False
-    """It passes its check, or has none and is healthy."""
+    """It passes its check, or has no check and has run for long enough."""
     completed: bool = False
     """It has ended with success, for good."""
     reason: str = ""

@@ -1,10 +1,10 @@
-"""What is wanted of an instance: by a user, by its schedule, by its check. Pure: a request in, the new desired state out.
+"""The desired state of an instance, as users, its schedule and its check request it. Pure: each function returns a new state.
 
     start               the process is to run; a removed instance ignores it
     stop                no process is to run, also not by the schedule; forgets a restart that has not begun
     restart             the running process is to end, and a new one to follow
-    queue_restart       the same, but only when the roll-out reaches the instance; a start before that settles it
-    remove              stopped, for ever
+    queue_restart       the same, but only when the roll-out reaches the instance; a start before that makes it unnecessary
+    remove              no process is to run, and later requests to start are ignored
     mark_unhealthy      the running process is to end because its check says so; the restart policy decides what follows
 
 It holds the desired state only; the actual state is in `lifecycle`.
@@ -25,7 +25,7 @@ class DesiredState(Struct, frozen=True):
     restart_queued: bool = False
     """A roll-out is to restart it, but has not reached it yet."""
     unhealthy: str = ""
-    """Why the running process is to end by its check's result; an empty string: it is not."""
+    """The reason to end the running process because its check fails; empty while there is none."""
     removed: bool = False
 
     @property

@@ -1,15 +1,15 @@
-"""The lifecycle of an instance's process. Pure: what happened and when, in; the next state and the next start, out.
+"""The lifecycle of an instance's process. Pure: each function takes a state and an event, and returns the next state.
 
     stopped ─► pending ─► starting ─► running ─► backoff ─► (pending …)      always, and on-failure after a failure
                              │           └─────► exited                      never, and on-failure after a success
                              └─► backoff, or fatal after `limit` failed starts in a row
 
 - An instance is *healthy* once it has passed its check or, without one, has lived a second.
-- A healthy instance that exits is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long
+- A healthy instance that exits is restarted immediately the first time, then after `delay`, doubling to `max_delay`, for as long
   as each process ends within `reset_after` of its start. It becomes fatal only where `max_restarts` within `window` says so.
 - An instance that exits before it was healthy has failed to start: always a delay, and fatal after `limit` of those in a row.
 - An instance that was ended for failing its check counts as one that exited.
-- A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried for ever.
+- A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried without limit.
 
 `desired_state` decides whether another process follows, and what an end by the supervisor counts for. Times are monotonic
 seconds, jitter is a number from -1 to 1. Nothing is started or waited for here.
@@ -64,7 +64,7 @@ class InstanceState(Struct, frozen=True):
     """Failed starts in a row."""
     restarts: int = 0
     recent_restarts: tuple[float, ...] = ()
-    """When it was restarted by the restart policy; kept only as far as `max_restarts` needs it."""
+    """Times of restarts by the restart policy within its `window`; empty without `max_restarts`."""
     completed: bool = False
     """It has ended with success, for good."""
     next_start: float = 0.0

@@ -1,4 +1,4 @@
-"""What users are shown of an instance: its row in the state store, and the text of the event when it ends. Pure."""
+"""The status of an instance for users: its row in the state store, and the text of the event when it ends. Pure."""
 
 from msgspec import Struct
 from msgspec.structs import replace

@@ -1,4 +1,4 @@
-"""How the process of an instance is stopped: stop command, signal, time-out, KILL; with events about what holds it up."""
+"""Stop the process of an instance: stop command, signal, time-out, KILL; record events about processes that delay it."""
 
 import signal
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from minikube.supervisor.runtime.interface import Running
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
 SLOW_STOP_S = 2.0
-"""A stop that takes longer gets an event that names what it waits for; the next events come after doubling intervals."""
+"""For a stop that takes longer, an event names the processes still alive; the intervals to the next events double."""
 
 MARGIN_S = 20.0
-"""What a stop may take beyond its own times: a start that has to be undone first, an engine that is slow."""
+"""Added to the time of a stop: a start may have to be undone first, or the engine be slow."""
 
 SHUTDOWN_MARGIN_S = 1.0
-"""The same when the whole project stops: every instance in a chain has it, and KILL's time comes once, after the last."""
+"""The same when the whole project stops. Short, because it is added for each service in a chain of dependencies."""
 
 NAMES_SHOWN = 4
 

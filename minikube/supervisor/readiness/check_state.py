@@ -1,4 +1,4 @@
-"""The check state of an instance from its two observers, and the reason why it is not ready. Pure."""
+"""The check state of an instance, merged from the supervisor's probes and the registry's; the reason why it is not ready. Pure."""
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ class CheckSummary(Struct, frozen=True):
     """The state and output of an instance's check, as users see it. Times are Unix seconds, 0 for never."""
 
     state: CheckState | None = None
-    """None where nothing checks the instance."""
+    """None for an instance without a check."""
     output: str = ""
     """The output of the last probe."""
     since: float = 0.0

@@ -1,8 +1,8 @@
 """The supervisor's own probes of one running instance.
 
-The registry probes what is registered by address. The supervisor probes what the registry cannot see (`register = "none"`,
-no port), what the registry must not do (run a command, read output), and every check with `restart_after`.
-Thresholds are `thresholds`'; what follows for the process is the controller's.
+The registry probes registered instances over the network. The supervisor probes instances that are not registered, makes
+the checks that the registry must not make (run a command, read output), and every check with `restart_after`.
+`thresholds` counts the results; the controller decides what they mean for the process.
 """
 
 import random

@@ -1,7 +1,7 @@
-"""Readiness of one running instance: what the registry says of it and what the supervisor's own probes say, combined.
+"""Readiness of one running instance: its entry in the registry and the results of the supervisor's own probes, combined.
 
-`checks` probes, `thresholds` counts, `check_state` merges and words. This module remembers the results, reports them to the
-registry, and tells the controller when the instance is healthy and when it hangs. It starts, stops and restarts nothing.
+`checks` probes, `thresholds` counts, `check_state` merges both results. This module stores the results, reports them to the
+registry, and calls the controller when the instance is healthy or hangs. It starts, stops and restarts nothing.
 """
 
 import time
@@ -29,15 +29,15 @@ class ReadinessCallbacks(Struct, frozen=True):
     """The functions of an instance's controller that `Readiness` calls."""
 
     on_healthy: Callable[[], object]
-    """A check passed, or the instance has no check and lives."""
+    """Called when a check passed, or when an instance without a check has run for long enough."""
     on_hung: Callable[[str], object]
-    """The instance is to be restarted, for the given reason."""
+    """Called with the reason when the instance is to be restarted."""
     on_probe: Callable[[str, float], object]
-    """A probe was made: its outcome and how many seconds it took."""
+    """Called after each probe with its outcome and the seconds it took."""
     on_change: Callable[[], object]
-    """What is shown of the check has changed."""
+    """Called when `Readiness.summary` has changed."""
     event: Callable[[str, str, str], object]
-    """Something worth an event: kind, text, level."""
+    """Called to record an event: kind, text, level."""
 
 
 class Readiness:

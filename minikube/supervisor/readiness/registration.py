@@ -1,6 +1,6 @@
-"""What is registered for an instance, which check it has, and whether the registry can make that check. Pure.
+"""The registration and the check of an instance, from its spec and its address; whether the registry makes the check. Pure.
 
-Everything follows from the manifest and the address that the instance listens on. Nothing is probed or registered here.
+Nothing is probed or registered here.
 """
 
 from msgspec import Struct

@@ -31,10 +31,10 @@ RENEW_S = 5.0
 """A third of `registration.LEASE_S`: two renewals may be lost."""
 
 DEREGISTER_TIMEOUT_S = 1.0
-"""How long a stop waits for the deregistration. A registry that is away is told once it is back."""
+"""How long a stop waits for the deregistration. Where the registry does not answer, the request is repeated later."""
 
 STATUS_INTERVAL_S = 1.0
-"""How often the registry is asked for its own status."""
+"""The interval of the requests for the registry's status."""
 
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
@@ -90,9 +90,9 @@ class RegistrySync:
         self._on_rejected = on_rejected
         self._is_orphan = is_orphan
         self._entries: dict[str, Instance] = {}
-        """What the registry has, by id, as far as is known."""
+        """The registry's entries by id, as last received."""
         self._registrations: dict[str, Registration] = {}
-        """What the registry should have of the supervisor's registrations."""
+        """The registrations that the registry should have, by id."""
         self._reports: dict[str, _Report] = {}
         self._sent_reports: dict[str, _Report] = {}
         self._exited: set[str] = set()

@@ -1,4 +1,4 @@
-"""When the running process of an instance was started: tells its registry entry from an earlier process's. Pure."""
+"""The start time of an instance's process, by which entries of earlier processes in the registry are recognized. Pure."""
 
 from msgspec import Struct
 

@@ -1,7 +1,7 @@
-"""What users ask for by name: start, stop, restart, kill, scale, maintenance.
+"""Users' requests for a service or an instance by name: start, stop, restart, kill, scale, maintenance.
 
-A name is a service's, an instance's name (`product-2`) or an instance's id. Unknown names raise `NotFound`, requests that make no
-sense raise `UsageError`; nothing was changed then. How an instance is started or stopped is `instance`'s.
+A name is that of a service, that of an instance (`product-2`), or the id of an instance. Unknown names raise `NotFound`,
+impossible requests raise `UsageError`; nothing was changed then. `instance` starts and stops each instance.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ START_TIMEOUT_S = 30.0
 
 
 class ServiceActions:
-    """Carries out users' requests for a service or instance by name. Belongs to the trio thread."""
+    """Starts, stops, restarts, signals and scales services and instances by name, as users request. Belongs to the trio thread."""
 
     def __init__(self, reconciler: Reconciler, rollouts: Rollouts) -> None:
         self._reconciler = reconciler

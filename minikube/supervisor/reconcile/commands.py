@@ -1,4 +1,4 @@
-"""The control API's commands, as `control.interface.ProjectCommands` lists them. HTTP is `control`'s."""
+"""The commands of the control API, as `control.interface.ProjectCommands` defines them. `control` serves them over HTTP."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager

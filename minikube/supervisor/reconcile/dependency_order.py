@@ -1,4 +1,4 @@
-"""Acts on several services at the same time, but on each only after certain others."""
+"""Call an async function for several services at the same time, each after the calls for the services it has to follow."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 

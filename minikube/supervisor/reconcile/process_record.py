@@ -1,4 +1,4 @@
-"""Writes down which processes run, for the next `up` to find after a crash."""
+"""Writes the pids of running processes to the project directory, for the next `up` to find after a crash."""
 
 from collections.abc import Callable
 

@@ -2,8 +2,8 @@
 
     apply, actions, scheduler, watcher ──► Reconciler ──► InstanceController, InstanceController, …
 
-Creates, adjusts, resizes, stops and removes instances; services stop before what they depend on. Which user or file asks for
-that is `actions`', `apply`'s, `schedule`'s and `watch`'s; how one instance is started and stopped is `instance`'s.
+Creates, adjusts, resizes, stops and removes instances; services stop before their dependencies. Requests come from `actions`,
+`apply`, `schedule` and `watch`; `instance` starts and stops each instance.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Puts what the registry says of instances into the state store: of the project's own, and of externally registered ones."""
+"""Writes the registry's entries into the state store: of the project's instances, and of instances of other programs."""
 
 from collections.abc import Mapping
 

@@ -1,6 +1,6 @@
-"""The controllers of all instances, by service, name and id, those of removed instances that still stop included.
+"""The controllers of all instances by service, name and id, also of removed instances that are still being stopped.
 
-Starts, stops and waits for none of them.
+It starts, stops and waits for no instance.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ class ReplicaSet:
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
         self.by_id: dict[str, InstanceController] = {}
-        """With removed instances that still stop."""
+        """The controllers by instance id, also of removed instances that are still being stopped."""
         self.all: set[InstanceController] = set()
-        """The same, and removed instances whose successor with the same id waits for their end."""
+        """The same, and removed instances that a new instance with the same id waits for."""
 
     def __contains__(self, service: object) -> bool:
         return service in self._services

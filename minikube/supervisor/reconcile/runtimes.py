@@ -1,4 +1,4 @@
-"""Selects what runs a service: a process of this machine or a container."""
+"""The runtimes of a project: processes of this machine and containers; selects one for each service."""
 
 import os
 

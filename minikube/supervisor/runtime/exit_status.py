@@ -1,4 +1,4 @@
-"""How a process or container ended: exit code, or signal. Pure."""
+"""The exit of a process or container: exit code, or signal. Pure."""
 
 import signal
 

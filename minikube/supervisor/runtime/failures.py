@@ -1,7 +1,7 @@
-"""Errors that a runtime raises, classified and put into words. Pure.
+"""Classify the errors of a runtime, and describe them for users. Pure.
 
-A shortage of the machine (processes, descriptors, memory, disk) becomes `ResourceExhausted`; other errors stay what they are.
-It refuses to decide what becomes of the instance: `instance.start_errors` does.
+A shortage of the machine (processes, descriptors, memory, disk) becomes `ResourceExhausted`; other errors are unchanged.
+It refuses to decide the next state of the instance: `instance.start_errors` does.
 """
 
 import errno

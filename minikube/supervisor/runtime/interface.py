@@ -1,9 +1,9 @@
-"""The interface between an instance's controller and what runs the instance: a process or a container.
+"""The interface between an instance's controller and the runtimes, which run instances as processes or containers.
 
     Launch ──► Runtime.start ──► Running     signal, stop the whole tree, wait, output, a helper command beside it
 
-`process.runtime` and `container.runtime` implement it. It refuses to know policies: see the folder's docstring. Everything
-here belongs to the trio thread.
+`process.runtime` and `container.runtime` implement it. It refuses to decide when to start or restart: see the folder's
+docstring. Everything here belongs to the trio thread.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +49,7 @@ class Running(Protocol):
 
     pid: int
     host: str
-    """The address at which other instances reach it."""
+    """The host address at which other instances reach the instance."""
     port: int
     env: Mapping[str, str]
     """The environment that it was started with."""

@@ -1,4 +1,4 @@
-"""Read a pipe that does not block."""
+"""Read non-blocking pipes."""
 
 import os
 from collections.abc import AsyncIterator

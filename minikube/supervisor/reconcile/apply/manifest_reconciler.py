@@ -1,9 +1,9 @@
-"""Carries out an edited manifest: `diff` says what has to be done, this does it in order.
+"""Changes the running services to an edited manifest, by the plan that `diff` has made.
 
-1. Stop what has to go (removed services, and services on a port that another one gets), dependents before what they need.
-2. Adjust what keeps running, restart what changed, each after what it depends on; start what is new.
+1. Stop removed services, and services with a port that another service gets; dependents before their dependencies.
+2. Adjust, restart and start services; dependencies before their dependents.
 
-One apply at a time. Each is carried out to its end, also when its caller goes away.
+One apply runs at a time. Each runs to its end, also when its caller is cancelled.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What a roll-out does next. Pure: the states of a service's replicas in, the replicas to restart now out.
+"""The next step of a roll-out: which replicas to restart now, from the states of all replicas of the service. Pure.
 
-A queued replica is restarted when there is room: `max_unavailable` may be away at once, and replicas that are not ready anyway go
-first. When one does not come back, the roll-out ends and leaves the others alone: what runs is better than what might not.
+At most `max_unavailable` replicas restart at a time, and replicas that are not ready are restarted first. When a restarted
+replica does not become ready, the roll-out ends, and the old processes of the other replicas go on.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Rolling restarts: the replicas of a service one after another, each ready before the next, so that lookups keep finding some.
+"""Rolling restarts: the replicas of a service one after another, each ready before the next, so that lookups find the others.
 
-A service has one roll-out at most. A request while one is under way makes it go on, with the manifest of that moment, until
-every replica was started after the last request; all requests are answered at its end. Replicas that are added, removed or
-stopped meanwhile are left to whatever did that. `plan` decides what is next; this holds the deadlines.
+A service has one roll-out at most. A request during a roll-out extends it until every requested replica was started after
+that request; all callers get its result. Replicas that are added, removed or stopped meanwhile are not restarted.
+`plan` decides the next step; this module has the deadlines.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Restarts one instance, and watches the first moments of a start so that its failure can be told to the user."""
+"""Restart one instance, and watch the first seconds of a start, so that an early failure is reported to the user."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from minikube.supervisor.instance.termination import stop_timeout
 from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout, Superseded
 
 WATCH_S = 2.0
-"""How long a start is watched: a command that cannot be executed fails at once."""
+"""How long a start is watched: a command that cannot be executed fails within this time."""
 
 
 async def restart_instance(controller: InstanceController, store: StateStore) -> None:

@@ -1,8 +1,8 @@
 """Starts scheduled services when they are due: one task for each.
 
-A run that is still going on when the next is due goes on, and that one is skipped with an event: never two at a time. What was
-missed while the machine was suspended, or when the clock was set, is run once. A service that a user stopped is not started
-until a user starts it, which also runs it.
+Where an instance still runs when its next run is due, that run is skipped, with an event. Runs that were missed while the
+machine was suspended, or when the clock was set, are made up for by one run. A service that a user stopped is not started
+until a user starts it, which also runs it immediately.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""Reports what changes in directories: a thread with watchfiles' notifier, which calls back in the trio thread.
+"""Watches directories with the library watchfiles, in a thread, and reports changed paths in the trio thread.
 
-It filters nothing and knows no meaning of a path.
+It refuses to filter paths: `watcher` does.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Reacts to saved files: restarts a service whose `watch`ed sources changed; with `up --watch` applies a saved manifest.
+"""Restarts a service whose sources (`watch`) were saved; with `up --watch` applies a saved manifest.
 
-A `DirectoryWatcher` reports changes in the directories that matter; ignored directories are not watched at all. Changes are handled
-together once no more come. A manifest that is wrong, or empty because an editor has written only half of it, makes an error
-event and changes nothing. Imported only where something is watched.
+A `DirectoryWatcher` reports changed paths; ignored directories are not watched. Changes within a short time are handled
+together. A manifest that is wrong, or empty because an editor has written only half of it, is reported as an event and
+changes nothing. Imported only where files are watched.
 """
 
 from collections.abc import Awaitable, Iterable
@@ -29,15 +29,15 @@ from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
 
 QUIET_S = 0.15
-"""Without a change for that long, what is being saved is complete."""
+"""Changes are handled when there was no other change for this long: then saving is complete."""
 
 MAX_WAIT_S = 2.0
-"""Files that keep changing (a build that goes on writing) are acted on after that long all the same."""
+"""Changes that do not pause (a build that keeps writing) are handled after this time all the same."""
 
 RETRY_S = 1.0
 
 MAX_DIRECTORIES = 20_000
-"""A pattern that takes in more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""
+"""A pattern that selects more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""
 
 
 class Apply(Protocol):
@@ -72,7 +72,7 @@ class SourceWatcher:
         self._outdated = False
         """Whether the set of watched directories has to be computed again."""
         self._restarting: dict[str, set[Path]] = {}
-        """Services that are being restarted, and what has changed since that began."""
+        """Service that is being restarted → the paths that have changed since its restart began."""
 
     async def run(self) -> None:
         """Watch files and act on changes until cancelled."""

@@ -1,8 +1,8 @@
-"""Run the engine's command: for one question, for a pull or build, or for as long as a container runs.
+"""Run the engine's command (`docker`, `podman`, `nerdctl`): short requests, pulls and builds, or attached to a container.
 
-Every client process is a child of the supervisor like any other, so none outlives the supervisor. An engine that hangs costs one
-time-out, not one for each question: while a question is open for long, the engine is probed, and questions to an
-unresponsive engine are given up together. It refuses to know what a container is for.
+Every command is a child of the supervisor, so none outlives it. An engine that hangs costs one time-out, not one for each
+request: while a request takes long, the engine is probed, and all requests to an unresponsive engine are given up together.
+It refuses to know about services and instances.
 """
 
 import os
@@ -23,10 +23,10 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
 
 COMMAND_TIMEOUT_S = 30.0
-"""For one question. An engine under load takes seconds; an engine that hangs must not hold up a stop for ever."""
+"""For one request. An engine under load takes seconds; an engine that hangs must not hold up a stop without limit."""
 
 DOUBT_DELAY_S = 1.0
-"""After how long an open question makes the client probe whether the engine answers at all."""
+"""How long a request may take before the client probes whether the engine answers at all."""
 
 PROBE_TIMEOUT_S = 2.0
 """An engine that lists no containers in this time is unresponsive. A busy engine takes some tenths of a second for it."""
@@ -46,7 +46,7 @@ class EngineReply:
 
     def __init__(self, start_error: StartError | None = None) -> None:
         self.start_error = start_error
-        """Why the command could not be started; None where it was."""
+        """The error when the command could not be started; None where it was started."""
         self.exit: Exit | None = None
         """None: it took too long and was killed, or could not be started."""
         self.stdout = bytearray()

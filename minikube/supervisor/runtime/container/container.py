@@ -25,7 +25,7 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV
 
 INSPECT_INTERVAL_S = 0.1
-"""Between two questions whether the container runs: a start takes the engine three to five tenths of a second."""
+"""Between two inspections of a starting container: a start takes the engine three to five tenths of a second."""
 
 START_TIMEOUT_S = 60.0
 EXIT_CODE_TIMEOUT_S = 5.0
@@ -36,7 +36,7 @@ REMOVE_RETRY_TIMEOUT_S = 1.0
 """The time-out of a removal after one that the engine did not finish in time."""
 
 KILL_DELAY_S = 1.0
-"""How long the engine's own KILL, a part of `rm --force`, is waited for before the supervisor kills."""
+"""How long the engine may take to kill the container in `rm --force` before the supervisor kills it."""
 
 SIGNAL_BASE = 128
 """An exit code above it means a signal, as in a shell."""
@@ -71,7 +71,7 @@ class Container:
         self.port = port
         self.env = env
         self.network = ""
-        """The engine's network on which it has its address; empty: it is reached at an address of this machine."""
+        """The engine's network on which the container has its address; empty where it is reached at an address of this machine."""
         self.stdout = self.stderr = -1
         self.exited = trio.Event()
         self._exit: Exit | None = None

@@ -1,4 +1,4 @@
-"""The images of services: pulled as the manifest's `pull` says, or built where they are missing, before an instance starts."""
+"""The images of services, pulled or built before an instance starts. `pull` in the manifest says when to pull."""
 
 import os
 

@@ -37,10 +37,10 @@ from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"
-"""HOST of a container with a network address of its own: what comes from outside reaches no loopback there."""
+"""HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
 
 LAST_TRY_TIMEOUT_S = 1.0
-"""At the end of a stop: how long an unresponsive engine may take to answer again, before its containers are left."""
+"""At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
 
 BackingAddresses = Callable[[], tuple[str, str]]
 """Return the registry's address and the URL of Redis, as they are now."""
@@ -75,10 +75,10 @@ class ContainerRuntime:
         self._network: ProjectNetwork | None = None
         self._nursery: trio.Nursery | None = None
         self._unremoved: dict[str, bool] = {}
-        """Containers that the engine has, as far as is known: name → whether all its processes are dead."""
+        """Containers that were created and not removed: name → whether all their processes are dead."""
         self._removing_leftovers = trio.Lock()
         self._may_have_leftovers = False
-        """Whether the engine may have something of an earlier run, which could not be removed because it did not answer."""
+        """Whether the engine may have containers of an earlier run, which could not be removed because it did not answer."""
 
     async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
         """Pull or build the service's image; see `Runtime.prepare`."""

@@ -1,8 +1,8 @@
 """Start one command: fork and exec, and all code that runs in the child between the two.
 
-What a child is born with: a session of its own, /dev/null as stdin, pipes as stdout and stderr, its user and groups, its
-umask, its resource limits, its control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember
-the child: `process_table` does.
+A child starts with a new session, /dev/null as stdin, pipes as stdout and stderr, its user and groups, umask, resource
+limits and control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember the child:
+`process_table` does.
 """
 
 import errno
@@ -31,7 +31,7 @@ class Command(Struct, frozen=True):
     """The id of the instance or backing service that the process tree belongs to."""
     credentials: Credentials = Credentials()
     umask: int = -1
-    """-1: the supervisor's own."""
+    """-1: the supervisor's umask."""
     rlimits: Mapping[str, int | float] = {}
     """Limits of each process, by name (`nofile`); -1 is unlimited."""
     group_limits: Mapping[str, int | float] = {}

@@ -1,9 +1,9 @@
 """All processes of the supervisor: which instance each belongs to, ending a whole process tree, reaping orphans.
 
-A tree is everything that descends from a command, orphans that left its session included. Where control groups can be made,
-the tree is a group. Everywhere the supervisor is a child subreaper, so orphans become its children; it finds out their owner
-from earlier walks, from their session, and from INSTANCE_ID in their environment. It refuses to restart anything and to read
-output.
+A process tree is a command and all its descendants, also orphans that have left its session. Where control groups are
+available, each tree has one. The supervisor is a child subreaper, so orphans become its children; their owner is found from
+earlier scans of `/proc`, from their session, and from INSTANCE_ID in their environment. It refuses to restart processes and
+to read output.
 """
 
 import contextlib

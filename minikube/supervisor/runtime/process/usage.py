@@ -1,4 +1,4 @@
-"""Measure what each instance's process tree uses: CPU and memory, from one walk over `/proc` every two seconds."""
+"""Measure CPU and memory of each instance's process tree, with one scan of `/proc` every two seconds."""
 
 import os
 import time
