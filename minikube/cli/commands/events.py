@@ -41,7 +41,10 @@ class EventsOptions:
 
 
 def _parse_since(context: click.Context, parameter: click.Parameter, text: str) -> EventStart:
-    """Return the value of `--since`: a number of at most a few digits is the number of an event, any other text a time."""
+    """Return the value of `--since`: the number of an event, or a time.
+
+    A number with fewer than `UNIX_TIME_DIGITS` digits is the number of an event.
+    """
     if text.isascii() and text.isdigit() and len(text) < UNIX_TIME_DIGITS:
         return EventStart(int(text), 0.0)
     return EventStart(0, parse_time_option(context, parameter, text))

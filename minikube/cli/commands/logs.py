@@ -160,7 +160,7 @@ def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
 
 
 def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> LogBatches:
-    """Return log lines, as the supervisor sends them. Raises NothingRunning where no supervisor runs.
+    """Return the log lines that `query` selects, as the supervisor sends them. Raises NothingRunning where none runs.
 
     It is raised here, not while the batches are read.
     """
@@ -174,7 +174,7 @@ def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -
 
 
 def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
-    """Return log lines of the project's log files.
+    """Return the lines that `query` selects from the project's log files.
 
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
     """

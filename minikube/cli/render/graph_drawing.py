@@ -39,7 +39,10 @@ def tree_lines(nodes: list[GraphNode]) -> Iterator[str]:
 
 
 def _dependency_lines(node: GraphNode, by_name: Mapping[str, GraphNode], drawn: set[str], indent: str) -> Iterator[str]:
-    """Yield the lines below `node`: its dependencies, each followed by its own. `drawn` are names already drawn."""
+    """Yield the lines below `node`: its dependencies, each followed by the lines below it, all behind `indent`.
+
+    `drawn` are the names already drawn; names are added to it.
+    """
     if node.name in drawn:
         return
     drawn.add(node.name)

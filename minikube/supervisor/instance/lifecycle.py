@@ -225,7 +225,7 @@ def next_start(state: InstanceState, desired: DesiredState) -> float:
 
 
 def will_start(state: InstanceState, desired: DesiredState, has_schedule: bool) -> bool:
-    """Return whether the instance runs, or will run without a user's request."""
+    """Return whether the instance runs, or will run without a user's request: it is not stopped, `exited` or `fatal`."""
     final = state.process_state.is_final and not desired.restart
     return not final if desired.running else has_schedule and not desired.suspended
 

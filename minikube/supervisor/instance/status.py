@@ -36,8 +36,9 @@ def instance_view(
 ) -> InstanceView:
     """Return the row of an instance for the state store.
 
-    `reason` says why it is not ready. `since` is when its process state was entered, `next_run` when its schedule is
-    due (0 for never), both in Unix seconds. `wall` and `monotonic` are the present time by both clocks.
+    `check` is the state of its check, `reason` says why it is not ready, and `last_lines` are the last lines of its
+    output. `since` is when its process state was entered, `next_run` when its schedule is due (0 for never), both in
+    Unix seconds. `wall` and `monotonic` are the present time by both clocks.
     """
     view = InstanceView(
         id=instance.id,

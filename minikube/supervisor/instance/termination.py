@@ -48,8 +48,8 @@ async def stop_process(
 ) -> None:
     """Stop the whole process tree of an instance: stop command, signal, and KILL after `spec.timeout` seconds.
 
-    Where `immediate` is set, kill it without the first two; when cancelled too. `on_progress` is called with a text
-    whenever the stop waits for something else, `log` with the output of the stop command.
+    When `immediate` is set or the caller is cancelled, send KILL without waiting. `on_progress` is called with a text
+    whenever the stop waits for another step, `event` to record an event, `log` with the output of the stop command.
     """
     deadline = trio.current_time() + spec.timeout
     killed: list[str] = []
@@ -94,7 +94,10 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
-    """Record an event every now and then that names the processes a stop still waits for, until cancelled."""
+    """Record an event that names the processes which the stop still waits for, at doubling intervals, until cancelled.
+
+    After `deadline`, which KILL follows, no event is recorded.
+    """
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)

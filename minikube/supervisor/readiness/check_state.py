@@ -37,8 +37,8 @@ def not_ready_reason(
 ) -> str:
     """Return a line of text that says why an instance is not ready; empty while it is ready.
 
-    `reason` is the text of the instance's lifecycle state. `registered`: the instance has to be in the registry.
-    `has_entry`: the registry has it.
+    `process` and `reason` are its lifecycle state and the text of that. `check` and `output` are the state of its check
+    and the output of the last probe. `registered`: it has to be in the registry. `has_entry`: it is there.
     """
     if not process.is_active:
         return reason

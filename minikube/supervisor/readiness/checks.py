@@ -27,7 +27,7 @@ OnProbe = Callable[[ProbeStatus, ProbeResult], object]
 
 
 class InstanceChecks:
-    """Probes one running instance with its manifest check, as far as the supervisor and not the registry makes it.
+    """Makes the supervisor's probes of one running instance, by the `health` table of the manifest.
 
     `on_probe` is called after each probe; `on_healthy` once an instance without a check has run for `HEALTHY_AFTER_S`.
     """

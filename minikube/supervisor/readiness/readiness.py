@@ -89,7 +89,7 @@ class Readiness:
 
     @property
     def is_passing(self) -> bool:
-        """Whether the probes and the registry entry both pass, as far as the instance has them."""
+        """Whether the instance passes in the registry, where it has to be registered, and by the probes of the supervisor, if any."""
         if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
             return False
         return self.probe_status is None or self.probe_status.state is CheckState.PASSING

@@ -141,7 +141,10 @@ class RegistrySync:
         self._request(id)
 
     def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
-        """Send a check result of an instance with a `ttl:` check. The first passing result registers the instance."""
+        """Send a check result (`passing`, and the probe's output) of an instance with a `ttl:` check to the registry.
+
+        The first passing result registers the instance with `registration`.
+        """
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)

@@ -6,9 +6,10 @@ import trio
 
 
 async def act_in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], Awaitable[None]]) -> None:
-    """Call `act` once for each key of `after`, at the same time where the order allows it; return when all have returned.
+    """Call `act` with each key of `after`, at the same time where the order allows it; return when all calls have returned.
 
-    The value of a key are the names whose calls must have returned before. Names that are no keys are not waited for.
+    The call for a key begins when the calls for the names in its value have returned. Names that are no keys are
+    ignored.
     """
     done = {name: trio.Event() for name in after}
 

@@ -24,7 +24,7 @@ ShowProgress = Callable[[str], None]
 
 
 class Launch(Struct, frozen=True):
-    """The input of one start of one instance."""
+    """The argument of `Runtime.start`: the instance to start, and the ports that other instances have."""
 
     spec: ServiceSpec
     id: str

@@ -70,7 +70,7 @@ class ManifestReconciler:
         return result[0]
 
     async def _apply(self, dry_run: bool, refuse_empty: bool) -> ApplyReply:
-        """Do what `apply` says, in the task of the apply."""
+        """Read the manifest and change the services to it, in the task that `apply` has started."""
         reconciler = self._reconciler
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")

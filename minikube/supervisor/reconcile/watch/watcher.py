@@ -167,7 +167,10 @@ class SourceWatcher:
     # ------------------------------------------------------------ what follows
 
     def _handle(self, paths: frozenset[Path], watched: WatchedFiles, nursery: trio.Nursery) -> None:
-        """Start tasks in `nursery` for changed paths: an apply of the manifest, or restarts of services."""
+        """Start tasks in `nursery` for changed paths: an apply of the manifest, or restarts of services.
+
+        Changes of directories or ignore files, which change the set of `watched` files, have that set computed again.
+        """
         if not paths.isdisjoint(watched.manifest_files):
             nursery.start_soon(self._apply_manifest)
         for name, rules in watched.rules.items():

@@ -96,7 +96,7 @@ class ProcessTable:
             self.reap()  # the SIGCHLD of orphans that died meanwhile has come already
 
     def adopt(self, popen: "subprocess.Popen[bytes]", owner: str, group: Group | None = None) -> Process:
-        """Add a child that was started without this table, and return its process. Its output must be pipes.
+        """Add the child `popen`, which was started without this table, and return its process. Its output must be pipes.
 
         Raises OSError after killing the child, where no pidfd can be opened.
         """

@@ -50,6 +50,7 @@ def _walk(
     """Scan `/proc` once; return the owner by pid, the start time and CPU ticks by pid, and the memory (bytes) by owner.
 
     `roots` are the roots of the process trees (pid → owner), `seen` the results of earlier scans, as in `ProcessTable`.
+    The search for the root of a process ends at the supervisor (`own_pid`).
     """
     found = {stat.pid: stat for stat in processes.scan_processes() if stat.is_alive}
     # An orphan in a session of its own still belongs to the owner that an earlier walk found for it.
