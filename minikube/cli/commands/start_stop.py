@@ -86,7 +86,7 @@ def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool)
 @manifest_option
 @json_option
 def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_json: bool) -> int:
-    """Send a signal to the processes of services or instances. One that ends by it is restarted by its restart policy."""
+    """Send a signal to the processes of services or instances. Their restart policies decide whether they start again."""
     from minikube.manifest import parse_signal
 
     try:

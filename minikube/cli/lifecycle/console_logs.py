@@ -32,7 +32,7 @@ class ConsoleLogs:
     """Prints the log lines of all instances, in a thread. After `start`, `finish` must be called."""
 
     def __init__(self, directory: Path, since: float, printer: LogPrinter, on_closed: Callable[[], object]) -> None:
-        """`directory` has the log files. Lines written before `since` (Unix seconds) are left out; `printer` prints the others.
+        """`directory` has the log files. `printer` prints the lines; those written before `since` (Unix seconds) are left out.
 
         `on_closed` is called in the thread when stdout was closed by its reader.
         """

@@ -46,7 +46,7 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     finally:
-        # Those that no `BackingService` has taken over, because an error came first.
+        # Processes that belong to no `BackingService` yet, because an error came first.
         for popen in started:
             if popen.poll() is None:
                 popen.kill()
@@ -72,7 +72,7 @@ def _run(
     (directory / RUN_END_FILE).unlink(missing_ok=True)
     killed = orphans.kill_orphans(directory)
     removed, not_removed = remove_leftovers(directory)
-    # Orphans become children of the supervisor, which knows their owners. Only what the supervisor leaves reaches the guardian.
+    # Orphans become children of the supervisor, which knows their owners; of the guardian only when the supervisor is dead.
     processes.become_subreaper()
     # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)

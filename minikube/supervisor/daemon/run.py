@@ -141,7 +141,7 @@ async def _main(
                 if not context.stop_requested.is_set():
                     await _serve(plan, context, registry, sock)
             finally:
-                # Also after an error of the supervisor itself: Redis must write what it has to the disk.
+                # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
                     for service in backing:
                         await service.stop()

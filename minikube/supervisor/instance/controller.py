@@ -51,7 +51,7 @@ class InstanceController:
     def __init__(
         self, collaborators: Collaborators, spec: ServiceSpec, index: int, id: str, desired: DesiredState
     ) -> None:
-        """`index` is the replica's number, from 1 up."""
+        """`index` is the number of the replica, from 1 up; `desired` is its first desired state."""
         self.spec = spec
         self.id = id
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
@@ -387,7 +387,7 @@ class InstanceController:
 
         `by_supervisor`: the supervisor has stopped the process; otherwise it exited by itself.
         """
-        # At once, before anything is cleaned up: lookups must not find it any more.
+        # First, before the clean-up: lookups must not find the instance any more.
         self._registry_sync.deregister_soon(self.id)
         self.readiness = None
         self.process = None

@@ -31,7 +31,7 @@ JITTER = 0.2
 
 
 class RestartPolicy(Protocol):
-    """The fields of `manifest.RestartSpec` that are used here."""
+    """The restart policy of a service, as far as it is used here: fields of `manifest.RestartSpec`."""
 
     @property
     def policy(self) -> str: ...
@@ -122,7 +122,7 @@ def on_exit(
     recent = tuple(when for when in state.recent_restarts if now - when < policy.window)
     if 0 < policy.max_restarts <= len(recent):
         return _fatal(state, f"{cause}: restarted {len(recent)} times within {format_duration(policy.window)}")
-    # A failed start is never repeated at once: it would very likely fail again.
+    # A failed start is never repeated without delay: it would very likely fail again.
     step = state.quick_exits if state.healthy else max(state.quick_exits, 1)
     return replace(
         state,
@@ -164,7 +164,7 @@ def on_resource_exhausted(
 
     Such starts are retried without a limit, and never make the instance `fatal`.
     """
-    # Never at once: all instances that wait for the same memory would try in a busy loop.
+    # Never without delay: all instances that wait for the same memory would try in a busy loop.
     step = max(state.quick_exits, 1)
     return replace(
         state,

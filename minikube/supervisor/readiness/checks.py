@@ -54,7 +54,7 @@ class InstanceChecks:
         """The check that is made here; None where the registry makes it, or where there is none."""
         self._healthy_by_age = health is None and (local or instance.spec.register == "self")
         if health is not None and health.kind == "log":
-            # Here, before the first output is read: a line that is printed at once must not be missed.
+            # Here, before the first output is read: a line that is printed immediately must not be missed.
             log.expect(health.log, self._line_printed.set)
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class InstanceChecks:
 
         Cancel it when the process exits or is to be stopped.
         """
-        # Without any check, an exit within the first second is all that tells a failed start.
+        # Without any check, an exit within the first second is the only sign of a failed start.
         if self._healthy_by_age:
             await trio.sleep(HEALTHY_AFTER_S)
             self._on_healthy()
@@ -89,7 +89,7 @@ class InstanceChecks:
     async def _wait_line(self, health: HealthSpec, due: float) -> ProbeResult:
         """Return a pass as soon as a line of output matches the log check, or a failure when none has by `due`."""
         began = trio.current_time()
-        # The first probe is due at once: give the process a moment to print anything.
+        # The first probe is due immediately: give the process a moment to print a line.
         with trio.move_on_at(due if due > began else began + min(NEXT_RETRY_S, health.interval)):
             await self._line_printed.wait()
         now = trio.current_time()

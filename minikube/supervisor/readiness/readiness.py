@@ -89,7 +89,7 @@ class Readiness:
 
     @property
     def is_passing(self) -> bool:
-        """Whether the instance passes in the registry, where it has to be registered, and by the probes of the supervisor, if any."""
+        """Whether the instance passes in the registry, if it has to be registered, and by the supervisor's probes, if any."""
         if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
             return False
         return self.probe_status is None or self.probe_status.state is CheckState.PASSING

@@ -264,7 +264,7 @@ class RegistrySync:
         logger.debug("connected to the registry, which has %d instances", len(entries))
         lost = [id for id in self._entries if id not in entries]
         self._entries = entries
-        # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
+        # After a reconnect any entry may differ: notify of each, then compare all wanted entries.
         for id in lost:
             self._notify(id, None)
         for id, entry in entries.items():

@@ -87,7 +87,7 @@ class ServiceActions:
         """
         if not controllers:
             return
-        # Asked before anything is stopped: an old process that runs is better than none.
+        # Checked before the first stop: an old process that runs is better than none.
         if blocked := self._replicas.blocked_dependency(controllers[0].spec):
             name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
             raise RolloutFailed(f"{name}: was not restarted, it could not start again: {blocked}")

@@ -274,7 +274,7 @@ class Reconciler:
         dependencies = _dependencies(self.specs)
         members = {name: self.replicas.of(name) for name in dependencies}
         # An apply may be under way: a service that it has not created yet has no instances, and one that it removes is in no
-        # manifest any more. So is what was scaled away and still stops.
+        # manifest any more. The same holds for surplus replicas that are still being stopped.
         others = self.replicas.all.difference(*members.values())
         timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
         longest, _ = dependency_graph.longest_stop(dependencies, timeouts)

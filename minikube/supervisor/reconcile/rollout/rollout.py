@@ -94,7 +94,7 @@ class Rollouts:
     async def _restart_all(self, service: str, rollout: Rollout) -> None:
         """Restart queued replicas step by step, until none is queued and none is awaited, or the project is stopping."""
         while not self._stop_requested.is_set():
-            # Before the replicas are looked at: a change or a request from here on ends the wait below.
+            # Before the states of the replicas are read: a change or a request from here on ends the wait below.
             rollout.requested, revision = CancelEvent(), self._store.revision
             controllers = {
                 controller.name: controller for controller in self._replicas.of(service) if controller.desired.running

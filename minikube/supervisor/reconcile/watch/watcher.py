@@ -180,7 +180,7 @@ class SourceWatcher:
                 else:
                     self._restarting[name] = changed
                     nursery.start_soon(self._restart, name)
-        # New and removed directories, and other ignore rules, change what has to be watched.
+        # New and removed directories, and changed ignore rules, change the set of directories to watch.
         self._outdated = self._outdated or any(
             path.name == IGNORE_FILE or path.is_dir() != (path in watched.directories) for path in paths
         )
@@ -194,7 +194,7 @@ class SourceWatcher:
         """Rebuild and restart a service whose sources changed, unless a user stopped it; repeat for later changes."""
         reconciler = self._reconciler
         try:
-            # Until nothing more has changed: what is saved during a build is not in that build.
+            # Until no more files have changed: a file saved during a build is not in that build.
             while changed := self._restarting[name]:
                 self._restarting[name] = set()
                 controllers = reconciler.replicas.of(name)
@@ -206,7 +206,7 @@ class SourceWatcher:
                     await reconciler.rebuild_image(name)
                     running = [controller for controller in reconciler.replicas.of(name) if controller.desired.running]
                     await self._actions.replace(running)
-                except MinikubeError as error:  # go on: what was saved meanwhile may be the correction
+                except MinikubeError as error:  # continue: a file saved meanwhile may be the correction
                     reconciler.store.event("sources.changed", f"{name}: {error}", "warning", service=name)
         finally:
             del self._restarting[name]

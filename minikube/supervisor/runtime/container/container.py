@@ -100,7 +100,7 @@ class Container:
         self.stdout, self.stderr = process.stdout, process.stderr
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
-                # A container that ends at once ends `start --attach` too: then the loop ends without waiting.
+                # A container that exits immediately ends `start --attach` too: then the loop ends without waiting.
                 with trio.move_on_after(INSPECT_INTERVAL_S):
                     await process.wait_exit()
                 state = await self._inspect()
@@ -171,7 +171,7 @@ class Container:
                     if self._exit is None:
                         await self._client.wait_while_responsive(EXIT_CODE_TIMEOUT_S, self.exited.wait)
                     nursery.cancel_scope.cancel()
-                if self._exit is None:  # the engine does not answer: `start --attach` would wait for ever
+                if self._exit is None:  # the engine does not answer: `start --attach` would not end
                     await self._client.process_table.end(self._attached.owner, signal.SIGKILL, 0.0)
         return killed
 
