@@ -24,9 +24,9 @@ STATE_COLOURS: dict[str, int] = {
 
 
 def has_colour(stream: IO[str]) -> bool:
-    """Return whether to print colours on `stream`: it is a terminal, or FORCE_COLOR is set.
+    """Return whether to print colours on `stream`: never with NO_COLOR (no-color.org), else always with FORCE_COLOR.
 
-    NO_COLOR (no-color.org) and TERM=dumb mean no colours on a terminal.
+    Without these variables: on a terminal, unless TERM is `dumb`.
     """
     if os.environ.get("NO_COLOR"):
         return False
