@@ -37,7 +37,7 @@ class ExportCommandOptions:
     manifest: str | None
 
     def directory(self) -> Path:
-        """The directory of the written files; paths in the files are relative to it."""
+        """Return the directory of the written files; paths in the files are relative to it."""
         if self.output is None:
             return Path.cwd()
         return Path(self.output) if _is_directory(self.output) else Path(self.output).parent

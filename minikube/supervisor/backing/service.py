@@ -53,7 +53,7 @@ class BackingService:
     async def run(self, first: "subprocess.Popen[bytes] | None") -> None:
         """Run the service until `stop` is called, restarting its process when that exits.
 
-        `first` is a process of the service that was started before trio; None: start it here.
+        `first` is a process of the service that was started before trio; None: start one.
         """
         try:
             await self._run(first)

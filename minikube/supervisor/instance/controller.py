@@ -126,7 +126,7 @@ class InstanceController:
         self.desired = desired_state.unqueue_restart(self.desired)
 
     def resume_schedule(self, before: DesiredState) -> None:
-        """Let the schedule start the instance again, if it could in the desired state `before`.
+        """Let the schedule start the instance again, unless the schedule was suspended in the desired state `before`.
 
         Used after a stop that only made room for another service.
         """

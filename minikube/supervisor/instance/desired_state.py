@@ -83,7 +83,7 @@ def remove(desired: DesiredState) -> DesiredState:
 
 
 def mark_unhealthy(desired: DesiredState, reason: str) -> DesiredState:
-    """Return the desired state after the check failed `restart_after` times, for which `reason` is the text."""
+    """Return the desired state after the check has failed `restart_after` times; `reason` is the text for the event."""
     return replace(desired, unhealthy=reason)
 
 

@@ -97,10 +97,10 @@ class Runtime(Protocol):
     """Starts instances as processes or as containers."""
 
     async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
-        """Do what has to be done before `start` and may take minutes, such as pulling the image. Raises as `start`.
+        """Make the steps before `start` that may take minutes, such as pulling the image. Raises as `start`.
 
-        The output of a pull or build is written to `output`; `show_progress` is called with a text that says what is
-        done.
+        The output of a pull or build is written to `output`; `show_progress` is called with a text such as `pulling
+        image nginx`.
         """
 
     async def start(self, launch: Launch) -> Running:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Replica(Struct, frozen=True):
-    """The state of one replica, as far as the roll-out of its service depends on it."""
+    """The state of one replica, for `next_step`."""
 
     name: str
     queued: bool = False

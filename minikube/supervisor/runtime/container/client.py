@@ -199,8 +199,8 @@ class EngineClient:
     ) -> EngineReply:
         """Run the engine's command with these arguments, such as a pull or build, without a time-out; return its reply.
 
-        Its output is written to `log` while it runs, and only stderr is in the reply. Raises `StartError` when it
-        cannot be started; a command that fails is in the reply.
+        The output is written to `log` while the command runs; the reply has only its stderr and exit. Raises
+        `StartError` when the command cannot be started; a command that fails is in the reply.
         """
         process = await self.start(*arguments, env=env)
         reply = EngineReply()
