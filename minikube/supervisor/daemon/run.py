@@ -155,7 +155,7 @@ async def _main(
 
 
 def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
-    """Record events in the store for the processes and containers that the launcher removed or could not remove."""
+    """Record events for processes and containers of an earlier run that the launcher removed, and for its warnings."""
     if plan.killed:
         store.event("orphans.killed", f"killed {len(plan.killed)} processes that an earlier run left alive", "warning")
     if plan.removed:

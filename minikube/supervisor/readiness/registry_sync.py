@@ -376,7 +376,11 @@ class RegistrySync:
                     await self._entries_changed.wait()
 
     async def _send_report(self, id: str, report: _Report) -> None:
-        """Send a check result to the registry, and note it as sent."""
+        """Send a check result to the registry and mark it as sent.
+
+        Where the registry has no entry of the instance any more, forget the entry: the next passing result registers it
+        again.
+        """
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
             await self._registry.renew(id, state, report.output)

@@ -230,7 +230,8 @@ class ContainerRuntime:
     def _open_client(self) -> EngineClient:
         """Return the engine's client. At the first call, find the engine and record it in the project directory.
 
-        The record is written before anything is created, so that it can be removed after a crash. Raises `StartError`.
+        The record is written before the first container is created, so that containers can be removed after a crash.
+        Raises `StartError`.
         """
         if self._client is None:
             engine = find_engine(self._manifest.containers.engine, self._project_dir, os.environ.get("PATH"))
