@@ -266,7 +266,7 @@ class Snapshot(Struct, frozen=True, tag="snapshot"):
 
 
 class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
-    """The changes after revision `since` up to `revision`, as whole rows that replace those of the same name or id."""
+    """The changes of a snapshot after revision `since` up to `revision`, as rows that replace those with the same name or id."""
 
     revision: int
     since: int

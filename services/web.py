@@ -174,7 +174,7 @@ class _Connection:
 
 
 async def next_event(http: h11.Connection, stream: trio.SocketStream) -> object:
-    """Return h11's next event, of a server or a client; receive from the stream until there is one."""
+    """Return the next event of an h11 connection; receive from the stream until there is one."""
     while (event := http.next_event()) is h11.NEED_DATA:
         http.receive_data(await stream.receive_some())
     return event

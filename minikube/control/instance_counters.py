@@ -37,7 +37,7 @@ class InstanceCounters:
         """The start time with which an instance was last seen ready, by instance id."""
 
     def on_row_changed(self, old: InstanceView | None, new: InstanceView, now: float) -> None:
-        """Count the exit or the start that a change of an instance's row means. `now` is in Unix seconds."""
+        """Compare two versions of an instance's row, and count an exit or a start between them. `now` is in Unix seconds."""
         if old is not None and old.started and not new.started:
             exits = self._exits.setdefault(new.id, (new.service, new.name, {}))[2]
             kind = exit_kind(new)

@@ -17,7 +17,7 @@ from minikube.model import Instance, LogLine
 
 
 class LogCount(Struct, frozen=True):
-    """Lines of an instance's output: how many were read, and how many of them were not written to the disk."""
+    """The number of lines of an instance's output, and how many of them were not written to the disk."""
 
     service: str
     instance: str
@@ -80,6 +80,6 @@ class ProjectCommands(Protocol):
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
         """Open the log lines of services, instances, `redis` or `registry` (no name: of all services), in order of time.
 
-        Lines that were read together come in one list. If the query follows, new lines come as they are written. Memory is
-        limited: a reader that is too slow misses lines, and gets one of stream `minikube` with their number instead.
+        The iterator yields lists of lines that were read together. If the query follows, it also yields new lines. Memory is
+        limited: a reader that is too slow misses lines, and gets a line of stream `minikube` with their number instead.
         """

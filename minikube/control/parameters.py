@@ -19,36 +19,36 @@ Body = TypeVar("Body")
 
 
 class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a command without options."""
+    """The body of a request for a command without options."""
 
 
 class KillBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `kill`. `signal` is a signal's name without SIG."""
+    """The body of a `kill` request. `signal` is a signal's name without SIG."""
 
     signal: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9+]{1,12}\Z")] = "KILL"
 
 
 class ScaleBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `scale`."""
+    """The body of a `scale` request."""
 
     replicas: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)]
 
 
 class MaintenanceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `maintenance`."""
+    """The body of a `maintenance` request."""
 
     on: bool = True
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
 class ApplyBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `apply`."""
+    """The body of an `apply` request."""
 
     dry_run: bool = False
 
 
 class ShutdownBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `shutdown`."""
+    """The body of a `shutdown` request."""
 
     now: bool = False
 
@@ -117,5 +117,5 @@ def flag(query: dict[str, str], name: str) -> bool:
 
 
 def shorten(text: str) -> str:
-    """Return a client's text so that it is safe to show in a message, cut at 80 characters."""
+    """Return a client's text for a message: control characters are escaped, and it is cut at 80 characters."""
     return printable(text if len(text) <= 80 else text[:79] + "…")

@@ -34,9 +34,9 @@ def make_service_reply(store: StateStore, name: str) -> ServiceReply:
 
 
 def find(snapshot: Snapshot, name: str) -> tuple[ServiceView | None, tuple[InstanceView, ...]]:
-    """Return the service named `name` and its instances, or the instances with that name or id and their service.
+    """Return the service `name` and all its instances, or the instances with that name or id and their service.
 
-    Raise `NotFound` if there are none.
+    The service is None for instances of a removed service. Raise `NotFound` if nothing has that name.
     """
     service = next((service for service in snapshot.services if service.name == name), None)
     if service is not None:

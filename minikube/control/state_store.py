@@ -201,7 +201,7 @@ class StateStore:
         return snapshot
 
     async def wait_past(self, revision: int) -> None:
-        """Wait until the store's revision is above `revision`, without the pauses of `subscribe`."""
+        """Wait until the store's revision is above `revision`. Unlike `subscribe`, it returns at once after each change."""
         while self._revision <= revision:
             await self._change_waiters.park()
 
@@ -230,7 +230,7 @@ class StateStore:
                 self.counters.on_row_changed(old, new, self._time)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
-        """Add or replace the usage of running instances; ignore that of others. It is dropped with its instance."""
+        """Add or replace the resource usage of running instances; ignore other instances. It is dropped with the instance's row."""
         known = self._instances.rows
         # The measurement may have begun before an instance exited, hence the check of the pid.
         running = ((usage.id, usage) for usage in usages if usage.id in known and known[usage.id].pid)
@@ -341,7 +341,7 @@ class StateStore:
         return len(delta.events) > EVENTS_SHOWN or len(delta.gone_instances) > EVENTS_SHOWN
 
     async def _wait_round(self, seen: int) -> None:
-        """Wait until a subscriber that has seen revision `seen` may get its next update."""
+        """Wait for a change after revision `seen`, and for the minimum interval between updates of subscribers."""
         # The first subscriber that finds the interval over opens a round for all: those that have not seen the round's
         # revision go at once. So subscribers that keep up stay together and share their deltas.
         while True:

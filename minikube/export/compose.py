@@ -114,7 +114,7 @@ def _env_secrets(workload: Workload) -> dict[str, str]:
 
 
 def _secret_value(plan: ExportPlan, variable: str, value: str) -> str:
-    """Return the value of a secret, or a reference to the variable that Compose takes it from."""
+    """Return the secret `value` if the user wants secrets in the file, else a reference to `variable` for Compose."""
     if plan.options.with_secrets and value:
         return _escape_dollars(value)
     return f"${{{variable}:?set it in .env or in the environment}}"
@@ -286,7 +286,7 @@ def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
-    """Return the health check of a workload, or None when it has none that Compose could run."""
+    """Return the health check of a workload as Compose's `healthcheck`, or None if it has none that Compose can run."""
     health = workload.spec.health
     if health is None or health.kind == "log":
         return None

@@ -39,7 +39,7 @@ _CRON_SCHEDULES = (
 
 
 def kubernetes_documents(plan: ExportPlan) -> list[Document]:
-    """Return the objects of all services. Add a note to `plan` for each manifest key without a counterpart."""
+    """Return the Kubernetes objects of all services. Add a note to `plan` for each manifest key without a counterpart."""
     documents = shared_documents(plan, PLACEHOLDER)
     documents += [Document(VOLUMES_FILE, tree) for tree in _volume_claims(plan)]
     for name, workload in plan.workloads.items():
@@ -330,7 +330,10 @@ def _volume_names(spec: ServiceSpec) -> list[str]:
 
 
 def _volume_name(source: str) -> str:
-    """Return the name of a volume as a DNS label. Other names get a digest, so that `a.b`, `a_b` and `a-b` stay three volumes."""
+    """Return the name of a volume as a DNS label.
+
+    A digest is added to names that are none, so that `a.b`, `a_b` and `a-b` stay three volumes.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-")
     if name == source and name != CERT_VOLUME["name"]:
         return name

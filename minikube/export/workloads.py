@@ -251,5 +251,5 @@ def uses_instance_id(workload: Workload) -> bool:
 
 
 def variable_name(*words: str) -> str:
-    """Return words as the name of an environment variable: `product`, `API_KEY` become `PRODUCT_API_KEY`."""
+    """Join words to the name of an environment variable: `product` and `API_KEY` become `PRODUCT_API_KEY`."""
     return re.sub(r"[^A-Z0-9]+", "_", "_".join(words).upper())

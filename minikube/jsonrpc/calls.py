@@ -43,7 +43,7 @@ class ClientProtocol:
         return self._last_id, line
 
     def feed(self, data: bytes) -> list[ServerMessage]:
-        """Return the messages that `data` completes, in order.
+        """Return the messages in received bytes, in order; buffer an incomplete message for the next call.
 
         Raise `ConnectionLost` if they are not JSON-RPC: the connection cannot be used any more.
         """
@@ -62,7 +62,7 @@ class ClientProtocol:
     def refused(self) -> bool:
         """Whether the server has ended the connection with an error that has no id, such as "too many connections".
 
-        Calls under way get no reply then.
+        Pending calls get no reply then.
         """
         return self._refusal is not None
 

@@ -195,7 +195,7 @@ def encode_reply(request: Request, result: Any) -> bytes:
 
 
 class ReplyLine(bytes):
-    """A whole reply line, returned by a method instead of a result."""
+    """A complete reply line, which a method may return instead of a result."""
 
 
 def mark_stale(line: bytes) -> ReplyLine:

@@ -70,7 +70,7 @@ def offset_of(file: int, since: float) -> int:
 
 
 def count_lines(file: int, start: int) -> int:
-    """Return the number of lines from offset `start` on."""
+    """Return the number of lines in a file from offset `start` to its end."""
     count = 0
     while data := os.pread(file, 16 * BLOCK, start):
         count += data.count(b"\n")

@@ -77,7 +77,7 @@ def file_numbers(path: Path, keep: int) -> Iterator[int]:
 
 
 def split_name(file: str) -> tuple[str, int] | None:
-    """Split a file name into instance and number: `product-2.log.1` → (`product-2`, 1). None for another file."""
+    """Split the name of a log file into instance and number: `product-2.log.1` → (`product-2`, 1). None for other names."""
     match = _NUMBERED.fullmatch(file)
     return (match["name"], int(match["number"] or 0)) if match else None
 

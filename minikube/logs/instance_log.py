@@ -61,7 +61,7 @@ FILES_BY_AGE = 8
 
 
 class InstanceLog:
-    """The log of one instance over all its restarts.
+    """Writes the output of one instance to its log files, over all restarts of the instance.
 
     `feed` and `read` are for the trio thread, `write` and `expire` for the writing thread. `notice` is called from either
     with a text when lines begin or cease to be dropped.
@@ -178,7 +178,7 @@ class InstanceLog:
             self._accept(stream, rest + b"\n")
 
     def write_notice(self, text: str) -> None:
-        """Log a line of the supervisor in the stream `minikube`."""
+        """Add a notice of the supervisor to the log, as a line of the stream `minikube`."""
         self._queue(OWN_STREAM, text.encode("utf-8", "replace") + b"\n")
 
     def insert(self, text: str) -> None:
@@ -351,7 +351,7 @@ class InstanceLog:
 
 
 def remove_older(path: Path, then: float) -> None:
-    """Remove a file that was last written before `then` (Unix seconds); ignore a file that cannot be removed."""
+    """Remove the file `path` if it was last written before `then` (Unix seconds). Ignore errors."""
     with contextlib.suppress(OSError):
         if path.stat().st_mtime < then:
             path.unlink()

@@ -302,7 +302,7 @@ class LogReader:
         return self._level.get(stream, "")
 
     def _close_oldest(self) -> None:
-        """Close the file that was read to its end."""
+        """Close the oldest open file, after it was read to its end."""
         if self._with_levels:
             end = self._offset
             self._level = {stream: self._level_before(end, stream) for stream in STREAMS}

@@ -48,12 +48,12 @@ class KeyPath(Struct, frozen=True):
     secret: bool = False
 
     def key(self, name: str) -> "KeyPath":
-        """Return the path of a key of this table."""
+        """Return the path of the key `name` of the table at this path."""
         part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
         return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
 
     def item(self, index: int) -> "KeyPath":
-        """Return the path of an item of this list."""
+        """Return the path of item `index` of the list at this path."""
         return KeyPath(self.reading, f"{self.path}[{index}]", self.secret)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned

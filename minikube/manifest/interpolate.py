@@ -40,7 +40,7 @@ def interpolate(
 
 
 def fill_instance_variables(text: str, variables: Mapping[str, str]) -> str:
-    """Return a string of a loaded manifest with INSTANCE_VARIABLES replaced from the environment of an instance."""
+    """Return `text`, a string of a loaded manifest, with the INSTANCE_VARIABLES in it replaced by values of `variables`."""
     return interpolate(text, variables) if _LATER.search(text) else text
 
 

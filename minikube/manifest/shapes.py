@@ -94,7 +94,7 @@ def _plain(bound: float) -> str:
 
 
 class Number(Struct, Generic[T], frozen=True):
-    """An integer, or with `kind=float` a number, between two bounds. A string such as `"${VAR}"` is accepted, too."""
+    """An integer, or with `kind=float` a number, between two bounds. A string whose variables give a number is accepted, too."""
 
     kind: type[T]
     least: float
@@ -245,7 +245,7 @@ class Converted(Struct, Generic[T], frozen=True):
 
 
 class KnownKeys(Struct, frozen=True):
-    """A table with known keys, read as a dict of those that are present and valid."""
+    """A table whose keys are fixed, with a shape for each. It is read as a dict of the keys that are present and valid."""
 
     shapes: dict[str, Shape[Any]]
     required: tuple[str, ...] = ()

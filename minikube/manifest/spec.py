@@ -34,7 +34,7 @@ class HostPort(Struct, frozen=True):
 
 
 class TlsSettings(Struct, frozen=True):
-    """`tls = {cert, key, ca}`: PEM files. With `ca`, clients must show a certificate it signed."""
+    """The PEM files in `tls = {cert, key, ca}`. With `ca`, clients must present a certificate signed by it."""
 
     cert: Path
     key: Path
@@ -77,7 +77,7 @@ class ContainerSettings(Struct, frozen=True):
 
 
 class VolumeSpec(Struct, frozen=True):
-    """`source:target[:ro]`. `source` is an absolute path of this machine, or the name of a volume that the engine keeps."""
+    """A mounted volume: `source:target[:ro]`. `source` is an absolute path of this machine, or a named volume of the engine."""
 
     source: str
     target: str
@@ -90,7 +90,7 @@ class VolumeSpec(Struct, frozen=True):
 
 
 class BuildSpec(Struct, frozen=True):
-    """`build = "dir"` or a table: the source of a container's image."""
+    """The source of a container's image: the key `build`, a directory or a table."""
 
     context: Path
     dockerfile: str = "Dockerfile"

@@ -85,7 +85,7 @@ class Histogram:
 
     @property
     def view(self) -> HistogramView:
-        """The values now."""
+        """The current values of the histogram."""
         return HistogramView(self._bounds, tuple(self._counts), self._sum)
 
 

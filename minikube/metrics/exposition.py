@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def render(collector: Collector, accept: str) -> tuple[bytes, str]:
-    """Return the collector's metrics and those of this process, and their content type.
+    """Return the metrics of `collector` and of this process as text, and their content type.
 
     The format is OpenMetrics if the request's Accept header asks for it, else Prometheus' text format.
     """

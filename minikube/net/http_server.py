@@ -234,7 +234,7 @@ class _Connection:
         raise RequestRejected(408, f"the request was not complete within {self._limits.request_s:g} s")
 
     async def _read_whole_request(self) -> Request | None:
-        """Read the head and the body of the next request, within the limits of size."""
+        """Read the head and the body of the next request and return it. Raise `RequestRejected` beyond the limits of size."""
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None

@@ -28,7 +28,7 @@ WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 
 
 class RegisterOptions(TypedDict, total=False):
-    """The options of `registered` besides name and port, the same for trio, asyncio and blocking programs."""
+    """The keyword options of `registered` for trio, asyncio and blocking programs."""
 
     health: str
     """`/path` (HTTP), `tcp`, `ttl` (no probe: each renewal is the sign of life), or a URL. Default `/health`."""

@@ -130,7 +130,7 @@ def _name_cell(row: Row, context: RenderContext) -> Cell:
 
 
 def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> Cell:
-    """Return a cell of an instance."""
+    """Return the cell of the column `key` for an instance."""
     running = instance.pid > 0
     match key:
         case "state":
@@ -182,7 +182,7 @@ def row_reason(row: Row, context: RenderContext) -> Cell:
 
 
 def _service_cell(key: str, row: Row, context: RenderContext) -> Cell:
-    """Return a cell of a service with several instances, or with none."""
+    """Return the cell of the column `key` for a service with several instances, or with none."""
     if not row.instances:
         return Cell("■ no copies", "muted") if key == "state" else Cell("")
     match key:

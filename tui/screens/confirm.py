@@ -65,5 +65,5 @@ class ConfirmScreen(ModalScreen[str]):
         self.dismiss((event.button.id or "cancel").removeprefix("do-").replace("cancel", ""))
 
     def action_cancel(self) -> None:
-        """Close the dialog without a choice."""
+        """Close the dialog with the result "" (Cancel)."""
         self.dismiss("")

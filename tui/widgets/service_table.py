@@ -81,7 +81,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
 
     def show(self, rows: Sequence[Row], context: RenderContext, empty_text: str = "") -> None:
-        """Show these rows, or `empty_text` when there are none.
+        """Replace the shown rows. `empty_text` is shown if there are no rows.
 
         The cursor stays on its row, and the row on its line of the screen, as long as the row exists.
         """

@@ -64,7 +64,7 @@ class TextView(LineScrollView):
         return self.selectable(strip.adjust_cell_length(width, base), number)
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """Return the text that was selected with the mouse, and a line end."""
+        """Return the text that was selected with the mouse, and a newline as the separator of selections."""
         return selection.extract("\n".join(line.plain for line in self._wrapped)), "\n"
 
 

@@ -78,7 +78,7 @@ class ControlClient:
             yield from batch
 
     def log_batches(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[list[LogLine]]:
-        """Yield log lines of the named services or instances (no name: of all), in lists of what arrived together.
+        """Yield log lines of the named services or instances (no name: of all services), in lists of lines that arrived together.
 
         If the query follows, new lines come as they are written, until the supervisor exits. Closing the generator closes
         the connection.
@@ -153,7 +153,7 @@ class ControlClient:
     def _batches(
         self, path: str, query: list[tuple[str, str]], shape: type[Shape], *, follow: bool
     ) -> Iterator[list[Shape]]:
-        """Yield the lines of an NDJSON response, decoded as `shape`, in lists of what arrived together."""
+        """Yield the lines of an NDJSON response, decoded as the type `shape`, in lists of lines that arrived together."""
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
         decoder = msgspec.json.Decoder(shape)
         try:

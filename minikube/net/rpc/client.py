@@ -101,7 +101,7 @@ class RpcClient:
             self._waiting[message.id].set()
 
     async def aclose(self) -> None:
-        """Close the connection. Calls under way raise `ConnectionLost`."""
+        """Close the connection. Pending calls raise `ConnectionLost`."""
         await trio.aclose_forcefully(self._stream)
 
 

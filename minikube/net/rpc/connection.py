@@ -255,7 +255,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ handling batches
 
     def _handle_batch(self, batch: Batch) -> None:
-        """Reply to the batch now if none of its calls must wait; otherwise start a task for it."""
+        """Handle a batch: queue the reply at once if none of its calls must wait, else start a task for them."""
         replies: list[bytes] = []
         calls: list[BatchCall] = []
         notifying: list[BatchCall] = []
@@ -355,7 +355,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ state
 
     def _put(self, line: bytes) -> None:
-        """Add a line to the output."""
+        """Add a line to the queued output."""
         self._output.append(line)
         self._unsent += len(line)
 

@@ -42,7 +42,7 @@ class RpcConnection(Protocol):
         """
 
     def send(self, line: bytes) -> None:
-        """Queue a whole encoded line, which many connections can share. Otherwise like `notify`."""
+        """Queue an encoded notification, which many connections can share. Otherwise like `notify`."""
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run a task until the connection is closed. If the task raises, the connection is ended."""

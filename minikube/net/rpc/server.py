@@ -334,7 +334,7 @@ class _Server:
                 client.sock.shutdown(socket.SHUT_WR)
 
     def _set_events(self, client: ClientSocket, events: int) -> None:
-        """Have the poller watch the client's socket for `events`."""
+        """Register the client's socket with the poller for `events`; 0 means none."""
         if not events:
             self._poller.unregister(client.sock)
         elif not client.events:
