@@ -57,7 +57,7 @@ class ProjectCommands(Protocol):
         """Set the number of a service's replicas, 0 or more."""
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Take the instances out of discovery, or put them back. Their processes keep running."""
+        """Start (`on`) or end the maintenance of the instances: discovery does not return them. Their processes keep running."""
 
     async def apply(self, dry_run: bool = False) -> ApplyReply:
         """Read the manifest again and change what differs. Return what was changed, or would be with `dry_run`."""

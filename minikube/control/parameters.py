@@ -101,7 +101,7 @@ def seconds(query: dict[str, str], name: str) -> float:
 
 
 def moment(query: dict[str, str], name: str) -> float:
-    """Return the parameter `name`, a point in time, in Unix seconds; 0 if it is not given. Raise `UsageError` for others."""
+    """Return the point in time in the parameter `name` as Unix seconds; 0 if it is not given. Raise `UsageError`."""
     try:
         return parse_moment(query[name], time.time()) if query.get(name) else 0.0
     except ValueError as error:

@@ -45,7 +45,7 @@ def fill_instance_variables(text: str, variables: Mapping[str, str]) -> str:
 
 
 def escape_dollars(text: str, *, later: bool = False) -> str:
-    """Return `text` with dollars doubled, so that `interpolate` returns `text`; the inverse of `interpolate`."""
+    """Return `text` with dollars doubled, so that `interpolate` of the result returns `text`."""
     return text if later and _LATER.search(text) else text.replace("$", "$$")
 
 

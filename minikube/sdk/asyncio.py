@@ -162,7 +162,7 @@ class Registry(AsyncMethods):
             raise Unavailable(f"no answer from {self.address} in time") from None
 
     async def wait_lost(self, seconds: float) -> bool:
-        """Wait at most `seconds` for the loss of the connection, and return whether it was lost."""
+        """Wait until the connection is lost, at most `seconds`. Return whether it was lost."""
         task = self._connection.task if self._connection else None
         if task is None or task.done():
             await asyncio.sleep(seconds)

@@ -132,7 +132,7 @@ class Registry(BlockingMethods):
             return str(self._connect(time.monotonic() + CALL_TIMEOUT_S).sock.getsockname()[0])
 
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
-        """Wait at most `seconds`, or until `stop` is readable, for the loss of the connection; return whether it was lost."""
+        """Wait until the connection is lost, `stop` is readable or `seconds` are over. Return whether the connection was lost."""
         sockets: list[socket.socket] = [stop, *([self._connection.sock] if self._connection else [])]
         return stop not in (readable := _wait_readable(sockets, seconds)) and bool(readable)
 

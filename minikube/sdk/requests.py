@@ -72,7 +72,7 @@ def wait(name: str, revision: int, timeout: float = 30.0) -> Call[WatchSnapshot]
 
 
 def maintenance(id_: str, on: bool, reason: str = "") -> Call[bool]:
-    """Take an instance out of `get` without deregistering it, or put it back. Returns True."""
+    """Start (`on`) or end the maintenance of an instance: `get` does not return it meanwhile. Returns True."""
     return Call("Discovery.Maintenance", (id_, on, reason), bool)
 
 

@@ -113,7 +113,7 @@ class ControlClient:
         self._command(name, "scale", {"replicas": replicas})
 
     def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Take a service or an instance out of discovery, or put it back."""
+        """Start (`on`) or end the maintenance of a service or an instance: discovery does not return it meanwhile."""
         self._command(name, "maintenance", {"on": on, "reason": reason})
 
     def apply(self, *, dry_run: bool = False) -> ApplyReply:

@@ -10,7 +10,7 @@ from minikube.model import Event, InstanceView, ServiceView, Usage
 
 
 class ErrorReply(Struct, frozen=True):
-    """The body of every reply with a status of 400 or above."""
+    """The JSON body of every reply with a status of 400 or above."""
 
     error: str
 

@@ -65,7 +65,7 @@ def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
 def _merge(
     rows: tuple[Row, ...], changed: Iterable[Row], removed: frozenset[str], key: Callable[[Row], str]
 ) -> tuple[Row, ...]:
-    """Return the rows without the removed ones, with changed ones replaced in place and new ones appended in order."""
+    """Return the rows after a delta: without the `removed` keys, changed rows replaced in place, new ones appended."""
     if not changed and not removed:
         return rows
     merged = {key(row): row for row in rows if key(row) not in removed}

@@ -15,7 +15,7 @@ from minikube.jsonrpc.messages import Request
 
 
 class RpcConnection(Protocol):
-    """The interface of a client's connection for a service."""
+    """A client's connection: the methods of it that a service may call."""
 
     address: str
     """The client's address, as `HOST:PORT`."""
@@ -84,7 +84,7 @@ class RpcService(Protocol):
 
 
 class ServerContext(Protocol):
-    """The interface of the server for a `ServerConnection`."""
+    """The RPC server: the methods of it that a `ServerConnection` calls."""
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task in the server's nursery."""

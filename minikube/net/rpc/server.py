@@ -199,7 +199,7 @@ class _Server:
     # ------------------------------------------------------------ serving one client
 
     def _serve(self, client: ClientSocket, step: Callable[[ClientSocket], None]) -> float:
-        """Run one step, and add the tasks that it started to the client's usage. Return the time after it (`perf_counter`)."""
+        """Call `step(client)`, and add the tasks that it started to the client's usage. Return the time after it."""
         tasks_before = self._tasks_started
         if not client.connection.closed.is_set():
             self._run_step(client, step)
