@@ -1,7 +1,7 @@
-"""What both services share: settings from the environment, registration, and the graceful stop.
+"""The code that both services share: settings from the environment, registration, and the graceful stop.
 
-TERM or Ctrl-C: deregister first, so that no new request comes; finish the requests under way, for at most `DRAIN_S`; exit
-0. A second signal exits at once.
+TERM or Ctrl-C: deregister first, so that no new request comes; finish the open requests within `DRAIN_S`; exit with 0. A
+second signal exits at once.
 """
 
 import errno

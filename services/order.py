@@ -1,4 +1,4 @@
-"""The order service: it finds product in the registry and buys from it. `python -m services.order`.
+"""The order service: it finds the product service in the registry and buys from it. `python -m services.order`.
 
     GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409, 502 when product's answer
                                  makes no sense, 503 while no product passes its check, 504 when the outcome is not known
@@ -86,7 +86,7 @@ class OrderApi:
         """
         tried, began = set[minikube.Address](), trio.current_time()
         while True:
-            address = next((one for one in await self._look_up() if one not in tried), None)
+            address = next((address for address in await self._look_up() if address not in tried), None)
             if address is None:
                 # Once product may have done it, 503 would be wrong: only an answer can say what came of it.
                 if not purchase.maybe_done and (self._passing == [] or trio.current_time() > began + REFUSED_S):
@@ -117,7 +117,9 @@ class OrderApi:
         with trio.move_on_after(REGISTRY_S):
             try:
                 instances = await self.registry.instances("product")
-                self._passing = [one.addr for one in instances if one.state == minikube.CheckState.PASSING]
+                self._passing = [
+                    instance.addr for instance in instances if instance.state == minikube.CheckState.PASSING
+                ]
                 reached = "no passing instance of product can be reached"
                 self._missing = reached if self._passing else "no instance of product passes its check"
             except minikube.MinikubeError as error:

@@ -1,4 +1,4 @@
-"""The product service: a stock of things. `python -m services.product`.
+"""The product service: products and the quantity of each in stock. `python -m services.product`.
 
     GET /product/{id}    200 {"id", "name", "quantity"}, 404
     PUT /product/{id}    without a body takes one: 200, 404, 409 when none is left

@@ -1,7 +1,7 @@
 """Redis for a trio program: redis-py's blocking client in worker threads, one call at a time in each.
 
-A call that fails is 503, nothing was done, or 504, it may have been done. Nothing is sent twice here: a change that must
-survive a 504 carries a key by which Redis knows it again, and the caller repeats it.
+A failed call has the status 503 if nothing was done, or 504 if it may have been done. Nothing is sent twice here: a caller
+that repeats a change after a 504 must give it a key, so that the Lua script recognizes the repetition.
 """
 
 from collections.abc import Sequence

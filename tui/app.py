@@ -209,7 +209,7 @@ class Dashboard(App[str]):
         """Copy `curl -i http://…` with the address of an instance of the row, preferably a passing one."""
         row = event.row
         candidates = [row.instance] if row.instance else list(row.instances)
-        instance = next((one for one in sorted(candidates, key=_is_not_passing) if one.address), None)
+        instance = next((candidate for candidate in sorted(candidates, key=_is_not_passing) if candidate.address), None)
         if instance is None:
             self.notify(f"{single_line(row.target)} has no address", severity="warning", markup=False)
             return

@@ -1,4 +1,4 @@
-"""What the dashboard knows: the newest snapshot, the connection's state, recent CPU usage and the commands in flight."""
+"""The state of the dashboard: the newest snapshot, the connection's state, recent CPU usage and the commands in flight."""
 
 import time
 from collections import deque

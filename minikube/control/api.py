@@ -1,4 +1,4 @@
-"""The control API's requests, as docs/cli.md lists them: which path and method does what.
+"""The requests of the control API by path and method, as docs/cli.md lists them.
 
 State comes from the `StateStore`, whose snapshot is also what the stream sends. Commands, log lines, registered instances and
 the registry's metrics come from `ProjectCommands`. Unknown paths, methods, query parameters and body fields are refused with

@@ -1,4 +1,4 @@
-"""What the control API asks of the supervisor: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
+"""The interface of the supervisor for the control API: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
 
 A name is that of a service, that of an instance (`product-2`), or an instance's id. A method that raises `NotFound` (an unknown
 name) or `UsageError` (an invalid request) has changed nothing.

@@ -1,4 +1,4 @@
-"""What the control API answers about one service or instance. Pure functions over the state store."""
+"""The reply of the control API for one service or instance. Pure functions over the state store."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""The checks of `minikube doctor`: one finding for each thing that `up` needs of this machine.
+"""The checks of `minikube doctor`: one finding for each requirement of `minikube up` on this machine.
 
 Each check takes a few seconds at most and changes nothing. Every finding that is not `ok` says what to do.
 """

@@ -1,4 +1,4 @@
-"""The result of one check of `minikube doctor`. Few imports: `minikube schema` shows its shape without running checks."""
+"""The result of one check of `minikube doctor`. Few imports: `minikube schema` shows its fields without running checks."""
 
 from typing import Literal
 

@@ -230,9 +230,9 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [
-            f"{_escape_dollars(_host_path(plan, Path(one.source)) if one.is_path else one.source)}:{_escape_dollars(one.target)}"
-            f"{':ro' if one.read_only else ''}"
-            for one in spec.volumes
+            f"{_escape_dollars(_host_path(plan, Path(volume.source)) if volume.is_path else volume.source)}:{_escape_dollars(volume.target)}"
+            f"{':ro' if volume.read_only else ''}"
+            for volume in spec.volumes
         ]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
         tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}

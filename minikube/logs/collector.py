@@ -1,7 +1,7 @@
 """The logs of all instances of a run: opened when an instance starts, swept by age, and read for the control API.
 
-Files are read in worker threads, so that a disk that hangs delays only its readers. The files are the truth: a reader
-costs a descriptor and an offset for each instance, however slow it is.
+Files are read in worker threads, so that a disk that hangs delays only its readers. Readers use nothing but the files: a
+reader costs a descriptor and an offset for each instance, however slow it is.
 """
 
 import contextlib

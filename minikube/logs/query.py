@@ -12,7 +12,7 @@ class LogQuery(Struct, frozen=True):
     """A selection of log lines: the query of `/v1/logs` and the options of `minikube logs`."""
 
     tail: int = TAIL_DEFAULT
-    """How many of the last matching lines; `ALL_LINES` for every line on disk."""
+    """The number of last matching lines to return; `ALL_LINES` for every line on disk."""
     follow: bool = False
     since: float = 0.0
     """Unix seconds; 0: from the beginning."""

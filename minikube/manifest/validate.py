@@ -58,14 +58,16 @@ def check_listeners(
         )
     _check_self_registration(reading, registry, services)
     taken: list[_Listener] = []
-    for one in _listeners(registry, control, services):
-        for other in taken:
-            together = _same_host(one.host, other.host) and _run_together(one.service, other.service)
-            if together and one.first <= other.last and other.first <= one.last:
-                first = max(one.first, other.first)
-                reading.fail(one.path, f'expected a port of its own or "auto", got {first}, which {other.path} has')
+    for listener in _listeners(registry, control, services):
+        for earlier in taken:
+            together = _same_host(listener.host, earlier.host) and _run_together(listener.service, earlier.service)
+            if together and listener.first <= earlier.last and earlier.first <= listener.last:
+                first = max(listener.first, earlier.first)
+                reading.fail(
+                    listener.path, f'expected a port of its own or "auto", got {first}, which {earlier.path} has'
+                )
                 break
-        taken.append(one)
+        taken.append(listener)
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:

@@ -1,4 +1,4 @@
-"""What a service registers, and the state machine that keeps it registered. It does no I/O and reads no clock.
+"""The registration of a service, and the state machine that keeps it registered. It does no I/O and reads no clock.
 
 The modules `trio`, `asyncio` and `blocking` do the I/O of each step:
 

@@ -1,4 +1,4 @@
-"""The registry's methods as values: what to send and the shape of the reply. It refuses to send anything.
+"""The registry's methods as values: what to send and the type of the result. It refuses to send anything.
 
 `methods` makes the SDK's methods of these functions, with their docstrings.
 """

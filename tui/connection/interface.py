@@ -1,4 +1,4 @@
-"""What the app calls to talk to the supervisor. `trio_connection` implements it; tests have a fake."""
+"""The interface of the connection to the supervisor for the app. `trio_connection` implements it; tests have a fake."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol

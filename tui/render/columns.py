@@ -31,7 +31,7 @@ class Column(NamedTuple):
     """On a narrow terminal the column with the highest number is dropped first."""
     align_right: bool = False
     max_width: int = 0
-    """What the column may grow to when there is room; 0: it does not grow."""
+    """The largest width that the column may get when there is room; 0: it does not grow."""
 
 
 class Cell(NamedTuple):

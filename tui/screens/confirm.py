@@ -18,7 +18,7 @@ class Choice(NamedTuple):
     """A button of the dialog besides Cancel, with a key and a result of its own."""
 
     result: str
-    """What the dialog returns for this choice."""
+    """The result of the dialog for this choice."""
     label: str
     key: str
     """The key that chooses it."""

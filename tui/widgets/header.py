@@ -39,7 +39,7 @@ class Header(StaticText):
     connection: ConnectionState = "connecting"
     connection_detail: str = ""
     note: str = ""
-    """What limits or sorts the table: the filter, problems only, the order."""
+    """A text about the filter and the order of the table; empty: all rows in the default order."""
 
     def draw(self) -> None:
         """Redraw the header from its attributes."""

@@ -14,9 +14,9 @@ class Key(NamedTuple):
     """A key of the footer."""
 
     key: str
-    """The key as it is shown."""
+    """The name of the key, as shown."""
     label: str
-    """What it does, in a word."""
+    """The effect of the key, in a word."""
     action: str
     """The Textual action that a click runs."""
 

@@ -24,7 +24,7 @@ class TabBar(StaticText):
         super().__init__(id=id)
         self._names = names
         self._drawn: tuple[object, ...] = ()
-        """What was drawn last: nothing is done while it stays the same."""
+        """The arguments of the last `draw`: a call with the same ones does nothing."""
         self._ends: list[int] = []
         """The column after each tab, for clicks."""
 

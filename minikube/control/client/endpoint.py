@@ -1,4 +1,4 @@
-"""Where a project's supervisor listens, and the token for its control API: read from `.minikube/`.
+"""The address of a project's supervisor and the token for its control API, read from `.minikube/`.
 
 It refuses to write, and to use a token file that another user owns or can read.
 """

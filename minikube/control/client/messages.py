@@ -68,7 +68,7 @@ class ApplyReply(Struct, frozen=True):
     """Names of the services that are not touched."""
     warnings: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
-    """What did not start again as it should. The other changes were made all the same."""
+    """Errors of services and instances that did not start again. All other changes were made."""
     dry_run: bool = False
 
 

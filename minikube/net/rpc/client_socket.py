@@ -19,7 +19,7 @@ class ClientSocket:
         self.connection = connection
         self.tls = tls
         self.unsent: bytes | memoryview = b""
-        """What the last send left over; ciphertext if the connection uses TLS."""
+        """The bytes that the last send did not take; ciphertext if the connection uses TLS."""
         self.unsent_output = 0
         """Size of the connection's output (before TLS) that `unsent` was made from."""
         self.events = 0

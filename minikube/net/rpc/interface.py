@@ -1,8 +1,8 @@
 """The interfaces between an RPC server, its connections and the service whose methods it serves.
 
 - `RpcService` is implemented by a service, such as `registry.service`.
-- `RpcConnection` is a client's connection as a service sees it, implemented by `connection`.
-- `ServerContext` is what a connection asks of its server, implemented by `server`.
+- `RpcConnection` has the methods of a client's connection that a service calls, implemented by `connection`.
+- `ServerContext` has the methods of the server that a connection calls, implemented by `server`.
 """
 
 from collections.abc import Awaitable, Callable
