@@ -230,8 +230,8 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [
-            f"{_escape_dollars(_host_path(plan, Path(volume.source)) if volume.is_path else volume.source)}:{_escape_dollars(volume.target)}"
-            f"{':ro' if volume.read_only else ''}"
+            f"{_escape_dollars(_host_path(plan, Path(volume.source)) if volume.is_path else volume.source)}:"
+            f"{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
             for volume in spec.volumes
         ]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
