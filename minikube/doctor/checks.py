@@ -29,7 +29,7 @@ from minikube.supervisor.backing.redis import find_redis
 from minikube.text import mask_url
 
 QUESTION_TIMEOUT_S = 3.0
-"""For each question to Redis, an engine or the supervisor."""
+"""The time to wait for Redis, an engine or the supervisor."""
 
 MIN_FILES = 4_096
 MIN_WATCHES = 8_192
@@ -114,11 +114,11 @@ class _PortHolders(Struct, frozen=True):
     """The processes of the project and the ports of its containers: these ports are not conflicts."""
 
     pids: set[int] = set()
-    """Of its processes, and of its containers' processes."""
+    """Pids of the project's processes and of the processes in its containers."""
     published: set[int] = set()
-    """Ports that the engine itself listens on for a running container of the project."""
+    """Ports on which the container engine listens for running containers of the project."""
     shared: set[int] = set()
-    """Ports of running containers on this machine's network: the project's, where `/proc` does not show the owner."""
+    """Ports of the project's running containers on this machine's network, whose owner `/proc` may not show."""
 
     def have(self, port: int, owner: tuple[int, str] | None) -> bool:
         """Return whether the project itself listens on `port`.

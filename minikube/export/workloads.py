@@ -85,7 +85,7 @@ class ExportPlan(Struct, frozen=True):
     workloads: dict[str, Workload]
     """By the name of the service."""
     notes: list[Note]
-    """The exports add theirs."""
+    """The notes for the user so far; each export adds its own."""
 
     @property
     def registry_address(self) -> str:

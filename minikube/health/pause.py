@@ -4,10 +4,10 @@ A probe that was under way during a pause measured the pause, not the instance: 
 """
 
 PAUSE_S = 1.0
-"""A gap between two ticks from which on the process counts as paused."""
+"""The least time between two ticks that counts as a pause of the process."""
 
 TICK_S = 0.25
-"""How often `PauseDetector.tick` is to be called."""
+"""The seconds between two calls of `PauseDetector.tick`."""
 
 
 class PauseDetector:

@@ -32,7 +32,7 @@ REPORT_FROM_MISSES = 2
 """Misses in a row from which on watchers get the reason. The first refused connection is how every service starts."""
 
 MIN_FORGET_S = 30.0
-"""How long an absent instance is kept at least after its checks are taken over, unless `forget_after` is shorter."""
+"""The least time that an instance is kept after another process has taken over its checks, unless `forget_after` is shorter."""
 
 NEVER = float("inf")
 

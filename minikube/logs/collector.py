@@ -25,7 +25,7 @@ GATHER_S = 0.01
 """The pause between two reads of logs that are written all the time."""
 
 READERS = 8
-"""How many worker threads read for all callers: a disk that hangs takes no more than these."""
+"""The most worker threads that read for all callers, so that a disk that hangs blocks no more threads than these."""
 
 Result = TypeVar("Result")
 

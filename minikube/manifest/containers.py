@@ -88,4 +88,4 @@ SHAPES: dict[str, Shape[Any]] = {
 CONTAINERS: Shape[spec.ContainerSettings] = Converted(
     KnownKeys({"engine": Choice(ENGINES)}), lambda keys, _: spec.ContainerSettings(**keys)
 )
-"""`[containers]`."""
+"""The shape of `[containers]`."""

@@ -23,7 +23,7 @@ from minikube.sdk.session import Backoff
 
 RENEW_S: Final = 5.0
 LEAVE_S: Final = 1.0
-"""The most seconds that leaving may take: without a deregistration the registry's own checks remove the instance."""
+"""The longest time for the deregistration. Without it, the registry's own checks remove the instance later."""
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 
 

@@ -19,7 +19,7 @@ class Call(Struct, Generic[T], frozen=True):
     params: tuple[Any, ...]
     kind: Any
     extra_s: float = 0.0
-    """How long the registry may take on purpose, in seconds: added to the caller's time-out."""
+    """The seconds that the registry waits on purpose before it replies: added to the caller's time-out."""
 
 
 class WatchSnapshot(Struct, frozen=True, rename="pascal"):

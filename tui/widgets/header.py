@@ -39,7 +39,7 @@ class Header(StaticText):
     connection: ConnectionState = "connecting"
     connection_detail: str = ""
     note: str = ""
-    """A text about the filter and the order of the table; empty: all rows in the default order."""
+    """A text about the table's filter, order and marked rows; empty: all rows in the default order."""
 
     def draw(self) -> None:
         """Redraw the header from its attributes."""
