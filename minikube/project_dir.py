@@ -64,7 +64,7 @@ def supervisor_log(directory: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
-    """How other processes find a running supervisor. `start_time` and `boot_id` tell a reused pid from the recorded one."""
+    """How other processes find a running supervisor. `start_time` and `boot_id` show whether the pid was reused since."""
 
     pid: int
     guardian_pid: int

@@ -1,6 +1,6 @@
 """One instance's output: read from its pipes, cut into lines, masked, and handed to the writing thread.
 
-A child is blocked for at most `PATIENCE_S` in a burst. Lines that the disk does not take are dropped, counted, reported
+A child is blocked for at most `MAX_BLOCK_S` in a burst. Lines that the disk does not take are dropped, counted, reported
 through `notice`, and named in the log itself (stream `minikube`) as soon as it can be written again. Memory is bounded for
 each instance and for all together. It refuses to interpret what a program prints.
 
@@ -44,7 +44,7 @@ PENDING_LIMIT_ALL = 16 * 1024 * 1024
 PENDING_FLOOR = 65_536
 """Bytes that an instance may have waiting even while the others fill `PENDING_LIMIT_ALL`."""
 
-PATIENCE_S = 1.0
+MAX_BLOCK_S = 1.0
 LAST_LINES = 20
 LAST_LINE_BYTES = 400
 DISK_RETRY_S = 1.0
@@ -86,8 +86,8 @@ class InstanceLog:
         """How many lines were read."""
         self.dropped = 0
         """How many lines never reached the file."""
-        self.trouble = ""
-        """Why the disk refuses to write at the moment; empty while it does not."""
+        self.write_error = ""
+        """Why the last write failed; empty after a write that succeeded."""
         self.written = 0
         """How many lines this run wrote to the files."""
         self.write_count = 0
@@ -243,11 +243,11 @@ class InstanceLog:
         return text
 
     async def _wait_for_room(self) -> None:
-        """Wait for the disk for at most `PATIENCE_S`: meanwhile the child blocks on its full pipe."""
+        """Wait for the disk for at most `MAX_BLOCK_S`: meanwhile the child blocks on its full pipe."""
         if self._dropping:
             await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(MAX_BLOCK_S):
             while self.pending > PENDING_LIMIT // 2 or self._is_behind():
                 await trio.sleep(0.002)
 
@@ -256,21 +256,21 @@ class InstanceLog:
     def write(self, data: bytes) -> None:
         """Append whole lines to the file. After an error the lines of the next second are dropped, then it is tried again."""
         now = time.monotonic()
-        if self.trouble and now < self._retry:
-            self._drop(data.count(b"\n"), self.trouble)
+        if self.write_error and now < self._retry:
+            self._drop(data.count(b"\n"), self.write_error)
             return
         before = self.written
         try:
             if self._file < 0:
                 self._open()
-            if self.trouble and (text := self._take_unreported(self.trouble)):
+            if self.write_error and (text := self._take_unreported(self.write_error)):
                 data = encode_lines(OWN_STREAM, text.encode() + b"\n", self.spec.format) + data
             for part in self._fitting(data):
                 self._write(part, part.count(b"\n"))
-            self.trouble = ""
+            self.write_error = ""
         except OSError as error:
             self._drop(data.count(b"\n") - (self.written - before), error.strerror or str(error))
-            self.trouble = error.strerror or str(error)
+            self.write_error = error.strerror or str(error)
             self._retry = now + DISK_RETRY_S
             self._close()
         self.write_count += 1

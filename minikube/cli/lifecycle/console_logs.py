@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from minikube.model import LogLine
 
 POLL_S = 0.05
-"""Between two looks at the files while nothing is written; a look costs one `fstat` for each instance."""
+"""How often the files are checked while nothing is written; a check costs one `fstat` for each instance."""
 
 ROTATIONS_LIMIT = 9_999
 """How many rotated files a reader looks for. The supervisor decides how many it keeps; the files themselves are counted."""

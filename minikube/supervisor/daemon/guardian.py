@@ -35,7 +35,7 @@ from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
 from minikube.supervisor.launch_options import LaunchOptions
 
 KILL_INTERVAL_S = 0.005
-"""Between two looks for living processes: a fork may have been under way during one."""
+"""Time between two searches for living processes: a fork may have been under way during the first."""
 
 KILL_TIMEOUT_S = 10.0
 """When the guardian gives up on processes that KILL does not end (uninterruptible sleep)."""

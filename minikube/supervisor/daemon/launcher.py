@@ -46,7 +46,7 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     finally:
-        # Those that no `BackingService` has taken over, because an error came first.
+        # Processes that no `BackingService` has taken over, because an error came first.
         for popen in started:
             if popen.poll() is None:
                 popen.kill()

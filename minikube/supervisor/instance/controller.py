@@ -145,7 +145,7 @@ class InstanceController:
         wakeup.set()
 
     def on_registry_update(self, entry: Instance | None) -> None:
-        """Take over what the registry says of the instance. An entry of an earlier process counts for nothing."""
+        """Take over the registry's entry of the instance, None where there is none. Ignore an earlier process' entry."""
         if entry is not None and self.start_time.is_after(entry, time.time(), trio.current_time()):
             entry = None
         if self.readiness is not None:
@@ -172,7 +172,7 @@ class InstanceController:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the running process needs a restart to become what the manifest says now."""
+        """Whether the running process needs a restart to follow the manifest as it is now."""
         return self.process is not None and not graph.can_adjust_in_place(self.launched_spec, self.spec)
 
     @property
@@ -309,12 +309,12 @@ class InstanceController:
         self.on_registry_update(self._registry_sync.entry(self.id))
 
     def _on_death(self) -> None:
-        """Note that the process is dead; a container's engine may tell only later how it ended."""
+        """Note that the process is dead; a container's engine may report its exit code only later."""
         if self.readiness is not None:
             self.readiness.stop_checks()
         self._registry_sync.deregister_soon(self.id)
         if self.state.process_state is ProcessState.STOPPING:
-            self._set_stopping("it has ended; its engine has not told how, or removed it, yet")
+            self._set_stopping("it has ended; its engine has not reported the exit code, or removed it, yet")
 
     async def _watch(self, process: Running) -> None:
         """Watch the process until it exits or is to end; end its tree then."""

@@ -3,9 +3,9 @@
     start               the process is to run; a removed instance ignores it
     stop                no process is to run, also not by the schedule; forgets a restart that has not begun
     restart             the running process is to end, and a new one to follow
-    queue_restart       the same, but only when the roll-out reaches the instance; a start before that settles it
+    queue_restart       the same, but only when the roll-out reaches the instance; a start before that makes it unnecessary
     remove              stopped, for ever
-    mark_unhealthy      the running process is to end because its check says so; the restart policy decides what follows
+    mark_unhealthy      the running process is to end because its check failed; the restart policy decides what follows
 
 It holds the desired state only; the actual state is in `lifecycle`.
 """
@@ -87,12 +87,12 @@ def on_exit(desired: DesiredState) -> DesiredState:
 
 
 def on_restart(desired: DesiredState) -> DesiredState:
-    """Return the state after the old process has ended: the process that comes next is the one that was asked for."""
+    """Return the state after the old process has ended: the next process is the one that the restart requested."""
     return replace(desired, restart=False)
 
 
 def on_start(desired: DesiredState) -> DesiredState:
-    """Return the state when a process is started: it is newer than any roll-out that was asked for before."""
+    """Return the state when a process is started: it is newer than every roll-out that was requested before."""
     return replace(desired, restart_queued=False)
 
 

@@ -59,7 +59,7 @@ class InstanceChecks:
 
     async def run(self) -> None:
         """Probe for as long as the check needs it. Cancel it when the process exits or is to be stopped."""
-        # Without any check, an exit within the first second is all that tells a failed start.
+        # Without any check, a failed start shows only as an exit within the first second.
         if self._healthy_by_age:
             await trio.sleep(HEALTHY_AFTER_S)
             self._on_healthy()

@@ -1,7 +1,7 @@
-"""Readiness of one running instance: what the registry says of it and what the supervisor's own probes say, combined.
+"""Readiness of one running instance, from the registry's entry of it and from the supervisor's own probes.
 
 `checks` probes, `thresholds` counts, `check_state` merges and words. This module remembers the results, reports them to the
-registry, and tells the controller when the instance is healthy and when it hangs. It starts, stops and restarts nothing.
+registry, and notifies the controller when the instance is healthy and when it hangs. It starts, stops and restarts nothing.
 """
 
 import time
@@ -83,7 +83,7 @@ class Readiness:
 
     @property
     def is_passing(self) -> bool:
-        """Whether every observer of the instance says that it passes; True where nothing observes it."""
+        """Whether the instance passes in the registry and by the supervisor's probes; True where neither checks it."""
         if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
             return False
         return self.probe_status is None or self.probe_status.state is CheckState.PASSING
@@ -100,7 +100,7 @@ class Readiness:
         )
 
     def not_ready_reason(self, process: ProcessState, reason: str) -> str:
-        """Return in one line why the instance is not ready; `process` and `reason` are what its lifecycle says."""
+        """Return in one line why the instance is not ready; `process` and `reason` are those of its lifecycle."""
         return not_ready_reason(
             process,
             reason,
@@ -128,10 +128,10 @@ class Readiness:
             return entry.output
         return own.output if own else ""
 
-    # ------------------------------------------------------------ what the observers say
+    # ------------------------------------------------------------ results of checks
 
     def on_registry_update(self, entry: Instance | None) -> None:
-        """Take over what the registry says of this process; None: it has no entry of it."""
+        """Take over the registry's entry of this process; None: the registry has none."""
         self.entry = entry
         # A reported check has made the instance healthy before the registry repeats it.
         if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:

@@ -31,7 +31,7 @@ RENEW_S = 5.0
 """A third of `registration.LEASE_S`: two renewals may be lost."""
 
 DEREGISTER_TIMEOUT_S = 1.0
-"""How long a stop waits for the deregistration. A registry that is away is told once it is back."""
+"""How long a stop waits for the deregistration. A registry that is away gets the request once it is back."""
 
 STATUS_INTERVAL_S = 1.0
 """How often the registry is asked for its own status."""
@@ -78,7 +78,7 @@ class RegistrySync:
         on_rejected: Callable[[str], object],
         is_orphan: Callable[[Instance], bool] = lambda entry: False,
     ) -> None:
-        """`on_rejected` is called with a text. `is_orphan` tells entries that an earlier run of this project left behind."""
+        """`on_rejected` is called with a text. `is_orphan` returns whether an earlier run of this project left an entry."""
         self._registry = registry
         self._nursery = nursery
         self._on_entry = on_entry
@@ -137,7 +137,7 @@ class RegistrySync:
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)
-        self._sent_reports.pop(id, None)  # sent again, also where it says the same
+        self._sent_reports.pop(id, None)  # an equal report is sent again, too: it renews the lease
         self._request(id)
 
     def deregister_soon(self, id: str) -> None:
@@ -303,7 +303,7 @@ class RegistrySync:
         return start_time.is_after(entry, time.time(), trio.current_time())
 
     async def _reconcile(self, id: str) -> None:
-        """Ask the registry until it has what it should have; the watch tells when it does."""
+        """Send requests until the registry has what it should have. The watch shows when it does."""
         rejection, pause = "", REJECTED_RETRY_S
         try:
             while self._differs(id):

@@ -1,4 +1,4 @@
-"""When the running process of an instance was started: tells its registry entry from an earlier process's. Pure."""
+"""When the running process of an instance was started: distinguishes its registry entry from an earlier process's. Pure."""
 
 from msgspec import Struct
 

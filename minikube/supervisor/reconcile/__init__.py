@@ -1,10 +1,10 @@
 """Makes the running instances what the manifest, the users and the schedules ask for.
 
     reconciler          the services of the manifest: creates, adjusts, resizes, stops and removes their instances
-    replicas            the controllers of all instances, by service, name and id; what dependents need to know of them
+    replicas            the controllers of all instances, by service, name and id; whether dependencies are met
     runtimes            selects what runs a service: processes or containers
     process_record      writes down which processes run, for the next `up` to find after a crash
-    registry_events     puts what the registry says of instances into the state store
+    registry_events     puts the registry's entries of instances into the state store
     dependency_order    acts on services in the order of their dependencies
     actions             what users ask for by name: start, stop, restart, kill, scale, maintenance
     commands            the control API's commands: the actions, apply, shutdown, and what is read

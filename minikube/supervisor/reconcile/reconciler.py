@@ -286,7 +286,11 @@ class Reconciler:
 
     def _report_stop_timeout(self, waited: float) -> None:
         """Record an event that names what is still alive when the time to stop is over."""
-        alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
+        alive = [
+            (controller.name, controller.process.describe_alive())
+            for controller in self.replicas.all
+            if controller.process is not None
+        ]
         names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
         self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
 

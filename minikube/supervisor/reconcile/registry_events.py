@@ -1,4 +1,4 @@
-"""Puts what the registry says of instances into the state store: of the project's own, and of externally registered ones."""
+"""Puts the registry's entries into the state store: of the project's own instances, and of externally registered ones."""
 
 from collections.abc import Mapping
 

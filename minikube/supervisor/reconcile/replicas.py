@@ -89,7 +89,7 @@ class ReplicaSet:
     # ------------------------------------------------------------ dependencies
 
     def dependency_statuses(self, service: str) -> list[DependencyStatus]:
-        """Return what the dependents of a service need to know of its instances."""
+        """Return the status of each instance of a service, as its dependents need it."""
         return [controller.dependency_status for controller in self.of(service)]
 
     def unmet_dependency(self, spec: ServiceSpec) -> str:

@@ -188,7 +188,7 @@ async def test_a_registry_that_never_answered_is_503_with_the_reason(shop: Shop)
     shop.registry.error = "wrong token"
     answer = await shop.buy("aaa")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert answer.body["error"] == "the registry does not say where product is: wrong token"
+    assert answer.body["error"] == "the registry did not return an address of product: wrong token"
 
 
 async def test_while_the_registry_is_away_what_it_said_last_is_used(shop: Shop) -> None:

@@ -1,1 +1,1 @@
-"""An edited manifest: `diff` says what has to be done, `manifest_reconciler` does it in order."""
+"""An edited manifest: `diff` decides what has to be done, `manifest_reconciler` does it in order."""

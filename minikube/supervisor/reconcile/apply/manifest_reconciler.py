@@ -1,4 +1,4 @@
-"""Carries out an edited manifest: `diff` says what has to be done, this does it in order.
+"""Carries out an edited manifest: `diff` decides what has to be done, this module does it in order.
 
 1. Stop what has to go (removed services, and services on a port that another one gets), dependents before what they need.
 2. Adjust what keeps running, restart what changed, each after what it depends on; start what is new.

@@ -1,4 +1,4 @@
-"""Restarts one instance, and watches the first moments of a start so that its failure can be told to the user."""
+"""Restarts one instance, and watches the first seconds of a start, so that the command can report its failure."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ async def restart_instance(controller: InstanceController, store: StateStore) ->
 async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
     """Wait until each instance is started or waits for something. Raise `RolloutFailed` when one is fatal at once.
 
-    `failure` is how the message says that, such as "cannot be started".
+    `failure` are the words for that in the message, such as "cannot be started".
     """
 
     def is_under_way(controller: InstanceController) -> bool:

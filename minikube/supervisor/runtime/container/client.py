@@ -1,8 +1,8 @@
-"""Run the engine's command: for one question, for a pull or build, or for as long as a container runs.
+"""Run the engine's command: for one query, for a pull or build, or for as long as a container runs.
 
 Every client process is a child of the supervisor like any other, so none outlives the supervisor. An engine that hangs costs one
-time-out, not one for each question: while a question is open for long, the engine is probed, and questions to an
-unresponsive engine are given up together. It refuses to know what a container is for.
+time-out, not one for each query: while a query takes long, the engine is probed, and all queries to an unresponsive engine
+are given up together. It refuses to know what a container is for.
 """
 
 import os
@@ -23,10 +23,10 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
 
 COMMAND_TIMEOUT_S = 30.0
-"""For one question. An engine under load takes seconds; an engine that hangs must not hold up a stop for ever."""
+"""For one query. An engine under load takes seconds; an engine that hangs must not hold up a stop for ever."""
 
 DOUBT_DELAY_S = 1.0
-"""After how long an open question makes the client probe whether the engine answers at all."""
+"""After how long without a reply to a query the client probes whether the engine answers at all."""
 
 PROBE_TIMEOUT_S = 2.0
 """An engine that lists no containers in this time is unresponsive. A busy engine takes some tenths of a second for it."""
@@ -145,7 +145,7 @@ class EngineClient:
             await trio.sleep(PROBE_INTERVAL_S)
 
     async def watch(self) -> NoReturn:
-        """Probe the engine every `PROBE_INTERVAL_S`. Meanwhile questions to an unresponsive engine are given up at once."""
+        """Probe the engine every `PROBE_INTERVAL_S`. Meanwhile queries to an unresponsive engine are given up at once."""
         try:
             while True:
                 await self._probe()
@@ -167,7 +167,7 @@ class EngineClient:
                 return
             reply = await self.run("ps", "--quiet", "--filter", f"label={self.engine.label}", timeout=PROBE_TIMEOUT_S)
             self._last_probe = trio.current_time()
-            # A command that could not be started says nothing about the engine.
+            # Where the command could not even be started, the engine may be all right.
             if reply.start_error is None and reply.ok is self.is_unresponsive:
                 self.is_unresponsive = not reply.ok
                 change = "answers again" if reply.ok else "does not answer — nothing waits for it"

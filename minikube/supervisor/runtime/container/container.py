@@ -25,7 +25,7 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV
 
 INSPECT_INTERVAL_S = 0.1
-"""Between two questions whether the container runs: a start takes the engine three to five tenths of a second."""
+"""Between two queries whether the container runs: a start takes the engine three to five tenths of a second."""
 
 START_TIMEOUT_S = 60.0
 EXIT_CODE_TIMEOUT_S = 5.0
@@ -297,7 +297,7 @@ class Container:
         if ended.status <= SIGNAL_BASE:
             return ended
         number = ended.status - SIGNAL_BASE
-        # Asked only where it can be: the question takes the engine some tenths of a second.
+        # Only where it may be the reason: the query takes the engine some tenths of a second.
         may_be_oom = number == signal.SIGKILL and "memory" in self._launch.spec.limits
         out_of_memory = may_be_oom and (await self._inspect()).get("OOMKilled")
         return Exit(-number, "out of memory, limits.memory" if out_of_memory else "")

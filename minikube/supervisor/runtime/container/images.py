@@ -1,4 +1,4 @@
-"""The images of services: pulled as the manifest's `pull` says, or built where they are missing, before an instance starts."""
+"""The images of services: pulled by the manifest's `pull` policy, or built where missing, before an instance starts."""
 
 import os
 

@@ -1,8 +1,8 @@
 """Start one command: fork and exec, and all code that runs in the child between the two.
 
-What a child is born with: a session of its own, /dev/null as stdin, pipes as stdout and stderr, its user and groups, its
-umask, its resource limits, its control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember
-the child: `process_table` does.
+A child has from its first instruction on: a session of its own, /dev/null as stdin, pipes as stdout and stderr, its user and
+groups, its umask, its resource limits, its control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to
+remember the child: `process_table` does.
 """
 
 import errno
@@ -22,7 +22,7 @@ from minikube.supervisor.runtime.failures import SHORTAGES
 
 
 class Command(Struct, frozen=True):
-    """One command to execute, with everything that its process is born with."""
+    """One command to execute, with everything that its process has from its first instruction on."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
