@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.certificates import make_certificates
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.ports import free_port
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { http = "/", interval = "200ms", timeout = "300ms", restart_after = 2 }
 stop = { timeout = "300ms" }
 
 [services.gate]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { command = ["sh", "-c", "cat open"], interval = "100ms" }
 
@@ -126,7 +126,7 @@ def test_a_stop_ends_processes_that_left_the_session_too(tmp_path: Path) -> None
 
 def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
     """A second `up` is refused and leaves the first alone; an `up` right after a kill waits until all is cleaned up."""
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         known, hidden = tmp_path / ".minikube" / "supervisor.json", tmp_path / "hidden"
@@ -147,7 +147,7 @@ def test_a_stop_is_obeyed_while_redis_starts(tmp_path: Path) -> None:
     server, mark = tmp_path / "redis-server", f"600.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}"):
+    with Small(tmp_path, f"[services.a]\n{READY}"):
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "--plain"], cwd=tmp_path, env=env)
         eventually((tmp_path / "begun").exists, what="the server")
@@ -192,7 +192,7 @@ def test_the_guardians_death_stops_everything_and_is_named_as_the_reason(tmp_pat
 
 
 def test_a_supervisor_that_hangs_is_named_by_down_and_killed_by_down_now(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid, supervisor = small.pid("x"), small.status().pid
         os.kill(supervisor, signal.SIGSTOP)
@@ -206,7 +206,7 @@ def test_a_supervisor_that_hangs_is_named_by_down_and_killed_by_down_now(tmp_pat
 
 
 def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         state = tmp_path / ".minikube"
@@ -229,7 +229,7 @@ def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -
 def test_an_entry_of_a_killed_run_is_removed_when_its_service_was_removed(tmp_path: Path) -> None:
     """Redis has kept the entry, and another service answers at the same address."""
     port = free_port()
-    web = f'command = ["python", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
+    web = f'command = ["python", "-S", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
     with Small(tmp_path, f"[services.before]\n{web}") as small:
         small.up("--wait")
         pid = small.status().pid
@@ -249,7 +249,7 @@ def test_down_stops_a_supervisor_that_is_still_starting(tmp_path: Path) -> None:
     server, mark = tmp_path / "redis-server", f"601.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}") as small:
+    with Small(tmp_path, f"[services.a]\n{READY}") as small:
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "-d"], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
         eventually((tmp_path / "begun").exists, what="the server")
@@ -263,7 +263,7 @@ def test_down_stops_a_supervisor_that_is_still_starting(tmp_path: Path) -> None:
 def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path, need: Callable[[str], str]) -> None:
     make_certificates(tmp_path, need("openssl"))
     tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
-    web = 'command = ["python", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
+    web = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
     (tmp_path / "own.py").write_text(
         "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
     )

@@ -18,7 +18,7 @@ import trio
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
-from minikube.project import graph
+from minikube.project import service_diff
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state, lifecycle, start_errors
 from minikube.supervisor.instance.collaborators import Collaborators
@@ -90,7 +90,7 @@ class InstanceController:
         if (
             self._start_under_way
             and not self.desired.running
-            and not graph.can_adjust_in_place(self.launched_spec, self.spec)
+            and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
         ):
             # A stop came too late to interrupt the start that is under way, and the manifest has been edited since then.
             # The process that this start makes is an old one: it is to be replaced.
@@ -173,7 +173,7 @@ class InstanceController:
     @property
     def is_outdated(self) -> bool:
         """Whether the running process needs a restart to follow the manifest as it is now."""
-        return self.process is not None and not graph.can_adjust_in_place(self.launched_spec, self.spec)
+        return self.process is not None and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
 
     @property
     def is_down(self) -> bool:

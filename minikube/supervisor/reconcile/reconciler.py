@@ -15,7 +15,7 @@ from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ServiceView
-from minikube.project import graph, orphans
+from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
 from minikube.project.selection import select_services
 from minikube.supervisor.cancel_event import CancelEvent
@@ -87,7 +87,7 @@ class Reconciler:
     def start(self) -> None:
         """Create every instance of the manifest. Return at once."""
         self.started = True
-        for name in graph.start_order(_dependencies(self.specs)):
+        for name in dependency_graph.start_order(_dependencies(self.specs)):
             self.create_service(self.specs[name])
 
     def create_service(self, spec: ServiceSpec) -> None:
@@ -164,7 +164,7 @@ class Reconciler:
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
         """Return the instances that these depend on, are not running and are not started by `up` either."""
-        needed = graph.with_dependencies(
+        needed = dependency_graph.with_dependencies(
             _dependencies(self.specs), {controller.spec.name for controller in controllers}
         )
         return [
@@ -261,14 +261,14 @@ class Reconciler:
         # manifest any more. So is what was scaled away and still stops.
         others = self.replicas.all.difference(*members.values())
         timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
-        longest, _ = graph.longest_stop(dependencies, timeouts)
+        longest, _ = dependency_graph.longest_stop(dependencies, timeouts)
         longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_TIMEOUT_S
         async with trio.open_nursery() as watching:
             watching.start_soon(self._runtimes.watch_engine)
             with trio.move_on_after(longest) as deadline:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._stop_and_wait, list(others))
-                    dependents = {name: graph.dependents(dependencies, name) for name in dependencies}
+                    dependents = {name: dependency_graph.dependents(dependencies, name) for name in dependencies}
                     nursery.start_soon(act_in_order, dependents, lambda name: self._stop_and_wait(members[name]))
             if deadline.cancelled_caught:
                 self._report_stop_timeout(longest)

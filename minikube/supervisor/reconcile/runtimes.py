@@ -12,7 +12,7 @@ from minikube.project.environment import project_environment
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 

@@ -22,7 +22,7 @@ from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.manifest.diagnostics import join_words
 from minikube.manifest.dump import dump_service
-from minikube.project import graph
+from minikube.project import dependency_graph, service_diff
 
 CHANGEABLE = ("services", "path", "directory", "warnings")
 """Fields of a manifest that may differ."""
@@ -50,14 +50,14 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     """Return how to get from `old` to `new`. Raise `UsageError` for what cannot change while the project runs."""
     _check_shared_settings(old, new)
     before, after = dict(old.services), dict(new.services)
-    diff = graph.diff(before, after)
+    diff = service_diff.diff(before, after)
     # A schedule that was added or removed changes what a running process means: a run, or the service itself.
     rescheduled = {name for name in diff.adjusted if bool(before[name].schedule) != bool(after[name].schedule)}
     replaced = {*diff.replaced, *rescheduled}
-    order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
+    order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
     follows = _followers(after, order, replaced)
     adjusted = [name for name in diff.adjusted if name not in rescheduled and name not in follows]
-    stop_order = graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
+    stop_order = dependency_graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
     found = ApplyPlan(
         added=_in_order(order, diff.added),
         removed=tuple(name for name in stop_order if name not in after),
@@ -79,7 +79,7 @@ def add_outdated(found: ApplyPlan, after: Mapping[str, ServiceSpec], running: Ma
     outdated = {name for name in running if name in after and name not in (*found.replaced, *found.follows)}
     if not outdated:
         return found
-    order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
+    order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
     changes = [change for change in found.reply.changes if change.service not in outdated]
     changes += [
         ServiceChange(name, "replaced", key_changes(running[name], after[name])) for name in order if name in outdated

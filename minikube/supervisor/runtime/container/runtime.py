@@ -33,7 +33,7 @@ from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Co
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.container.network import ProjectNetwork
 from minikube.supervisor.runtime.interface import Launch, ShowProgress, fill_command
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"

@@ -14,7 +14,7 @@ from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, ShowProgress, fill_command
 from minikube.supervisor.runtime.pipes import collect
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
