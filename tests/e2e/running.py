@@ -87,7 +87,7 @@ class Project:
         return done.stdout
 
     def status(self) -> dict[str, Any]:
-        """What `/v1/status` says."""
+        """Return the reply to `/v1/status`."""
         token = (self.directory / ".minikube" / "token").read_text().strip()
         address = f"http://127.0.0.1:{self.ports['control']}/v1/status"
         request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
@@ -96,7 +96,7 @@ class Project:
         return status
 
     def instance(self, service: str) -> dict[str, Any]:
-        """The service's first instance on the board; empty when it is not there (yet)."""
+        """Return the row of the service's first instance; empty when there is none (yet)."""
         try:
             rows = self.status()["instances"]
         except (OSError, ValueError):
@@ -119,15 +119,16 @@ class Project:
             sock.sendall(line.encode())
             return json.loads(file.readline())
 
-    def kill_and_hear(self, service: str) -> Change:
-        """Kill the service's first instance; what the registry then tells its watchers: an end, or the next life. What a
-        probe finds of the same life may come before, and is left out."""
-        with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as told:
-            first = next(told)
+    def kill_and_watch(self, service: str) -> Change:
+        """Kill the service's first instance; return the first change that watchers get: its removal, or its next registration.
+
+        A result of a probe of the killed process may come before, and is ignored."""
+        with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as updates:
+            first = next(updates)
             assert isinstance(first, WatchSnapshot)
             lives = {instance.incarnation for instance in first.instances}
             os.kill(self.instance(service)["pid"], signal.SIGKILL)
-            for change in told:
+            for change in updates:
                 if isinstance(change, Change) and (
                     change.kind is ChangeKind.GONE or change.instance.incarnation not in lives
                 ):
