@@ -45,6 +45,8 @@ PENDING_FLOOR = 65_536
 """Bytes that an instance may have waiting even while the others fill `PENDING_LIMIT_ALL`."""
 
 MAX_BLOCK_S = 1.0
+"""How long a child that writes faster than the disk is held back before its lines are dropped."""
+
 LAST_LINES = 20
 LAST_LINE_BYTES = 400
 DISK_RETRY_S = 1.0
@@ -110,7 +112,8 @@ class InstanceLog:
         self._on_match: Callable[[], object] | None = None
         self._file = -1
         self._size = 0
-        self._born = 0.0
+        self._first_line_time = 0.0
+        """When the first line of the present file was written (Unix seconds)."""
         self._retry = 0.0
 
     # ------------------------------------------------------------ in the trio thread
@@ -304,12 +307,12 @@ class InstanceLog:
     def _is_old(self, now: float) -> bool:
         """Whether the file spans more than its share of `max_age`, so that all files together span hardly more than that."""
         share = self.spec.max_age / min(self.spec.keep + 1, FILES_BY_AGE)
-        return bool(self.spec.max_age) and now - self._born > share
+        return bool(self.spec.max_age) and now - self._first_line_time > share
 
     def _write(self, data: bytes, lines: int) -> None:
         view = memoryview(data)
         if not self._size:
-            self._born = time.time()
+            self._first_line_time = time.time()
         while view:
             count = os.write(self._file, view)
             self._size += count
@@ -327,7 +330,7 @@ class InstanceLog:
             status = os.fstat(self._file)
             self._size = status.st_size
             if self._size:
-                self._born = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
+                self._first_line_time = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
                 if os.pread(self._file, 1, self._size - 1) != b"\n":
                     self._write(b"\n", 0)  # end the line that a full disk cut
             if not self._size or not self.origins or self.origins[-1].inode != status.st_ino:
