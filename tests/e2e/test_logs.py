@@ -81,7 +81,8 @@ def test_one_or_all_are_shown_narrowed_and_in_order(talking: Path) -> None:
     records = [json.loads(line) for line in minikube(talking, "logs", "counter", "--json", "-n", "all").splitlines()]
     assert {tuple(record) for record in records} == {("time", "service", "instance", "stream", "line", "level")}
     assert [record["time"] for record in records] == sorted(record["time"] for record in records)
-    assert {record["level"] for record in records} == {"info", "error"}
+    # The first line that is kept may go on from one that was rotated away, and with it its level.
+    assert {record["level"] for record in records[1:]} == {"info", "error"}
     errors = minikube(talking, "logs", "counter", "--no-prefix", "--level", "error", "--since", "1h").splitlines()
     assert set(errors) == {"ERROR tenth", "  and more of it"}
     assert (
