@@ -8,5 +8,5 @@
 
 Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the
 guardian and the short commands import them. The folder refuses to know instances and policies; of a service it takes the name
-and the settings that the kernel is asked about.
+and the settings that are read from the kernel.
 """
