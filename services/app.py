@@ -36,7 +36,7 @@ def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]
 
     async def health(_request: Request) -> Reply:
         # 200 without Redis, too: restarting this process would not bring it back.
-        return 200, {"status": "ok", "store": store.trouble or "ok"}
+        return 200, {"status": "ok", "store": store.error or "ok"}
 
     routes = {**routes, "/health": {"GET": health, "HEAD": health}}
     trio.run(serve, name, os.environ.get("HOST") or "127.0.0.1", int(word), routes, [store.run, *tasks])

@@ -4,7 +4,7 @@
     PUT /product/{id}    without a body takes one: 200, 404, 409 when none is left
                          with {"name"?, "quantity"?} sets them: 200, 201 created, 400, 507 when there are too many
     GET /products        all products
-    GET /health          200 while the process serves; "store" says how Redis is
+    GET /health          200 while the process serves; "store" is "ok", or why Redis cannot be used
 
 A PUT with an `Idempotency-Key` may be sent again: the second time it gets the first reply and changes nothing; the same
 key for another request is 422. Without Redis: 503 when nothing was done, 504 when that is not known.

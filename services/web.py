@@ -132,7 +132,7 @@ class _Connection:
             raise
         except Exception:
             print(f"{self.method} {self.path!r} failed:\n{traceback.format_exc()}", flush=True)
-            raise HttpError(500, "internal error; the service's log tells more") from None
+            raise HttpError(500, "internal error; the traceback is in the service's log") from None
         raise HttpError(504, f"there was no answer within {HANDLE_S:g} s")
 
     async def _read(self) -> tuple[Mapping[bytes, bytes], bytes]:

@@ -21,7 +21,7 @@ from minikube.export.workloads import (
     variable_name,
 )
 from minikube.export.yaml_documents import Document, Tree
-from minikube.manifest import HealthSpec
+from minikube.manifest import HealthSpec, VolumeSpec
 
 DEPENDENCY_CONDITIONS = {
     "started": "service_started",
@@ -229,11 +229,7 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
         ]
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
-        tree["volumes"] = [
-            f"{_escape_dollars(_host_path(plan, Path(volume.source)) if volume.is_path else volume.source)}:"
-            f"{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
-            for volume in spec.volumes
-        ]
+        tree["volumes"] = [_mount(plan, volume) for volume in spec.volumes]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
         tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
     # Compose counts the current file as well, the manifest only the rotated ones.
@@ -249,6 +245,12 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     if uses_instance_id(workload):
         plan.add_note(key, "uses ${INSTANCE_ID}, which Compose does not have — the service's name is used instead")
     return tree
+
+
+def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
+    """Return a volume of the manifest as Compose writes it: `source:target`, with `:ro` where it is read only."""
+    source = _host_path(plan, Path(volume.source)) if volume.is_path else volume.source
+    return f"{_escape_dollars(source)}:{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
 
 
 def _replace_instance_id(text: str, name: str) -> str:

@@ -59,13 +59,12 @@ def check_listeners(
     _check_self_registration(reading, registry, services)
     taken: list[_Listener] = []
     for listener in _listeners(registry, control, services):
-        for earlier in taken:
-            together = _same_host(listener.host, earlier.host) and _run_together(listener.service, earlier.service)
-            if together and listener.first <= earlier.last and earlier.first <= listener.last:
-                first = max(listener.first, earlier.first)
-                reading.fail(
-                    listener.path, f'expected a port of its own or "auto", got {first}, which {earlier.path} has'
-                )
+        for other in taken:
+            together = _same_host(listener.host, other.host) and _run_together(listener.service, other.service)
+            if together and listener.first <= other.last and other.first <= listener.last:
+                first = max(listener.first, other.first)
+                text = f'expected a port of its own or "auto", got {first}, which {other.path} has'
+                reading.fail(listener.path, text)
                 break
         taken.append(listener)
 

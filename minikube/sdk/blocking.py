@@ -3,8 +3,8 @@
     with blocking.registered("web", 8080):
         app.run(port=8080)
 
-Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to
-send and when to try again; this module connects, sends and waits. No trio here.
+Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to send and when to try again;
+this module connects, sends and waits. No trio here.
 """
 
 import logging
