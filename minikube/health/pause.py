@@ -19,9 +19,10 @@ class PauseDetector:
         self._pause_end = float("-inf")
 
     def tick(self, monotonic: float, boottime: float) -> float:
-        """Record that the process runs now. Return the length of the pause that just ended, 0.0 if there was none.
+        """Record that the process runs now, and return the seconds of the pause that just ended; 0.0 if there was none.
 
-        Code that reads a probe result must call it first: after a pause the task that ticks may run last.
+        The arguments are the readings of CLOCK_MONOTONIC and CLOCK_BOOTTIME in seconds. Call it also before reading a probe
+        result: after a pause, the task that calls it regularly may run later than the one that reads the result.
         """
         # CLOCK_MONOTONIC stands still while the machine is suspended, CLOCK_BOOTTIME does not: a gap in either counts.
         gap = max(monotonic - self._monotonic, boottime - self._boottime)

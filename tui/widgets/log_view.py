@@ -331,7 +331,7 @@ class LogView(LineScrollView):
         return line == 0 or self._lines[line - 1][0] is not self._lines[line][0]
 
     def action_edge(self, last: bool) -> None:
-        """Scroll to the first line, or to the end and follow."""
+        """Scroll to the first entry, or with `last` to the end and follow new entries."""
         super().action_edge(last)
         if last:
             self.following = True

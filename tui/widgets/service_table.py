@@ -240,7 +240,7 @@ class ServiceTable(ScrollView, can_focus=True):
         self._move_to(self.cursor + by)
 
     def action_edge(self, last: bool) -> None:
-        """Move the cursor to the first row, or to the last."""
+        """Move the cursor to the first row, or with `last` to the last one."""
         self._move_to(len(self.rows) - 1 if last else 0)
 
     def action_page(self, by: int) -> None:
