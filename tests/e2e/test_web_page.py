@@ -76,14 +76,13 @@ class _Recorder(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def serving(server: socketserver.BaseServer) -> Iterator[str]:
+def serving(server: socketserver.TCPServer) -> Iterator[str]:
     """Serve in a thread; the address."""
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            host, port = server.server_address[:2]  # type: ignore[misc]
-            yield f"{host!s}:{port}"
+            yield f"127.0.0.1:{server.socket.getsockname()[1]}"
         finally:
             server.shutdown()
             thread.join()
@@ -111,8 +110,10 @@ def test_a_page_changes_nothing_in_the_registry(
     need: Callable[[str], str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     program = need("chromium")
-    page = type("Page", (_Page,), {"reports": queue.Queue()})
-    recorder = type("Recorder", (_Recorder,), {"received": []})
+    reports: queue.Queue[list[str]] = queue.Queue()
+    received: list[bytes] = []
+    page = type("Page", (_Page,), {"reports": reports})
+    recorder = type("Recorder", (_Recorder,), {"received": received})
     with (
         web_server() as port,
         registry_process(redis_server.url) as registry,
@@ -124,11 +125,11 @@ def test_a_page_changes_nothing_in_the_registry(
         before = unprobed(client.instances())
         query = urlencode({"instance": own, "target": [registry, recorder_address]}, doseq=True)
         with browser(program, tmp_path / "profile", f"http://{page_address}/?{query}"):
-            tried = page.reports.get(timeout=BROWSER_S)
+            tried = reports.get(timeout=BROWSER_S)
         assert unprobed(client.instances()) == before
         assert str(client.get("product")) == f"127.0.0.1:{port}"
     # The browser did send what would have been executed: the other port has got it.
-    arrived = b"\n".join(recorder.received)
+    arrived = b"\n".join(received)
     bodies = ("fetch-no-cors", "fetch-cors", "fetch-blob", "beacon", "xhr", "form-text", "form-multipart")
     for way in bodies:
         assert b'"Uuid":"evil-%b"' % way.encode() in arrived, way
