@@ -26,6 +26,8 @@ REFUSED: Final = -32000
 UNAUTHORIZED: Final = -32001
 NOT_FOUND: Final = -32004
 STORE_UNAVAILABLE: Final = -32010
+CLOSED_FOR_ROOM: Final = -32028
+"""The server closed the connection to make room for others. The client may connect again at once."""
 COMPACTED: Final = -32011
 
 MAX_BATCH: Final = 256

@@ -69,6 +69,7 @@ async def ask(client: Raw, method: str = "ready") -> object:
 async def closed_for_room(client: Raw) -> bool:
     """Return whether the client is told that its connection was closed to make room."""
     line = await client.line()
+    assert line["error"]["code"] == -32028
     return "closed to make room" in line["error"]["message"] and await client.ended()
 
 
