@@ -23,7 +23,7 @@ import trio
 
 from minikube.jsonrpc.messages import CLOSED_FOR_ROOM
 from minikube.linux.socket_owner import peer_uid
-from minikube.net.peers import choose_connection, closed_for_room
+from minikube.net.peers import RoomMaker, closed_for_room
 from minikube.net.rpc.client_socket import ClientSocket
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection, RpcService
@@ -99,6 +99,7 @@ class _Server:
         self._nursery = nursery
         self._poller = selectors.DefaultSelector()
         self._clients: dict[RpcConnection, ClientSocket] = {}
+        self._room_maker = RoomMaker[ClientSocket]()
         self._refused: set[RpcConnection] = set()
         """Connections that are not counted: refused ones, and those that were closed to make room."""
         self._scheduled: deque[RpcConnection] = deque()
@@ -249,7 +250,7 @@ class _Server:
         """End the connection of another client, or refuse the newcomer's if all others are protected."""
         limit = self._limits.connections
         others = (client for connection, client in self._clients.items() if connection not in self._refused)
-        client = choose_connection(others, newcomer)
+        client = self._room_maker.choose(others, newcomer)
         if client is None:
             newcomer.connection.end(f"too many connections: {limit:,} are open; close some and try again")
             self._refused.add(newcomer.connection)
