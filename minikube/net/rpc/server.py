@@ -46,6 +46,8 @@ TASKS_PER_TURN: Final = 64
 """Tasks started in one turn: trio runs all tasks that are ready before it looks at sockets again."""
 TASK_USAGE_BYTES: Final = 4_096
 """Usage that a call with a task of its own is charged with: it costs as much (60 µs) as this many bytes of quick calls."""
+CONNECT_USAGE_BYTES: Final = 8_192
+"""Usage that a new connection is charged with: in a flood of connections the clients that are there already come first."""
 DEADLINE_INTERVAL_S: Final = 0.25
 MAX_REFUSED: Final = 64
 """Refused connections, and those closed to make room, that are kept open for a moment: their clients can read the error."""
@@ -239,6 +241,7 @@ class _Server:
         client = ClientSocket(sock, connection, tls)
         if is_full:
             self._make_room(client)
+        client.add_usage(CONNECT_USAGE_BYTES, perf_counter())
         client.first_line_deadline = trio.current_time() + self._limits.first_line_s
         self._clients[connection] = client
         self._add_deadline(client)
