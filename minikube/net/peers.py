@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 CHOSEN_AT_ONCE: Final = 64
+"""Most connections that are chosen in one look at all of them; they are still closed one by one, for one newcomer each."""
 UNKNOWN_USER: Final = "loopback"
 """The share of loopback clients whose user is unknown. One for all: a program may use any of 16 million addresses there."""
 
