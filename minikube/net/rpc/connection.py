@@ -4,6 +4,8 @@
 lines of one receive are decoded and handled together, so that their replies leave with one send. A call that must wait (a
 write to the store, a long poll) runs in a task of its own and replies when it is done, out of order.
 
+A line that is not JSON ends the connection: the calls before it are answered, and what follows it is dropped unread.
+
 Limits: while too many calls wait, or too many bytes are unsent, the rest of the input is not read, so that TCP holds the
 client back. A client that lets notifications pile up is disconnected.
 """
@@ -18,7 +20,8 @@ from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
-from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_request
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, NotJson, ReplyLine, Request, decode_request
+from minikube.net.peers import Peer
 from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.replies import batch_error_line, batch_line, error_line
@@ -35,9 +38,17 @@ class ServerConnection(RpcConnection):
     Implements `RpcConnection` for the service; the other public methods are for the server.
     """
 
-    def __init__(self, service: RpcService, server: ServerContext, limits: RpcLimits, address: str) -> None:
+    def __init__(
+        self,
+        service: RpcService,
+        server: ServerContext,
+        limits: RpcLimits,
+        address: str,
+        find_uid: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.address = address
         self.authenticated = False
+        self.is_protected = False
         self.closed = trio.Event()
         self.has_received_line = False
         self.end_reason = ""
@@ -59,8 +70,16 @@ class ServerConnection(RpcConnection):
         self._became_writable = trio.Event()
         self._is_slow = False
         self._scopes: set[trio.CancelScope] = set()
+        self._find_uid = find_uid
+        self._peer: Peer | None = None
 
     # ------------------------------------------------------------ for the service, as documented in `RpcConnection`
+
+    @property
+    def peer(self) -> Peer:
+        if self._peer is None:
+            self._peer = Peer(self.address.rpartition(":")[0], self._find_uid())
+        return self._peer
 
     @property
     def clients(self) -> int:
@@ -116,12 +135,24 @@ class ServerConnection(RpcConnection):
             self.end(f"invalid request: {error}", jsonrpc.INVALID_REQUEST)
         else:
             self._handle_lines(lines)
+            # A TLS hello may have no line end: without this check its client would wait for the first line's deadline.
+            if self._reader.pending and not jsonrpc.may_be_json(self._reader.pending_start):
+                self._end_with(jsonrpc.not_json_error(), "not JSON")
+
+    def feed_end(self) -> None:
+        """Handle the last line if the client has closed its sending side without ending the line."""
+        if not self.end_reason and (line := self._reader.finish()):
+            self._handle_lines([line])
 
     def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
         """Queue an error with the reason for the client, and ignore its further input. The server then closes the connection."""
+        self._end_with(jsonrpc.encode_error(None, code, reason), reason)
+
+    def _end_with(self, error: bytes, reason: str) -> None:
+        """Queue an error line for the client, and ignore its further input. Do nothing if the connection ends already."""
         if not self.end_reason:
             self.end_reason = reason
-            self._put(jsonrpc.encode_error(None, code, reason))
+            self._put(error)
 
     def take_output(self) -> bytes:
         """Return the output that is queued. The caller must report the bytes that it has sent to `on_sent`."""
@@ -146,6 +177,11 @@ class ServerConnection(RpcConnection):
     def is_full(self) -> bool:
         """Whether the server must not read from the client for now: too much output, or too many calls wait."""
         return self._has_too_many_calls or not self.is_writable
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether calls wait or tasks of the service run."""
+        return bool(self._waiting_calls or self._scopes)
 
     @property
     def is_idle(self) -> bool:
@@ -206,6 +242,9 @@ class ServerConnection(RpcConnection):
                         continue
             elif isinstance(message, InvalidRequest):
                 others += 1
+                if isinstance(message, NotJson):
+                    self._end_with(message.error, "not JSON")
+                    break  # what follows may be the body of a web page's POST
                 self._put(message.error)
             else:
                 others += 1

@@ -14,12 +14,16 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, Final, NoReturn
 
 import trio
 
+from minikube.jsonrpc.messages import CLOSED_FOR_ROOM
+from minikube.linux.socket_owner import peer_uid
+from minikube.net.peers import RoomMaker, closed_for_room
 from minikube.net.rpc.client_socket import ClientSocket
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection, RpcService
@@ -42,9 +46,11 @@ TASKS_PER_TURN: Final = 64
 """Tasks started in one turn: trio runs all tasks that are ready before it looks at sockets again."""
 TASK_USAGE_BYTES: Final = 4_096
 """Usage that a call with a task of its own is charged with: it costs as much (60 µs) as this many bytes of quick calls."""
+CONNECT_USAGE_BYTES: Final = 8_192
+"""Usage that a new connection is charged with: in a flood of connections the clients that are there already come first."""
 DEADLINE_INTERVAL_S: Final = 0.25
 MAX_REFUSED: Final = 64
-"""Refused connections that are kept open for a moment, so that their clients can read the error."""
+"""Refused connections, and those closed to make room, that are kept open for a moment: their clients can read the error."""
 
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -95,7 +101,9 @@ class _Server:
         self._nursery = nursery
         self._poller = selectors.DefaultSelector()
         self._clients: dict[RpcConnection, ClientSocket] = {}
+        self._room_maker = RoomMaker[ClientSocket]()
         self._refused: set[RpcConnection] = set()
+        """Connections that are not counted: refused ones, and those that were closed to make room."""
         self._scheduled: deque[RpcConnection] = deque()
         self._is_scheduled = trio.Event()
         self._with_deadline: set[ClientSocket] = set()
@@ -178,6 +186,7 @@ class _Server:
         """Accept the listener's connections, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(listener)
+            turn_end = perf_counter() + TURN_S
             for _ in range(ACCEPTS_PER_TURN):
                 try:
                     sock, address = listener.accept()
@@ -189,6 +198,8 @@ class _Server:
                         await trio.sleep(ACCEPT_RETRY_S)
                     break  # any other error concerns this connection only
                 self._add(sock, f"{address[0]}:{address[1]}")
+                if perf_counter() > turn_end:
+                    break  # making room for many newcomers takes a while: the other tasks get a turn
 
     def close(self) -> None:
         """Close every connection and the poller."""
@@ -217,7 +228,7 @@ class _Server:
             self._close(client)
 
     def _add(self, sock: socket.socket, address: str) -> None:
-        """Add an accepted socket to the clients, or refuse it if there are too many."""
+        """Add an accepted socket to the clients. If there are too many, close another one, or refuse this one."""
         is_full = self.clients >= self._limits.connections
         try:
             sock.setblocking(False)
@@ -226,19 +237,33 @@ class _Server:
         except OSError:  # the client has reset the connection already
             sock.close()
             return
-        connection = ServerConnection(self._service, self, self._limits, address)
+        connection = ServerConnection(self._service, self, self._limits, address, partial(peer_uid, sock))
+        client = ClientSocket(sock, connection, tls)
         if is_full:
-            connection.end(f"too many connections: {self._limits.connections} are open; close some and try again")
-            if len(self._refused) >= MAX_REFUSED:
-                # Send the error without waiting for the client. With TLS that would take a handshake.
-                with contextlib.suppress(OSError), sock:
-                    sock.send(b"" if tls else connection.take_output())
-                return
-            self._refused.add(connection)
-        client = self._clients[connection] = ClientSocket(sock, connection, tls)
+            self._make_room(client)
+        client.add_usage(CONNECT_USAGE_BYTES, perf_counter())
         client.first_line_deadline = trio.current_time() + self._limits.first_line_s
+        self._clients[connection] = client
         self._add_deadline(client)
         self._run_step(client, self._update)
+        if connection.end_reason and len(self._refused) > MAX_REFUSED:
+            self._close(client)
+
+    def _make_room(self, newcomer: ClientSocket) -> None:
+        """End the connection of another client, or refuse the newcomer's if all others are protected."""
+        limit = self._limits.connections
+        others = (client for connection, client in self._clients.items() if connection not in self._refused)
+        client = self._room_maker.choose(others, newcomer)
+        if client is None:
+            newcomer.connection.end(f"too many connections: {limit:,} are open; close some and try again")
+            self._refused.add(newcomer.connection)
+            return
+        client.connection.end(closed_for_room(limit, client.peer), CLOSED_FOR_ROOM)
+        self._refused.add(client.connection)
+        self._run_step(client, self._update)
+        if len(self._refused) > MAX_REFUSED:
+            # The error is sent, if the socket took it at once. With TLS and no handshake yet there is none to be sent.
+            self._close(client)
 
     def _receive(self, client: ClientSocket) -> None:
         """Receive once from the client, handle the bytes, and update the connection."""
@@ -250,6 +275,7 @@ class _Server:
             self._close(client)
             return
         ended = not data
+        client.receives += 1
         client.add_usage(len(data), perf_counter())
         if client.tls is not None and data:
             try:
@@ -262,6 +288,7 @@ class _Server:
         if data:
             client.connection.feed(data)
         if ended:
+            client.connection.feed_end()
             client.half_closed = True
             self._close_within(client, self._limits.half_closed_s)
         self._update(client)
