@@ -75,15 +75,16 @@ class Registry(BlockingMethods):
         deadline = time.monotonic() + timeout + call.extra_s
         attempts: Attempts | None = None
         while True:
-            endpoint = self._endpoints.current
+            connection = self._connection
+            endpoint = connection.address if connection is not None else self._endpoints.current
             try:
-                connection = self._connect(endpoint, deadline)
-                endpoint = connection.address
+                if connection is None or connection.lost is not None:
+                    connection = self._connect(endpoint := self._endpoints.current, deadline)
                 return connection.call(call, deadline)
             except ConnectionLost as error:
                 attempts = attempts or Attempts(self._endpoints, deadline)
                 wait = attempts.failed(error, time.monotonic())
-                self._endpoints.leave(endpoint)
+                self._endpoints.leave(connection.address if connection is not None else endpoint)
             except RemoteError as error:
                 raise version_problem(error, call.method, str(endpoint)) from None
             if wait:

@@ -39,8 +39,6 @@ class RegistryProtocol(ClientProtocol):
 
     def feed(self, data: bytes) -> list[ServerMessage]:
         """Return the messages that `data` completes, as `ClientProtocol.feed` does."""
-        if self._is_known:
-            return super().feed(data)
         self._greeting = (self._greeting + data)[:_GREETING_BYTES]
         start = self._greeting.lstrip()
         try:
@@ -51,7 +49,9 @@ class RegistryProtocol(ClientProtocol):
         if messages is None:
             self._problem = f"{self._where} is not a registry: {describe_greeting(start)}"
             raise NotARegistry(self._problem)
-        self._is_known = bool(messages)
+        if messages:
+            self._is_known = True
+            self.feed = super().feed  # type: ignore[method-assign]  # from now on without a detour
         return messages
 
     def lost_error(self, text: str) -> Unavailable:
