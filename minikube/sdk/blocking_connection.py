@@ -17,7 +17,7 @@ from minikube.errors import Unavailable
 from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.sdk import forks, requests
-from minikube.sdk.peer import NotARegistry, RegistryProtocol, connect_problem, tls_problem
+from minikube.sdk.peer import NotARegistry, RegistryProtocol, connect_problem, is_tls_error, tls_problem
 from minikube.sdk.requests import Call
 from minikube.sdk.session import FAILOVER_S, RegistryAddress
 
@@ -175,7 +175,7 @@ class Connection:
         return type(self.lost)(str(self.lost))
 
     def _lost_error(self, method: str, error: OSError) -> Unavailable:
-        if hasattr(error, "library"):  # ssl.SSLError
+        if is_tls_error(error):
             return NotARegistry(f"{self.address}: {tls_problem(error)}")
         return self._calls.lost_error(f"{method}: the connection was lost: {error}")
 

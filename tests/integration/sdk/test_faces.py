@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -132,9 +133,9 @@ class FakeRegistry:
 
 
 @asynccontextmanager
-async def serving(registry: FakeRegistry, port: int = 0) -> AsyncIterator[str]:
+async def serving(registry: FakeRegistry, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     async with trio.open_nursery() as nursery:
-        ((host, port),) = await nursery.start(partial(serve_rpc, registry, ("127.0.0.1", port)))
+        ((host, port),) = await nursery.start(partial(serve_rpc, registry, ("127.0.0.1", port), tls=tls))
         yield f"{host}:{port}"
         nursery.cancel_scope.cancel()
 
@@ -142,15 +143,17 @@ async def serving(registry: FakeRegistry, port: int = 0) -> AsyncIterator[str]:
 class Background:
     """A registry in a thread of its own, for programs that are not trio."""
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: FakeRegistry, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.registry = registry
+        self._port = port
+        self._tls = tls
         self.address = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
 
     async def _main(self) -> None:
         self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
-        async with serving(self.registry) as self.address:
+        async with serving(self.registry, self._port, self._tls) as self.address:
             self._ready.set()
             await self._stop.wait()
 

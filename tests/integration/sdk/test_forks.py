@@ -255,7 +255,7 @@ def test_asyncio_a_child_that_leaves_the_block_leaves_the_entry(leave: Callable[
                 await asyncio.sleep(0.005)
             if pid := os.fork():
                 children.append(pid)
-                os.waitpid(pid, 0)
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - short
                 assert running.registry.names() == ["web"]
             else:
                 signal.alarm(20)
@@ -300,7 +300,7 @@ def test_trio_a_child_that_leaves_the_block_leaves_the_entry(leave: Callable[[],
         async with minikube.registered("web", 80, address=address) as kept:
             await soon(lambda: kept.registered)
             if pid := os.fork():
-                os.waitpid(pid, 0)
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - short
                 # The child has shared trio's epoll instance: the parent's event loop does not survive that, with or
                 # without us. What it has registered does.
                 os._exit(0)
