@@ -82,12 +82,13 @@ class _Socket:
 class _Connection:
     """An open connection, its pending calls, and the task that reads from it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: RegistryAddress) -> None:
+    def __init__(self, streams: Streams, address: RegistryAddress, protocol: RegistryProtocol) -> None:
+        reader, writer = streams
         self.writer = writer
         self.address = address
         self._reader = reader
         self._socket = _Socket(writer)
-        self._calls = RegistryProtocol(str(address))
+        self._calls = protocol
         self._waiting: dict[int, asyncio.Future[ServerMessage]] = {}
         self.received = 0
         """How often bytes arrived. A call that times out while none arrived means a dead connection."""
@@ -259,7 +260,8 @@ class Registry(AsyncMethods):
         async with self._connecting:
             if self._connection is None or self._connection.task.done():
                 seconds = self._endpoints.connect_limit_s(CALL_TIMEOUT_S)
-                connection = _Connection(*await _connect(endpoint, self._tls, seconds), endpoint)
+                streams = await _connect(endpoint, self._tls, seconds)
+                connection = _Connection(streams, endpoint, RegistryProtocol(str(endpoint), self._endpoints.on_answer))
                 try:
                     if endpoint.token:
                         await self._authenticate(connection, endpoint.token)

@@ -23,7 +23,7 @@ from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
 from minikube.sdk.methods import BlockingMethods
-from minikube.sdk.peer import version_problem
+from minikube.sdk.peer import RegistryProtocol, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
@@ -132,7 +132,8 @@ class Registry(BlockingMethods):
     def _open(self, endpoint: RegistryAddress, deadline: float) -> Connection:
         seconds = self._endpoints.connect_limit_s(seconds_until(deadline))
         sock = open_socket(endpoint, self._tls, seconds)
-        connection = Connection(sock, endpoint, leaves_silent=self._endpoints.several)
+        protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer)
+        connection = Connection(sock, endpoint, protocol, leaves_silent=self._endpoints.several)
         try:
             if endpoint.token:
                 connection.call(requests.authenticate(endpoint.token), deadline)

@@ -17,9 +17,9 @@ from minikube.errors import Unavailable
 from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.sdk import forks, requests
-from minikube.sdk.peer import NotARegistry, RegistryProtocol, connect_problem, is_tls_error, tls_problem
+from minikube.sdk.peer import RegistryProtocol, connect_problem, is_tls_error, tls_problem
 from minikube.sdk.requests import Call
-from minikube.sdk.session import FAILOVER_S, RegistryAddress
+from minikube.sdk.session import FAILOVER_S, NotARegistry, RegistryAddress
 
 if TYPE_CHECKING:
     import ssl
@@ -69,14 +69,16 @@ class _Waiting:
 class Connection:
     """An open socket and the calls that wait on it."""
 
-    def __init__(self, sock: socket.socket, address: RegistryAddress, *, leaves_silent: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, address: RegistryAddress, protocol: RegistryProtocol, *, leaves_silent: bool = False
+    ) -> None:
         """`leaves_silent`: whether the connection is given up when the registry is silent for `FAILOVER_S` while calls wait."""
         self.sock = sock
         self.address = address
         self.lost: Unavailable | None = None
         """Why the connection cannot be used any more."""
         self.local_name = sock.getsockname()
-        self._calls = RegistryProtocol(str(address))
+        self._calls = protocol
         self._leaves_silent = leaves_silent
         self._is_tls = hasattr(sock, "pending")
         self._waiting: dict[int, _Waiting] = {}

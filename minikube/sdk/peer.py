@@ -1,16 +1,16 @@
 """What is wrong with the other end of a connection: another protocol, TLS on one side only, another version. No I/O."""
 
+import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from minikube import __version__
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV
 from minikube.errors import RemoteError, Unavailable
 from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost
 from minikube.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND, ServerMessage
-
-if TYPE_CHECKING:
-    pass
+from minikube.sdk.session import NoAnswer, NotARegistry
 
 SPEAKS_TLS: Final = f"it speaks TLS — set {CA_ENV} to the PEM file of its CA"
 NO_TLS: Final = f"it does not speak TLS — unset {CA_ENV}, or give the registry a certificate"
@@ -22,16 +22,14 @@ _TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")
 _GREETING_BYTES: Final = 60
 
 
-class NotARegistry(ConnectionLost):
-    """The peer is no registry, or TLS is on at one side only. It will hardly change by itself, so the user must be told."""
-
-
 class RegistryProtocol(ClientProtocol):
     """A `ClientProtocol` that says what the peer is when its first bytes are no JSON-RPC."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, on_known: Callable[[], None] = lambda: None) -> None:
+        """`on_known` is called when the peer has sent its first message and so is a registry."""
         super().__init__()
         self._where = where
+        self._on_known = on_known
         self._is_known = False
         """Whether the peer has sent a JSON-RPC message: it is a registry."""
         self._greeting = b""
@@ -51,6 +49,7 @@ class RegistryProtocol(ClientProtocol):
             raise NotARegistry(self._problem)
         if messages:
             self._is_known = True
+            self._on_known()
             self.feed = super().feed  # type: ignore[method-assign]  # from now on without a detour
         return messages
 
@@ -61,7 +60,7 @@ class RegistryProtocol(ClientProtocol):
         error = super().lost_error(text)
         if self._is_known or not isinstance(error, ConnectionLost):
             return error
-        return ConnectionLost(f"{text} ({self._where}: {NO_ANSWER})")
+        return NoAnswer(f"{text} ({self._where}: {NO_ANSWER})")
 
 
 def describe_greeting(data: bytes) -> str:
@@ -81,7 +80,8 @@ def describe_greeting(data: bytes) -> str:
 
 def connect_problem(where: str, cause: BaseException, seconds: float) -> ConnectionLost:
     """Return the error for a connection that could not be opened; `cause` is what connect(2), the resolver or TLS raised."""
-    kind = NotARegistry if is_tls_error(cause) else ConnectionLost
+    # A handshake that ends may be that of a registry that is being stopped.
+    kind = NotARegistry if is_tls_error(cause) and not _is_eof(cause) else ConnectionLost
     problem = kind(f"cannot connect to {where}: {_connect_reason(cause, seconds)}")
     problem.__cause__ = cause
     return problem
@@ -94,13 +94,19 @@ def _connect_reason(cause: BaseException, seconds: float) -> str:
         return f"the host's name cannot be resolved ({cause.strerror})"
     if is_tls_error(cause):
         return tls_problem(cause)
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    number = getattr(cause, "errno", None)
+    # Not strerror: trio's repeats the address.
+    return os.strerror(number) if number and number > 0 else str(cause) or type(cause).__name__
 
 
 def is_tls_error(error: BaseException) -> bool:
     """Return whether it is an `ssl.SSLError`."""
     # By its name: importing ssl costs a program without TLS 10 ms.
     return any(kind.__module__ == "ssl" for kind in type(error).__mro__)
+
+
+def _is_eof(error: Any) -> bool:
+    return "EOF" in f"{getattr(error, 'reason', '')} {error}"
 
 
 def tls_problem(error: Any) -> str:
@@ -112,7 +118,7 @@ def tls_problem(error: Any) -> str:
         return NEEDS_CERTIFICATE
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return NO_TLS
-    if "EOF" in reason or "EOF" in str(error):
+    if _is_eof(error):
         return f"it ended the TLS handshake — if it does not speak TLS, unset {CA_ENV}"
     return f"TLS: {reason.replace('_', ' ').lower() or error}"
 

@@ -16,9 +16,19 @@ ADDRESS_ENV: Final = "MINIKUBE_REGISTRY"
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_RETRY_S: Final = 0.02
 LAST_RETRY_S: Final = 1.0
+MUTE_ATTEMPTS: Final = 4
+"""How often a peer that has never answered may close the connection before the call fails: within a third of a second."""
 FAILOVER_S: Final = 0.8
 """Among several registries: the most seconds for opening a connection, and of silence while a call waits. The next registry
 is in use within a second."""
+
+
+class NotARegistry(ConnectionLost):
+    """The peer is no registry, or TLS is on at one side only. It will hardly change by itself, so the user must be told."""
+
+
+class NoAnswer(ConnectionLost):
+    """The peer closed a connection without a byte: it may be no registry, or one that is being stopped."""
 
 
 class RegistryAddress(Struct, frozen=True):
@@ -110,6 +120,8 @@ class Endpoints:
         self._index = 0
         self.reached = False
         """Whether a connection was ever opened."""
+        self.answered = False
+        """Whether a registry has ever answered."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -123,6 +135,10 @@ class Endpoints:
     def current(self) -> RegistryAddress:
         """The registry in use."""
         return self._all[self._index]
+
+    def on_answer(self) -> None:
+        """Record that a registry has answered."""
+        self.answered = True
 
     def leave(self, failed: RegistryAddress) -> None:
         """Use the next registry from now on, if `failed` is in use: many calls may report the same failure."""
@@ -147,13 +163,15 @@ class Attempts:
     def failed(self, error: ConnectionLost, now: float) -> float:
         """Return the seconds to wait before the call is sent again.
 
-        Raises `Unavailable` when the time is over, or when no registry of the list was ever reached: a registry that is
-        not there at the first call is a mistake to be told at once, later it may be on its way back.
+        Raises `Unavailable` when the time is over, when no registry of the list was ever reached, and for a peer that is no
+        registry: a mistake is told at once, while a registry that was reached may be on its way back.
         """
         self._failures += 1
         self._reasons[str(error)] = None
         has_untried = self._failures % len(self._endpoints) != 0
         seconds = 0.0 if has_untried else self._backoff.next()
-        if now + seconds > self._deadline or not (self._endpoints.reached or has_untried):
+        is_mute = isinstance(error, NoAnswer) and not self._endpoints.answered and self._failures > MUTE_ATTEMPTS
+        is_hopeless = isinstance(error, NotARegistry) or is_mute or not self._endpoints.reached
+        if now + seconds > self._deadline or (is_hopeless and not has_untried):
             raise Unavailable(f"registry {self._endpoints.address}: {'; '.join(self._reasons)}") from error.__cause__
         return seconds

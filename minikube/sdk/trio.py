@@ -61,12 +61,12 @@ def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
 class _Connection(RpcClient):
     """An open connection, and the registry at its other end."""
 
-    def __init__(self, stream: trio.abc.Stream, address: RegistryAddress) -> None:
+    def __init__(self, stream: trio.abc.Stream, address: RegistryAddress, protocol: RegistryProtocol) -> None:
         super().__init__(stream)
         self.address = address
         self.socket = _socket_of(stream)
         self.local_name = self.socket.getsockname()
-        self._protocol = RegistryProtocol(str(address))
+        self._protocol = protocol
         forks.add(self)
 
     def after_fork(self) -> None:
@@ -158,7 +158,8 @@ class Registry(AsyncMethods):
             async with self._connecting:
                 if self._connection is not None and not self._connection.closed.is_set():
                     return self._connection
-                connection = _Connection(await _connect(endpoint, self._tls, seconds), endpoint)
+                stream = await _connect(endpoint, self._tls, seconds)
+                connection = _Connection(stream, endpoint, RegistryProtocol(str(endpoint), self._endpoints.on_answer))
                 self._nursery.start_soon(connection.read)
                 try:
                     if endpoint.token:

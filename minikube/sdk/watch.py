@@ -17,9 +17,9 @@ from minikube.jsonrpc.calls import ConnectionLost, decode_as, error_of, result_o
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Change, Instance
 from minikube.sdk import requests
-from minikube.sdk.peer import NotARegistry, RegistryProtocol, version_problem
+from minikube.sdk.peer import RegistryProtocol, version_problem
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import FAILOVER_S
+from minikube.sdk.session import FAILOVER_S, NotARegistry
 
 CHANGED = "Discovery.Changed"
 QUIET_S = 15.0

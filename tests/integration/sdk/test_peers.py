@@ -103,9 +103,9 @@ def test_another_server_is_named(status: Status, greeting: bytes, words: str) ->
 
 @every_face
 def test_a_registry_with_tls_is_spoken_to_without(status: Status, certificates: Certificates) -> None:
-    with tls_registry(certificates) as running:
-        with pytest.raises(minikube.Unavailable, match=r"speaks TLS.* set MINIKUBE_REGISTRY_CA"):
-            status(running.address)
+    told = pytest.raises(minikube.Unavailable, match=r"speaks TLS.* set MINIKUBE_REGISTRY_CA")
+    with tls_registry(certificates) as running, told:
+        status(running.address)
 
 
 @every_face
@@ -131,11 +131,9 @@ def test_a_certificate_of_another_ca_is_not_accepted(
 ) -> None:
     (tmp_path / "other").mkdir()
     monkeypatch.setenv("MINIKUBE_REGISTRY_CA", str(make_certificates(tmp_path / "other", need("openssl")).ca))
-    with tls_registry(certificates) as running:
-        with pytest.raises(
-            minikube.Unavailable, match=r"its certificate is not accepted: .* MINIKUBE_REGISTRY_CA must be"
-        ):
-            status(running.address)
+    words = r"its certificate is not accepted: .* MINIKUBE_REGISTRY_CA must be"
+    with tls_registry(certificates) as running, pytest.raises(minikube.Unavailable, match=words):
+        status(running.address)
 
 
 @every_face

@@ -15,6 +15,7 @@ import minikube
 from minikube import blocking
 from minikube.sdk import requests
 from minikube.sdk.blocking_connection import Connection
+from minikube.sdk.peer import RegistryProtocol
 from minikube.sdk.session import RegistryAddress
 from tests.certificates import make_certificates
 from tests.eventually import eventually
@@ -114,7 +115,7 @@ def test_threads_go_on_over_lost_connections(shop: Background) -> None:
 
 def test_closing_the_connection_ends_the_calls_of_other_threads() -> None:
     ours, theirs = socket.socketpair()
-    connection = Connection(ours, RegistryAddress("127.0.0.1", 1))
+    connection = Connection(ours, RegistryAddress("127.0.0.1", 1), RegistryProtocol("the test"))
     threads = started(*[partial(refused, connection, requests.status())] * 3)
     received = b""
     while received.count(b"\n") < 3:
@@ -150,7 +151,7 @@ def test_a_line_that_is_sent_in_pieces_stays_whole() -> None:
     """A registry that reads slowly takes a long line in pieces; other threads' lines do not get in between."""
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    connection = Connection(ours, RegistryAddress("127.0.0.1", 1))
+    connection = Connection(ours, RegistryAddress("127.0.0.1", 1), RegistryProtocol("the test"))
     received = bytearray()
     calls = [requests.other("Discovery.Echo", (letter * 40_000,)) for letter in "abc"]
     threads = started(*[partial(refused, connection, call) for call in calls])

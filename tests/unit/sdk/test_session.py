@@ -4,7 +4,7 @@ import pytest
 
 from minikube.errors import Unavailable, UsageError
 from minikube.jsonrpc.calls import ConnectionLost
-from minikube.sdk.session import Attempts, Endpoints, RegistryAddress, find_registry
+from minikube.sdk.session import Attempts, Endpoints, NoAnswer, NotARegistry, RegistryAddress, find_registry
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,30 @@ def test_registries_that_were_never_reached_are_all_named() -> None:
     assert attempts.failed(ConnectionLost("a is away"), 0.0) == 0.0
     with pytest.raises(Unavailable, match=r"^registry a:1,b:2: a is away; b is away$"):
         attempts.failed(ConnectionLost("b is away"), 0.0)
+
+
+def test_a_peer_that_is_no_registry_is_told_at_once_though_one_was_reached_before() -> None:
+    those = endpoints("a:1")
+    those.reached = True
+    with pytest.raises(Unavailable, match=r"^registry a:1: an HTTP server$"):
+        Attempts(those, 10.0).failed(NotARegistry("an HTTP server"), 0.0)
+
+
+def test_a_peer_that_never_says_a_word_is_told_soon() -> None:
+    those = endpoints("a:1")
+    those.reached = True
+    attempts = Attempts(those, 10.0)
+    assert sum(attempts.failed(NoAnswer("closed"), 0.0) for _ in range(4)) == pytest.approx(0.3)
+    with pytest.raises(Unavailable, match=r"^registry a:1: closed$"):
+        attempts.failed(NoAnswer("closed"), 0.3)
+
+
+def test_a_registry_that_has_answered_is_waited_for() -> None:
+    those = endpoints("a:1")
+    those.reached = True
+    those.on_answer()
+    attempts = Attempts(those, 10.0)
+    assert [attempts.failed(NoAnswer("closed"), 0.0) for _ in range(8)][-1] == 1.0
 
 
 def test_a_call_is_not_sent_again_after_its_deadline() -> None:
