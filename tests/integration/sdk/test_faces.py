@@ -36,6 +36,8 @@ class FakeRegistry:
         self.peers: set[RpcConnection] = set()
         self.watchers: list[RpcConnection] = []
         self.oldest = 0
+        self.takes_incarnation = True
+        self.incarnation = 6
         self.silent = 0
         """How many watches more are not answered; until then nothing is."""
 
@@ -81,6 +83,10 @@ class FakeRegistry:
             case "Deregister":
                 return self.drop(params[0])
             case "Renew" if params[0] in self.instances:
+                if len(params) > 3 and not self.takes_incarnation:
+                    raise RpcError(-32602, "invalid params: expected at most 3 (Id, State, Output), got 4")
+                if len(params) > 3 and params[3] != self.instances[params[0]]["Incarnation"]:
+                    raise minikube.NotFound(f"{params[0]}: replaced")
                 return True
             case "Renew":
                 raise minikube.NotFound(f"{params[0]}: unknown")
@@ -100,7 +106,8 @@ class FakeRegistry:
     def put(self, registration: dict[str, Any]) -> str:
         id_ = registration.get("Uuid") or f"{len(self.instances):08x}"
         plain = {key: registration[key] for key in ("Name", "Addr", "HealthCheck")}
-        self.instances[id_] = {**plain, "Uuid": id_, "State": "passing", "Incarnation": 7}
+        self.incarnation += 1
+        self.instances[id_] = {**plain, "Uuid": id_, "State": "passing", "Incarnation": self.incarnation}
         self.tell("put", self.instances[id_])
         return str(id_)
 
