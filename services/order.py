@@ -1,233 +1,163 @@
-"""The order service: finds product in the registry and buys from it. `python -m services.order`.
+"""The order service: it finds product in the registry and buys from it. `python -m services.order`.
 
-    GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409,
-                                 503 with Retry-After while no product instance passes, 504 when the time is over
+    GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409, 502 when product's answer
+                                 makes no sense, 503 while no product passes its check, 504 when the outcome is not known
     GET /orders                  the latest 100, newest first
-    GET /health                  200: the process serves; "store" says how Redis is
+    GET /health                  200 while the process serves; "store" says how Redis is
 
-One purchase is one key to product (`Idempotency-Key`), however often it has to be sent: when an instance dies or does
-not answer, the purchase is sent again, elsewhere or to the one that comes back, within `PURCHASE_S`. So nothing is
-taken twice, and nothing is taken without a sale while that time lasts. 503 means that nothing was done. A caller's own
-`Idempotency-Key` makes its purchase safe to send again, for ten minutes; a 504 names the key to do that with.
+A purchase is one `Idempotency-Key` for product, however often it is sent: when an instance dies or does not answer, or the
+order cannot be written, it is sent again for at most `PURCHASE_S`. So nothing is taken twice. 503 says that nothing was
+done. A client's own key makes its purchase safe to send again, for ten minutes; a 504 names the key for that.
 """
 
+import random
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
-from typing import NoReturn
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import h11
 import msgspec
 import trio
 
-from services.app import Service, Settings, run
-from services.directory import Directory
-from services.http_client import Answer, NotSent, Place, Pool, Unanswered
-from services.messages import HttpError, Reply, Request, Routes, unavailable
-from services.orders import SCRIPTS, Order, Orders
-from services.product import health, no_product, read_key, stocked
-from services.store import Store, StoreAway, StoreSilent
-from services.web import Limits
+import minikube
+from services.app import Task, run
+from services.scripts import ORDERS
+from services.store import Store, StoreError
+from services.web import HttpError, Reply, Request, Routes, next_event
 
-PURCHASE_S = 6.0
-"""From the request to product's answer. With the second that writing the order may take, it ends within a stop's drain."""
-ATTEMPT_S = 1.5
-FIND_S = 1.0
-"""How long Redis is asked for the order that a caller's own key may have become already: product knows the key, too."""
-REFUSED_S = 1.0
-"""How long refused connections are worth another try before it is 503: the registry tells of a death in 0.1 s."""
-PAUSE_S = 0.05
-PAUSE_MOST_S = 0.5
-HANDLE_S = 10.0
-
-_encode = msgspec.json.Encoder().encode
+PURCHASE_S = 6.0  # until the order is written; shorter than a stop's drain
+REFUSED_S = 1.0  # how long refused connections are tried again before it is 503: the registry notices a death in 0.1 s
+REGISTRY_S, FIND_S, CONNECT_S, ATTEMPT_S, PAUSE_S = 0.5, 1.0, 1.0, 1.5, 0.1
+CONNECTIONS_MAX, ANSWER_BYTES = 128, 64 * 1024
 
 
-class Taken(msgspec.Struct):
-    """What product answers to a PUT, as far as it matters here."""
+class Answer(msgspec.Struct):
+    """The JSON that product answers, a product or an error, and the HTTP status: 0 without a whole answer."""
+
+    status: int = 0
+    name: str = ""
+    quantity: int = -1
+    error: str = "it does not say why"
+
+
+class Purchase(msgspec.Struct):
+    """One purchase on its way; `maybe_done` once product may have taken one for it."""
 
     id: str
-    name: str
-    quantity: int
-
-
-_decode = msgspec.json.Decoder(Taken).decode
+    order_id: str
+    maybe_done: bool = False
 
 
 class OrderApi:
-    """The handlers, over the directory of product instances and the orders so far."""
+    """The requests, answered with the instances of product and the orders in Redis."""
 
-    def __init__(self, directory: Directory, orders: Orders, trouble: Callable[[], str]) -> None:
-        self._directory = directory
-        self._orders = orders
-        self._trouble = trouble
-        self._pool = Pool()
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.registry: minikube.Registry  # set by `run`
+        self._passing: list[minikube.Address] | None = None  # what the registry said last; None: nothing yet
+        self._missing = "the registry cannot be reached"
+        self._connections = trio.CapacityLimiter(CONNECTIONS_MAX)
 
-    def routes(self) -> Routes:
-        latest = stocked(self.latest)
-        return {
-            "/purchase/{}": {"GET": self.purchase, "POST": self.purchase},
-            "/orders": {"GET": latest, "HEAD": latest},
-            "/health": {"GET": self.health, "HEAD": self.health},
-        }
+    async def run(self) -> None:
+        """Keep one connection to the registry for all purchases."""
+        async with minikube.open_registry() as self.registry:
+            await trio.sleep_forever()
 
-    async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Close the connections to instances that no longer pass: their ports do not come back. At the end, all."""
-        task_status.started()
-        try:
-            while True:
-                await self._directory.wait_change()
-                self._pool.keep(self._directory.passes)
-        finally:
-            self._pool.close()
+    async def latest(self, _request: Request) -> Reply:
+        return 200, [msgspec.json.decode(row) for row in await self._store.script(ORDERS, "latest") if row]
 
-    async def purchase(self, request: Request, id: str) -> Reply:
-        given = read_key(request)
-        key = given or uuid4().hex
-        order_id = sha256(f"{id} {key}".encode()).hexdigest()[:32]
-        attempt = _Attempts(self._directory, trio.current_time())
-        answer: Answer | None = None
+    async def purchase(self, request: Request) -> Reply:
+        key = request.key() or uuid4().hex
+        purchase = Purchase(request.id, sha256(f"{request.id} {key}".encode()).hexdigest()[:32])
         with trio.move_on_after(PURCHASE_S):
-            if given and (order := await self._placed(order_id)):
-                return _sold(order)
-            answer = await self._take(id, order_id, attempt)
-        if answer is None:
-            raise attempt.over(key)
-        if answer.status == 404:
-            raise no_product(id)
-        if answer.status == 409:
-            raise HttpError(409, f"{id} is out of stock")
-        try:
-            taken = _decode(answer.body) if answer.status == 200 else None
-        except msgspec.MsgspecError:
-            taken = None
-        if taken is None:
-            raise HttpError(502, f"{self._directory.service} answered {answer.status}, which makes no sense here")
-        order = Order(order_id, id, taken.name, taken.quantity, round(time.time(), 3))
-        await self._orders.record(order)
-        return _sold(order)
+            order = await self._find(purchase.order_id) if request.key() else None
+            return 200, order or await self._buy(purchase)
+        if not purchase.maybe_done:
+            raise HttpError(503, f"product could not be asked within {PURCHASE_S:g} s, nothing was done")
+        raise HttpError(504, f"no answer within {PURCHASE_S:g} s; find out by repeating it with Idempotency-Key: {key}")
 
-    async def latest(self, _request: Request, _: str) -> Reply:
-        return Reply(200, _encode(await self._orders.latest()))
-
-    async def health(self, _request: Request, _: str) -> Reply:
-        return health(self._trouble())
-
-    async def _placed(self, order_id: str) -> Order | None:
-        """The order of that id, if it was placed and Redis can say so; if not, product remembers the key."""
-        with trio.move_on_after(FIND_S):
-            try:
-                return await self._orders.find(order_id)
-            except (StoreAway, StoreSilent):
-                pass
-        return None
-
-    async def _take(self, id: str, order_id: str, attempt: "_Attempts") -> Answer:
-        """Product's answer to taking one for an order, until the caller's deadline. HttpError 503: nothing was done."""
-        headers = (("idempotency-key", f"order-{order_id}"),)
-        target = f"/product/{quote(id, safe='')}"
-        await self._directory.wait_known()
+    async def _buy(self, purchase: Purchase) -> dict[str, Any]:
+        """Take one from product, with the same key until an answer comes, and write the order. Raise HttpError."""
+        tried, began = set[minikube.Address](), trio.current_time()
         while True:
-            place = attempt.next_place(trio.current_time())
-            if place is None:
-                with trio.move_on_after(attempt.pause()):
-                    await self._directory.wait_change()
+            address = next((one for one in await self._look_up() if one not in tried), None)
+            if address is None:
+                # Once product may have done it, 503 would be wrong: only an answer can say what came of it.
+                if not purchase.maybe_done and (self._passing == [] or trio.current_time() > began + REFUSED_S):
+                    raise HttpError(503, self._missing)
+                await trio.sleep(PAUSE_S)
+                tried.clear()
                 continue
+            tried.add(address)
+            async with self._connections:
+                earlier, purchase.maybe_done = purchase.maybe_done, True  # also if the time is over before the answer
+                answer = await _take(address, purchase)
+            if answer is None:
+                purchase.maybe_done = earlier
+            elif answer.status == 200 and answer.quantity >= 0:
+                order: dict[str, Any] = {"order_id": purchase.order_id, "product_id": purchase.id}
+                order |= {"product": answer.name, "remaining": answer.quantity}
+                with suppress(StoreError):
+                    stamped = msgspec.json.encode({**order, "time": round(time.time(), 3)})
+                    await self._store.script(ORDERS, "record", purchase.order_id, stamped)
+                    return order
+            elif answer.status in (404, 409) or (answer.status == 503 and not earlier):
+                raise HttpError(answer.status, answer.error)
+            elif answer.status not in (0, 503, 504):
+                raise HttpError(502, f"product answered {answer.status}, which makes no sense here")
+
+    async def _look_up(self) -> list[minikube.Address]:
+        """Return the addresses of product's passing instances, in any order; the last known while the registry is away."""
+        with trio.move_on_after(REGISTRY_S):
             try:
-                answer = await self._pool.request(place, "PUT", target, headers, ATTEMPT_S, attempt.sending)
-            except NotSent:
-                attempt.refused(place)
-                self._pool.forget(place)
-            except Unanswered:
-                attempt.unanswered(place)
-            else:
-                if answer.status not in (503, 504):
-                    return answer
-                attempt.put_off(place, answer)
+                instances = await self.registry.instances("product")
+                self._passing = [one.addr for one in instances if one.state == minikube.CheckState.PASSING]
+                reached = "no passing instance of product can be reached"
+                self._missing = reached if self._passing else "no instance of product passes its check"
+            except minikube.MinikubeError as error:
+                self._missing = f"the registry does not say where product is: {error}"
+        return random.sample(self._passing or [], len(self._passing or []))
 
-
-class _Attempts:
-    """The decisions of one purchase: where to try next, when to wait, when to give up, and with which error."""
-
-    def __init__(self, directory: Directory, now: float) -> None:
-        self._directory = directory
-        self._service = directory.service
-        self._tried: set[Place] = set()
-        self._unknown = False
-        """Something was sent that may have been done: the same key must go on until an answer comes."""
-        self._under_way = False
-        self._pause = PAUSE_S
-        self._began = now
-
-    def next_place(self, now: float) -> Place | None:
-        """An instance to try now; None: wait first. HttpError 503 when there is nothing to wait for."""
-        place = self._directory.pick(self._tried)
-        if place is not None and place not in self._tried:
-            return place
-        if self._unknown:
-            return None
-        if place is None:
-            if not self._directory.known:
-                raise unavailable("the registry cannot be reached")
-            raise unavailable(f"no instance of {self._service} passes its check")
-        if now - self._began > REFUSED_S:
-            raise unavailable(f"every instance of {self._service} refuses connections")
+    async def _find(self, order_id: str) -> dict[str, Any] | None:
+        """Return an order that was written before; None where there is none, or Redis does not say."""
+        with trio.move_on_after(FIND_S), suppress(StoreError):
+            if row := await self._store.script(ORDERS, "find", order_id):
+                return {name: value for name, value in msgspec.json.decode(row).items() if name != "time"}
         return None
 
-    def pause(self) -> float:
-        """How long to wait at most for the registry to tell of a change; then every instance may be tried again."""
-        self._tried.clear()
-        seconds, self._pause = self._pause, min(self._pause * 2, PAUSE_MOST_S)
-        return seconds
 
-    def sending(self) -> None:
-        """From now on, should the time be over before there is an answer, it may have been done."""
-        self._under_way = True
-
-    def refused(self, place: Place) -> None:
-        self._tried.add(place)
-
-    def unanswered(self, place: Place) -> None:
-        self._tried.add(place)
-        self._under_way, self._unknown = False, True
-
-    def put_off(self, place: Place, answer: Answer) -> None:
-        """The instance itself said 503 (it did nothing) or 504 (it does not know)."""
-        self._tried.add(place)
-        self._under_way, self._unknown = False, self._unknown or answer.status == 504
-        if not self._unknown:
-            raise unavailable(f"{self._service} cannot sell now: {_reason(answer)}")
-
-    def over(self, key: str) -> HttpError:
-        """The time is up."""
-        if not (self._unknown or self._under_way):
-            return unavailable(f"{self._service} is too busy")
-        again = f"to learn what came of it, send it again with Idempotency-Key: {key}"
-        return HttpError(504, f"{self._service} did not answer within {PURCHASE_S:g} s; {again}")
+async def _take(address: minikube.Address, purchase: Purchase) -> Answer | None:
+    """Ask an instance of product to take one; return None where it cannot be connected to."""
+    http, status, body, answer, stream = h11.Connection(h11.CLIENT), 0, b"", Answer(), None
+    headers = [("host", f"{address}"), ("content-length", "0"), ("connection", "close")]
+    headers += [("idempotency-key", f"order-{purchase.order_id}")]
+    head = h11.Request(method="PUT", target=f"/product/{quote(purchase.id, safe='')}", headers=headers)
+    with trio.move_on_after(CONNECT_S), suppress(OSError):
+        stream = await trio.open_tcp_stream(f"{address.IP}%{address.Zone}".rstrip("%"), address.Port)
+    if stream is None:
+        return None
+    async with stream:
+        with trio.move_on_after(ATTEMPT_S), suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
+            await stream.send_all((http.send(head) or b"") + (http.send(h11.EndOfMessage()) or b""))
+            while not isinstance(event := await next_event(http, stream), h11.EndOfMessage):
+                if isinstance(event, h11.Response):
+                    status = event.status_code
+                elif isinstance(event, h11.Data) and len(body) <= ANSWER_BYTES:
+                    body += event.data
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                answer = msgspec.json.decode(body, type=Answer)
+            answer.status = status
+    return answer
 
 
-def _reason(answer: Answer) -> str:
-    try:
-        return str(msgspec.json.decode(answer.body)["error"])
-    except (msgspec.MsgspecError, KeyError, TypeError):
-        return f"it answered {answer.status}"
-
-
-def _sold(order: Order) -> Reply:
-    sold = {name: getattr(order, name) for name in ("order_id", "product_id", "product", "remaining")}
-    return Reply(200, _encode(sold))
-
-
-def build() -> Service:
-    settings = Settings.from_environ("order", 6060)
-    store = Store(settings.redis_url, SCRIPTS)
-    orders = Orders(store)
-    directory = Directory("product")
-    api = OrderApi(directory, orders, lambda: store.trouble)
-    tasks = [store.run, orders.run, directory.run, api.run]
-    return Service(settings, api.routes(), tasks, Limits(handle=HANDLE_S), orders.flush)
+def build(store: Store) -> tuple[Routes, list[Task]]:
+    api = OrderApi(store)
+    purchase, latest = {"GET": api.purchase, "POST": api.purchase}, {"GET": api.latest, "HEAD": api.latest}
+    return {"/purchase/{}": purchase, "/orders": latest}, [api.run]
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(build))
+    run("order", 6060, build)

@@ -1,20 +1,25 @@
-"""Whether what a command printed with `--json` is what it says it prints."""
+"""Checks the output of `--json` against the JSON Schema that the command prints for it."""
 
 import json
 from typing import Any
 
 import jsonschema
 
-from minikube.cli.render.schemas import SHAPES, output_schema
+from minikube.cli.render.schemas import OUTPUTS, output_schema
 
 
 def conforming(command: str, out: str, *, live: bool = False) -> Any:
-    """The value (the list of them, where lines are printed), valid under the command's own schema."""
-    shape = SHAPES[command]
+    """Return the value that a command printed (a list of values, where it prints lines). Fails when it breaks the schema.
+
+    `live`: the command was called with its option that prints a line for each change.
+    """
+    output = OUTPUTS[command]
     schema = output_schema(command)
-    if shape.kind == "lines" or live:
+    if output.kind == "lines" or live:
         values = [json.loads(line) for line in out.splitlines()]
-        whole = schema if shape.kind == "list" else {"type": "array", "items": schema, "$defs": schema.get("$defs", {})}
+        whole = (
+            schema if output.kind == "list" else {"type": "array", "items": schema, "$defs": schema.get("$defs", {})}
+        )
         jsonschema.validate(values, whole)
         return values
     value = json.loads(out)

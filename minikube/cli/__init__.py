@@ -1,30 +1,22 @@
-"""The command line (floor 4): words to requests, answers to lines.
+"""The command line: reads words, sends requests to the supervisor or a registry, prints answers.
 
-    app          the group: names and help without importing anything, errors to one line, exit codes
-    completing   what the shell may complete
-    common       options, output and connections that commands share
-    table, look  pure: rows to columns, stamps to ages, colours
-    up, plain    starting and stopping a project in the foreground
-    listing      ps, status
-    rows, shapes pure: the board as text, and as JSON
-    logs         logs, from the supervisor or from what was kept
-    watching     events, describe, dashboard
-    waiting      wait
-    acting       start, stop, restart, scale, kill, maintenance, down
-    apply        apply: the difference, and what was done
-    discovery    registry, get, instances, register, deregister
-    run          run, exec, shell: this process becomes a command with a service's environment
-    config       config: the manifest as it is meant
-    doctor       doctor: what this machine can do
-    graph        graph: who depends on whom
-    export       the manifest as files for Compose and Kubernetes
-    project      init, validate, schema, completion, version
+    app                 the group of all commands, errors as one line, exit codes
+    commands/           commands that talk to a running project or to a registry
+    manifest_commands/  commands that need nothing running
+    lifecycle/          start a supervisor, wait for it, and end it
+    execute             replace this process by a command of a service: `run`, `exec`, `shell`
+    options             click options that commands share, and how a command gets them as a struct
+    completion          shell completion of names
+    goals               the goals of `wait`, and which instances have reached them
+    common              the manifest's path, the client, output
+    render/             text and JSON of what commands print
+    exit_codes
 
-It decides nothing about services: every command is one request to the supervisor or the registry. Only `app` is
-imported for `--help`; each command imports what it needs when it is called.
+It refuses to decide anything about services, and to import the supervisor: only `launch` and what belongs to it. `app`
+is all that `minikube --help` imports; a command's module is imported when the command is called.
 """
 
-TYPE_CHECKING = False  # typing's own is an import, and nothing may be interrupted before `main`
+TYPE_CHECKING = False  # as a constant: importing `typing` would take time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -32,7 +24,8 @@ __all__ = ["main"]
 
 
 def main() -> "NoReturn":
-    """The entry point of the `minikube` command. An early Ctrl-C, in the midst of imports, is one like any other."""
+    """Run the `minikube` command line of this process and exit with its exit code."""
+    # Ctrl-C while modules are still being imported ends the program like any other Ctrl-C: silently, with 130.
     try:
         from minikube.cli import app
 

@@ -1,6 +1,6 @@
-"""The group of commands (floor 4): their names and first lines without importing them, errors to one line.
+"""The group of all commands: their names and summaries, known without importing them; errors as lines on stderr.
 
-It refuses to show a traceback: an error that is nobody's on purpose is one line too, and MINIKUBE_DEBUG=1 shows where.
+It refuses to show a traceback, also for an error that no code expects; MINIKUBE_DEBUG=1 shows it.
 """
 
 import importlib
@@ -10,65 +10,65 @@ from typing import NoReturn
 
 import click
 
+from minikube.cli.exit_codes import INTERRUPTED
 from minikube.errors import MinikubeError
-
-INTERRUPTED = 130
-"""What a shell reports for a program ended by Ctrl-C."""
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Project": {
-        "init": ("manifest_commands.project", "Write a first manifest with services that run."),
-        "up": ("commands.up", "Start everything in a manifest and show it live."),
-        "build": ("manifest_commands.build", "Build the images of services."),
-        "down": ("commands.down", "Stop everything and wait until nothing is left."),
-        "apply": ("commands.apply", "Read the manifest again and change what differs."),
-        "validate": ("manifest_commands.project", "Check a manifest, all problems at once."),
-        "config": ("manifest_commands.config", "Print the manifest resolved, secrets masked."),
+        "init": ("manifest_commands.init", "Write a first manifest with two services that run."),
+        "up": ("commands.up", "Start the services of a manifest and show them live."),
+        "build": ("manifest_commands.build", "Build the container images of services."),
+        "down": ("commands.down", "Stop the whole project and wait until it has ended."),
+        "apply": ("commands.apply", "Apply the edited manifest to the running project."),
+        "validate": ("manifest_commands.validate", "Check the manifest and report all mistakes."),
+        "config": ("manifest_commands.config", "Print the manifest with variables filled in, secrets masked."),
         "graph": ("manifest_commands.graph", "Draw which service depends on which."),
         "export": ("manifest_commands.export", "Write the manifest as files for Compose or Kubernetes."),
-        "schema": ("manifest_commands.project", "Print the manifest's JSON Schema, for editors."),
+        "schema": ("manifest_commands.schema", "Print the manifest's JSON Schema, for editors."),
     },
-    "Look": {
-        "dashboard": ("commands.observe", "Open the dashboard of what is running."),
-        "ps": ("commands.ps", "List instances: state, health, address, usage, why."),
-        "status": ("commands.ps", "Tell in a few lines how the project is."),
-        "logs": ("commands.logs", "Show what services print; -f goes on."),
-        "events": ("commands.observe", "Show what happened; -f goes on."),
-        "describe": ("commands.observe", "Tell everything about one service or instance."),
-        "wait": ("commands.wait", "Wait until services pass (or are stopped)."),
+    "Look at what runs": {
+        "dashboard": ("commands.dashboard", "Open the dashboard of the running project."),
+        "ps": ("commands.ps", "List instances: state, health, address, usage, reason."),
+        "status": ("commands.ps", "Summarize the running project in a few lines."),
+        "logs": ("commands.logs", "Print the output of services; -f follows it."),
+        "events": ("commands.events", "Print starts, exits and changes of health; -f follows them."),
+        "describe": ("commands.describe", "Show all details of services or instances."),
+        "wait": ("commands.wait", "Wait until services are ready, or stopped."),
     },
-    "Act": {
+    "Change what runs": {
         "start": ("commands.start_stop", "Start stopped services or instances."),
         "stop": ("commands.start_stop", "Stop services or instances; they stay stopped."),
         "restart": ("commands.start_stop", "Stop and start services or instances."),
-        "scale": ("commands.start_stop", "Set how many replicas a service has."),
-        "kill": ("commands.start_stop", "Send a signal (KILL) to services or instances."),
-        "maintenance": ("commands.start_stop", "Take instances out of discovery, or back in."),
+        "scale": ("commands.start_stop", "Set the number of replicas of services."),
+        "kill": ("commands.start_stop", "Send a signal, by default KILL, to services or instances."),
+        "maintenance": ("commands.start_stop", "Hide instances from service discovery, or show them again."),
     },
-    "By hand": {
-        "run": ("commands.run", "Run a command once as a service would be run."),
+    "Run a command": {
+        "run": ("commands.run", "Run a command once with the environment of a service."),
         "exec": ("commands.run", "Run a command beside a running instance."),
-        "shell": ("commands.run", "Open a shell with a service's environment."),
+        "shell": ("commands.run", "Open a shell with the environment of a service."),
     },
-    "Discovery": {
-        "get": ("commands.registry", "Print the address of one passing instance."),
-        "instances": ("commands.registry", "List what is registered, healthy or not."),
-        "register": ("commands.registry", "Register an instance by hand."),
-        "deregister": ("commands.registry", "Remove an instance from the registry."),
-        "registry": ("commands.registry", "Run a registry alone, beside any Redis."),
+    "Service discovery": {
+        "get": ("commands.discovery", "Print the address of one passing instance."),
+        "instances": ("commands.discovery", "List registered instances, passing or not."),
+        "register": ("commands.discovery", "Register an instance by hand."),
+        "deregister": ("commands.discovery", "Remove an instance from the registry."),
+        "registry": ("commands.registry", "Run a registry without a project, on any Redis."),
     },
     "This program": {
-        "doctor": ("manifest_commands.doctor", "Check what this machine can do for a project."),
-        "completion": ("manifest_commands.project", "Print the completion script for a shell."),
-        "version": ("manifest_commands.project", "Print the version."),
+        "doctor": ("manifest_commands.doctor", "Check what this machine offers to a project."),
+        "completion": ("manifest_commands.completion_script", "Print the completion script of a shell."),
+        "version": ("manifest_commands.version", "Print the version."),
     },
 }
+"""By section of `--help`, by command: its module and its summary."""
 
-COMMANDS = {name: found for section in SECTIONS.values() for name, found in section.items()}
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
+"""By command: its module and its summary."""
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name; imports one when it is called."""
+    """A click group that lists its commands by name, and imports a command's module only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -87,8 +87,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
-            found = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {found[0]}?" if found else "`minikube --help` lists them"
+            matches = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {matches[0]}?" if matches else "`minikube --help` lists all commands"
             raise click.UsageError(f"no command {args[0]!r} — {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -101,14 +101,15 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 usage or bad manifest, 3 nothing is running, 4 not found, 124 timed out.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest error, 3 nothing is running, 4 not found, 124 timed out.",
 )
 def cli() -> None:
-    """Run a team's services from one manifest, tell them where each other are, and watch their health."""
+    """Run a team's services from one manifest, register their addresses, and check their health."""
 
 
-def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
+def print_version(context: click.Context, _: click.Parameter, enabled: bool) -> None:
+    """Print the version of minikube and exit: the callback of `--version`."""
+    if enabled and not context.resilient_parsing:
         from minikube import __version__
 
         click.echo(f"minikube {__version__}")
@@ -117,54 +118,62 @@ def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
 
 cli.params.append(
     click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Print the version."
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=print_version,
+        help="Print the version.",
     )
 )
 
 
 def main() -> NoReturn:
-    """The entry point of the `minikube` command."""
+    """Run the command line of this process and exit with its exit code."""
     if "_MINIKUBE_COMPLETE" in os.environ:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whatever is wrong: nothing may be written into somebody's prompt
+        # While a shell completes words, an error message would be printed into the prompt.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line and gives its exit code; errors are on stderr, a line each."""
+    """Run the command line `arguments` and return its exit code. Errors are printed to stderr, not raised."""
     try:
         code = cli.main(arguments, prog_name="minikube", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except MinikubeError as error:
-        _complain(str(error) or type(error).__name__)
+        _print_error(str(error) or type(error).__name__)
         return error.exit_code
     except click.ClickException as error:
         message = error.format_message().strip().removesuffix(".")
-        _complain(message[:1].lower() + message[1:] + _where_to_look(error))
+        _print_error(message[:1].lower() + message[1:] + _help_hint(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader (head, less) has gone: nothing is wrong, and the interpreter must not try to flush again
+        # The reader, such as `head`, has ended. Without this, the interpreter would try to flush stdout again and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        _complain(f"{what}{(error.strerror or str(error)).lower()}")
+        file = f"{error.filename}: " if error.filename else ""
+        _print_error(f"{file}{(error.strerror or str(error)).lower()}")
         return 1
     except Exception as error:
         if os.environ.get("MINIKUBE_DEBUG"):
             raise
-        _complain(f"internal error: {type(error).__name__}: {error} — MINIKUBE_DEBUG=1 shows where")
+        _print_error(f"internal error: {type(error).__name__}: {error} — MINIKUBE_DEBUG=1 shows the traceback")
         return 1
 
 
-def _where_to_look(error: click.ClickException) -> str:
+def _help_hint(error: click.ClickException) -> str:
+    """Return a text that names the `--help` of the command with the usage error; empty where no command is known."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f" — see `{context.command_path} --help`" if context and context.parent else ""
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
+    """Print a message to stderr, with `minikube: ` before each of its lines."""
     from minikube.text import printable
 
     for line in text.splitlines() or [""]:

@@ -1,66 +1,76 @@
-"""What the shell may complete (floor 4): names that are running now, else those of the manifest. Within a tenth of a second.
+"""Shell completion of names: of the running project, else of the manifest, within a tenth of a second.
 
-It speaks to the control API over a bare socket and reads the manifest as plain TOML: the client, msgspec and the manifest's
-checks cost more time than a key press has. Never an error: whoever presses TAB gets fewer names.
+It asks the control API over a bare socket and reads the manifest as plain TOML: to import the client, msgspec and the
+manifest's checks would take longer than a key press may. It refuses to fail: after any error it offers fewer names.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from minikube.cli.common import manifest_path
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-PATIENCE_S = 0.1
-"""For the supervisor's answer altogether: a stopped one must not hold up a prompt."""
+ANSWER_TIMEOUT_S = 0.1
+"""For the whole answer of the supervisor: one that hangs must not block the prompt."""
 
-MOST_BYTES = 16 * 1024 * 1024
+ANSWER_LIMIT = 16 * 1024 * 1024
 SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT")
+CACHE_KEY = "minikube.rows"
 
 
 def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Services and instances."""
-    return _items([*_rows(context, "services", "name"), *_rows(context, "instances", "name")], incomplete)
+    """Return completions: the names of services and instances that begin with `incomplete`."""
+    return _items([*_column(context, "services", "name"), *_column(context, "instances", "name")], incomplete)
 
 
 def complete_services(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Services only."""
-    return _items(_rows(context, "services", "name"), incomplete)
+    """Return completions: the names of services that begin with `incomplete`."""
+    return _items(_column(context, "services", "name"), incomplete)
 
 
 def complete_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of instances."""
-    return _items(_rows(context, "instances", "id"), incomplete)
+    """Return completions: the ids of instances that begin with `incomplete`."""
+    return _items(_column(context, "instances", "id"), incomplete)
 
 
 def complete_signals(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return completions: the names of signals that begin with `incomplete`."""
     return _items(SIGNALS, incomplete.upper())
 
 
-def _items(names: Any, incomplete: str) -> list[CompletionItem]:
+def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return completions for the names that begin with `incomplete`; names with control characters are left out."""
     from click.shell_completion import CompletionItem
 
-    shown = (name for name in dict.fromkeys(names) if name.startswith(incomplete) and name.isprintable())
-    return [CompletionItem(name) for name in shown]
+    matching = (name for name in dict.fromkeys(names) if name.startswith(incomplete) and name.isprintable())
+    return [CompletionItem(name) for name in matching]
 
 
-def _rows(context: click.Context, table: str, column: str) -> list[str]:
-    # Kept on the context, so that one key press asks once.
-    if "minikube.rows" not in context.meta:
-        context.meta["minikube.rows"] = _ask(context.params.get("manifest"))
-    return [str(row[column]) for row in context.meta["minikube.rows"].get(table, ())]
+def _column(context: click.Context, table: str, column: str) -> list[str]:
+    """Return the values of one column in a table that `read_tables` returns."""
+    # Kept on the context: one key press makes one request.
+    if CACHE_KEY not in context.meta:
+        context.meta[CACHE_KEY] = read_tables(context.params.get("manifest"))
+    return [str(row[column]) for row in context.meta[CACHE_KEY].get(table, ())]
 
 
-def _ask(manifest: str | None) -> dict[str, Any]:
-    from minikube.cli.common import manifest_path
+def read_tables(manifest: str | None) -> dict[str, Any]:
+    """Return tables of services and instances: the running project's status, else the services of the manifest.
 
+    Empty after any error, because a completion must not print one.
+    """
     try:
         path = manifest_path(manifest)
         try:
-            return _status(path)
+            return _running_status(path)
         except Exception:
             import tomllib
 
@@ -70,26 +80,26 @@ def _ask(manifest: str | None) -> dict[str, Any]:
         return {}
 
 
-def _status(path: Any) -> dict[str, Any]:
-    """The board. Raises whatever there is to raise."""
+def _running_status(path: Path) -> dict[str, Any]:
+    """Return the supervisor's reply to `GET /v1/status` as parsed JSON. Raises the errors of HTTP and JSON unchanged."""
     import json
     import socket
 
     from minikube.control.client.endpoint import find_supervisor
 
     endpoint = find_supervisor(path)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
     request = f"GET /v1/status HTTP/1.1\r\nHost: {endpoint.netloc}\r\nAuthorization: Bearer {endpoint.token}\r\n"
-    with socket.create_connection((endpoint.host, endpoint.port), PATIENCE_S) as sock:
+    with socket.create_connection((endpoint.host, endpoint.port), ANSWER_TIMEOUT_S) as sock:
         sock.sendall(f"{request}Connection: close\r\n\r\n".encode())
         answer = bytearray()
-        while len(answer) < MOST_BYTES:
+        while len(answer) < ANSWER_LIMIT:
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             if not (data := sock.recv(262_144)):
                 break
             answer += data
     head, _, body = answer.partition(b"\r\n\r\n")
     if head.split(b" ", 2)[1] != b"200":
-        raise OSError("refused")
-    found: dict[str, Any] = json.loads(body)
-    return found
+        raise OSError("the supervisor refused the request")
+    status: dict[str, Any] = json.loads(body)
+    return status

@@ -8,7 +8,7 @@ import msgspec
 
 from minikube.durations import parse_moment
 from minikube.errors import UsageError
-from minikube.manifest.parser import MAX_REPLICAS
+from minikube.manifest.validate import MAX_REPLICAS
 from minikube.net.http_server import Request
 from minikube.text import printable
 

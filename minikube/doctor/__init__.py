@@ -1,0 +1,7 @@
+"""`minikube doctor`: check whether this machine can run a project.
+
+    finding    the result of one check
+    checks     all checks, and the order in which they run
+
+The folder refuses to change anything on the machine.
+"""

@@ -1,4 +1,4 @@
-"""What a look at the machine found (floor 3): the shape alone, so that who only shows it imports nothing of weight."""
+"""The result of one check of `minikube doctor`. Few imports: `minikube schema` shows its shape without running checks."""
 
 from typing import Literal
 
@@ -6,14 +6,18 @@ from msgspec import Struct
 
 
 class Finding(Struct, frozen=True):
-    """`doctor`: one line. `fail` keeps something in the manifest from running, `warn` makes it run worse or is odd."""
+    """One line of `minikube doctor`.
+
+    `fail`: something in the manifest cannot run. `warn`: it runs worse, or something is unusual.
+    """
 
     check: str
     status: Literal["ok", "warn", "fail"]
     found: str
     advice: str = ""
-    """What to do; empty for what is `ok`."""
+    """What to do; empty for `ok`."""
 
 
 def ok(check: str, found: str) -> Finding:
+    """Return the finding of a check that is in order."""
     return Finding(check, "ok", found)

@@ -1,7 +1,7 @@
-"""What an engine is asked for (floor 3, pure): a service of the manifest in, the arguments of `create` and `build` out.
+"""The arguments of an engine's `create` and `build` for a service of the manifest. Pure.
 
-No value of a variable is among them: they name variables, whose values travel by environment or file. It refuses to run
-anything and to look at what the engine has.
+They contain no values of variables, because every user can read a command line: they name variables whose values travel
+in the client's environment or in a file. It refuses to run anything.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,26 +12,30 @@ from msgspec import Struct
 
 from minikube.addresses import join_host_port
 from minikube.defaults import CA_ENV, TOKEN_ENV
-from minikube.engine.engine import LABEL, Engine, container_name
+from minikube.engine.command import LABEL, Engine, container_name
+from minikube.errors import StartError
 from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
 
 CGROUP_LIMITS = {"memory": "--memory", "cpus": "--cpus", "pids": "--pids-limit"}
+"""The engine's options for limits of the whole container; other limits are `--ulimit`."""
 
-INSIDE = "/run/minikube"
-"""Where a container finds what of ours it needs: the private Redis' socket, the registry's certificate."""
+MOUNT_DIR = "/run/minikube"
+"""The directory in a container with the embedded Redis' socket and the registry's certificate."""
 
 
-class ContainerSetting(Struct, frozen=True):
-    """Where a container stands. `network` is an engine's network, where others find it as `alias`; `published`:
-    `host:port:container port`."""
+class ContainerNetworking(Struct, frozen=True):
+    """The network settings of a container."""
 
     network: str = "host"
+    """The name of an engine's network, or `host`: the container uses this machine's network."""
     published: str = ""
+    """The published port, `host:port:container port`; empty for none."""
     alias: str = ""
+    """The host name under which other containers of the network find it."""
 
 
-class Identity(Struct, frozen=True):
-    """Whose container it is."""
+class ContainerIdentity(Struct, frozen=True):
+    """The project, service and instance of a container: they become its name and labels."""
 
     project: str
     service: str
@@ -40,34 +44,36 @@ class Identity(Struct, frozen=True):
 
 
 def image_name(engine: Engine, project: str, spec: ServiceSpec) -> str:
-    """What the service's image is called: the manifest's reference, or a name of ours for what is built."""
+    """Return the name of the service's image: the manifest's reference, or the project's own name for a built image."""
     return spec.image or container_name(project, engine.mark, spec.name)
 
 
-def surroundings(manifest: Manifest, registry: str, redis_url: str) -> tuple[dict[str, str], tuple[VolumeSpec, ...]]:
-    """What every container is told of registry and Redis, and the mounts that make it so."""
+def backing_environment(
+    manifest: Manifest, registry: str, redis_url: str
+) -> tuple[dict[str, str], tuple[VolumeSpec, ...]]:
+    """Return the variables with the addresses of registry and Redis for a container, and the mounts that these need."""
     env = {"MINIKUBE_REGISTRY": manifest.registry.advertise or registry, "REDIS_URL": redis_url}
     mounts = []
     if redis_url.startswith("unix://"):
-        # The directory, not the socket: a Redis that is started again makes a new one.
+        # The directory, not the socket: a restarted Redis creates a new socket.
         path, separator, query = redis_url.removeprefix("unix://").partition("?")
         real = Path(unquote(path)).resolve()
-        mounts.append(VolumeSpec(str(real.parent), f"{INSIDE}/redis"))
-        env["REDIS_URL"] = f"unix://{INSIDE}/redis/{quote(real.name)}{separator}{query}"
+        mounts.append(VolumeSpec(str(real.parent), f"{MOUNT_DIR}/redis"))
+        env["REDIS_URL"] = f"unix://{MOUNT_DIR}/redis/{quote(real.name)}{separator}{query}"
     if manifest.registry.token:
         env[TOKEN_ENV] = manifest.registry.token
     if manifest.registry.tls:
         authority = manifest.registry.tls.ca or manifest.registry.tls.cert
-        mounts.append(VolumeSpec(str(authority), f"{INSIDE}/ca.pem", read_only=True))
-        env[CA_ENV] = f"{INSIDE}/ca.pem"
+        mounts.append(VolumeSpec(str(authority), f"{MOUNT_DIR}/ca.pem", read_only=True))
+        env[CA_ENV] = f"{MOUNT_DIR}/ca.pem"
     return env, tuple(mounts)
 
 
 def create_arguments(
     engine: Engine,
     spec: ServiceSpec,
-    who: Identity,
-    place: ContainerSetting,
+    identity: ContainerIdentity,
+    networking: ContainerNetworking,
     *,
     image: str,
     command: Iterable[str],
@@ -75,24 +81,33 @@ def create_arguments(
     env_file: Path | None,
     mounts: Iterable[VolumeSpec] = (),
 ) -> tuple[str, ...]:
-    """`create …`: a container that is not started yet, attached by nobody, known by name and label."""
-    words = ["create", "--name", container_name(who.project, engine.mark, who.name), "--network", place.network]
-    labels = {"mark": engine.mark, "project": who.project, "service": who.service, "instance": who.id}
+    """Return the arguments of `create` for an instance's container.
+
+    `variables` are passed from the client's environment by name, those in `env_file` by file.
+    """
+    words = ["create", "--name", container_name(identity.project, engine.mark, identity.name)]
+    words += ["--network", networking.network]
+    labels = {
+        "mark": engine.mark,
+        "project": identity.project,
+        "service": identity.service,
+        "instance": identity.id,
+    }
     for name, value in labels.items():
         words += ["--label", f"{LABEL}.{name}={value}"]
     if engine.kind != "nerdctl":
-        # The image is here already, its checks are ours to make, and its output is ours to keep.
+        # `images` has pulled the image, the registry makes the checks, and `minikube.logs` keeps the output.
         words += ["--pull", "never", "--no-healthcheck", "--log-driver", "none"]
-    if place.alias:
-        words += ["--network-alias", place.alias]
-    if place.published:
-        words += ["--publish", place.published]
+    if networking.alias:
+        words += ["--network-alias", networking.alias]
+    if networking.published:
+        words += ["--publish", networking.published]
     for name in variables:
         words += ["--env", name]
     if env_file is not None:
         words += ["--env-file", str(env_file)]
     for volume in (*spec.volumes, *mounts):
-        words += ["--mount", _mount(volume, who.project, engine)]
+        words += ["--mount", _mount(volume, identity.project, engine)]
     words += ["--init"] if spec.init else []
     if spec.user or spec.group:
         words += ["--user", f"{spec.user or 0}:{spec.group}" if spec.group else spec.user]
@@ -102,6 +117,7 @@ def create_arguments(
 
 
 def _limits(limits: Mapping[str, int | float]) -> list[str]:
+    """Return the options for the manifest's `limits`."""
     words = []
     for name, value in limits.items():
         if option := CGROUP_LIMITS.get(name):
@@ -112,37 +128,68 @@ def _limits(limits: Mapping[str, int | float]) -> list[str]:
 
 
 def _mount(volume: VolumeSpec, project: str, engine: Engine) -> str:
-    """One field of CSV each: a path may hold a comma."""
+    """Return a volume as the value of `--mount`, which is a line of CSV: a path may contain a comma or a quote."""
     source = volume.source if volume.is_path else volume_name(project, engine, volume)
     fields = [f"type={'bind' if volume.is_path else 'volume'}", f"source={source}", f"target={volume.target}"]
     fields += ["readonly"] if volume.read_only else []
     return ",".join('"' + field.replace('"', '""') + '"' if set(field) & set(',"') else field for field in fields)
 
 
-def published(host: str, port: int, inside: int) -> str:
-    """What `--publish` takes; an IPv6 address in brackets."""
-    return f"{join_host_port(host, port)}:{inside}"
+def publish_argument(host: str, port: int, container_port: int) -> str:
+    """Return the value of `--publish`; an IPv6 address in brackets."""
+    return f"{join_host_port(host, port)}:{container_port}"
 
 
 def volume_name(project: str, engine: Engine, volume: VolumeSpec) -> str:
-    """A named volume belongs to the project; it stays when the project ends."""
+    """Return the name of a named volume at the engine. It belongs to the project, and stays when the project ends."""
     return container_name(project, engine.mark, volume.source)
 
 
 def build_arguments(
     engine: Engine, build: BuildSpec, tag: str, environ: Mapping[str, str], *, no_cache: bool = False
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """`build …`, and the variables that its client needs: arguments of the build are named, their values go by environment."""
+    """Return the arguments of `build`, and the variables that its client needs: the values of the build's arguments."""
     words = ["build", "--tag", tag]
-    words += ["--force-rm"] if engine.kind != "nerdctl" else []  # a failed step leaves its container otherwise
+    words += ["--force-rm"] if engine.kind != "nerdctl" else []  # otherwise a failed step leaves its container
     words += ["--no-cache"] if no_cache else []
     words += ["--file", str(build.context / build.dockerfile)]
     words += ["--target", build.target] if build.target else []
     env = {}
     for name, value in build.args.items():
         if name in environ and environ[name] != value:
-            words += ["--build-arg", f"{name}={value}"]  # the client itself may read this variable
+            words += ["--build-arg", f"{name}={value}"]  # on the command line: the client itself may read this variable
         else:
             words += ["--build-arg", name]
             env[name] = value
     return (*words, str(build.context)), env
+
+
+CLIENT_VARIABLES = (
+    "DOCKER_",
+    "BUILDKIT_",
+    "BUILDX_",
+    "BUILDAH_",
+    "CONTAINER",
+    "PODMAN_",
+    "NERDCTL_",
+    "REGISTRY_",
+    "LD_",
+    "GO",
+)
+"""Prefixes of variables that an engine's client, its linker or its Go runtime read themselves."""
+
+
+def split_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split a container's variables into those for the client's own environment and those for a file.
+
+    The first are passed as `--env NAME`. The second would change the client itself, so they go into an `--env-file`. Raises
+    `StartError` for a value with a line break, which such a file cannot hold.
+    """
+    plain = {
+        name: value for name, value in env.items() if name not in environ and not name.startswith(CLIENT_VARIABLES)
+    }
+    filed = {name: value for name, value in env.items() if name not in plain}
+    for name, value in filed.items():
+        if "\n" in value or "\r" in value:
+            raise StartError(f"env.{name}: a line break cannot be handed to a container in this variable — rename it")
+    return plain, filed

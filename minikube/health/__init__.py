@@ -1,6 +1,11 @@
-"""Probing instances (floor 2), shared by the registry and the supervisor.
+"""Health checking: probe instances and decide what the results mean. Shared by the registry and the supervisor.
 
-`health` decides (pure: results and times in, verdicts out), `pace` says when many who want much are asked (pure), `doubt`
-when the observer itself is to be doubted (pure), `prober` asks (trio: HTTP and TCP). None of them knows who is asking or
-what a verdict leads to.
+    state          after how many failures or passes a check changes its state, and when the next probe is due (pure)
+    prober         one probe: an HTTP exchange (200 to 299 passes) or a TCP connect, with a deadline (trio)
+    http_response  the part of an HTTP/1.x response that a probe reads (pure)
+    mass_failure   detect that many instances stopped answering together (pure)
+    pause          detect that this process itself was paused (pure)
+    rate_limit     limit the probes that one process sends (pure)
+
+The package refuses to act on a state: it starts, stops, registers and removes nothing, and does not know services.
 """

@@ -1,7 +1,7 @@
-"""The part of an HTTP/1.x answer that a probe needs: the status, the first 4 KiB, and where it ends (floor 2, pure).
+"""Parse the part of an HTTP/1.x response that a probe needs: its status, its first 4 KiB, and where it ends. Pure.
 
-Not a general parser (h11 is): it takes whatever begins with a status line, never more than `MAX_OUTPUT_BYTES` in
-all, and when the end of the answer is not plain it says that the connection cannot be used again.
+It is not a general parser (h11 is): it accepts anything that begins with a status line and reads at most
+`MAX_OUTPUT_BYTES`. Where the end of the response is uncertain, the connection is not reusable.
 """
 
 import re
@@ -13,56 +13,61 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 class HttpResponse:
-    """Feed it what arrives (b"" for the end); `complete` says when enough is known, `output` what to show."""
+    """A response that is being received: feed it what arrives until it is `complete`."""
 
     def __init__(self) -> None:
         self.status = 0
         self.complete = False
+        """Whether enough is received: the whole response, or as much of it as a probe reads."""
         self.reusable = False
+        """Whether the connection can carry another request."""
         self._reason = ""
         self._buffer = b""
         self._room = MAX_OUTPUT_BYTES
-        self._body_at = -1
-        self._length = -1
-        self._keep = False
+        self._body_start = -1
+        self._content_length = -1
+        self._keep_alive = False
         self._chunked = False
 
     def feed(self, data: bytes) -> None:
-        """Raises EOFError where the peer closed without an answer, ValueError where it is no HTTP answer."""
+        """Take received bytes; `b""` means that the server closed the connection.
+
+        Raises EOFError when it closed before a response, ValueError when the bytes are no HTTP/1.x response.
+        """
         if not data:
-            if not self._head_done():
+            if not self._parse_head():
                 raise EOFError
             self.complete = True
             return
         self._buffer += data
         self._room -= len(data)
-        full = self._room <= 0
-        if not self._head_done():
-            if full and (self._read_status() or self.status):
+        is_full = self._room <= 0
+        if not self._parse_head():
+            if is_full and (self._read_status() or self.status):
                 self.complete = True
-            elif full or self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
+            elif is_full or self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
                 raise ValueError("the answer is not HTTP/1.x")
             return
         if self._chunked:
-            ended, exact = _chunks(self._buffer[self._body_at :])[1:]
+            has_ended, is_exact = _decode_chunks(self._buffer[self._body_start :])[1:]
         else:
-            have = len(self._buffer) - self._body_at
-            ended, exact = 0 <= self._length <= have, have == self._length
-        self.complete = ended or full
-        self.reusable = ended and exact and self._keep
+            received = len(self._buffer) - self._body_start
+            has_ended, is_exact = 0 <= self._content_length <= received, received == self._content_length
+        self.complete = has_ended or is_full
+        self.reusable = has_ended and is_exact and self._keep_alive
 
     @property
     def room(self) -> int:
-        """How many more bytes may be read: 1xx answers have used theirs up."""
+        """How many more bytes may be received; interim 1xx responses count too, so that a server cannot send them endlessly."""
         return self._room
 
     @property
     def output(self) -> str:
-        """`200 OK: body`, for people: undecodable bytes are replaced."""
+        """The response as text, `200 OK: body`; bytes that are no UTF-8 are replaced."""
         head = f"{self.status} {self._reason}".strip()
-        body = self._buffer[self._body_at :] if self._body_at >= 0 else b""
+        body = self._buffer[self._body_start :] if self._body_start >= 0 else b""
         if self._chunked:
-            body = _chunks(body)[0]
+            body = _decode_chunks(body)[0]
         text = body[: MAX_OUTPUT_BYTES - len(head) - 2].decode("utf-8", "replace").strip()
         return f"{head}: {text}" if text else head
 
@@ -73,9 +78,9 @@ class HttpResponse:
             self._reason = (match[3] or b"").decode("latin-1").strip()
         return match
 
-    def _head_done(self) -> bool:
-        """Parse the head once it is whole, skipping 1xx answers (RFC 9110 section 15.2)."""
-        if self._body_at >= 0:
+    def _parse_head(self) -> bool:
+        """Parse the head as soon as it is whole; return whether it is parsed. Skip 1xx responses (RFC 9110, 15.2)."""
+        if self._body_start >= 0:
             return True
         end = _HEAD_END.search(self._buffer)
         if end is None:
@@ -85,30 +90,30 @@ class HttpResponse:
             raise ValueError("the answer is not HTTP/1.x")
         if 100 <= self.status < 200 and self.status != 101:
             self._buffer = self._buffer[end.end() :]
-            return self._head_done()
-        self._read_headers(self._buffer[match.end() : end.start()], http11=match[1] == b"1")
-        self._body_at = end.end()
+            return self._parse_head()
+        self._read_headers(self._buffer[match.end() : end.start()], is_http11=match[1] == b"1")
+        self._body_start = end.end()
         return True
 
-    def _read_headers(self, block: bytes, *, http11: bool) -> None:
-        self._keep = http11
+    def _read_headers(self, block: bytes, *, is_http11: bool) -> None:
+        self._keep_alive = is_http11
         for line in block.lower().split(b"\n"):
             name, _, value = line.partition(b":")
             name, value = name.strip(), value.strip()
             if name == b"content-length" and value.isdigit():
-                self._length = int(value[:18])
+                self._content_length = int(value[:18])  # int() of a header of any length would take long
             elif name == b"transfer-encoding" and b"chunked" in value:
                 self._chunked = True
             elif name == b"connection":
-                self._keep = b"close" not in value and (http11 or b"keep-alive" in value)
+                self._keep_alive = b"close" not in value and (is_http11 or b"keep-alive" in value)
         if self.status in (204, 304):
-            self._length, self._chunked = 0, False
+            self._content_length, self._chunked = 0, False
         elif self._chunked:
-            self._length = -1
+            self._content_length = -1
 
 
-def _chunks(data: bytes) -> tuple[bytes, bool, bool]:
-    """The body so far of a chunked coding (RFC 9112 section 7.1), whether it ended, and whether exactly at the end."""
+def _decode_chunks(data: bytes) -> tuple[bytes, bool, bool]:
+    """Decode a chunked body (RFC 9112, 7.1). Return the body so far, whether it ended, and whether `data` ends with it."""
     body = b""
     while True:
         line, newline, rest = data.partition(b"\r\n")
@@ -117,7 +122,8 @@ def _chunks(data: bytes) -> tuple[bytes, bool, bool]:
             return body, False, False
         length = int(size, 16)
         if length == 0:
-            end = 0 if rest.startswith(b"\r\n") else rest.find(b"\r\n\r\n") + 2  # trailer fields come before it
+            # Trailer fields may stand before the empty line that ends the body.
+            end = 0 if rest.startswith(b"\r\n") else rest.find(b"\r\n\r\n") + 2
             return body, end != 1, end + 2 == len(rest)
         body += rest[:length]
         data = rest[length + 2 :]

@@ -1,10 +1,8 @@
-"""Asks one instance how it is: an HTTP exchange or a TCP connect, with one deadline over the whole (floor 2, trio).
+"""Probe one instance: an HTTP exchange or a TCP connect, with one deadline over the whole.
 
-Holds no policy: it returns a `ProbeResult` and never raises for what a service does. Redirects are not followed, at
-most 4 KiB of an answer is read. TLS certificates are not verified (a probe goes to the very host that registered,
-by address; kubelet does the same). `Prober` keeps connections alive for those who probe so many that new
-connections would fill the kernel's table; by default each probe closes its own, since an idle kept connection
-blocks a single-threaded HTTP/1.1 server.
+It holds no policy: it returns a `ProbeResult` and raises nothing for what a service does. It does not follow redirects,
+reads at most 4 KiB of a response, and does not verify TLS certificates: a probe goes to the host that registered, by
+address, as kubelet's probes do.
 """
 
 import errno
@@ -17,81 +15,80 @@ import trio
 from minikube.health.http_response import HttpResponse
 from minikube.health.state import Outcome, ProbeResult
 
-_STALE = (trio.BrokenResourceError, trio.ClosedResourceError)
-
 
 class Prober:
-    """Probes by URL; with `keep` > 0 up to that many idle connections are kept, one for each URL."""
+    """Probes by URL, with up to `max_idle` connections kept alive between probes, one for each URL.
 
-    def __init__(self, keep: int = 0) -> None:
-        self.keep = keep
+    The default is none: an idle kept connection blocks a server that serves one connection at a time. Set it where so many
+    instances are probed that new connections would fill the kernel's table of closed ones (TIME_WAIT).
+    """
+
+    def __init__(self, max_idle: int = 0) -> None:
+        self.max_idle = max_idle
         self._idle: dict[str, trio.abc.Stream] = {}
         self._parsed: dict[str, SplitResult] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def probe(self, url: str, timeout: float) -> ProbeResult:
-        """Ask `url` (`http://`, `https://` or `tcp://host:port`); the whole exchange ends within `timeout` seconds."""
-        began = trio.current_time()
+        """Probe `url` (`http://…`, `https://…` or `tcp://host:port`) and return the result within `timeout` seconds."""
+        started = trio.current_time()
+        # The result when the deadline cancels the block below.
         outcome, output = Outcome.TIMEOUT, f"no answer within {timeout:g} s"
         with trio.move_on_after(timeout):
-            outcome, output = await self._ask(url)
-        return ProbeResult(outcome, output, began, trio.current_time())
+            outcome, output = await self._probe(url)
+        return ProbeResult(outcome, output, started, trio.current_time())
 
     def forget(self, url: str) -> None:
-        """Close what is kept for `url`: the instance is gone."""
+        """Drop all state of `url` and close its idle connection; for an instance that is not probed any more."""
         self._parsed.pop(url, None)
         stream = self._idle.pop(url, None)
         if stream is not None:
-            _drop(stream)
+            _close(stream)
 
-    def close(self) -> None:
-        """Close every kept connection."""
-        for url in list(self._idle):
-            self.forget(url)
-
-    async def _ask(self, url: str) -> tuple[Outcome, str]:
+    async def _probe(self, url: str) -> tuple[Outcome, str]:
         try:
             parts = self._parsed.get(url) or urlsplit(url)
-            if self.keep:
+            if self.max_idle:
                 self._parsed[url] = parts
             if parts.scheme == "tcp":
                 stream = await _connect(parts, 0)
-                _drop(stream)
+                _close(stream)
                 return Outcome.PASS, "connected"
-            return await self._exchange(url, parts)
+            return await self._probe_http(url, parts)
         except (OSError, ValueError, trio.BrokenResourceError, EOFError) as error:
             return Outcome.FAIL, _explain(error)
 
-    async def _exchange(self, url: str, parts: SplitResult) -> tuple[Outcome, str]:
-        request = _request(parts, keep=self.keep > 0)
-        kept = self._idle.pop(url, None)
-        if kept is not None:
+    async def _probe_http(self, url: str, parts: SplitResult) -> tuple[Outcome, str]:
+        request = _request(parts, keep_alive=self.max_idle > 0)
+        idle = self._idle.pop(url, None)
+        if idle is not None:
             try:
-                return await self._talk(url, kept, request)
-            except (OSError, EOFError, *_STALE):
-                pass  # the server closed an idle connection, as it may: that says nothing of its health
-        secure = parts.scheme == "https"
-        stream: trio.abc.Stream = await _connect(parts, 443 if secure else 80)
-        if secure:
+                return await self._exchange(url, idle, request)
+            except (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # a server may close an idle connection: it is no failure, so probe again on a new one
+        is_https = parts.scheme == "https"
+        stream: trio.abc.Stream = await _connect(parts, 443 if is_https else 80)
+        if is_https:
             stream = trio.SSLStream(stream, self._tls_context(), server_hostname=parts.hostname, https_compatible=True)
-        return await self._talk(url, stream, request)
+        return await self._exchange(url, stream, request)
 
-    async def _talk(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
-        answer = HttpResponse()
+    async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
+        """Send the request, read the response; then keep the connection or close it."""
+        response = HttpResponse()
         keep = False
         try:
             await stream.send_all(request)
-            while not answer.complete:
-                data = bytes(await stream.receive_some(answer.room))
-                answer.feed(data)
-            # Two instances may have one URL: what the other one's probe left meanwhile is as good.
-            keep = answer.reusable and url not in self._idle and len(self._idle) < self.keep
+            while not response.complete:
+                data = bytes(await stream.receive_some(response.room))
+                response.feed(data)
+            # Two instances may have one URL: another probe may have left a connection for it meanwhile.
+            keep = response.reusable and url not in self._idle and len(self._idle) < self.max_idle
         finally:
             if not keep:
-                _drop(stream)
+                _close(stream)
         if keep:
             self._idle[url] = stream
-        return (Outcome.PASS if 200 <= answer.status <= 299 else Outcome.FAIL), answer.output
+        return (Outcome.PASS if 200 <= response.status <= 299 else Outcome.FAIL), response.output
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -106,23 +103,22 @@ async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
     return await trio.open_tcp_stream(host, parts.port or default_port)
 
 
-def _drop(stream: trio.abc.Stream) -> None:
-    """Close without a word and without waiting; TLS close_notify is not owed to a probe's answer."""
-    bottom = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-    if isinstance(bottom, trio.SocketStream):
-        bottom.socket.close()
+def _close(stream: trio.abc.Stream) -> None:
+    """Close the socket at once, without TLS close_notify: `aclose` would wait, past the probe's deadline."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        transport.socket.close()
 
 
-def _request(parts: SplitResult, *, keep: bool) -> bytes:
+def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
-    connection = "keep-alive" if keep else "close"
     lines = (
         f"GET {target} HTTP/1.1",
         f"Host: {host}",
         "User-Agent: minikube-probe",
         "Accept: */*",
-        f"Connection: {connection}",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
         "",
         "",
     )
@@ -130,10 +126,12 @@ def _request(parts: SplitResult, *, keep: bool) -> bytes:
 
 
 def _explain(error: BaseException) -> str:
+    """Return the reason of a failed probe in a few words: `connection refused`."""
     if isinstance(error, EOFError):
         return "the connection was closed before an answer"
+    # trio wraps the errors of all attempts to connect in one without a number.
     while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
-        error = error.__cause__  # trio wraps the error of each attempt to connect
+        error = error.__cause__
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, OSError) and error.errno is not None:

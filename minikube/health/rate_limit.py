@@ -1,29 +1,29 @@
-"""How many probes an observer makes of those who want many (floor 2, pure).
+"""Limit the probes that one process sends for instances that want many. Pure: `now` is an argument.
 
-Whoever registers may ask for a probe every 0.05 s, and whoever does not pass is asked every second: thousands of them
-would take a whole core, and lookups would wait. They share a rate; with few of them nobody notices it. Those who pass
-and ask for no more than usual have no part in it, and are asked when they are due.
+A registration may ask for a probe every 0.05 s, and an instance that does not pass is probed every second. Thousands of
+those would take a whole core, and lookups would wait. They share `PROBES_PER_S`; with few of them no probe is delayed.
 """
 
 from minikube.health.state import Health, ProbeSettings
 from minikube.model import CheckState
 
 PROBES_PER_S = 500.0
-"""A probe costs about 0.5 ms: that is a quarter of a core."""
+"""A probe costs about 0.5 ms of CPU: this is a quarter of a core."""
 
-USUAL_S = ProbeSettings().interval
+DEFAULT_INTERVAL_S = ProbeSettings().interval
 
 
 class ProbeRateLimiter:
-    """Belongs to one observer. No clock: `now` is an argument."""
+    """The probe slots of one process, given out in order."""
 
     def __init__(self) -> None:
-        self._taken = 0.0
-        """Until when all turns are given out."""
+        self._given_until = 0.0
+        """All slots before this time are given out."""
 
-    def due(self, health: Health, settings: ProbeSettings, now: float) -> float:
-        """When the next probe is to be made, asked once after each."""
-        if health.state is CheckState.PASSING and settings.interval >= USUAL_S:
+    def next_probe_at(self, health: Health, settings: ProbeSettings, now: float) -> float:
+        """Return when the next probe may run; takes a slot, so call it once for each probe."""
+        # Passing instances with the default interval or a longer one are exempt: a flood must not delay them.
+        if health.state is CheckState.PASSING and settings.interval >= DEFAULT_INTERVAL_S:
             return health.due
-        self._taken = max(self._taken, now) + 1 / PROBES_PER_S
-        return max(health.due, self._taken)
+        self._given_until = max(self._given_until, now) + 1 / PROBES_PER_S
+        return max(health.due, self._given_until)

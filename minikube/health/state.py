@@ -1,17 +1,17 @@
-"""From probe results and time to a verdict and the time of the next probe (floor 2, pure).
+"""Decide an instance's check state and its next probe time from probe results. Pure: `now` and `jitter` are arguments.
 
 The rules, in one place:
 
-- before the first pass an instance is `starting`, whatever its probes say; its first pass makes it `passing`
-- a refusal or a bad answer is the service's own word: `failures` of them since the last pass make it `critical`
-- a time-out is doubt: `timeouts` of them since the last pass make it `critical`; an observer that doubts itself asks
-  for `extra` more
-- from `critical` back: `successes` passes in a row
-- after a pass the next probe comes one interval later (±10 %), else sooner: 0.25 s after the first miss, then 1 s
-- an instance that has not been passing for `forget_after` is to be forgotten
+- An instance is `starting` until its first passing probe, whatever its probes return. The first pass makes it `passing`.
+- A refused connection or an error response is a failure: `failures` of them since the last pass make it `critical`.
+- A time-out is less certain: `timeouts` of them since the last pass make it `critical`. While a mass failure is
+  suspected, the caller requires `extra_timeouts` more.
+- `successes` passes in a row make a `critical` instance `passing` again.
+- After a pass the next probe comes one interval later (±10 %), after the first miss 0.25 s later, then 1 s later.
+- An instance that has not passed for `forget_after` is to be removed.
 
-No clock, no randomness, no I/O: `now` and `jitter` are arguments. Maintenance is not a matter of health and is
-unknown here.
+An instance with a `ttl:` check is not probed: it renews a lease, and a renewal counts as a pass.
+The module refuses to know maintenance: that is the operator's decision and no matter of health.
 """
 
 from enum import StrEnum
@@ -22,23 +22,25 @@ from msgspec.structs import replace
 from minikube.model import CheckState
 
 JITTER = 0.10
-"""Probes come at interval × (1 ± JITTER), so that a thousand instances do not fire together."""
+"""Probes come at interval × (1 ± JITTER), so that a thousand instances are not probed at the same moment."""
 
 FIRST_RETRY_S = 0.25
 NEXT_RETRY_S = 1.0
 MAX_OUTPUT_BYTES = 4096
 
-TOLD_FROM = 2
-"""Misses in a row from which on watchers are told why an instance does not pass, and whenever the reason is another one.
-The first refusal is how every service starts."""
+REPORT_FROM_MISSES = 2
+"""Misses in a row from which on watchers get the reason. The first refused connection is how every service starts."""
 
-GRACE_S = 30.0
-"""An observer that has just started (or taken over) knows an absent instance at least so long, unless told less."""
+MIN_FORGET_S = 30.0
+"""How long an absent instance is kept at least after its checks are taken over, unless `forget_after` is shorter."""
+
+NEVER = float("inf")
 
 
 class ProbeSettings(Struct, frozen=True, omit_defaults=True):
-    """How one instance is judged. Durations are seconds; counts are at least 1."""
+    """The thresholds of one instance. Durations are seconds; counts are at least 1."""
 
+    # The registry stores this struct as JSON in Redis: field names are part of the stored form.
     interval: float = 5.0
     timeout: float = 2.0
     """For the whole exchange, connecting included."""
@@ -47,11 +49,11 @@ class ProbeSettings(Struct, frozen=True, omit_defaults=True):
     successes: int = 1
     forget_after: float = 600.0
     lease: float = 15.0
-    """For `ttl:` checks: the longest silence between two renewals."""
+    """For `ttl:` checks: the longest time between two renewals."""
 
 
 class Outcome(StrEnum):
-    """What one probe met: an answer that passes, an answer that does not (or a refusal), or silence."""
+    """The outcome of one probe: a passing response, a failing response (or a refused connection), or no response."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -59,102 +61,121 @@ class Outcome(StrEnum):
 
 
 class ProbeResult(Struct, frozen=True):
-    """One probe. `output` is the service's own words or ours about them; stamps are the observer's monotonic clock."""
+    """The result of one probe. `output` is the response or the reason for its absence; times are monotonic seconds."""
 
     outcome: Outcome
     output: str
-    began: float = 0.0
+    started: float = 0.0
     ended: float = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """How long the probe took."""
+        return self.ended - self.started
 
-class Step(StrEnum):
-    """What is to be done with an instance whose time has come."""
+
+class NextStep(StrEnum):
+    """The action for an instance that is due."""
 
     FORGET = "forget"
+    """Remove it: it has not passed for too long."""
     PROBE = "probe"
-    ADMIT = "admit"
-    """It renews its lease, and registering counts for the first renewal."""
-    EXCUSE = "excuse"
-    """Its lease is over, but the observer could not have heard it: it has another one."""
-    LAPSE = "lapse"
+    START_LEASE = "start lease"
+    """Count the registration of a `ttl:` instance as its first renewal."""
+    EXTEND_LEASE = "extend lease"
+    """Its lease is over, but this process was paused and may have missed the renewal: give it another lease."""
+    EXPIRE_LEASE = "expire lease"
     WAIT = "wait"
-    """It was put off meanwhile."""
+    """Do nothing: it was renewed meanwhile and is not due any more."""
 
 
 class Health(Struct, frozen=True):
-    """Where one instance stands. Counts are since the last pass (`successes`: since the last miss)."""
+    """The health of one instance. Counts are since the last pass; `successes` is since the last miss."""
 
     state: CheckState
     due: float
-    """When the next probe is to be made."""
-    forget_at: float = float("inf")
-    """When an instance that does not pass until then is to be forgotten; infinite while it passes."""
+    """When the next probe is due (monotonic seconds); for a `ttl:` instance, when its lease ends."""
+    forget_at: float = NEVER
+    """When the instance is removed unless it passes before; infinite while it passes."""
     failures: int = 0
     timeouts: int = 0
     successes: int = 0
 
 
 def new_health(now: float, settings: ProbeSettings) -> Health:
-    """A fresh registration: not discoverable, probed at once."""
+    """Return the health of a new registration: `starting`, not discoverable, probe due at once."""
     return Health(CheckState.STARTING, now, now + settings.forget_after)
 
 
-def resumed_health(state: CheckState, now: float, settings: ProbeSettings, *, jitter: float, grace: float) -> Health:
-    """An entry that another observer (or our last life) judged: its verdict stands until probes say otherwise.
+def resumed_health(
+    state: CheckState, now: float, settings: ProbeSettings, *, jitter: float, forget_in: float
+) -> Health:
+    """Return the health of an instance that another process (or this one before a restart) has probed before.
 
-    `jitter` in 0…1 spreads the first probes over one interval where the instance passes; the others are probed at
-    once. `grace` is how long a non-passing one is known at least from now on.
+    Its stored state stays valid until the next result. A passing instance is probed within one interval, spread by
+    `jitter` (0…1); any other one at once, and it is removed after `forget_in` seconds without a pass.
     """
     if state is CheckState.PASSING:
         return Health(state, now + settings.interval * jitter)
-    return Health(state, now, now + grace)
+    return Health(state, now, now + forget_in)
 
 
-def first_health(
-    state: CheckState, now: float, settings: ProbeSettings, *, fresh: bool, leased: bool, left: float, jitter: float
+def initial_health(
+    state: CheckState,
+    now: float,
+    settings: ProbeSettings,
+    *,
+    just_registered: bool,
+    is_ttl: bool,
+    forget_in: float,
+    jitter: float,
 ) -> Health:
-    """Where an instance stands when an observer takes it up. `fresh`: it has just registered (again).
+    """Return the health of an instance in `state` as its checks start: it registered just now, or is taken over.
 
-    `left` is how many seconds are left to it as an absent one, as far as is known. `leased`: it is not probed but renews
-    its lease, whose length it has from now on. `jitter` as in `resumed_health`.
+    `forget_in` is how many seconds an absent instance has left, by the wall clock of its last state change.
+    `jitter` is as for `resumed_health`. A passing `ttl:` instance gets a whole lease.
     """
-    if fresh and state is CheckState.STARTING:
+    if just_registered and state is CheckState.STARTING:
         return new_health(now, settings)
-    grace = settings.forget_after if fresh else max(left, min(settings.forget_after, GRACE_S))
-    health = resumed_health(state, now, settings, jitter=0.0 if fresh else jitter, grace=grace)
-    if leased and state is not CheckState.STARTING:
-        return replace(health, due=now + settings.lease if state is CheckState.PASSING else float("inf"))
+    # The wall clock may have been set, so `forget_in` has a lower bound.
+    forget_in = settings.forget_after if just_registered else max(forget_in, min(settings.forget_after, MIN_FORGET_S))
+    health = resumed_health(state, now, settings, jitter=0.0 if just_registered else jitter, forget_in=forget_in)
+    if is_ttl and state is not CheckState.STARTING:
+        return replace(health, due=now + settings.lease if state is CheckState.PASSING else NEVER)
     return health
 
 
-def next_step(health: Health, now: float, *, leased: bool, admitted: bool, deaf: bool) -> Step:
-    """What to do with an instance that is due. `admitted`: it has had a first verdict; `deaf`: the observer did not run
-    for a part of the last lease."""
+def next_step(health: Health, now: float, *, is_ttl: bool, has_result: bool, was_paused: bool) -> NextStep:
+    """Return what to do with an instance that is due.
+
+    `has_result`: its first check has ended. `was_paused`: this process did not run for a part of the last lease.
+    """
     if now >= health.forget_at:
-        return Step.FORGET
-    if not leased:
-        return Step.PROBE
-    if health.state is CheckState.STARTING and not admitted:
-        return Step.ADMIT
-    if deaf:
-        return Step.EXCUSE
-    return Step.LAPSE if now >= health.due else Step.WAIT
+        return NextStep.FORGET
+    if not is_ttl:
+        return NextStep.PROBE
+    if health.state is CheckState.STARTING and not has_result:
+        return NextStep.START_LEASE
+    if was_paused:
+        return NextStep.EXTEND_LEASE
+    return NextStep.EXPIRE_LEASE if now >= health.due else NextStep.WAIT
 
 
-def is_news(health: Health, known: str, output: str) -> bool:
-    """Whether those who watch an instance are to hear what its last probe met, though its state stays."""
-    return health.failures + health.timeouts >= TOLD_FROM and _gist(output) != _gist(known)
+def should_report(health: Health, reported: str, output: str) -> bool:
+    """Return whether watchers get `output` although the state stays: a repeated miss with a new reason."""
+    return health.failures + health.timeouts >= REPORT_FROM_MISSES and _reason(output) != _reason(reported)
 
 
-def _gist(output: str) -> str:
-    """What a probe met, without the service's own words: `404 Not Found`, `connection refused`."""
+def _reason(output: str) -> str:
+    """Return the kind of a result without the service's own text: `404 Not Found`, `connection refused`."""
+    # A body with a clock in it would otherwise be a new reason at each probe.
     return output.partition("\n")[0].partition(":")[0]
 
 
 def after_probe(
-    health: Health, result: ProbeResult, settings: ProbeSettings, now: float, *, jitter: float, extra: int = 0
+    health: Health, result: ProbeResult, settings: ProbeSettings, now: float, *, jitter: float, extra_timeouts: int = 0
 ) -> Health:
-    """The state after `result`, which ended at about `now`. `jitter` is in 0…1 (0.5: exactly the interval)."""
+    """Return the health after `result`. `jitter` is in 0…1; 0.5 makes the next delay exactly the interval."""
     if result.outcome is Outcome.PASS:
         return _after_pass(health, settings, now, jitter)
     timed_out = result.outcome is Outcome.TIMEOUT
@@ -164,11 +185,12 @@ def after_probe(
         timeouts=health.timeouts + timed_out,
         successes=0,
     )
-    first = missed.failures + missed.timeouts == 1
-    retry = min(FIRST_RETRY_S if first else NEXT_RETRY_S, settings.interval)
+    is_first_miss = missed.failures + missed.timeouts == 1
+    retry = min(FIRST_RETRY_S if is_first_miss else NEXT_RETRY_S, settings.interval)
     missed = replace(missed, due=now + retry)
-    fallen = missed.failures >= settings.failures or missed.timeouts >= settings.timeouts + extra
-    if health.state is CheckState.PASSING and fallen:
+    # Time-outs and failures do not add up: each kind has its own threshold.
+    is_over = missed.failures >= settings.failures or missed.timeouts >= settings.timeouts + extra_timeouts
+    if health.state is CheckState.PASSING and is_over:
         return replace(missed, state=CheckState.CRITICAL, forget_at=now + settings.forget_after)
     return missed
 
@@ -182,20 +204,21 @@ def _after_pass(health: Health, settings: ProbeSettings, now: float, jitter: flo
     return Health(CheckState.PASSING, due)
 
 
-def lease_pass(settings: ProbeSettings, health: Health, now: float) -> Health:
-    """A `ttl:` instance renewed: one pass. Its next "probe" is the moment its lease runs out."""
+def after_renewal(health: Health, settings: ProbeSettings, now: float) -> Health:
+    """Return the health of a `ttl:` instance that renewed its lease: one pass, due when the new lease ends."""
     passed = _after_pass(health, settings, now, 0.5)
     return replace(passed, due=now + settings.lease)
 
 
-def lease_lapsed(settings: ProbeSettings, health: Health, now: float) -> Health:
-    """A `ttl:` instance was silent for its whole lease: critical at once, and nothing is asked until it renews."""
-    state = CheckState.CRITICAL if health.state is CheckState.PASSING else health.state
-    forget_at = now + settings.forget_after if health.state is CheckState.PASSING else health.forget_at
-    return Health(state, float("inf"), forget_at, timeouts=health.timeouts + 1)
+def after_expiry(health: Health, settings: ProbeSettings, now: float) -> Health:
+    """Return the health of a `ttl:` instance after the end of its lease: no longer passing, and due only once it renews."""
+    is_passing = health.state is CheckState.PASSING
+    state = CheckState.CRITICAL if is_passing else health.state
+    forget_at = now + settings.forget_after if is_passing else health.forget_at
+    return Health(state, NEVER, forget_at, timeouts=health.timeouts + 1)
 
 
-def lease_failed(settings: ProbeSettings, health: Health, now: float) -> Health:
-    """A `ttl:` instance said that it is not well: critical at once, and nothing is asked until it renews."""
+def after_critical_report(health: Health, settings: ProbeSettings, now: float) -> Health:
+    """Return the health of a `ttl:` instance that reported itself critical: critical at once, until it renews."""
     forget_at = now + settings.forget_after if health.state is CheckState.PASSING else health.forget_at
-    return Health(CheckState.CRITICAL, float("inf"), forget_at, failures=health.failures + 1)
+    return Health(CheckState.CRITICAL, NEVER, forget_at, failures=health.failures + 1)

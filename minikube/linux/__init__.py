@@ -1,0 +1,11 @@
+"""What is asked of the Linux kernel: processes, control groups, limits, users and ports.
+
+    processes      process trees, as `/proc` shows them; signals; orphans
+    cgroup         control groups: whole trees by name, and limits on them
+    rlimits        limits of one process (setrlimit)
+    credentials    the manifest's `user` and `group` → ids
+    ports          free ports, and the process that has a port
+
+Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the
+guardian and the short commands import them. The folder refuses to know services, instances and policies.
+"""

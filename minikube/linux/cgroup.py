@@ -1,11 +1,12 @@
-"""Control groups (floor 3, standard library only: the guardian uses it too): whole trees by name, and limits on them.
+"""Control groups: end a whole process tree with one write, and limit what a tree uses.
 
-Where the kernel lets us (cgroup v2 with `cgroup.kill`, Linux 5.14; root, or a subtree that systemd delegated), every
-start gets a group `minikube-HASH/OWNER.N` of its own: what it starts stays in it, whatever session or parent it takes, and one
-write kills it all. `limits.memory`, `cpus` and `pids` go to v2 controllers where they are enabled, else to v1 controllers
-where those are writable; what cannot be enforced is told and never keeps anything from starting. It refuses to wait.
+Where the kernel permits it (cgroup v2 with `cgroup.kill`, Linux 5.14; root, or a subtree that systemd delegated), every start
+gets a group `minikube-HASH/OWNER.N` of its own. All that it starts stays in the group, whatever session or parent it takes.
+`limits.memory`, `cpus` and `pids` go to v2 controllers where they are enabled, else to v1 controllers where those are
+writable. A limit that cannot be enforced is a warning, and never keeps an instance from starting.
 
-Where groups were made stands in `.minikube/cgroups`, so that the guardian, or the next `up`, removes what is left.
+The paths of all groups are recorded in `.minikube/cgroups`, so that the guardian or the next `up` removes what is left.
+Standard library only, because the guardian imports it. It refuses to wait.
 """
 
 import contextlib
@@ -14,112 +15,110 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from minikube.linux import processes as tree
+from minikube.linux import processes
 from minikube.project_dir import CGROUPS_FILE
 
 CPU_PERIOD_US = 100_000
 CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
-"""Which controller enforces which limit."""
+"""The limits of the manifest, each with the controller that enforces it."""
 
 
 class Group:
-    """The groups of one tree: one in v2 (`unified`), and one for each v1 controller that a limit needs."""
+    """The control groups of one process tree: one in v2 (`unified`), and one for each v1 controller that a limit needs."""
 
     def __init__(
-        self, unified: Path | None, legacy: Iterable[Path], troubles: tuple[str, ...], *, limited: bool = False
+        self, unified: Path | None, legacy: Iterable[Path], warnings: tuple[str, ...], *, limited: bool = False
     ) -> None:
         self._unified = unified
         self._limited = limited
-        self._places = [*([unified] if unified else []), *legacy]
-        self.troubles = troubles
-        """What is not enforced, and why: a line for each limit."""
+        self._paths = [*([unified] if unified else []), *legacy]
+        self.warnings = warnings
+        """The limits that are not enforced, each with the reason."""
 
     def add(self, pid: int) -> None:
-        """Takes a process in, and what it has started meanwhile; from then on its children are born in it."""
-        for place in self._places:
+        """Move a process into the group, and the children that it has started meanwhile."""
+        for path in self._paths:
             try:
-                _write(place / "cgroup.procs", str(pid))
+                _write(path / "cgroup.procs", str(pid))
             except ProcessLookupError:
-                return  # dead already
+                return  # it has ended
             except OSError as error:
-                # The walk through /proc still finds the tree; a limit is lost.
+                # The tree is still found by a walk through /proc; only a limit is lost.
                 if self._limited:
-                    self.troubles = (f"limits are not enforced: {place}: {error.strerror}",)
+                    self.warnings = (f"limits are not enforced: {path}: {error.strerror}",)
                 continue
-            for child in tree.descendants([pid]):
+            for child in processes.descendants([pid]):
                 with contextlib.suppress(OSError):
-                    _write(place / "cgroup.procs", str(child))
+                    _write(path / "cgroup.procs", str(child))
 
     @contextlib.contextmanager
-    def doors(self) -> Iterator[tuple[int, ...]]:
-        """Descriptors by which a child enters before it executes anything (`enter`), whatever user it is by then: the
-        kernel asks for the rights of who opened them. What cannot be opened is `add`'s to tell."""
+    def open_for_child(self) -> Iterator[tuple[int, ...]]:
+        """Yield descriptors of `cgroup.procs`, through which a child joins the group before exec (`join_groups`).
+
+        The kernel checks the rights of the process that opened a descriptor, so the child may be another user by then. A
+        group that cannot be opened is left out: `add` makes the warning.
+        """
         found: list[int] = []
         try:
-            for place in self._places:
+            for path in self._paths:
                 with contextlib.suppress(OSError):
-                    found.append(os.open(place / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                    found.append(os.open(path / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
             yield tuple(found)
         finally:
             for descriptor in found:
                 os.close(descriptor)
 
     def members(self) -> list[int]:
-        """Everybody in it, groups below included."""
+        """Return the pids of all processes in the group and in groups below it; empty without cgroup v2."""
         return _members(self._unified) if self._unified else []
 
     def kill(self) -> None:
-        """KILL to all of it at once, forks under way included."""
+        """Send KILL to all processes of the group at once, also to forks that are under way. Nothing without cgroup v2."""
         if self._unified:
             with contextlib.suppress(OSError):
                 _write(self._unified / "cgroup.kill", "1")
 
-    def starved(self) -> bool:
-        """Whether the kernel has killed somebody in it for its memory."""
+    def had_oom_kill(self) -> bool:
+        """Return whether the kernel has killed a process of the group for its memory limit."""
         return any(
             line.split()[0] == "oom_kill" and line.split()[1] != "0"
-            for place in self._places
+            for path in self._paths
             for name in ("memory.events", "memory.oom_control")
-            for line in _lines(place / name)
+            for line in _lines(path / name)
         )
 
     def remove(self) -> bool:
-        """False: somebody is still in it."""
-        self._places = [place for place in self._places if not _remove(place)]
-        return not self._places
+        """Remove the groups. False where one still has a process."""
+        self._paths = [path for path in self._paths if not _remove(path)]
+        return not self._paths
 
 
-class Groups:
-    """One project's groups. `wanted` are limits that the manifest uses somewhere: they decide where groups are made."""
+class ProjectGroups:
+    """The control groups of one project, one for each started tree.
 
-    def __init__(self, state: Path, wanted: Iterable[str] = ()) -> None:
-        self._state = state
-        self._name = group_name(state)
+    `limits` are the limits that any service of the manifest uses: the project's group is made where these can be enforced.
+    """
+
+    def __init__(self, project_dir: Path, limits: Iterable[str] = ()) -> None:
+        self._project_dir = project_dir
+        self._name = group_name(project_dir)
         self._unified: Path | None = None
         self._controllers: frozenset[str] = frozenset()
-        """Of v2, those that groups made here can use."""
-        self._legacy: dict[str, Path] = {}
-        self._made: list[Path] = []
+        """The v2 controllers that groups made here can use."""
+        self._recorded: list[Path] = []
         self._count = 0
         unified, legacy = find_hierarchies()
-        self._legacy = {controller: place / self._name for controller, place in legacy.items()}
+        self._legacy = {controller: path / self._name for controller, path in legacy.items()}
         if unified is not None:
-            self._open(unified, frozenset(CONTROLLERS[limit] for limit in wanted))
+            self._open(unified, frozenset(CONTROLLERS[limit] for limit in limits))
 
-    @property
-    def can_kill(self) -> bool:
-        """Whether a tree can be ended by its group."""
-        return self._unified is not None
-
-    def make(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
-        """A group for one tree; None where there can be none and no limit asks for it.
-
-        Its name is `owner` and a number that is new each time: the group of an earlier tree may still hold somebody who
-        is dying, and remembers who was killed in it.
-        """
+    def create(self, owner: str, limits: Mapping[str, int | float]) -> Group | None:
+        """Return a new group for one tree; None where no group can be made and no limit asks for one."""
+        # A new name for each start: the group of an earlier tree may still have dying processes, and keeps its count of
+        # OOM kills.
         self._count += 1
         name = f"{owner}.{self._count}"
-        troubles = []
+        warnings = []
         unified = self._unified / name if self._unified and self._mkdir(self._unified / name) else None
         legacy: list[Path] = []
         for limit, value in limits.items():
@@ -128,30 +127,30 @@ class Groups:
                 if unified is not None and controller in self._controllers:
                     _limit_v2(unified, limit, value)
                 elif controller in self._legacy:
-                    place = self._legacy[controller]
-                    if not self._mkdir(place, place / name):
-                        raise PermissionError(f"no group can be made in {place.parent}")
-                    legacy.append(place / name)
-                    _limit_v1(place / name, limit, value)
+                    path = self._legacy[controller]
+                    if not self._mkdir(path, path / name):
+                        raise PermissionError(f"no group can be made in {path.parent}")
+                    legacy.append(path / name)
+                    _limit_v1(path / name, limit, value)
                 else:
-                    raise FileNotFoundError(f"the {controller} controller is not there, or not delegated to us")
+                    raise FileNotFoundError(f"the {controller} controller is not there, or not delegated to this user")
             except OSError as error:
-                why = error.strerror or str(error)
-                troubles.append(f"limits.{limit} is not enforced: {why}")
-        return Group(unified, legacy, tuple(troubles), limited=bool(limits)) if unified or limits else None
-
-    def close(self) -> None:
-        """Removes what is empty."""
-        remove_all(self._state)
+                reason = error.strerror or str(error)
+                warnings.append(f"limits.{limit} is not enforced: {reason}")
+        return Group(unified, legacy, tuple(warnings), limited=bool(limits)) if unified or limits else None
 
     def _open(self, own: Path, wanted: frozenset[str]) -> None:
-        """In our own group, or the nearest one above it whose children have the controllers that are wanted."""
-        above = [own, *(place for place in own.parents if (place / "cgroup.procs").exists())]
-        chosen = own
+        """Make the project's group in `own`, the supervisor's, or in the nearest group above with the wanted controllers.
+
+        A group that has processes cannot give controllers to groups below it (the "no internal processes" rule of
+        cgroup v2), and the supervisor's own group has the supervisor.
+        """
+        candidates = [own, *(path for path in own.parents if (path / "cgroup.procs").exists())]
+        parent = own
         if wanted:
-            able = [place for place in above if wanted <= _words(place / "cgroup.subtree_control")]
-            chosen = next((place for place in able if os.access(place, os.W_OK)), own)
-        base = chosen / self._name
+            able = [path for path in candidates if wanted <= _words(path / "cgroup.subtree_control")]
+            parent = next((path for path in able if os.access(path, os.W_OK)), own)
+        base = parent / self._name
         if not self._mkdir(base) or not (base / "cgroup.kill").exists():
             _remove(base)
             return
@@ -161,31 +160,36 @@ class Groups:
                 _write(base / "cgroup.subtree_control", f"+{controller}")
         self._controllers = frozenset(_words(base / "cgroup.subtree_control"))
 
-    def _mkdir(self, *places: Path) -> bool:
-        for place in places:
+    def _mkdir(self, *paths: Path) -> bool:
+        """Make directories and record those that are the project's own; return whether all are there."""
+        for path in paths:
             try:
-                place.mkdir(exist_ok=True)
+                path.mkdir(exist_ok=True)
             except OSError:
                 return False
-            if place.name == self._name and place not in self._made:
-                self._made.append(place)
+            if path.name == self._name and path not in self._recorded:
+                self._recorded.append(path)
                 with contextlib.suppress(OSError):
-                    (self._state / CGROUPS_FILE).write_text("".join(f"{one}\n" for one in self._made))
+                    (self._project_dir / CGROUPS_FILE).write_text("".join(f"{made}\n" for made in self._recorded))
         return True
 
 
-def enter(doors: Iterable[int]) -> None:
-    """In the child, between fork and exec. Never fails: `add` takes in who could not enter, and tells why not."""
-    for door in doors:
+def join_groups(descriptors: Iterable[int]) -> None:
+    """Move this process into the groups of `Group.open_for_child`. Runs in the child, between fork and exec.
+
+    It never fails: `Group.add` moves a process that could not join, and makes the warning.
+    """
+    for descriptor in descriptors:
         with contextlib.suppress(OSError):
-            os.write(door, b"0")
+            os.write(descriptor, b"0")
 
 
 def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
-    """Our own group in cgroup v2, and in each v1 controller; what is not mounted (cgroups(7)) is not there."""
+    """Return this process' group in cgroup v2, and its group of each v1 controller; None or left out where not mounted."""
     mounts: dict[str, tuple[str, str]] = {}
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
+            # proc(5): `… ROOT MOUNTPOINT OPTIONS … - TYPE SOURCE SUPEROPTIONS`; v1 has its controllers in the last field.
             fields, _, tail = line.partition(" - ")
             kind, _, options = [*tail.split(), "", "", ""][:3]
             root, mounted = fields.split()[3:5]
@@ -196,68 +200,76 @@ def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     found: dict[str, Path] = {}
     with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
         for line in file:
+            # cgroups(7): `ID:CONTROLLERS:PATH`; v2 has no controllers here.
             _, controllers, path = line.rstrip("\n").split(":", 2)
             for controller in controllers.split(","):
                 if controller in mounts:
                     root, mounted = mounts[controller]
+                    # In a container the mount shows a part of the tree only, and paths begin with its root.
                     below = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
                     found[controller] = Path(mounted + "/" + below.lstrip("/"))
     unified = found.pop("", None)
     return unified, {name: found[name] for name in CONTROLLERS.values() if name in found}
 
 
-def remove_all(state: Path, name: str = "") -> bool:
-    """Kills and removes every group of the project. False: some are still dying, and stay recorded.
+def remove_all(project_dir: Path, name: str = "") -> bool:
+    """Kill the processes of the project's groups and remove the groups. False: some still die, and their groups stay.
 
-    Those are the recorded ones and, should the directory itself be gone, those called `name` (`group_name`) where we are.
+    It removes the recorded groups, and groups called `name` beside this process' own. `name` (`group_name`) is needed only
+    where the project directory may have been deleted.
     """
-    name = name or group_name(state)
-    gone = True
-    for place in {*_recorded(state, name), *_here(name)}:
+    name = name or group_name(project_dir)
+    removed = True
+    for path in {*_recorded_groups(project_dir, name), *_nearby_groups(name)}:
         with contextlib.suppress(OSError):
-            _write(place / "cgroup.kill", "1")
-        gone &= _remove(place)
-    if gone:
+            _write(path / "cgroup.kill", "1")
+        removed &= _remove(path)
+    if removed:
         with contextlib.suppress(OSError):
-            (state / CGROUPS_FILE).unlink()
-    return gone
+            (project_dir / CGROUPS_FILE).unlink()
+    return removed
 
 
-def _recorded(state: Path, name: str) -> list[Path]:
-    """Nothing but groups of ours, whatever stands in the file."""
-    return [place for line in _lines(state / CGROUPS_FILE) if (place := Path(line)).name == name]
+def _recorded_groups(project_dir: Path, name: str) -> list[Path]:
+    """Return the recorded paths. Only those called `name`: a damaged file must not lead to the removal of other groups."""
+    return [path for line in _lines(project_dir / CGROUPS_FILE) if (path := Path(line)).name == name]
 
 
-def _here(name: str) -> list[Path]:
+def _nearby_groups(name: str) -> list[Path]:
+    """Return the groups called `name` in this process' group and in the groups above it."""
     unified, legacy = find_hierarchies()
-    ours = [*([unified, *unified.parents] if unified else []), *legacy.values()]
-    return [place / name for place in ours if (place / name / "cgroup.procs").exists()]
+    parents = [*([unified, *unified.parents] if unified else []), *legacy.values()]
+    return [path / name for path in parents if (path / name / "cgroup.procs").exists()]
 
 
-def group_name(state: Path) -> str:
-    """The same for every `up` of one directory, and of no other one on this machine. Raises OSError without it."""
-    found = state.stat()
-    return f"minikube-{sha256(f'{state}:{found.st_dev}:{found.st_ino}'.encode()).hexdigest()[:12]}"
+def group_name(project_dir: Path) -> str:
+    """Return the name of the project's group: the same for every `up` of one directory, unique on this machine.
+
+    Raises OSError where the directory does not exist.
+    """
+    found = project_dir.stat()
+    return f"minikube-{sha256(f'{project_dir}:{found.st_dev}:{found.st_ino}'.encode()).hexdigest()[:12]}"
 
 
-def _members(place: Path) -> list[int]:
+def _members(path: Path) -> list[int]:
     found: list[int] = []
-    for directory in _below(place):
+    for directory in _below(path):
         with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as file:
             found += map(int, file.read().split())
     return found
 
 
-def _below(place: Path) -> list[str]:
-    """The group and all that a service has made in it, those furthest down last."""
+def _below(path: Path) -> list[str]:
+    """Return the group and the groups that a service has made in it, the deepest last."""
     with contextlib.suppress(OSError):
-        if os.stat(place).st_nlink == 2:  # as nearly always: no directory in it
-            return [str(place)]
-    return [directory for directory, _, _ in os.walk(place)]
+        if os.stat(path).st_nlink == 2:  # no group below it, as nearly always: no walk is needed
+            return [str(path)]
+    return [directory for directory, _, _ in os.walk(path)]
 
 
-def _remove(place: Path) -> bool:
-    for directory in reversed(_below(place)):
+def _remove(path: Path) -> bool:
+    """Remove a group and the groups below it. False where a process is in one of them."""
+    for directory in reversed(_below(path)):
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.rmdir(directory)
@@ -266,21 +278,21 @@ def _remove(place: Path) -> bool:
     return True
 
 
-def _limit_v2(place: Path, limit: str, value: float) -> None:
+def _limit_v2(path: Path, limit: str, value: float) -> None:
     if limit == "cpus":
-        _write(place / "cpu.max", f"{int(value * CPU_PERIOD_US)} {CPU_PERIOD_US}")
+        _write(path / "cpu.max", f"{int(value * CPU_PERIOD_US)} {CPU_PERIOD_US}")
     else:
-        _write(place / f"{CONTROLLERS[limit]}.max", "max" if value < 0 else str(int(value)))
+        _write(path / f"{CONTROLLERS[limit]}.max", "max" if value < 0 else str(int(value)))
 
 
-def _limit_v1(place: Path, limit: str, value: float) -> None:
+def _limit_v1(path: Path, limit: str, value: float) -> None:
     if limit == "cpus":
-        _write(place / "cpu.cfs_period_us", str(CPU_PERIOD_US))
-        _write(place / "cpu.cfs_quota_us", str(int(value * CPU_PERIOD_US)))
+        _write(path / "cpu.cfs_period_us", str(CPU_PERIOD_US))
+        _write(path / "cpu.cfs_quota_us", str(int(value * CPU_PERIOD_US)))
     elif limit == "memory":
-        _write(place / "memory.limit_in_bytes", str(int(value)))
+        _write(path / "memory.limit_in_bytes", str(int(value)))
     else:
-        _write(place / "pids.max", "max" if value < 0 else str(int(value)))
+        _write(path / "pids.max", "max" if value < 0 else str(int(value)))
 
 
 def _lines(path: Path) -> list[str]:
@@ -295,7 +307,7 @@ def _words(path: Path) -> set[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """In one write(2), as the kernel wants it."""
+    """Write to a file of the kernel, which takes a value in one write(2) only."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())

@@ -1,69 +1,44 @@
-"""Ports of this machine (floor 3): which is free, who has it. Looks at sockets and at `/proc`; listens on nothing."""
+"""TCP ports of this machine: whether one is free, which process has it, and the choice of a port for an instance.
 
+It refuses to reserve a port: a port that is free now can be taken before the instance listens on it.
+"""
+
+import contextlib
 import errno
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
-import trio
+from collections.abc import Iterator
 
 from minikube.errors import PortTaken
-from minikube.linux import processes as tree
+from minikube.linux.processes import command_name
 from minikube.manifest import ServiceSpec
 
 NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
-class PortAllocator:
-    """Ports of instances whose start is under way: nobody listens on them yet, and no sibling may choose them.
+def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
+    """Return the port for an instance: the manifest's, or that of its last start, or a free one; 0 where it has none.
 
-    One for all runtimes, as a range may be given twice. Belongs to the trio thread.
-    """
-
-    def __init__(self) -> None:
-        self._choosing = trio.Lock()
-        self._claimed: set[int] = set()
-
-    @asynccontextmanager
-    async def claim(self, spec: ServiceSpec, last: int, taken: Callable[[], frozenset[int]]) -> AsyncIterator[int]:
-        """What `choose_port` says, the caller's until the block ends: then `taken` has to know it. Raises as `choose_port`.
-
-        In a thread: a host name may have to be asked for, and who has a port is found in all of `/proc`.
-        """
-        if not spec.port and not spec.auto_port:
-            yield 0
-            return
-        async with self._choosing:
-            # Asked here: whoever chose while we waited may have started meanwhile.
-            port = await trio.to_thread.run_sync(choose_port, spec, last, taken() | self._claimed)
-            self._claimed.add(port)
-        try:
-            yield port
-        finally:
-            self._claimed.discard(port)
-
-
-def choose_port(spec: ServiceSpec, last: int, taken: frozenset[int]) -> int:
-    """The port for one instance: the manifest's, or the one it had last, or a free one; 0 where it has none.
-
-    Raises `PortTaken`, and OSError as `is_free` does. What is free now may be taken before the instance listens: then its
-    own start fails, and it is tried again.
+    `last` is the port of the last start (0: none), `used` are the other instances' ports. Raises `PortTaken`, and OSError
+    as `is_free` does. Where the port is taken before the instance listens on it, the start fails and is tried again.
     """
     if spec.auto_port:
-        if last and last not in taken and is_free(spec.host, last):
+        if last and last not in used and is_free(spec.host, last):
             return last
-        return _first_free(spec, taken) if spec.port_range[0] else _any_free(spec.host, taken)
+        return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
     if spec.port and not is_free(spec.host, spec.port):
-        owner = tree.port_owner(spec.port)
-        who = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
-        raise PortTaken(f"{spec.name}: port {spec.port} is taken by {who} — set services.{spec.name}.port or stop it")
+        owner = port_owner(spec.port)
+        holder = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
+        raise PortTaken(
+            f"{spec.name}: port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it"
+        )
     return spec.port
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether it could be listened on now. Raises OSError where that cannot be found out (no descriptor is left)."""
+    """Return whether a port can be listened on now. Raises OSError where that cannot be found out (no descriptor is left)."""
     try:
-        error = refusal(host, port)
+        error = bind_error(host, port)
     except socket.gaierror:
         return False
     if error is not None and error.errno not in NOT_FREE:
@@ -71,11 +46,16 @@ def is_free(host: str, port: int) -> bool:
     return error is None
 
 
-def refusal(host: str, port: int) -> OSError | None:
-    """Why it could not be listened on now; None: it could. Raises `socket.gaierror` for a host that is not known."""
+def bind_error(host: str, port: int) -> OSError | None:
+    """Return the error that listening on a port would raise; None where it would succeed.
+
+    Raises `socket.gaierror` for an unknown host.
+    """
+    # The first address only, as servers that take one address do.
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     try:
         with socket.socket(family, kind, protocol) as sock:
+            # As servers do: a port whose last connections are in TIME_WAIT is free.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
     except OSError as error:
@@ -83,20 +63,51 @@ def refusal(host: str, port: int) -> OSError | None:
     return None
 
 
-def _first_free(spec: ServiceSpec, taken: frozenset[int]) -> int:
+def _first_free(spec: ServiceSpec, used: frozenset[int]) -> int:
+    """Return the first free port of the service's range. Raises `PortTaken`."""
     first, last = spec.port_range
     for port in range(first, last + 1):
-        if port not in taken and is_free(spec.host, port):
+        if port not in used and is_free(spec.host, port):
             return port
     raise PortTaken(
-        f"{spec.name}: every port from {first} to {last} is taken — widen services.{spec.name}.port or stop who has them"
+        f"{spec.name}: every port from {first} to {last} is taken — widen services.{spec.name}.port or free one"
     )
 
 
-def _any_free(host: str, taken: frozenset[int]) -> int:
+def _any_free(host: str, used: frozenset[int]) -> int:
+    """Return a free port that the kernel chooses."""
     while True:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
             sock.bind((host, 0))
             port = int(sock.getsockname()[1])
-        if port not in taken:
+        if port not in used:
             return port
+
+
+def port_owner(port: int) -> tuple[int, str] | None:
+    """Return pid and name of the process that listens on a TCP port of this machine; None where `/proc` does not show it."""
+    inodes = set(_listening_sockets(port))
+    if not inodes:
+        return None
+    # The kernel has no index from a socket to its process: all descriptors of all processes are looked at.
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in os.listdir(f"/proc/{name}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/fd/{descriptor}") in inodes:
+                        return int(name), command_name(int(name))
+    return None
+
+
+def _listening_sockets(port: int) -> Iterator[str]:
+    """Yield the sockets that listen on a port, spelled as the links in `/proc/PID/fd` are: `socket:[12345]`."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
+            next(file, "")
+            for line in file:
+                fields = line.split()
+                # 0A is TCP_LISTEN (tcp_states.h); the port is hexadecimal, behind the address.
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield f"socket:[{fields[9]}]"

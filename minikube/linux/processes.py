@@ -1,7 +1,7 @@
-"""Process trees as the kernel tells them (floor 3, standard library only: the guardian uses it too).
+"""Processes and their trees, as `/proc` shows them, and signals to them.
 
-A process is named by its *identity*: pid, start time in clock ticks since boot, boot id. Only that survives the reuse of
-pids. Everything here reads `/proc` or sends a signal, at once; it refuses to wait, and to remember anything.
+A process is identified by its pid, its start time (in clock ticks since the boot) and the boot id: a pid alone is reused.
+Standard library only, because the guardian imports it. It refuses to wait, and to remember anything.
 """
 
 import contextlib
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 STAT_BYTES = 4_096
-"""More than `/proc/PID/stat` ever has: 52 numbers and a name of 64 bytes at most."""
+"""More than `/proc/PID/stat` ever holds: 52 numbers and a name of 64 bytes at most."""
 
 
-class Stat:
-    """What is needed of `/proc/PID/stat` (proc(5)): field numbers there start at 1, after the name they are fixed."""
+class ProcessStat:
+    """One process as `/proc/PID/stat` shows it (proc(5))."""
 
-    __slots__ = ("parent", "pid", "resident", "session", "started", "state", "ticks")
+    __slots__ = ("parent", "pid", "resident", "session", "start_time", "state", "ticks")
 
     def __init__(self, pid: int, text: str) -> None:
         # The name is in parentheses and may itself hold spaces and parentheses: only the last one closes it.
@@ -30,17 +30,18 @@ class Stat:
         self.parent = int(fields[1])
         self.session = int(fields[3])
         self.ticks = int(fields[11]) + int(fields[12])
-        self.started = int(fields[19])
+        self.start_time = int(fields[19])
         self.resident = int(fields[21]) * PAGE_BYTES
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Return whether it is neither a zombie nor dead."""
         return self.state not in "ZX"
 
 
 def become_subreaper() -> None:
-    """From now on orphaned descendants become children of this process, also those that called setsid (prctl(2))."""
-    import ctypes  # only where it is needed: it costs the guardian's parent 10 ms
+    """Make orphaned descendants children of this process from now on, also those that called setsid (prctl(2))."""
+    import ctypes  # late: the import takes 10 ms, which `up` would wait for
 
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         error = ctypes.get_errno()
@@ -48,41 +49,45 @@ def become_subreaper() -> None:
 
 
 def boot_id() -> str:
+    """Return an id that is new after every boot; empty where it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 
 
-def stat(pid: int) -> Stat | None:
-    """None once it is gone and reaped."""
+def read_stat(pid: int) -> ProcessStat | None:
+    """Return the state of a process; None where there is no such process, not even a zombie."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    try:  # `open` would make four system calls more, and the sampler reads all of them every other second
-        return Stat(pid, os.read(descriptor, STAT_BYTES).decode("utf-8", "replace"))
+    try:  # not open(): it makes four system calls more, and `usage` reads every process each two seconds
+        return ProcessStat(pid, os.read(descriptor, STAT_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         return None
     finally:
         os.close(descriptor)
 
 
-def scan() -> Iterator[Stat]:
-    """Every process there is. About 8 µs each."""
+def scan_processes() -> Iterator[ProcessStat]:
+    """Yield the state of every process of this machine. Takes about 8 µs for each."""
     for name in os.listdir("/proc"):
-        if name.isdecimal() and (found := stat(int(name))) is not None:
+        if name.isdecimal() and (found := read_stat(int(name))) is not None:
             yield found
 
 
 def start_time(pid: int) -> int:
-    """0 when there is no such process."""
-    found = stat(pid)
-    return found.started if found is not None else 0
+    """Return the start time in clock ticks since the boot; 0 where there is no such process."""
+    found = read_stat(pid)
+    return found.start_time if found is not None else 0
 
 
 def children(pid: int) -> list[int]:
-    """Direct children, dead ones that nobody reaped included. The kernel may miss some while others exit: look again."""
+    """Return the pids of all direct children, zombies included.
+
+    The kernel may leave out a child while another one exits, so a caller that must not miss any has to ask again.
+    """
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -91,10 +96,10 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def adopted(pid: int) -> list[int]:
-    """Children of its first thread: where the kernel puts orphans that a subreaper inherits (exit.c, find_new_reaper).
+def adopted_children(pid: int) -> list[int]:
+    """Return the children of a process' first thread: the orphans that a subreaper inherits, and what that thread started.
 
-    One read, however many threads there are; may hold children that it started itself.
+    One read, however many threads there are. The kernel gives orphans to the first thread (exit.c, find_new_reaper).
     """
     with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
         return [int(word) for word in file.read().split()]
@@ -102,19 +107,19 @@ def adopted(pid: int) -> list[int]:
 
 
 def descendants(roots: Iterable[int]) -> list[int]:
-    """Everything below `roots`, not they themselves."""
+    """Return the pids of all descendants of `roots`, without the roots themselves."""
     found: dict[int, None] = {}
-    edge = [child for root in roots for child in children(root)]
-    while edge:
-        pid = edge.pop()
+    frontier = [child for root in roots for child in children(root)]
+    while frontier:
+        pid = frontier.pop()
         if pid not in found:
             found[pid] = None
-            edge += children(pid)
+            frontier += children(pid)
     return list(found)
 
 
 def environment(pid: int) -> dict[str, str]:
-    """What it was started with; empty where we may not look."""
+    """Return the environment that a process was executed with; empty where it may not be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             items = file.read().decode("utf-8", "surrogateescape").split("\0")
@@ -123,8 +128,8 @@ def environment(pid: int) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items if "=" in item)
 
 
-def cgroup(pid: int) -> str:
-    """Its control groups as `/proc/PID/cgroup` tells them (cgroups(7)); empty once it is gone."""
+def cgroup_paths(pid: int) -> str:
+    """Return the text of `/proc/PID/cgroup`, the control groups of a process (cgroups(7)); empty where it has ended."""
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -132,9 +137,12 @@ def cgroup(pid: int) -> str:
         return ""
 
 
-def hears(pid: int, number: int) -> bool:
-    """Whether a signal means anything to a namespace's first process: the kernel drops what such a one has neither
-    caught, blocked nor ignored on purpose, instead of ending it (pid_namespaces(7)). True where we may not look."""
+def handles_signal(pid: int, number: int) -> bool:
+    """Return whether a process catches, blocks or ignores a signal. True where that may not be read.
+
+    The first process of a pid namespace gets only such signals: the kernel drops the others there, also those whose
+    default action would end it (pid_namespaces(7)).
+    """
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             lines = dict(line.split(":", 1) for line in file if line.startswith("Sig"))
@@ -144,8 +152,8 @@ def hears(pid: int, number: int) -> bool:
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def name_of(pid: int) -> str:
-    """The command's name, for messages; empty once it is gone."""
+def command_name(pid: int) -> str:
+    """Return the name of a process' program; empty where it has ended."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -153,23 +161,23 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def directory(pid: int) -> str:
-    """Where it runs; empty where we may not look."""
+def working_directory(pid: int) -> str:
+    """Return the working directory of a process; empty where it may not be read."""
     try:
         return os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return ""
 
 
-def called(pid: int) -> str:
-    """`pid 123 (python)`, for messages; a process that nothing can end says why."""
-    found = stat(pid)
+def describe(pid: int) -> str:
+    """Return `pid 123 (python)` for messages; also that a process is in uninterruptible sleep, where KILL has no effect."""
+    found = read_stat(pid)
     stuck = ", in uninterruptible sleep" if found is not None and found.state == "D" else ""
-    return f"pid {pid} ({name_of(pid) or 'gone'}{stuck})"
+    return f"pid {pid} ({command_name(pid) or 'ended'}{stuck})"
 
 
-def send(pid: int, number: int) -> bool:
-    """False: there is no such process any more. Raises PermissionError for one that is not ours to signal."""
+def send_signal(pid: int, number: int) -> bool:
+    """Send a signal. False where there is no such process. Raises PermissionError for another user's process."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -178,18 +186,19 @@ def send(pid: int, number: int) -> bool:
 
 
 def kill_all(pids: Iterable[int]) -> list[int]:
-    """KILL to each. Those that may not be signalled (another user's) are returned."""
+    """Send KILL to each process; return those that may not be signalled, because they are another user's."""
     refused = []
     for pid in pids:
         try:
-            send(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         except PermissionError:
             refused.append(pid)
     return refused
 
 
 def reap(pid: int) -> int | None:
-    """The wait status of a dead child, or None: alive, or not (any more) a child of ours. Never `waitpid(-1)`."""
+    """Reap a dead child and return its wait status; None where it is alive or no child of this process."""
+    # Never waitpid(-1): it would take the exits of children that `subprocess` waits for.
     try:
         found, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -197,27 +206,9 @@ def reap(pid: int) -> int | None:
     return status if found else None
 
 
-def port_owner(port: int) -> tuple[int, str] | None:
-    """Pid and name of who listens on a TCP port of this machine, as far as `/proc` lets us see."""
-    inodes = set(_listening(port))
-    if not inodes:
-        return None
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):
-            for descriptor in os.listdir(f"/proc/{name}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{name}/fd/{descriptor}") in inodes:
-                        return int(name), name_of(int(name))
-    return None
-
-
-def _listening(port: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
-            next(file, "")
-            for line in file:
-                fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield f"socket:[{fields[9]}]"
+def signal_number(name: str) -> int:
+    """Return the number of a signal: `TERM` or `SIGTERM` → 15. Raises ValueError for an unknown name."""
+    try:
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"].value
+    except KeyError:
+        raise ValueError(f"{name} is not a signal") from None

@@ -1,35 +1,37 @@
-"""setrlimit for a command (floor 3, standard library only): the manifest's `limits` that the kernel keeps per process.
+"""Limits of one process (setrlimit(2)): those of the manifest's `limits` that the kernel keeps per process.
 
-They are set in the child before it is the command, which is the only time at which the command cannot see the old ones
-and which another user's process leaves us. What cannot be set keeps the command from being started.
+They are set in the child, between fork and exec: later the command would have run with the old limits for a moment, and
+another user's process could not be changed. A limit that cannot be set keeps the command from being started. Standard library
+only, because `minikube run` imports it.
 """
 
 import resource
 from collections.abc import Iterable, Mapping
 
 Rlimit = tuple[str, int, tuple[int, int]]
-"""Name, number, and (soft, hard)."""
+"""The manifest's name, the kernel's number, and (soft, hard)."""
 
 
-def rlimits(limits: Mapping[str, int | float]) -> list[Rlimit]:
-    """Those of `limits` that are rlimits here; -1 is unlimited. The others (memory, cpus, pids) are cgroups'."""
+def to_rlimits(limits: Mapping[str, int | float]) -> list[Rlimit]:
+    """Return those of `limits` that are limits of a process; -1 is unlimited. `memory`, `cpus` and `pids` are `cgroup`'s."""
     found = []
     for name, value in limits.items():
+        # None on a system without this limit, and for the limits of control groups.
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is not None:
-            most = resource.RLIM_INFINITY if value < 0 else int(value)
-            found.append((name, number, (most, most)))
+            limit = resource.RLIM_INFINITY if value < 0 else int(value)
+            found.append((name, number, (limit, limit)))
     return found
 
 
-def limit_self(limits: Iterable[Rlimit]) -> None:
-    """Raises ValueError or OSError for what cannot be set; `too_high` tells which it was."""
+def apply_rlimits(limits: Iterable[Rlimit]) -> None:
+    """Set limits of this process. Raises ValueError or OSError; `describe_excess` names the limit."""
     for _, number, pair in limits:
         resource.setrlimit(number, pair)
 
 
-def too_high(limits: Iterable[Rlimit]) -> str:
-    """Which limit is above what this process may give, in words; empty where none is."""
+def describe_excess(limits: Iterable[Rlimit]) -> str:
+    """Return which limit is above what this process may set, and what to do; empty where none is."""
     for name, number, (_, wanted) in limits:
         hard = resource.getrlimit(number)[1]
         if hard != resource.RLIM_INFINITY and (wanted == resource.RLIM_INFINITY or wanted > hard):

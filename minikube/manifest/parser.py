@@ -13,7 +13,7 @@ from msgspec import Struct
 from minikube.manifest import containers, spec
 from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.interpolate import parse_env_file
-from minikube.manifest.schema import (
+from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
     LISTEN,
@@ -36,10 +36,10 @@ from minikube.manifest.schema import (
     Text,
     either,
 )
+from minikube.manifest.validate import MAX_REPLICAS
 from minikube.model import NAME_PATTERN
 from minikube.patterns import compile_pattern
 
-MAX_REPLICAS = 1000
 MAX_LOG_FILES = 1000
 MAX_ENV_FILE_BYTES = 1024 * 1024
 

@@ -3,15 +3,18 @@
 Problems are recorded in the `ManifestReading`. It reads no file and opens no socket.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from msgspec import Struct
 
 from minikube.defaults import CERT_ENV, KEY_ENV
+from minikube.errors import UsageError
 from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
 from minikube.manifest.spec import ControlSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
+
+MAX_REPLICAS = 1_000
 
 Services = Mapping[str, ServiceSpec]
 
@@ -217,6 +220,24 @@ def _check_instance_names(reading: ManifestReading, services: Services) -> None:
                 reading.fail(
                     f"services.{taken}", f"expected another name, replica {number} of {service.name} is called {taken}"
                 )
+
+
+def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> None:
+    """Raise `UsageError` where the service cannot have so many replicas. `names` are the manifest's services."""
+    key = f"services.{spec.name}.port"
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
+    if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
+        first, last = spec.port, spec.port + 9
+        raise UsageError(
+            f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
+        )
+    first, last = spec.port_range
+    if first and replicas > last - first + 1:
+        raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
+    taken = [name for index in range(1, replicas + 1) if (name := f"{spec.name}-{index}") in names]
+    if taken and replicas > 1:
+        raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
 
 
 class _Listener(Struct, frozen=True):

@@ -1,6 +1,6 @@
-"""What a process of a service sees (floor 3): the same for an instance, a helper beside it and a command by hand.
+"""The environment of a service's processes: the same for an instance, its hooks and checks, and `minikube run`.
 
-Nothing of weight is imported and nothing started, so that `minikube run` costs no more than its command.
+Few imports, because `minikube run` waits for them. It refuses to start anything.
 """
 
 import os
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     import ssl
 
 
-def bundled() -> bool:
-    """Whether this is the single binary's interpreter (`binary.py` leaves the mark), not one that the user chose."""
+def is_single_binary() -> bool:
+    """Return whether the interpreter is that of the single binary, which has a marker file, see `binary.py`."""
     return Path(sys.prefix, "minikube.bundle").is_file()
 
 
 def service_path(environ: Mapping[str, str]) -> str:
-    """PATH with this Python's programs first, so that `python` is the one that runs us; the single binary's last, so
-    that the machine's own `python` wins where there is one."""
+    """Return PATH with the programs of this interpreter first, so that a service's `python` has this environment's modules.
+
+    The single binary's come last, so that a service gets the machine's own `python` where there is one.
+    """
     own = str(Path(sys.executable).parent)
     rest = environ.get("PATH", os.defpath)
-    return os.pathsep.join([rest, own] if bundled() else [own, rest])
+    return os.pathsep.join([rest, own] if is_single_binary() else [own, rest])
 
 
 def project_environment(manifest: Manifest, environ: Mapping[str, str], registry: str, redis: str) -> dict[str, str]:
-    """What every process of the project sees: `environ` without our own variables, and where registry and Redis are."""
+    """Return the variables of every process of the project: `environ` without MINIKUBE_*, with registry and Redis."""
     env = {name: value for name, value in environ.items() if not name.startswith("MINIKUBE_")}
     env["PATH"] = service_path(environ)
     env["MINIKUBE_REGISTRY"] = manifest.registry.advertise or registry
@@ -43,16 +45,16 @@ def project_environment(manifest: Manifest, environ: Mapping[str, str], registry
         env[TOKEN_ENV] = manifest.registry.token
     if tls := manifest.registry.tls:
         env[CA_ENV] = str(tls.ca or tls.cert)
-        if tls.ca:  # clients have to show a certificate: the registry's own, as we do
+        if tls.ca:  # clients need a certificate: they get the registry's own, which the supervisor uses too
             env |= {CERT_ENV: str(tls.cert), KEY_ENV: str(tls.key)}
     return env
 
 
 def registry_tls(settings: RegistrySettings) -> "ssl.SSLContext | None":
-    """How the supervisor and the commands speak to the project's own registry; None: it has no TLS.
+    """Return the TLS settings with which the supervisor and the commands connect to the project's registry; None without TLS.
 
-    The certificate that the manifest names has to answer, whatever host it is made out to: here that is an address of this
-    machine. A registry that asks for one is shown the same. Raises `UsageError` for files that cannot be used.
+    The server must have exactly the manifest's certificate. Its host name is not checked: the address is one of this
+    machine. A registry that wants a client certificate gets the same one. Raises `UsageError` for files that cannot be used.
     """
     if (files := settings.tls) is None:
         return None
@@ -60,7 +62,8 @@ def registry_tls(settings: RegistrySettings) -> "ssl.SSLContext | None":
 
     end = "-----END CERTIFICATE-----"
     try:
-        own, found, _ = files.cert.read_text().partition(end)  # not the rest of its chain, which signs others as well
+        # Only the first certificate: the rest of the chain signs other servers as well.
+        own, found, _ = files.cert.read_text().partition(end)
         context = ssl.create_default_context(cadata=own + found)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -71,19 +74,19 @@ def registry_tls(settings: RegistrySettings) -> "ssl.SSLContext | None":
     return context
 
 
-def redis_address(manifest: Manifest, state: Path) -> str:
-    """REDIS_URL of the project: the manifest's, or the private server's socket, whether it runs or not."""
+def redis_address(manifest: Manifest, project_dir: Path) -> str:
+    """Return the URL of the project's Redis: the manifest's, or the embedded server's socket, whether it runs or not."""
     if manifest.redis.url:
         return manifest.redis.url
-    path = state / REDIS_SOCKET
-    if path.is_symlink():  # where the path is too long for a socket: see parts.socket_path
+    path = project_dir / REDIS_SOCKET
+    if path.is_symlink():  # see supervisor.backing.redis.prepare_socket_path
         path = path.readlink()
     return f"unix://{quote(str(path))}"
 
 
 def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int) -> dict[str, str]:
-    """Everything that an instance sees: `base`, who it is, then what its manifest says (env wins over env_file)."""
-    whole = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
+    """Return the variables of one instance: `base`, HOST, PORT, SERVICE_NAME and INSTANCE_ID, `env_file`, `env`; later ones win."""
+    known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
     if port:
-        whole["PORT"] = str(port)
-    return whole | {name: fill_instance_variables(value, whole) for name, value in (spec.file_env | spec.env).items()}
+        known["PORT"] = str(port)
+    return known | {name: fill_instance_variables(value, known) for name, value in (spec.file_env | spec.env).items()}

@@ -1,8 +1,8 @@
-"""What a crash of both guardian and supervisor left alive, found again (floor 3).
+"""Orphans: processes of an earlier run that are alive because its supervisor and its guardian were killed.
 
-Every process that is started is recorded under `.minikube/` by identity (pid, start time, boot id). The next `up`, or `down`, ends
-those that still are what was recorded, everything below them, and what carries the project's mark in its environment. It
-refuses to touch a process whose identity does not match.
+The supervisor records every process that it starts, with pid, start time and boot id. The next `up` or `down` kills the
+recorded processes, their descendants, and every process with the project's directory in its environment. It refuses to touch
+a recorded pid that another process has now. Standard library only, because the guardian imports it.
 """
 
 import contextlib
@@ -13,110 +13,112 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from minikube.linux import cgroup
-from minikube.linux import processes as tree
+from minikube.linux import cgroup, processes
 from minikube.project_dir import PROCESSES_FILE, REDIS_SOCKET, write_json
 
-MARK = "MINIKUBE_STATE"
-"""In the environment of every process we start: the project's state directory."""
+PROJECT_ENV = "MINIKUBE_STATE"
+"""In the environment of every process of a run: the path of the project's `.minikube`."""
+
+RUN_ENV = "MINIKUBE_RUN"
+"""The same for a command of `minikube run`, which belongs to a terminal and not to the supervisor."""
+
+KILL_TIMEOUT_S = 5.0
+TERM_TIMEOUT_S = 2.0
+RETRY_INTERVAL_S = 0.01
 
 
-RUN_MARK = "MINIKUBE_RUN"
-"""The same of what `minikube run` has become, which belongs to a terminal and not to a supervisor."""
-
-PATIENCE_S = 5.0
-TERM_PATIENCE_S = 2.0
-
-
-def record(state: Path, processes: Iterable[tuple[int, int]]) -> None:
-    """Writes down who is alive now, as pid and start time; never half."""
-    # On a full disk the mark in the environment still finds them.
+def record_processes(project_dir: Path, identities: Iterable[tuple[int, int]]) -> None:
+    """Write down the pids and start times of all processes of the run."""
+    # On a full disk they are still found by their environment.
     with contextlib.suppress(OSError):
-        write_json(state / PROCESSES_FILE, {"boot": tree.boot_id(), "processes": list(processes)})
+        content = {"boot": processes.boot_id(), "processes": list(identities)}
+        write_json(project_dir / PROCESSES_FILE, content)
 
 
-def forget(state: Path) -> None:
-    """Nothing of ours is alive any more."""
-    (state / PROCESSES_FILE).unlink(missing_ok=True)
+def forget_processes(project_dir: Path) -> None:
+    """Remove the record: no process of the run is alive any more."""
+    (project_dir / PROCESSES_FILE).unlink(missing_ok=True)
 
 
-def end_leftovers(state: Path) -> list[int]:
-    """Ends what an earlier supervisor of this directory left; returns the pids."""
-    ended: dict[int, None] = {}
-    until = time.monotonic() + PATIENCE_S
-    while (left := find_leftovers(state)) and time.monotonic() < until:
-        ended.update(dict.fromkeys(left))
-        tree.kill_all(left)
-        time.sleep(0.01)
-    forget(state)
-    cgroup.remove_all(state)
-    return list(ended)
+def kill_orphans(project_dir: Path) -> list[int]:
+    """Kill the processes and remove the control groups of an earlier run; return the pids of the killed processes."""
+    killed: dict[int, None] = {}
+    end = time.monotonic() + KILL_TIMEOUT_S
+    while (alive := find_orphans(project_dir)) and time.monotonic() < end:
+        killed.update(dict.fromkeys(alive))
+        processes.kill_all(alive)
+        time.sleep(RETRY_INTERVAL_S)
+    forget_processes(project_dir)
+    cgroup.remove_all(project_dir)
+    return list(killed)
 
 
-def tidy(state: Path) -> None:
-    """Removes the way to a Redis that has ended: the link, the socket and the directory that it had to itself."""
-    link = state / REDIS_SOCKET
-    with contextlib.suppress(OSError):
+def remove_redis_socket(project_dir: Path) -> None:
+    """Remove the socket of an embedded Redis that has ended, its directory, and the link to it."""
+    link = project_dir / REDIS_SOCKET
+    with contextlib.suppress(OSError):  # each step fails where an earlier cleanup has removed it
         real = link.readlink()
         link.unlink()
         real.unlink(missing_ok=True)
         real.parent.rmdir()
-        if real.parent.parent != state:
+        if real.parent.parent != project_dir:  # the private temporary directory of a long path
             real.parent.parent.rmdir()
 
 
-def find_leftovers(state: Path) -> list[int]:
-    """Who is alive of what an earlier supervisor of this directory started."""
-    roots = {pid for pid, started in _recorded(state) if started and tree.start_time(pid) == started}
-    mark = str(state)
-    me = os.getpid()
-    protected = {me, os.getppid()}
+def find_orphans(project_dir: Path) -> list[int]:
+    """Return the pids of all living processes of an earlier run, without this process and its parent."""
+    roots = {pid for pid, start in _recorded_processes(project_dir) if start and processes.start_time(pid) == start}
+    protected = {os.getpid(), os.getppid()}
     sessions = set(roots)
     found = set(roots)
-    for stat in tree.scan():
-        if not stat.alive or stat.pid in protected:
+    for stat in processes.scan_processes():
+        if not stat.is_alive or stat.pid in protected:
             continue
-        if stat.session in sessions or tree.environment(stat.pid).get(MARK) == mark:
+        if stat.session in sessions or processes.environment(stat.pid).get(PROJECT_ENV) == str(project_dir):
             found.add(stat.pid)
-    found.update(tree.descendants(found))
-    return [pid for pid in found - protected if (one := tree.stat(pid)) is not None and one.alive]
+    # Also descendants without the variable, for example those that were started with an empty environment.
+    found.update(processes.descendants(found))
+    # Some may have ended during the walk.
+    return [pid for pid in found - protected if (last := processes.read_stat(pid)) is not None and last.is_alive]
 
 
-def end_one_offs(state: Path) -> list[str]:
-    """Ends what `minikube run` started in this directory and still runs: TERM, then KILL; what those are called."""
-    named: dict[int, str] = {}
-    for number, patience in ((signal.SIGTERM, TERM_PATIENCE_S), (signal.SIGKILL, PATIENCE_S)):
-        until = time.monotonic() + patience
+def stop_one_off_commands(project_dir: Path) -> list[str]:
+    """Stop the commands of `minikube run` in this project with TERM, then KILL; return them described for messages."""
+    stopped: dict[int, str] = {}
+    for number, timeout in ((signal.SIGTERM, TERM_TIMEOUT_S), (signal.SIGKILL, KILL_TIMEOUT_S)):
+        end = time.monotonic() + timeout
         sent: set[int] = set()
-        while (left := _one_offs(state)) and time.monotonic() < until:
-            for pid in left:
+        while (alive := _one_off_commands(project_dir)) and time.monotonic() < end:
+            for pid in alive:
                 if pid not in sent:
                     sent.add(pid)
-                    named.setdefault(pid, tree.called(pid))
+                    stopped.setdefault(pid, processes.describe(pid))
                     with contextlib.suppress(PermissionError):
-                        tree.send(pid, number)
-            time.sleep(0.01)
-    return list(named.values())
+                        processes.send_signal(pid, number)
+            time.sleep(RETRY_INTERVAL_S)
+    return list(stopped.values())
 
 
-def _one_offs(state: Path) -> list[int]:
-    """Never those that we run in: somebody may type `down` in a shell that `run` has started."""
-    stats = {one.pid: one for one in tree.scan()}
-    ours, at = set(), os.getpid()
-    while at in stats and at not in ours:
-        ours.add(at)
-        at = stats[at].parent
+def _one_off_commands(project_dir: Path) -> list[int]:
+    """Return the pids of the living commands of `minikube run` in this project."""
+    stats = {stat.pid: stat for stat in processes.scan_processes()}
+    # Without the ancestors of this process: `minikube down` may be typed in a shell that `minikube run` has started.
+    ancestors, pid = set(), os.getpid()
+    while pid in stats and pid not in ancestors:
+        ancestors.add(pid)
+        pid = stats[pid].parent
     return [
         pid
-        for pid, one in stats.items()
-        if one.alive and pid not in ours and tree.environment(pid).get(RUN_MARK) == str(state)
+        for pid, stat in stats.items()
+        if stat.is_alive and pid not in ancestors and processes.environment(pid).get(RUN_ENV) == str(project_dir)
     ]
 
 
-def _recorded(state: Path) -> list[tuple[int, int]]:
+def _recorded_processes(project_dir: Path) -> list[tuple[int, int]]:
     try:
-        found = json.loads((state / PROCESSES_FILE).read_text())
-        if found["boot"] != tree.boot_id():
+        found = json.loads((project_dir / PROCESSES_FILE).read_text())
+        # After a reboot all recorded pids and start times belong to other processes.
+        if found["boot"] != processes.boot_id():
             return []
         return [(int(pid), int(started)) for pid, started in found["processes"]]
     except (OSError, ValueError, KeyError, TypeError):

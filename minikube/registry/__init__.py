@@ -1,15 +1,22 @@
-"""The discovery process (floor 3): who is registered, who is well, and who is told. A program of its own.
+"""The registry: which instances are registered, which of them pass their checks, and which clients watch them.
 
-    main      the process: settings, signals, the nursery
-    server    the RPC methods               asked      what a caller may ask for (pure)
-    node      catalog + store: one change, from decision to answer
-    catalog   all that is known, in revision order (pure)      listing    its lists as JSON (pure)
-    judge     the schedule of probes        (verdicts: minikube.health.state, pure)
-    store     from trio to two threads on redis-py: writer and follower of the change log
-    wire      what they say to Redis        scripts    what runs there      records    the rows' form there (pure)
-    dial      a Redis URL to a client                          shares     which node probes what (pure)
+A process of its own (`minikube registry`); several registries on one Redis agree with each other.
 
-Reads are answered from the catalog and never wait for Redis. A write is one Lua script, made durable before it is
-answered; many go out in one round trip. It refuses to run commands, to invent an instance's death while Redis or
-the registry itself was away, and to call a failure of the store "not found".
+    main           start the process: settings, signals, nursery
+    service        the RPC methods (`Discovery.*`)
+    validation     check the parameters of calls and turn them into records (pure)
+    subscriptions  `Discovery.Watch`: the watches of each connection
+    metrics        `GET /metrics` of a registry that runs alone
+    node           one registry node: reads from the catalog, writes through Redis into the catalog
+    call_counters  count calls by method, result and duration (pure)
+    sharding       which node probes which instance (pure)
+    config         the registry's settings
+    catalog/       the registry's memory: records, change log, lists, round robin (pure)
+    checks/        schedule the health checks and store the states that they find
+    redis/         Redis: two threads, Lua scripts, the stored form of records, recovery of lost data
+
+Reads are answered from the catalog and never wait for Redis. A write is one Lua script and is durable before it is
+answered; many writes go out in one round trip.
+The registry refuses to run commands, to mark an instance dead because Redis or the registry itself was away, and to
+answer "not found" for a failure of Redis.
 """

@@ -1,8 +1,8 @@
-"""How often each method was called, how it went and how long it took (floor 3, pure).
+"""Count the calls of each RPC method by result and duration. Pure.
 
-`Discovery.Get` on the fast path answers a lookup in about a microsecond; counting each would cost a part of that. So the
-connection tells how many answers one receive gave and how long that took altogether (`answered`), and whatever else was
-answered on the fast path says so itself (`aside`).
+The fast path counts differently, for speed: a `Discovery.Get` takes about a microsecond, and counting each would cost a
+part of that. So the connection reports how many calls of one receive were answered on the fast path and how long they took
+together (`count_fast`). They all count as `Discovery.Get`, but for those that were counted by themselves (`count_fast_other`).
 """
 
 from bisect import bisect_left
@@ -13,11 +13,11 @@ from minikube.jsonrpc.messages import RpcError
 from minikube.metrics.counters import CALL_BOUNDS_S, CallCount, HistogramView, OutcomeCounter
 
 OK = "ok"
-FAST = "Discovery.Get"
-UNKNOWN = "unknown"
-"""All methods that do not exist: their names are a stranger's."""
+FAST_METHOD = "Discovery.Get"
+UNKNOWN_METHOD = "unknown"
+"""Counts calls of all methods that do not exist: clients choose those names, and they must not fill the memory."""
 
-_NAMES = {
+_RESULT_NAMES = {
     jsonrpc.METHOD_NOT_FOUND: "method_not_found",
     jsonrpc.INVALID_PARAMS: "invalid_params",
     jsonrpc.INTERNAL_ERROR: "internal_error",
@@ -29,51 +29,55 @@ _NAMES = {
 }
 
 
-class CallTally:
-    """Belongs to the trio thread."""
+class CallCounters:
+    """The counters of one registry process, for its trio thread."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, OutcomeCounter] = {FAST: OutcomeCounter(CALL_BOUNDS_S)}
-        self._aside = 0
-        self._fast = [0] * (len(CALL_BOUNDS_S) + 1)
+        self._methods: dict[str, OutcomeCounter] = {FAST_METHOD: OutcomeCounter(CALL_BOUNDS_S)}
+        self._fast_others = 0
+        self._fast_counts = [0] * (len(CALL_BOUNDS_S) + 1)
         self._fast_seconds = 0.0
 
-    def answered(self, count: int, seconds: float) -> None:
-        """So many (at least one) answers of the fast path took `seconds` altogether: each counts as its share of them."""
-        if self._aside:
-            count -= self._aside
-            self._aside = 0
+    def count_fast(self, count: int, seconds: float) -> None:
+        """Count `count` (at least one) fast answers that took `seconds` together; each counts with its share of them."""
+        if self._fast_others:
+            count -= self._fast_others
+            self._fast_others = 0
             if count <= 0:
                 return
-        self._fast[bisect_left(CALL_BOUNDS_S, seconds / count)] += count
+        self._fast_counts[bisect_left(CALL_BOUNDS_S, seconds / count)] += count
         self._fast_seconds += seconds
 
-    def aside(self, method: str, result: str, seconds: float) -> None:
-        """One of the answers that `answered` will tell was of this method, not a lookup."""
-        self._aside += 1
-        self.note(method, result, seconds)
+    def count_fast_other(self, method: str, result: str, seconds: float) -> None:
+        """Count a fast answer of another method than `Discovery.Get`; the next `count_fast` leaves it out."""
+        self._fast_others += 1
+        self.count(method, result, seconds)
 
-    def note(self, method: str, result: str, seconds: float) -> None:
-        found = self._methods.get(method)
-        if found is None:
-            found = self._methods[method] = OutcomeCounter(CALL_BOUNDS_S)
-        found.record(result, seconds)
+    def count(self, method: str, result: str, seconds: float) -> None:
+        """Count one call. `result` is `ok` or an error's name (`result_name`)."""
+        outcomes = self._methods.get(method)
+        if outcomes is None:
+            outcomes = self._methods[method] = OutcomeCounter(CALL_BOUNDS_S)
+        outcomes.record(result, seconds)
 
     @property
     def view(self) -> tuple[CallCount, ...]:
-        found = [CallCount(name, dict(one.results), one.seconds.view) for name, one in self._methods.items()]
-        slow = found[0]
-        results = {**slow.results, OK: slow.results.get(OK, 0) + sum(self._fast)}
-        counts = tuple(map(int.__add__, slow.seconds.counts, self._fast))
-        seconds = HistogramView(slow.seconds.bounds, counts, slow.seconds.sum + self._fast_seconds)
-        return (CallCount(FAST, results, seconds), *found[1:])
+        """The counts of all methods as they are now."""
+        counts = [
+            CallCount(name, dict(outcomes.results), outcomes.seconds.view) for name, outcomes in self._methods.items()
+        ]
+        slow = counts[0]
+        results = {**slow.results, OK: slow.results.get(OK, 0) + sum(self._fast_counts)}
+        buckets = tuple(map(int.__add__, slow.seconds.counts, self._fast_counts))
+        seconds = HistogramView(slow.seconds.bounds, buckets, slow.seconds.sum + self._fast_seconds)
+        return (CallCount(FAST_METHOD, results, seconds), *counts[1:])
 
 
 def result_name(error: Exception) -> str:
-    """What an error is called where it is counted."""
+    """Return the name under which calls that raised `error` are counted."""
     match error:
         case RpcError() | RemoteError():
-            return _NAMES.get(error.code, "other")
+            return _RESULT_NAMES.get(error.code, "other")
         case NotFound():
             return "not_found"
         case Unavailable():

@@ -1,4 +1,4 @@
-"""The registry's settings (floor 3): one frozen tree, passed in; the wire's bounds are `minikube.net`'s."""
+"""The registry's settings: one frozen struct, passed in. The bounds of its RPC server are in `minikube/net/rpc/types`."""
 
 from msgspec import Struct, field
 
@@ -6,22 +6,23 @@ from minikube.defaults import DEFAULT_REGISTRY
 from minikube.manifest.spec import HostPort, TlsSettings
 from minikube.manifest.values import parse_host_port
 
+REDIS_ENV = "REDIS_URL"
+"""The environment variable of `redis_url`: it may hold a password, so it is no argument."""
+
 
 class RegistryConfig(Struct, frozen=True):
-    """What `minikube.registry.main.run` needs. Secrets come by environment (`from_environ`), never by argument."""
+    """The settings of `minikube.registry.main.run`. Secrets come from the environment, never as arguments."""
 
     listen: HostPort = field(default_factory=lambda: parse_host_port(DEFAULT_REGISTRY))
     redis_url: str = "redis://127.0.0.1:6379/0"
     prefix: str = "{minikube}"
-    """The braces make all keys one slot of a Redis cluster."""
+    """The prefix of all keys in Redis. Its braces put all keys into one slot of a Redis cluster."""
     token: str = ""
+    """The token that clients must send; empty: none."""
     tls: TlsSettings | None = None
     allow_checks: tuple[str, ...] = ()
-    """Hosts and networks that a check may point at beside the host it registers; `("*",)`: any."""
+    """Hosts and networks that a check may point at besides the host that it registers; `("*",)` allows any."""
     node: str = ""
-    """This node's id among the registries on one Redis; empty: made up at start."""
+    """This node's id among the registries on one Redis; empty: a random one at each start."""
     metrics: HostPort | None = None
-    """Where `/metrics` is served, on loopback; None: nowhere, a supervisor asks over RPC."""
-
-
-REDIS_ENV = "REDIS_URL"
+    """The loopback address that serves `/metrics`; None: none, a supervisor reads the figures over RPC."""

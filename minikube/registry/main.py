@@ -1,11 +1,12 @@
-"""The registry's process (floor 3): `run(config)` serves until TERM or Ctrl-C.
+"""The registry's process: `run(config)` serves until TERM or Ctrl-C.
 
-It listens at once, also while Redis is not there yet, and says so in one line on stdout; requests that come before
-Redis was read wait for that, within a bound. It refuses to listen beyond loopback without a token and TLS.
+It listens at once, also while Redis is down, and says so in one line on stdout; requests that come before Redis was read
+wait for that, up to a bound. It refuses to listen beyond loopback without a token and TLS.
 """
 
 import gc
 import logging
+import os
 import resource
 import signal
 import ssl
@@ -22,18 +23,19 @@ from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
-from minikube.registry.node import Node
+from minikube.registry.node import RegistryNode
+from minikube.registry.redis.gateway import RedisGateway
 from minikube.registry.service import DiscoveryService
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
 
-FILES = 4_096
-"""1,024 connections, as many probes, kept connections of a large share, and some."""
+MAX_FILES = 4_096
+"""1,024 connections of clients, as many probes, the connections kept between probes, and some to spare."""
 
 
 def run(config: RegistryConfig) -> None:
-    """Serves until it is told to stop. Raises `UsageError` or `StartError` when it cannot begin."""
+    """Serve until a signal stops it. Raises UsageError or StartError when it cannot start."""
     if is_exposed(config.listen, config.token, config.tls):
         raise UsageError(
             f"--listen: {config.listen} is beyond loopback, which needs a token and TLS"
@@ -42,62 +44,64 @@ def run(config: RegistryConfig) -> None:
     if config.metrics is not None and not is_loopback(config.metrics.host):
         raise UsageError(f"--metrics: {config.metrics} is beyond loopback, where it has no TLS — use 127.0.0.1")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="registry: %(message)s")
-    _allow_files()
+    _raise_file_limit()
     trio.run(_main, config)
 
 
-def _allow_files() -> None:
-    """Connections and probes hold a descriptor each: the usual soft limit of 1,024 is below our own bounds."""
+def _raise_file_limit() -> None:
+    """Raise the soft limit of file descriptors: the usual 1,024 is below the registry's own bounds for connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _main(config: RegistryConfig) -> None:
-    tls = _tls(config)
+    tls = _server_tls(config)
     async with open_background_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-        node = Node(config, nursery)
-        judge = CheckScheduler(node)
-        discovery = DiscoveryService(node, judge, config)
+        node_id = config.node or os.urandom(4).hex()
+        store = RedisGateway(config.redis_url, config.prefix, node_id)
+        node = RegistryNode(node_id, store, nursery)
+        checks = CheckScheduler(node)
+        service = DiscoveryService(node, checks, config)
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(
-                lambda task_status: serve_rpc(discovery, listen, tls=tls, task_status=task_status)
+                lambda task_status: serve_rpc(service, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
             raise listen_error("registry", config.listen, error, "set registry.listen") from None
-        shown = await _open_metrics(discovery, config, nursery)
-        # Only now: a process that ends at once must not end while a thread of its own is still importing.
-        node.store.start()
-        nursery.start_soon(_spare_collector, node)
-        nursery.start_soon(judge.beat)
-        nursery.start_soon(judge.run)
+        metrics_address = await _start_metrics(service, config, nursery)
+        # Only after the ports are taken: a process that exits at once must not exit while a thread is still importing.
+        store.start(node)
+        nursery.start_soon(_freeze_after_load, node)
+        nursery.start_soon(checks.watch_pauses)
+        nursery.start_soon(checks.run)
         print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
-        if shown:
-            print(f"registry: metrics on http://{shown}/metrics", flush=True)
+        if metrics_address:
+            print(f"registry: metrics on http://{metrics_address}/metrics", flush=True)
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
         await trio.sleep_forever()
-    node.store.stop()
+    store.stop()
 
 
-async def _open_metrics(discovery: DiscoveryService, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
-    """Where they are served; None: nowhere."""
-    if (where := config.metrics) is None:
+async def _start_metrics(service: DiscoveryService, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
+    """Start to serve `/metrics` if the settings say so; return the address."""
+    if (address := config.metrics) is None:
         return None
-    from minikube.registry.metrics import serve_metrics
+    from minikube.registry.metrics import serve_metrics  # late: only for `--metrics`; it imports h11
 
     try:
-        listeners = await trio.open_tcp_listeners(where.port, host=where.host)
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host)
     except OSError as error:
-        raise listen_error("registry", where, error, "change --metrics") from None
-    host, port = await nursery.start(serve_metrics, discovery.counted, listeners, config.token)
+        raise listen_error("registry", address, error, "change --metrics") from None
+    host, port = await nursery.start(serve_metrics, service.metrics, listeners, config.token)
     return HostPort(host, port)
 
 
-async def _spare_collector(node: Node) -> None:
-    """What there is after the first load stays: the garbage collector need not walk it again and again (100 ms each time)."""
+async def _freeze_after_load(node: RegistryNode) -> None:
+    """Exempt everything that exists after the first load from garbage collection: walking it takes 100 ms each time."""
     await node.loaded.wait()
     gc.freeze()
 
@@ -109,7 +113,7 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
             return
 
 
-def _tls(config: RegistryConfig) -> ssl.SSLContext | None:
+def _server_tls(config: RegistryConfig) -> ssl.SSLContext | None:
     if config.tls is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""`GET /metrics` of a registry that runs alone (floor 3): its calls and probes, for Prometheus on this machine.
+"""`GET /metrics` of a registry that runs alone: its calls and probes, for Prometheus on this machine.
 
-Loopback only, as `main` sees to; with a registry token that token is wanted here, too. It refuses web pages: foreign
-`Host` names and any `Origin`.
+`main` serves it on loopback only. With a registry token, requests need that token. It refuses requests of web pages:
+foreign `Host` names and any `Origin`.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,19 +14,20 @@ from minikube.metrics.exposition import probe_families, registry_families, rende
 from minikube.net.auth import allowed_hosts, reject_web_page, require_bearer_token
 from minikube.net.http_server import Reply, Request, Response, error_reply, serve_http
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # prometheus_client takes 30 ms to import: the first scrape does it
     from prometheus_client.metrics_core import Metric
 
 HOSTS = allowed_hosts("127.0.0.1", "localhost")
 
 
 class Collector:
-    """Implements prometheus_client's collector protocol over one status."""
+    """Implements the collector protocol of prometheus_client over one status."""
 
     def __init__(self, status: RegistryStatus) -> None:
         self._status = status
 
     def collect(self) -> "Iterator[Metric]":
+        """Return the metrics of the status."""
         yield from registry_families(self._status)
         yield from probe_families({"registry": self._status.counters.probes})
 
@@ -37,7 +38,8 @@ async def serve_metrics(
     token: str,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Serves until cancelled; started with the (host, port) it listens on."""
+    """Serve until cancelled; started with the (host, port) of the listener."""
+    # One scrape at a time: rendering takes a thread and milliseconds of the lookups' core.
     scrapes = trio.CapacityLimiter(1)
 
     async def handle(request: Request) -> Response:
@@ -52,14 +54,14 @@ async def serve_metrics(
 
 
 def refuse(request: Request, token: str) -> Reply | None:
-    """What to answer to a request that may not be heard, or that is for something else; or None."""
+    """Return the error reply for a request that is not allowed or not for `/metrics`; None for a good one."""
     refusal = reject_web_page(request, HOSTS)
     if refusal is None and token:
         refusal = require_bearer_token(request, token, "the registry's token is needed: Authorization: Bearer TOKEN")
     if refusal is not None:
         return refusal
     if request.path != "/metrics":
-        return error_reply(404, "there is /metrics here, nothing else")
+        return error_reply(404, "not found: this server has /metrics only")
     if request.method not in ("GET", "HEAD"):
         return error_reply(405, "/metrics takes GET, HEAD", (("Allow", "GET, HEAD"),))
     return None

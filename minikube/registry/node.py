@@ -1,12 +1,10 @@
-"""One registry node (floor 3): the catalog, its store, and the writes that change both.
+"""One registry node: the catalog, and the writes that change it and Redis.
 
-Reads come from the catalog. A write is made durable first and enters the catalog as an entry of the log, like those of other
-nodes. It refuses to know RPC (`server`) and to probe (`judge`).
+Lookups read the catalog. A write is made durable in Redis first and enters the catalog as an entry of the change log, as
+the writes of other nodes do. The node refuses to know RPC (`service`) and to probe (`checks`).
 """
 
 import logging
-import os
-import time
 from collections.abc import Callable, Sequence
 
 import trio
@@ -14,217 +12,253 @@ from msgspec.structs import replace
 
 from minikube.errors import MinikubeError, Unavailable
 from minikube.model import ChangeKind, CheckState
-from minikube.registry.catalog.catalog import Catalog, Snapshot
-from minikube.registry.catalog.records import Entry, Record, address_field, size_of
-from minikube.registry.checks.sharding import Nodes
-from minikube.registry.config import RegistryConfig
-from minikube.registry.redis.gateway import CONNECTING, CatalogDump, CatalogPosition, RedisGateway, StoreState
-from minikube.registry.redis.types import Heartbeat, Write
+from minikube.registry.catalog.catalog import ALL_NAMES, Catalog
+from minikube.registry.catalog.records import Entry, Record, StoreSnapshot, json_size
+from minikube.registry.redis.gateway import RedisGateway
+from minikube.registry.redis.types import (
+    CatalogDump,
+    CatalogPosition,
+    CommitResult,
+    Heartbeat,
+    StoreState,
+    Write,
+)
+from minikube.registry.sharding import LiveNodes
 
 LOGGER = logging.getLogger("minikube.registry")
 
-MAX_TRIES = 8
-CATCH_UP_S = 1.0
-LOAD_S = 2.0
-"""How long a request that comes before the first load waits for it."""
+MAX_ATTEMPTS = 8
+"""How often a write is tried while other nodes change the same record."""
 
-OUTPUT_LIMIT = 4096
+CATCH_UP_S = 1.0
+"""How long a write waits for the change log to show what another node wrote before it."""
+
+LOAD_TIMEOUT_S = 2.0
+"""How long a request that comes before Redis was read waits for that."""
 
 MAX_REGISTRATIONS = 20_000
 MAX_BYTES = 33_554_432
-"""Of all registrations as JSON. Strangers can register what they like: past either, a new one is refused."""
+"""Of all registrations as JSON. Any client can register, so a registration past either bound is refused."""
 
-Updated = Callable[[Record], Record | None]
-"""From the record as it stands to the one that is to be; None: leave it."""
+RecordChange = Callable[[Record], Record | None]
+"""Returns the changed record, or None to leave it as it is."""
 
 
-class Node:
-    """Implements `store.Owner`. Belongs to the trio thread."""
+class RegistryNode:
+    """A `StoreListener` with the catalog and the writes. It belongs to the trio thread; `nursery` runs its tasks."""
 
-    def __init__(self, config: RegistryConfig, nursery: trio.Nursery) -> None:
-        self.id = config.node or os.urandom(4).hex()
+    def __init__(self, node_id: str, store: RedisGateway, nursery: trio.Nursery) -> None:
+        self.id = node_id
         self.catalog = Catalog()
-        self.nodes = Nodes(self.id)
-        self.store = RedisGateway(config.redis_url, config.prefix, self.id, self)
+        self.live_nodes = LiveNodes(node_id)
+        self.store = store
         self.nursery = nursery
-        self.reshared: Callable[[], None] = lambda: None
-        self.leased: Callable[[str], None] = lambda _: None
         self.loaded = trio.Event()
-        self.stale = True
-        """While the store is away: what is read is memory."""
-        self._leases: dict[str, int] | None = None
+        """Set when Redis was read for the first time."""
+        self.is_stale = True
+        """Whether Redis is down, so that lookups are answered from memory that may be old."""
+        self._renewals: dict[str, int] | None = None
+        self._shard_callbacks: list[Callable[[], None]] = []
+        self._renewal_callbacks: list[Callable[[str], None]] = []
 
-    # ------------------------------------------------------------ store.Owner
+    def on_shard_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever other instances than before may be this node's to probe."""
+        self._shard_callbacks.append(callback)
 
-    def mark(self) -> CatalogPosition:
-        known = self.catalog
-        return CatalogPosition(known.epoch, known.revision, known.nonce, len(known.records), known.behind)
+    def on_renewal(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with the id of each instance that renewed its lease at another node."""
+        self._renewal_callbacks.append(callback)
 
-    def memory(self) -> CatalogDump:
-        known = self.catalog
-        return CatalogDump(self.mark(), tuple(known.records.values()), tuple(known.tombs()), tuple(known.log))
+    # ------------------------------------------------------------ StoreListener
 
-    def adopt(self, snapshot: Snapshot, lost: Sequence[Write]) -> None:
-        self.catalog.adopt(snapshot)
-        for op in lost:
-            self.nursery.start_soon(self._again, op)
-        self.reshared()
+    def position(self) -> CatalogPosition:
+        """Return where the catalog stands."""
+        catalog = self.catalog
+        return CatalogPosition(catalog.epoch, catalog.revision, catalog.nonce, len(catalog.records), catalog.has_gap)
+
+    def dump(self) -> CatalogDump:
+        """Return everything that the catalog knows."""
+        catalog = self.catalog
+        return CatalogDump(
+            self.position(), tuple(catalog.records.values()), tuple(catalog.tombstones()), tuple(catalog.log)
+        )
+
+    def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
+        """Take over the snapshot, then write again what Redis lost."""
+        self.catalog.apply_snapshot(snapshot)
+        for write in unsaved:
+            self.nursery.start_soon(self._write_again, write)
+        self._notify_shard_change()
         self.loaded.set()
 
-    def committed(self, op: Write, revision: int, incarnation: int, nonce: str) -> None:
-        self.catalog.offer(Entry(revision, op.kind, _stamped(op, revision, incarnation), nonce))
-        self.store.cursor = max(self.store.cursor, self.catalog.revision)
+    def on_committed(self, write: Write, result: CommitResult, nonce: str) -> None:
+        """Apply a write of this node that is durable now."""
+        self.catalog.apply(Entry(result.revision, write.kind, _stored_record(write, result), nonce))
+        self.store.mark_applied(self.catalog.revision)
 
-    def arrived(self, entries: Sequence[Entry]) -> None:
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Apply what other nodes wrote."""
         for entry in entries:
-            self.catalog.offer(entry)
-        self.store.cursor = max(self.store.cursor, self.catalog.revision)
+            self.catalog.apply(entry)
+        self.store.mark_applied(self.catalog.revision)
 
-    def ticked(self, tick: Heartbeat) -> Sequence[str]:
-        changed, lost = self.nodes.beat(tick.nodes)
-        self.store.share_leases = len(self.nodes.living) > 1
-        if self._leases is not None and tick.leases is not None:
-            for id_, count in tick.leases.items():
-                if self._leases.get(id_) != count:
-                    self.leased(id_)
-        self._leases = tick.leases
+    def on_heartbeat(self, heartbeat: Heartbeat) -> Sequence[str]:
+        """Find out which nodes are alive and which leases were renewed at others; return the nodes to remove from Redis."""
+        changed, to_remove = self.live_nodes.update(heartbeat.nodes)
+        self.store.shares_renewals = len(self.live_nodes.alive) > 1
+        # The first heartbeat with renewals only sets what later ones are compared with.
+        if self._renewals is not None and heartbeat.renewals is not None:
+            for id_, count in heartbeat.renewals.items():
+                if self._renewals.get(id_) != count:
+                    for callback in self._renewal_callbacks:
+                        callback(id_)
+        self._renewals = heartbeat.renewals
         if changed:
-            LOGGER.info("registries alive: %s", ", ".join(self.nodes.living))
-            self.reshared()
-        return lost
+            LOGGER.info("registries alive: %s", ", ".join(self.live_nodes.alive))
+            self._notify_shard_change()
+        return to_remove
 
-    def store_changed(self, state: StoreState) -> None:
-        self.stale = not state.ok
+    def on_state(self, state: StoreState) -> None:
+        """Learn that Redis can or cannot be used now."""
+        self.is_stale = not state.ok
 
-    async def _again(self, op: Write) -> None:
+    def _notify_shard_change(self) -> None:
+        for callback in self._shard_callbacks:
+            callback()
+
+    async def _write_again(self, write: Write) -> None:
         try:
-            await self._commit(op)
+            await self._commit(write)
         except Unavailable as error:
-            LOGGER.warning("store: a change of %s could not be written again: %s", op.record.id, error)
+            LOGGER.warning("store: a change of %s could not be written again: %s", write.record.id, error)
 
     # ------------------------------------------------------------ writes
 
     async def register(self, record: Record) -> Record:
-        """Puts an entry in place of the one with the same id or the same name and address.
+        """Store `record` in place of one with the same id, or with the same name and address; then it takes that one's id.
 
-        The id of an entry at the same name and address is kept. Raises `Unavailable`, and `MinikubeError` where there
-        are too many; those under way at the same time may pass the bound by a few.
+        Raises Unavailable, and MinikubeError where there are too many registrations.
         """
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_ATTEMPTS):
             instance = record.instance
-            holder = self.catalog.addresses.get(address_field(record))
+            holder = self.catalog.ids_by_address.get(record.address_key)
             if holder is not None and holder in self.catalog.records and holder != record.id:
                 if record.id in self.catalog.records:
-                    # The id moved to an address that an entry of its own holds: that one is replaced as well.
+                    # The id moves to an address that another record holds: that record is replaced as well.
                     await self.remove(holder)
                     continue
                 record = replace(record, instance=replace(instance, uuid=holder))
             old = self.catalog.records.get(record.id)
-            wanted = record if old is None else _kept(old, record)
-            self._check_room(old, wanted)
-            if done := await self._commit(Write(ChangeKind.PUT, wanted, old.revision if old else 0, old)):
-                return done
+            new = record if old is None else _merge_registration(old, record)
+            # Registrations under way at the same time may pass the bound by a few.
+            self._check_limits(old, new)
+            if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
+                return stored
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
 
-    def _check_room(self, old: Record | None, new: Record) -> None:
-        """Raises `MinikubeError` where a registration is one too many, or too large for the room that is left."""
+    def _check_limits(self, old: Record | None, new: Record) -> None:
+        """Raise MinikubeError for one registration too many, or one too large for the room that is left."""
         catalog, name = self.catalog, new.instance.name
         if old is None and len(catalog.records) >= MAX_REGISTRATIONS:
             raise MinikubeError(
                 f"{name}: {len(catalog.records)} instances are registered, {MAX_REGISTRATIONS} are the most — "
-                "deregister some, or let those that are gone be forgotten sooner (ForgetAfter)"
+                "deregister some, or let absent ones be forgotten sooner (ForgetAfter)"
             )
-        more = size_of(new) - (size_of(old) if old else 0)
-        if more > 0 and catalog.size + more > MAX_BYTES:
+        growth = json_size(new) - (json_size(old) if old else 0)
+        if growth > 0 and catalog.total_bytes + growth > MAX_BYTES:
             raise MinikubeError(
                 f"{name}: all registrations together would have over {MAX_BYTES} bytes — "
                 "deregister some, or give them less Meta and fewer Tags"
             )
 
-    async def update(self, id_: str, incarnation: int, change: Updated) -> Record | None:
-        """Changes an entry of this incarnation; None when it is another by now, or gone. Raises `Unavailable`."""
-        for _ in range(MAX_TRIES):
+    async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
+        """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""
+        for _ in range(MAX_ATTEMPTS):  # again after a conflict, with the record that another node wrote
             old = self.catalog.records.get(id_)
             if old is None or old.instance.incarnation != incarnation:
                 return None
             new = change(old)
             if new is None:
                 return old
-            if done := await self._commit(Write(ChangeKind.PUT, new, old.revision, old, incarnation)):
-                return done
+            if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision, old, incarnation)):
+                return stored
         return None
 
     async def remove(self, id_: str, incarnation: int | None = None) -> bool:
-        """False when it is not there, or is another incarnation. Raises `Unavailable`."""
-        for _ in range(MAX_TRIES):
+        """Remove a record; return False if there is none, or only one of another incarnation. Raises Unavailable."""
+        for _ in range(MAX_ATTEMPTS):
             old = self.catalog.records.get(id_)
             if old is None or (incarnation and old.instance.incarnation != incarnation):
-                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()  # trio's rule: every path of an async function waits once
                 return False
             if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
                 return True
         raise Unavailable(f"{id_}: others keep changing this entry; try again")
 
-    async def _commit(self, op: Write) -> Record | None:
-        """The record as stored; None when someone else was first, and the catalog has caught up since."""
-        status, revision, incarnation = await self.store.commit(op)
-        if self.catalog.revision < revision:
-            await self._catch_up(revision)
-        return _stamped(op, revision, incarnation) if status == "ok" else None
+    async def share_renewal(self, id_: str) -> None:
+        """Tell the other nodes, if there are any, that a `ttl:` instance renewed its lease. Raises Unavailable."""
+        if self.store.shares_renewals:
+            await self.store.share_renewal(id_)
 
     async def catch_up(self) -> None:
-        """Waits until everything that any registry acknowledged before now is known here. Raises `Unavailable`."""
-        _, revision, _ = await self.store.commit("")
+        """Wait until the catalog has everything that any node acknowledged before now. Raises Unavailable."""
+        revision = await self.store.read_revision()
         if self.catalog.revision < revision:
-            await self._catch_up(revision)
+            await self._wait_revision(revision)
 
     async def wait_loaded(self) -> None:
-        """Until the store was read for the first time. Raises `Unavailable` where that takes too long."""
+        """Wait until Redis was read for the first time. Raises Unavailable when that takes too long."""
         if self.loaded.is_set():
             return
-        with trio.move_on_after(LOAD_S):
+        with trio.move_on_after(LOAD_TIMEOUT_S):
             await self.loaded.wait()
-        if not self.loaded.is_set() and self.store.state.detail == CONNECTING:
-            with trio.move_on_after(LOAD_S):  # nothing has failed yet, this machine is merely slow
+        if not self.loaded.is_set() and self.store.is_connecting:
+            with trio.move_on_after(LOAD_TIMEOUT_S):  # no attempt has failed yet: this machine is merely slow
                 await self.loaded.wait()
         if not self.loaded.is_set():
-            raise Unavailable(self.store.unavailable())
+            raise Unavailable(self.store.unavailable_text())
 
-    async def _catch_up(self, revision: int) -> None:
-        """Waits a moment for the log to bring what we have not seen."""
-        moved = trio.Event()
-        unsubscribe = self.catalog.subscribe("*", lambda _: moved.set())
+    async def _commit(self, write: Write) -> Record | None:
+        """Return the record as stored; None if another node changed it first, and the catalog has that change since."""
+        result = await self.store.commit(write)
+        if self.catalog.revision < result.revision:
+            await self._wait_revision(result.revision)
+        return _stored_record(write, result) if result.committed else None
+
+    async def _wait_revision(self, revision: int) -> None:
+        """Wait up to `CATCH_UP_S` for the change log to bring the catalog to `revision`."""
+        changed = trio.Event()
+        unsubscribe = self.catalog.subscribe(ALL_NAMES, lambda _: changed.set())
         try:
             with trio.move_on_after(CATCH_UP_S):
                 while self.catalog.revision < revision:
-                    moved = trio.Event()
-                    await moved.wait()
+                    changed = trio.Event()
+                    await changed.wait()
                 await trio.lowlevel.checkpoint()
         finally:
             unsubscribe()
 
 
-def entered(record: Record, state: CheckState, output: str, checked: float) -> Record:
-    """The record in another state, since now."""
-    instance = replace(record.instance, state=state, output=output[:OUTPUT_LIMIT], checked=checked, since=time.time())
-    return replace(record, instance=instance)
+def _stored_record(write: Write, result: CommitResult) -> Record:
+    """Return the record with its revision and incarnation; for a removal, the record as it was."""
+    if write.kind is ChangeKind.GONE:
+        return write.record
+    instance = replace(write.record.instance, revision=result.revision, incarnation=result.incarnation)
+    return replace(write.record, instance=instance)
 
 
-def _stamped(op: Write, revision: int, incarnation: int) -> Record:
-    """The record as stored; as it stood, for a removal."""
-    if op.kind is ChangeKind.GONE:
-        return op.record
-    return replace(op.record, instance=replace(op.record.instance, revision=revision, incarnation=incarnation))
+def _merge_registration(old: Record, new: Record) -> Record:
+    """Return `new` with what stays when an instance registers again: maintenance, and a passing state.
 
-
-def _kept(old: Record, new: Record) -> Record:
-    """What a new registration takes over: maintenance, which is the operator's; and that it passes, where it is the
-    same instance with the same check, so that registering again makes no gap (its probe comes at once)."""
+    Maintenance is the operator's decision. A passing instance that registers again unchanged stays passing, so that lookups
+    see no gap; it is probed at once.
+    """
     was, instance = old.instance, new.instance
-    same = (was.name, was.addr, was.health_check) == (instance.name, instance.addr, instance.health_check)
+    is_same = (was.name, was.addr, was.health_check) == (instance.name, instance.addr, instance.health_check)
     if was.state is CheckState.MAINTENANCE:
-        kept = replace(instance, state=was.state, output=was.output, since=was.since)
-        return replace(new, instance=kept, resumed=old.resumed if same else CheckState.STARTING)
-    if same and was.state is CheckState.PASSING:
+        instance = replace(instance, state=was.state, output=was.output, since=was.since)
+        after = old.state_after_maintenance if is_same else CheckState.STARTING
+        return replace(new, instance=instance, state_after_maintenance=after)
+    if is_same and was.state is CheckState.PASSING:
         return replace(new, instance=replace(instance, state=was.state, since=was.since, output=was.output))
     return new

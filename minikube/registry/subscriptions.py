@@ -1,6 +1,6 @@
-"""Who watches what (floor 3): `Discovery.Watch`, from the snapshot to the last change. Belongs to the trio thread.
+"""`Discovery.Watch`: the watches of each connection, from the snapshot to the last change. For the trio thread.
 
-It refuses to wait: a peer that does not keep up is the connection's matter, and is ended there.
+It never waits: a client that does not keep up is ended by its connection, which bounds what is queued.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from minikube.jsonrpc.messages import COMPACTED, Request, RpcError
 from minikube.model import Change
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.catalog.catalog import Catalog, Compacted
-from minikube.registry.validation import arguments, as_name, as_type, wrong
+from minikube.registry.validation import arguments, as_name, as_type, invalid
 
 MAX_WATCHES = 64
-"""Of one connection."""
+"""The most watches of one connection."""
 
-MAX_SAME = 4
-"""Of one connection and one name: each change is told once for every watch."""
+MAX_WATCHES_OF_NAME = 4
+"""The most watches of one connection and one name: each change is sent once for every watch."""
 
 Notify = Callable[[str, Any], None]
 _encode = msgspec.json.Encoder().encode
@@ -30,105 +30,110 @@ class Watch(NamedTuple):
     """One watch of one connection."""
 
     name: str
-    end: Callable[[], None]
+    unsubscribe: Callable[[], None]
 
 
-class Watches:
+class Subscriptions:
     """All watches of all connections; each ends with its connection."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._watches: WeakKeyDictionary[RpcConnection, dict[int, Watch]] = WeakKeyDictionary()
-        self._next = 0
-        self._told: tuple[Change | None, bytes] = (None, b"")
+        self._last_number = 0
+        self._encoded: tuple[Change | None, bytes] = (None, b"")
 
-    def begin(self, request: Request, peer: RpcConnection) -> dict[str, Any]:
-        """Watch from now on. Returns what to answer; changes follow it, since the peer puts the answer first."""
-        return self._begin(request, peer, peer.notify)
+    def start(self, request: Request, connection: RpcConnection) -> dict[str, Any]:
+        """Start a watch and return the result of the call, for the fast path: the connection sends it before any change."""
+        return self._start(request, connection, connection.notify)
 
-    def begin_late(self, request: Request, peer: RpcConnection) -> dict[str, Any]:
-        """The same for a call that had to wait: the caller must have the answer queued before it waits again."""
-        late = _Late(peer)
-        result = self._begin(request, peer, late.notify)
-        peer.start_soon(late.begin)
+    def start_waited(self, request: Request, connection: RpcConnection) -> dict[str, Any]:
+        """Start a watch for a call that had to wait. The caller must queue the result before it waits again."""
+        queue = _HeldNotifications(connection)
+        result = self._start(request, connection, queue.notify)
+        connection.start_soon(queue.release)
         return result
 
-    def end(self, peer: RpcConnection, number: int) -> bool:
-        """End one of the peer's watches. False where it has none of that number."""
-        watch = self._watches.get(peer, {}).pop(number, None)
+    def stop(self, connection: RpcConnection, number: int) -> bool:
+        """End one of the connection's watches; return False if it has none of that number."""
+        watch = self._watches.get(connection, {}).pop(number, None)
         if watch is not None:
-            watch.end()
+            watch.unsubscribe()
         return watch is not None
 
-    def _begin(self, request: Request, peer: RpcConnection, notify: Notify) -> dict[str, Any]:
+    def _start(self, request: Request, connection: RpcConnection, notify: Notify) -> dict[str, Any]:
         if request.dialect == 1:
-            raise wrong('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
-        asked, since = arguments(request.params, "Name", "Since", least=1)
-        name = as_name(asked, every=True)
-        watches = self._watches.setdefault(peer, {})
+            raise invalid('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
+        name_argument, since = arguments(request.params, "Name", "Since", required=1)
+        name = as_name(name_argument, allow_all=True)
+        watches = self._watches.setdefault(connection, {})
         if len(watches) >= MAX_WATCHES:
-            raise wrong(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
-        if sum(watch.name == name for watch in watches.values()) >= MAX_SAME:
-            raise wrong(f"{MAX_SAME} watches of {name} on one connection are the most; Discovery.Unwatch ends one")
+            raise invalid(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
+        if sum(watch.name == name for watch in watches.values()) >= MAX_WATCHES_OF_NAME:
+            raise invalid(
+                f"{MAX_WATCHES_OF_NAME} watches of {name} on one connection are the most; Discovery.Unwatch ends one"
+            )
         catalog = self._catalog
         missed: list[Change] = []
         instances = None
         if since is None:
             instances = msgspec.Raw(catalog.instances_json(name))
         else:
-            missed = self._missed(name, as_type(since, int, "Since"))
-        number = self._next = self._next + 1
+            missed = self._missed_changes(name, as_type(since, int, "Since"))
+        number = self._last_number = self._last_number + 1
 
-        def tell(change: Change) -> None:
-            notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._tail(change))))
+        def send(change: Change) -> None:
+            notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change))))
 
-        if not watches:
-            peer.start_soon(self._end_all, peer)
-        watches[number] = Watch(name, catalog.subscribe(name, tell))
+        if not watches:  # the first watch: one task ends them all
+            connection.start_soon(self._stop_all_when_closed, connection)
+        watches[number] = Watch(name, catalog.subscribe(name, send))
         for change in missed:
-            tell(change)
+            send(change)
         return {"Watch": number, "Revision": catalog.revision, "Instances": instances}
 
-    def _missed(self, name: str, since: int) -> list[Change]:
+    def _missed_changes(self, name: str, since: int) -> list[Change]:
         try:
-            return self._catalog.since(name, since)
+            return self._catalog.changes_since(name, since)
         except Compacted:
             raise RpcError(
                 COMPACTED,
-                f"compacted: changes since revision {since} are not known any more (those after {self._catalog.floor} are)"
-                " — watch without Since",
+                f"compacted: changes since revision {since} are not known any more (those after "
+                f"{self._catalog.compacted} are) — watch without Since",
             ) from None
 
-    def _tail(self, change: Change) -> bytes:
-        """What all watchers of a change get alike, encoded once."""
-        if self._told[0] is not change:
+    def _encode_change(self, change: Change) -> bytes:
+        """Return a change as JSON without its opening brace. All watches of a change get the same bytes: encode them once."""
+        if self._encoded[0] is not change:
             values = {"Revision": change.revision, "Kind": change.kind.value, "Instance": change.instance}
-            self._told = (change, _encode(values)[1:])
-        return self._told[1]
+            self._encoded = (change, _encode(values)[1:])
+        return self._encoded[1]
 
-    async def _end_all(self, peer: RpcConnection) -> None:
+    async def _stop_all_when_closed(self, connection: RpcConnection) -> None:
         try:
-            await peer.closed.wait()
+            await connection.closed.wait()
         finally:
-            for watch in self._watches.pop(peer, {}).values():
-                watch.end()
+            for watch in self._watches.pop(connection, {}).values():
+                watch.unsubscribe()
 
 
-class _Late:
-    """Holds back a watch's notices until its answer is queued."""
+class _HeldNotifications:
+    """Holds back a watch's notifications until the result of its call is queued: a client needs the watch's number first."""
 
-    def __init__(self, peer: RpcConnection) -> None:
-        self._peer = peer
+    def __init__(self, connection: RpcConnection) -> None:
+        self._connection = connection
         self._held: list[tuple[str, Any]] | None = []
 
     def notify(self, method: str, params: Any) -> None:
+        """Send a notification, now or at `release`."""
         if self._held is None:
-            self._peer.notify(method, params)
+            self._connection.notify(method, params)
         else:
             self._held.append((method, params))
 
-    async def begin(self) -> None:
+    async def release(self) -> None:
+        """Send what was held back, and everything later at once."""
+        # One turn of the loop: the task that answers the call has queued the result by then.
         await trio.lowlevel.checkpoint()
         held, self._held = self._held or [], None
         for method, params in held:
-            self._peer.notify(method, params)
+            self._connection.notify(method, params)

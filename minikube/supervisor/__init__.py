@@ -1,16 +1,16 @@
-"""The process manager (floor 3): what a manifest says is so, for as long as `up` runs, and nothing is left afterwards.
+"""The supervisor: runs the services of a manifest for as long as `minikube up` lasts, and leaves no process behind.
 
-    main ─► guardian (parent, heir of every orphan)
-      └──► running            the trio run; foundations (redis, registry: parts, partrun), endings (who may end it all), site
-             ├── core         the services; roster (who there is), graph, order, selection, dependency
-             │     └── instance      one replica's task: wish, lifecycle, failure (pure), stopping, row, view
-             │           ├── wellbeing     checkup, verdict, registering; link to the registry, hearsay from it
-             │           └── runtime       local: process, tree, cgroup, rights, rlimits, ports
-             │                             containers: container, client, engine, recipe, images, network, relay
-             └── hands        what is asked by name; rollout (rolling), apply (change), watcher (sources, ear), timetable (schedule)
-    logs ─► logfile ─► trail ─► reader      output on disk, and read back
-    leftovers, record, lifeline, machine    what passes between runs, and between the front and what it started
+    up ─► daemon        guardian (the parent, which inherits orphans), launcher, the trio run, shutdown
+            ├─► backing         Redis and the registry, which the services need
+            └─► reconcile       the services of the manifest; apply, roll-outs, schedules, watched files, commands
+                  └─► instance        one instance: desired state, lifecycle, start, stop, restart
+                        ├─► readiness       its checks, and its entry in the registry
+                        └─► runtime         runs it as a process or a container
 
-What decides takes states and a time and does nothing (`pure`); the trio shells round it do as it says. `interrupt` is how a
-task waits for one thing unless another happens. It refuses to know who is discoverable: that is the registry's.
+    context           shared by all parts during one run: directory, options, state store, process table, logs, addresses
+    launch_options    the options of `up`
+    cancel_event      an event that can also cancel blocks of code
+
+Imports go down in this order. Decisions are pure modules that take states and a time and return what to do; the trio modules
+around them read, call and act. Which instances are discoverable is decided by the registry, not here.
 """

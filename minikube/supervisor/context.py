@@ -1,47 +1,55 @@
-"""What is there before the first service and after the last (floor 3): and the wish that everything ends.
+"""The context of one run of a project: its directory, options, state store, process table, logs and addresses.
 
-It refuses to know of any service.
+It holds nothing about services. `reconcile` and `backing` use it.
 """
 
 import os
 from pathlib import Path
 
 from minikube.control.state_store import StateStore
-from minikube.engine.engine import EngineLeftovers
+from minikube.engine.leftovers import EngineLeftovers
 from minikube.logs.collector import LogCollector
 from minikube.project.ids import project_key
 from minikube.project_dir import log_dir
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.daemon.ipc import LaunchOptions
-from minikube.supervisor.runtime.process.process import ProcessTable
+from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 
 class RunContext:
-    """One run of one project. Belongs to the trio thread."""
+    """Holds what all parts of the supervisor share during one run of a project. Belongs to the trio thread."""
 
     def __init__(
-        self, state: Path, options: LaunchOptions, board: StateStore, household: ProcessTable, registry: str
+        self,
+        directory: Path,
+        options: LaunchOptions,
+        store: StateStore,
+        process_table: ProcessTable,
+        registry_address: str,
     ) -> None:
-        self.state = state
-        self.project = project_key(os.uname().nodename, state.parent)
+        self.directory = directory
+        """The project's `.minikube` directory."""
+        self.project_key = project_key(os.uname().nodename, directory.parent)
+        """What the ids of the project's instances are derived from."""
         self.options = options
-        self.board = board
-        self.household = household
-        self.logbook = LogCollector(log_dir(state), self._notice)
-        self.registry = registry
-        """Where it listens; known for sure once it does."""
+        self.store = store
+        self.process_table = process_table
+        self.logs = LogCollector(log_dir(directory), self._on_log_notice)
+        self.registry_address = registry_address
+        """Where the registry listens. With `listen = "auto"` it is known once the registry is ready."""
         self.redis_url = ""
-        self.asked_to_stop = CancelEvent()
-        self.at_once = CancelEvent()
-        """Nobody has time for a graceful stop any more."""
-        self.left: EngineLeftovers | None = None
-        """What an engine still has at the end."""
+        self.stop_requested = CancelEvent()
+        """Set when the whole project is to stop."""
+        self.immediate_stop_requested = CancelEvent()
+        """Set when no time is left for graceful stops: what still runs is killed."""
+        self.engine_leftovers: EngineLeftovers | None = None
+        """Containers and networks that the engine still has at the end."""
 
     def shutdown(self, now: bool = False) -> None:
-        """Begins to end everything. Returns immediately."""
+        """Request that the whole project stops; with `now`, kill everything without graceful stops. Return immediately."""
         if now:
-            self.at_once.set()
-        self.asked_to_stop.set()
+            self.immediate_stop_requested.set()
+        self.stop_requested.set()
 
-    def _notice(self, service: str, instance: str, text: str) -> None:
-        self.board.event("logs.dropped", text, "warning", service=service, instance=instance)
+    def _on_log_notice(self, service: str, instance: str, text: str) -> None:
+        self.store.event("logs.dropped", text, "warning", service=service, instance=instance)

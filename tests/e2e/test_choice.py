@@ -1,4 +1,4 @@
-"""What `up` starts and how long it stays: profiles, names, --wait, --exit-with, and two projects at once."""
+"""What `up` starts and when it ends: profiles, names, --wait, --exit-with, and two projects at once."""
 
 import os
 import re
@@ -6,21 +6,21 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, SLEEP, Small
 from tests.eventually import eventually
 
 SERVICES = f"""
 [services.db]
-{SLEEP}
+{READY}
 [services.api]
-{SLEEP}
+{READY}
 depends_on = {{ db = "started" }}
 [services.debug]
-{SLEEP}
+{READY}
 profiles = ["dev"]
 depends_on = {{ mock = "started" }}
 [services.mock]
-{SLEEP}
+{READY}
 profiles = ["mock"]
 [services.tests]
 command = ["sh", "-c", "echo tested; exit 3"]
@@ -32,11 +32,11 @@ profiles = ["broken"]
 """
 
 
-def test_profiles_decide_who_starts_and_the_rest_is_there_to_be_started(tmp_path: Path) -> None:
+def test_profiles_decide_which_services_start_and_others_can_be_started_later(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait")
         assert {name for name, state in small.states().items() if state == "running"} == {"db", "api"}
-        assert re.search(r"^debug +stopped .* not chosen at `up`", small.run("ps"), re.MULTILINE)
+        assert re.search(r"^debug +stopped .* not started by `up`", small.run("ps"), re.MULTILINE)
         assert "debug started" in small.run("start", "debug")
         assert small.pid("debug")
         assert small.pid("mock"), "what it needs is started with it"
@@ -47,25 +47,25 @@ def test_profiles_decide_who_starts_and_the_rest_is_there_to_be_started(tmp_path
         assert small.command("up", "-d", "--wait", env={"MINIKUBE_PROFILES": "dev, other"}).returncode == 2
 
 
-def test_named_services_start_with_what_they_need(tmp_path: Path) -> None:
+def test_named_services_start_with_their_dependencies(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait", "db")
         assert [name for name, state in small.states().items() if state == "running"] == ["db"]
         small.run("down")
-        small.up("--wait", "supervisor.toml", "--only", "debug", "api")
+        small.up("--wait", "supervisor.toml", "debug", "api")
         assert {name for name, state in small.states().items() if state == "running"} == {"db", "api", "debug", "mock"}
 
 
-def test_names_that_do_not_exist_start_nothing(tmp_path: Path) -> None:
+def test_unknown_names_start_nothing(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         assert "apo: no such service in the manifest (did you mean api?)" in small.run("up", "-d", "apo", code=2)
         assert "--profile x: no service has this profile" in small.run("up", "-d", "--profile", "x", code=2)
         assert "--exit-with tests: this service is not started" in small.run("up", "--exit-with", "tests", code=2)
-        assert "--exit-with: needs somebody" in small.run("up", "-d", "--exit-with", "db", code=2)
+        assert "--exit-with waits for the end of a service" in small.run("up", "-d", "--exit-with", "db", code=2)
         assert not (tmp_path / ".minikube").exists()
 
 
-def test_the_end_of_one_is_the_end_of_all_and_its_exit_code_ours(tmp_path: Path) -> None:
+def test_exit_with_stops_everything_and_returns_the_exit_code_of_the_service(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         text = small.run("up", "--profile", "test", "--exit-with", "tests", code=3)
         assert "tests    | tested" in text
@@ -79,45 +79,45 @@ def test_the_end_of_one_is_the_end_of_all_and_its_exit_code_ours(tmp_path: Path)
         assert small.command("up", "tests", "--exit-with", "tests").returncode == 128 + signal.SIGKILL
 
 
-def test_waiting_in_the_foreground_ends_in_ready_or_in_a_failure(tmp_path: Path) -> None:
+def test_wait_in_the_foreground_ends_with_ready_or_with_a_failure(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         text = small.run("up", "--wait", "db", "broken", code=1)
         assert "broken is fatal: command not found" in text
         assert text.endswith("stopped\n")
-        front = subprocess.Popen(
+        up = subprocess.Popen(
             [*MINIKUBE, "up", "--wait", "--plain"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        assert front.stdout is not None
-        assert any("ready after" in line for line in front.stdout)
-        front.terminate()
-        front.communicate(timeout=60)
-        assert front.returncode == 0
-        small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
+        assert up.stdout is not None
+        assert any("ready after" in line for line in up.stdout)
+        up.terminate()
+        up.communicate(timeout=60)
+        assert up.returncode == 0
+        small.edit(f"[services.debug]\n{READY}", f'[services.debug]\n{SLEEP}health = {{ log = "never said" }}\n')
         text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
         assert re.search(r"waited 0\.1s: .*debug is", text)
 
 
-def test_waiting_detached_tells_the_failure_and_leaves_the_rest_running_which_a_second_up_names(tmp_path: Path) -> None:
+def test_wait_with_detach_reports_the_failure_and_leaves_the_rest_running(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         assert "broken is fatal" in small.run("up", "-d", "--wait", "--profile", "broken", code=1)
         assert small.pid("db")
         assert f"is running already (pid {small.status().pid})" in small.run("up", "-d", code=1)
 
 
-def test_two_projects_that_choose_no_ports_run_at_once(tmp_path: Path) -> None:
-    """Both would like 5555 and 5556; a port that was chosen and is taken is an error that names its owner."""
+def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) -> None:
+    """Both would use 5555 and 5556. A port that the manifest sets and that is taken is an error that names its owner."""
     one, two = Small(tmp_path_of(tmp_path, "one")), Small(tmp_path_of(tmp_path, "two"))
     with one, two:
         for small in (one, two):
             small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
             small.up()
         assert one.status().registry != two.status().registry
-        told = [message for small in (one, two) for message in small.events("supervisor.ports")]
-        assert any(": port 5555 is taken" in message and "a free one is used" in message for message in told)
+        messages = [message for small in (one, two) for message in small.events("supervisor.port_changed")]
+        assert any(": port 5555 is taken" in message and "a free one is used" in message for message in messages)
         two.run("down")
         port = one.status().registry.rpartition(":")[2]
         two.path.write_text(f'[registry]\nlisten = "127.0.0.1:{port}"\n[services.x]\n{SLEEP}')
@@ -132,10 +132,8 @@ def tmp_path_of(parent: Path, name: str) -> Path:
     return parent / name
 
 
-def test_a_registry_on_any_port_is_found_and_keeps_it_when_it_is_started_again(tmp_path: Path) -> None:
-    service = (
-        '[services.web]\ncommand = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
-    )
+def test_a_registry_on_a_free_port_is_found_and_keeps_its_port_after_a_restart(tmp_path: Path) -> None:
+    service = '[services.web]\ncommand = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
     with Small(tmp_path, service) as small:
         small.up("--wait")
         address = small.run("get", "web").strip()
@@ -150,6 +148,6 @@ def test_a_registry_on_any_port_is_found_and_keeps_it_when_it_is_started_again(t
             part = next(part for part in small.status().parts if part.name == "registry")
             return part.pid not in (0, before) and part.state == "running"
 
-        eventually(is_back, what="the registry's second life")
+        eventually(is_back, what="the registry is running again")
         assert small.status().registry == registry
         assert eventually(lambda: small.command("get", "web").stdout.strip(), what="web is found") == address

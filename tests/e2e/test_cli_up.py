@@ -1,4 +1,4 @@
-"""The real command from `init` to `down`: what a newcomer types, in an empty directory."""
+"""The installed command from `init` to `down`, in an empty directory, as a newcomer types it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def minikube(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def first_project(project: Path) -> Iterator[Path]:
-    """What `init` writes, on ports of its own; stopped afterwards whatever happened."""
+    """The project that `init` writes, on its own ports; it is stopped after the test, also after a failure."""
     assert minikube("init").returncode == 0
     registry, control = free_ports(2)
     manifest = project / "supervisor.toml"
@@ -35,7 +35,7 @@ def first_project(project: Path) -> Iterator[Path]:
 
 
 def pids_of(project: Path) -> set[int]:
-    """Processes whose working directory is the project."""
+    """Return the pids of processes whose working directory is the project."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -47,7 +47,7 @@ def pids_of(project: Path) -> set[int]:
     return found
 
 
-def test_a_first_project_runs_is_looked_at_and_ends(first_project: Path) -> None:
+def test_a_first_project_is_started_inspected_and_stopped(first_project: Path) -> None:
     up = minikube("up", "-d", "--wait")
     assert (up.returncode, up.stderr) == (0, "")
     assert "running: control API http://127.0.0.1:" in up.stdout
@@ -73,29 +73,29 @@ def test_a_first_project_runs_is_looked_at_and_ends(first_project: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_without_a_terminal_lines_are_printed_until_a_signal(first_project: Path, number: signal.Signals) -> None:
-    front = subprocess.Popen([*MINIKUBE, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert front.stdout is not None
+def test_without_a_terminal_log_lines_are_printed_until_a_signal(first_project: Path, number: signal.Signals) -> None:
+    up = subprocess.Popen([*MINIKUBE, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert up.stdout is not None
     wanted = {r"clock +\| web at 127\.0\.0\.1:\d+ answers 200\n", r"minikube \| web-1 is passing\n"}
-    for line in front.stdout:  # lines and events come by two ways: either may be first
+    for line in up.stdout:  # lines and events are read by two threads: either may be first
         wanted -= {pattern for pattern in wanted if re.fullmatch(pattern, line)}
         if not wanted:
             break
     assert not wanted
-    front.send_signal(number)
-    out, err = front.communicate(timeout=PATIENCE_S)
-    assert (front.returncode, err) == (0, "")
+    up.send_signal(number)
+    out, err = up.communicate(timeout=PATIENCE_S)
+    assert (up.returncode, err) == (0, "")
     assert out.endswith("minikube | stopped\n")
     assert pids_of(first_project) == set()
 
 
-def test_a_front_that_is_killed_takes_everything_along(first_project: Path) -> None:
-    front = subprocess.Popen([*MINIKUBE, "up", "--plain"], stdout=subprocess.PIPE, text=True)
-    assert front.stdout is not None
-    for line in front.stdout:
+def test_everything_ends_when_up_is_killed(first_project: Path) -> None:
+    up = subprocess.Popen([*MINIKUBE, "up", "--plain"], stdout=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    for line in up.stdout:
         if "clock started" in line:
             break
-    front.kill()
-    front.wait()
-    front.stdout.close()
-    eventually(lambda: not pids_of(first_project), what="nothing it started is alive")
+    up.kill()
+    up.wait()
+    up.stdout.close()
+    eventually(lambda: not pids_of(first_project), what="no process of the project is alive")

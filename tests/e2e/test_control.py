@@ -1,4 +1,4 @@
-"""Every act of the control API over HTTP on real processes, what Prometheus sees of them, and every exit code."""
+"""Every command of the control API over HTTP on real processes, the metrics for Prometheus, and every exit code."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 tags = ["v1"]
 meta = { team = "shop" }
@@ -43,9 +43,9 @@ class Answer(NamedTuple):
 
 
 class Running(Small):
-    """The project, asked over HTTP as any program would."""
+    """The project, with requests to its control API as any program would send them."""
 
-    def ask_http(self, method: str, path: str, body: Any = None) -> Answer:
+    def request(self, method: str, path: str, body: Any = None) -> Answer:
         endpoint = find_supervisor(self.path)
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=60)
         data = None if body is None else json.dumps(body)
@@ -59,12 +59,12 @@ class Running(Small):
             reply.status, text.decode() if "text/plain" in reply.headers["Content-Type"] else json.loads(text)
         )
 
-    def act(self, name: str, verb: str, body: Any = None) -> None:
-        answer = self.ask_http("POST", f"/v1/services/{name}/{verb}", body)
+    def command_service(self, name: str, verb: str, body: Any = None) -> None:
+        answer = self.request("POST", f"/v1/services/{name}/{verb}", body)
         assert (answer.status, answer.body["ok"]) == (200, True), answer
 
     def targets(self, query: str = "service=web") -> list[str]:
-        groups = self.ask_http("GET", f"/v1/sd?{query}").body
+        groups = self.request("GET", f"/v1/sd?{query}").body
         return [target for group in groups for target in group["targets"]]
 
     def wait_passing(self, count: int) -> None:
@@ -72,78 +72,78 @@ class Running(Small):
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples with these labels."""
-        text = self.ask_http("GET", "/metrics").body
+        text = self.request("GET", "/metrics").body
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One run for all tests here; each leaves it as it was."""
+    """One run of the project for all tests of this file; each test leaves it as it was."""
     with Running(tmp_path_factory.mktemp("control"), SERVICES) as small:
         small.up()
         small.wait_passing(1)
         yield small
 
 
-def test_stop_takes_it_away_and_start_brings_it_back(small: Running) -> None:
-    small.act("web", "stop")
+def test_stop_deregisters_and_start_registers_again(small: Running) -> None:
+    small.command_service("web", "stop")
     assert small.states()["web"] == "stopped"
     assert small.targets() == []
-    small.act("web", "start")
+    small.command_service("web", "start")
     small.wait_passing(1)
 
 
-def test_restart_makes_a_new_process(small: Running) -> None:
+def test_restart_starts_a_new_process(small: Running) -> None:
     before = small.pid("sleeper")
-    small.act("sleeper", "restart")
+    small.command_service("sleeper", "restart")
     assert small.pid("sleeper") != before
 
 
 def test_kill_sends_the_signal_and_the_policy_restarts(small: Running) -> None:
     before = small.pid("sleeper")
     killed = small.metric("minikube_instance_exits_total", service="sleeper", how="signal")
-    small.act("sleeper", "kill", {"signal": "TERM"})
+    small.command_service("sleeper", "kill", {"signal": "TERM"})
     eventually(lambda: small.pid("sleeper") != before, what="another process")
     assert small.metric("minikube_instance_exits_total", service="sleeper", how="signal") == killed + 1
     assert small.metric("minikube_instance_restarts_total", service="sleeper") >= 1
 
 
 def test_scale_up_and_down(small: Running) -> None:
-    small.act("web", "scale", {"replicas": 3})
+    small.command_service("web", "scale", {"replicas": 3})
     small.wait_passing(3)
     assert len(set(small.targets())) == 3
     assert small.metric("minikube_service_replicas", service="web") == 3
-    small.act("web", "scale", {"replicas": 1})
+    small.command_service("web", "scale", {"replicas": 1})
     small.wait_passing(1)
 
 
-def test_maintenance_hides_it_from_discovery_and_leaves_the_process(small: Running) -> None:
+def test_maintenance_hides_an_instance_from_discovery_and_keeps_its_process(small: Running) -> None:
     before = small.pid("web")
-    small.act("web", "maintenance", {"on": True, "reason": "a look inside"})
+    small.command_service("web", "maintenance", {"on": True, "reason": "debugging"})
     eventually(lambda: small.targets() == [], what="out of discovery")
     small.run("get", "web", code=4)
-    small.act("web", "maintenance", {"on": False})
+    small.command_service("web", "maintenance", {"on": False})
     small.wait_passing(1)
     assert small.pid("web") == before
 
 
-def test_apply_reads_the_manifest_again_and_leaves_alone_what_is_the_same(small: Running) -> None:
+def test_apply_reads_the_manifest_again_and_keeps_unchanged_services(small: Running) -> None:
     web, sleeper = small.pid("web"), small.pid("sleeper")
     small.edit('command = ["sleep", "1000"]', 'command = ["sleep", "2000"]')
-    planned = small.ask_http("POST", "/v1/apply", {"dry_run": True})
+    planned = small.request("POST", "/v1/apply", {"dry_run": True})
     assert (planned.status, small.pid("sleeper")) == (200, sleeper)
     assert "sleeper" in json.dumps(planned.body)
-    assert small.ask_http("POST", "/v1/apply").status == 200
+    assert small.request("POST", "/v1/apply").status == 200
     eventually(lambda: small.pid("sleeper") != sleeper, what="another sleeper")
     assert small.pid("web") == web
     small.edit("[services.sleeper]", "[services.sleeper]\nreplicas = -1")
-    refused = small.ask_http("POST", "/v1/apply")
+    refused = small.request("POST", "/v1/apply")
     assert (refused.status, "services.sleeper.replicas" in refused.body["error"]) == (400, True)
     small.edit("[services.sleeper]\nreplicas = -1", "[services.sleeper]")
     small.edit('command = ["sleep", "2000"]', 'command = ["sleep", "1000"]')
     again = small.pid("sleeper")
-    assert small.ask_http("POST", "/v1/apply", {}).status == 200
+    assert small.request("POST", "/v1/apply", {}).status == 200
     eventually(lambda: small.pid("sleeper") != again, what="the first sleeper's command again")
 
 
@@ -157,15 +157,15 @@ def test_apply_reads_the_manifest_again_and_leaves_alone_what_is_the_same(small:
         ("web/scale", {"replica": 1}, 400),
     ],
 )
-def test_what_makes_no_sense_changes_nothing(path: str, body: Any, status: int, small: Running) -> None:
+def test_a_wrong_request_changes_nothing(path: str, body: Any, status: int, small: Running) -> None:
     before = {row.name: (row.state, row.pid) for row in small.status().instances}
-    answer = small.ask_http("POST", f"/v1/services/{path}", body)
+    answer = small.request("POST", f"/v1/services/{path}", body)
     assert answer.status == status
     assert answer.body["error"]
     assert {row.name: (row.state, row.pid) for row in small.status().instances} == before
 
 
-def test_prometheus_sees_the_registrys_and_the_supervisors_work(small: Running) -> None:
+def test_metrics_of_the_registry_and_the_supervisor_are_served(small: Running) -> None:
     small.run("get", "web")
     for name, labels in {
         "minikube_registry_up": {},
@@ -182,8 +182,8 @@ def test_prometheus_sees_the_registrys_and_the_supervisors_work(small: Running) 
         assert small.metric(name, **labels) > 0, name
 
 
-def test_prometheus_finds_what_passes_with_its_labels(small: Running) -> None:
-    (group,) = small.ask_http("GET", "/v1/sd?service=web&tag=v1").body
+def test_prometheus_discovers_passing_instances_with_their_labels(small: Running) -> None:
+    (group,) = small.request("GET", "/v1/sd?service=web&tag=v1").body
     row = small.instance("web")
     assert row is not None
     assert group["targets"] == [row.address]
@@ -240,16 +240,14 @@ def test_every_command_exits_with_its_code(words: str, code: int, small: Running
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_how_a_service_is_run_is_described(small: Running) -> None:
-    settings = small.ask_http("GET", "/v1/services/broken").body["settings"]
+def test_the_settings_of_a_service_are_described(small: Running) -> None:
+    settings = small.request("GET", "/v1/services/broken").body["settings"]
     assert list(settings) == ["restart", "stop"]
     assert (settings["restart"]["limit"], settings["stop"]["timeout"]) == (1, "10s")
     assert "health:        http /, interval 200ms, timeout 2s" in small.run("describe", "web")
 
 
-def test_two_projects_share_nothing_but_what_they_are_told_to(
-    small: Running, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_two_projects_share_nothing(small: Running, tmp_path_factory: pytest.TempPathFactory) -> None:
     with Running(tmp_path_factory.mktemp("second"), SERVICES) as second:
         second.up()
         second.wait_passing(1)
@@ -260,8 +258,8 @@ def test_two_projects_share_nothing_but_what_they_are_told_to(
     assert len(small.targets()) == 1
 
 
-def test_shutdown_answers_and_then_ends_everything(small: Running) -> None:
-    assert small.ask_http("POST", "/v1/shutdown", {"now": False}).status == 202
+def test_shutdown_answers_and_then_stops_everything(small: Running) -> None:
+    assert small.request("POST", "/v1/shutdown", {"now": False}).status == 202
     assert small.run("wait", "--for", "gone") == ""
     eventually(lambda: not (small.directory / ".minikube" / "supervisor.json").exists(), what="the end")
     small.run("ps", code=3)

@@ -1,69 +1,71 @@
-"""`minikube apply` (floor 4): has the supervisor read its manifest again, and shows the difference, a line each."""
+"""`apply`: request that the supervisor reads its manifest again, and print the changes."""
 
 import sys
 from collections.abc import Iterator
 
 import click
 
-from minikube.cli.common import connect, json_option, manifest_argument, note, print_json
+from minikube.cli.common import connect, count_of, print_json, print_message
+from minikube.cli.options import json_option, manifest_argument
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.control.client.messages import ApplyReply, KeyChange
 from minikube.text import printable
 
-SIGNS = {
+CHANGES = {
     "added": ("+", GREEN, "is started"),
-    "removed": ("-", RED, "is stopped and forgotten"),
+    "removed": ("-", RED, "is stopped and removed"),
     "replaced": ("~", YELLOW, "is restarted"),
-    "follows": ("~", YELLOW, "is restarted after what it needs completed"),
-    "adjusted": ("=", None, "goes on, with"),
+    "follows": ("~", YELLOW, "is restarted after a task that it depends on"),
+    "adjusted": ("=", None, "keeps running, with"),
     "scaled": ("=", None, "is scaled"),
 }
-"""For each kind of change: its mark, its colour, and what happens."""
+"""By kind of change: the sign of its line, the colour, and what happens to the service."""
 
 SECRET = "(secret)"
+"""The text that the supervisor sends in place of a secret value."""
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @manifest_argument
 @json_option
 def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
-    """Read the manifest again and change only what differs; unchanged services keep their processes.
+    """Read the manifest again and apply what has changed; services that have not changed keep their processes.
 
-    A wrong manifest changes nothing, and neither does one that changes what the project rests on (name, registry,
-    control, redis). Exit code 1 when what was restarted did not come back. Variables are those that `up` was started
-    with, and those of .env as it is now.
+    A manifest with errors changes nothing, and neither does one with another name, registry, control or redis: these need
+    `down` and `up`. The exit code is 1 when a restarted service does not come back. Variables come from the environment
+    of `up`, and from .env as it is now.
     """
     with connect(manifest) as client:
-        done = client.apply(dry_run=dry_run)
+        reply = client.apply(dry_run=dry_run)
     if as_json:
-        print_json(done)
-        return 1 if done.troubles else 0
-    for warning in done.warnings:
-        note(f"warning: {warning}")
-    for line in difference_lines(done, has_colour(sys.stdout)):
+        print_json(reply)
+        return 1 if reply.troubles else 0
+    for warning in reply.warnings:
+        print_message(f"warning: {warning}")
+    for line in difference_lines(reply, has_colour(sys.stdout)):
         click.echo(line)
-    for trouble in done.troubles:
-        note(trouble)
-    return 1 if done.troubles else 0
+    for failure in reply.troubles:
+        print_message(failure)
+    return 1 if reply.troubles else 0
 
 
-def difference_lines(done: ApplyReply, colour: bool = False) -> Iterator[str]:
-    """What was or would be done: a line for each service, with its keys below it."""
-    for change in done.changes:
-        sign, shade, words = SIGNS[change.change]
-        yield paint(f"{sign} {printable(change.service)} {words}", shade, colour)
+def difference_lines(reply: ApplyReply, colour: bool = False) -> Iterator[str]:
+    """Yield a line for each changed service, followed by its changed keys, and a line with the number of unchanged services."""
+    for change in reply.changes:
+        sign, shade, text = CHANGES[change.change]
+        yield paint(f"{sign} {printable(change.service)} {text}", shade, colour)
         if change.change != "added":
-            yield from (f"    {printable(_told(key))}" for key in change.keys)
-    count = len(done.unchanged)
-    rest = f"{count} service{'' if count == 1 else 's'} unchanged"
-    if not done.changes:
-        yield f"nothing differs: {rest}"
-    elif count or done.dry_run:
-        yield rest + (" — nothing was done yet" if done.dry_run else "")
+            yield from (f"    {printable(_describe_key(key))}" for key in change.keys)
+    unchanged = f"{count_of(len(reply.unchanged), 'service')} unchanged"
+    if not reply.changes:
+        yield f"nothing differs: {unchanged}"
+    elif reply.unchanged or reply.dry_run:
+        yield unchanged + (" — nothing was done yet" if reply.dry_run else "")
 
 
-def _told(key: KeyChange) -> str:
+def _describe_key(key: KeyChange) -> str:
+    """Return the values of a changed key before and after as text; for a secret, only that it has changed."""
     if key.before == key.after == SECRET:
         return f"{key.key}: changed (not shown)"
     return f"{key.key}: {key.before or '(none)'} → {key.after or '(none)'}"

@@ -1,174 +1,213 @@
-"""`minikube logs` (floor 4): from the supervisor while it runs, from the files it kept when it does not."""
+"""`logs`: the output of services, from the supervisor while it runs, otherwise from the log files."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from minikube.cli.common import (
-    json_option,
-    manifest_option,
-    manifest_path,
-    moment,
-    names_argument,
-    note,
-    print_json_lines,
-)
+from minikube.cli.common import manifest_path, print_json_lines, print_message
+from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
+from minikube.model import PARTS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from minikube.logs.query import LogQuery
     from minikube.model import LogLine
 
 
+@dataclass(frozen=True)
+class LogsOptions:
+    """The arguments and options of `logs`."""
+
+    names: tuple[str, ...]
+    """Empty: all services."""
+    follow: bool
+    tail: str | None
+    """A number, `all`, or None for the default, which depends on the other options."""
+    since: float | None
+    """Unix seconds; None: no limit. The same for `until`."""
+    until: float | None
+    grep: str
+    level: str
+    timestamps: bool
+    no_prefix: bool
+    manifest: str | None
+    as_json: bool
+
+    def selects_lines(self) -> bool:
+        """Return whether options select lines by time or content: then the default is to print all of them, not the last 100."""
+        return bool(self.since or self.until) or (bool(self.grep or self.level) and not self.follow)
+
+
+class LogBatches(NamedTuple):
+    """Log lines in batches, and the names of the instances they may come from, which determine the width of prefixes."""
+
+    instances: list[str]
+    batches: Iterable[list[LogLine]]
+
+
 @click.command()
 @names_argument(required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @click.option(
-    "-n", "--tail", metavar="N", help="How many last lines, or `all`.  [default: 100; all with --since, --grep, …]"
+    "-n",
+    "--tail",
+    metavar="N",
+    help="Print the last N lines, or `all`.  [default: 100; all with --since, --until, --grep or --level]",
 )
-@click.option("--since", metavar="WHEN", help='Not before: "5m" (ago), "14:30", "2026-11-24T14:30:00Z".')
-@click.option("--until", metavar="WHEN", help="Before that moment only.")
-@click.option("-g", "--grep", metavar="REGEX", default="", help="Only lines in which this is found; (?i) for any case.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    callback=optional(parse_time_option),
+    help='Print lines from this time on: "5m" (ago), "14:30" or "2026-11-24T14:30:00Z".',
+)
+@click.option("--until", metavar="WHEN", callback=optional(parse_time_option), help="Print lines up to this time.")
+@click.option(
+    "-g", "--grep", metavar="REGEX", default="", help="Print lines that match this pattern; (?i) ignores case."
+)
 @click.option(
     "-l",
     "--level",
     metavar="LEVEL",
     default="",
-    help="Only lines of this level or worse: debug, info, warning, error, …",
+    help="Print lines of this level or worse: debug, info, warning, error or critical.",
 )
-@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
-@click.option("--no-prefix", is_flag=True, help="Show the lines without the instances' names.")
+@click.option("-t", "--timestamps", is_flag=True, help="Print the time of each line.")
+@click.option("--no-prefix", is_flag=True, help="Leave out the names of instances.")
 @manifest_option
 @json_option
-def logs_command(
-    names: tuple[str, ...],
-    follow: bool,
-    tail: str | None,
-    since: str | None,
-    until: str | None,
-    grep: str,
-    level: str,
-    timestamps: bool,
-    no_prefix: bool,
-    manifest: str | None,
-    as_json: bool,
-) -> None:
-    """Show what services print; NAMES are services or instances, `redis`, `registry`, none for all services.
+@pass_options(LogsOptions)
+def logs_command(options: LogsOptions) -> None:
+    """Print the output of services, also when they are not running any more.
 
-    A line's level is what it says itself: JSON, logfmt, [error], WARNING: and the like. One without counts as info.
-    What is kept is shown when nothing runs, too.
+    NAMES are services, instances, `redis` or `registry`; without NAMES, the output of all services is printed. The level is
+    read from the line itself: JSON, logfmt, [error], WARNING: and similar forms. A line without a level counts as info.
     """
     from minikube.logs.query import TAIL_DEFAULT, LogQuery
 
-    narrowed = bool(since or until) or (bool(grep or level) and not follow)
     query = LogQuery(
-        tail=_tail(tail, narrowed),
-        follow=follow,
-        since=moment("--since", since) if since else 0.0,
-        until=moment("--until", until) if until else 0.0,
-        grep=grep,
-        level=level,
+        tail=_parse_tail(options),
+        follow=options.follow,
+        since=options.since or 0.0,
+        until=options.until or 0.0,
+        grep=options.grep,
+        level=options.level,
     )
-    path = manifest_path(manifest)
-    cut = tail is None and not narrowed and not follow and not as_json and sys.stderr.isatty()
-    if cut:
+    path = manifest_path(options.manifest)
+    shows_default = options.tail is None and not options.selects_lines() and not options.follow
+    # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
+    reports_older = shows_default and not options.as_json and sys.stderr.isatty()
+    if reports_older:
         query = LogQuery(tail=TAIL_DEFAULT + 1)
-    nobody = "the supervisor has ended"
+    end = "the supervisor has ended"
     try:
         try:
-            known, batches = _from_supervisor(path, names, query)
-            _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
-        except NothingRunning as nothing:
-            nobody = "nothing is running: these are the lines that were kept"
-            leveled = as_json or has_colour(sys.stdout)
-            known, batches = _from_files(path, names, query, nothing, leveled)
-            _print(_cut(batches) if cut else batches, as_json, known, timestamps, not no_prefix)
+            _print_batches(_read_from_supervisor(path, options.names, query), options, reports_older)
+        except NothingRunning as nothing_running:
+            end = "nothing is running: these lines are from the log files"
+            _print_batches(_read_from_files(path, options, query, nothing_running), options, reports_older)
     except UsageError as error:
-        if str(error).startswith(("grep: ", "level: ")):  # the API's names, which are not ours
+        if str(error).startswith(("grep: ", "level: ")):  # the API's names of the options
             raise UsageError(f"--{error}") from None
         raise
-    if follow:
-        note(nobody)
+    if options.follow:
+        print_message(end)
 
 
-def _cut(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
-    """The last `TAIL_DEFAULT` lines of one more; tells where there is one more."""
-    from minikube.logs.query import TAIL_DEFAULT
-
-    lines = [line for batch in batches for line in batch]
-    if len(lines) > TAIL_DEFAULT:
-        note(f"the last {TAIL_DEFAULT} lines; older ones are kept: --tail all shows them")
-    yield lines[-TAIL_DEFAULT:]
-
-
-def _print(batches: Iterable[list[LogLine]], as_json: bool, names: list[str], timestamps: bool, prefix: bool) -> None:
-    from minikube.cli.render.log_printer import LogPrinter
-
-    printer = LogPrinter(sys.stdout, names, timestamps=timestamps, prefix=prefix)
-    for batch in batches:
-        if as_json:
-            print_json_lines(batch)
-        else:
-            printer.lines(batch)
-
-
-def _from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> tuple[list[str], Iterator[list[LogLine]]]:
-    """Names for the prefix, and the lines as they come. Raises NothingRunning before the first line, or not at all."""
-    from minikube.control.client.blocking import ControlClient, find_supervisor
-
-    client = ControlClient(find_supervisor(path))
-    snapshot = client.status()
-    chosen = [one.name for one in snapshot.instances if not names or {one.name, one.service, one.id} & set(names)]
-    return chosen, client.log_batches(names, query)
-
-
-def _from_files(
-    path: Path, names: tuple[str, ...], query: LogQuery, nothing: NothingRunning, leveled: bool
-) -> tuple[list[str], Iterator[list[LogLine]]]:
-    from minikube.logs.file_format import kept_sources
-    from minikube.logs.filter import LogFilter
-    from minikube.logs.reader import LogReader, read_backlog
-    from minikube.project_dir import project_dir
-
-    parts = ("redis", "registry")
-    sieve = LogFilter(query)
-    services = _services(path)
-    kept = kept_sources(project_dir(path) / "logs", services)
-    if not kept:
-        raise nothing
-    for name in names:
-        if name not in services and not any(name in (one.instance, one.service) for one in kept):
-            raise NotFound(f"{name}: no such service, and no lines of it were kept — {path} names the services")
-    wanted = [one for one in kept if ({one.instance, one.service} & set(names) if names else one.instance not in parts)]
-    return [one.instance for one in wanted], read_backlog(
-        [LogReader(one, with_levels=leveled) for one in wanted], query, sieve
-    )
-
-
-def _services(path: Path) -> list[str]:
-    """Those of the manifest; none where it cannot be read: the files have names of their own."""
-    from minikube.manifest import load_manifest
-
-    try:
-        return list(load_manifest(path).services)
-    except (MinikubeError, OSError):
-        return []
-
-
-def _tail(text: str | None, narrowed: bool) -> int:
+def _parse_tail(options: LogsOptions) -> int:
+    """Return the most lines to print, `ALL_LINES` for all. Raises click's usage error for a wrong `--tail`."""
     from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
 
-    if text == "all" or (text is None and narrowed):
+    text = options.tail
+    if text == "all" or (text is None and options.selects_lines()):
         return ALL_LINES
     if text is None:
         return TAIL_DEFAULT
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > TAIL_MAX:
         raise click.BadParameter(f"expected a number of lines up to {TAIL_MAX:,}, or `all`", param_hint="--tail")
     return int(text)
+
+
+def _print_batches(log_batches: LogBatches, options: LogsOptions, reports_older: bool) -> None:
+    """Print log lines as text, or as JSON with `--json`.
+
+    With `reports_older`, print only the last `TAIL_DEFAULT` lines, after a message where there are older ones.
+    """
+    from minikube.cli.render.log_printer import LogPrinter
+
+    printer = LogPrinter(sys.stdout, log_batches.instances, timestamps=options.timestamps, prefix=not options.no_prefix)
+    for batch in _keep_last(log_batches.batches) if reports_older else log_batches.batches:
+        if options.as_json:
+            print_json_lines(batch)
+        else:
+            printer.lines(batch)
+
+
+def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
+    """Yield the last `TAIL_DEFAULT` lines as one batch; print a message where there are older ones."""
+    from minikube.logs.query import TAIL_DEFAULT
+
+    lines = [line for batch in batches for line in batch]
+    if len(lines) > TAIL_DEFAULT:
+        print_message(f"the last {TAIL_DEFAULT} lines — `--tail all` prints the older ones too")
+    yield lines[-TAIL_DEFAULT:]
+
+
+def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> LogBatches:
+    """Return the log lines that `query` selects, as the supervisor sends them. Raises NothingRunning where none runs.
+
+    It is raised here, not while the batches are read.
+    """
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    client = ControlClient(find_supervisor(path))
+    instances = [
+        view.name for view in client.status().instances if not names or {view.name, view.service, view.id} & set(names)
+    ]
+    return LogBatches(instances, client.log_batches(names, query))
+
+
+def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
+    """Return the lines that `query` selects from the project's log files.
+
+    Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
+    """
+    from minikube.logs.file_format import kept_sources
+    from minikube.logs.filter import LogFilter
+    from minikube.logs.reader import LogReader, read_backlog
+    from minikube.project_dir import log_dir, project_dir
+
+    log_filter = LogFilter(query)
+    services = _manifest_services(path)
+    sources = kept_sources(log_dir(project_dir(path)), services)
+    if not sources:
+        raise nothing_running
+    names = set(options.names)
+    for name in options.names:
+        if name not in services and not any(name in (source.instance, source.service) for source in sources):
+            raise NotFound(f"{name}: no such service in {path}, and no log file of it")
+    selected = [
+        source
+        for source in sources
+        if ({source.instance, source.service} & names if names else source.instance not in PARTS)
+    ]
+    # Levels take longer to find than everything else, so they are found only where they are shown.
+    with_levels = options.as_json or has_colour(sys.stdout)
+    readers = [LogReader(source, with_levels=with_levels) for source in selected]
+    return LogBatches([source.instance for source in selected], read_backlog(readers, query, log_filter))
+
+
+def _manifest_services(path: Path) -> list[str]:
+    """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
+    from minikube.manifest import load_manifest
+
+    try:
+        return list(load_manifest(path).services)
+    except (MinikubeError, OSError):
+        return []

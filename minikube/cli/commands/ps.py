@@ -1,4 +1,4 @@
-"""`ps` and `status` (floor 4): how everything is now, once or again at each change."""
+"""`ps` and `status`: the present state of the project, once or at each change."""
 
 from __future__ import annotations
 
@@ -11,92 +11,93 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import (
-    connect,
-    json_option,
-    manifest_argument,
-    manifest_path,
-    note,
-    print_json,
-    print_json_line,
-)
+from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
+from minikube.cli.options import json_option, manifest_argument
 from minikube.errors import NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from minikube.cli.render.schemas import InstanceRow
     from minikube.control.client.blocking import ControlClient
 
-POLL_S = 2.0
-"""At least so often `ps --watch` draws anew: ages and usages go on."""
+REDRAW_INTERVAL_S = 2.0
+"""`ps --watch` draws at least this often, because ages and usage change without a new revision."""
 
-CLEAR = "\x1b[H\x1b[2J"
+CLEAR_SCREEN = "\x1b[H\x1b[2J"
+PIDS_SHOWN = 5
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on showing changes; with --json, a line for each changed row.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing changes; with --json, a line for each changed row.")
 @manifest_argument
 @json_option
 def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
-    """List instances: state, health and for how long, pid, restarts, usage, address, and why one is not ready."""
+    """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready."""
     if watch and not as_json and not sys.stdout.isatty():
-        raise UsageError("--watch needs a terminal — add --json, or follow `minikube events -f`")
+        raise UsageError("--watch needs a terminal — add --json, or use `minikube events -f`")
     with _connect(manifest) as client:
         if watch:
             _watch(client, as_json)
             return
-        from minikube.cli.render.rows import ps_rows
+        from minikube.cli.render.ps_table import instance_rows
 
         if as_json:
-            print_json(ps_rows(client.status(), time.time()))
+            print_json(instance_rows(client.status(), time.time()))
         else:
-            _show(client)
+            _print_table(client)
 
 
 @contextmanager
 def _connect(manifest: str | None) -> Iterator[ControlClient]:
-    """As `connect`; where nothing is running, tells what a killed supervisor and guardian left."""
+    """Yield a client of the running supervisor.
+
+    Where none runs, print a warning if processes of an earlier run are alive, and raise NothingRunning.
+    """
     try:
         with connect(manifest) as client:
             yield client
     except NothingRunning:
-        from minikube.project.orphans import find_leftovers
+        from minikube.project.orphans import find_orphans
         from minikube.project_dir import project_dir
 
-        if left := find_leftovers(project_dir(manifest_path(manifest))):
-            pids = ", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else "")
-            processes = "1 process" if len(left) == 1 else f"{len(left)} processes"
-            note(f"warning: an earlier run left {processes} alive (pid {pids}) — `minikube down` ends them")
+        if pids := find_orphans(project_dir(manifest_path(manifest))):
+            listed = ", ".join(map(str, pids[:PIDS_SHOWN])) + (", …" if len(pids) > PIDS_SHOWN else "")
+            processes = f"{len(pids)} process{'' if len(pids) == 1 else 'es'}"
+            print_message(f"warning: an earlier run left {processes} alive (pid {listed}) — `minikube down` ends them")
         raise
 
 
-def _show(client: ControlClient, revision: int = -1) -> int:
-    from minikube.cli.render.colors import has_colour
-    from minikube.cli.render.rows import ps_lines
+def _print_table(client: ControlClient, revision: int = -1) -> int:
+    """Print the table of instances and return its revision.
 
-    snapshot = client.status() if revision < 0 else client.status(after=revision, wait=POLL_S)
+    With a `revision`, first wait until the state has changed since then, and clear the screen.
+    """
+    from minikube.cli.render.colors import has_colour
+    from minikube.cli.render.ps_table import ps_lines
+
+    snapshot = client.status() if revision < 0 else client.status(after=revision, wait=REDRAW_INTERVAL_S)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     lines = list(ps_lines(snapshot, time.time(), width, colour=has_colour(sys.stdout)))
-    click.echo("\n".join([CLEAR + lines[0], *lines[1:]] if revision >= 0 else lines), color=True)
+    click.echo("\n".join([CLEAR_SCREEN + lines[0], *lines[1:]] if revision >= 0 else lines), color=True)
     return snapshot.revision
 
 
 def _watch(client: ControlClient, as_json: bool) -> None:
-    """Until Ctrl-C, or until the supervisor ends."""
-    from minikube.cli.render.rows import ps_rows
+    """Print the table after each change, or changed rows as JSON lines, until Ctrl-C or the end of the supervisor."""
+    from minikube.cli.render.ps_table import instance_rows
 
-    told: dict[str, InstanceRow] = {}
-    revision = 0 if not as_json else -1
+    printed: dict[str, InstanceRow] = {}
+    revision = -1 if as_json else 0
     try:
         while not as_json:
-            revision = _show(client, revision)
+            revision = _print_table(client, revision)
         while True:
-            snapshot = client.status(after=revision, wait=POLL_S * 10)
+            snapshot = client.status(after=revision, wait=REDRAW_INTERVAL_S * 10)
             revision = snapshot.revision
-            rows = {row.id: row for row in ps_rows(snapshot, time.time())}
+            rows = {row.id: row for row in instance_rows(snapshot, time.time())}
             for row in rows.values():
-                if told.get(row.id) != row:
+                if printed.get(row.id) != row:
                     print_json_line(row)
-            told = rows
+            printed = rows
     except (NothingRunning, Unavailable):
         return
 
@@ -105,14 +106,14 @@ def _watch(client: ControlClient, as_json: bool) -> None:
 @manifest_argument
 @json_option
 def status_command(manifest: str | None, as_json: bool) -> None:
-    """Tell in a few lines how the project is: its parts, how many instances are ready, what is not and why."""
+    """Summarize the running project: Redis, the registry, how many instances are ready, and why others are not."""
     with _connect(manifest) as client:
         snapshot = client.status()
         control = client.endpoint.url
     if as_json:
         print_json(snapshot)
         return
-    from minikube.cli.render.rows import status_lines
+    from minikube.cli.render.details import status_lines
 
     for line in status_lines(snapshot, control, time.time()):
         click.echo(line)

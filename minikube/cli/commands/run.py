@@ -1,151 +1,130 @@
-"""`run`, `exec`, `shell` (floor 4): a command with a service's environment, directory, user, umask and limits.
-
-This process becomes the command (execve): terminal, signals and exit code are its own, and nothing of ours stays
-between. In a container `exec` and `shell` become its engine's `exec`; `run` refuses one, whose programs are not here.
-"""
+"""`run`, `exec` and `shell`: find the service or instance and the command; `cli.execute` then replaces this process by it."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import signal
-import sys
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
-from minikube.cli.common import manifest_option, manifest_path, note
+from minikube.cli.common import manifest_path
 from minikube.cli.completion import complete_names
+from minikube.cli.execute import execute_in_container, execute_on_host
+from minikube.cli.options import manifest_option, pass_options
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
 
-LOOK_S = 5.0
-
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""Exit codes of a shell that could not run a command."""
-
-FREE_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-"""What follows the service's name is the command's, options included; a manifest may stand before it."""
+COMMAND_FOLLOWS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Words after the first argument are the command to run, its options included."""
 
 
-@click.command(context_settings=FREE_WORDS)
-@click.argument("service", shell_complete=complete_names)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Another variable, or another value."
+@dataclass(frozen=True)
+class RunOptions:
+    """The arguments and options of `run` and `exec`."""
+
+    name: str
+    """`run`: a service; `exec`: a service, an instance or an id."""
+    command: tuple[str, ...]
+    variables: tuple[str, ...]
+    """`NAME=VALUE`."""
+    manifest: str | None
+
+
+class Project(NamedTuple):
+    """The manifest, and the status of the running project; `snapshot` is None where no supervisor runs."""
+
+    manifest: Manifest
+    snapshot: Snapshot | None
+
+
+env_option = click.option(
+    "-e",
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a variable for the command; may be given again.",
 )
-@manifest_option
-def run_command(service: str, command: tuple[str, ...], variables: tuple[str, ...], manifest: str | None) -> NoReturn:
-    """Run a command once, in the foreground, as SERVICE would be run: minikube run SERVICE -- COMMAND...
 
-    Without COMMAND, SERVICE's own is run: minikube run SERVICE. It gets SERVICE's environment (an INSTANCE_ID of its
-    own), directory, user, umask and limits; its exit code is ours. Nothing has to run, and nothing is started for it.
+
+@click.command(context_settings=COMMAND_FOLLOWS)
+@click.argument("name", metavar="SERVICE", shell_complete=complete_names)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@env_option
+@manifest_option
+@pass_options(RunOptions)
+def run_command(options: RunOptions) -> NoReturn:
+    """Run a command once, with the environment of SERVICE: minikube run SERVICE -- COMMAND...
+
+    The command runs in the foreground, and also gets the directory, user, umask and limits of SERVICE; its INSTANCE_ID is
+    a new one. Without COMMAND, the command of SERVICE itself is run. The project need not be running, and no other service
+    is started. The exit code is that of the command.
     """
-    command, manifest, variables = _late_options(command, manifest, variables)
-    from minikube.project.orphans import RUN_MARK
+    options = take_late_options(options)
+    from minikube.project.orphans import RUN_ENV
     from minikube.project_dir import project_dir
 
-    loaded, snapshot = _look(manifest)
-    mark = f"{RUN_MARK}={project_dir(loaded.path)}"
-    _become(loaded, snapshot, _spec(loaded, service), None, command, (*variables, mark))
+    manifest, snapshot = read_project(options.manifest)
+    mark = f"{RUN_ENV}={project_dir(manifest.path)}"  # `down` finds the command by this variable
+    spec = _find_service(manifest, options.name)
+    execute_on_host(manifest, snapshot, spec, None, options.command, (*options.variables, mark))
 
 
-@click.command(context_settings=FREE_WORDS)
+@click.command(context_settings=COMMAND_FOLLOWS)
 @click.argument("name", shell_complete=complete_names)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Another variable, or another value."
-)
+@env_option
 @manifest_option
-def exec_command(name: str, command: tuple[str, ...], variables: tuple[str, ...], manifest: str | None) -> NoReturn:
-    """Run a command beside a running instance: minikube exec NAME -- COMMAND... ($SHELL without one).
+@pass_options(RunOptions)
+def exec_command(options: RunOptions) -> NoReturn:
+    """Run a command beside a running instance: minikube exec NAME -- COMMAND...
 
-    NAME is a service, an instance or an instance's id. As `run`, with that instance's PORT and INSTANCE_ID.
+    NAME is a service, an instance or the id of an instance. The command gets the environment of that instance, with its
+    PORT and INSTANCE_ID, and runs in its container, where it has one. Without COMMAND, a shell is opened.
     """
-    command, manifest, variables = _late_options(command, manifest, variables)
-    loaded, snapshot = _look(manifest)
+    options = take_late_options(options)
+    manifest, snapshot = read_project(options.manifest)
     if snapshot is None:
-        path = manifest_path(manifest)
         advice = "`minikube up` starts it"
-        if service := _own_service(loaded, name):
-            advice = f"`minikube run {service} -- COMMAND` needs nothing running"
-        raise NothingRunning(f"{path}: nothing is running — {advice}")
-    instance = _instance(snapshot, name)
+        if service := _service_for_run(manifest, options.name):
+            advice = f"`minikube run {service} -- COMMAND` needs no running project"
+        raise NothingRunning(f"{manifest_path(options.manifest)}: nothing is running — {advice}")
+    instance = _find_instance(snapshot, options.name)
     if instance is None:
-        service = _own_service(loaded, name)
+        service = _service_for_run(manifest, options.name)
         advice = f", or use `minikube run {service} -- COMMAND`" if service else ""
-        raise MinikubeError(f"{name}: no instance is running — `minikube start {name}` starts it{advice}")
-    _join(loaded, snapshot, instance, command, variables)
+        raise MinikubeError(
+            f"{options.name}: no instance is running — `minikube start {options.name}` starts it{advice}"
+        )
+    _execute_beside(manifest, snapshot, instance, options.command, options.variables)
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_names)
 @manifest_option
 def shell_command(name: str, manifest: str | None) -> NoReturn:
-    """Open $SHELL with the environment and in the directory of a service: of a running instance where there is one."""
-    loaded, snapshot = _look(manifest)
-    instance = _instance(snapshot, name) if snapshot else None
-    if snapshot and instance:
-        _join(loaded, snapshot, instance, (), ())
-    _become(loaded, snapshot, _spec(loaded, name), None, _shell(), ())
+    """Open $SHELL with the environment and in the directory of NAME.
+
+    NAME is a service, an instance or the id of an instance. The environment is that of a running instance, where there is
+    one, and the shell is in its container, where it has one.
+    """
+    project = read_project(manifest)
+    instance = _find_instance(project.snapshot, name) if project.snapshot else None
+    if project.snapshot and instance:
+        _execute_beside(project.manifest, project.snapshot, instance, (), ())
+    spec = _find_service(project.manifest, name)
+    execute_on_host(project.manifest, project.snapshot, spec, None, _user_shell(), ())
 
 
-def _join(
-    manifest: Manifest, snapshot: Snapshot, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
-) -> NoReturn:
-    """A command (or a shell) beside a running instance, in its container where it has one."""
-    spec = manifest.services.get(instance.service)
-    if spec is None or spec.runtime == "process":
-        _become(manifest, snapshot, _spec(manifest, instance.service), instance, command or _shell(), variables)
-    from minikube.engine.engine import client_environment, container_name, find_engine
-    from minikube.project_dir import project_dir
+def read_project(manifest: str | None) -> Project:
+    """Return the manifest as it is now, and the supervisor's snapshot or None where no supervisor runs.
 
-    engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
-    words = [engine.program, "exec", "--interactive"]
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        words.append("--tty")
-    for name in (given := _given(variables)):
-        words += ["--env", name]
-    words.append(container := container_name(manifest.name, engine.mark, instance.name))
-    if command and not _is_in(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
-        note(f"command not found in {instance.name}'s container: {command[0]}")
-        sys.exit(NOT_FOUND)
-    _exec([*words, *(command or ("/bin/sh",))], {**client_environment(os.environ), **given})
-
-
-def _is_in(pid: int, program: str) -> bool:
-    """Whether a first look at the container's files finds it; that costs nothing, and may be wrong where links lead."""
-    from minikube.linux import processes as tree
-
-    path = tree.environment(pid).get("PATH") or os.defpath
-    places = ("",) if "/" in program else path.split(":")
-    return any(os.path.lexists(f"/proc/{pid}/root/{place}/{program}") for place in places)
-
-
-def _is_missing(engine: str, container: str, program: str) -> bool:
-    """Whether a shell in there knows no such program. Without one, and where anything else goes wrong, nobody can tell."""
-    import subprocess
-
-    words = [engine, "exec", container, "/bin/sh", "-c", 'command -v "$1" || echo missing', "sh", program]
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOOK_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and done.stdout == "missing\n"
-
-
-def _shell() -> tuple[str, ...]:
-    return (os.environ.get("SHELL") or "/bin/sh",)
-
-
-def _look(manifest: str | None) -> tuple[Manifest, Snapshot | None]:
-    """The manifest as it is now, and the board where something runs."""
+    Raises ManifestError.
+    """
     from minikube.control.client.blocking import ControlClient, find_supervisor
     from minikube.manifest import load_manifest
 
@@ -153,12 +132,59 @@ def _look(manifest: str | None) -> tuple[Manifest, Snapshot | None]:
     loaded = load_manifest(path)
     try:
         with ControlClient(find_supervisor(path)) as client:
-            return loaded, client.status()
+            return Project(loaded, client.status())
     except NothingRunning:
-        return loaded, None
+        return Project(loaded, None)
 
 
-def _spec(manifest: Manifest, name: str) -> ServiceSpec:
+def take_late_options(options: RunOptions) -> RunOptions:
+    """Return `options` after moving `-m` and `-e` from the beginning of `options.command` to their own fields.
+
+    click leaves options behind the name in the command, but no command begins with a dash. Raises UsageError.
+    """
+    words = list(options.command)
+    manifest, variables = options.manifest, options.variables
+    while words and words[0].startswith("-") and words[0] != "--":
+        option, equals, value = words.pop(0).partition("=")
+        if not option.startswith("--") and len(option) > 2:  # `-mFILE`
+            option, equals, value = option[:2], "=", option[2:] + equals + value
+        if option not in ("-m", "--manifest", "-e", "--env"):
+            raise UsageError(f"{option}: no such option — write -- before a command that begins with a dash")
+        if not equals and not words:
+            raise UsageError(f"{option}: expected a value")
+        value = value if equals else words.pop(0)
+        if option in ("-m", "--manifest"):
+            manifest = value
+        else:
+            variables = (*variables, value)
+    command = tuple(words[1:] if words[:1] == ["--"] else words)
+    return replace(options, command=command, manifest=manifest, variables=variables)
+
+
+def _execute_beside(
+    manifest: Manifest,
+    snapshot: Snapshot,
+    instance: InstanceView,
+    command: tuple[str, ...],
+    variables: tuple[str, ...],
+) -> NoReturn:
+    """Replace this process by `command` with the environment of a running instance, in its container where it has one.
+
+    Without a command, run a shell.
+    """
+    spec = manifest.services.get(instance.service)
+    if spec is not None and spec.runtime == "container":
+        execute_in_container(manifest, instance, command, variables)
+    spec = _find_service(manifest, instance.service)
+    execute_on_host(manifest, snapshot, spec, instance, command or _user_shell(), variables)
+
+
+def _user_shell() -> tuple[str, ...]:
+    return (os.environ.get("SHELL") or "/bin/sh",)
+
+
+def _find_service(manifest: Manifest, name: str) -> ServiceSpec:
+    """Return the spec of a service. Raises NotFound for an unknown name, UsageError for a service that is a container."""
     if name not in manifest.services:
         from minikube.manifest.diagnostics import did_you_mean
 
@@ -166,128 +192,30 @@ def _spec(manifest: Manifest, name: str) -> ServiceSpec:
         raise NotFound(f"{name}: no such service in {manifest.path.name}{hint}")
     spec = manifest.services[name]
     if spec.runtime == "container":
-        raise UsageError(f"{name}: runs in a container, whose programs are not here — `minikube exec` while it runs")
+        raise UsageError(
+            f"{name}: runs in a container, whose programs are not on this machine"
+            " — use `minikube exec` while it is running"
+        )
     return spec
 
 
-def _own_service(manifest: Manifest, name: str) -> str:
-    """The service of that name or of that replica, where `run` can run it: empty for containers and who is not known."""
+def _service_for_run(manifest: Manifest, name: str) -> str:
+    """Return the service of `name`, which is a service or a replica such as `web-2`.
+
+    Empty for an unknown name and for a container, which `minikube run` cannot run.
+    """
     service, _, number = name.rpartition("-")
     spec = manifest.services.get(name) or (manifest.services.get(service) if number.isdecimal() else None)
     return spec.name if spec and spec.runtime == "process" else ""
 
 
-def _instance(snapshot: Snapshot, name: str) -> InstanceView | None:
-    """The running instance meant, one that passes first. Raises NotFound for a name that nobody has."""
-    known = [one for one in snapshot.instances if name in (one.service, one.name, one.id)]
-    if not known and all(service.name != name for service in snapshot.services):
+def _find_instance(snapshot: Snapshot, name: str) -> InstanceView | None:
+    """Return a running instance of the service or instance `name`, preferably a passing one; None where none runs.
+
+    Raises NotFound for an unknown name.
+    """
+    matching = [view for view in snapshot.instances if name in (view.service, view.name, view.id)]
+    if not matching and all(service.name != name for service in snapshot.services):
         raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
-    alive = [one for one in known if one.pid]
-    return min(alive, key=lambda one: one.check != "passing", default=None)
-
-
-def _late_options(
-    words: tuple[str, ...], manifest: str | None, variables: tuple[str, ...]
-) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
-    """The command, manifest and variables: options right behind the name are ours, as no command starts with a dash."""
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "--":
-        option, equals, value = rest.pop(0).partition("=")
-        if not option.startswith("--") and len(option) > 2:
-            option, equals, value = option[:2], "=", option[2:] + equals + value
-        if option not in ("-m", "--manifest", "-e", "--env"):
-            raise UsageError(f"{option}: no such option, and no command — what follows a -- is the command")
-        if not equals and not rest:
-            raise UsageError(f"{option}: expected a value")
-        value = value if equals else rest.pop(0)
-        if option in ("-m", "--manifest"):
-            manifest = value
-        else:
-            variables = (*variables, value)
-    return tuple(rest[1:] if rest[:1] == ["--"] else rest), manifest, variables
-
-
-def _become(
-    manifest: Manifest,
-    snapshot: Snapshot | None,
-    spec: ServiceSpec,
-    instance: InstanceView | None,
-    command: Sequence[str],
-    variables: Sequence[str],
-) -> NoReturn:
-    from minikube.linux.credentials import login_environment, rights_of
-    from minikube.manifest import fill_instance_variables
-    from minikube.project.environment import instance_environment, project_environment, redis_address
-    from minikube.project_dir import project_dir
-
-    registry = snapshot.registry if snapshot else str(manifest.registry.listen)
-    redis = redis_address(manifest, project_dir(manifest.path))
-    base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
-    id = instance.id if instance else secrets.token_hex(4)
-    env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | _given(variables)
-    argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
-    who = rights_of(spec.name, spec.user, spec.group)
-    _limit(spec)
-    try:
-        if who.groups is not None:
-            os.setgroups(who.groups)
-        if who.group is not None:
-            os.setgid(who.group)
-        if who.user is not None:
-            os.setuid(who.user)
-        if spec.umask >= 0:
-            os.umask(spec.umask)
-        os.chdir(spec.cwd)
-    except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        raise MinikubeError(f"{spec.name}: {what}{(error.strerror or str(error)).lower()}") from None
-    _exec(argv, env)
-
-
-def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
-    if instance and instance.address:
-        return int(instance.address.rpartition(":")[2])
-    if spec.auto_port:
-        from minikube.linux.ports import choose_port
-
-        return choose_port(spec, 0, frozenset())
-    return spec.port
-
-
-def _given(variables: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in variables:
-        name, equals, value = text.partition("=")
-        if not name or not equals or "\0" in text:
-            raise UsageError(f"--env: expected NAME=VALUE, got {name!r}")
-        found[name] = value
-    return found
-
-
-def _limit(spec: ServiceSpec) -> None:
-    from minikube.linux.rlimits import limit_self, rlimits, too_high
-
-    limits = rlimits(spec.limits)
-    try:
-        limit_self(limits)
-    except (OSError, ValueError) as error:
-        raise MinikubeError(f"{spec.name}: {too_high(limits) or error}") from None
-
-
-def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two, its children must not
-        signal.signal(number, signal.SIG_DFL)
-    program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
-    if program is None and "/" not in argv[0]:
-        note(f"command not found: {argv[0]}")
-        sys.exit(NOT_FOUND)
-    try:
-        os.execve(program or argv[0], list(argv), env)
-    except FileNotFoundError:
-        note(f"{argv[0]}: its #! line names no program" if program else f"command not found: {argv[0]}")
-        sys.exit(NOT_FOUND)
-    except OSError as error:
-        note(f"{argv[0]}: {(error.strerror or str(error)).lower()}")
-        sys.exit(NOT_EXECUTABLE)
+    running = [view for view in matching if view.pid]
+    return min(running, key=lambda view: view.check != "passing", default=None)

@@ -1,40 +1,48 @@
-"""Commands that change what runs (floor 4): each is one request to the supervisor for each name."""
+"""`start`, `stop`, `restart`, `kill`, `scale` and `maintenance`: one request to the supervisor for each name."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import connect, json_option, manifest_option, names_argument, note, print_instances
+from minikube.cli.common import connect, print_instances_json, print_message
 from minikube.cli.completion import complete_services, complete_signals
+from minikube.cli.options import json_option, manifest_option, names_argument, pass_options
 from minikube.errors import MinikubeError, NotFound, UsageError
 
+if TYPE_CHECKING:
+    from minikube.control.client.blocking import ControlClient
 
-def act(
-    manifest: str | None, names: tuple[str, ...], done: str, request: Callable[[Any, str], object], as_json: bool
-) -> int:
-    """Asks for one name after the other. What fails does not keep the rest; an unknown name changes nothing at all.
+Request = Callable[["ControlClient", str], object]
 
-    `as_json`: tells how the instances of `names` are then, as `ps` does, instead of a line for each.
+
+def request_each(manifest: str | None, names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
+    """Call `request` with each name and print `NAME done`, or with `as_json` the instances; return the exit code.
+
+    `done` is a word such as "stopped". Raises NotFound for an unknown name before the first request. A failed request
+    is printed, and the others are still made.
     """
     with connect(manifest) as client:
         for name in names:
-            client.service(name)  # raises NotFound before anything is changed
-        worst = 0
+            client.service(name)  # raises NotFound
+        exit_code = 0
         for name in names:
             try:
                 request(client, name)
             except MinikubeError as error:
                 if len(names) == 1:
                     raise
-                note(str(error) if str(error).startswith(name) else f"{name}: {error}")
-                worst = error.exit_code
+                print_message(str(error) if str(error).startswith(name) else f"{name}: {error}")
+                exit_code = error.exit_code
             else:
                 if not as_json:
                     click.echo(f"{name} {done}")
         if as_json:
-            print_instances(client.status(), names)
-        return worst
+            print_instances_json(client.status(), names)
+        return exit_code
 
 
 @click.command()
@@ -42,8 +50,8 @@ def act(
 @manifest_option
 @json_option
 def start_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
-    """Start stopped (or fatal) services or instances."""
-    return act(manifest, names, "started", lambda client, name: client.start(name), as_json)
+    """Start services or instances that are stopped or fatal."""
+    return request_each(manifest, names, "started", lambda client, name: client.start(name), as_json)
 
 
 @click.command()
@@ -51,8 +59,8 @@ def start_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -
 @manifest_option
 @json_option
 def stop_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
-    """Stop services or instances, and wait until nothing of them is alive. They stay stopped."""
-    return act(manifest, names, "stopped", lambda client, name: client.stop(name), as_json)
+    """Stop services or instances, and wait until their processes have ended. They stay stopped until you start them."""
+    return request_each(manifest, names, "stopped", lambda client, name: client.stop(name), as_json)
 
 
 @click.command()
@@ -60,8 +68,8 @@ def stop_command(names: tuple[str, ...], manifest: str | None, as_json: bool) ->
 @manifest_option
 @json_option
 def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
-    """Stop and start services or instances."""
-    return act(manifest, names, "restarted", lambda client, name: client.restart(name), as_json)
+    """Stop and start services or instances; of several replicas, a few at a time."""
+    return request_each(manifest, names, "restarted", lambda client, name: client.restart(name), as_json)
 
 
 @click.command()
@@ -69,22 +77,25 @@ def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool)
 @click.option(
     "-s",
     "--signal",
+    metavar="SIGNAL",
     default="KILL",
     show_default=True,
-    help="A signal's name, such as TERM or HUP.",
+    help="Name of the signal, such as TERM or HUP.",
     shell_complete=complete_signals,
 )
 @manifest_option
 @json_option
 def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_json: bool) -> int:
-    """Send a signal to the processes of services or instances; the restart policy does the rest."""
+    """Send a signal to the processes of services or instances. Their restart policies decide whether they start again."""
     from minikube.manifest import parse_signal
 
     try:
-        wanted = parse_signal(signal)
+        signal_name = parse_signal(signal)
     except ValueError as error:
         raise UsageError(f"--signal: {error}, got {signal!r}") from None
-    return act(manifest, names, f"sent {wanted}", lambda client, name: client.kill(name, wanted), as_json)
+    return request_each(
+        manifest, names, f"sent {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
+    )
 
 
 @click.command()
@@ -92,34 +103,55 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_j
 @manifest_option
 @json_option
 def scale_command(assignments: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
-    """Set how many replicas services have: minikube scale product=3 (or: product 3)."""
-    wanted = _assignments(assignments)
-    return act(manifest, tuple(wanted), "scaled", lambda client, name: client.scale(name, wanted[name]), as_json)
+    """Set the number of replicas of services: minikube scale product=3 order=2."""
+    replicas = _parse_replicas(assignments)
+    return request_each(
+        manifest, tuple(replicas), "scaled", lambda client, name: client.scale(name, replicas[name]), as_json
+    )
 
 
-def _assignments(words: tuple[str, ...]) -> dict[str, int]:
+def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
+    """Return the number of replicas by service, from words such as `web=2`, or from the two words `web 2`.
+
+    Raises UsageError.
+    """
     if len(words) == 2 and words[1].isdigit():
         words = (f"{words[0]}={words[1]}",)
-    wanted: dict[str, int] = {}
+    replicas: dict[str, int] = {}
     for word in words:
         name, equals, number = word.partition("=")
         if not equals or not number.isascii() or not number.isdigit() or len(number) > 6:
             raise UsageError(f"expected NAME=N, such as product=3, got {word!r}")
-        wanted[name] = int(number)
-    return wanted
+        replicas[name] = int(number)
+    return replicas
+
+
+@dataclass(frozen=True)
+class MaintenanceOptions:
+    """The arguments and options of `maintenance`."""
+
+    names: tuple[str, ...]
+    on: bool
+    reason: str
+    manifest: str | None
+    as_json: bool
 
 
 @click.command()
 @names_argument()
-@click.option("--on/--off", default=True, help="Out of discovery (on, the default), or back in.")
-@click.option("--reason", default="", help="Shown wherever the instance is.")
+@click.option("--on/--off", default=True, help="Begin maintenance (the default), or end it.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; `ps`, `describe` and the dashboard show it.")
 @manifest_option
 @json_option
-def maintenance_command(names: tuple[str, ...], on: bool, reason: str, manifest: str | None, as_json: bool) -> int:
-    """Take instances out of discovery without touching their processes, or back in (--off)."""
+@pass_options(MaintenanceOptions)
+def maintenance_command(options: MaintenanceOptions) -> int:
+    """Hide instances from service discovery without touching their processes; --off shows them again."""
+    names, on, reason = options.names, options.on, options.reason
     done = "in maintenance" if on else "out of maintenance"
     try:
-        return act(manifest, names, done, lambda client, name: client.maintenance(name, on, reason), as_json)
+        return request_each(
+            options.manifest, names, done, lambda client, name: client.maintenance(name, on, reason), options.as_json
+        )
     except NotFound as error:
         if names[-1] in ("on", "off") and str(error).startswith(f"{names[-1]}:"):
             raise NotFound(f"{error} (did you mean --{names[-1]}?)") from None

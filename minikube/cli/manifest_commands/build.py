@@ -1,32 +1,37 @@
-"""Building images (floor 4): `build`, and what `up --build` does first. Nothing needs to run for it but the engine."""
+"""`build`: the container images of services; `up --build` calls `build_images` first. Only the engine must be running."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_option, manifest_path, note
+from minikube.cli.common import manifest_path, print_message
 from minikube.cli.completion import complete_services
+from minikube.cli.options import manifest_option
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NotFound
 from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import Engine
+    from minikube.engine.command import Engine
     from minikube.manifest import Manifest, ServiceSpec
 
 
 @click.command()
 @click.argument("services", nargs=-1, shell_complete=complete_services)
-@click.option("--no-cache", is_flag=True, help="Build every step anew.")
+@click.option("--no-cache", is_flag=True, help="Run all build steps again, without the engine's cache.")
 @manifest_option
 def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | None) -> int:
-    """Build the images of SERVICES, or of all services that have `build`; the engine's lines are shown as they come."""
+    """Build the container images of SERVICES, by default of all services with a `build` key.
+
+    The output of the container engine is printed. When a build fails, the others are still built, and the exit code is 1.
+    """
     from minikube.manifest import load_manifest
 
     loaded = load_manifest(manifest_path(manifest))
@@ -37,47 +42,47 @@ def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | Non
             raise MinikubeError(f"{name}: nothing to build — set services.{name}.build")
     failures = build_images(loaded, services, no_cache=no_cache)
     if not failures:
-        note(f"nothing to build: no service of {loaded.path.name or DEFAULT_FILE} has `build`")
+        print_message(f"nothing to build: no service of {loaded.path.name or DEFAULT_FILE} has `build`")
     return 1 if any(failures.values()) else 0
 
 
 def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: bool = False) -> dict[str, str]:
-    """Builds the named services' images, or all: each is tried, then those that failed are told, a line each.
+    """Build the images of the services `names`, or of all services with a build; print the engine's output.
 
-    By service what went wrong, empty for one that is built. Raises MinikubeError where there is no engine.
+    Return the reason of failure by service, empty for a success; print a line for each failure at the end. Raises
+    MinikubeError where there is no engine.
     """
     from minikube.cli.render.log_printer import LogPrinter
-    from minikube.engine.engine import find_engine
+    from minikube.engine.command import find_engine
 
-    chosen = [
+    selected = [
         spec
         for spec in manifest.services.values()
         if spec.build and (spec.name in names if names else spec.runtime == "container")
     ]
     failures: dict[str, str] = {}
-    if chosen:
+    if selected:
         engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
-        printer = LogPrinter(sys.stdout, [spec.name for spec in chosen])
-        for spec in chosen:
-            failures[spec.name] = _build(engine, manifest, spec, printer, no_cache)
+        printer = LogPrinter(sys.stdout, [spec.name for spec in selected])
+        for spec in selected:
+            failures[spec.name] = _build_image(engine, manifest, spec, printer, no_cache)
+    # At the end, where the output of later builds does not bury them.
     for failure in filter(None, failures.values()):
-        note(failure)  # last, where the other builds' lines do not bury it
+        print_message(failure)
     return failures
 
 
-def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
-    """What went wrong, in a line; empty when it is built."""
-    import time
-
+def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
+    """Build the image of one service and print the engine's output; return why it failed, empty for a success."""
     from minikube.engine.arguments import build_arguments, image_name
-    from minikube.engine.engine import client_environment, complaint, is_unreachable
+    from minikube.engine.command import client_environment, error_line, is_unreachable
     from minikube.model import LogLine
 
     assert spec.build is not None
     tag = image_name(engine, manifest.name, spec)
     arguments, env = build_arguments(engine, spec.build, tag, os.environ, no_cache=no_cache)
-    printer.note(f"building {tag}")
-    last = ""
+    printer.message(f"building {tag}")
+    last_line = ""
     with subprocess.Popen(
         [engine.program, *arguments],
         stdin=subprocess.DEVNULL,
@@ -90,10 +95,10 @@ def _build(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPr
         assert client.stdout is not None
         for raw in client.stdout:
             if line := raw.rstrip():
-                last = line
+                last_line = line
                 printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
     if client.returncode:
-        hint = " — start it" if is_unreachable(last) else ""
-        return f"{spec.name}: build of {spec.build.context} failed: {complaint(last)}{hint}"
-    printer.note(f"built {tag}")
+        hint = " — start it" if is_unreachable(last_line) else ""
+        return f"{spec.name}: build of {spec.build.context} failed: {error_line(last_line)}{hint}"
+    printer.message(f"built {tag}")
     return ""

@@ -1,23 +1,24 @@
-"""`minikube config` (floor 4): the manifest as it is meant. Nothing needs to run for it."""
+"""`config`: the manifest with variables filled in, short forms written out and secrets masked."""
 
 import click
 
-from minikube.cli.common import json_option, manifest_argument, manifest_path, note, print_json
+from minikube.cli.common import manifest_path, print_json, print_message
+from minikube.cli.options import json_option, manifest_argument
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Defaults as well, not only what differs from them.")
+@click.option("--all", "with_defaults", is_flag=True, help="Print keys that have their default value, too.")
 @manifest_argument
 @json_option
-def config_command(manifest: str | None, everything: bool, as_json: bool) -> None:
-    """Print the manifest resolved: variables filled in, short forms written out, secrets masked."""
+def config_command(manifest: str | None, with_defaults: bool, as_json: bool) -> None:
+    """Print the manifest with variables filled in, short forms written out and secrets masked."""
     from minikube.manifest import load_manifest
     from minikube.manifest.dump import dump_manifest
 
     loaded = load_manifest(manifest_path(manifest))
     for warning in loaded.warnings:
-        note(f"warning: {warning}")
-    tree = dump_manifest(loaded, defaults=everything)
+        print_message(f"warning: {warning}")
+    tree = dump_manifest(loaded, defaults=with_defaults)
     if as_json:
         print_json(tree)
         return

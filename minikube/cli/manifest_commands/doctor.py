@@ -1,10 +1,11 @@
-"""`minikube doctor` (floor 4): what this machine can do for the project, a line each; exit code 1 when something cannot work."""
+"""`doctor`: check this machine for the project and print a line for each finding; `minikube.doctor` has the checks."""
 
 import sys
 
 import click
 
-from minikube.cli.common import json_option, manifest_argument, manifest_path, print_json
+from minikube.cli.common import manifest_path, print_json
+from minikube.cli.options import json_option, manifest_argument
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.text import printable
 
@@ -15,11 +16,14 @@ COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 @manifest_argument
 @json_option
 def doctor_command(manifest: str | None, as_json: bool) -> int:
-    """Check this machine: Python, Redis, ports and who has them, state, control groups, containers, limits, terminal."""
-    from minikube.doctor.examine import examine
+    """Check this machine for the project: Python, Redis, ports and their owners, disk, control groups, containers, limits.
+
+    The exit code is 1 when something in the manifest cannot run here.
+    """
+    from minikube.doctor.checks import run_checks
 
     findings = []
-    for finding in examine(manifest_path(manifest)):
+    for finding in run_checks(manifest_path(manifest)):
         findings.append(finding)
         if not as_json:
             status = paint(f"{finding.status:<4}", COLOURS[finding.status], has_colour(sys.stdout))

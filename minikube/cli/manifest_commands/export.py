@@ -1,102 +1,145 @@
-"""`minikube export` (floor 4): the manifest as files for Compose or Kubernetes. Nothing needs to run for it."""
+"""`export`: the manifest as files for Compose or Kubernetes; `minikube.export` makes their content."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_argument, manifest_path, note
+from minikube.cli.common import manifest_path, print_message
+from minikube.cli.options import manifest_argument, pass_options
 from minikube.errors import UsageError
 
 if TYPE_CHECKING:
-    from minikube.export import Document, ExportPlan
+    from minikube.export import ExportPlan
 
 MADE_BY = "# Made by minikube "
-"""How our own files begin: those may be written again."""
+"""How a file of this command begins; only such files are overwritten."""
 
 
-@click.command(epilog="Then: docker compose up, or kubectl apply -f FILE|DIRECTORY.")
+@dataclass(frozen=True)
+class ExportCommandOptions:
+    """The arguments and options of `minikube export`. `minikube.export.ExportOptions` has those that select the content."""
+
+    tool: str
+    """`compose` or `kubernetes`."""
+    output: str | None
+    """A file or a directory; None: standard output."""
+    images: tuple[str, ...]
+    """`NAME=REF`."""
+    profiles: tuple[str, ...]
+    with_secrets: bool
+    manifest: str | None
+
+    def directory(self) -> Path:
+        """Return the directory of the written files; paths in the files are relative to it."""
+        if self.output is None:
+            return Path.cwd()
+        return Path(self.output) if _is_directory(self.output) else Path(self.output).parent
+
+
+@click.command(epilog="Then run `docker compose up`, or `kubectl apply -f PATH`.")
 @click.argument("tool", type=click.Choice(["compose", "kubernetes"]))
 @click.option(
-    "-o", "--output", metavar="PATH", help="A file, or a directory for a file each.  [default: standard output]"
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="Write to this file, or to several files in this directory.  [default: standard output]",
 )
 @click.option(
-    "--image", "images", multiple=True, metavar="NAME=REF", help="A service's image; also redis and registry."
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME=REF",
+    help="Use this image for a service, for redis or for registry; may be given again.",
 )
-@click.option("--profile", "profiles", multiple=True, help="Kubernetes: put the services of this profile in.")
-@click.option("--with-secrets", is_flag=True, help="Write the values of secrets, instead of places for them.")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Kubernetes: also write the services of this profile; may be given again.",
+)
+@click.option("--with-secrets", is_flag=True, help="Write the values of secrets; without it, placeholders are written.")
 @manifest_argument
-def export_command(
-    tool: str,
-    output: str | None,
-    images: tuple[str, ...],
-    profiles: tuple[str, ...],
-    with_secrets: bool,
-    manifest: str | None,
-) -> None:
+@pass_options(ExportCommandOptions)
+def export_command(options: ExportCommandOptions) -> None:
     """Write the manifest as files for Compose or Kubernetes.
 
-    What has no counterpart there is told line by line, on standard error and in the files.
+    Keys of the manifest that have no counterpart there are listed, on standard error and in the files.
     """
-    from minikube.export import ExportOptions, compose_documents, kubernetes_documents, plan_export
+    from minikube.export import ExportOptions, plan_export
     from minikube.manifest import load_manifest
 
-    path = manifest_path(manifest)
-    loaded = load_manifest(path)
-    for warning in loaded.warnings:
-        note(f"warning: {warning}")
-    output_dir = Path.cwd() if output is None else Path(output) if _is_directory(output) else Path(output).parent
-    plan = plan_export(loaded, ExportOptions(_images(images), frozenset(profiles), with_secrets, output_dir.resolve()))
-    documents = compose_documents(plan) if tool == "compose" else kubernetes_documents(plan)
-    files = _files(plan, documents, tool, path, output)
-    if output is None:
+    path = manifest_path(options.manifest)
+    manifest = load_manifest(path)
+    for warning in manifest.warnings:
+        print_message(f"warning: {warning}")
+    export_options = ExportOptions(
+        _parse_images(options.images),
+        frozenset(options.profiles),
+        options.with_secrets,
+        options.directory().resolve(),
+    )
+    plan = plan_export(manifest, export_options)
+    files = _render_files(plan, options, path)
+    if options.output is None:
         click.echo("".join(files.values()), nl=False)
     else:
-        _write({Path(name): text for name, text in files.items()}, private=with_secrets)
-    for line in plan.notes:
-        note(str(line))
-    if output is not None:
-        note(f"wrote {', '.join(files)}")
+        _write_files({Path(name): text for name, text in files.items()}, private=options.with_secrets)
+    for note in plan.notes:
+        print_message(str(note))
+    if options.output is not None:
+        print_message(f"wrote {', '.join(files)}")
 
 
-def _images(pairs: Iterable[str]) -> dict[str, str]:
+def _parse_images(pairs: Iterable[str]) -> dict[str, str]:
+    """Return image references by service, from texts `NAME=REF`. Raises UsageError."""
     images: dict[str, str] = {}
     for pair in pairs:
         name, equals, reference = pair.partition("=")
-        if not (name and equals and reference) or any(mark.isspace() for mark in reference):
+        if not (name and equals and reference) or any(character.isspace() for character in reference):
             raise UsageError(f"--image: expected NAME=REF, such as product=registry.local/product:1, got {pair!r}")
         images[name] = reference
     return images
 
 
-def _files(plan: ExportPlan, documents: list[Document], tool: str, path: Path, output: str | None) -> dict[str, str]:
-    """Path (empty: standard output) → text. The notes are in the first file."""
-    from minikube import __version__
-    from minikube.export import to_yaml
+def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Path) -> dict[str, str]:
+    """Return the texts of the files by path; the path is empty for standard output.
 
-    head = f"Made by minikube {__version__}: minikube export {tool} {shlex.quote(path.name)}"
-    if output is None or not _is_directory(output):
-        return {output or "": to_yaml(documents, plan.notes, head)}
-    grouped: dict[str, list[Document]] = {}
+    The plan's notes, about keys that cannot be exported, are in the first file.
+    """
+    from minikube import __version__
+    from minikube.export import Document, compose_documents, kubernetes_documents, to_yaml
+
+    documents = compose_documents(plan) if options.tool == "compose" else kubernetes_documents(plan)
+    head = f"Made by minikube {__version__}: minikube export {options.tool} {shlex.quote(manifest.name)}"
+    if options.output is None or not _is_directory(options.output):
+        return {options.output or "": to_yaml(documents, plan.notes, head)}
+    by_file: dict[str, list[Document]] = {}
     for document in documents:
-        grouped.setdefault(document.file, []).append(document)
+        by_file.setdefault(document.file, []).append(document)
     return {
-        str(Path(output, name)): to_yaml(group, plan.notes if at == 0 else [], head)
-        for at, (name, group) in enumerate(grouped.items())
+        str(Path(options.output, name)): to_yaml(group, plan.notes if index == 0 else [], head)
+        for index, (name, group) in enumerate(by_file.items())
     }
 
 
 def _is_directory(output: str) -> bool:
+    """Return whether `--output` means a directory: it ends with a slash, is a directory, or has no file extension."""
     return output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix
 
 
-def _write(files: dict[Path, str], *, private: bool) -> None:
-    """All or none: a file that is not ours stops it before the first is written."""
+def _write_files(files: dict[Path, str], *, private: bool) -> None:
+    """Write texts to files by path; with `private`, readable by their owner only.
+
+    Raises UsageError, before the first is written, where a file exists that `minikube export` did not write.
+    """
     for path in files:
         if path.exists() and not path.read_text(errors="replace").startswith(MADE_BY):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Colours of the plain output (floor 4, pure): one for each instance, always the same. None without a terminal."""
+"""Colours of text output: of states, and one for each instance, the same in every run. Pure but for `has_colour`."""
 
 import os
 import zlib
@@ -6,9 +6,9 @@ from typing import IO
 
 from minikube.model import CheckState, ProcessState
 
-# Not red (errors), not white or grey (text); bright ones last, they are paler on some terminals.
+# Without red (errors), white and grey (text). Bright colours come last: some terminals show them too pale.
 INSTANCE_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-RED, GREEN, YELLOW, DIM, BOLD = 31, 32, 33, 2, 1
+RED, GREEN, YELLOW, DIM = 31, 32, 33, 2
 
 STATE_COLOURS: dict[str, int] = {
     ProcessState.RUNNING: GREEN,
@@ -24,7 +24,10 @@ STATE_COLOURS: dict[str, int] = {
 
 
 def has_colour(stream: IO[str]) -> bool:
-    """Whether to colour: on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb; FORCE_COLOR insists."""
+    """Return whether to print colours on `stream`: never with NO_COLOR (no-color.org), else always with FORCE_COLOR.
+
+    Without these variables: on a terminal, unless TERM is `dumb`.
+    """
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -32,14 +35,14 @@ def has_colour(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, colour: int | None, wanted: bool) -> str:
-    """`text` in an SGR colour."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if wanted and colour is not None else text
+def paint(text: str, colour: int | None, enabled: bool) -> str:
+    """Return `text` in a colour (an SGR number); unchanged where `colour` is None or `enabled` is false."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if enabled and colour is not None else text
 
 
 def instance_colour(name: str) -> int:
-    """The colour of an instance's name: the same in every run and window, and another for each replica."""
+    """Return the colour of an instance as an SGR number: the same in every run, another for each of the first replicas."""
     head, _, number = name.rpartition("-")
     service, replica = (head, int(number)) if number.isdecimal() and len(number) < 6 else (name, 0)
-    place = zlib.crc32(service.encode("utf-8", "surrogatepass")) + replica
-    return INSTANCE_COLOURS[place % len(INSTANCE_COLOURS)]
+    index = zlib.crc32(service.encode("utf-8", "surrogatepass")) + replica
+    return INSTANCE_COLOURS[index % len(INSTANCE_COLOURS)]

@@ -1,8 +1,9 @@
-"""Log lines and events as plain text (floor 4): a prefix for each instance, a colour on a terminal.
+"""Log lines and events as text: a prefix for each instance, and colours on a terminal.
 
-`LogPrinter` writes; it never waits for the supervisor. Its form is stable: `NAME | line`, events as `minikube | message`.
+The format is stable: `NAME | line`, and `minikube | message` for events.
 """
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import IO
@@ -11,67 +12,81 @@ from minikube.cli.render.colors import DIM, RED, YELLOW, has_colour, instance_co
 from minikube.model import Event, LogLine
 from minikube.text import printable, printable_line
 
-OURS = "minikube"
+OWN_NAME = "minikube"
+"""The prefix of events and messages, and the stream of notices in logs."""
+
 LONGEST_PREFIX = 24
 LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class LogPrinter:
-    """Writes whole lines, so that several followers may share it."""
+    """Prints log lines, events and messages as whole lines to a text stream. Several threads may share it."""
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
+        """`out` is the text stream. `names` are the instances known so far: prefixes are as wide as the longest name."""
         self._out = out
+        # Text streams have no lock of their own: without it an event lands inside a log line. Reentrant, as a signal handler
+        # may print a message while its thread is in a write.
+        self._lock = threading.RLock()
         self.colour = has_colour(out)
         self._timestamps = timestamps
         self._prefix = prefix
-        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OURS))))
-        self._heads: dict[str, str] = {}
+        self._width = min(LONGEST_PREFIX, max(map(len, (*names, OWN_NAME))))
+        self._prefixes: dict[str, str] = {}
 
     def line(self, line: LogLine) -> None:
-        """One line of an instance: as it stands after its last carriage return, errors and warnings in their colour, our
-        own notices (`stream` is `minikube`) dimmed."""
+        """Print one log line. See `lines`."""
         self.lines((line,))
 
     def lines(self, lines: Iterable[LogLine]) -> None:
-        """Many of them, written together."""
-        shown = []
+        """Print log lines in one write.
+
+        On a terminal, warnings and errors are coloured, and lines of minikube itself are dimmed.
+        """
+        texts = []
         for line in lines:
+            # A progress bar overwrites its line after each carriage return: print what it shows at the end.
             text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
             if self.colour:
-                text = paint(text, DIM if line.stream == OURS else LEVEL_COLOURS.get(line.level), True)
-            shown.append(f"{self._head(line.time, line.instance or OURS)}{text}\n")
-        self._out.write("".join(shown))
-        self._out.flush()
+                text = paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
+            texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{text}\n")
+        self._write("".join(texts))
 
     def event(self, event: Event) -> None:
+        """Print an event; where lines have no prefix, with its time."""
         colour = LEVEL_COLOURS.get(event.level)
-        self._write(event.time, OURS, paint(printable(event.message), colour, self.colour), dated=True)
+        self._write_own(event.time, paint(printable(event.message), colour, self.colour), dated=True)
 
-    def note(self, text: str) -> None:
-        """Our own word, as an event's."""
-        self._write(time.time(), OURS, printable(text))
+    def message(self, text: str) -> None:
+        """Print a message of the command itself, with the prefix that events have."""
+        self._write_own(time.time(), printable(text))
 
-    def _write(self, stamp: float, name: str, text: str, *, dated: bool = False) -> None:
-        self._out.write(f"{self._head(stamp, name, dated=dated)}{text}\n")
-        self._out.flush()
+    def _write_own(self, stamp: float, text: str, *, dated: bool = False) -> None:
+        self._write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            self._out.write(text)
+            self._out.flush()
 
     def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
+        """Return the beginning of a line: its time and the prefix with its instance, each as the options require."""
         date = f"{format_time(stamp)} " if self._timestamps or (dated and not self._prefix) else ""
         if not self._prefix:
             return date
-        head = self._heads.get(name)
-        if head is None:
+        prefix = self._prefixes.get(name)
+        if prefix is None:
             shown = printable(name)
             if len(shown) > self._width:
                 self._width = min(LONGEST_PREFIX, len(shown))
-                self._heads.clear()
-            colour = DIM if name == OURS else instance_colour(name)
-            head = self._heads[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
-        return date + head
+                self._prefixes.clear()
+            colour = DIM if name == OWN_NAME else instance_colour(name)
+            prefix = self._prefixes[name] = paint(f"{shown:<{self._width}} |", colour, self.colour) + " "
+        return date + prefix
 
 
 def format_time(stamp: float) -> str:
-    """`14:03:07.250`, local; with the date, `11-24 14:03:07.250`, where that is not today."""
+    """Return a Unix time as local time, `14:03:07.250`; on another day than today with the date, `11-24 14:03:07.250`."""
     moment, today = time.localtime(stamp), time.localtime()
-    form = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
-    return time.strftime(form, moment) + f".{int(stamp * 1000) % 1000:03}"
+    pattern = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
+    return time.strftime(pattern, moment) + f".{int(stamp * 1000) % 1000:03}"

@@ -1,7 +1,7 @@
-"""What `--json` prints where the control API has no shape for it (floor 4): frozen structs, and the shapes of all commands.
+"""The output types of each command's `--json`, and their JSON Schema.
 
-Everything else is the API's and the registry's own: `minikube.model`, `minikube.control.client.messages`. It refuses to be made
-from anything but what commands know already.
+Structs stand here where neither the control API nor the registry has one for it; the others are theirs, in
+`minikube.model` and `minikube.control.client.messages`.
 """
 
 from types import GenericAlias
@@ -10,15 +10,18 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from minikube.cli.manifest_commands.graph import Node
+from minikube.cli.render.graph_drawing import GraphNode
 from minikube.control.client.messages import ApplyReply, ServiceReply
 from minikube.doctor.finding import Finding
 from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
 
 
 class InstanceRow(InstanceView, frozen=True):
-    """`ps`: an instance on the board, and what else its line tells. `why` is empty while it is ready or was stopped on
-    purpose; `cpu` is per cent of a core, `memory` bytes, of the whole process tree, null until they are known."""
+    """The output of `ps --json`: an instance, its usage, and why it is not ready.
+
+    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
+    (bytes) are of its whole process tree, null until they are known.
+    """
 
     ready: bool = False
     why: str = ""
@@ -27,7 +30,7 @@ class InstanceRow(InstanceView, frozen=True):
 
 
 class Validation(Struct, frozen=True):
-    """`validate`. `problems` are lines that name the file and the key."""
+    """The output of `validate --json`. `problems` are lines that name the file and the key."""
 
     valid: bool
     problems: tuple[str, ...] = ()
@@ -36,56 +39,55 @@ class Validation(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """`version`: ours and Python's."""
+    """The output of `version --json`: the versions of minikube and of Python."""
 
     version: str
     python: str
 
 
 class Registered(Struct, frozen=True):
-    """`register` and `deregister`: the instance's id."""
+    """The output of `register --json` and `deregister --json`: the id of the instance."""
 
     id: str
 
 
 class Graph(Struct, frozen=True):
-    """`graph`."""
+    """The output of `graph --json`: all services."""
 
-    services: tuple[Node, ...]
+    services: tuple[GraphNode, ...]
 
 
-class Shape(Struct, frozen=True):
-    """What one command prints: one `of`, a list of it, or one on each line. `live` is an option that makes lines of a list."""
+class Output(Struct, frozen=True):
+    """The form of a command's `--json`: one object of a type, a list of such objects, or one object on each line."""
 
     kind: Literal["object", "list", "lines"]
-    of: Any
-    live: str = ""
+    type: Any
 
 
-SHAPES: dict[str, Shape] = {
-    "ps": Shape("list", InstanceRow, "-w"),
-    "status": Shape("object", Snapshot),
-    "describe": Shape("list", ServiceReply),
-    "events": Shape("list", Event, "-f"),
-    "logs": Shape("lines", LogLine),
-    "get": Shape("object", Address),
-    "instances": Shape("list", Instance),
-    "graph": Shape("object", Graph),
-    "config": Shape("object", dict[str, Any]),
-    "apply": Shape("object", ApplyReply),
-    "doctor": Shape("list", Finding),
-    "validate": Shape("object", Validation),
-    **dict.fromkeys(("start", "stop", "restart", "kill", "scale", "maintenance", "wait"), Shape("list", InstanceRow)),
-    **dict.fromkeys(("register", "deregister"), Shape("object", Registered)),
-    "version": Shape("object", Version),
+OUTPUTS: dict[str, Output] = {
+    "ps": Output("list", InstanceRow),
+    "status": Output("object", Snapshot),
+    "describe": Output("list", ServiceReply),
+    "events": Output("list", Event),
+    "logs": Output("lines", LogLine),
+    "get": Output("object", Address),
+    "instances": Output("list", Instance),
+    "graph": Output("object", Graph),
+    "config": Output("object", dict[str, Any]),
+    "apply": Output("object", ApplyReply),
+    "doctor": Output("list", Finding),
+    "validate": Output("object", Validation),
+    **dict.fromkeys(("start", "stop", "restart", "kill", "scale", "maintenance", "wait"), Output("list", InstanceRow)),
+    **dict.fromkeys(("register", "deregister"), Output("object", Registered)),
+    "version": Output("object", Version),
 }
-"""Of every command with `--json`."""
+"""By command, for every command that has `--json`."""
 
 
 def output_schema(command: str) -> dict[str, Any]:
-    """The JSON Schema of what `command --json` prints; of one line, where it prints lines."""
-    shape = SHAPES[command]
+    """Return the JSON Schema of the output of `command --json`; of one line, where it prints a line for each object."""
+    output = OUTPUTS[command]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **msgspec.json.schema(GenericAlias(list, (shape.of,)) if shape.kind == "list" else shape.of),
+        **msgspec.json.schema(GenericAlias(list, (output.type,)) if output.kind == "list" else output.type),
     }

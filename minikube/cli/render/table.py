@@ -1,4 +1,4 @@
-"""Rows to columns, stamps to ages (floor 4, pure). Every cell is a stranger's string: it is made printable here."""
+"""Rows as aligned columns, and ages. Pure. Every cell is made printable here."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +6,8 @@ from minikube.durations import format_duration
 from minikube.text import printable
 
 GAP = "  "
+SHRUNK_WIDTH = 8
+"""The least width of a column that is shortened."""
 
 
 def columns(
@@ -13,18 +15,19 @@ def columns(
     rows: Sequence[Sequence[str]],
     *,
     width: int = 0,
-    give: int = 0,
+    shrink: int = 0,
     paint: Callable[[str], str] | None = None,
 ) -> list[str]:
-    """Lines with aligned columns, the head first. Past `width` (0: any) the column `give` is shortened.
+    """Return the rows as lines with aligned columns, the head first.
 
-    `paint` may put colours round a cell's text; it counts for no width.
+    Where a line is longer than `width` characters (0: no limit), the texts in the column number `shrink` are shortened.
+    `paint` adds colours to a cell, which do not count for the width.
     """
     cells = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
     excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
     if width and excess > 0:
-        widths[give] = max(len(head[give]), 8, widths[give] - excess)
+        widths[shrink] = max(len(head[shrink]), SHRUNK_WIDTH, widths[shrink] - excess)
     lines = []
     for number, row in enumerate(cells):
         line = ""
@@ -36,10 +39,10 @@ def columns(
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` characters, an ellipsis where it was cut."""
+    """Return `text` cut to `width` characters, with an ellipsis at its end where it was cut."""
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def age(stamp: float, now: float) -> str:
-    """How long ago a Unix stamp was; `-` for none."""
+    """Return the time from `stamp` (Unix seconds) to `now` as text, such as `1h02m`; `-` for 0."""
     return format_duration(max(0.0, now - stamp)) if stamp else "-"

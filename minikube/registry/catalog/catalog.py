@@ -1,134 +1,90 @@
-"""All that is known, in revision order: instances, names, the change log, and who is told (floor 3, pure).
+"""The catalog: all known instances in revision order, and the subscribers to their changes. Pure.
 
-One way in: entries of the change log, ours and others', applied strictly by revision (`offer`), or a whole snapshot
-of the store (`adopt`). Everything else reads. No clock, no I/O, no trio: a subscriber is a plain callable that must
-not block, must not raise and must not change the catalog.
+Changes come in one way only: entries of the change log, applied strictly by revision (`apply`), or a whole snapshot of
+Redis (`apply_snapshot`). Both notify the subscribers. A subscriber is a plain callable that must not block, must not
+raise and must not change the catalog.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import cycle
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.model import Change, ChangeKind, CheckState, Instance
-from minikube.registry.catalog.change_log import LOG_LENGTH, ChangeLog
-from minikube.registry.catalog.listing import Listing
-from minikube.registry.catalog.records import Entry, Epoch, Record, address_field, size_of
+from minikube.registry.catalog.change_log import MAX_ENTRIES, ChangeLog
+from minikube.registry.catalog.listing import JsonListing
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot, json_size
+from minikube.registry.catalog.round_robin import RoundRobinReplies
 
-EVERY_NAME = "*"
+ALL_NAMES = "*"
 
-Sink = Callable[[Change], None]
+Subscriber = Callable[[Change], None]
 _encode = msgspec.json.Encoder().encode
 
 
 class Compacted(Exception):
-    """The log no longer reaches back to the revision asked for (or never reached it): start from a snapshot."""
+    """The change log does not reach back to the revision asked for: the caller must start from a snapshot."""
 
 
-class Snapshot(Struct, frozen=True):
-    """All of the store at one moment. `log` holds the latest entries, oldest first, back to but without `floor`."""
-
-    epoch: Epoch
-    revision: int
-    nonce: str
-    records: tuple[Record, ...]
-    log: tuple[Entry, ...]
-    floor: int
-
-
-class Observation(Struct, frozen=True):
-    """The last probe of this node: newer than what the log tells, which speaks of changes only."""
+class LastProbe(Struct, frozen=True):
+    """The last check result of this node: newer than the record, which changes with the state only."""
 
     checked: float
     output: str
 
 
-class Turns(dict[bytes, Iterator[bytes]]):
-    """For each name the replies to `Get`, encoded once, in turn and without end; KeyError where there is none.
-
-    An iterator is made when it is first asked for after a change. It begins one further along than the one before, so that a
-    name that keeps changing does not always send to the same instance.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._replies: dict[bytes, dict[str, bytes]] = {}
-        self._made = 0
-
-    def put(self, name: str, id_: str, reply: bytes | None) -> None:
-        """Set an instance's reply; None: it has none (any more)."""
-        key = name.encode()
-        self.pop(key, None)
-        replies = self._replies.setdefault(key, {})
-        if reply is None:
-            replies.pop(id_, None)
-        else:
-            replies[id_] = reply
-        if not replies:
-            del self._replies[key]
-
-    def __missing__(self, name: bytes) -> Iterator[bytes]:
-        replies = [*self._replies[name].values()]
-        first = self._made % len(replies)
-        self._made += 1
-        turn = self[name] = cycle(replies[first:] + replies[:first])
-        return turn
-
-
 class Catalog:
-    """The registry's memory. `revision` is the last one applied, `nonce` the mark that proves it is this history's."""
+    """All records by id, by name and by address, with the change log that led to them."""
 
     def __init__(self) -> None:
         self.epoch = Epoch()
         self.revision = 0
+        """The revision of the last change applied."""
         self.nonce = ""
-        self.floor = 0
+        """The nonce of that change: proof that a store with the same revision has the same history."""
+        self.compacted = 0
+        """Changes up to this revision are not known any more."""
         self.records: dict[str, Record] = {}
         self.by_name: dict[str, dict[str, Record]] = {}
-        self.addresses: dict[str, str] = {}
+        self.ids_by_address: dict[str, str] = {}
         self.log = ChangeLog()
-        self._name_revisions: dict[str, int] = {}
-        self.turns = Turns()
-        self._ahead: dict[int, Entry] = {}
-        self._observed: dict[str, Observation] = {}
-        self._sinks: dict[str, dict[int, Sink]] = {}
-        self._next_sink = 0
-        self._listing = Listing(self._members, lambda id_: self.view(self.records[id_]))
-        self.size = 0
-        """Of all records as JSON, in bytes."""
+        self.replies = RoundRobinReplies()
+        self.total_bytes = 0
+        """The size of all records as JSON."""
         self._sizes: dict[str, int] = {}
+        self._name_revisions: dict[str, int] = {}
+        self._early: dict[int, Entry] = {}
+        self._last_probes: dict[str, LastProbe] = {}
+        self._subscribers: dict[str, dict[int, Subscriber]] = {}
+        self._next_subscriber = 0
+        self._listing = JsonListing(self._ids, lambda id_: self.instance(self.records[id_]))
 
     # ------------------------------------------------------------ reading
 
-    def get(self, name: str) -> bytes | None:
-        """One passing instance's `{"IP","Port","Zone"}`, encoded, round robin; None where there is none."""
+    def next_reply(self, name: str) -> bytes | None:
+        """Return the address of the next passing instance as JSON (`{"IP","Port","Zone"}`), None if there is none."""
         try:
-            return next(self.turns[name.encode()])
+            return next(self.replies[name.encode()])
         except KeyError:
             return None
 
-    def view(self, record: Record) -> Instance:
-        """The instance with what this node's last probe said."""
-        seen = self._observed.get(record.id)
-        if seen is None or seen.checked < record.instance.checked:
+    def instance(self, record: Record) -> Instance:
+        """Return the record's instance with the output and time of this node's last check."""
+        probe = self._last_probes.get(record.id)
+        if probe is None or probe.checked < record.instance.checked:
             return record.instance
-        return replace(record.instance, checked=seen.checked, output=seen.output)
+        return replace(record.instance, checked=probe.checked, output=probe.output)
 
-    def instances(self, name: str = EVERY_NAME) -> list[Instance]:
-        """Every instance of a name, or all, in the order of their registration."""
-        return [self.view(self.records[id_]) for id_ in self._listing.order(name)]
-
-    def instances_json(self, name: str = EVERY_NAME) -> bytes:
-        """The same, encoded."""
+    def instances_json(self, name: str = ALL_NAMES) -> bytes:
+        """Return the instances of a name, or all, as a JSON list in the order of name and registration."""
         return self._listing.json(name)
 
-    def _members(self, name: str) -> Iterable[str]:
-        return self.records if name == EVERY_NAME else self.by_name.get(name, {})
+    def _ids(self, name: str) -> Iterable[str]:
+        return self.records if name == ALL_NAMES else self.by_name.get(name, {})
 
     def services(self) -> dict[str, dict[str, int]]:
-        """Names with their counts by state."""
+        """Return for each name how many of its instances are in each state."""
         counts: dict[str, dict[str, int]] = {}
         for name in sorted(self.by_name):
             counts[name] = dict.fromkeys((state.value for state in CheckState), 0)
@@ -137,105 +93,109 @@ class Catalog:
         return counts
 
     def name_revision(self, name: str) -> int:
-        """The revision of the last change that touched `name`, as far back as is known."""
-        if name == EVERY_NAME:
+        """Return the revision of the last change of `name`; `compacted` if its last change is not known any more."""
+        if name == ALL_NAMES:
             return self.revision
-        return max(self._name_revisions.get(name, 0), self.floor)
+        return max(self._name_revisions.get(name, 0), self.compacted)
 
-    def since(self, name: str, revision: int) -> list[Change]:
-        """Every change of `name` after `revision`, in order. Raises Compacted where that cannot be known."""
-        if not self.floor <= revision <= self.revision:
+    def changes_since(self, name: str, revision: int) -> list[Change]:
+        """Return every change of `name` after `revision`, in order. Raises Compacted where some are not known."""
+        if not self.compacted <= revision <= self.revision:
             raise Compacted
         return [
             _change(entry)
             for entry in self.log
-            if entry.revision > revision and name in (EVERY_NAME, entry.record.instance.name)
+            if entry.revision > revision and name in (ALL_NAMES, entry.record.instance.name)
         ]
 
-    def tombs(self) -> list[Entry]:
-        """The removals still in the log of ids that did not come back."""
+    def tombstones(self) -> list[Entry]:
+        """Return the logged removals of ids that are not registered again."""
         return [entry for entry in self.log if entry.kind is ChangeKind.GONE and entry.record.id not in self.records]
 
-    # ------------------------------------------------------------ who is told
+    @property
+    def has_gap(self) -> bool:
+        """Whether entries wait for earlier ones that have not arrived."""
+        return bool(self._early)
 
-    def subscribe(self, name: str, sink: Sink) -> Callable[[], None]:
-        """Tell `sink` every change of `name` (or `*`) from now on, once and in order; returns what ends it."""
-        key = self._next_sink
-        self._next_sink += 1
-        self._sinks.setdefault(name, {})[key] = sink
+    # ------------------------------------------------------------ subscribers
+
+    def subscribe(self, name: str, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with every later change of `name` (or `*`), once and in order; return the unsubscribe function."""
+        key = self._next_subscriber
+        self._next_subscriber += 1
+        self._subscribers.setdefault(name, {})[key] = subscriber
 
         def unsubscribe() -> None:
-            sinks = self._sinks.get(name, {})
-            sinks.pop(key, None)
-            if not sinks:
-                self._sinks.pop(name, None)
+            subscribers = self._subscribers.get(name, {})
+            subscribers.pop(key, None)
+            if not subscribers:
+                self._subscribers.pop(name, None)
 
         return unsubscribe
 
     # ------------------------------------------------------------ changing
 
-    def offer(self, entry: Entry) -> None:
-        """Take one entry of the log; early ones wait for those before them, known ones are dropped."""
+    def apply(self, entry: Entry) -> None:
+        """Apply one entry of the change log. Early entries wait for those before them; known ones are dropped."""
+        # Both the writer and the follower hand over this node's own writes: the second one is dropped here.
         if entry.revision <= self.revision:
             return
-        self._ahead[entry.revision] = entry
-        while (following := self._ahead.pop(self.revision + 1, None)) is not None:
+        self._early[entry.revision] = entry
+        while (following := self._early.pop(self.revision + 1, None)) is not None:
             self._apply(following)
 
-    @property
-    def behind(self) -> bool:
-        """Whether entries wait for earlier ones that did not come."""
-        return bool(self._ahead)
-
-    def adopt(self, snapshot: Snapshot) -> None:
-        """Become what the store says. Subscribers are told every difference, and their log goes on where it can."""
-        first = not self.epoch
-        same_line = snapshot.epoch == self.epoch
+    def apply_snapshot(self, snapshot: StoreSnapshot) -> None:
+        """Take over everything in the snapshot, and notify subscribers of every difference to what was known."""
+        # The first snapshot is no change: subscribers know nothing yet.
+        is_first = not self.epoch
+        is_same_epoch = snapshot.epoch == self.epoch
         self.epoch = snapshot.epoch
-        if first:
+        if is_first:
             self._load(snapshot)
             return
-        if same_line and snapshot.floor <= self.revision:
+        if is_same_epoch and snapshot.compacted <= self.revision:
             for entry in snapshot.log:
-                self.offer(entry)
+                self.apply(entry)
         if self.revision != snapshot.revision or any(
             (known := self.records.get(record.id)) is None or known.revision != record.revision
             for record in snapshot.records
         ):
-            self._become(snapshot)
+            self._apply_differences(snapshot)
         self.revision, self.nonce = snapshot.revision, snapshot.nonce
-        self._ahead = {number: entry for number, entry in self._ahead.items() if number > self.revision}
+        self._early = {number: entry for number, entry in self._early.items() if number > self.revision}
 
-    def observe(self, id_: str, checked: float, output: str) -> None:
-        """Note the last probe of an instance; no change, nobody is told."""
+    def record_probe(self, id_: str, checked: float, output: str) -> None:
+        """Show `output` as the instance's last check result; no change, so subscribers are not notified."""
         if id_ in self.records:
-            self._observed[id_] = Observation(checked, output)
-            self._listing.changed(id_)
+            self._last_probes[id_] = LastProbe(checked, output)
+            self._listing.invalidate(id_)
 
-    def _load(self, snapshot: Snapshot) -> None:
+    def _load(self, snapshot: StoreSnapshot) -> None:
         for record in snapshot.records:
             self._put(record)
-        self.floor = max(snapshot.floor, self.log.extend(snapshot.log))
+        self.compacted = max(snapshot.compacted, self.log.extend(snapshot.log))
         for entry in snapshot.log:
             name = entry.record.instance.name
             self._name_revisions[name] = max(entry.revision, self._name_revisions.get(name, 0))
         self.revision, self.nonce = snapshot.revision, snapshot.nonce
 
-    def _become(self, snapshot: Snapshot) -> None:
-        """Tell the differences as entries. A removal learned late has lost its own number: it gets a free one."""
-        wanted = {record.id: record for record in snapshot.records}
-        gone = [record for id_, record in self.records.items() if id_ not in wanted]
+    def _apply_differences(self, snapshot: StoreSnapshot) -> None:
+        """Apply the differences to the snapshot as entries, and start the change log anew after them."""
+        stored = {record.id: record for record in snapshot.records}
+        removed = [record for id_, record in self.records.items() if id_ not in stored]
         changed = [
             record
-            for id_, record in wanted.items()
+            for id_, record in stored.items()
             if (old := self.records.get(id_)) is None or old.revision != record.revision
         ]
-        if not gone and not changed:
+        if not removed and not changed:
             return
         used = {record.revision for record in changed if record.revision > self.revision}
         entries = [Entry(record.revision, ChangeKind.PUT, record) for record in changed if record.revision in used]
+        # A removal's own revision is not in the snapshot, and an older change comes after what subscribers have seen:
+        # both get revisions that no other entry uses.
         number = self.revision
-        for kind, record in [(ChangeKind.GONE, record) for record in gone] + [
+        for kind, record in [(ChangeKind.GONE, record) for record in removed] + [
             (ChangeKind.PUT, record) for record in changed if record.revision not in used
         ]:
             number += 1
@@ -245,7 +205,7 @@ class Catalog:
         for entry in sorted(entries, key=lambda entry: entry.revision):
             self._apply(entry)
         self.log.clear()
-        self.floor = max(snapshot.revision, self.revision)
+        self.compacted = max(snapshot.revision, self.revision)
 
     def _apply(self, entry: Entry) -> None:
         record = entry.record
@@ -257,36 +217,36 @@ class Catalog:
         self.revision, self.nonce = entry.revision, entry.nonce
         self._name_revisions[name] = entry.revision
         if dropped := self.log.append(entry):
-            self.floor = dropped
-            self._forget_old_names()
+            self.compacted = dropped
+            self._drop_old_name_revisions()
         change = _change(entry)
-        for key in (name, EVERY_NAME):
-            for sink in tuple(self._sinks.get(key, {}).values()):
-                sink(change)
+        for key in (name, ALL_NAMES):
+            # A copy: a subscriber may unsubscribe while it is called.
+            for subscriber in tuple(self._subscribers.get(key, {}).values()):
+                subscriber(change)
 
-    def _forget_old_names(self) -> None:
-        """A name older than the floor has the floor's revision anyway; keep the table as small as the log."""
-        if len(self._name_revisions) > 2 * LOG_LENGTH + len(self.by_name):
-            self._name_revisions = {name: at for name, at in self._name_revisions.items() if at > self.floor}
+    def _drop_old_name_revisions(self) -> None:
+        """Keep the table as small as the log: a name without an entry has the revision `compacted`."""
+        if len(self._name_revisions) > 2 * MAX_ENTRIES + len(self.by_name):
+            self._name_revisions = {name: at for name, at in self._name_revisions.items() if at > self.compacted}
 
     def _put(self, record: Record) -> None:
         old = self.records.get(record.id)
-        if old is not None and address_field(old) != address_field(record):
+        if old is not None and old.address_key != record.address_key:
             self._remove(record.id)
         elif old is not None and old.instance.incarnation != record.instance.incarnation:
-            self._observed.pop(record.id, None)
+            self._last_probes.pop(record.id, None)
         instance = record.instance
-        self._listing.changed(record.id)
+        self._listing.invalidate(record.id)
         if record.id not in self.records or self.records[record.id].instance.registered != instance.registered:
-            self._listing.moved()
+            self._listing.invalidate_orders()
         self.records[record.id] = record
-        size = size_of(record)
-        self.size += size - self._sizes.get(record.id, 0)
+        size = json_size(record)
+        self.total_bytes += size - self._sizes.get(record.id, 0)
         self._sizes[record.id] = size
         self.by_name.setdefault(instance.name, {})[record.id] = record
-        self.addresses[address_field(record)] = record.id
-        reply = _encode(instance.addr) if record.discoverable else None
-        self.turns.put(instance.name, record.id, reply)
+        self.ids_by_address[record.address_key] = record.id
+        self.replies.set(instance.name, record.id, _encode(instance.addr) if record.is_discoverable else None)
         self._name_revisions[instance.name] = max(record.revision, self._name_revisions.get(instance.name, 0))
 
     def _remove(self, id_: str) -> None:
@@ -294,16 +254,16 @@ class Catalog:
         if old is None:
             return
         name = old.instance.name
-        self.size -= self._sizes.pop(id_)
-        self._observed.pop(id_, None)
-        self._listing.changed(id_)
-        self._listing.moved()
+        self.total_bytes -= self._sizes.pop(id_)
+        self._last_probes.pop(id_, None)
+        self._listing.invalidate(id_)
+        self._listing.invalidate_orders()
         del self.by_name[name][id_]
-        self.turns.put(name, id_, None)
+        self.replies.set(name, id_, None)
         if not self.by_name[name]:
             del self.by_name[name]
-        if self.addresses.get(address_field(old)) == id_:
-            del self.addresses[address_field(old)]
+        if self.ids_by_address.get(old.address_key) == id_:
+            del self.ids_by_address[old.address_key]
 
 
 def _change(entry: Entry) -> Change:

@@ -1,7 +1,7 @@
-"""Lists of instances as JSON, encoded once for each instance (floor 3, pure).
+"""Lists of instances as JSON, each instance encoded once. Pure.
 
-A list of thousands is asked for again and again (dashboards, long polls, whoever floods), and hardly any of it has changed since:
-2,000 instances take 0.3 ms this way, 15 ms when each is encoded again.
+It exists for speed: the list of 2,000 instances takes 0.3 ms this way and 15 ms when each instance is encoded again.
+Dashboards, long polls and floods ask for the same lists again and again, and hardly an instance changes in between.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,39 +13,42 @@ from minikube.model import Instance
 _encode = msgspec.json.Encoder().encode
 
 
-class Listing:
-    """`ids` names the members of a list, `view` one of them as it is to be shown. `changed` must be told of every change."""
+class JsonListing:
+    """A cache of encoded instances and of the order of each list. The owner must report every change.
 
-    def __init__(self, ids: Callable[[str], Iterable[str]], view: Callable[[str], Instance]) -> None:
+    `ids` returns the ids of a list, `instance` the instance of an id as clients see it.
+    """
+
+    def __init__(self, ids: Callable[[str], Iterable[str]], instance: Callable[[str], Instance]) -> None:
         self._ids = ids
-        self._view = view
+        self._instance = instance
         self._encoded: dict[str, bytes] = {}
         self._orders: dict[str, list[str]] = {}
 
-    def changed(self, id_: str) -> None:
-        """What is shown of the instance is another."""
+    def invalidate(self, id_: str) -> None:
+        """Drop the cached JSON of an instance that changed."""
         self._encoded.pop(id_, None)
 
-    def moved(self) -> None:
-        """Members came, went, or changed places."""
+    def invalidate_orders(self) -> None:
+        """Drop the cached orders: an instance was added, was removed, or changed its place."""
         self._orders.clear()
 
-    def order(self, name: str) -> list[str]:
-        """The ids of a list, in the order of name and registration."""
-        order = self._orders.get(name)
-        if order is None:
-            views = [self._view(id_) for id_ in self._ids(name)]
-            views.sort(key=lambda one: (one.name, one.registered, one.uuid))
-            order = [one.uuid for one in views]
-            if len(order) > 1:  # a name that nobody has is not worth remembering
-                self._orders[name] = order
-        return order
-
     def json(self, name: str) -> bytes:
-        """The list, encoded."""
+        """Return the list of a name as JSON, in the order of name and registration."""
         encoded = self._encoded
-        order = self.order(name)
+        order = self._order(name)
         for id_ in order:
             if id_ not in encoded:
-                encoded[id_] = _encode(self._view(id_))
+                encoded[id_] = _encode(self._instance(id_))
         return b"[%b]" % b",".join([encoded[id_] for id_ in order])
+
+    def _order(self, name: str) -> list[str]:
+        order = self._orders.get(name)
+        if order is None:
+            instances = [self._instance(id_) for id_ in self._ids(name)]
+            instances.sort(key=lambda instance: (instance.name, instance.registered, instance.uuid))
+            order = [instance.uuid for instance in instances]
+            # Lists of no or one instance are not cached: clients can ask for any number of unknown names.
+            if len(order) > 1:
+                self._orders[name] = order
+        return order

@@ -1,136 +1,94 @@
-"""The catalog's rows and their form in Redis (floor 3, pure). Knows the layout of keys; refuses to talk to Redis.
+"""The registry's records, change log entries and snapshots. Pure data; their stored form is in `registry/redis/codec`."""
 
-With the prefix `{minikube}`:
-
-    {minikube}:instance:NAME:ID   hash    one discoverable instance: name, addr, health, uuid, …
-    {minikube}:registrations      hash    id → "REVISION INCARNATION JSON": every registration, critical ones too
-    {minikube}:addresses          hash    "NAME ADDR" → id: never two entries for one instance
-    {minikube}:revision           string  the last revision given out; only grows
-    {minikube}:changes            stream  entry REVISION-0: kind, id, incarnation, data, nonce; bounded
-    {minikube}:epoch              hash    n and id of the line of history, and where it parted from its parent
-    {minikube}:nodes              hash    registry node → a counter that moves while it lives
-    {minikube}:leases             hash    id → renewals seen, for `ttl:` checks of several registries
-"""
-
-from msgspec import Struct
-from msgspec.json import Decoder, Encoder
-from msgspec.structs import replace
+from msgspec import Struct, field
+from msgspec.json import Encoder
 
 from minikube.health.state import ProbeSettings
 from minikube.model import ChangeKind, CheckState, Instance
 
+_encode = Encoder().encode
+
 
 class Record(Struct, frozen=True):
-    """One registration: what everyone sees, and how it is judged."""
+    """One registration: the instance as clients see it, and its check's thresholds."""
 
+    # The registry stores this struct as JSON in Redis: the encoded names are part of the stored form.
     instance: Instance
     settings: ProbeSettings = ProbeSettings()
-    resumed: CheckState = CheckState.STARTING
-    """While in maintenance: what to be once it ends."""
+    state_after_maintenance: CheckState = field(name="resumed", default=CheckState.STARTING)
+    """While the instance is in maintenance: the state of its checks, which it returns to."""
 
     @property
     def id(self) -> str:
+        """The instance's id."""
         return self.instance.uuid
 
     @property
     def revision(self) -> int:
+        """The revision of the record's last change."""
         return self.instance.revision
 
     @property
-    def discoverable(self) -> bool:
+    def address_key(self) -> str:
+        """`NAME ADDR`: two records with the same name and address are the same instance."""
+        return f"{self.instance.name} {self.instance.addr}"
+
+    @property
+    def is_discoverable(self) -> bool:
+        """Whether `Discovery.Get` returns the instance: it is `passing`."""
         return self.instance.state is CheckState.PASSING
+
+    @property
+    def check_state(self) -> CheckState:
+        """The state that the checks found, also while maintenance hides it."""
+        if self.instance.state is CheckState.MAINTENANCE:
+            return self.state_after_maintenance
+        return self.instance.state
+
+    @property
+    def is_ttl(self) -> bool:
+        """Whether the instance has a `ttl:` check: it is not probed but renews a lease."""
+        return self.instance.health_check == "ttl:"
 
 
 class Entry(Struct, frozen=True):
-    """One entry of the change log."""
+    """One entry of the change log: `record` as it is after a `put`, as it was before a `gone`."""
 
     revision: int
     kind: ChangeKind
     record: Record
     nonce: str = ""
+    """A random mark of the write: the same revision of another history has another one."""
 
 
 class Epoch(Struct, frozen=True, order=True):
-    """A line of history. A Redis that was emptied or set back begins a new one, greater in `n`, from `floor` on."""
+    """One history of revisions. When Redis lost data, a registry restores it and starts a new epoch, greater in `number`.
 
-    n: int = 0
+    A write of an older epoch is refused, as by the epochs of Redis Sentinel.
+    """
+
+    number: int = 0
     id: str = ""
-    floor: int = 0
-    """The last revision of the parent that the one who began this epoch knew."""
+    parent_revision: int = 0
+    """The last revision of the parent epoch that the registry which started this one knew."""
 
     def __bool__(self) -> bool:
-        return self.n > 0
+        return self.number > 0
 
 
-class Keys:
-    """The names of everything under one prefix."""
+class StoreSnapshot(Struct, frozen=True):
+    """Everything stored in Redis at one moment."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.registrations = f"{prefix}:registrations"
-        self.addresses = f"{prefix}:addresses"
-        self.revision = f"{prefix}:revision"
-        self.changes = f"{prefix}:changes"
-        self.epoch = f"{prefix}:epoch"
-        self.nodes = f"{prefix}:nodes"
-        self.leases = f"{prefix}:leases"
-
-    def instance(self, record: Record) -> str:
-        return f"{self.prefix}:instance:{record.instance.name}:{record.id}"
+    epoch: Epoch
+    revision: int
+    nonce: str
+    """The nonce of the entry at `revision`; empty if unknown."""
+    records: tuple[Record, ...]
+    log: tuple[Entry, ...]
+    """The latest entries, oldest first: all after revision `compacted`."""
+    compacted: int
 
 
-_encode = Encoder().encode
-_decode_record = Decoder(Record).decode
-
-
-def address_field(record: Record) -> str:
-    """The field under `addresses`: one name and one address are one instance."""
-    return f"{record.instance.name} {record.instance.addr}"
-
-
-def size_of(record: Record) -> int:
-    """How many bytes it has as JSON: what it takes in memory and in Redis, more or less."""
+def json_size(record: Record) -> int:
+    """Return the record's size as JSON in bytes: about what it takes in memory and in Redis."""
     return len(_encode(record))
-
-
-def dump(record: Record) -> bytes:
-    """The JSON kept in Redis, without revision and incarnation: those the script gives out."""
-    return _encode(replace(record, instance=replace(record.instance, revision=0, incarnation=0)))
-
-
-def load(data: bytes, revision: int, incarnation: int) -> Record:
-    """The record of one JSON. Raises ValueError (msgspec's) where it is none of ours."""
-    record = _decode_record(data)
-    return replace(record, instance=replace(record.instance, revision=revision, incarnation=incarnation))
-
-
-def load_registration(value: bytes) -> Record:
-    """The record of one value under `registrations`."""
-    revision, incarnation, data = value.split(b" ", 2)
-    return load(data, int(revision), int(incarnation))
-
-
-def load_entry(revision: int, fields: dict[bytes, bytes]) -> Entry | None:
-    """One entry of the log; None for the mark of a new epoch."""
-    kind = fields[b"kind"]
-    if kind == b"epoch":
-        return None
-    own = int(fields[b"was"]) if b"was" in fields else revision
-    record = load(fields[b"data"], own, int(fields[b"incarnation"]))
-    return Entry(revision, ChangeKind(kind.decode()), record, fields[b"nonce"].decode())
-
-
-def hash_fields(record: Record) -> list[str]:
-    """Names and values of the instance's hash, flat; empty where it is not discoverable."""
-    if not record.discoverable:
-        return []
-    instance = record.instance
-    return [
-        *("name", instance.name),
-        *("addr", str(instance.addr)),
-        *("health", instance.health_check),
-        *("uuid", instance.uuid),
-        *("state", instance.state.value),
-        *("tags", ",".join(instance.tags)),
-        *("registered", f"{instance.registered:.3f}"),
-    ]

@@ -1,11 +1,12 @@
-"""Probes this node's share of the instances and says what follows (floor 3): the trio shell round `probe.health`.
+"""Schedule the health checks of this node's share of the instances, and store the states that they find.
 
-A heap of due times, and a task for each probe under way. A state is written before it counts: a verdict that cannot
-be written (the store is gone) is not acted on, the next probe judges again. It refuses to remove anybody on the word
-of a process that was paused, or of one that hears nobody at all.
+A heap of due times, and a task for each check under way. The rules for states and delays are in `minikube/health/state`.
+A new state is stored before it counts: while Redis is down no state changes, and the next probe decides again. The
+scheduler refuses to mark an instance critical for results from before a pause of this process, and asks for one more
+time-out while many instances stop answering together.
 
-An instance can be replaced or removed while its probe is under way: after every wait, what was learned counts only
-if the very same ward is still ours.
+An instance can be replaced or removed while its check is under way: after every wait, the result counts only if the very
+same `CheckTarget` is still this node's.
 """
 
 import contextlib
@@ -20,373 +21,360 @@ import trio
 from msgspec.structs import replace
 
 from minikube.errors import Unavailable
-from minikube.health.mass_failure import BEAT_S, PauseWatch, SilenceWatch
+from minikube.health.pause import TICK_S, PauseDetector
 from minikube.health.prober import Prober
 from minikube.health.rate_limit import ProbeRateLimiter
 from minikube.health.state import (
+    NEVER,
     Health,
+    NextStep,
     Outcome,
-    Step,
+    after_critical_report,
+    after_expiry,
     after_probe,
-    first_health,
-    is_news,
-    lease_failed,
-    lease_lapsed,
-    lease_pass,
+    after_renewal,
+    initial_health,
     next_step,
+    should_report,
 )
 from minikube.metrics.counters import ProbeCounters
 from minikube.model import Change, ChangeKind, CheckState
+from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
-from minikube.registry.checks.entry_state import entering, saying, stored_state
-from minikube.registry.node import Node
+from minikube.registry.checks.mass_failures import MassFailureMonitor
+from minikube.registry.checks.target import CheckTarget
+from minikube.registry.checks.transitions import set_output, set_state
+from minikube.registry.node import RegistryNode
 
 LOGGER = logging.getLogger("minikube.registry")
 
 STORE_RETRY_S = 0.5
-PROBES_AT_ONCE = 256
-"""Each holds a file descriptor; more wait for their turn."""
+"""How long after a state could not be stored the instance is checked again."""
 
-FIRST_AT_ONCE = 128
-REST_AT_ONCE = 64
-"""First probes, and those of instances that do not pass, wait in lines of their own: a crowd that hangs until its
-time-out holds up neither the well nor the new."""
+MAX_PASSING_PROBES = 256
+MAX_FIRST_PROBES = 128
+MAX_OTHER_PROBES = 64
+"""Probes at the same time, each with a file descriptor: of passing instances, of new ones, of all others. Each kind has a
+bound of its own, so that a crowd that hangs until its time-out delays neither passing instances nor new ones."""
 
 KEEP_ALIVE_FROM = 512
-"""Instances of one share from which on connections are kept: below it, new ones cost nothing worth mentioning, and
-a kept one would block a server that serves one connection at a time."""
+"""From so many instances on, connections are kept between probes. Below, new ones cost next to nothing, and a kept one
+would block a server that serves one connection at a time."""
 
-SWEEP_AT_ONCE = 128
-"""How many others are asked at once when one falls silent, to learn whether it is them or us."""
-
-RECOUNT_S = 0.05
-"""A large share is not counted anew at each result."""
-
-
-class CheckedInstance:
-    """One instance in this node's care."""
-
-    __slots__ = ("asking", "first", "free", "health", "id", "incarnation", "leased", "renewed_at", "url")
-
-    def __init__(self, record: Record, health: Health) -> None:
-        self.id = record.id
-        self.incarnation = record.instance.incarnation
-        self.url = record.instance.health_check
-        self.leased = self.url == "ttl:"
-        """Not probed: it renews its lease."""
-        self.health = health
-        self.asking = False
-        self.free = trio.Event()
-        """Set, and replaced, when it is not `asking` any more."""
-        self.renewed_at: float | None = None
-        """When it renewed while another verdict was on its way: that one is older."""
-        self.first = trio.Event()
+MAX_CROSS_CHECKS = 128
+"""How many other instances are probed at once when one times out, to find out whether the fault is this node's."""
 
 
 class CheckScheduler:
-    """Belongs to the trio thread. `doubt` says, where there is any, why this registry doubts itself."""
+    """The checks of one registry node, for its trio thread."""
 
-    def __init__(self, node: Node) -> None:
-        self.doubt = ""
-        self.last_doubt = (0.0, "")
-        """When (Unix seconds) and why it last began to doubt itself: a doubt may be over before anybody looks."""
-        self.tally = ProbeCounters()
+    def __init__(self, node: RegistryNode) -> None:
+        self.mass_failures = MassFailureMonitor()
+        self.probes = ProbeCounters()
         self._node = node
         self._prober = Prober()
-        self._pace = ProbeRateLimiter()
-        self._wards: dict[str, CheckedInstance] = {}
-        self._heap: list[tuple[float, int, CheckedInstance]] = []
-        self._numbers = count()
-        self._sooner = trio.Event()
-        self._well, self._first, self._rest = map(trio.CapacityLimiter, (PROBES_AT_ONCE, FIRST_AT_ONCE, REST_AT_ONCE))
-        self._silence = SilenceWatch()
-        self._doubted_at = 0.0
-        self._pause = PauseWatch(trio.current_time(), _boottime())
-        node.reshared = self.share
-        node.leased = self.renewed
-        node.catalog.subscribe("*", self._changed)
-
-    async def beat(self) -> NoReturn:
-        """Finds the pauses of this process, for ever."""
-        while True:
-            self._beat()
-            await trio.sleep(BEAT_S)
+        self._rate = ProbeRateLimiter()
+        self._targets: dict[str, CheckTarget] = {}
+        self._heap: list[tuple[float, int, CheckTarget]] = []
+        self._numbers = count()  # orders heap items with the same due time: targets cannot be compared
+        self._earlier = trio.Event()
+        """Set when a target is due earlier than the heap's first one was."""
+        self._passing_slots = trio.CapacityLimiter(MAX_PASSING_PROBES)
+        self._first_slots = trio.CapacityLimiter(MAX_FIRST_PROBES)
+        self._other_slots = trio.CapacityLimiter(MAX_OTHER_PROBES)
+        self._pauses = PauseDetector(trio.current_time(), _boottime())
+        node.on_shard_change(self._on_shard_change)
+        node.on_renewal(self.renew)
+        node.catalog.subscribe(ALL_NAMES, self._on_change)
 
     async def run(self) -> NoReturn:
-        """Probes whatever is due, for ever."""
+        """Check every instance when it is due."""
         async with trio.open_nursery() as nursery:
             while True:
                 now = trio.current_time()
                 while self._heap and self._heap[0][0] <= now:
-                    _, _, ward = heapq.heappop(self._heap)
-                    if self._wards.get(ward.id) is ward and not ward.asking and _next(ward.health) <= now:
-                        ward.asking = True
-                        nursery.start_soon(self._attend, ward)
-                self._sooner = trio.Event()
-                with trio.move_on_at(self._heap[0][0] if self._heap else float("inf")):
-                    await self._sooner.wait()
+                    _, _, target = heapq.heappop(self._heap)
+                    # The heap may hold earlier plans of a target that was replaced or put off.
+                    if self._targets.get(target.id) is target and not target.busy and target.due <= now:
+                        target.busy = True
+                        nursery.start_soon(self._check, target)
+                self._earlier = trio.Event()
+                with trio.move_on_at(self._heap[0][0] if self._heap else NEVER):
+                    await self._earlier.wait()
 
-    async def wait_first(self, id_: str, seconds: float) -> None:
-        """Until the entry's first probe was made and its verdict stored, at most `seconds`."""
-        ward = self._wards.get(id_)
-        with trio.move_on_after(seconds):
-            if ward is not None:
-                await ward.first.wait()
+    async def watch_pauses(self) -> NoReturn:
+        """Find the pauses of this process: tick every `TICK_S`."""
+        while True:
+            self._tick()
+            await trio.sleep(TICK_S)
+
+    async def wait_first_result(self, id_: str, timeout: float) -> None:
+        """Wait until the first check of an instance has ended and its state is stored, at most `timeout` seconds."""
+        target = self._targets.get(id_)
+        with trio.move_on_after(timeout):
+            if target is not None:
+                await target.first_result.wait()
                 return
-            seen = trio.Event()  # another registry's to probe: its verdict comes by the log
+            # Another node probes it: the result comes with the change log.
+            changed = trio.Event()
 
-            def look(change: Change) -> None:
+            def on_change(change: Change) -> None:
                 if change.instance.uuid == id_:
-                    seen.set()
+                    changed.set()
 
-            unsubscribe = self._node.catalog.subscribe("*", look)
+            unsubscribe = self._node.catalog.subscribe(ALL_NAMES, on_change)
             try:
                 record = self._node.catalog.records.get(id_)
                 if record is not None and record.instance.state is CheckState.STARTING:
-                    await seen.wait()
+                    await changed.wait()
             finally:
                 unsubscribe()
 
-    def renewed(self, id_: str) -> None:
-        """A `ttl:` instance spoke up."""
-        ward = self._wards.get(id_)
+    # ------------------------------------------------------------ `ttl:` instances
+
+    def renew(self, id_: str) -> None:
+        """Renew the lease of a `ttl:` instance, if this node checks it."""
+        target = self._targets.get(id_)
         record = self._node.catalog.records.get(id_)
-        if ward is None or record is None or not ward.leased:
+        if target is None or record is None or not target.is_ttl:
             return
-        self._node.catalog.observe(id_, time.time(), "renewed")
-        if ward.asking:
-            ward.renewed_at = trio.current_time()
+        self._node.catalog.record_probe(id_, time.time(), "renewed")
+        if target.busy:
+            target.renewed_at = trio.current_time()
         else:
-            self._renew(ward, record, trio.current_time())
+            self._renew(target, record, trio.current_time())
 
-    def _renew(self, ward: CheckedInstance, record: Record, at: float) -> None:
-        health = lease_pass(record.settings, ward.health, at)
-        if health.state is ward.health.state and stored_state(record) is health.state:
-            ward.health = health
-            self._plan(ward)
+    def _renew(self, target: CheckTarget, record: Record, now: float) -> None:
+        health = after_renewal(target.health, record.settings, now)
+        if health.state is target.health.state and record.check_state is health.state:
+            target.health = health
+            self._schedule(target)
         else:
-            ward.asking = True
-            self._node.nursery.start_soon(self._settle_and_plan, ward, health, "renewed")
+            target.busy = True
+            self._node.nursery.start_soon(self._store_renewal, target, health)
 
-    async def reported(self, id_: str, passing: bool, output: str) -> None:
-        """A `ttl:` instance says how it is, and is believed at once. Raises `Unavailable` where that cannot be stored."""
-        ward, record = self._wards.get(id_), self._node.catalog.records.get(id_)
+    async def _store_renewal(self, target: CheckTarget, health: Health) -> None:
+        await self._store_or_retry(target, health, "renewed")
+        self._release(target)
+
+    async def report_state(self, id_: str, is_passing: bool, output: str) -> None:
+        """Store the state that a `ttl:` instance reports for itself, at once. Raises Unavailable if that cannot be done."""
+        target, record = self._targets.get(id_), self._node.catalog.records.get(id_)
         if record is None:
             return
-        self._node.catalog.observe(id_, time.time(), output)
-        if ward is None:
-            if not passing:  # another registry's ward: that one hears of passes by the lease, and of this by the log
-                await self._node.update(id_, record.instance.incarnation, entering(CheckState.CRITICAL, output))
+        self._node.catalog.record_probe(id_, time.time(), output)
+        if target is None:
+            # Another node checks it. That node learns of a pass by the shared renewal, and of this by the change log.
+            if not is_passing:
+                await self._node.update(id_, record.instance.incarnation, set_state(CheckState.CRITICAL, output))
             return
-        judge, at = lease_pass if passing else lease_failed, trio.current_time()
-        while ward.asking:  # what is on its way is older than this word
-            await ward.free.wait()
-        ward.asking = True
+        decide, now = after_renewal if is_passing else after_critical_report, trio.current_time()
+        while target.busy:  # the result that is being stored is older than this report
+            await target.idle.wait()
+        target.busy = True
         try:
-            await self._write(ward, judge(record.settings, ward.health, at), output)
+            await self._store(target, decide(target.health, record.settings, now), output)
         finally:
-            self._finish(ward)
+            self._release(target)
 
-    def share(self) -> None:
-        """Takes up what is ours to probe and drops what is not."""
+    # ------------------------------------------------------------ which instances
+
+    def _on_shard_change(self) -> None:
+        """Start to check what is this node's now, and stop to check what is not."""
         records = self._node.catalog.records
         for record in list(records.values()):
-            self._take(record, fresh=False)
-        for id_ in [id_ for id_ in self._wards if id_ not in records]:
-            self._drop(id_)
+            self._update_target(record, just_registered=False)
+        for id_ in [id_ for id_ in self._targets if id_ not in records]:
+            self._drop_target(id_)
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         id_ = change.instance.uuid
         record = self._node.catalog.records.get(id_)
         if change.kind is ChangeKind.GONE or record is None:
-            self._drop(id_)
+            self._drop_target(id_)
         else:
-            self._take(record, fresh=change.revision == record.instance.incarnation)
+            self._update_target(record, just_registered=change.revision == record.instance.incarnation)
 
-    def _take(self, record: Record, *, fresh: bool) -> None:
-        if not self._node.nodes.mine(record.id):
-            self._drop(record.id)
+    def _update_target(self, record: Record, *, just_registered: bool) -> None:
+        if not self._node.live_nodes.owns(record.id):
+            self._drop_target(record.id)
             return
-        known = self._wards.get(record.id)
+        known = self._targets.get(record.id)
         if known is not None and known.incarnation == record.instance.incarnation:
             return
-        self._drop(record.id)
-        state, leased = stored_state(record), record.instance.health_check == "ttl:"
-        now, left, jitter = trio.current_time(), _left(record), random.random()
-        health = first_health(state, now, record.settings, fresh=fresh, leased=leased, left=left, jitter=jitter)
-        ward = self._wards[record.id] = CheckedInstance(record, health)
-        if leased and state is not CheckState.STARTING:
-            ward.first.set()
-        self._prober.keep = PROBES_AT_ONCE if len(self._wards) >= KEEP_ALIVE_FROM else 0
-        self._plan(ward)
+        self._drop_target(record.id)
+        state = record.check_state
+        health = initial_health(
+            state,
+            trio.current_time(),
+            record.settings,
+            just_registered=just_registered,
+            is_ttl=record.is_ttl,
+            forget_in=_forget_in(record),
+            jitter=random.random(),
+        )
+        target = self._targets[record.id] = CheckTarget(record, health)
+        if record.is_ttl and state is not CheckState.STARTING:
+            target.first_result.set()
+        self._prober.max_idle = MAX_PASSING_PROBES if len(self._targets) >= KEEP_ALIVE_FROM else 0
+        self._schedule(target)
 
-    def _drop(self, id_: str) -> None:
-        ward = self._wards.pop(id_, None)
-        if ward is not None:
-            ward.first.set()
-            self._prober.forget(ward.url)
-            self._silence.forget(id_)
+    def _drop_target(self, id_: str) -> None:
+        target = self._targets.pop(id_, None)
+        if target is not None:
+            target.first_result.set()
+            self._prober.forget(target.url)
+            self.mass_failures.forget(id_)
 
-    def _plan(self, ward: CheckedInstance) -> None:
-        due = _next(ward.health)
-        if due < float("inf"):
-            heapq.heappush(self._heap, (due, next(self._numbers), ward))
-            if self._heap[0][2] is ward:
-                self._sooner.set()
+    def _schedule(self, target: CheckTarget) -> None:
+        due = target.due
+        if due < NEVER:
+            heapq.heappush(self._heap, (due, next(self._numbers), target))
+            if self._heap[0][2] is target:
+                self._earlier.set()
 
-    # ------------------------------------------------------------ one ward, due
+    # ------------------------------------------------------------ one check
 
-    async def _attend(self, ward: CheckedInstance) -> None:
-        """Forget it, let its lease lapse, or ask it; then plan what comes next."""
-        record = self._node.catalog.records.get(ward.id)
+    async def _check(self, target: CheckTarget) -> None:
+        """Do what is due for a target: probe it, expire its lease or forget it; then schedule what comes next."""
+        record = self._node.catalog.records.get(target.id)
         if record is None:
             return
         settings = record.settings
-        step = self._step(ward, settings.lease)
-        if step is Step.FORGET:
-            if await self._forget(ward):
+        step = self._next_step(target, settings.lease)
+        if step is NextStep.FORGET:
+            if await self._forget(target):
                 return
-            step = self._step(ward, settings.lease)
+            step = self._next_step(target, settings.lease)  # Redis is down: keep it, and check it meanwhile
         now = trio.current_time()
         match step:
-            case Step.PROBE:
-                async with self._line(ward):
-                    await self._ask(ward, record)
-            case Step.ADMIT:
-                await self._settle(ward, lease_pass(settings, ward.health, now), "registered")
-            case Step.EXCUSE:
-                ward.health = replace(ward.health, due=now + settings.lease)
-            case Step.LAPSE:
-                health = lease_lapsed(settings, ward.health, now)
-                await self._settle(ward, health, f"no renewal within {settings.lease:g} s")
-        self._finish(ward)
+            case NextStep.PROBE:
+                async with self._slots(target):
+                    await self._probe(target, record)
+            case NextStep.START_LEASE:
+                await self._store_or_retry(target, after_renewal(target.health, settings, now), "registered")
+            case NextStep.EXTEND_LEASE:
+                target.health = replace(target.health, due=now + settings.lease)
+            case NextStep.EXPIRE_LEASE:
+                health = after_expiry(target.health, settings, now)
+                await self._store_or_retry(target, health, f"no renewal within {settings.lease:g} s")
+        self._release(target)
 
-    def _step(self, ward: CheckedInstance, lease: float) -> Step:
+    def _next_step(self, target: CheckTarget, lease: float) -> NextStep:
         now = trio.current_time()
-        deaf = ward.leased and (bool(self._beat()) or self._pause.spoiled(now - lease))
-        return next_step(ward.health, now, leased=ward.leased, admitted=ward.first.is_set(), deaf=deaf)
+        # During a pause of this process renewals could not arrive, so the lease of that time does not count.
+        was_paused = target.is_ttl and (bool(self._tick()) or self._pauses.overlaps_pause(now - lease))
+        return next_step(
+            target.health,
+            now,
+            is_ttl=target.is_ttl,
+            has_result=target.first_result.is_set(),
+            was_paused=was_paused,
+        )
 
-    def _line(self, ward: CheckedInstance) -> trio.CapacityLimiter:
-        if ward.health.state is CheckState.PASSING:
-            return self._well
-        return self._rest if ward.first.is_set() else self._first
+    def _slots(self, target: CheckTarget) -> trio.CapacityLimiter:
+        if target.health.state is CheckState.PASSING:
+            return self._passing_slots
+        return self._other_slots if target.first_result.is_set() else self._first_slots
 
-    async def _settle_and_plan(self, ward: CheckedInstance, health: Health, output: str) -> None:
-        await self._settle(ward, health, output)
-        self._finish(ward)
-
-    def _finish(self, ward: CheckedInstance) -> None:
-        ward.asking = False
-        ward.free.set()
-        ward.free = trio.Event()
-        ward.first.set()
-        record = self._node.catalog.records.get(ward.id)
-        if self._wards.get(ward.id) is not ward or record is None:
+    def _release(self, target: CheckTarget) -> None:
+        """End a check: the target is not busy any more, and is scheduled again if it is still this node's."""
+        target.busy = False
+        target.idle.set()
+        target.idle = trio.Event()
+        target.first_result.set()
+        record = self._node.catalog.records.get(target.id)
+        if self._targets.get(target.id) is not target or record is None:
             return
-        at, ward.renewed_at = ward.renewed_at, None
-        if at is None:
-            self._plan(ward)
+        renewed_at, target.renewed_at = target.renewed_at, None
+        if renewed_at is None:
+            self._schedule(target)
         else:
-            self._renew(ward, record, at)
+            self._renew(target, record, renewed_at)
 
-    async def _ask(self, ward: CheckedInstance, record: Record) -> None:
-        result = await self._prober.probe(ward.url, record.settings.timeout)
-        if self._wards.get(ward.id) is not ward:
+    async def _probe(self, target: CheckTarget, record: Record) -> None:
+        result = await self._prober.probe(target.url, record.settings.timeout)
+        # Replaced, removed or another node's by now: storing the result could make a dead instance discoverable again.
+        if self._targets.get(target.id) is not target:
             return
-        before, now = ward.health, trio.current_time()
-        if self._beat() or self._pause.spoiled(result.began):
-            ward.health = replace(before, due=now)  # measured across a pause of our own: says nothing
+        before, now = target.health, trio.current_time()
+        if self._tick() or self._pauses.overlaps_pause(result.started):
+            target.health = replace(before, due=now)  # this process was paused: the result says nothing, so probe again
             return
-        self.tally.record(record.instance.name, result.outcome.value, result.ended - result.began)
-        self._node.catalog.observe(ward.id, time.time(), result.output)
-        extra = 0
+        self.probes.record(record.instance.name, result.outcome.value, result.seconds)
+        self._node.catalog.record_probe(target.id, time.time(), result.output)
+        extra_timeouts = 0
         if before.state is CheckState.PASSING:
-            silent = result.outcome is Outcome.TIMEOUT
-            self._silence.note(ward.id, result.began, silent=silent)
-            extra = self._doubts()
-            if silent and not before.timeouts:
-                self._sweep()
-        health = after_probe(before, result, record.settings, now, jitter=random.random(), extra=extra)
-        health = replace(health, due=self._pace.due(health, record.settings, now))
-        await self._settle(ward, health, result.output)
-        if ward.health.state is not CheckState.PASSING:
-            self._silence.forget(ward.id)
-            self._doubts()
+            timed_out = result.outcome is Outcome.TIMEOUT
+            self.mass_failures.record(target.id, result.started, timed_out=timed_out)
+            extra_timeouts = self.mass_failures.extra_timeouts(now, len(self._targets))
+            if timed_out and not before.timeouts:
+                self._probe_others_now()
+        health = after_probe(
+            before, result, record.settings, now, jitter=random.random(), extra_timeouts=extra_timeouts
+        )
+        health = replace(health, due=self._rate.next_probe_at(health, record.settings, now))
+        await self._store_or_retry(target, health, result.output)
+        if target.health.state is not CheckState.PASSING:
+            self.mass_failures.forget(target.id)
+            self.mass_failures.extra_timeouts(trio.current_time(), len(self._targets))  # the failure may be over
 
-    async def _settle(self, ward: CheckedInstance, health: Health, output: str) -> None:
-        """Writes a new state before it counts; again soon, where the store is away."""
+    async def _store_or_retry(self, target: CheckTarget, health: Health, output: str) -> None:
+        """Store the new health; while Redis is down keep the old one, and check again soon."""
         try:
-            await self._write(ward, health, output)
+            await self._store(target, health, output)
         except Unavailable:
-            ward.health = replace(ward.health, due=trio.current_time() + STORE_RETRY_S)
+            target.health = replace(target.health, due=trio.current_time() + STORE_RETRY_S)
 
-    async def _write(self, ward: CheckedInstance, health: Health, output: str) -> None:
-        """Writes a new state before it counts. Raises `Unavailable`; then all is as it was."""
-        stored = self._node.catalog.records.get(ward.id)
-        if stored is None or stored.instance.incarnation != ward.incarnation:
+    async def _store(self, target: CheckTarget, health: Health, output: str) -> None:
+        """Store a new state, then set the target's health. Raises Unavailable; the health is the old one then."""
+        record = self._node.catalog.records.get(target.id)
+        if record is None or record.instance.incarnation != target.incarnation:
             return
-        if stored_state(stored) is not health.state:
-            await self._node.update(ward.id, ward.incarnation, entering(health.state, output))
-            words = output.strip().splitlines()
-            LOGGER.info("%s %s is %s: %s", stored.instance.name, ward.id, health.state, words[0][:200] if words else "")
-        elif is_news(health, stored.instance.output, output):
-            with contextlib.suppress(Unavailable):  # the next probe says it again
-                await self._node.update(ward.id, ward.incarnation, saying(output))
-        ward.health = health
+        name = record.instance.name
+        if record.check_state is not health.state:
+            await self._node.update(target.id, target.incarnation, set_state(health.state, output))
+            lines = output.strip().splitlines()
+            LOGGER.info("%s %s is %s: %s", name, target.id, health.state, lines[0][:200] if lines else "")
+        elif should_report(health, record.instance.output, output):
+            with contextlib.suppress(Unavailable):  # the next probe reports it again
+                await self._node.update(target.id, target.incarnation, set_output(output))
+        target.health = health
 
-    async def _forget(self, ward: CheckedInstance) -> bool:
-        """Its time as an absent one is over. True when it is gone."""
+    async def _forget(self, target: CheckTarget) -> bool:
+        """Remove an instance that has been absent for too long; return whether it is removed."""
         try:
-            await self._node.remove(ward.id, ward.incarnation)
+            await self._node.remove(target.id, target.incarnation)
         except Unavailable:
-            ward.health = replace(ward.health, forget_at=trio.current_time() + STORE_RETRY_S)
+            target.health = replace(target.health, forget_at=trio.current_time() + STORE_RETRY_S)
             return False
-        LOGGER.info("%s is forgotten: it did not pass for too long", ward.id)
+        LOGGER.info("%s is removed: it did not pass for too long (ForgetAfter)", target.id)
         return True
 
-    # ------------------------------------------------------------ doubt
+    # ------------------------------------------------------------ faults of this node
 
-    def _sweep(self) -> None:
-        """One fell silent: ask the others now, so that silence of all is known before the first is removed."""
+    def _probe_others_now(self) -> None:
+        """Probe other passing instances at once, so that a mass failure is known before the first is marked critical."""
         now = trio.current_time()
         others = [
-            ward
-            for ward in self._wards.values()
-            if ward.health.state is CheckState.PASSING and not ward.asking and ward.health.due > now + BEAT_S
+            target
+            for target in self._targets.values()
+            if target.health.state is CheckState.PASSING and not target.busy and target.health.due > now + TICK_S
         ]
-        for ward in random.sample(others, min(len(others), SWEEP_AT_ONCE)):
-            if not ward.leased:
-                ward.health = replace(ward.health, due=now)
-                self._plan(ward)
+        for target in random.sample(others, min(len(others), MAX_CROSS_CHECKS)):
+            if not target.is_ttl:
+                target.health = replace(target.health, due=now)
+                self._schedule(target)
 
-    def _doubts(self) -> int:
-        """How many time-outs more than usual are needed, while many fall silent together."""
-        now = trio.current_time()
-        if len(self._wards) > KEEP_ALIVE_FROM and now - self._doubted_at < RECOUNT_S:
-            return 1 if self.doubt else 0
-        self._doubted_at = now
-        doubt = self._silence.doubt()
-        text = str(doubt) if doubt else ""
-        if bool(text) != bool(self.doubt):
-            LOGGER.warning("%s", text or "the general silence is over")
-            if text:
-                self.last_doubt = (time.time(), text)
-        self.doubt = text
-        return 1 if doubt else 0
-
-    def _beat(self) -> float:
-        gap = self._pause.beat(trio.current_time(), _boottime())
+    def _tick(self) -> float:
+        gap = self._pauses.tick(trio.current_time(), _boottime())
         if gap:
-            LOGGER.warning("this registry was paused for %.1f s; probes from before count for nothing", gap)
+            LOGGER.warning("this registry was paused for %.1f s; results of probes from before are ignored", gap)
         return gap
 
 
-def _next(health: Health) -> float:
-    return min(health.due, health.forget_at)
-
-
-def _left(record: Record) -> float:
-    """How much of its time as an absent one is left, by the wall clock (which may have been moved: `GRACE_S`)."""
+def _forget_in(record: Record) -> float:
+    """Return how many seconds an absent instance has left, by the wall clock."""
     return min(record.settings.forget_after, record.instance.since + record.settings.forget_after - time.time())
 
 

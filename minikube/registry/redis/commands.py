@@ -1,220 +1,244 @@
-"""What is said to Redis on one connection (floor 3, for one worker thread): scripts, the snapshot, the restoring.
+"""The commands that the registry sends on one connection to Redis, and how their replies are read.
 
-Blocking; every answer comes within the connection's time-out or raises redis-py's errors. Decides nothing.
+Blocking, for a worker thread: every reply comes within the connection's time-out or raises redis-py's errors. It decides
+nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
 from minikube.model import ChangeKind
-from minikube.registry.catalog.catalog import Snapshot
-from minikube.registry.catalog.change_log import LOG_LENGTH, Mean
-from minikube.registry.catalog.records import (
-    Entry,
-    Epoch,
-    Keys,
-    Record,
-    address_field,
-    dump,
-    hash_fields,
-    load_entry,
-    load_registration,
-)
+from minikube.registry.catalog.change_log import MAX_ENTRIES, StreamTrimmer
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 from minikube.registry.redis import scripts
+from minikube.registry.redis.codec import (
+    Keys,
+    decode_entry,
+    decode_registration,
+    encode_instance_hash,
+    encode_record,
+)
 from minikube.registry.redis.connect import RedisConnection
 from minikube.registry.redis.types import Heartbeat, Write
 
-LEAP = 1_000_000
-"""What the revision jumps by when a lost history is replaced: more than anyone can have been ahead of us."""
+REVISION_LEAP = 1_000_000
+"""What the revision jumps by when Redis lost data: more than any other registry can have been ahead."""
 
-_SCRIPTS = (scripts.COMMIT, scripts.TICK, scripts.RENEW, scripts.RESTORE)
-_COMMIT, _TICK, _RENEW, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
+_SCRIPTS = (scripts.COMMIT, scripts.HEARTBEAT, scripts.RENEW, scripts.RESTORE)
+_COMMIT, _HEARTBEAT, _RENEW, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
 
 Command = Sequence[Any]
+StreamEntry = tuple[int, dict[bytes, bytes]]
+"""A revision and the fields of its entry in the stream of changes."""
 
 
 class RedisCommands:
-    """One connection and the keys it speaks of."""
+    """The commands on one connection, for the keys of one prefix."""
 
-    def __init__(self, wire: RedisConnection, keys: Keys) -> None:
-        self._wire = wire
+    def __init__(self, connection: RedisConnection, keys: Keys) -> None:
+        self._connection = connection
         self._keys = keys
-        self._mean = Mean()
+        self._trimmer = StreamTrimmer()
 
     def close(self) -> None:
-        self._wire.disconnect()
+        """Close the connection."""
+        self._connection.disconnect()
 
-    def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all, then read all; an answer that is an error is returned as ResponseError."""
-        self._wire.send_packed_command(self._wire.pack_commands(commands), check_health=False)
-        return [self._read() for _ in commands]
+    def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all commands, then read all replies; a reply that is an error is returned as ResponseError.
 
-    def ask_one(self, *command: Any) -> Any:
-        """One command; its error is raised."""
-        (answer,) = self.ask([command])
-        if isinstance(answer, ResponseError):
-            raise answer
-        return answer
+        It exists for speed: hundreds of waiting writes take one round trip instead of one each.
+        """
+        # redis-py's Pipeline is no way: it puts each command with its arguments (whole registrations, here) in front of the
+        # error's text, which users read, and turns replies into other types by the name of the command.
+        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        return [self._read_reply() for _ in commands]
 
-    def _read(self) -> Any:
+    def execute(self, *command: Any) -> Any:
+        """Send one command and return its reply; raise a reply that is an error."""
+        (reply,) = self.pipeline([command])
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    def _read_reply(self) -> Any:
         try:
-            return self._wire.read_response()
+            return self._connection.read_response()
         except ResponseError as error:
             return error
 
     def load_scripts(self) -> None:
-        for answer in self.ask([("SCRIPT", "LOAD", text) for text in _SCRIPTS]):
-            if isinstance(answer, ResponseError):
-                raise answer
+        """Load all Lua scripts into Redis."""
+        for reply in self.pipeline([("SCRIPT", "LOAD", text) for text in _SCRIPTS]):
+            if isinstance(reply, ResponseError):
+                raise reply
 
-    def commit_command(self, op: Write, epoch: str, known: int, deadline: float, nonce: str) -> Command:
-        """`deadline` is by Redis's own clock (Unix seconds): a write told to have failed must not happen later."""
-        keys, record, old = self._keys, op.record, op.old or op.record
-        fields = hash_fields(record) if op.kind is ChangeKind.PUT else []
-        data = dump(record)
+    def commit_command(self, write: Write, epoch: str, known: int, deadline: float, nonce: str) -> Command:
+        """Return the command of one write. It is refused in another epoch, and where Redis is behind revision `known`.
+
+        `deadline` is by Redis' own clock (Unix seconds): a write that was reported as failed must not be done later.
+        """
+        keys, record, old = self._keys, write.record, write.old or write.record
+        fields = encode_instance_hash(record) if write.kind is ChangeKind.PUT else []
+        data = encode_record(record)
         return (
             *("EVALSHA", _COMMIT, 8),
             *(keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch),
             *(keys.instance(record), keys.instance(old), keys.leases),
-            *(epoch, known, f"{deadline * 1e6:.0f}", op.kind.value, record.id, op.expected, op.incarnation),
-            *(data, address_field(record), address_field(old) if op.expected else ""),
-            *(nonce, self._mean.length_with(len(data)), *fields),
+            *(epoch, known, f"{deadline * 1e6:.0f}", write.kind.value, record.id, write.expected, write.incarnation),
+            *(data, record.address_key, old.address_key if write.expected else ""),
+            *(nonce, self._trimmer.max_length(len(data)), *fields),
         )
 
-    def tick(self, node: str, known: int, *, leases: bool) -> Heartbeat:
+    def renewal_command(self, id_: str) -> Command:
+        """Return the command that tells the other registries of a lease renewal."""
+        return ("EVALSHA", _RENEW, 2, self._keys.registrations, self._keys.leases, id_)
+
+    def revision_command(self) -> Command:
+        """Return the command that reads the revision of the last write."""
+        return ("GET", self._keys.revision)
+
+    def heartbeat(self, node_id: str, known: int, *, with_renewals: bool) -> Heartbeat:
+        """Count a heartbeat of this node; return the state of Redis, with the nonce of the entry at revision `known`."""
         keys = self._keys
         names = (keys.nodes, keys.epoch, keys.revision, keys.changes, keys.registrations, keys.leases)
-        command = ("EVALSHA", _TICK, 6, *names, node, known, "leases" if leases else "")
-        seconds, micros, epoch, revision, nonce, count, nodes, renewed = self._scripted(command)
+        command = ("EVALSHA", _HEARTBEAT, 6, *names, node_id, known, "leases" if with_renewals else "")
+        seconds, micros, epoch, revision, nonce, registrations, nodes, renewals = self._run_script(command)
         return Heartbeat(
             int(seconds) + int(micros) / 1e6,
             epoch.decode(),
-            _number(revision, keys.revision),
+            _as_int(revision, keys.revision),
             nonce.decode(),
-            count,
+            registrations,
             {name.decode(): int(value) for name, value in _pairs(nodes)},
-            {name.decode(): int(value) for name, value in _pairs(renewed)} if leases else None,
+            {name.decode(): int(value) for name, value in _pairs(renewals)} if with_renewals else None,
         )
 
-    def load(self, broken: list[str]) -> Snapshot:
-        """All that is stored, at one moment. What cannot be read is left out and noted in `broken`."""
+    def read_snapshot(self) -> tuple[StoreSnapshot, list[str]]:
+        """Return all that is stored, at one moment, and a description of each value that cannot be read and is left out."""
         keys = self._keys
-        self.ask_one("MULTI")
+        # A transaction: registrations and change log must be of the same revision.
+        self.execute("MULTI")
         reads: list[Command] = [
             ("HMGET", keys.epoch, "n", "id", "floor"),
             ("GET", keys.revision),
             ("HVALS", keys.registrations),
-            ("XREVRANGE", keys.changes, "+", "-", "COUNT", LOG_LENGTH),
+            ("XREVRANGE", keys.changes, "+", "-", "COUNT", MAX_ENTRIES),
         ]
-        *_, answer = self.ask([*reads, ("EXEC",)])
-        for one in [answer] if isinstance(answer, ResponseError) else answer:
-            if isinstance(one, ResponseError):
-                raise one
-        (n, id_, floor), top, values, stream = answer
+        *_, reply = self.pipeline([*reads, ("EXEC",)])
+        for item in [reply] if isinstance(reply, ResponseError) else reply:
+            if isinstance(item, ResponseError):
+                raise item
+        (number, id_, parent_revision), last_revision, values, stream = reply
         epoch = Epoch()
-        if id_ and n:
-            epoch = Epoch(_number(n, keys.epoch), id_.decode("utf-8", "replace"), _number(floor or 0, keys.epoch))
+        if id_ and number:
+            epoch = Epoch(
+                _as_int(number, keys.epoch), id_.decode("utf-8", "replace"), _as_int(parent_revision or 0, keys.epoch)
+            )
+        unreadable: list[str] = []
         records = []
         for value in values:
             try:
-                records.append(load_registration(value))
+                records.append(decode_registration(value))
             except ValueError as error:
-                broken.append(f"registration {value[:60]!r}: {error}")
-        log: list[Entry] = []
-        nonce, whole = "", True
-        for number, raw in reversed(stream):
-            fields = dict(zip(raw[::2], raw[1::2], strict=True))
-            revision = int(number.partition(b"-")[0])
-            try:
-                entry = load_entry(revision, fields)
-            except (ValueError, KeyError) as error:
-                broken.append(f"change {revision}: {error}")
-                log.clear()
-                whole = False
-                continue
-            if entry is None:
-                log.clear()  # what is before the mark of an epoch is another line of history
-            else:
-                log.append(entry)
-            nonce = fields.get(b"nonce", b"").decode()
-        revision = _number(top or 0, keys.revision)
-        floor_known = log[0].revision - 1 if log else revision
-        if not log and not stream and revision == 0:
-            floor_known = 0
-        if not whole:
-            nonce = ""
-        return Snapshot(epoch, revision, nonce, tuple(records), tuple(log), floor_known)
+                unreadable.append(f"registration {value[:60]!r}: {error}")
+        log, nonce = _decode_log(reversed([_stream_entry(item) for item in stream]), unreadable)
+        revision = _as_int(last_revision or 0, keys.revision)
+        compacted = log[0].revision - 1 if log else revision
+        return StoreSnapshot(epoch, revision, nonce, tuple(records), tuple(log), compacted), unreadable
 
-    def restore(self, seen: Epoch, new: Epoch, records: Sequence[Record], tombs: Sequence[Entry]) -> bool:
-        """Put all of ours back into a Redis that lost it, as the begin of epoch `new`. False: another was first."""
+    def restore(self, seen: Epoch, new: Epoch, records: Sequence[Record], tombstones: Sequence[Entry]) -> bool:
+        """Put all records back into a Redis that lost them, and start epoch `new`.
+
+        Return False if Redis is not in epoch `seen` any more: another registry was first.
+        """
         keys = self._keys
-        arguments: list[Any] = [seen.id, new.n, new.id, new.floor, LEAP, len(tombs)]
-        for tomb in tombs:
-            arguments += [tomb.record.id, tomb.revision, keys.instance(tomb.record)]
+        arguments: list[Any] = [seen.id, new.number, new.id, new.parent_revision, REVISION_LEAP, len(tombstones)]
+        for entry in tombstones:
+            arguments += [entry.record.id, entry.revision, keys.instance(entry.record)]
         for record in records:
-            fields = hash_fields(record)
-            arguments += [record.id, record.revision, record.instance.incarnation, dump(record)]
-            arguments += [address_field(record), keys.instance(record), len(fields), *fields]
+            fields = encode_instance_hash(record)
+            arguments += [record.id, record.revision, record.instance.incarnation, encode_record(record)]
+            arguments += [record.address_key, keys.instance(record), len(fields), *fields]
         names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch, keys.leases)
-        return bool(self._scripted(("EVALSHA", _RESTORE, 6, *names, *arguments))[0] == b"ok")
+        return bool(self._run_script(("EVALSHA", _RESTORE, 6, *names, *arguments))[0] == b"ok")
 
-    def follow(self, after: int, wait_ms: int) -> list[tuple[int, dict[bytes, bytes]]]:
-        """The log's entries after a revision; waits for the first up to `wait_ms`."""
-        command = ("XREAD", "BLOCK", wait_ms, "COUNT", 256, "STREAMS", self._keys.changes, f"{after}-0")
-        answer = self.ask_one(*command)
-        if not answer:
+    def read_changes(self, after: int, block_ms: int) -> list[StreamEntry]:
+        """Return the entries of the change log after a revision; wait up to `block_ms` for the first."""
+        command = ("XREAD", "BLOCK", block_ms, "COUNT", 256, "STREAMS", self._keys.changes, f"{after}-0")
+        reply = self.execute(*command)
+        if not reply:
             return []
-        ((_, entries),) = answer
-        return [
-            (int(number.partition(b"-")[0]), dict(zip(raw[::2], raw[1::2], strict=True))) for number, raw in entries
-        ]
+        ((_, entries),) = reply
+        return [_stream_entry(item) for item in entries]
 
-    def confirmations(self) -> int:
-        """How many replicas this master wants (`min-replicas-to-write`); a write is durable when so many have it."""
+    def required_replicas(self) -> int:
+        """Return how many replicas must have a write before it is durable (`min-replicas-to-write` of this master)."""
         try:
-            answer = self.ask_one("CONFIG", "GET", "min-replicas-to-write")
-            return int(answer[1]) if answer else 0
-        except (ResponseError, ValueError):  # managed Redis forbids CONFIG
-            return int(b"min_slaves_good_slaves" in self.ask_one("INFO", "replication"))
+            reply = self.execute("CONFIG", "GET", "min-replicas-to-write")
+            return int(reply[1]) if reply else 0
+        except (ResponseError, ValueError):
+            # Managed Redis forbids CONFIG. INFO has this line only where `min-replicas-to-write` is set: assume one replica.
+            return int(b"min_slaves_good_slaves" in self.execute("INFO", "replication"))
 
-    def misplaced(self) -> str:
-        """Which of our keys holds a value that is not ours, for people; empty where none does."""
+    def find_foreign_key(self) -> str:
+        """Return which of the registry's keys holds another program's value, and what to do; empty if none does."""
         keys = self._keys
-        kinds = {
+        types = {
             **dict.fromkeys((keys.registrations, keys.addresses, keys.epoch, keys.nodes, keys.leases), b"hash"),
             keys.revision: b"string",
             keys.changes: b"stream",
         }
-        *answers, revision = self.ask([*(("TYPE", key) for key in kinds), ("GET", keys.revision)])
-        for (key, kind), found in zip(kinds.items(), answers, strict=True):
-            if isinstance(found, bytes) and found not in (kind, b"none"):
-                return f"{key} is a {found.decode()} of somebody else's — delete it, or set another redis.prefix"
+        *replies, revision = self.pipeline([*(("TYPE", key) for key in types), ("GET", keys.revision)])
+        for (key, expected), found in zip(types.items(), replies, strict=True):
+            if isinstance(found, bytes) and found not in (expected, b"none"):
+                return f"{key} is a {found.decode()} of another program — delete it, or set another redis.prefix"
         if isinstance(revision, bytes) and not revision.isdigit():
             return f"{keys.revision} is no number — delete it, or set another redis.prefix"
         return ""
 
-    def forget_nodes(self, nodes: Sequence[str]) -> None:
-        self.ask_one("HDEL", self._keys.nodes, *nodes)
+    def remove_nodes(self, nodes: Sequence[str]) -> None:
+        """Remove registry nodes from the table of heartbeats."""
+        self.execute("HDEL", self._keys.nodes, *nodes)
 
-    def renewed(self, id_: str) -> Command:
-        return ("EVALSHA", _RENEW, 2, self._keys.registrations, self._keys.leases, id_)
-
-    def revision_command(self) -> Command:
-        return ("GET", self._keys.revision)
-
-    def _scripted(self, command: Command) -> Any:
+    def _run_script(self, command: Command) -> Any:
         try:
-            return self.ask_one(*command)
-        except NoScriptError:
+            return self.execute(*command)
+        except NoScriptError:  # Redis was restarted, or a failover made another one the master
             self.load_scripts()
-            return self.ask_one(*command)
+            return self.execute(*command)
 
 
-def _number(value: bytes | int, key: str) -> int:
-    """What somebody else wrote under our key is a refusal like Redis' own: told, and not fallen over."""
+def _decode_log(stream: Iterable[StreamEntry], unreadable: list[str]) -> tuple[list[Entry], str]:
+    """Return the entries of the current epoch that follow each other without a gap, and the nonce of the last one."""
+    log: list[Entry] = []
+    nonce, is_whole = "", True
+    for revision, fields in stream:
+        try:
+            entry = decode_entry(revision, fields)
+        except (ValueError, KeyError) as error:
+            unreadable.append(f"change {revision}: {error}")
+            log.clear()
+            is_whole = False
+            continue
+        if entry is None:
+            log.clear()  # what is before the mark of an epoch belongs to another history
+        else:
+            log.append(entry)
+        nonce = fields.get(b"nonce", b"").decode()
+    return log, nonce if is_whole else ""
+
+
+def _stream_entry(item: Any) -> StreamEntry:
+    number, flat = item
+    return int(number.partition(b"-")[0]), dict(_pairs(flat))
+
+
+def _as_int(value: bytes | int, key: str) -> int:
+    """Return the number. Raises ResponseError for another program's value: the writer reports it as Redis' refusal."""
     try:
         return int(value)
     except ValueError:

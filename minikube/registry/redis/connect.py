@@ -1,19 +1,18 @@
-"""From a Redis URL to a connection of redis-py (floor 3, for worker threads: it blocks, each step within a time-out).
+"""A Redis URL to a connection of redis-py. Blocking, for a worker thread: each step ends within a time-out.
 
-`redis://`, `rediss://` and `unix://` as redis-py takes them, with user, password, db and the files of TLS in the query but
-nothing that would change our time-outs or what answers look like; and
-`redis+sentinel://[user:password@]host:port,host:port/service[/db][?sentinel_password=…]`. Nothing is retried here:
-a retried write is the caller's decision. Import it late: redis-py costs 0.15 s.
+`redis://`, `rediss://` and `unix://` are as redis-py takes them, with user, password, db and the files of TLS in the query.
+Sentinel is `redis+sentinel://[user:password@]host:port,host:port/service[/db][?sentinel_password=…]`.
+It refuses parameters that would change time-outs or the form of replies, and retries nothing: whether a write may be
+sent again is the caller's decision. Import it late: redis-py takes 0.15 s.
 """
 
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from redis import Connection, ConnectionPool, Sentinel
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from minikube.errors import UsageError
 
@@ -30,7 +29,9 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
 class RedisConnection(Protocol):
-    """What we use of redis-py's connection; the library's own is typed as `Any`."""
+    """The methods of redis-py's `Connection` that the registry uses; the library types them as `Any`."""
+
+    # They are public and documented, but below redis-py's commands: pyproject.toml pins the major version for them.
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -40,69 +41,71 @@ class RedisConnection(Protocol):
 
 
 class RedisConnector:
-    """Opens connections to whatever the URL names now."""
+    """Opens connections to the Redis that the URL names; with Sentinel, to the present master."""
 
     def __init__(self, url: str) -> None:
+        """Check the URL. Raises UsageError for one that cannot be used."""
         self._url = url
         self._sentinel: tuple[Any, str, int] | None = None
-        self._at: tuple[str, int] | None = None
-        self._password: dict[str, Any] = {}
+        self._master: tuple[str, int] | None = None
+        self._credentials: dict[str, str] = {}
         if url.startswith("redis+sentinel://"):
             self._sentinel = self._parse_sentinel(url)
         else:
             _check(url)
 
     def open(self, timeout: float) -> RedisConnection:
-        """A connected wire whose every receive ends within `timeout`. Raises redis-py's errors or OSError."""
+        """Return a connection on which every receive ends within `timeout` seconds. Raises RedisError or OSError."""
         options: dict[str, Any] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "health_check_interval": 0,
+            "retry": Retry(NoBackoff(), 0),  # redis-py would send a write again that Redis may have done
+            "protocol": 2,  # replies are read as flat lists
+            "health_check_interval": 0,  # no PING between pipelined commands
         }
-        wire: Any
+        connection: Any
         if self._sentinel is None:
             pool = ConnectionPool.from_url(self._url, **options)
-            wire = pool.make_connection()
+            connection = pool.make_connection()
         else:
             sentinel, service, db = self._sentinel
-            self._at = sentinel.discover_master(service)
-            host, port = self._at
-            wire = Connection(host=host, port=port, db=db, **self._password, **options)  # type: ignore[no-untyped-call]
-        wire.connect()
-        return wire  # type: ignore[no-any-return]
+            self._master = sentinel.discover_master(service)
+            host, port = self._master
+            connection = Connection(host=host, port=port, db=db, **self._credentials, **options)  # type: ignore[no-untyped-call]
+        connection.connect()
+        return connection  # type: ignore[no-any-return]
 
-    def moved(self) -> bool:
-        """Whether the sentinels name another master by now than the one last opened: leave the old one."""
+    def has_master_changed(self) -> bool:
+        """Return whether the sentinels name another master by now than the one that was connected to last."""
         if self._sentinel is None:
             return False
         sentinel, service, _ = self._sentinel
         try:
-            return bool(sentinel.discover_master(service) != self._at)
+            return bool(sentinel.discover_master(service) != self._master)
         except (RedisError, OSError):
             return False
 
     def _parse_sentinel(self, url: str) -> tuple[Any, str, int]:
+        """Return the sentinels, the service and the number of the database; keep user and password."""
         parts = urlsplit(url)
         credentials, _, hosts = parts.netloc.rpartition("@")
         path = [unquote(piece) for piece in parts.path.split("/") if piece]
         if not hosts or not path or len(path) > 2 or (len(path) == 2 and not path[1].isdigit()):
             raise UsageError("redis url: expected redis+sentinel://host:port,host:port/service/db")
         addresses = []
-        for one in hosts.split(","):
-            host, colon, port = one.rpartition(":") if not one.endswith("]") else (one, "", "")
+        for item in hosts.split(","):
+            host, colon, port = item.rpartition(":") if not item.endswith("]") else (item, "", "")
             if colon and not port.isdigit():
-                raise UsageError(f"redis url: {one!r} is no host:port of a sentinel")
-            addresses.append(((host if colon else one).strip("[]"), int(port) if colon else SENTINEL_PORT))
+                raise UsageError(f"redis url: {item!r} is no host:port of a sentinel")
+            addresses.append(((host if colon else item).strip("[]"), int(port) if colon else SENTINEL_PORT))
         user, colon, password = credentials.partition(":")
         if not colon:
             user, password = "", user
         if user:
-            self._password["username"] = unquote(user)
+            self._credentials["username"] = unquote(user)
         if password:
-            self._password["password"] = unquote(password)
-        query = _options(parts.query, _SENTINEL_OPTIONS)
+            self._credentials["password"] = unquote(password)
+        query = _query_options(parts.query, _SENTINEL_OPTIONS)
         sentinel_options: dict[str, Any] = {
             "socket_timeout": SENTINEL_TIMEOUT_S,
             "socket_connect_timeout": SENTINEL_TIMEOUT_S,
@@ -117,8 +120,9 @@ class RedisConnector:
 
 
 def _check(url: str) -> None:
+    """Raise UsageError unless redis-py can make a connection from the URL (it is not opened)."""
     parts = urlsplit(url)
-    for name in _options(parts.query, (*_OPTIONS, *_TLS_OPTIONS)):
+    for name in _query_options(parts.query, (*_OPTIONS, *_TLS_OPTIONS)):
         if name in _TLS_OPTIONS and parts.scheme != "rediss":
             raise UsageError(f"redis url: {name} is for rediss://, not for {parts.scheme}://")
     try:
@@ -127,8 +131,8 @@ def _check(url: str) -> None:
         raise UsageError(f"redis url: {error}") from None
 
 
-def _options(query: str, known: tuple[str, ...]) -> dict[str, str]:
-    """The URL's parameters. One that we do not know might override what we say about time-outs, or be none at all."""
+def _query_options(query: str, known: tuple[str, ...]) -> dict[str, str]:
+    """Return the URL's parameters. Raises UsageError for an unknown one: redis-py would pass it to the connection."""
     given = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     for name in given:
         if name not in known:

@@ -1,4 +1,7 @@
-"""The follower thread (floor 3): reads the change log as it grows and hands it over. It blocks; trio does not."""
+"""The follower thread: read the change log as it grows, and hand its entries to the catalog.
+
+It sees the changes of all registries. It reports no state: when its connection is lost, it asks the writer to look.
+"""
 
 import logging
 import time
@@ -6,58 +9,59 @@ from functools import partial
 
 from redis.exceptions import RedisError
 
-from minikube.registry.catalog.records import Entry, Keys, load_entry
+from minikube.registry.catalog.records import Entry
+from minikube.registry.redis.bridge import RETRY_S, ThreadBridge
+from minikube.registry.redis.codec import Keys, decode_entry
 from minikube.registry.redis.commands import RedisCommands
 from minikube.registry.redis.connect import RedisConnector
-from minikube.registry.redis.gateway import RETRY_S, RedisGateway
 
 LOGGER = logging.getLogger("minikube.registry")
 
 BLOCK_MS = 1_000
+"""How long one read waits for new entries; the thread notices within it that it is to stop."""
+
 READ_TIMEOUT_S = 3.0
 
 
-def follow(store: RedisGateway) -> None:
-    """Until the store is stopped. A lost connection is the writer's to tell; here it is opened anew."""
-    dialer, keys = RedisConnector(store.url), Keys(store.prefix)
-    tries = 0
-    while not store.stopping:
+def follow(bridge: ThreadBridge) -> None:
+    """Read the change log until the gateway stops; connect again whenever the connection is lost."""
+    connector, keys = RedisConnector(bridge.url), Keys(bridge.prefix)
+    attempts = 0
+    while not bridge.stopping:
         try:
-            speaker = RedisCommands(dialer.open(READ_TIMEOUT_S), keys)
+            commands = RedisCommands(connector.open(READ_TIMEOUT_S), keys)
         except (RedisError, OSError):
-            time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
-            tries += 1
+            time.sleep(RETRY_S[min(attempts, len(RETRY_S) - 1)])
+            attempts += 1
             continue
         try:
-            _read(store, speaker)
-            tries = 0
+            _read_changes(bridge, commands)
+            attempts = 0
         except (RedisError, OSError):
-            store.beat_soon()
-            tries += 1
-            time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            bridge.request_heartbeat()
+            attempts += 1
+            time.sleep(RETRY_S[min(attempts, len(RETRY_S) - 1)])
         finally:
-            speaker.close()
+            commands.close()
 
 
-def _read(store: RedisGateway, speaker: RedisCommands) -> None:
+def _read_changes(bridge: ThreadBridge, commands: RedisCommands) -> None:
     last = 0
-    while not store.stopping:
-        last = max(last, store.cursor)
+    while not bridge.stopping:
+        last = max(last, bridge.applied_revision)
         entries: list[Entry] = []
-        for revision, fields in speaker.follow(last, BLOCK_MS):
+        for revision, fields in commands.read_changes(last, BLOCK_MS):
             last = revision
-            if revision <= store.cursor:
-                continue  # our own, applied already
+            if revision <= bridge.applied_revision:
+                continue  # this node's own write, applied already
             try:
-                entry = load_entry(revision, fields)
+                entry = decode_entry(revision, fields)
             except (ValueError, KeyError) as error:
                 LOGGER.warning("store: change %d cannot be read (%s); reading everything again", revision, error)
                 entry = None
             if entry is None:
-                with store.wake:
-                    store.sync_wanted = True
-                    store.wake.notify_all()
+                bridge.request_resync()
             else:
                 entries.append(entry)
         if entries:
-            store.ask(partial(store.owner.arrived, entries))
+            bridge.call(partial(bridge.listener.on_entries, entries))

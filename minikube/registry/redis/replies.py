@@ -1,4 +1,4 @@
-"""What Redis' answers to a batch of writes mean (floor 3, pure): for each write, and for the writer itself."""
+"""Turn Redis' replies to a batch of writes into the result of each write and the writer's next action. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,74 +6,76 @@ from typing import Any
 from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
+from minikube.registry.redis.types import CommitResult
+
 
 class WriteOutcome(Struct, frozen=True):
-    """What one write came to: an answer (`ok` or `conflict`, and numbers), or why it failed, or neither: ask again."""
+    """The outcome of one write: a result, or the text of its failure, or neither: it is to be sent again."""
 
-    answer: tuple[str, int, int] = ("", 0, 0)
+    result: CommitResult | None = None
     failure: str = ""
 
 
 class BatchResult(Struct, frozen=True):
-    """A batch: each write's outcome, and what the writer does next."""
+    """The outcomes of a batch's writes in order, and what the writer has to do next."""
 
     outcomes: tuple[WriteOutcome, ...]
-    refused: ResponseError | None = None
+    error: ResponseError | None = None
     """To be raised: Redis is there and refuses."""
-    forgotten: bool = False
-    """Redis does not know the scripts (any more)."""
+    scripts_missing: bool = False
+    """Redis does not know the scripts (any more): load them."""
     diverged: bool = False
-    """The store is another line of history by now."""
+    """Redis has another history by now: read it again."""
     late: bool = False
-    """By Redis' clock the time of a write was over: the clocks are to be compared again."""
+    """By Redis' clock the deadline of a write had passed: compare the clocks again."""
 
 
-def judge_answers(answers: Sequence[Any]) -> BatchResult:
-    """The verdict on a batch whose answers came in the order of its writes; those that are errors are ResponseErrors."""
-    errors = [answer for answer in answers if isinstance(answer, ResponseError)]
-    said = [answer[0] for answer in answers if isinstance(answer, list)]
+def read_batch(replies: Sequence[Any]) -> BatchResult:
+    """Return the result of a batch. The replies are in the order of its writes; errors among them are ResponseErrors."""
+    errors = [reply for reply in replies if isinstance(reply, ResponseError)]
+    statuses = [reply[0] for reply in replies if isinstance(reply, list)]
     return BatchResult(
-        tuple(map(_outcome, answers)),
-        refused=next((error for error in errors if not isinstance(error, NoScriptError)), None),
-        forgotten=any(isinstance(error, NoScriptError) for error in errors),
-        diverged=b"diverged" in said,
-        late=b"late" in said,
+        tuple(map(_outcome, replies)),
+        error=next((error for error in errors if not isinstance(error, NoScriptError)), None),
+        scripts_missing=any(isinstance(error, NoScriptError) for error in errors),
+        diverged=b"diverged" in statuses,
+        late=b"late" in statuses,
     )
 
 
-def judge_confirmed(count: int, confirmed: Any, wanted: int) -> BatchResult | None:
-    """The verdict on a batch of `count` writes that replicas were to confirm (WAIT's answer); None where enough have it.
+def read_confirmation(count: int, confirmed: Any, required: int) -> BatchResult | None:
+    """Return the failure of all `count` writes of a batch, of which too few replicas have a copy; None if enough have.
 
-    Nobody is told "done" of what a failover could lose; what it became, the change log tells.
+    `confirmed` is WAIT's reply.
     """
-    if isinstance(confirmed, ResponseError):  # not allowed, or no master any more: nobody knows who has it
-        return BatchResult((_failed(tell(confirmed)),) * count, refused=confirmed)
-    if confirmed < wanted:
-        return BatchResult((_failed(f"{confirmed} of {wanted} replicas have the write in time"),) * count)
+    if isinstance(confirmed, ResponseError):  # WAIT is forbidden, or this is no master any more: the copies are unknown
+        return BatchResult((_failure(one_line(confirmed)),) * count, error=confirmed)
+    if confirmed < required:
+        # A failover could lose the writes, so they are not reported as done. What became of them, the change log shows.
+        return BatchResult((_failure(f"{confirmed} of {required} replicas have the write in time"),) * count)
     return None
 
 
-def tell(error: BaseException) -> str:
-    """An error of Redis or of the way to it, in one line."""
+def one_line(error: BaseException) -> str:
+    """Return the text of an error of Redis or of the connection, in one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
-def _outcome(answer: Any) -> WriteOutcome:
-    if isinstance(answer, NoScriptError):
+def _outcome(reply: Any) -> WriteOutcome:
+    if isinstance(reply, NoScriptError):
         return WriteOutcome()
-    if isinstance(answer, ResponseError):
-        return _failed(tell(answer))
-    if not isinstance(answer, list):  # of a renewal, or the store's revision
+    if isinstance(reply, ResponseError):
+        return _failure(one_line(reply))
+    if not isinstance(reply, list):  # the reply to a lease renewal or a revision query
         try:
-            return WriteOutcome(("ok", int(answer or 0), 0))
+            return WriteOutcome(CommitResult(True, int(reply or 0)))
         except ValueError:
-            return _failed("the revision in Redis is no number")
-    status = answer[0].decode()
+            return _failure("the revision in Redis is no number")
+    status = reply[0].decode()
     if status not in ("ok", "conflict"):
         return WriteOutcome()
-    revision, incarnation = (*map(int, answer[1:]), 0)[:2]
-    return WriteOutcome((status, revision, incarnation))
+    return WriteOutcome(CommitResult(status == "ok", *map(int, reply[1:3])))
 
 
-def _failed(why: str) -> WriteOutcome:
-    return WriteOutcome(failure=f"store unavailable: {why}")
+def _failure(reason: str) -> WriteOutcome:
+    return WriteOutcome(failure=f"store unavailable: {reason}")

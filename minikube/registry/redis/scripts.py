@@ -1,10 +1,11 @@
-"""What runs inside Redis, one atomic step each (floor 3). Only commands that every Redis ≥ 6 and Valkey has.
+"""The Lua scripts that run inside Redis: each is one atomic step. They use only commands of Redis 6 and Valkey.
 
-All values come in as KEYS and ARGV; nothing is built from text. A script first checks, then writes; its first write
-is INCR, which a Redis that is read-only, out of memory or out of disk refuses before anything has changed.
+All values come in as KEYS and ARGV; no script is built from text. A script checks first and writes afterwards. Its first write
+is INCR (or HINCRBY, SET), which a Redis that is read-only, out of memory or out of disk refuses before anything changed.
 """
 
 COMMIT = """
+-- Puts or removes one registration, if it is still as the caller expects; gives out its revision.
 -- KEYS registrations addresses revision changes epoch  hash  old-hash  leases
 -- ARGV 1 epoch 2 known 3 deadline(us) 4 kind 5 id 6 expected 7 incarnation('0': new) 8 data 9 address 10 old-address
 --      11 nonce 12 log-length 13.. fields of the hash
@@ -47,7 +48,8 @@ end
 return {'ok', revision, incarnation}
 """
 
-TICK = """
+HEARTBEAT = """
+-- Counts this node's heartbeat and returns what the node compares with its catalog.
 -- KEYS nodes epoch revision changes registrations leases ; ARGV 1 node 2 known revision 3 'leases' or ''
 redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
 local nonce = ''
@@ -63,15 +65,15 @@ return {clock[1], clock[2], redis.call('HGET', KEYS[2], 'id') or '', redis.call(
 """
 
 RENEW = """
--- Passes a renewal on to the other registries. One that comes after the removal leaves nothing behind.
+-- Tells the other registries of a lease renewal. A renewal that comes after the removal leaves nothing behind.
 -- KEYS registrations leases ; ARGV 1 id
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
 return 0
 """
 
 RESTORE = """
--- Puts back what a Redis lost. KEYS registrations addresses revision changes epoch leases
--- ARGV 1 expected epoch id 2 new n 3 new id 4 known revision 5 leap 6 count of tombs, then tombs (id revision hash),
+-- Puts back what Redis lost, as the first write of a new epoch. KEYS registrations addresses revision changes epoch leases
+-- ARGV 1 expected epoch id 2 new number 3 new id 4 known revision 5 leap 6 count of tombstones, then tombstones (id revision hash),
 --      then records (id revision incarnation data address hash count fields...)
 if (redis.call('HGET', KEYS[5], 'id') or '') ~= ARGV[1] then return {'raced'} end
 local known = tonumber(ARGV[4])

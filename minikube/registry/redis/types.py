@@ -1,30 +1,135 @@
-"""What goes to Redis and comes back (floor 3, pure): apart from `wire`, so that it can be had without redis-py."""
+"""Structs that pass between trio and the Redis threads. Importable without redis-py."""
 
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import trio
 from msgspec import Struct
 
 from minikube.model import ChangeKind
-from minikube.registry.catalog.records import Record
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 
 
 class Write(Struct, frozen=True):
-    """One write: `record` is put or goes, if the stored one still has revision `expected` (0: there is none)."""
+    """Put or remove `record`, if the stored one still has the revision `expected` (0: there is none)."""
 
     kind: ChangeKind
     record: Record
     expected: int
     old: Record | None = None
+    """The record that is replaced."""
     incarnation: int = 0
-    """0: a new one is given out."""
+    """The record's incarnation; 0: Redis gives out a new one."""
+
+
+class LeaseRenewal(Struct, frozen=True):
+    """Tell the other registries that the `ttl:` instance with this id renewed its lease."""
+
+    id: str
+
+
+class RevisionQuery(Struct, frozen=True):
+    """Ask for the revision of the last write in Redis."""
+
+
+class CommitResult(NamedTuple):
+    """The result of a write that Redis decided on."""
+
+    committed: bool
+    """False: another registry changed the record first."""
+    revision: int
+    """The write's revision if committed, else the revision of the last write in Redis."""
+    incarnation: int = 0
+
+
+class PendingRequest:
+    """A request on its way to Redis. Once `done` is set, it has a `result`, or a `failure` that says why not."""
+
+    __slots__ = ("attempts", "deadline", "done", "failure", "nonce", "request", "result")
+
+    def __init__(self, request: Write | LeaseRenewal | RevisionQuery, deadline: float, nonce: str) -> None:
+        self.request = request
+        self.deadline = deadline
+        """By `time.monotonic`. 0: the caller gave up."""
+        self.nonce = nonce
+        self.done = trio.Event()
+        self.attempts = 0
+        self.result: CommitResult | None = None
+        self.failure = ""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has a result or a failure."""
+        return self.result is not None or bool(self.failure)
 
 
 class Heartbeat(Struct, frozen=True):
-    """What a heartbeat saw."""
+    """What Redis replied to one heartbeat of this node."""
 
     clock: float
+    """The time of Redis (Unix seconds)."""
     epoch: str
     revision: int
     nonce: str
     registrations: int
     nodes: dict[str, int]
-    leases: dict[str, int] | None
-    """Renewals so far, by id; None where they were not asked for."""
+    """The heartbeat counter of each registry node."""
+    renewals: dict[str, int] | None
+    """Renewals so far of each `ttl:` instance; None when they were not asked for."""
+
+
+class StoreState(Struct, frozen=True):
+    """Whether Redis can be used: `ok` or `down`, since when (Unix seconds), and the reason."""
+
+    state: str
+    since: float
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether Redis can be used."""
+        return self.state == "ok"
+
+
+class CatalogPosition(Struct, frozen=True):
+    """The position of the catalog in the history, for comparison with Redis."""
+
+    epoch: Epoch
+    revision: int
+    nonce: str
+    registrations: int
+    has_gap: bool
+
+
+class CatalogDump(Struct, frozen=True):
+    """Everything that the catalog knows, for a Redis that lost it."""
+
+    position: CatalogPosition
+    records: tuple[Record, ...]
+    tombstones: tuple[Entry, ...]
+    log: tuple[Entry, ...]
+
+
+class StoreListener(Protocol):
+    """The receiver of what the threads read. All methods run in the trio thread and must not block."""
+
+    def position(self) -> CatalogPosition:
+        """Return where the catalog stands."""
+
+    def dump(self) -> CatalogDump:
+        """Return everything that the catalog knows."""
+
+    def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
+        """Take over the snapshot, then write `unsaved` again: changes that Redis lost."""
+
+    def on_committed(self, write: Write, result: CommitResult, nonce: str) -> None:
+        """Apply a write of this node that is durable now."""
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Apply entries of the change log that other registries wrote."""
+
+    def on_heartbeat(self, heartbeat: Heartbeat) -> Sequence[str]:
+        """Take a heartbeat's reply; return the ids of nodes to remove from Redis."""
+
+    def on_state(self, state: StoreState) -> None:
+        """Learn that Redis can or cannot be used now."""

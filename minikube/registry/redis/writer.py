@@ -1,10 +1,13 @@
-"""The writer thread (floor 3): connect, agree with the store, then batches and heartbeats. It blocks; trio does not.
+"""The writer thread: connect, synchronize catalog and Redis, then send batches of writes and heartbeats. It blocks.
 
-Agreeing (`_agree`) is the heart of surviving Redis: the store's line of history (its epoch) and ours are compared.
+`_synchronize` is how the registry survives a loss of data in Redis. It compares the epoch and revision of both sides:
 
-- the store's is newer: another registry began it; we become what it says, and write again what only we knew
-- it is ours and has all that we have: we take what is new in it
-- it is older, empty, or ours but set back: we begin a new epoch with everything we remember
+- Redis has a newer epoch: another registry restored it. The catalog takes it over, and writes again what only it had.
+- Redis has the catalog's epoch and all its changes: the catalog takes over what is new.
+- Redis has an older epoch, none, or less than the catalog: restore it from the catalog, as a new epoch.
+
+Batches exist for speed: everything that waits goes out in one round trip (group commit), so 64 clients that register
+at the same time wait about as long as one.
 """
 
 import contextlib
@@ -13,297 +16,270 @@ import os
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from minikube.model import ChangeKind
-from minikube.registry.catalog.catalog import Snapshot
-from minikube.registry.catalog.records import Epoch, Keys, Record
-from minikube.registry.redis.commands import RedisCommands
+from minikube.registry.catalog.records import Epoch
+from minikube.registry.redis import recovery
+from minikube.registry.redis.bridge import RETRY_S, ThreadBridge
+from minikube.registry.redis.codec import Keys
+from minikube.registry.redis.commands import Command, RedisCommands
 from minikube.registry.redis.connect import RedisConnector
-from minikube.registry.redis.gateway import (
-    ANSWER_TIMEOUT_S,
-    MAX_BATCH,
-    RETRY_S,
-    TICK_S,
-    CatalogDump,
-    Pending,
-    RedisGateway,
-)
-from minikube.registry.redis.replies import judge_answers, judge_confirmed, tell
-from minikube.registry.redis.types import Heartbeat, Write
+from minikube.registry.redis.replies import one_line, read_batch, read_confirmation
+from minikube.registry.redis.types import CatalogPosition, LeaseRenewal, PendingRequest, Write
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
 
+REPLY_TIMEOUT_S = 1.5
+"""The time-out for one reply of Redis."""
+
+HEARTBEAT_S = 1.0
+MAX_BATCH = 512
 MAX_ATTEMPTS = 4
-CONFIRM_MARGIN_S = 0.3
-"""WAIT answers so much before the connection's own time-out."""
-LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+MAX_SYNCHRONIZE_ATTEMPTS = 8
+
+WAIT_MARGIN_S = 0.3
+"""WAIT replies so much before the connection's own time-out."""
+
+CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
 class Writer:
-    """One thread's state; nothing of it is seen by another."""
+    """The state of the writer thread; no other thread touches it."""
 
-    def __init__(self, store: RedisGateway) -> None:
-        self._store = store
-        self._keys = Keys(store.prefix)
-        self._dialer = RedisConnector(store.url)
-        self._speaker: RedisCommands | None = None
-        self._next_tick = 0.0
-        self._clock = (0.0, 0.0)
-        """Redis's clock and our monotonic one, at the last heartbeat."""
-        self._behind = False
-        self._tries = 0
-        self._misplaced = False
-        """One of our keys is of another type: until it is gone there is no store, whatever else works."""
-        self._replicas = 0
-        """How many must confirm a write before it is answered."""
+    def __init__(self, bridge: ThreadBridge) -> None:
+        self._bridge = bridge
+        self._keys = Keys(bridge.prefix)
+        self._connector = RedisConnector(bridge.url)
+        self._connection: RedisCommands | None = None
+        self._attempts = 0
+        self._next_heartbeat = 0.0
+        self._clocks = (0.0, 0.0)
+        """Redis' clock and this machine's monotonic one at the same moment, the last heartbeat."""
+        self._had_gap = False
+        """Whether the catalog waited for a missing entry at the last heartbeat."""
+        self._has_foreign_key = False
+        """One of the keys holds another program's value: Redis counts as down until that key is deleted."""
+        self._required_replicas = 0
+        """How many replicas must confirm a write before it is answered."""
 
     def run(self) -> None:
-        """Until the store is stopped."""
-        store = self._store
-        while not store.stopping:
-            if self._speaker is None and not self._connect():
-                self._wait(RETRY_S[min(self._tries, len(RETRY_S) - 1)])
-                self._tries += 1
-                self._drop_late()
+        """Work until the gateway stops; then remove this node from Redis."""
+        bridge = self._bridge
+        while not bridge.stopping:
+            if self._connection is None and not self._connect():
+                self._wait(RETRY_S[min(self._attempts, len(RETRY_S) - 1)])
+                self._attempts += 1
+                self._fail_expired()
                 continue
-            if not (store.queue or store.sync_wanted or store.beat_wanted):
-                self._wait(self._next_tick - time.monotonic())
-            self._step()
-        if self._speaker is not None:
+            if not self._has_work():
+                self._wait(self._next_heartbeat - time.monotonic())
+            self._work()
+        if self._connection is not None:
             with contextlib.suppress(RedisError, OSError):
-                self._speaker.forget_nodes([store.node])
-            self._speaker.close()
+                self._connection.remove_nodes([bridge.node_id])
+            self._connection.close()
 
-    def _step(self) -> None:
-        """Whatever is due, and what every failure of it means."""
-        store = self._store
-        batch = [store.queue.popleft() for _ in range(min(len(store.queue), MAX_BATCH))]
+    def _has_work(self) -> bool:
+        bridge = self._bridge
+        return bool(bridge.queue) or bridge.resync_requested or bridge.heartbeat_requested
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for work; while there is no connection, just wait."""
+        with self._bridge.wake:
+            if not self._bridge.stopping and (self._connection is None or not self._has_work()):
+                self._bridge.wake.wait(max(0.001, seconds))
+
+    def _work(self) -> None:
+        """Do everything that is due, and handle every way in which Redis can fail it."""
+        bridge = self._bridge
+        batch = [bridge.queue.popleft() for _ in range(min(len(bridge.queue), MAX_BATCH))]
         try:
-            if store.sync_wanted:
-                store.sync_wanted = False
-                self._agree()
+            if bridge.resync_requested:
+                bridge.resync_requested = False
+                self._synchronize()
             if batch:
-                self._write(batch)
-            if store.beat_wanted or time.monotonic() >= self._next_tick:
-                store.beat_wanted = False
-                self._beat()
-        except LOST as error:
-            self._lost(error)
+                self._send_batch(batch)
+            if bridge.heartbeat_requested or time.monotonic() >= self._next_heartbeat:
+                bridge.heartbeat_requested = False
+                self._send_heartbeat()
+        except CONNECTION_ERRORS as error:
+            self._on_connection_lost(error)
         except RedisError as error:
-            # Redis is there and refuses: no disk, no memory, read-only, no permission. The heartbeat, a write,
-            # tells when it is over.
-            store.say("down", self._explain(error))
-            if isinstance(error, ReadOnlyError):
-                self._drop()
-            self._next_tick = time.monotonic() + RETRY_S[-1]
+            # Redis is there and refuses: no disk, no memory, read-only, no permission. The heartbeat is a write too, so
+            # it finds out when that is over.
+            bridge.report_state("down", self._explain(error))
+            if isinstance(error, ReadOnlyError):  # the master became a replica: ask the sentinels, or DNS, again
+                self._disconnect()
+            self._next_heartbeat = time.monotonic() + RETRY_S[-1]
         finally:
-            self._settle(batch)
+            self._finish_batch(batch)
 
-    def _settle(self, batch: Sequence[Pending]) -> None:
-        """Every write of a batch is answered, or waits again while it has time."""
+    def _finish_batch(self, batch: Sequence[PendingRequest]) -> None:
+        """Answer the requests of a batch, or queue them again while they have time."""
         now = time.monotonic()
-        again = [one for one in batch if not one.answer[0] and not one.failure]
-        for one in reversed(again):
-            one.attempts += 1
-            if one.deadline > now and one.attempts < MAX_ATTEMPTS:
-                self._store.queue.appendleft(one)
+        # From last to first: they go back to the front of the queue in their order.
+        for pending in reversed([pending for pending in batch if not pending.is_answered]):
+            pending.attempts += 1
+            if pending.deadline > now and pending.attempts < MAX_ATTEMPTS:
+                self._bridge.queue.appendleft(pending)
             else:
-                one.failure = self._store.unavailable()
-        self._store.finish([one for one in batch if one.answer[0] or one.failure])
+                pending.failure = self._bridge.unavailable_text()
+        self._bridge.finish([pending for pending in batch if pending.is_answered])
+
+    def _fail_expired(self) -> None:
+        """Answer the queued requests that are past their deadline; there is no connection."""
+        now = time.monotonic()
+        expired: list[PendingRequest] = []
+        waiting: list[PendingRequest] = []
+        while self._bridge.queue:
+            pending = self._bridge.queue.popleft()
+            (expired if pending.deadline <= now else waiting).append(pending)
+        self._bridge.queue.extendleft(reversed(waiting))
+        for pending in expired:
+            pending.failure = self._bridge.unavailable_text()
+        self._bridge.finish(expired)
 
     # ------------------------------------------------------------ connecting
 
     def _connect(self) -> bool:
-        store = self._store
+        """Connect and synchronize; return whether that succeeded."""
         try:
-            speaker = RedisCommands(self._dialer.open(ANSWER_TIMEOUT_S), self._keys)
-            self._speaker = speaker
-            speaker.load_scripts()
-            self._replicas = speaker.confirmations()
-            self._agree()
-            self._beat()
-        except LOST as error:
-            self._lost(error)
+            connection = RedisCommands(self._connector.open(REPLY_TIMEOUT_S), self._keys)
+            self._connection = connection
+            connection.load_scripts()
+            self._required_replicas = connection.required_replicas()
+            self._synchronize()
+            self._send_heartbeat()
+        except CONNECTION_ERRORS as error:
+            self._on_connection_lost(error)
             return False
         except RedisError as error:
-            store.say("down", self._explain(error))
-            self._drop()
+            self._bridge.report_state("down", self._explain(error))
+            self._disconnect()
             return False
-        self._tries = 0
+        self._attempts = 0
         return True
 
     def _explain(self, error: RedisError) -> str:
-        """What Redis refuses, in one line; a wrong type names the key that has it."""
-        told = ""
-        if isinstance(error, ResponseError) and self._speaker is not None:
-            with contextlib.suppress(*LOST, RedisError):
-                told = self._speaker.misplaced()
-        self._misplaced = bool(told)
-        return told or tell(error)
+        """Return why Redis refuses, in one line; where a key holds another program's value, name the key."""
+        foreign = ""
+        if isinstance(error, ResponseError) and self._connection is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS, RedisError):
+                foreign = self._connection.find_foreign_key()
+        self._has_foreign_key = bool(foreign)
+        return foreign or one_line(error)
 
-    def _lost(self, error: Exception) -> None:
-        detail = tell(error)
+    def _on_connection_lost(self, error: Exception) -> None:
+        detail = one_line(error)
         if isinstance(error, RedisTimeoutError | TimeoutError):
-            detail = f"Redis did not answer within {ANSWER_TIMEOUT_S:g} s"
-        self._store.say("down", f"{detail} ({mask_url(self._store.url)})")
-        self._drop()
+            detail = f"Redis did not answer within {REPLY_TIMEOUT_S:g} s"
+        self._bridge.report_state("down", f"{detail} ({mask_url(self._bridge.url)})")
+        self._disconnect()
 
-    def _drop(self) -> None:
-        if self._speaker is not None:
-            self._speaker.close()
-            self._speaker = None
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _wait(self, seconds: float) -> None:
-        store = self._store
-        with store.wake:
-            if not store.stopping and (
-                self._speaker is None or not (store.queue or store.sync_wanted or store.beat_wanted)
-            ):
-                store.wake.wait(max(0.001, seconds))
+    # ------------------------------------------------------------ synchronizing
 
-    def _drop_late(self) -> None:
-        """Not connected: answer those whose time is over."""
-        now = time.monotonic()
-        late: list[Pending] = []
-        waiting: list[Pending] = []
-        while self._store.queue:
-            one = self._store.queue.popleft()
-            (late if one.deadline <= now else waiting).append(one)
-        self._store.queue.extendleft(reversed(waiting))
-        for one in late:
-            one.failure = self._store.unavailable()
-        self._store.finish(late)
-
-    # ------------------------------------------------------------ agreeing
-
-    def _agree(self) -> None:
-        speaker, store = self._speaker, self._store
-        assert speaker is not None
-        for _ in range(8):
-            broken: list[str] = []
-            snapshot = speaker.load(broken)
-            for line in broken:
+    def _synchronize(self) -> None:
+        """Bring catalog and Redis to the same history, as the module's docstring says."""
+        connection, bridge = self._connection, self._bridge
+        assert connection is not None
+        for _ in range(MAX_SYNCHRONIZE_ATTEMPTS):
+            snapshot, unreadable = connection.read_snapshot()
+            for line in unreadable:
                 LOGGER.warning("store: unreadable and left out: %s", line)
-            memory: CatalogDump = store.ask(store.owner.memory)
-            if snapshot.epoch > memory.mark.epoch or (snapshot.epoch and _has_all(snapshot, memory)):
-                lost = _only_ours(snapshot, memory)
-                store.ask(partial(store.owner.adopt, snapshot, lost))
-                store.cursor = max(store.cursor, snapshot.revision)
-                store.loaded.set()
-                self._behind = False
+            dump = bridge.call(bridge.listener.dump)
+            if recovery.should_take_over(snapshot, dump):
+                unsaved = recovery.unsaved_writes(snapshot, dump)
+                bridge.call(partial(bridge.listener.on_snapshot, snapshot, unsaved))
+                bridge.applied_revision = max(bridge.applied_revision, snapshot.revision)
+                bridge.loaded.set()
+                self._had_gap = False
                 return
-            new = Epoch(max(snapshot.epoch.n, memory.mark.epoch.n) + 1, os.urandom(8).hex(), memory.mark.revision)
-            if speaker.restore(snapshot.epoch, new, memory.records, memory.tombs) and memory.mark.epoch:
-                LOGGER.warning("store: Redis had lost its data; %d registrations are put back", len(memory.records))
+            known = dump.position
+            new = Epoch(max(snapshot.epoch.number, known.epoch.number) + 1, os.urandom(8).hex(), known.revision)
+            # Whether this registry or another one restores it, the next turn reads the result.
+            if connection.restore(snapshot.epoch, new, dump.records, dump.tombstones) and known.epoch:
+                LOGGER.warning("store: Redis had lost its data; %d registrations are put back", len(dump.records))
         raise RedisConnectionError("several registries restore the store at once")
 
     # ------------------------------------------------------------ heartbeat
 
-    def _beat(self) -> None:
-        speaker, store = self._speaker, self._store
-        assert speaker is not None
-        self._next_tick = time.monotonic() + TICK_S
-        if self._misplaced and speaker.misplaced():
+    def _send_heartbeat(self) -> None:
+        """Show the other registries that this one is alive, and find out whether Redis still has the same history."""
+        connection, bridge = self._connection, self._bridge
+        assert connection is not None
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_S
+        # The heartbeat script may work although another key is foreign: it must not report `ok` then.
+        if self._has_foreign_key and connection.find_foreign_key():
             return
-        self._misplaced = False
-        if self._dialer.moved():
+        self._has_foreign_key = False
+        if self._connector.has_master_changed():
             raise RedisConnectionError("the sentinels name another master")
-        mark = store.ask(store.owner.mark)
+        position = bridge.call(bridge.listener.position)
         before = time.monotonic()
-        tick = speaker.tick(store.node, mark.revision, leases=store.share_leases)
-        self._clock = (tick.clock, (before + time.monotonic()) / 2)
-        if _differs(tick, mark) or (mark.behind and self._behind):
-            self._agree()
-        self._behind = mark.behind
-        store.say("ok")
-        lost = store.ask(partial(store.owner.ticked, tick))
-        if lost:
-            speaker.forget_nodes(lost)
+        heartbeat = connection.heartbeat(bridge.node_id, position.revision, with_renewals=bridge.shares_renewals)
+        # Redis read its clock somewhere between sending and receiving: take the middle.
+        self._clocks = (heartbeat.clock, (before + time.monotonic()) / 2)
+        # A gap at two heartbeats in a row: the missing entry is lost, not late.
+        if recovery.has_diverged(heartbeat, position) or (position.has_gap and self._had_gap):
+            self._synchronize()
+        self._had_gap = position.has_gap
+        bridge.report_state("ok")
+        to_remove = bridge.call(partial(bridge.listener.on_heartbeat, heartbeat))
+        if to_remove:
+            connection.remove_nodes(to_remove)
 
     # ------------------------------------------------------------ writing
 
-    def _write(self, batch: Sequence[Pending]) -> None:
-        speaker, store = self._speaker, self._store
-        assert speaker is not None
+    def _send_batch(self, batch: Sequence[PendingRequest]) -> None:
+        """Send the requests in one round trip and fill in their results; raise Redis' refusal."""
+        connection, bridge = self._connection, self._bridge
+        assert connection is not None
         now = time.monotonic()
-        for one in batch:
-            if one.deadline <= now:
-                one.failure = store.unavailable()
-        live = [one for one in batch if not one.failure]
-        mark = store.ask(store.owner.mark)
-        commands = [self._command(speaker, one, mark.epoch.id, mark.revision) for one in live]
-        verdict = None
-        if live and self._replicas:
-            *answers, confirmed = speaker.ask([*commands, self._wait_command(live)])
-            verdict = judge_confirmed(len(live), confirmed, self._replicas)
+        for pending in batch:
+            if pending.deadline <= now:
+                pending.failure = bridge.unavailable_text()
+        live = [pending for pending in batch if not pending.failure]
+        position = bridge.call(bridge.listener.position)
+        commands = [self._command(connection, pending, position) for pending in live]
+        result = None
+        if live and self._required_replicas:
+            *replies, confirmed = connection.pipeline([*commands, self._wait_command(live)])
+            result = read_confirmation(len(live), confirmed, self._required_replicas)
         else:
-            answers = speaker.ask(commands)
-        verdict = verdict or judge_answers(answers)
-        for one, outcome in zip(live, verdict.outcomes, strict=True):
-            one.answer, one.failure = outcome.answer, outcome.failure
-        if verdict.forgotten:
-            speaker.load_scripts()
-        if verdict.refused is not None:
-            raise verdict.refused
-        if verdict.diverged:
-            self._agree()
-        elif verdict.late:
-            self._beat()
+            replies = connection.pipeline(commands)
+        result = result or read_batch(replies)
+        for pending, outcome in zip(live, result.outcomes, strict=True):
+            pending.result, pending.failure = outcome.result, outcome.failure
+        if result.scripts_missing:
+            connection.load_scripts()
+        if result.error is not None:
+            raise result.error
+        if result.diverged:
+            self._synchronize()
+        elif result.late:
+            self._send_heartbeat()
 
-    def _wait_command(self, live: Sequence[Pending]) -> Any:
-        left = min(max(one.deadline for one in live) - time.monotonic(), ANSWER_TIMEOUT_S - CONFIRM_MARGIN_S)
-        return ("WAIT", self._replicas, max(1, int(left * 1000)))
+    def _command(self, connection: RedisCommands, pending: PendingRequest, position: CatalogPosition) -> Command:
+        match pending.request:
+            case Write() as write:
+                redis_clock, own_clock = self._clocks
+                deadline = redis_clock + (pending.deadline - own_clock)
+                return connection.commit_command(write, position.epoch.id, position.revision, deadline, pending.nonce)
+            case LeaseRenewal(id=id_):
+                return connection.renewal_command(id_)
+        return connection.revision_command()
 
-    def _command(self, speaker: RedisCommands, one: Pending, epoch: str, known: int) -> Any:
-        if isinstance(one.op, str):
-            return speaker.renewed(one.op) if one.op else speaker.revision_command()
-        theirs, ours = self._clock
-        return speaker.commit_command(one.op, epoch, known, theirs + (one.deadline - ours), one.nonce)
-
-
-def _differs(tick: Heartbeat, mark: Any) -> bool:
-    """Whether the store is not (or no longer) the history that the catalog follows."""
-    if tick.epoch != mark.epoch.id or tick.revision < mark.revision:
-        return True
-    if mark.nonce and tick.nonce != mark.nonce:
-        return True
-    return bool(tick.revision == mark.revision and tick.registrations != mark.registrations)
-
-
-def _has_all(snapshot: Snapshot, memory: CatalogDump) -> bool:
-    """Whether the snapshot, of our own epoch, contains everything up to our revision."""
-    mark = memory.mark
-    if snapshot.epoch != mark.epoch or snapshot.revision < mark.revision:
-        return False
-    if snapshot.revision == mark.revision:
-        stored = {record.id for record in snapshot.records}
-        known = {record.id for record in memory.records}
-        return stored == known and not (mark.nonce and snapshot.nonce and snapshot.nonce != mark.nonce)
-    if mark.nonce and mark.revision > snapshot.floor:
-        return any(entry.revision == mark.revision and entry.nonce == mark.nonce for entry in snapshot.log)
-    return True
-
-
-def _only_ours(snapshot: Snapshot, memory: CatalogDump) -> list[Write]:
-    """What we knew and the one who began the next epoch did not: to be written again."""
-    if not memory.mark.epoch or snapshot.epoch.n != memory.mark.epoch.n + 1:
-        return []
-    stored = {record.id: record for record in snapshot.records}
-    last: dict[str, tuple[ChangeKind, Record]] = {}
-    for entry in memory.log:
-        if entry.revision > snapshot.epoch.floor:
-            last[entry.record.id] = (entry.kind, entry.record)
-    ops = []
-    for id_, (kind, record) in last.items():
-        there = stored.get(id_)
-        if kind is ChangeKind.PUT and (there is None or there.revision < record.revision):
-            ops.append(Write(kind, record, there.revision if there else 0, there))
-        elif kind is ChangeKind.GONE and there is not None and there.revision <= snapshot.epoch.floor:
-            ops.append(Write(kind, there, there.revision, there))
-    return ops
+    def _wait_command(self, live: Sequence[PendingRequest]) -> Command:
+        """Return the WAIT that ends before the batch's last deadline, and before the connection's time-out."""
+        latest = max(pending.deadline for pending in live)
+        seconds = min(latest - time.monotonic(), REPLY_TIMEOUT_S - WAIT_MARGIN_S)
+        return ("WAIT", self._required_replicas, max(1, int(seconds * 1000)))

@@ -1,0 +1,15 @@
+"""The supervisor as a process: how `up` starts it, its guardian, its trio run, and how everything ends.
+
+    guardian    the supervisor's parent process; kills all remaining processes when the supervisor is dead
+    ipc         the messages between `up`, the guardian and the supervisor
+    launcher    the supervisor's process before trio: takes the lock, starts Redis and the registry
+    run         the supervisor's trio run: starts everything, waits for a stop, stops everything
+    shutdown    the requests to stop: signals, `up`, the guardian's death
+    log         the supervisor's own log, and its levels
+
+The folder refuses to decide anything about services: `supervisor.reconcile` does.
+
+To see what the supervisor does, read `.minikube/logs/supervisor.log`. Each line has a time, a level, the module that wrote it
+and a message; errors come with a traceback. `MINIKUBE_DEBUG=1 minikube up` adds lines of level DEBUG: each start, exit,
+signal, applied manifest and connection to the registry.
+"""

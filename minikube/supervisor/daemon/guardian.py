@@ -1,11 +1,14 @@
-"""The supervisor's parent (floor 3, standard library only): forked early, tiny, and the heir of every orphan.
+"""The guardian: the supervisor's parent process, which kills all remaining processes when the supervisor is dead.
 
-    front (CLI) ── fork ──► guardian (own session, subreaper) ── fork ──► supervisor (trio)
-         └────────── lifeline: a socket pair; commands down, news up ──────────┘
+    up (CLI) ── fork ──► guardian (own session, child subreaper) ── fork ──► supervisor (trio)
+        └────────── a socket pair: see `ipc` ──────────────────────────────────┘
 
-What is said there stands in `lifeline`. When the supervisor dies, whatever it started becomes the guardian's and is killed,
-children that called setsid included. When the guardian dies, the supervisor sees its end of a pipe close. It refuses to
-hold any policy.
+A process whose parent dies becomes a child of the nearest subreaper. So when the supervisor dies, all its processes become the
+guardian's children, also those that called setsid, and the guardian kills them. When the guardian dies, its end of a pipe
+closes, and the supervisor stops everything (`shutdown.watch_guardian`).
+
+Standard library only: the guardian is forked before large modules are imported, and stays small. It refuses to decide
+anything about services.
 """
 
 import os
@@ -17,85 +20,102 @@ from pathlib import Path
 from typing import NoReturn
 
 from minikube.errors import StartError
-from minikube.linux import cgroup
-from minikube.linux import processes as tree
-from minikube.project import orphans as leftovers
+from minikube.linux import cgroup, processes
+from minikube.project import orphans
 from minikube.project_dir import (
     CONTAINERS_FILE,
     LOCK_FILE,
     SUPERVISOR_FILE,
+    SUPERVISOR_LOG_NAME,
     log_dir,
     project_dir,
     record_run_end,
     supervisor_log,
 )
-from minikube.supervisor.daemon.ipc import LaunchOptions, Lifeline, say
+from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
+from minikube.supervisor.launch_options import LaunchOptions
 
-KILL_ROUND_S = 0.005
-"""Between two looks at what is still alive: a fork may be under way during one."""
+KILL_INTERVAL_S = 0.005
+"""Between two searches for living processes: a fork may have been under way during one."""
 
-GIVE_UP_S = 10.0
-"""For processes that even KILL does not end (uninterruptible sleep): then the guardian gives up on them."""
+KILL_TIMEOUT_S = 10.0
+"""When the guardian gives up on processes that KILL does not end (uninterruptible sleep)."""
 
-GROUPS_PATIENCE_S = 1.0
+GROUPS_TIMEOUT_S = 1.0
 
 
-def launch(manifest: Path, options: LaunchOptions) -> Lifeline:
-    """Forks guardian and supervisor. Call it before threads exist and before anything heavy is imported."""
-    state = project_dir(manifest)
+def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
+    """Fork the guardian, which forks the supervisor; return the connection of `up` to them. Raises `StartError`.
+
+    Call it before any thread is started (a fork copies only the calling thread) and before large modules are imported.
+    """
+    directory = project_dir(manifest)
     try:
-        for directory in (state, log_dir(state)):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        state.chmod(0o700)
+        for needed in (directory, log_dir(directory)):
+            needed.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
     except OSError as error:
-        raise StartError(f"{state}: cannot keep state there: {error.strerror} — make the directory writable") from None
-    ours, theirs = socket.socketpair()
+        raise StartError(f"{directory}: cannot write there: {error.strerror} — make the directory writable") from None
+    up_end, supervisor_end = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid:
-        theirs.close()
-        return Lifeline(ours, pid)
+        supervisor_end.close()
+        return SupervisorHandle(up_end, pid)
     try:
-        ours.close()
-        _guard(manifest, options, theirs, state)
+        up_end.close()
+        _run_guardian(manifest, options, supervisor_end, directory)
     except BaseException as error:
-        say(theirs, {"error": f"guardian: {error}", "exit_code": 1})
+        send_message(supervisor_end, {"error": f"guardian: {error}", "exit_code": 1})
     finally:
         os._exit(1)
 
 
-def _guard(manifest: Path, options: LaunchOptions, sock: socket.socket, state: Path) -> NoReturn:
+def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
+    """Fork the supervisor, wait for its exit, kill its remaining processes, clean up the project directory, and exit.
+
+    `sock` is the connection to `up`. `directory` is the project's `.minikube`.
+    """
     os.setsid()
+    # Signals of the terminal are meant for `up`, which then asks for a stop. PIPE: `up` may end before the last message.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
-    _leave_terminal(supervisor_log(state))
-    tree.become_subreaper()
-    groups = cgroup.group_name(state)
-    lock = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    alive, kept = os.pipe()
+    _leave_terminal(supervisor_log(directory))
+    processes.become_subreaper()
+    group_name = cgroup.group_name(directory)
+    # NOFOLLOW: a link in place of the lock file must not lead to writing to another file.
+    lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
+    read_end, write_end = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
-        os.close(kept)
-        os._exit(_supervise(manifest, options, sock, alive, lock))
-    os.close(alive)
-    signal.signal(signal.SIGTERM, lambda *_: tree.send(supervisor, signal.SIGTERM))
+        os.close(write_end)
+        # _exit: the handlers and buffers that this process has inherited are those of `up`.
+        os._exit(_run_supervisor(manifest, options, sock, read_end, lock))
+    os.close(read_end)
+    # A TERM for the guardian means the project.
+    signal.signal(signal.SIGTERM, lambda *_: processes.send_signal(supervisor, signal.SIGTERM))
     status = _wait(supervisor)
-    _end_all()
-    if _is_held(lock):
+    _kill_descendants()
+    if _holds_lock(lock):
+        # A supervisor that ended by itself has recorded the reason and removed its containers.
         if status < 0:
-            record_run_end(state, f"the supervisor was killed by signal {-status}")
-        _remove_containers(state, status)
-        _end_groups(state, groups)
-        (state / SUPERVISOR_FILE).unlink(missing_ok=True)
-        leftovers.tidy(state)
-    say(sock, {"exit": status})
+            record_run_end(directory, f"the supervisor was killed by signal {-status}")
+        _remove_containers(directory, status)
+        _remove_groups(directory, group_name)
+        (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
+        orphans.remove_redis_socket(directory)
+    send_message(sock, {"exit": status})
     os._exit(0)
 
 
-def _is_held(lock: int) -> bool:
-    """Whether the directory is ours: the lock that the supervisor took is this very open file, and lasts until we go.
-    Otherwise another `up` has it, ours was refused, and nothing there is ours to end."""
+def _holds_lock(lock: int) -> bool:
+    """Return whether the project's lock belongs to this run, so that the guardian may clean up the project directory.
+
+    `lock` is the open lock file, which the supervisor of this run has inherited and locked. The lock is held by another
+    run where the supervisor was refused because the project was running already.
+    """
     import fcntl
 
     try:
@@ -105,22 +125,25 @@ def _is_held(lock: int) -> bool:
     return True
 
 
-def _supervise(manifest: Path, options: LaunchOptions, sock: socket.socket, alive: int, lock: int) -> int:
-    """The supervisor's process: everything heavy is imported here."""
+def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+    """Run the supervisor in the forked process; return its exit code. The arguments are those of `launcher.run`.
+
+    Large modules are imported only here, after the fork.
+    """
     try:
         from minikube.supervisor.daemon.launcher import run
 
-        return run(manifest, options, sock, alive, lock)
+        return run(manifest, options, sock, guardian_pipe, lock)
     except BaseException as error:
-        import traceback
+        import logging
 
-        traceback.print_exc()
-        say(sock, {"error": f"the supervisor failed: {error!r} — see .minikube/logs/supervisor.log", "exit_code": 1})
+        logging.getLogger(__name__).critical("the supervisor failed", exc_info=True)
+        send_message(sock, {"error": f"the supervisor failed: {error!r} — see {SUPERVISOR_LOG_NAME}", "exit_code": 1})
         return 1
 
 
 def _leave_terminal(log: Path) -> None:
-    """Nothing of ours may hold, read or write the terminal of the front."""
+    """Replace stdin by /dev/null, and stdout and stderr by the file `log`, so that the process uses no terminal."""
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     for target, source in ((0, null), (1, out), (2, out)):
@@ -130,38 +153,48 @@ def _leave_terminal(log: Path) -> None:
 
 
 def _wait(supervisor: int) -> int:
+    """Wait for the exit of the process `supervisor`, and reap orphans meanwhile.
+
+    Return the exit code, or minus the number of the signal that killed the supervisor.
+    """
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == supervisor:
             return os.waitstatus_to_exitcode(status)
 
 
-def _end_all() -> None:
-    """Kills everything that was inherited, until none is left."""
-    end = time.monotonic() + GIVE_UP_S
-    me = os.getpid()
+def _kill_descendants() -> None:
+    """Kill all descendants of the guardian until none is alive, for `KILL_TIMEOUT_S` at most."""
+    end = time.monotonic() + KILL_TIMEOUT_S
+    own_pid = os.getpid()
     while time.monotonic() < end:
-        for pid in tree.children(me):
-            tree.reap(pid)
-        left = tree.descendants([me])
-        if not left:
+        # Reap first: the pid of a zombie would be found again and again.
+        for pid in processes.children(own_pid):
+            processes.reap(pid)
+        alive = processes.descendants([own_pid])
+        if not alive:
             return
-        tree.kill_all(left)
-        time.sleep(KILL_ROUND_S)
+        processes.kill_all(alive)
+        time.sleep(KILL_INTERVAL_S)
 
 
-def _remove_containers(state: Path, status: int) -> None:
-    """Those of a supervisor that was killed: it had no time to. One that gave up on its engine has said so."""
-    if (state / CONTAINERS_FILE).exists():
-        from minikube.engine.engine import recorded, sweep_recorded
+def _remove_containers(directory: Path, status: int) -> None:
+    """Remove the containers that the supervisor could not remove because it was killed (`status` below 0).
 
-        found = recorded(state)
-        if status < 0 or not (found and found[1].given_up):
-            sweep_recorded(state)
+    Where the supervisor exited by itself, containers are removed too, unless the engine had not answered it.
+    """
+    if (directory / CONTAINERS_FILE).exists():
+        # Late: only projects with containers need it.
+        from minikube.engine.leftovers import read_engine_record, remove_leftovers
+
+        record = read_engine_record(directory)
+        if status < 0 or not (record and record[1].given_up):
+            remove_leftovers(directory)
 
 
-def _end_groups(state: Path, name: str) -> None:
-    """A group can be removed a moment after its last member was killed; otherwise the next `up` does it."""
-    end = time.monotonic() + GROUPS_PATIENCE_S
-    while not cgroup.remove_all(state, name) and time.monotonic() < end:
-        time.sleep(KILL_ROUND_S)
+def _remove_groups(directory: Path, name: str) -> None:
+    """Remove the project's control groups. Those still in use after `GROUPS_TIMEOUT_S` are removed by the next `up`."""
+    # A group can be removed only a moment after its last process was killed.
+    end = time.monotonic() + GROUPS_TIMEOUT_S
+    while not cgroup.remove_all(directory, name) and time.monotonic() < end:
+        time.sleep(KILL_INTERVAL_S)

@@ -1,8 +1,12 @@
-"""What passes between the front and what it started (floor 3, standard library only: the guardian uses it too).
+"""The messages between `up`, the guardian and the supervisor, and the end of their connection that `up` holds.
 
-How it was called goes along with the fork. Then, on a socket pair: down go `stop`, `now` and `detach`, a line each; the
-front's end without `detach` means `now`. Up goes JSON, a line each: `{"ready": …}` or `{"error": …, "exit_code": n}` (and
-`{"ended": …}`) from the supervisor, `{"exit": status}` from the guardian when nothing is left alive.
+`LaunchOptions` reach the supervisor through the fork. Everything else goes through a socket pair, a line each:
+
+    up → supervisor    `stop`, `now` (stop immediately), `detach`; the end of the stream without `detach` means `now`
+    supervisor → up    `{"ready": …}` or `{"error": …, "exit_code": n}`; later perhaps `{"ended": …}`
+    guardian → up      `{"exit": status}`, when no process of the run is alive any more
+
+Standard library only, because the guardian imports it.
 """
 
 import json
@@ -10,32 +14,16 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from minikube.errors import Unavailable
+from minikube.project_dir import SUPERVISOR_LOG_NAME
 
 _MESSAGE_LIMIT = 65_536
 
 
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How `up` was called. `only`: these services and what they need; empty: those of the `profiles` and all without one.
-
-    `watch` applies the manifest whenever it is saved. `exit_with` is the service whose end is everybody's.
-    `unbuilt`: services whose build failed just now; an older image of theirs does not count.
-    """
-
-    detach: bool = False
-    only: tuple[str, ...] = field(default=())
-    profiles: tuple[str, ...] = field(default=())
-    watch: bool = False
-    exit_with: str = ""
-    unbuilt: tuple[str, ...] = field(default=())
-
-
-class Lifeline:
-    """The front's end. Every wait is bounded by its caller."""
+class SupervisorHandle:
+    """The connection of `up` to the guardian and the supervisor that it has started: to wait, to stop, to detach."""
 
     def __init__(self, sock: socket.socket, guardian: int) -> None:
         self._sock = sock
@@ -46,41 +34,49 @@ class Lifeline:
         """How the service of `exit_with` ended: `{"service": …, "how": "exit 3", "code": 3}`."""
 
     def fileno(self) -> int:
+        """Return the file descriptor of the socket, for `select`: it is readable when a message has arrived."""
         return self._sock.fileno()
 
     def wait_ready(self, timeout: float) -> dict[str, Any]:
-        """`{"ready": …}` or `{"error": …, "exit_code": n}`. Raises `Unavailable` when neither comes in time."""
-        message = self._next(timeout)
+        """Wait until the supervisor is ready or has failed to start; return its message.
+
+        The message is `{"ready": {"control": "host:port", "registry": "host:port"}}` or `{"error": text, "exit_code":
+        n}`. Raises `Unavailable` after `timeout` seconds.
+        """
+        message = self._receive(timeout)
         if message is None:
-            raise Unavailable(f"the supervisor said nothing for {timeout:g} s — see .minikube/logs/supervisor.log")
+            raise Unavailable(f"the supervisor is not ready after {timeout:g} s — see {SUPERVISOR_LOG_NAME}")
         if "exit" in message:
-            return {"error": "the supervisor ended — see .minikube/logs/supervisor.log", "exit_code": 1}
+            return {"error": f"the supervisor ended — see {SUPERVISOR_LOG_NAME}", "exit_code": 1}
         return message
 
     def stop(self) -> None:
-        """Asks for a graceful stop, in reverse dependency order."""
+        """Request a graceful stop of the project: services stop in reverse order of their dependencies. Return immediately."""
         self._send(b"stop\n")
 
     def stop_now(self) -> None:
-        """Asks for an end at once."""
+        """Request that all processes of the project are killed. Return immediately."""
         self._send(b"now\n")
 
     def detach(self) -> None:
-        """From now on the front's end means nothing; nothing more can be asked or heard here."""
+        """Tell the supervisor to keep running when `up` exits, and close the connection."""
         self._send(b"detach\n")
         self._sock.close()
 
     def wait_exit(self, timeout: float) -> int | None:
-        """The supervisor's exit status (minus the signal's number), once nothing is alive; None when time is up."""
+        """Wait until no process of the run is alive; return the exit code of the supervisor.
+
+        The code is minus the number of the signal where a signal killed it. None after `timeout` seconds.
+        """
         end = time.monotonic() + timeout
         while self._exit is None:
-            message = self._next(end - time.monotonic())
+            message = self._receive(end - time.monotonic())
             if message is None:
                 return None
             self.ended = message.get("ended", self.ended)
             if "exit" in message:
                 self._exit = int(message["exit"])
-                self._reap()
+                self._reap_guardian()
                 self._sock.close()
         return self._exit
 
@@ -88,11 +84,12 @@ class Lifeline:
         try:
             self._sock.send(line)
         except OSError:
-            return  # it is gone already: wait_exit tells
+            return  # the supervisor has ended: wait_exit returns its status
 
-    def _next(self, timeout: float) -> dict[str, Any] | None:
+    def _receive(self, timeout: float) -> dict[str, Any] | None:
         end = time.monotonic() + timeout
         while b"\n" not in self._buffer:
+            # At least 1 ms: a time-out of 0 would mean a socket that does not block.
             self._sock.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 data = self._sock.recv(_MESSAGE_LIMIT)
@@ -104,18 +101,18 @@ class Lifeline:
                 return {"exit": -signal.SIGKILL}  # guardian and supervisor were killed together
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        message: dict[str, Any] = json.loads(line)
+        return message
 
-    def _reap(self) -> None:
+    def _reap_guardian(self) -> None:
         try:
             os.waitpid(self._guardian, 0)
         except ChildProcessError:
             return
 
 
-def say(sock: socket.socket, message: dict[str, Any]) -> None:
-    """A line up; nobody may be there any more."""
+def send_message(sock: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message to `up` as JSON. Does nothing where `up` has exited or detached."""
     try:
         sock.sendall(json.dumps(message).encode() + b"\n")
     except OSError:

@@ -1,44 +1,53 @@
-"""The supervisor's process (floor 3): from the fork to the exit code.
+"""The supervisor's process from the fork to trio: lock the project, clean up after an earlier run, start Redis and the registry.
 
-What `up` waits for is begun first: Redis and the registry are executed before trio is imported. The lifeline tells when the front
-or the guardian has gone. It refuses to decide anything about services: `core` does.
+Both backing services are started before trio is imported, because `up` waits for them. The next step is `daemon.run`. It
+refuses to decide anything about services.
 """
 
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from minikube.engine import engine
+from minikube.engine.leftovers import remove_leftovers
 from minikube.errors import MinikubeError, StartError
-from minikube.linux import processes as tree
-from minikube.linux.ports import refusal
+from minikube.linux import processes
+from minikube.linux.ports import bind_error, port_owner
 from minikube.manifest import HostPort
-from minikube.project import orphans as leftovers
+from minikube.project import orphans
 from minikube.project_dir import RUN_END_FILE, project_dir
-from minikube.supervisor.daemon.ipc import LaunchOptions, say
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.text import printable
 
-LOCK_PATIENCE_S = 12.0
-"""A guardian gives up on what cannot be killed a little sooner."""
+LOCK_TIMEOUT_S = 12.0
+"""A little longer than a guardian takes to give up on processes that cannot be killed."""
 
-LOCK_AGAIN_S = 0.01
+LOCK_RETRY_S = 0.01
 
 
-def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, alive: int, lock: int) -> int:
-    """The exit code. `sock` is the lifeline, `alive` a pipe whose end means that the guardian has died, `lock` the file
-    that keeps others out of this directory for as long as one of the two has it open."""
-    begun: list[subprocess.Popen[bytes]] = []
+def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+    """Run the supervisor and return its exit code.
+
+    `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `lock` is the open lock file:
+    another run is kept out for as long as the supervisor or the guardian has it open.
+    """
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        return _run(manifest_path, options, sock, alive, lock, begun)
+        return _run(manifest_path, options, sock, guardian_pipe, lock, started)
     except MinikubeError as error:
-        print(f"minikube: {error}", file=sys.stderr, flush=True)
-        say(sock, {"error": str(error), "exit_code": error.exit_code})
+        import logging
+
+        from minikube.supervisor.daemon.log import configure_logging
+
+        configure_logging(os.environ)
+        logging.getLogger(__name__).error("%s", error)
+        send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     finally:
-        for popen in begun:
+        # Processes that belong to no `BackingService` yet, because an error came first.
+        for popen in started:
             if popen.poll() is None:
                 popen.kill()
                 popen.wait()
@@ -48,92 +57,112 @@ def _run(
     manifest_path: Path,
     options: LaunchOptions,
     sock: socket.socket,
-    alive: int,
+    guardian_pipe: int,
     lock: int,
-    begun: "list[subprocess.Popen[bytes]]",
+    started: "list[subprocess.Popen[bytes]]",
 ) -> int:
     from minikube.manifest import load_manifest
-    from minikube.supervisor.backing.parts import begin, redis_part, registry_part
+    from minikube.supervisor.backing.redis import redis_spec
+    from minikube.supervisor.backing.registry import registry_spec
+    from minikube.supervisor.backing.spec import start_process
 
     manifest = load_manifest(manifest_path)
-    state = project_dir(manifest.path)
-    _hold(lock, state)
-    (state / RUN_END_FILE).unlink(missing_ok=True)
-    ended = leftovers.end_leftovers(state)
-    removed, left = engine.sweep_recorded(state)
-    tree.become_subreaper()
-    os.environ[leftovers.MARK] = str(state)
-    os.environ.pop(leftovers.RUN_MARK, None)
-    redis = None if manifest.redis.url else redis_part(state, os.environ)
-    notes: list[str] = []
-    where = _place("registry", manifest.registry.listen, manifest.registry.chosen, notes)
-    control = _place("control", manifest.control.listen, manifest.control.chosen, notes)
-    registry = registry_part(manifest, where, redis.address if redis else manifest.redis.url, os.environ)
-    for part in (redis, registry):
-        if part is not None:
-            part.env[leftovers.MARK] = str(state)
-            begun.append(begin(part))
-    from minikube.supervisor.daemon import run as running
+    directory = project_dir(manifest.path)
+    _take_lock(lock, directory)
+    (directory / RUN_END_FILE).unlink(missing_ok=True)
+    killed = orphans.kill_orphans(directory)
+    removed, not_removed = remove_leftovers(directory)
+    # Orphans become children of the supervisor, which knows their owners; of the guardian only when the supervisor is dead.
+    processes.become_subreaper()
+    # Every process of the run inherits this variable: `orphans` recognizes them by it.
+    os.environ[orphans.PROJECT_ENV] = str(directory)
+    os.environ.pop(orphans.RUN_ENV, None)
+    redis = None if manifest.redis.url else redis_spec(directory, os.environ)
+    warnings: list[str] = []
+    listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
+    control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
+    registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, os.environ)
+    for spec in (redis, registry):
+        if spec is not None:
+            spec.env[orphans.PROJECT_ENV] = str(directory)
+            started.append(start_process(spec))
+    # Only now: trio and the rest are imported while Redis and the registry start.
+    from minikube.supervisor.daemon.log import configure_logging
+    from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor
 
+    configure_logging(os.environ)
     try:
-        plan = running.LaunchPlan(
-            manifest, options, state, redis, registry, control, ended, removed, left, tuple(notes)
+        plan = LaunchPlan(
+            manifest, options, directory, redis, registry, control, killed, removed, not_removed, tuple(warnings)
         )
-        return running.run(plan, begun, sock, alive)
+        return run_supervisor(plan, started, sock, guardian_pipe)
     finally:
         os.close(lock)
 
 
-def _hold(lock: int, state: Path) -> None:
-    """Takes the directory's lock; waits for one whose supervisor is dead and whose guardian is still ending what it left."""
+def _take_lock(lock: int, directory: Path) -> None:
+    """Lock the project directory and write the supervisor's pid into the lock file. Raises `StartError` on a second run.
+
+    `lock` is the open lock file. Where the pid in it is of a dead supervisor, wait for `LOCK_TIMEOUT_S` at most: its
+    guardian still holds the lock while it kills that supervisor's processes.
+    """
     import fcntl
 
-    until = time.monotonic() + LOCK_PATIENCE_S
+    end = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
+            # The pid in the file is the supervisor's, but its guardian holds the lock a little longer.
             holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-            found = tree.stat(int(holder)) if holder.isdecimal() else None
-            if (found is not None and found.alive) or time.monotonic() > until:
+            stat = processes.read_stat(int(holder)) if holder.isdecimal() else None
+            if (stat is not None and stat.is_alive) or time.monotonic() > end:
                 raise StartError(
-                    f"{state.parent}: is running already (pid {holder})"
+                    f"{directory.parent}: is running already (pid {holder})"
                     " — `minikube dashboard` opens it, `minikube down` ends it"
                 ) from None
-            time.sleep(LOCK_AGAIN_S)
+            time.sleep(LOCK_RETRY_S)
+    # Written into the open file, not replaced: the lock belongs to this very file.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
-def _place(key: str, wanted: HostPort, chosen: bool, notes: list[str]) -> HostPort:
-    """Where to listen: as the manifest says; where it says nothing and another project has the usual port, a free one."""
+def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:
+    """Return the address on which the registry or the control API (`key`) is to listen. Raises `StartError`.
+
+    `wanted` is the address of the manifest, or the default where `is_set` is false. A default port that another process
+    has is replaced by port 0 (a free one), and a warning is appended to `warnings`.
+    """
     if not wanted.port:
         return wanted
     try:
-        taken = _taken(wanted)
+        obstacle = _describe_obstacle(wanted)
     except socket.gaierror as error:
         raise StartError(f"{key}: cannot resolve {wanted.host}: {error.strerror} — set {key}.listen") from None
-    if not taken:
+    if not obstacle:
         return wanted
-    if chosen:
-        raise StartError(f'{key}: port {wanted.port} is {taken} — stop it, or set {key}.listen (to "auto": a free one)')
-    notes.append(f"{key}: port {wanted.port} is {taken}, so a free one is used — set {key}.listen to choose")
+    if is_set:
+        raise StartError(
+            f'{key}: port {wanted.port} is {obstacle} — stop it, or set {key}.listen (to "auto": a free one)'
+        )
+    warnings.append(f"{key}: port {wanted.port} is {obstacle}, so a free one is used — set {key}.listen to choose")
     return HostPort(wanted.host, 0)
 
 
-def _taken(where: HostPort) -> str:
-    """Who keeps us from listening there, in words; empty where nobody does."""
-    error = refusal(where.host, where.port)
+def _describe_obstacle(address: HostPort) -> str:
+    """Return a text that says why no socket can listen on `address`; empty where one can."""
+    error = bind_error(address.host, address.port)
     if error is None:
         return ""
-    owner = tree.port_owner(where.port)
-    return f"taken by pid {owner[0]} ({_called(*owner)})" if owner else f"not to be had ({error.strerror})"
+    owner = port_owner(address.port)
+    return f"taken by pid {owner[0]} ({_describe_process(*owner)})" if owner else f"not available ({error.strerror})"
 
 
-def _called(pid: int, name: str) -> str:
-    """Of another project's registry or supervisor, the project as well."""
-    project = str(Path(mark).parent) if (mark := tree.environment(pid).get(leftovers.MARK)) else ""
-    if name == "minikube" and not project:  # a supervisor: it runs where `up` was typed
-        project = tree.directory(pid)
+def _describe_process(pid: int, name: str) -> str:
+    """Return the name of a process for messages; for a process of another project, `minikube of` that project's directory."""
+    project = str(Path(directory).parent) if (directory := processes.environment(pid).get(orphans.PROJECT_ENV)) else ""
+    if name == "minikube" and not project:
+        # A supervisor does not have the variable in the environment it was executed with; it runs where `up` was typed.
+        project = processes.working_directory(pid)
     return printable(f"minikube of {project}" if project else name)

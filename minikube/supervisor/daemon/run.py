@@ -1,11 +1,16 @@
-"""The supervisor's trio run (floor 3): parts, link, services, control API, and the order in which they end."""
+"""The supervisor's trio run: start everything, wait for a request to stop, stop everything.
 
+    Redis ─► registry ─► control API ─► reconciler (the services) ─► … stop … ─► services ─► control API ─► registry ─► Redis
+
+It refuses to decide anything about services: `reconcile` does.
+"""
+
+import logging
 import os
 import signal
 import socket
 import subprocess
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
@@ -18,68 +23,85 @@ import minikube
 from minikube.control.auth import ensure_token
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
-from minikube.engine.engine import EngineLeftovers
+from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
-from minikube.linux import processes as tree
-from minikube.linux.cgroup import CONTROLLERS, Groups
+from minikube.linux import processes
+from minikube.linux.cgroup import CONTROLLERS, ProjectGroups
 from minikube.manifest import HostPort, Manifest
 from minikube.model import Instance
-from minikube.project import orphans as leftovers
+from minikube.project import orphans
 from minikube.project.environment import registry_tls
 from minikube.project.ids import is_replica
-from minikube.project_dir import SUPERVISOR_FILE, SupervisorRecord, write_supervisor_record
+from minikube.project_dir import SUPERVISOR_FILE, SUPERVISOR_LOG_NAME, SupervisorRecord, write_supervisor_record
 from minikube.sdk.trio import open_registry
-from minikube.supervisor.backing.parts import PartSpec
-from minikube.supervisor.backing.runner import PartRunner
-from minikube.supervisor.backing.services import registry_runner, start_redis, wait_ready_or_stop
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.backing.startup import registry_service, start_redis, wait_ready_or_stop
 from minikube.supervisor.context import RunContext
-from minikube.supervisor.daemon import shutdown as endings
-from minikube.supervisor.daemon.ipc import LaunchOptions, say
-from minikube.supervisor.instance.lifecycle import worst_end
+from minikube.supervisor.daemon import shutdown
+from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.instance.lifecycle import worst_exit
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync
-from minikube.supervisor.reconcile.apply import ManifestReconciler
+from minikube.supervisor.reconcile.actions import ServiceActions
+from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from minikube.supervisor.reconcile.replicas import ReplicaSet
-from minikube.supervisor.reconcile.scheduler import TaskScheduler
+from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
 from minikube.supervisor.runtime.failures import classify
-from minikube.supervisor.runtime.process.process import ProcessTable
-from minikube.supervisor.runtime.process.usage import sample
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+from minikube.supervisor.runtime.process.usage import sample_usage
 
-FOLLOWER_S = 3.0
-"""How long the front may take until it follows the events."""
+logger = logging.getLogger(__name__)
 
-BESIDE_AGAIN_S = 5.0
-"""How soon what the machine had nothing left for is tried again."""
+FOLLOWER_TIMEOUT_S = 3.0
+"""How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
+
+TASK_RETRY_S = 5.0
+"""The delay before a background task is started again that failed because of a shortage of the machine."""
+
+LAST_DELTA_S = 0.06
+"""A little more than one interval of the stream, so that its readers see the end before the connection closes."""
+
+LOG_CLOSE_TIMEOUT_S = 5.0
 
 
 class LaunchPlan(Struct, frozen=True):
-    """What was found out before trio came in."""
+    """The launcher's input to `run_supervisor`: manifest, options, addresses, and the results of the clean-up before it."""
 
     manifest: Manifest
     options: LaunchOptions
-    state: Path
-    redis: PartSpec | None
-    registry: PartSpec
+    project_dir: Path
+    redis: BackingSpec | None
+    """The embedded Redis; None where the manifest sets `redis.url`."""
+    registry: BackingSpec
     control: HostPort
-    ended: list[int]
-    """Leftovers of an earlier run that had to be ended."""
+    """Where the control API listens; port 0: any free one."""
+    killed: list[int]
+    """The pids of orphans of an earlier run that were killed."""
     removed: list[str]
-    """Containers of an earlier run that had to be removed."""
-    left: EngineLeftovers | None = None
-    """What could not be removed: the engine does not answer."""
-    notes: tuple[str, ...] = ()
-    """What is not as one might expect, for the events."""
+    """The containers of an earlier run that were removed."""
+    not_removed: EngineLeftovers | None = None
+    """The containers and networks that could not be removed, because the engine does not answer."""
+    warnings: tuple[str, ...] = ()
+    """Messages about default ports that were taken, so that others are used."""
 
 
-def run(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
-    """The exit code: 0 after a stop that was asked for, 1 where something is left at an engine.
+def run_supervisor(
+    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+) -> int:
+    """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers of it.
 
-    What fails on purpose is raised as it is, not in a group.
+    `started` are the processes of the embedded Redis (if the plan has one) and of the registry, in this order. `sock`
+    is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises `MinikubeError` without the
+    exception group of a nursery.
     """
     try:
-        return trio.run(_main, plan, begun, sock, alive)
+        return trio.run(_main, plan, started, sock, guardian_pipe)
     except ExceptionGroup as group:
         error = classify(group)
         if isinstance(error, MinikubeError):
@@ -87,145 +109,185 @@ def run(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: socket.s
         raise
 
 
-async def _main(plan: LaunchPlan, begun: "list[subprocess.Popen[bytes]]", sock: socket.socket, alive: int) -> int:
+async def _main(
+    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+) -> int:
     manifest = plan.manifest
+    logger.info("started as pid %d for %s", os.getpid(), manifest.path)
     limits = {name for spec in manifest.services.values() for name in spec.limits if name in CONTROLLERS}
-    household = ProcessTable(Groups(plan.state, limits))
-    household.raise_file_limit()
-    board = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
-    site = RunContext(plan.state, plan.options, board, household, str(manifest.registry.listen))
-    _tell(plan, board)
+    process_table = ProcessTable(ProjectGroups(plan.project_dir, limits))
+    process_table.raise_file_limit()
+    store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
+    context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
+    _report_cleanup(plan, store)
     try:
+        # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
-            outer.start_soon(_reap, household)
-            outer.start_soon(endings.obey_signals, site)
-            outer.start_soon(endings.obey_lifeline, site, sock)
-            outer.start_soon(endings.watch_guardian, site, alive)
-            site.redis_url, parts = manifest.redis.url, []
+            outer.start_soon(_reap_orphans, process_table)
+            outer.start_soon(shutdown.obey_signals, context)
+            outer.start_soon(shutdown.obey_up, context, sock)
+            outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
+            context.redis_url, backing = manifest.redis.url, []
             if plan.redis is not None:
-                parts.append(await start_redis(plan.redis, site, outer, begun.pop(0)))
+                backing.append(await start_redis(plan.redis, context, outer, started.pop(0)))
             try:
-                if not site.asked_to_stop.is_set():
-                    registry = registry_runner(plan.registry, site)
-                    parts.insert(0, registry)
-                    outer.start_soon(registry.run, begun.pop())
+                if not context.stop_requested.is_set():
+                    registry = registry_service(plan.registry, context)
+                    backing.insert(0, registry)  # stopped first: it writes to Redis until its end
+                    outer.start_soon(registry.run, started.pop())
                     if not manifest.registry.listen.port:
-                        await wait_ready_or_stop(site, registry)  # services are told where it listens
-                if not site.asked_to_stop.is_set():
-                    await _serve(plan, site, registry, sock)
-            finally:  # also after a defect of ours: the store writes down what it has
+                        # It chooses a free port, which services need in their environment.
+                        await wait_ready_or_stop(context, registry)
+                if not context.stop_requested.is_set():
+                    await _serve(plan, context, registry, sock)
+            finally:
+                # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
-                    for part in parts:
-                        await part.stop()
+                    for service in backing:
+                        await service.stop()
             outer.cancel_scope.cancel()
     finally:
-        (plan.state / SUPERVISOR_FILE).unlink(missing_ok=True)
-        leftovers.forget(plan.state)
-        site.logbook.writer.close(5.0)
-    return 1 if site.left else 0
+        (plan.project_dir / SUPERVISOR_FILE).unlink(missing_ok=True)
+        orphans.forget_processes(plan.project_dir)
+        context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
+        logger.info("stopped")
+    return 1 if context.engine_leftovers else 0
 
 
-def _tell(plan: LaunchPlan, board: StateStore) -> None:
-    """What was found and done before there was a board."""
-    if plan.ended:
-        board.event("leftovers.ended", f"ended {len(plan.ended)} processes that an earlier run left alive", "warning")
+def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
+    """Record events for processes and containers of an earlier run that the launcher removed, and for its warnings."""
+    if plan.killed:
+        store.event("orphans.killed", f"killed {len(plan.killed)} processes that an earlier run left alive", "warning")
     if plan.removed:
         text = f"removed {len(plan.removed)} containers that an earlier run left: {', '.join(plan.removed)}"
-        board.event("leftovers.ended", text, "warning")
-    if plan.left:
-        board.event("containers.left", str(plan.left), "warning")
-    for note in plan.notes:
-        board.event("supervisor.ports", note, "warning")
+        store.event("containers.removed", text, "warning")
+    if plan.not_removed:
+        store.event("containers.not_removed", str(plan.not_removed), "warning")
+    for warning in plan.warnings:
+        store.event("supervisor.port_changed", warning, "warning")
 
 
-def _is_left(project: str, roster: ReplicaSet, found: Instance) -> bool:
-    """An earlier run's, of a service or a replica that is not in the manifest any more."""
-    return found.uuid not in roster.by_id and is_replica(project, found.name, found.uuid)
+def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
+    """Return whether the registry entry `entry` is a replica that an earlier run registered and this run does not have."""
+    return entry.uuid not in replicas.by_id and is_replica(project, entry.name, entry.uuid)
 
 
-async def _serve(plan: LaunchPlan, site: RunContext, registry: PartRunner, sock: socket.socket) -> None:
-    """The project's time: from the control API's start to the last service's end.
+async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket) -> None:
+    """Run the control API and the services until a stop is requested; return when all services have stopped.
 
-    The first services start while the registry does: most take as long, and whoever registers tries until it answers.
+    `registry` is starting: the first services start at the same time, and their registration is retried until it
+    answers.
     """
-    board, roster = site.board, ReplicaSet()
-    token, settings = ensure_token(plan.state), plan.manifest.registry
-    opened = open_registry(site.registry, token=settings.token or None, tls=registry_tls(settings))
+    store, replicas = context.store, ReplicaSet()
+    token, settings = ensure_token(plan.project_dir), plan.manifest.registry
+    opened = open_registry(context.registry_address, token=settings.token or None, tls=registry_tls(settings))
     async with opened as client, trio.open_nursery() as nursery:
-        hearsay = RegistryEvents(board, roster.by_id)
-        link = RegistrySync(client, nursery, hearsay.heard, hearsay.refused, partial(_is_left, site.project, roster))
+        events = RegistryEvents(store, replicas.by_id)
+        is_leftover = partial(_is_leftover, context.project_key, replicas)
+        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
+        # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
-            core = Reconciler(site, plan.manifest, roster, link, services)
-            hands = CommandHandler(core, services)
-            control = HostPort(*await nursery.start(partial(_serve_control, plan, hands, token)))
-            core.open()
-            hands.applier = ManifestReconciler(core, hands, services)
-            services.start_soon(_beside, board, "watching files", partial(_watch, core, hands))
-            services.start_soon(_beside, board, "the schedules", TaskScheduler(core).run)
-            await wait_ready_or_stop(site, registry)
-            services.start_soon(_beside, board, "overseeing the registry", partial(link.oversee, board.event))
-            nursery.start_soon(link.run)  # not before: its first tries would be in vain, and its next ones late
-            _announce(plan, control, site.registry)
-            say(sock, {"ready": {"control": str(control), "registry": site.registry}})
-            board.set_phase("running")
-            services.start_soon(_beside, board, "measuring", partial(sample, site.household, board))
-            if site.options.exit_with:
-                services.start_soon(_end_with, core, site.options.exit_with, sock)
-            await site.asked_to_stop.wait()
+            runtimes = Runtimes(context, plan.manifest, services)
+            reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
+            rollouts = Rollouts(store, replicas, context.stop_requested, services)
+            actions = ServiceActions(reconciler, rollouts)
+            apply = ManifestReconciler(reconciler, actions, rollouts, services).apply
+            commands = CommandHandler(reconciler, actions, apply)
+            control = HostPort(*await nursery.start(partial(_serve_control, plan, store, commands, token)))
+            reconciler.start()
+            watch_files = partial(_watch_files, reconciler, actions, apply)
+            services.start_soon(_run_background, store, "watching files", watch_files)
+            services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
+            await wait_ready_or_stop(context, registry)
+            watch_registry = partial(registry_sync.watch_registry, store.event)
+            services.start_soon(_run_background, store, "watching the registry", watch_registry)
+            # Not before the registry answers: the first tries would fail, and their retries come late.
+            nursery.start_soon(registry_sync.run)
+            _write_record(plan, control, context.registry_address)
+            send_message(sock, {"ready": {"control": str(control), "registry": context.registry_address}})
+            store.set_phase("running")
+            logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
+            usage = partial(sample_usage, context.process_table, store)
+            services.start_soon(_run_background, store, "measuring CPU and memory", usage)
+            if context.options.exit_with:
+                services.start_soon(_stop_with_service, reconciler, context.options.exit_with, sock)
+            await context.stop_requested.wait()
             began = time.monotonic()
-            board.event("supervisor.stopping", "stopping everything" + (" at once" if site.at_once.is_set() else ""))
-            await core.stop_all()
-            board.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
+            immediately = " immediately" if context.immediate_stop_requested.is_set() else ""
+            logger.info("stopping all services%s", immediately)
+            store.event("supervisor.stopping", f"stopping everything{immediately}")
+            await reconciler.stop_all()
+            store.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
             services.cancel_scope.cancel()
-        await trio.sleep(0.06)  # one round of the stream: readers see the end before the connection closes
+        await trio.sleep(LAST_DELTA_S)
         nursery.cancel_scope.cancel()
 
 
 async def _serve_control(
-    plan: LaunchPlan, hands: CommandHandler, token: str, *, task_status: "trio.TaskStatus[tuple[str, int]]"
+    plan: LaunchPlan,
+    store: StateStore,
+    commands: CommandHandler,
+    token: str,
+    *,
+    task_status: "trio.TaskStatus[tuple[str, int]]",
 ) -> None:
-    where = plan.control
-    await serve_control(hands.board, hands, host=where.host, port=where.port, token=token, task_status=task_status)
+    address = plan.control
+    await serve_control(store, commands, host=address.host, port=address.port, token=token, task_status=task_status)
 
 
-def _announce(plan: LaunchPlan, control: HostPort, registry: str) -> None:
-    me = os.getpid()
+def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
+    """Write `.minikube/supervisor.json` with the pids and addresses by which other commands find this supervisor."""
+    own_pid = os.getpid()
     record = SupervisorRecord(
-        pid=me,
+        pid=own_pid,
         guardian_pid=os.getppid(),
-        start_time=tree.start_time(me),
-        boot_id=tree.boot_id(),
+        start_time=processes.start_time(own_pid),
+        boot_id=processes.boot_id(),
         control=str(control),
         registry=registry,
         manifest=str(plan.manifest.path),
     )
-    write_supervisor_record(plan.state, record)
+    write_supervisor_record(plan.project_dir, record)
 
 
-async def _end_with(core: Reconciler, name: str, sock: socket.socket) -> None:
-    """When that service has ended for good, everything does; the front passes its exit code on."""
-    ended = await core.wait_ended(name)
-    how, code = worst_end(ended)
-    core.board.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
-    with trio.move_on_after(FOLLOWER_S):  # a short task may end before the front has begun to print events
-        await core.board.events_followed.wait()
-    say(sock, {"ended": {"service": name, "how": how, "code": code}})
-    core.site.shutdown()
+async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:
+    """Wait until the service `name` (`up --exit-with`) has ended for good, then stop the project.
+
+    Sends the exit code of the service to `up`, which exits with it.
+    """
+    ended = await reconciler.wait_exited(name)
+    how, code = worst_exit(ended)
+    reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
+    # A short task may end before `up` has begun to print events.
+    with trio.move_on_after(FOLLOWER_TIMEOUT_S):
+        await reconciler.store.events_followed.wait()
+    send_message(sock, {"ended": {"service": name, "how": how, "code": code}})
+    reconciler.context.shutdown()
 
 
-async def _watch(core: Reconciler, hands: CommandHandler) -> None:
-    """Imports what watching takes (30 ms and some megabytes) once there is something to watch."""
+async def _watch_files(
+    reconciler: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]"
+) -> None:
+    """Watch the sources of services, and the manifest with `up --watch`, until cancelled.
+
+    Where nothing is to be watched, wait for the next manifest that the reconciler adopts.
+    """
     while True:
-        adopted = core.adopted
-        if core.options.watch or any(spec.watch for spec in core.specs.values()):
+        adopted = reconciler.manifest_adopted
+        if reconciler.context.options.watch or any(spec.watch for spec in reconciler.specs.values()):
+            # Late and in a thread: the import takes 30 ms and some megabytes.
             watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
-            await watcher.Watcher(core, hands).run()
+            await watcher.SourceWatcher(reconciler, actions, apply).run()
         await adopted.wait()
 
 
-async def _beside(board: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """What is no service's life may fail without ending one. Where the machine was short of something it begins anew."""
-    told = ""
+async def _run_background(store: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a background task until it returns or fails; record an event when it fails. `what` names it in messages.
+
+    After `ResourceExhausted` it is run again, `TASK_RETRY_S` later. An error never reaches the caller, because it would
+    stop every service.
+    """
+    reported = ""
     while True:
         try:
             await run()
@@ -233,16 +295,17 @@ async def _beside(board: StateStore, what: str, run: Callable[[], Awaitable[None
         except Exception as error:
             error = classify(error)
             if not isinstance(error, ResourceExhausted):
-                traceback.print_exception(error)
-                board.event("supervisor.trouble", f"{what} failed and is off: {error!r} — see supervisor.log", "error")
+                logger.error("%s failed", what, exc_info=error)
+                text = f"{what} failed and is off: {error!r} — see {SUPERVISOR_LOG_NAME}"
+                store.event("supervisor.task_failed", text, "error")
                 return
-            if str(error) != told:
-                told = str(error)
-                board.event("supervisor.trouble", f"{what}: {told}", "warning")
-        await trio.sleep(BESIDE_AGAIN_S)
+            if str(error) != reported:
+                reported = str(error)
+                store.event("supervisor.task_failed", f"{what}: {reported}", "warning")
+        await trio.sleep(TASK_RETRY_S)
 
 
-async def _reap(household: ProcessTable) -> None:
+async def _reap_orphans(process_table: ProcessTable) -> None:
     with trio.open_signal_receiver(signal.SIGCHLD) as received:
         async for _ in received:
-            household.reap()
+            process_table.reap()

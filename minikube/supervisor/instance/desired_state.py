@@ -1,13 +1,13 @@
-"""What is wanted of an instance (floor 3, pure): by hand, by its schedule, by its own checks. What was asked, in; the wish, out.
+"""The desired state of an instance, as users, its schedule and its check request it. Pure: each function returns a new state.
 
-    started     is to run; whoever is being removed is not asked any more
-    stopped     is not to run, nor by its schedule; a restart that was asked for and has not begun is forgotten
-    restarted   its life is to end, and another one to follow
-    queued      the same when its turn comes, in a roll-out; a life that begins before is one that begins after it was asked
-    removed     stopped, for ever
-    failing     its life is to end because its check says so; what follows is the restart policy's
+    start               the process is to run; a removed instance ignores it
+    stop                no process is to run, also not by the schedule; forgets a restart that has not begun
+    restart             the running process is to end, and a new one to follow
+    queue_restart       the same, but only when the roll-out reaches the instance; a start before that makes it unnecessary
+    remove              no process is to run, and later requests to start are ignored
+    mark_unhealthy      the running process is to end because its check says so; the restart policy decides what follows
 
-It refuses to know whether any of it is so yet: that is `lifecycle`'s.
+It holds the desired state only; the actual state is in `lifecycle`.
 """
 
 from msgspec import Struct
@@ -15,77 +15,93 @@ from msgspec.structs import replace
 
 
 class DesiredState(Struct, frozen=True):
-    """`rests`: its schedule does not count, because it was stopped by hand."""
+    """The desired state of an instance: running or not, and whether its present process is to be replaced."""
 
-    runs: bool = True
-    rests: bool = False
-    again: bool = False
-    turn: bool = False
-    """Its turn to be restarted is to come."""
-    unwell: str = ""
-    """Why its present life is to end although it is to run; empty: it is not."""
+    running: bool = True
+    suspended: bool = False
+    """Its schedule does not start it, because a user stopped it."""
+    restart: bool = False
+    """A new process is wanted in place of the running one."""
+    restart_queued: bool = False
+    """A roll-out is to restart it, but has not reached it yet."""
+    unhealthy: str = ""
+    """The reason to end the running process because its check fails; empty while there is none."""
     removed: bool = False
 
     @property
-    def ends_life(self) -> bool:
-        """Whether the life that goes on is to end."""
-        return not self.runs or self.again or bool(self.unwell)
+    def ends_process(self) -> bool:
+        """Whether the supervisor has to end the running process."""
+        return not self.running or self.restart or bool(self.unhealthy)
 
     @property
-    def is_failure(self) -> bool:
-        """Whether an end that we bring about is nobody's wish, but its check's doing."""
-        return self.runs and not self.again and bool(self.unwell)
+    def ends_as_failure(self) -> bool:
+        """Whether the end of the process counts as a failure for the restart policy.
+
+        It does when only the failed check asks for it, and neither a stop nor a restart was requested.
+        """
+        return self.running and not self.restart and bool(self.unhealthy)
 
 
-def scheduled(chosen: bool) -> DesiredState:
-    """Before a scheduled one's first time."""
-    return DesiredState(runs=False, rests=not chosen)
+def scheduled(selected: bool) -> DesiredState:
+    """Return the desired state of a new instance with a schedule: stopped until the schedule is due.
+
+    Where `up` does not start its service (`selected` is false), the schedule is suspended.
+    """
+    return DesiredState(running=False, suspended=not selected)
 
 
-def started(wish: DesiredState) -> DesiredState:
-    return wish if wish.removed else replace(wish, runs=True, rests=False)
+def start(desired: DesiredState) -> DesiredState:
+    """Return the desired state after a request to start. A removed instance stays removed."""
+    return desired if desired.removed else replace(desired, running=True, suspended=False)
 
 
-def stopped(wish: DesiredState) -> DesiredState:
-    return replace(wish, runs=False, rests=True, again=False, turn=False)
+def stop(desired: DesiredState) -> DesiredState:
+    """Return the desired state after a request to stop: not running, its schedule suspended, no restart pending."""
+    return replace(desired, running=False, suspended=True, restart=False, restart_queued=False)
 
 
-def restarted(wish: DesiredState) -> DesiredState:
-    return wish if wish.removed else replace(wish, runs=True, rests=False, again=True, turn=False)
+def restart(desired: DesiredState) -> DesiredState:
+    """Return the desired state after a request to replace the process. A removed instance stays removed."""
+    if desired.removed:
+        return desired
+    return replace(desired, running=True, suspended=False, restart=True, restart_queued=False)
 
 
-def queued(wish: DesiredState) -> DesiredState:
-    return replace(wish, turn=True) if wish.runs and not wish.again else wish
+def queue_restart(desired: DesiredState) -> DesiredState:
+    """Return the desired state of an instance that a roll-out will restart later."""
+    return replace(desired, restart_queued=True) if desired.running and not desired.restart else desired
 
 
-def left_alone(wish: DesiredState) -> DesiredState:
-    """The roll-out does not come as far as this one."""
-    return replace(wish, turn=False)
+def unqueue_restart(desired: DesiredState) -> DesiredState:
+    """Return the desired state of an instance that a roll-out was to restart, but will not."""
+    return replace(desired, restart_queued=False)
 
 
-def removed(wish: DesiredState) -> DesiredState:
-    return replace(stopped(wish), removed=True)
+def remove(desired: DesiredState) -> DesiredState:
+    """Return the desired state after a request to remove: stopped, and later requests to start are ignored."""
+    return replace(stop(desired), removed=True)
 
 
-def failing(wish: DesiredState, reason: str) -> DesiredState:
-    return replace(wish, unwell=reason)
+def mark_unhealthy(desired: DesiredState, reason: str) -> DesiredState:
+    """Return the desired state after the check has failed `restart_after` times; `reason` is the text for the event."""
+    return replace(desired, unhealthy=reason)
 
 
-def life_ended(wish: DesiredState) -> DesiredState:
-    """Its check's word was of that life alone."""
-    return replace(wish, unwell="")
+def on_exit(desired: DesiredState) -> DesiredState:
+    """Return the desired state after the process has ended: the failure of its check is forgotten."""
+    return replace(desired, unhealthy="")
 
 
-def taken_up(wish: DesiredState) -> DesiredState:
-    """The life that was asked for is what comes next."""
-    return replace(wish, again=False)
+def on_restart(desired: DesiredState) -> DesiredState:
+    """Return the desired state when the old process has ended and a new start begins: the restart is done."""
+    return replace(desired, restart=False)
 
 
-def begun(wish: DesiredState) -> DesiredState:
-    """What begins now is younger than whatever was asked before."""
-    return replace(wish, turn=False)
+def on_start(desired: DesiredState) -> DesiredState:
+    """Return the desired state when a process is started: a queued restart is not needed any more."""
+    return replace(desired, restart_queued=False)
 
 
-def resting_as(wish: DesiredState, before: DesiredState) -> DesiredState:
-    """Stopped for a moment and not to run at once: its schedule counts as it did before."""
-    return replace(wish, rests=before.rests)
+def resume_schedule(desired: DesiredState, before: DesiredState) -> DesiredState:
+    """Return the desired state with the schedule suspended only if it was in `before`."""
+    return replace(desired, suspended=before.suspended)

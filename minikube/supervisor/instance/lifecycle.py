@@ -1,41 +1,37 @@
-"""One instance's life (floor 3, pure): what happened and when, in; the next state and the next try, out.
+"""The lifecycle of an instance's process. Pure: each function takes a state and an event, and returns the next state.
 
     stopped ─► pending ─► starting ─► running ─► backoff ─► (pending …)      always, and on-failure after a failure
                              │           └─────► exited                      never, and on-failure after a success
                              └─► backoff, or fatal after `limit` failed starts in a row
 
-An instance is *well* once it passed its check or, without one, lived a second. A well one that
-dies is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long as each life ends within
-`reset_after` of its start; it is given up only where `max_restarts` within `window` says so. One that dies before it was well
-has failed to start: always a delay, and `fatal` after `limit` of those in a row. One that is ended for failing its check has
-died. A shortage of the machine (no process, no descriptor, no memory) is nobody's failed start: it waits and tries again
-for ever.
+- An instance is *healthy* once it has passed its check or, without one, has lived a second.
+- A healthy instance that exits is restarted immediately the first time, then after `delay`, doubling to `max_delay`, for as long
+  as each process ends within `reset_after` of its start. It becomes fatal only where `max_restarts` within `window` says so.
+- An instance that exits before it was healthy has failed to start: always a delay, and fatal after `limit` of those in a row.
+- An instance that was ended for failing its check counts as one that exited.
+- A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried without limit.
 
-What is wanted of it (`wish`) decides whether there is another life, and what an end that we bring about counts for.
-
-Times are monotonic seconds, jitter is a number from -1 to 1; both come in as arguments. It refuses to start or wait.
+`desired_state` decides whether another process follows, and what an end by the supervisor counts for. Times are monotonic
+seconds, jitter is a number from -1 to 1. Nothing is started or waited for here.
 """
 
 import math
 from collections.abc import Iterable
 from typing import Protocol
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minikube.durations import format_duration
 from minikube.model import ProcessState
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.runtime.exit_status import Exit
 
-WELL_AFTER_S = 1.0
-"""How long an instance without a check lives before it counts as well."""
-
 JITTER = 0.2
 
 
 class RestartPolicy(Protocol):
-    """What of `manifest.RestartSpec` is needed here."""
+    """The restart policy of a service, as far as it is used here: fields of `manifest.RestartSpec`."""
 
     @property
     def policy(self) -> str: ...
@@ -56,168 +52,200 @@ class RestartPolicy(Protocol):
 
 
 class InstanceState(Struct, frozen=True):
-    """Where an instance stands. `next_try` is when a `backoff` ends; `exit` and `reason` tell the last end."""
+    """The actual state of an instance, and the history that its restarts depend on."""
 
-    state: ProcessState = ProcessState.STOPPED
+    process_state: ProcessState = ProcessState.STOPPED
     started: float = 0.0
-    well: bool = False
-    deaths: int = 0
-    """Ends in a row, each within `reset_after` of its start: what the next delay depends on."""
+    healthy: bool = False
+    """The present or last process was healthy at some time."""
+    quick_exits: int = 0
+    """Exits in a row, each within `reset_after` of its start: the next delay depends on it."""
     failed_starts: int = 0
-    """In a row."""
+    """Failed starts in a row."""
     restarts: int = 0
-    recent: tuple[float, ...] = ()
-    """When it was restarted by itself, as far as `max_restarts` asks."""
+    recent_restarts: tuple[float, ...] = ()
+    """Times of restarts by the restart policy within its `window`; empty without `max_restarts`."""
     completed: bool = False
-    """It ended, with success, and is to stay so."""
-    next_try: float = 0.0
+    """It has ended with success, for good."""
+    next_start: float = 0.0
+    """When a `backoff` ends."""
     exit: Exit | None = None
+    """How the last process ended."""
     reason: str = ""
+    """Why it is in this state, in one line."""
 
 
-def wait(life: InstanceState, reason: str) -> InstanceState:
-    """Something it depends on is not there yet."""
-    return msgspec.structs.replace(life, state=ProcessState.PENDING, reason=reason)
+def on_waiting(state: InstanceState, reason: str) -> InstanceState:
+    """Return the state while a start waits for `reason` (a dependency, an image); empty: nothing is missing."""
+    return replace(state, process_state=ProcessState.PENDING, reason=reason)
 
 
-def start(life: InstanceState, now: float) -> InstanceState:
-    """Its process has been started."""
-    return msgspec.structs.replace(
-        life, state=ProcessState.STARTING, started=now, well=False, completed=False, next_try=0.0, reason=""
+def on_started(state: InstanceState, now: float) -> InstanceState:
+    """Return the state after a process was started at the time `now`."""
+    return replace(
+        state,
+        process_state=ProcessState.STARTING,
+        started=now,
+        healthy=False,
+        completed=False,
+        next_start=0.0,
+        reason="",
     )
 
 
-def passed(life: InstanceState) -> InstanceState:
-    """Its check passed, or it has no check and lived `WELL_AFTER_S`."""
-    if not life.state.is_active:
-        return life
-    return msgspec.structs.replace(life, state=ProcessState.RUNNING, well=True, failed_starts=0, reason="")
+def on_healthy(state: InstanceState) -> InstanceState:
+    """Return the state after the check passed, or after an instance without a check has run for long enough."""
+    if not state.process_state.is_active:
+        return state
+    return replace(state, process_state=ProcessState.RUNNING, healthy=True, failed_starts=0, reason="")
 
 
-def died(
-    life: InstanceState, policy: RestartPolicy, end: Exit, now: float, jitter: float, reason: str = ""
+def on_exit(
+    state: InstanceState, policy: RestartPolicy, exit: Exit, now: float, jitter: float, reason: str = ""
 ) -> InstanceState:
-    """Its process ended without having been told to, or was ended by us for failing its check (`reason`)."""
-    why = reason or str(end)
-    good = end.code in policy.success and not reason
-    if policy.policy == "never" or (policy.policy == "on-failure" and good):
-        return msgspec.structs.replace(
-            life, state=ProcessState.EXITED, exit=end, reason="" if good else why, completed=good
+    """Return the state after the process has exited: `exited`, `backoff` before a restart, or `fatal`.
+
+    `reason` is set where the supervisor ended the process because its check failed.
+    """
+    cause = reason or str(exit)
+    success = exit.code in policy.success and not reason
+    if policy.policy == "never" or (policy.policy == "on-failure" and success):
+        return replace(
+            state, process_state=ProcessState.EXITED, exit=exit, reason="" if success else cause, completed=success
         )
-    if life.well and now - life.started >= policy.reset_after:
-        life = msgspec.structs.replace(life, deaths=0)
-    life = msgspec.structs.replace(life, exit=end, failed_starts=0 if life.well else life.failed_starts + 1)
-    if not life.well and life.failed_starts >= policy.limit:
-        return _fatal(life, f"{why}: {life.failed_starts} failed starts in a row")
-    recent = tuple(when for when in life.recent if now - when < policy.window)
+    # Counted from the start, not from when it became healthy: a slow start is part of a long run.
+    if state.healthy and now - state.started >= policy.reset_after:
+        state = replace(state, quick_exits=0)
+    state = replace(state, exit=exit, failed_starts=0 if state.healthy else state.failed_starts + 1)
+    if not state.healthy and state.failed_starts >= policy.limit:
+        return _fatal(state, f"{cause}: {state.failed_starts} failed starts in a row")
+    recent = tuple(when for when in state.recent_restarts if now - when < policy.window)
     if 0 < policy.max_restarts <= len(recent):
-        return _fatal(life, f"{why}: restarted {len(recent)} times within {format_duration(policy.window)}")
-    # A failed start is never repeated at once: what just refused to start would do so again.
-    step = life.deaths if life.well else max(life.deaths, 1)
-    return msgspec.structs.replace(
-        life,
-        state=ProcessState.BACKOFF,
-        deaths=step + 1,
-        restarts=life.restarts + 1,
-        recent=(*recent, now) if policy.max_restarts else (),
-        next_try=now + backoff(policy, step, jitter),
-        reason=why if life.well else f"{why} before it was well ({life.failed_starts} of {policy.limit})",
+        return _fatal(state, f"{cause}: restarted {len(recent)} times within {format_duration(policy.window)}")
+    # A failed start is never repeated without delay: it would very likely fail again.
+    step = state.quick_exits if state.healthy else max(state.quick_exits, 1)
+    return replace(
+        state,
+        process_state=ProcessState.BACKOFF,
+        quick_exits=step + 1,
+        restarts=state.restarts + 1,
+        recent_restarts=(*recent, now) if policy.max_restarts else (),
+        next_start=now + backoff_delay(policy, step, jitter),
+        reason=cause if state.healthy else f"{cause} before it was healthy ({state.failed_starts} of {policy.limit})",
     )
 
 
-def _fatal(life: InstanceState, reason: str) -> InstanceState:
-    return msgspec.structs.replace(life, state=ProcessState.FATAL, reason=reason)
+def _fatal(state: InstanceState, reason: str) -> InstanceState:
+    return replace(state, process_state=ProcessState.FATAL, reason=reason)
 
 
-def refused(life: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float) -> InstanceState:
-    """It could not be started for a reason of its own (its port is taken): a failed start without a process."""
-    life = msgspec.structs.replace(life, well=False, started=now)
-    life = died(life, policy, Exit(1), now, jitter, reason)
-    state = ProcessState.FATAL if life.state is ProcessState.EXITED else life.state
-    return msgspec.structs.replace(life, state=state, exit=None, reason=reason)
+def on_start_failed(
+    state: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float
+) -> InstanceState:
+    """Return the state after a start that made no process, for example because the port is taken: a failed start."""
+    state = replace(state, healthy=False, started=now)
+    state = on_exit(state, policy, Exit(1), now, jitter, reason)
+    # With `restart = "never"` the policy gives `exited`; without a process that would look like a run.
+    process_state = ProcessState.FATAL if state.process_state is ProcessState.EXITED else state.process_state
+    return replace(state, process_state=process_state, exit=None, reason=reason)
 
 
-def cannot_execute(life: InstanceState, reason: str) -> InstanceState:
-    """Its command does not exist or may not be executed: trying again would change nothing."""
-    return msgspec.structs.replace(
-        life, state=ProcessState.FATAL, failed_starts=life.failed_starts + 1, exit=None, reason=reason
+def on_not_executable(state: InstanceState, reason: str) -> InstanceState:
+    """Return the state after a start that can never succeed, such as one of a missing command: `fatal`."""
+    return replace(
+        state, process_state=ProcessState.FATAL, failed_starts=state.failed_starts + 1, exit=None, reason=reason
     )
 
 
-def starved(life: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float) -> InstanceState:
-    """The machine had no process, descriptor, memory or disk for it: later, and never given up."""
-    step = max(life.deaths, 1)
-    return msgspec.structs.replace(
-        life,
-        state=ProcessState.BACKOFF,
-        deaths=step + 1,
-        next_try=now + backoff(policy, step, jitter),
+def on_resource_exhausted(
+    state: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float
+) -> InstanceState:
+    """Return the state after a start for which the machine lacked a process, descriptor, memory or disk: `backoff`.
+
+    Such starts are retried without a limit, and never make the instance `fatal`.
+    """
+    # Never without delay: all instances that wait for the same memory would try in a busy loop.
+    step = max(state.quick_exits, 1)
+    return replace(
+        state,
+        process_state=ProcessState.BACKOFF,
+        quick_exits=step + 1,
+        next_start=now + backoff_delay(policy, step, jitter),
         reason=reason,
     )
 
 
-def stopping(life: InstanceState, reason: str = "") -> InstanceState:
-    """It is being stopped; `reason` says how far that is."""
-    return msgspec.structs.replace(life, state=ProcessState.STOPPING, next_try=0.0, reason=reason)
+def on_stopping(state: InstanceState, progress: str = "") -> InstanceState:
+    """Return the state while the process is being stopped; `progress` is a text that says what the stop waits for."""
+    return replace(state, process_state=ProcessState.STOPPING, next_start=0.0, reason=progress)
 
 
-def stopped(life: InstanceState, end: Exit | None = None) -> InstanceState:
-    """Nothing of it is alive, as wanted. Its history of failures is forgiven."""
-    return InstanceState(restarts=life.restarts, exit=end or life.exit)
+def on_stopped(state: InstanceState, exit: Exit | None = None) -> InstanceState:
+    """Return the state after a requested stop: the history of failures is cleared."""
+    return InstanceState(restarts=state.restarts, exit=exit or state.exit)
 
 
-def forgiven(life: InstanceState, wish: DesiredState) -> InstanceState:
-    """Someone asked for it to run: what had ended by itself begins again, without history."""
-    if wish.removed or not life.state.has_ended:
-        return life
-    return msgspec.structs.replace(stopped(life), state=ProcessState.PENDING)
+def on_restart_requested(state: InstanceState) -> InstanceState:
+    """Return the state after a requested restart: one more restart, and the history of failures is cleared."""
+    process_state = ProcessState.STOPPING if state.process_state is ProcessState.STOPPING else ProcessState.PENDING
+    return InstanceState(process_state=process_state, restarts=state.restarts + 1, exit=state.exit)
 
 
-def between(life: InstanceState, wish: DesiredState) -> InstanceState:
-    """No process is there: where it stands, as far as what is wanted has changed that."""
-    if wish.again:
-        life = restarted(life)
-    return life if wish.runs else stopped(life)
-
-
-def due(life: InstanceState, wish: DesiredState) -> float:
-    """When its next life is to begin; infinity: not before something else is wanted."""
-    if not wish.runs or life.state.is_final:
-        return math.inf
-    return life.next_try if life.state is ProcessState.BACKOFF else 0.0
-
-
-def comes(life: InstanceState, wish: DesiredState, scheduled: bool) -> bool:
-    """Whether it will be there by itself: nobody has stopped it, and it has not ended for good."""
-    over = life.state.is_final and not wish.again
-    return not over if wish.runs else scheduled and not wish.rests
-
-
-def ended(
-    life: InstanceState, wish: DesiredState, policy: RestartPolicy, end: Exit, now: float, jitter: float
+def on_terminated(
+    state: InstanceState, desired: DesiredState, policy: RestartPolicy, exit: Exit, now: float, jitter: float
 ) -> InstanceState:
-    """Its process was ended by us, as `wish` has it."""
-    if wish.is_failure:
-        return died(life, policy, end, now, jitter, wish.unwell)
-    return life if wish.again else stopped(life, end)
+    """Return the state after the supervisor has ended the process to reach the state `desired`."""
+    if desired.ends_as_failure:
+        return on_exit(state, policy, exit, now, jitter, desired.unhealthy)
+    return state if desired.restart else on_stopped(state, exit)
 
 
-def worst_end(lives: Iterable[InstanceState]) -> tuple[str, int]:
-    """How the worst of some instances has ended: in words and as an exit code, 1 for what could not even be started."""
-    ends = [(one.exit.code, str(one.exit)) if one.exit else (1, one.reason) for one in lives]
-    code, how = max(ends, key=lambda end: end[0])
-    return how, code
+def reset_failures(state: InstanceState, desired: DesiredState) -> InstanceState:
+    """Return the state after a user's request to start.
+
+    Where the instance was `backoff`, `exited` or `fatal`, it becomes `pending` and the history of failures is cleared.
+    """
+    if desired.removed or not state.process_state.has_ended:
+        return state
+    return replace(on_stopped(state), process_state=ProcessState.PENDING)
 
 
-def restarted(life: InstanceState) -> InstanceState:
-    """Someone asked for a fresh start: counts as a restart, without history. What had ended for good begins again."""
-    state = ProcessState.STOPPING if life.state is ProcessState.STOPPING else ProcessState.PENDING
-    return InstanceState(state=state, restarts=life.restarts + 1, exit=life.exit)
+def follow_desired(state: InstanceState, desired: DesiredState) -> InstanceState:
+    """Return the state of an instance without a process, changed as `desired` requires: restarted or stopped."""
+    if desired.restart:
+        state = on_restart_requested(state)
+    return state if desired.running else on_stopped(state)
 
 
-def backoff(policy: RestartPolicy, step: int, jitter: float) -> float:
-    """Seconds before the try after `step` quick deaths in a row: 0, then `delay` doubling to `max_delay`, ±20 %."""
+def next_start(state: InstanceState, desired: DesiredState) -> float:
+    """Return when the next process is to be started (monotonic seconds): 0 for now, infinity for never."""
+    if not desired.running or state.process_state.is_final:
+        return math.inf
+    return state.next_start if state.process_state is ProcessState.BACKOFF else 0.0
+
+
+def will_start(state: InstanceState, desired: DesiredState, has_schedule: bool) -> bool:
+    """Return whether the instance runs, or will run without a user's request: it is not stopped, `exited` or `fatal`."""
+    final = state.process_state.is_final and not desired.restart
+    return not final if desired.running else has_schedule and not desired.suspended
+
+
+def worst_exit(states: Iterable[InstanceState]) -> tuple[str, int]:
+    """Return the exit with the highest code among the instances of a service, as a text and a code.
+
+    An instance that could not be started counts as code 1.
+    """
+    exits = [(state.exit.code, str(state.exit)) if state.exit else (1, state.reason) for state in states]
+    code, words = max(exits, key=lambda exit: exit[0])
+    return words, code
+
+
+def backoff_delay(policy: RestartPolicy, step: int, jitter: float) -> float:
+    """Return the seconds of backoff after `step` quick exits: 0, then `delay` doubling to `max_delay`, ±20 %.
+
+    `jitter` from -1 to 1 selects the value within ±20 %.
+    """
     if step <= 0:
         return 0.0
-    # 2.0 ** 1023 is the largest power of two there is; nobody waits for the difference.
+    # Bounded: 2.0 ** 1024 raises OverflowError, and 2 ** 60 is beyond every `max_delay`.
     return min(policy.delay * 2.0 ** min(step - 1, 60), policy.max_delay) * (1 + JITTER * jitter)

@@ -1,85 +1,95 @@
-"""An instance's row on the board (floor 3, pure): everything that is shown of it, in one frozen struct."""
+"""The status of an instance for users: its row in the state store, and the text of the event when it ends. Pure."""
 
-from typing import Protocol
-
+from msgspec import Struct
 from msgspec.structs import replace
 
-from minikube.manifest import ServiceSpec
-from minikube.model import Address, CheckState, InstanceView, ProcessState
+from minikube.model import Address, Instance, InstanceView, ProcessState
 from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.readiness.generation import Generation
-from minikube.supervisor.readiness.registration import check_text
+from minikube.supervisor.readiness.check_state import CheckSummary
+from minikube.supervisor.readiness.registration import InstanceDescription
 
 OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
 
 
-class Alive(Protocol):
-    """What is needed of a process or a container."""
+class RunningProcess(Struct, frozen=True):
+    """The running process or container of an instance, for `instance_view`. `pid` is 0 where it is not known."""
 
     pid: int
+    started: float
+    """Unix seconds."""
+    outdated: bool
+    """The manifest has changed since the start in a way that takes a restart."""
 
 
-class Health(Protocol):
-    """How it is: see `wellbeing.Wellbeing`."""
+def instance_view(
+    instance: InstanceDescription,
+    state: InstanceState,
+    check: CheckSummary,
+    reason: str,
+    process: RunningProcess | None,
+    *,
+    since: float,
+    last_lines: tuple[str, ...],
+    next_run: float,
+    wall: float,
+    monotonic: float,
+) -> InstanceView:
+    """Return the row of an instance for the state store.
 
-    @property
-    def state(self) -> CheckState | None: ...
-    @property
-    def output(self) -> str: ...
-    @property
-    def since(self) -> float: ...
-    @property
-    def checked(self) -> float: ...
-    def why(self, life: InstanceState) -> str: ...
-
-
-class Subject(Protocol):
-    """What is needed of the instance's runner."""
-
-    id: str
-    name: str
-    spec: ServiceSpec
-    host: str
-    port: int
-    life: InstanceState
-    begun: Generation
-    since: float
-    """When `life.state` was entered (Unix seconds)."""
-    last_lines: tuple[str, ...]
-
-    @property
-    def process(self) -> Alive | None: ...
-    @property
-    def wellbeing(self) -> Health: ...
-    @property
-    def outdated(self) -> bool:
-        """Whether what runs is not what the manifest says now."""
-
-
-def instance_view(one: Subject, next_run: float, wall: float, clock: float) -> InstanceView:
-    """`next_run` is when its schedule is due (Unix seconds, 0: never); `wall` and `clock` are the time now."""
-    life, well = one.life, one.wellbeing
-    shown = InstanceView(
-        id=one.id,
-        service=one.spec.name,
-        name=one.name,
-        state=life.state,
-        check=well.state,
-        output=well.output,
-        check_since=well.since,
-        checked=well.checked,
-        address=str(Address(one.host, one.port)) if one.port else "",
-        health=check_text(one.spec, one.host, one.port),
-        pid=one.process.pid if one.process else 0,
-        restarts=life.restarts,
-        failed_starts=life.failed_starts,
-        started=one.begun.wall if one.process else 0.0,
-        since=one.since,
-        exit=str(life.exit or ""),
-        reason=well.why(life) or (OUTDATED if one.outdated else ""),
+    `check` is the state of its check, `reason` says why it is not ready, and `last_lines` are the last lines of its
+    output. `since` is when its process state was entered, `next_run` when its schedule is due (0 for never), both in
+    Unix seconds. `wall` and `monotonic` are the present time by both clocks.
+    """
+    view = InstanceView(
+        id=instance.id,
+        service=instance.spec.name,
+        name=instance.name,
+        state=state.process_state,
+        check=check.state,
+        output=check.output,
+        check_since=check.since,
+        checked=check.checked,
+        address=str(Address(instance.host, instance.port)) if instance.port else "",
+        health=instance.check_text,
+        pid=process.pid if process else 0,
+        restarts=state.restarts,
+        failed_starts=state.failed_starts,
+        started=process.started if process else 0.0,
+        since=since,
+        exit=str(state.exit or ""),
+        reason=reason or (OUTDATED if process and process.outdated else ""),
         next_run=next_run,
     )
-    if not life.state.has_ended:  # an end that nobody asked for is shown with its last lines
-        return shown
-    wait = life.next_try - clock if life.state is ProcessState.BACKOFF else 0.0
-    return replace(shown, last_lines=one.last_lines, next_try=wall + wait if wait > 0 else 0.0)
+    if not state.process_state.has_ended:  # the last lines are shown only for an end without a stop command
+        return view
+    wait = state.next_start - monotonic if state.process_state is ProcessState.BACKOFF else 0.0
+    return replace(view, last_lines=last_lines, next_try=wall + wait if wait > 0 else 0.0)
+
+
+def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) -> tuple[str, str]:
+    """Return the text and the level of the event for an instance that has ended or could not be started."""
+    wait = state.next_start - now if state.process_state is ProcessState.BACKOFF else 0.0
+    text = f"{state.process_state}: {state.reason or state.exit}" + (f", next try in {wait:.1f} s" if wait > 0 else "")
+    if state.process_state is not ProcessState.FATAL:
+        return text, "info" if state.completed else "warning"
+    # Most programs print their reason last.
+    last = next((line.strip() for line in reversed(last_lines) if line.strip()), "") if state.exit else ""
+    return text + (f" — last line: {last}" if last else ""), "error"
+
+
+def external_instance_view(entry: Instance) -> InstanceView:
+    """Return the row of an instance that is in the registry but is not run by this supervisor."""
+    return InstanceView(
+        id=entry.uuid,
+        service=entry.name,
+        name=f"{entry.name}-{entry.uuid}",
+        state=ProcessState.RUNNING,
+        check=entry.state,
+        output=entry.output,
+        check_since=entry.since,
+        checked=entry.checked,
+        address=str(entry.addr),
+        health=entry.health_check,
+        started=entry.registered,
+        since=entry.registered,
+    )

@@ -1,4 +1,4 @@
-"""How one instance is stopped (floor 3, trio): stop command, signal, patience, KILL; and who holds it up, said aloud."""
+"""Stop the process of an instance: stop command, signal, time-out, KILL; record events about processes that delay it."""
 
 import signal
 from collections.abc import Callable
@@ -6,95 +6,110 @@ from collections.abc import Callable
 import trio
 
 from minikube.errors import StartError
+from minikube.linux.processes import signal_number
 from minikube.manifest import StopSpec
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.readiness.registry_sync import LEAVE_S
+from minikube.supervisor.readiness.registry_sync import DEREGISTER_TIMEOUT_S
 from minikube.supervisor.runtime.interface import Running
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S, signal_number
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
-SAY_AFTER_S = 2.0
-"""A stop that takes longer says whom it waits for, and again in intervals that double."""
+SLOW_STOP_S = 2.0
+"""For a stop that takes longer, an event names the processes still alive; the intervals to the next events double."""
 
 MARGIN_S = 20.0
-"""What a stop may take longer than its own times allow: a start that has to be undone first, an engine that is slow."""
+"""Added to the time of a stop: a start may have to be undone first, or the engine be slow."""
 
-MARGIN_AT_THE_END_S = 1.0
-"""The same where everything ends: each one in a chain has it, and KILL's patience comes once, after the last."""
+SHUTDOWN_MARGIN_S = 1.0
+"""The same when the whole project stops. Short, because it is added for each service in a chain of dependencies."""
 
 NAMES_SHOWN = 4
 
-Say = Callable[[str, str, str], object]
-"""Hears an event: kind, text, level."""
-
-Show = Callable[[str], object]
-"""Hears lines for the instance's log."""
+Event = Callable[[str, str, str], object]
+"""Records an event: kind, text, level."""
 
 
-def stop_patience(spec: StopSpec, ending: bool = False) -> float:
-    """Seconds that a stop may take: leaving discovery, the drain, its own time-out, KILL's way. `ending`: everything is being
-    stopped, and nobody drains."""
-    if ending:
-        return LEAVE_S + spec.timeout + MARGIN_AT_THE_END_S
-    return LEAVE_S + spec.drain + spec.timeout + KILL_PATIENCE_S + MARGIN_S
+def stop_timeout(spec: StopSpec, shutdown: bool = False) -> float:
+    """Return the most seconds that the stop of an instance may take: deregistration, drain, `spec.timeout`, KILL.
 
-
-async def end_instance(
-    running: Running, spec: StopSpec, hurry: CancelEvent, told: Callable[[str], object], say: Say, show: Show
-) -> None:
-    """Ends the whole tree within `spec.timeout` (and KILL's patience); `hurry` makes it at once.
-
-    `told` hears, whenever it changes, how far it is; `show` what its stop command prints. When cancelled, it kills.
+    With `shutdown` (the whole project is being stopped) there is no drain, and KILL is not counted.
     """
-    began = trio.current_time()
-    end = began + spec.timeout
+    if shutdown:
+        return DEREGISTER_TIMEOUT_S + spec.timeout + SHUTDOWN_MARGIN_S
+    return DEREGISTER_TIMEOUT_S + spec.drain + spec.timeout + KILL_TIMEOUT_S + MARGIN_S
+
+
+async def stop_process(
+    running: Running,
+    spec: StopSpec,
+    immediate: CancelEvent,
+    on_progress: Callable[[str], object],
+    event: Event,
+    log: Callable[[str], object],
+) -> None:
+    """Stop the whole process tree of an instance: stop command, signal, and KILL after `spec.timeout` seconds.
+
+    When `immediate` is set or the caller is cancelled, send KILL without waiting. `on_progress` is called with a text
+    whenever the stop waits for another step, `event` to record an event, `log` with the output of the stop command.
+    """
+    deadline = trio.current_time() + spec.timeout
     killed: list[str] = []
-    with hurry.cancels():
+    with immediate.cancels():
         async with trio.open_nursery() as nursery:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # an immediate stop that was asked for before needs no stop command
             if spec.command:
-                told("its stop command runs")
-                await _stop_command(running, spec, end, say, show)
-            told(f"{spec.signal} was sent, KILL follows after {spec.timeout:g} s")
-            nursery.start_soon(_say_who_holds, running, spec, end, say)
-            killed = await running.end(signal_number(spec.signal), max(end - trio.current_time(), 0.0))
+                on_progress("its stop command runs")
+                await _run_stop_command(running, spec, deadline, event, log)
+            on_progress(f"{spec.signal} was sent, KILL follows after {spec.timeout:g} s")
+            nursery.start_soon(_report_slow_stop, running, spec, deadline, event)
+            killed = await running.end(signal_number(spec.signal), max(deadline - trio.current_time(), 0.0))
             nursery.cancel_scope.cancel()
+    # The block above was cancelled by an immediate stop, or something survives: once more, with KILL for all.
     if running.exit is None:
-        told("KILL was sent")
+        on_progress("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
-    if left := running.holders():
-        told(f"KILL was sent, and {some(left)} is still there")
-        say("instance.stuck", f"survives KILL: {some(left)} — only the kernel can end it, or a reboot", "error")
-    if killed and not hurry.is_set():
-        say("instance.killed", f"had to be killed {spec.timeout:g} s after {spec.signal}: {some(killed)}", "warning")
+    if left := running.describe_alive():
+        on_progress(f"KILL was sent, and {shorten(left)} is still there")
+        event("instance.stuck", f"survives KILL: {shorten(left)} — only the kernel can end it, or a reboot", "error")
+    if killed and not immediate.is_set():
+        text = f"had to be killed {spec.timeout:g} s after {spec.signal}: {shorten(killed)}"
+        event("instance.killed", text, "warning")
 
 
-async def _stop_command(running: Running, spec: StopSpec, end: float, say: Say, show: Show) -> None:
+async def _run_stop_command(
+    running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
+) -> None:
+    """Run the stop command until it exits or `deadline` (trio's clock) is reached. A failure is recorded as an event."""
     try:
-        ran = await running.run(spec.command, max(end - trio.current_time(), 0.0))
+        result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
-        say("instance.stop_command", f"stop command: {error}", "warning")
+        event("instance.stop_command", f"stop command: {error}", "warning")
         return
-    said = ran.output.strip().splitlines()
-    if said:
-        show("\n".join(f"stop command: {line}" for line in said))
-    if ran.exit is None or not ran.exit.clean:
-        how = str(ran.exit) if ran.exit else f"no end within {spec.timeout:g} s"
-        say("instance.stop_command", f"stop command: {how}" + (f": {said[-1]}" if said else ""), "warning")
+    lines = result.output.strip().splitlines()
+    if lines:
+        log("\n".join(f"stop command: {line}" for line in lines))
+    if result.exit is None or not result.exit.clean:
+        outcome = str(result.exit) if result.exit else f"no end within {spec.timeout:g} s"
+        text = f"stop command: {outcome}" + (f": {lines[-1]}" if lines else "")
+        event("instance.stop_command", text, "warning")
 
 
-async def _say_who_holds(running: Running, spec: StopSpec, end: float, say: Say) -> None:
-    sent, wait = trio.current_time(), SAY_AFTER_S
+async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
+    """Record an event that names the processes which the stop still waits for, at doubling intervals, until cancelled.
+
+    After `deadline`, which KILL follows, no event is recorded.
+    """
+    sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
-        await trio.sleep(wait)
-        wait *= 2
-        who = some(running.holders())
+        await trio.sleep(interval)
+        interval *= 2
+        holders = shorten(running.describe_alive())
         now = trio.current_time()
-        if who and now < end:
-            text = f"is not down {now - sent:.0f} s after {spec.signal}: {who}; KILL in {end - now:.0f} s"
-            say("instance.slow_stop", text, "warning")
+        if holders and now < deadline:  # after the deadline `instance.killed` says it
+            text = f"is not down {now - sent:.0f} s after {spec.signal}: {holders}; KILL in {deadline - now:.0f} s"
+            event("instance.slow_stop", text, "warning")
 
 
-def some(people: list[str]) -> str:
-    """The first few, and how many more."""
-    more = len(people) - NAMES_SHOWN
-    return ", ".join(people[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def shorten(names: list[str]) -> str:
+    """Return the first `NAMES_SHOWN` names as one text, and how many more there are."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,8 +1,8 @@
-"""Is the instance well? (floor 3): the supervisor's own probes of one running instance, for one life of it.
+"""The supervisor's own probes of one running instance.
 
-The registry checks what is registered by address; this is for what it cannot see (`register = "none"`, no port), for what
-it must not do (run a command, read output), and for `restart_after`. It tells what it finds and decides nothing about the
-process: thresholds are `verdict`'s.
+The registry probes registered instances over the network. The supervisor probes instances that are not registered, makes
+the checks that the registry must not make (run a command, read output), and every check with `restart_after`.
+`thresholds` counts the results; the controller decides what they mean for the process.
 """
 
 import random
@@ -14,93 +14,101 @@ from minikube.errors import StartError
 from minikube.health.prober import Prober
 from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
 from minikube.logs.instance_log import InstanceLog
-from minikube.manifest import HealthSpec, ServiceSpec
-from minikube.supervisor.instance.lifecycle import WELL_AFTER_S
-from minikube.supervisor.readiness.registration import health_url, is_ours_alone, is_registered
+from minikube.manifest import HealthSpec
+from minikube.supervisor.readiness.registration import InstanceDescription, is_local_check
 from minikube.supervisor.readiness.thresholds import ProbeStatus, new_probe_status, update_probe_status
 from minikube.supervisor.runtime.interface import Running
 
-Found = Callable[[ProbeStatus, ProbeResult], object]
-"""Hears of each probe, and the verdict after it."""
+HEALTHY_AFTER_S = 1.0
+"""How long an instance without a check must live before it counts as healthy."""
+
+OnProbe = Callable[[ProbeStatus, ProbeResult], object]
+"""Called after each probe with the new status and the probe's result."""
 
 
 class InstanceChecks:
-    """The probes of one life. Make it before the first output is read: a `log` check misses nothing then.
+    """Makes the supervisor's probes of one running instance, by the `health` table of the manifest.
 
-    `lived` is called where there is no check, and it has lived long enough to be well.
+    `on_probe` is called after each probe; `on_healthy` once an instance without a check has run for `HEALTHY_AFTER_S`.
     """
 
     def __init__(
         self,
-        spec: ServiceSpec,
+        instance: InstanceDescription,
         running: Running,
-        output: InstanceLog,
+        log: InstanceLog,
         prober: Prober,
-        found: Found,
-        lived: Callable[[], object],
+        on_probe: OnProbe,
+        on_healthy: Callable[[], object],
     ) -> None:
-        self._spec = spec
+        self._instance = instance
         self._running = running
         self._prober = prober
-        self._found = found
-        self._lived = lived
-        self._seen = trio.Event()
+        self._on_probe = on_probe
+        self._on_healthy = on_healthy
+        self._line_printed = trio.Event()
         self._started = trio.current_time()
-        health = spec.health
-        ours = not is_registered(spec, running.port) or is_ours_alone(health)
-        self.probed = health if health is not None and (ours or health.restart_after) else None
-        """What is probed here; None where somebody else does it, or nobody."""
-        self._well_by_age = health is None and (ours or spec.register == "self")
+        health = instance.spec.health
+        local = not instance.is_registered or is_local_check(health)
+        self.probed = health if health is not None and (local or health.restart_after) else None
+        """The check that is made here; None where the registry makes it, or where there is none."""
+        self._healthy_by_age = health is None and (local or instance.spec.register == "self")
         if health is not None and health.kind == "log":
-            output.expect(health.log, self._seen.set)
+            # Here, before the first output is read: a line that is printed immediately must not be missed.
+            log.expect(health.log, self._line_printed.set)
 
     async def run(self) -> None:
-        """Probes for as long as it has to; cancel it when the instance ends or is to."""
-        if self._well_by_age:
-            await trio.sleep(WELL_AFTER_S)
-            self._lived()
+        """Probe at the check's interval until cancelled. Return when no more probes are needed: a log line was found.
+
+        Cancel it when the process exits or is to be stopped.
+        """
+        # Without any check, an exit within the first second is the only sign of a failed start.
+        if self._healthy_by_age:
+            await trio.sleep(HEALTHY_AFTER_S)
+            self._on_healthy()
         if self.probed is None:
             return
-        verdict = new_probe_status(self.probed, trio.current_time())
-        while verdict.due < float("inf"):
-            result = await self._probe(self.probed, verdict.due)
+        status = new_probe_status(self.probed, trio.current_time())
+        while status.due < float("inf"):
+            result = await self._probe(self.probed, status.due)
             now, jitter = trio.current_time(), random.random()
-            verdict = update_probe_status(verdict, result, self.probed, started=self._started, now=now, jitter=jitter)
-            self._found(verdict, result)
+            status = update_probe_status(status, result, self.probed, started=self._started, now=now, jitter=jitter)
+            self._on_probe(status, result)
             if self.probed.kind == "log" and result.outcome is Outcome.PASS:
-                return  # what was said once stays said
+                return  # a line that was printed stays printed
 
     async def _probe(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Wait until `due` (trio's clock), probe once, and return the result. A failed probe is a result, not an exception."""
         if health.kind == "log":
-            return await self._look(health, due)
+            return await self._wait_line(health, due)
         await trio.sleep_until(due)
         if health.kind == "command":
-            return await self._command(health)
-        url = health_url(self._spec, self._running.host, self._running.port)
-        return await self._prober.probe(url, health.timeout)
+            return await self._run_command(health)
+        return await self._prober.probe(self._instance.check_url, health.timeout)
 
-    async def _look(self, health: HealthSpec, due: float) -> ProbeResult:
-        """Passes the moment the line is there."""
+    async def _wait_line(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Return a pass as soon as a line of output matches the log check, or a failure when none has by `due`."""
         began = trio.current_time()
-        # The first look is not made before anything could have been printed.
+        # The first probe is due immediately: give the process a moment to print a line.
         with trio.move_on_at(due if due > began else began + min(NEXT_RETRY_S, health.interval)):
-            await self._seen.wait()
+            await self._line_printed.wait()
         now = trio.current_time()
-        if self._seen.is_set():
+        if self._line_printed.is_set():
             return ProbeResult(Outcome.PASS, "the line was printed", began, now)
         return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
 
-    async def _command(self, health: HealthSpec) -> ProbeResult:
+    async def _run_command(self, health: HealthSpec) -> ProbeResult:
+        """Run the check command; return a pass for exit code 0, else a failure or a time-out with the command's output."""
         began = trio.current_time()
         try:
-            ran = await self._running.run(health.command, health.timeout)
+            result = await self._running.run(health.command, health.timeout)
         except StartError as error:
             return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
-        said = ran.output.strip()
-        if ran.exit is None:
-            outcome, output = Outcome.TIMEOUT, f"check command: no end within {health.timeout:g} s"
-        elif ran.exit.clean:
-            return ProbeResult(Outcome.PASS, said, began, trio.current_time())
+        printed = result.output.strip()
+        if result.exit is None:
+            outcome, text = Outcome.TIMEOUT, f"check command: no end within {health.timeout:g} s"
+        elif result.exit.clean:
+            return ProbeResult(Outcome.PASS, printed, began, trio.current_time())
         else:
-            outcome, output = Outcome.FAIL, f"check command: {ran.exit}"
-        return ProbeResult(outcome, f"{output}: {said}" if said else output, began, trio.current_time())
+            outcome, text = Outcome.FAIL, f"check command: {result.exit}"
+        return ProbeResult(outcome, f"{text}: {printed}" if printed else text, began, trio.current_time())

@@ -1,229 +1,207 @@
-"""How one instance is (floor 3): what the registry says of it and what our own probes say, in one.
+"""Readiness of one running instance: its entry in the registry and the results of the supervisor's own probes, combined.
 
-`InstanceChecks` probes, `verdict` counts, `view` puts into words; this remembers, tells the registry what only we can know, and
-tells the instance's runner when it is well and when it is hung. It refuses to start, stop or restart anything.
+`checks` probes, `thresholds` counts, `check_state` merges both results. This module stores the results, reports them to the
+registry, and calls the controller when the instance is healthy or hangs. It starts, stops and restarts nothing.
 """
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
+from msgspec import Struct
+from msgspec.structs import replace
 
-from minikube.control.state_store import StateStore
 from minikube.health.prober import Prober
 from minikube.health.state import ProbeResult
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
-from minikube.model import CheckState, Instance, Registration
+from minikube.model import CheckState, Instance, ProcessState
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.instance import summary as view
-from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.readiness import thresholds as verdict
-from minikube.supervisor.readiness.checks import Found, InstanceChecks
-from minikube.supervisor.readiness.generation import Generation
-from minikube.supervisor.readiness.registration import is_registered, is_reported, registration
-from minikube.supervisor.readiness.thresholds import ProbeStatus
+from minikube.supervisor.readiness.check_state import CheckSummary, first_line, merge_states, not_ready_reason
+from minikube.supervisor.readiness.checks import InstanceChecks
+from minikube.supervisor.readiness.registration import InstanceDescription
+from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.readiness.thresholds import ProbeStatus, is_hung, new_probe_status
 from minikube.supervisor.runtime.interface import Running
 
 
-class RegistrySyncPort(Protocol):
-    """What is needed of the line to the registry: see `link.Link`."""
+class ReadinessCallbacks(Struct, frozen=True):
+    """The functions of an instance's controller that `Readiness` calls."""
 
-    def begun(self, id: str, since: Generation) -> None: ...
-    def known(self, id: str) -> Instance | None: ...
-    def want(self, id: str, registration: Registration | None) -> None: ...
-    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None: ...
-    def gone(self, id: str) -> None: ...
-    async def left(self, id: str) -> bool: ...
-
-
-class Home(Protocol):
-    """What is needed of the supervisor's core."""
-
-    board: StateStore
-    prober: Prober
-
-    @property
-    def link(self) -> RegistrySyncPort: ...
-
-
-class Subject(Protocol):
-    """What is needed of the instance's runner."""
-
-    id: str
-    spec: ServiceSpec
-    host: str
-    port: int
-    process: Running | None
-
-    def passed(self) -> None:
-        """It is well."""
-
-    def hung(self, reason: str) -> None:
-        """It is to be ended and started again."""
-
-    def event(self, kind: str, text: str, level: str = "info") -> None: ...
-    def publish(self) -> None: ...
+    on_healthy: Callable[[], object]
+    """Called when a check passed, or when an instance without a check has run for long enough."""
+    on_hung: Callable[[str], object]
+    """Called with the reason when the instance is to be restarted."""
+    on_probe: Callable[[str, float], object]
+    """Called after each probe with its outcome and the seconds it took."""
+    on_change: Callable[[], object]
+    """Called when `Readiness.summary` has changed."""
+    event: Callable[[str, str, str], object]
+    """Called to record an event: kind, text, level."""
 
 
 class Readiness:
-    """One instance's, over all its lives. Belongs to the trio thread."""
+    """Observes whether one process of an instance is ready, from its probes and its registry entry.
 
-    def __init__(self, home: Home, subject: Subject) -> None:
-        self.registry: Instance | None = None
-        """What the registry says; None: it does not know this life of it."""
-        self.own: ProbeStatus | None = None
-        self._home = home
-        self._subject = subject
+    Each process gets a new object. Belongs to the trio thread.
+    """
+
+    def __init__(
+        self, instance: InstanceDescription, registry_sync: RegistrySync, prober: Prober, callbacks: ReadinessCallbacks
+    ) -> None:
+        self.entry: Instance | None = None
+        """The registry's entry of this process; None while the registry has none."""
+        self.probe_status: ProbeStatus | None = None
+        """The result of the supervisor's own probes; None where it makes none."""
+        self._instance = instance
+        self._registry_sync = registry_sync
+        self._prober = prober
+        self._callbacks = callbacks
         self._since = 0.0
         self._checked = 0.0
         self._hung = False
-        self._adjusted = CancelEvent()
-        """Set when its check has become another one."""
-
-    def begin(self) -> None:
-        """A new life: nothing is known of it."""
-        self.registry, self.own, self._hung = None, None, False
+        self._check_replaced = CancelEvent()
+        """Set when an edited manifest has another check for the instance."""
+        self._running_checks = trio.CancelScope()
 
     def register(self) -> None:
-        """The registry is to know it, as far as that is our part; where only we can check, from the first pass on."""
-        one = self._subject
-        if not self.is_reported:
-            self._home.link.want(one.id, registration(one.spec, one.id, one.host, one.port))
+        """Register the instance, unless it registers itself, is not to be registered, or has a reported (`ttl:`) check.
 
-    def adjust(self, before: ServiceSpec) -> None:
-        """The manifest says something else of a running instance."""
-        one = self._subject
-        if before.health != one.spec.health:
-            self._adjusted.set()
-        old, new = (registration(spec, one.id, one.host, one.port) for spec in (before, one.spec))
-        if new == old:
+        An instance with a reported check is registered when that check first passes.
+        """
+        registration = self._instance.registration
+        if registration is not None and not self._instance.is_reported:
+            self._registry_sync.register(self._instance.id, registration)
+
+    def adjust(self, spec: ServiceSpec) -> None:
+        """Use `spec`, from an edited manifest, without a restart: a new check replaces the old one."""
+        before, self._instance = self._instance, replace(self._instance, spec=spec)
+        if before.spec.health != spec.health:
+            self._check_replaced.set()
+        if before.registration == self._instance.registration:
             return
-        if self.is_reported and not is_reported(before, one.port):
-            self._home.link.gone(one.id)  # until our own check passes for the first time
+        if self._instance.is_reported and not before.is_reported:
+            self._registry_sync.deregister_soon(self._instance.id)  # until the new check passes for the first time
         else:
             self.register()
 
-    # ------------------------------------------------------------ what it comes to
+    # ------------------------------------------------------------ the result
 
     @property
-    def is_registered(self) -> bool:
-        return is_registered(self._subject.spec, self._subject.port)
-
-    @property
-    def is_reported(self) -> bool:
-        return is_reported(self._subject.spec, self._subject.port)
-
-    @property
-    def found(self) -> bool:
-        """Whether all observers say that it passes: it is found where it is to be found."""
-        if self.is_registered and (self.registry is None or self.registry.state is not CheckState.PASSING):
+    def is_passing(self) -> bool:
+        """Whether the instance passes in the registry, if it has to be registered, and by the supervisor's probes, if any."""
+        if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
             return False
-        return self.own is None or self.own.state is CheckState.PASSING
+        return self.probe_status is None or self.probe_status.state is CheckState.PASSING
 
     @property
-    def state(self) -> CheckState | None:
-        spec = self._subject.spec
-        if self._subject.process is None:
-            return None
-        registry = self.registry.state if self.registry else None
-        if registry is None and self.is_registered and (spec.health or spec.register == "supervisor"):
+    def summary(self) -> CheckSummary:
+        """The state and output of the check, as users see it."""
+        entry, own = self.entry, self.probe_status
+        return CheckSummary(
+            state=self._state,
+            output=self._output,
+            since=entry.since if entry else self._since if own else 0.0,
+            checked=max(entry.checked if entry else 0.0, self._checked if own else 0.0),
+        )
+
+    def not_ready_reason(self, process: ProcessState, reason: str) -> str:
+        """Return a line of text that says why the instance is not ready; empty while it is ready.
+
+        `process` and `reason` are from the lifecycle state of the instance.
+        """
+        return not_ready_reason(
+            process,
+            reason,
+            self._state,
+            self._output,
+            registered=self._instance.is_registered,
+            has_entry=self.entry is not None,
+        )
+
+    @property
+    def _state(self) -> CheckState | None:
+        instance = self._instance
+        registry = self.entry.state if self.entry else None
+        # A registered instance without an entry counts as starting, where something checks it.
+        has_check = instance.spec.health is not None or instance.spec.register == "supervisor"
+        if registry is None and instance.is_registered and has_check:
             registry = CheckState.STARTING
-        return view.check_state(registry, self.own.state if self.own else None, reported=self.is_reported)
+        own = self.probe_status.state if self.probe_status else None
+        return merge_states(registry, own, reported=instance.is_reported)
 
     @property
-    def output(self) -> str:
-        """The check's last words."""
-        known, own = self.registry, self.own
-        if known and (known.state is CheckState.MAINTENANCE or own is None or not own.output):
-            return known.output
+    def _output(self) -> str:
+        entry, own = self.entry, self.probe_status
+        if entry and (entry.state is CheckState.MAINTENANCE or own is None or not own.output):
+            return entry.output
         return own.output if own else ""
 
-    @property
-    def since(self) -> float:
-        """When `state` was entered (Unix seconds)."""
-        return self.registry.since if self.registry else self._since if self.own else 0.0
+    # ------------------------------------------------------------ what the observers say
 
-    @property
-    def checked(self) -> float:
-        """When the last probe was made (Unix seconds)."""
-        return max(self.registry.checked if self.registry else 0.0, self._checked if self.own else 0.0)
+    def on_registry_update(self, entry: Instance | None) -> None:
+        """Use `entry` as the registry's entry of this process; None: the registry has none."""
+        self.entry = entry
+        # A reported check has made the instance healthy before the registry repeats it.
+        if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:
+            self._callbacks.on_healthy()
 
-    def why(self, life: InstanceState) -> str:
-        """Why it is not ready, in one line."""
-        known = self.registry is not None
-        return view.why_not_ready(life, self.state, self.output, registered=self.is_registered, known=known)
+    async def run_checks(self, running: Running, log: InstanceLog) -> None:
+        """Probe the instance until `stop_checks` is called. When `adjust` brings another check, probe with that one."""
+        with self._running_checks:
+            while True:
+                checks = InstanceChecks(self._instance, running, log, self._prober, self._on_probe, self._on_alive)
+                self.probe_status, self._check_replaced = None, CancelEvent()
+                if checks.probed is not None:
+                    self.probe_status = new_probe_status(checks.probed, trio.current_time())
+                    self._since = time.time()
+                with self._check_replaced.cancels():
+                    await checks.run()
+                # The checks are done, a log line for example: wait for others.
+                await self._check_replaced.wait()
 
-    # ------------------------------------------------------------ what is heard
+    def stop_checks(self) -> None:
+        """End the probes and ignore their results from now on. Call it when the process has ended or is about to be stopped."""
+        self._running_checks.cancel()
 
-    def heard(self, found: Instance | None) -> None:
-        """From the registry."""
-        self.registry = found
-        if found is not None and found.state is CheckState.PASSING and not self.is_reported:
-            self._subject.passed()
-
-    async def check_up(self, process: Running, output: InstanceLog, scope: trio.CancelScope) -> None:
-        """Probes for this life, until `scope` is cancelled; begins anew when the manifest says something else about the check.
-
-        What a probe finds once the scope is cancelled is told to nobody: a task that was about to go on is not stopped any
-        more by a cancel, and its word would bring a dead one back into discovery.
-        """
-
-        def lived() -> None:
-            if not scope.cancel_called:
-                self._lived()
-
-        def probed(found: ProbeStatus, result: ProbeResult) -> None:
-            if not scope.cancel_called:
-                self._probed(found, result)
-
-        with scope:
-            await self._check_up(process, output, probed, lived)
-
-    async def _check_up(self, process: Running, output: InstanceLog, probed: Found, lived: Callable[[], None]) -> None:
-        while True:
-            checkup = InstanceChecks(self._subject.spec, process, output, self._home.prober, probed, lived)
-            self.own, self._adjusted = None, CancelEvent()
-            if checkup.probed is not None:
-                self.own = verdict.new_probe_status(checkup.probed, trio.current_time())
-                self._since = time.time()
-            with self._adjusted.cancels():
-                await checkup.run()
-            await self._adjusted.wait()
-
-    def _lived(self) -> None:
-        """There is no check, and it is well."""
-        self._subject.passed()
-        self._subject.publish()
-
-    def _probed(self, found: ProbeStatus, result: ProbeResult) -> None:
-        health, before = self._subject.spec.health, self.own
-        if health is None or self._adjusted.is_set() or self._hung:
-            return  # the last word of a check that is none any more
-        self._home.board.counters.probes.record(
-            self._subject.spec.name, result.outcome.value, result.ended - result.began
-        )
-        self.own, self._checked = found, time.time()
-        if found.state is CheckState.PASSING:
-            self._subject.passed()
-        if before is None or before.state is not found.state:
-            self._since = self._checked
-            self._tell(found)
-        if verdict.is_hung(found, health):
-            self._hung = True
-            self._subject.hung(f"check failed {found.misses} times in a row: {view.first_line(found.output)}")
-        self._subject.publish()
-
-    def _tell(self, found: ProbeStatus) -> None:
-        """At once, to the registry or, where that does not know it, to who watches."""
-        one, passing = self._subject, found.state is CheckState.PASSING
-        if found.state is CheckState.STARTING:
+    def _on_alive(self) -> None:
+        """Report an instance without a check as healthy: it has run for `HEALTHY_AFTER_S`."""
+        if self._running_checks.cancel_called:
             return
-        if self.is_reported:
-            wanted = registration(one.spec, one.id, one.host, one.port)
-            assert wanted is not None
-            self._home.link.report(one.id, wanted, passing, found.output)
-        elif not self.is_registered:
-            said = "" if passing else f": {view.first_line(found.output)}"
-            one.event(f"check.{found.state}", f"is {found.state}{said}", "info" if passing else "warning")
+        self._callbacks.on_healthy()
+        self._callbacks.on_change()
+
+    def _on_probe(self, status: ProbeStatus, result: ProbeResult) -> None:
+        """Store the result of a probe and call the callbacks that follow from it. `status` is the status after the probe."""
+        # A task that was already scheduled is not stopped by a cancel any more: without this, the result of a probe of a
+        # dead process would register the instance again.
+        if self._running_checks.cancel_called:
+            return
+        health, before = self._instance.spec.health, self.probe_status
+        if health is None or self._check_replaced.is_set() or self._hung:
+            return  # a late result of a check that does not count any more
+        self._callbacks.on_probe(result.outcome.value, result.seconds)
+        self.probe_status, self._checked = status, time.time()
+        if status.state is CheckState.PASSING:
+            self._callbacks.on_healthy()
+        if before is None or before.state is not status.state:
+            self._since = self._checked
+            self._announce(status)
+        if is_hung(status, health):
+            self._hung = True
+            self._callbacks.on_hung(f"check failed {status.misses} times in a row: {first_line(status.output)}")
+        self._callbacks.on_change()
+
+    def _announce(self, status: ProbeStatus) -> None:
+        """Report a changed state to the registry or, for an instance that is not registered, as an event."""
+        instance, passing = self._instance, status.state is CheckState.PASSING
+        if status.state is CheckState.STARTING:
+            return  # failures before the first pass are expected
+        if instance.is_reported:
+            registration = instance.registration
+            assert registration is not None
+            self._registry_sync.report(instance.id, registration, passing, status.output)
+        elif not instance.is_registered:
+            reason = "" if passing else f": {first_line(status.output)}"
+            level = "info" if passing else "warning"
+            self._callbacks.event(f"check.{status.state}", f"is {status.state}{reason}", level)

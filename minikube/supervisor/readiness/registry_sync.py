@@ -1,10 +1,10 @@
-"""The supervisor's line to the registry (floor 3): speaks for its instances, and hears what the registry finds of all.
+"""Keeps the registry's entries of the project's instances as they should be, and follows the entries of all services.
 
-It registers `register = "supervisor"` instances, reports the verdicts that only the supervisor can reach (`ttl:` checks),
-deregisters each instance whose process ended (by id and incarnation, so that a late one never removes a newer entry), watches
-everything, and after every reconnect puts right what differs. It refuses to start or stop anything.
+It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
+deregisters each instance whose process has ended, and after every reconnect corrects what differs. It starts and stops nothing.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -18,320 +18,387 @@ from minikube.metrics.counters import RegistryStatus
 from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
-from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.readiness.start_time import StartTime
+
+logger = logging.getLogger(__name__)
 
 RETRY_S = 0.1
-REFUSED_RETRY_S = 1.0
-REFUSED_RETRY_MOST_S = 30.0
-"""A refusal is rarely mended by repetition: each next try comes after twice the time."""
+REJECTED_RETRY_S = 1.0
+REJECTED_RETRY_MAX_S = 30.0
+"""Repetition rarely helps a rejected request: the pause doubles up to this."""
 
 RENEW_S = 5.0
-"""A third of `registering.LEASE_S`: two may be lost."""
+"""A third of `registration.LEASE_S`: two renewals may be lost."""
 
-LEAVE_S = 1.0
-"""How long a stop waits for an instance to be out of discovery; a registry that is away finds out when it is back."""
+DEREGISTER_TIMEOUT_S = 1.0
+"""How long a stop waits for the deregistration. Where the registry does not answer, the request is repeated later."""
 
-OVERSEE_S = 1.0
-"""How often the registry is asked how it is itself."""
+STATUS_INTERVAL_S = 1.0
+"""The interval of the requests for the registry's status."""
 
-LOOK_AGAIN_S = 3.0
-"""A check that goes on passing changes nothing that a watch tells; when it was and what it said is asked for this often."""
+REFRESH_S = 3.0
+"""How often the time and output of checks that go on passing are fetched: a watch does not push them."""
 
-Heard = Callable[[str, Instance | None], None]
-"""An instance's id and what the registry now says of it; None: it is not registered any more."""
+OnEntry = Callable[[str, Instance | None], object]
+"""Called with an instance's id and the registry's entry of it; None: the entry is gone."""
 
 
 class _Report(Struct, frozen=True):
-    """A verdict of ours. Told again until the registry has taken this very one, and then in intervals."""
+    """A result of a check that the supervisor makes, to be sent to the registry. Compared by identity."""
 
     passing: bool
     output: str
 
 
-class StoreView(Struct, frozen=True, rename="pascal"):
-    """How the registry says its store is."""
+class StoreStatus(Struct, frozen=True, rename="pascal"):
+    """The state of the registry's store (Redis), from the registry's status reply."""
 
     state: str
     detail: str
 
 
-class DoubtView(Struct, frozen=True, rename="pascal"):
-    """When and why the registry last doubted itself."""
+class MassFailureStatus(Struct, frozen=True, rename="pascal"):
+    """The registry's last mass failure: so many checks failed at once that it suspected its own network."""
 
     since: float
     detail: str
 
 
 class RegistrySync:
-    """Belongs to the trio thread. `want`, `report` and `gone` return at once; what they ask for is repeated until it is so."""
+    """Keeps the registry's entries of the project's instances up to date. Belongs to the trio thread.
+
+    `register`, `report` and `deregister_soon` return immediately; their requests are sent again until the registry has
+    accepted them.
+    """
 
     def __init__(
         self,
         registry: Registry,
         nursery: trio.Nursery,
-        heard: Heard,
-        said: Callable[[str], None],
-        is_left: Callable[[Instance], bool] = lambda one: False,
+        on_entry: OnEntry,
+        on_rejected: Callable[[str], object],
+        is_orphan: Callable[[Instance], bool] = lambda entry: False,
     ) -> None:
-        """`is_left`: whether an instance is of an earlier run of ours, and nobody's now."""
+        """Tasks run in `nursery`. `on_entry` is called with the id and the new entry (None: removed) after each change.
+
+        `on_rejected` is called with a text when the registry rejects an instance. `is_orphan` returns whether an entry
+        is an instance of this project that an earlier run has left: such entries are removed.
+        """
         self._registry = registry
-        self._is_left = is_left
         self._nursery = nursery
-        self._heard = heard
-        self._said = said
-        self._known: dict[str, Instance] = {}
-        self._wanted: dict[str, Registration] = {}
+        self._on_entry = on_entry
+        self._on_rejected = on_rejected
+        self._is_orphan = is_orphan
+        self._entries: dict[str, Instance] = {}
+        """The registry's entries by id, as last received."""
+        self._registrations: dict[str, Registration] = {}
+        """The registrations that the registry should have, by id."""
         self._reports: dict[str, _Report] = {}
-        self._told: dict[str, _Report] = {}
-        self._ended: set[str] = set()
-        """Whose process is dead: to be deregistered wherever the registry still knows them."""
-        self._since: dict[str, Generation] = {}
-        """When the present life of an instance began: what was registered before is of an earlier one."""
+        self._sent_reports: dict[str, _Report] = {}
+        self._exited: set[str] = set()
+        """Instances without a process: to be deregistered wherever the registry still has them."""
+        self._start_times: dict[str, StartTime] = {}
+        """When the running process of an instance was started: an entry from before is stale."""
         self._changed: set[str] = set()
-        """Whose registration is another one than the registry knows."""
-        self._busy: dict[str, trio.Event] = {}
-        """What is being settled, and the event that something else is asked for."""
-        self._moved = trio.Event()
+        """Instances whose registration differs from the one that the registry has."""
+        self._reconciling: dict[str, trio.Event] = {}
+        """Instances that a task reconciles, with the event that wakes it for a new request."""
+        self._entries_changed = trio.Event()
+
+    # ------------------------------------------------------------ requests
+
+    def entry(self, id: str) -> Instance | None:
+        """Return the registry's entry of an instance, as last received; None where the registry has none."""
+        return self._entries.get(id)
 
     @property
-    def instances(self) -> Sequence[Instance]:
-        """Everything that the registry is known to have."""
-        return tuple(self._known.values())
+    def entries(self) -> Sequence[Instance]:
+        """All entries of the registry, as last received."""
+        return tuple(self._entries.values())
 
-    async def oversee(self, event: Callable[[str, str, str], object]) -> NoReturn:
-        """Makes events of what the registry says of itself: that its store is away, that it doubts itself. For ever."""
-        stale, doubted = False, 0.0
-        while True:
-            await trio.sleep(OVERSEE_S)
-            try:
-                told = await self._registry.call("Discovery.Status", (), OVERSEE_S)
-                store, doubt = msgspec.convert(told["Store"], StoreView), msgspec.convert(told["LastDoubt"], DoubtView)
-            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
-                continue  # its process' end is an event of its own
-            if (store.state != "ok") is not stale:
-                stale = not stale
-                away = f"the registry's store is away: {store.detail} — lookups go on from memory"
-                event("registry.store", away if stale else "the registry's store is back", "error" if stale else "info")
-            if doubt.since > doubted:
-                doubted = doubt.since
-                event("registry.doubt", f"registry: {doubt.detail}", "warning")
+    def on_created(self, id: str) -> None:
+        """Remove any entry with this id: the instance has just been created, so an entry is from an earlier run."""
+        self._exited.add(id)
+
+    def on_start(self, id: str, start_time: StartTime) -> None:
+        """Record when a process of the instance is started: an entry that was registered before then is removed.
+
+        Call it before the start, because the process may register itself.
+        """
+        self._exited.discard(id)
+        self._start_times[id] = start_time
+        self._reconcile_soon(id)
+
+    def register(self, id: str, registration: Registration) -> None:
+        """Register the instance, or replace its registration, and register it again whenever the registry loses it."""
+        # It was to be deregistered and has not been yet: the entry, and its check state, are the earlier process'.
+        leaving = id in self._exited and id in self._entries
+        self._exited.discard(id)
+        if leaving or self._registrations.get(id, registration) != registration:
+            self._changed.add(id)
+            self._reports.pop(id, None)
+        self._registrations[id] = registration
+        self._request(id)
+
+    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
+        """Send a check result (`passing`, and the probe's output) of an instance with a `ttl:` check to the registry.
+
+        The first passing result registers the instance with `registration`.
+        """
+        self._exited.discard(id)
+        self._registrations[id] = registration
+        self._reports[id] = _Report(passing, output)
+        self._sent_reports.pop(id, None)  # sent again, also where it says the same
+        self._request(id)
+
+    def deregister_soon(self, id: str) -> None:
+        """Deregister the instance, whose process has ended or is about to be stopped. Return immediately."""
+        self._changed.discard(id)
+        self._start_times.pop(id, None)
+        self._registrations.pop(id, None)
+        self._reports.pop(id, None)
+        self._sent_reports.pop(id, None)
+        self._exited.add(id)
+        if id in self._entries:
+            self._request(id)
+
+    async def deregister(self, id: str) -> bool:
+        """Deregister the instance and wait until the registry has done so, for `DEREGISTER_TIMEOUT_S` at most.
+
+        Return whether the registry had an entry of the instance.
+        """
+        had_entry = id in self._entries
+        self.deregister_soon(id)
+        with trio.move_on_after(DEREGISTER_TIMEOUT_S):
+            while id in self._entries:
+                await self._entries_changed.wait()
+        return had_entry
+
+    async def set_maintenance(self, id: str, on: bool, reason: str) -> None:
+        """Hide the registered instance from lookups (`on`) or show it again. Raises `NotFound` where it is not registered."""
+        await self._registry.maintenance(id, on, reason)
 
     async def status(self, timeout: float) -> RegistryStatus | None:
-        """What the registry says of itself and has counted; None when it does not within `timeout` seconds."""
+        """Return the registry's status and counters; None when it does not answer within `timeout` seconds."""
         try:
-            told = await self._registry.call("Discovery.Status", (True,), timeout)
-            return msgspec.convert(told, RegistryStatus)
+            return msgspec.convert(await self._registry.call("Discovery.Status", (True,), timeout), RegistryStatus)
         except (MinikubeError, msgspec.ValidationError):
             return None
 
-    def absent(self, id: str) -> None:
-        """An instance of ours that has no process yet: what the registry knows of it is of an earlier run."""
-        self._ended.add(id)
-
-    def known(self, id: str) -> Instance | None:
-        return self._known.get(id)
-
-    def begun(self, id: str, since: Generation) -> None:
-        """A life of the instance begins; it may register itself before we know that it runs."""
-        self._ended.discard(id)
-        self._since[id] = since
-        self._act(id)
-
-    def want(self, id: str, registration: Registration | None) -> None:
-        """With a registration, we speak for it. Another one replaces the first."""
-        # It was to leave and has not yet: what the registry holds is of the life before, its verdict too.
-        leaving = id in self._ended and id in self._known
-        self._ended.discard(id)
-        if registration is not None:
-            if leaving or self._wanted.get(id, registration) != registration:
-                self._changed.add(id)
-                self._reports.pop(id, None)
-            self._wanted[id] = registration
-            self._ask(id)
-
-    def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
-        """Our verdict of an instance with a `ttl:` check. It is registered from its first pass on: registering is one."""
-        self._ended.discard(id)
-        self._wanted[id] = registration
-        self._reports[id] = _Report(passing, output)
-        self._told.pop(id, None)
-        self._ask(id)
-
-    def gone(self, id: str) -> None:
-        """The instance's process has ended or is about to: out of discovery, now."""
-        self._changed.discard(id)
-        self._since.pop(id, None)
-        self._wanted.pop(id, None)
-        self._reports.pop(id, None)
-        self._told.pop(id, None)
-        self._ended.add(id)
-        if id in self._known:
-            self._ask(id)
-
-    async def left(self, id: str) -> bool:
-        """`gone`, and waits until it is so, for at most `LEAVE_S`. False: it was not there anyway."""
-        was_known = id in self._known
-        self.gone(id)
-        with trio.move_on_after(LEAVE_S):
-            while id in self._known:
-                await self._moved.wait()
-        return was_known
-
-    async def maintain(self, id: str, on: bool, reason: str) -> None:
-        """Takes an instance out of `Get`, or back in. Raises `NotFound` when the registry does not know it."""
-        await self._registry.maintenance(id, on, reason)
+    # ------------------------------------------------------------ tasks
 
     async def run(self) -> NoReturn:
-        """Follows the registry for ever."""
+        """Receive the registry's entries, correct those that differ, and renew leases, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._renew)
-            nursery.start_soon(self._look_again)
+            nursery.start_soon(self._renew_reports)
+            nursery.start_soon(self._refresh_checks)
             async with self._registry.watch("*") as updates:
                 async for update in updates:
                     if isinstance(update, WatchSnapshot):
-                        self._replace({one.uuid: one for one in update.instances})
+                        self._replace_entries({entry.uuid: entry for entry in update.instances})
                     else:
-                        self._change(update)
+                        self._apply_change(update)
         raise AssertionError("a watch never ends")
 
-    async def _renew(self) -> NoReturn:
+    async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
+        """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
+
+        Also called after a mass failure of checks.
+        """
+        store_away, last_failure = False, 0.0
+        while True:
+            await trio.sleep(STATUS_INTERVAL_S)
+            try:
+                status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
+                store = msgspec.convert(status["Store"], StoreStatus)
+                failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
+            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
+                continue  # where its process has ended, that is an event of its own
+            if (store.state != "ok") is not store_away:
+                store_away = not store_away
+                if store_away:
+                    text = f"the registry's store is away: {store.detail} — lookups go on from memory"
+                    event("registry.store_changed", text, "error")
+                else:
+                    event("registry.store_changed", "the registry's store is back", "info")
+            if failure.since > last_failure:
+                last_failure = failure.since
+                event("registry.mass_failure", f"registry: {failure.detail}", "warning")
+
+    async def _renew_reports(self) -> NoReturn:
+        """Send the last check result of each `ttl:` instance to the registry every `RENEW_S`, until cancelled.
+
+        The registry drops a result whose lease (`LEASE_S`) has run out.
+        """
         while True:
             await trio.sleep(RENEW_S)
-            self._told.clear()
+            # Renew all reports: the registry keeps a report for its lease only.
+            self._sent_reports.clear()
             for id in list(self._reports):
-                self._act(id)
+                self._reconcile_soon(id)
 
-    async def _look_again(self) -> NoReturn:
+    async def _refresh_checks(self) -> NoReturn:
+        """Fetch the time and output of the last probe of each entry every `REFRESH_S`, until cancelled.
+
+        The watch pushes no change for a check that keeps passing.
+        """
         while True:
-            await trio.sleep(LOOK_AGAIN_S)
+            await trio.sleep(REFRESH_S)
             try:
                 found = await self._registry.instances()
             except MinikubeError:
                 continue
-            for one in found:
-                known = self._known.get(one.uuid)
-                # What the watch said meanwhile, and an exit that we know of, are newer whatever this says.
-                if known is None or one.uuid in self._ended or known.revision != one.revision:
+            for entry in found:
+                known = self._entries.get(entry.uuid)
+                # What the watch pushed meanwhile, and an exit that is known here, are newer than this reply.
+                if known is None or entry.uuid in self._exited or known.revision != entry.revision:
                     continue
-                if known.incarnation == one.incarnation and known.checked < one.checked:
-                    self._known[one.uuid] = one
-                    self._heard(one.uuid, one)
+                if known.incarnation == entry.incarnation and known.checked < entry.checked:
+                    self._entries[entry.uuid] = entry
+                    self._on_entry(entry.uuid, entry)
 
-    def _replace(self, found: dict[str, Instance]) -> None:
-        lost = [id for id in self._known if id not in found]
-        self._known = found
+    # ------------------------------------------------------------ what the registry has
+
+    def _replace_entries(self, entries: dict[str, Instance]) -> None:
+        """Replace all known entries, after a connect or a reconnect of the watch, and correct those that differ."""
+        logger.debug("connected to the registry, which has %d instances", len(entries))
+        lost = [id for id in self._entries if id not in entries]
+        self._entries = entries
+        # After a reconnect any entry may differ: notify of each, then compare all wanted entries.
         for id in lost:
-            self._hear(id, None)
-        for id, one in found.items():
-            self._hear(id, one)
-        for id in {**self._wanted, **self._since, **dict.fromkeys(self._ended)}:
-            self._act(id)
+            self._notify(id, None)
+        for id, entry in entries.items():
+            self._notify(id, entry)
+        for id in {**self._registrations, **self._start_times, **dict.fromkeys(self._exited)}:
+            self._reconcile_soon(id)
 
-    def _change(self, change: Change) -> None:
+    def _apply_change(self, change: Change) -> None:
+        """Store one changed or removed entry that the watch has pushed, and correct it where it differs."""
         id = change.instance.uuid
         if change.kind is ChangeKind.GONE:
-            self._known.pop(id, None)
-            self._hear(id, None)
+            self._entries.pop(id, None)
+            self._notify(id, None)
         else:
-            self._known[id] = change.instance
-            self._hear(id, change.instance)
-        self._act(id)
+            self._entries[id] = change.instance
+            self._notify(id, change.instance)
+        self._reconcile_soon(id)
 
-    def _hear(self, id: str, found: Instance | None) -> None:
-        if found is not None and self._is_left(found):
-            self._ended.add(id)
+    def _notify(self, id: str, entry: Instance | None) -> None:
+        """Call `on_entry`, unless the entry is an orphan, and wake the tasks that wait for changed entries."""
+        if entry is not None and self._is_orphan(entry):
+            self._exited.add(id)
         else:
-            self._heard(id, found)
-        self._moved.set()
-        self._moved = trio.Event()
+            self._on_entry(id, entry)
+        self._entries_changed.set()
+        self._entries_changed = trio.Event()  # each event wakes its waiters once
 
-    def _act(self, id: str) -> None:
-        if id not in self._busy and self._differs(id):
-            self._busy[id] = trio.Event()
-            self._nursery.start_soon(self._settle, id)
+    # ------------------------------------------------------------ reconciling one instance
 
-    def _ask(self, id: str) -> None:
-        """Something new is asked for: not what was refused, so it does not wait for that."""
-        if id in self._busy:
-            self._busy[id].set()
-        self._act(id)
+    def _reconcile_soon(self, id: str) -> None:
+        """Start a task that corrects the registry's entry of the instance, if it differs and no such task runs yet."""
+        if id not in self._reconciling and self._differs(id):
+            self._reconciling[id] = trio.Event()
+            self._nursery.start_soon(self._reconcile, id)
+
+    def _request(self, id: str) -> None:
+        """Correct the registry's entry of the instance now, without waiting for the retry delay after a rejection."""
+        if id in self._reconciling:
+            self._reconciling[id].set()
+        self._reconcile_soon(id)
 
     def _differs(self, id: str) -> bool:
-        if id not in self._wanted:
-            return id in self._known and (id in self._ended or self._is_stale(id))
+        """Return whether the registry's entry of the instance differs from the wanted one: missing, surplus, old or stale."""
+        if id not in self._registrations:
+            return id in self._entries and (id in self._exited or self._is_stale(id))
         if id in self._changed or self._is_stale(id):
             return True
         report = self._reports.get(id)
-        if id not in self._known:
-            return report is None or report.passing
-        return report is not None and self._told.get(id) is not report
+        if id not in self._entries:
+            return report is None or report.passing  # a reported check registers with its first pass
+        return report is not None and self._sent_reports.get(id) is not report
 
     def _is_stale(self, id: str) -> bool:
-        known = self._known.get(id)
-        since = self._since.get(id)
-        return known is not None and since is not None and since.is_after(known, time.time(), trio.current_time())
+        """Return whether the registry's entry of the instance was made by an earlier process of it."""
+        entry = self._entries.get(id)
+        start_time = self._start_times.get(id)
+        if entry is None or start_time is None:
+            return False
+        return start_time.is_after(entry, time.time(), trio.current_time())
 
-    async def _settle(self, id: str) -> None:
-        """Asks until the registry says what is so; the watch tells when it does."""
-        refused, patience = "", REFUSED_RETRY_S
+    async def _reconcile(self, id: str) -> None:
+        """Send requests to the registry until its entry of the instance is as wanted; wait between failed tries."""
+        rejection, pause = "", REJECTED_RETRY_S
         try:
             while self._differs(id):
-                asked = self._busy[id] = trio.Event()
+                requested = self._reconciling[id] = trio.Event()
                 try:
-                    await self._once(id)
-                    refused, patience = "", REFUSED_RETRY_S
-                    await trio.lowlevel.checkpoint()  # what differs now is new: a verdict that came meanwhile
+                    await self._reconcile_once(id)
+                    rejection, pause = "", REJECTED_RETRY_S
+                    # What differs after this came meanwhile, for example a new report.
+                    await trio.lowlevel.checkpoint()
                 except (RemoteError, UsageError) as error:
-                    if str(error) != refused:
-                        refused, patience = str(error), REFUSED_RETRY_S
-                        self._said(f"registry refused {id}: {error}")
-                    with trio.move_on_after(patience):
-                        await asked.wait()
-                    patience = REFUSED_RETRY_S if asked.is_set() else min(2 * patience, REFUSED_RETRY_MOST_S)
-                except MinikubeError:
-                    await trio.sleep(RETRY_S)  # not there at the moment: again
+                    if str(error) != rejection:
+                        rejection, pause = str(error), REJECTED_RETRY_S
+                        self._on_rejected(f"registry rejected {id}: {error}")
+                    with trio.move_on_after(pause):
+                        await requested.wait()
+                    pause = REJECTED_RETRY_S if requested.is_set() else min(2 * pause, REJECTED_RETRY_MAX_S)
+                except MinikubeError as error:  # the registry is away
+                    logger.debug("%s: the registry does not answer: %s", id, error)
+                    await trio.sleep(RETRY_S)
         finally:
-            del self._busy[id]
+            del self._reconciling[id]
 
-    async def _once(self, id: str) -> None:
-        registration = self._wanted.get(id)
+    async def _reconcile_once(self, id: str) -> None:
+        """Send one request to the registry: deregister, register or report, whichever the instance needs first."""
+        registration = self._registrations.get(id)
         if registration is None or self._is_stale(id):
             await self._deregister(id)
-        elif id not in self._known or id in self._changed:
+        elif id not in self._entries or id in self._changed:
             self._changed.discard(id)
             try:
                 await self._register(id, registration)
             except MinikubeError:
-                if id in self._wanted:  # it still differs from what the registry knows
+                if id in self._registrations:  # it still differs from what the registry has
                     self._changed.add(id)
                 raise
         elif (report := self._reports.get(id)) is not None:
-            # There is none where it was stale when `_differs` looked, and by the next tick of the clock is not.
-            await self._tell(id, report)
+            # There is no report where the entry was stale when `_differs` looked, and is not any more by now.
+            await self._send_report(id, report)
 
     async def _register(self, id: str, registration: Registration) -> None:
+        """Register the instance, then wait up to a second until the watch has pushed its entry."""
         await self._registry.register(registration)
-        if id in self._wanted and id not in self._known:
-            # Its change may be on its way to us; a registration repeated meanwhile would be a new incarnation.
+        if id in self._registrations and id not in self._entries:
+            # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
             with trio.move_on_after(1.0):
-                while id not in self._known:
-                    await self._moved.wait()
+                while id not in self._entries:
+                    await self._entries_changed.wait()
 
-    async def _tell(self, id: str, report: _Report) -> None:
+    async def _send_report(self, id: str, report: _Report) -> None:
+        """Send a check result to the registry and mark it as sent.
+
+        Where the registry has no entry of the instance any more, forget the entry: the next passing result registers it
+        again.
+        """
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
             await self._registry.renew(id, state, report.output)
         except NotFound:
-            self._known.pop(id, None)  # forgotten, or replaced on another registry: registered again if it passes
+            # The registry forgot it, or another registry has replaced it: a passing report registers it again.
+            self._entries.pop(id, None)
             return
         if self._reports.get(id) is report:
-            self._told[id] = report
+            self._sent_reports[id] = report
 
     async def _deregister(self, id: str) -> None:
-        known = self._known.get(id)
-        if known is None:
+        """Remove the known entry of the instance from the registry; an entry that was made later stays."""
+        entry = self._entries.get(id)
+        if entry is None:
             return
-        await self._registry.deregister(id, known.incarnation)
-        if self._known.get(id) is known:
-            del self._known[id]
-            self._hear(id, None)
+        # With the incarnation: a late deregistration never removes a newer entry.
+        await self._registry.deregister(id, entry.incarnation)
+        # At once, without waiting for the watch: unless it has pushed a newer entry meanwhile.
+        if self._entries.get(id) is entry:
+            del self._entries[id]
+            self._notify(id, None)

@@ -1,7 +1,8 @@
-"""What the supervisor's own probes of an instance add up to (floor 3, pure): `probe.health`, and when a hung one is restarted.
+"""What the supervisor's probes of an instance add up to, and when a hung instance is restarted. Pure.
 
-`restart_after` counts every probe in a row that did not pass, time-outs included; before the first pass only those that
-ended `start_period` or more after the start. No clock and no I/O: times and jitter are arguments.
+Passing and critical follow the rules of `minikube.health.state`. `restart_after` counts every probe in a row that did not
+pass, time-outs included. Before the first pass it counts only probes that ended `start_period` or more after the start.
+Times and jitter are arguments.
 """
 
 from msgspec import Struct
@@ -12,11 +13,11 @@ from minikube.model import CheckState
 
 
 class ProbeStatus(Struct, frozen=True):
-    """Where an instance stands by its own supervisor's probes."""
+    """The state of an instance by the supervisor's probes alone."""
 
     health: Health
     misses: int = 0
-    """In a row, as far as they count."""
+    """Probes in a row that did not pass and count for `restart_after`."""
     output: str = ""
 
     @property
@@ -25,12 +26,12 @@ class ProbeStatus(Struct, frozen=True):
 
     @property
     def due(self) -> float:
-        """When to probe next."""
+        """When to make the next probe (trio's clock, seconds); infinity for never."""
         return self.health.due
 
 
-def settings_of(spec: HealthSpec) -> ProbeSettings:
-    """The manifest's thresholds as the registry's rules take them."""
+def probe_settings(spec: HealthSpec) -> ProbeSettings:
+    """Return the thresholds of a manifest check in the form that `minikube.health.state` takes."""
     return ProbeSettings(
         interval=spec.interval,
         timeout=spec.timeout,
@@ -41,21 +42,24 @@ def settings_of(spec: HealthSpec) -> ProbeSettings:
 
 
 def new_probe_status(spec: HealthSpec, now: float) -> ProbeStatus:
-    """A fresh process: probed at once."""
-    return ProbeStatus(new_health(now, settings_of(spec)))
+    """Return the status of a process that was just started. Its first probe is due immediately."""
+    return ProbeStatus(new_health(now, probe_settings(spec)))
 
 
 def update_probe_status(
-    verdict: ProbeStatus, result: ProbeResult, spec: HealthSpec, *, started: float, now: float, jitter: float
+    status: ProbeStatus, result: ProbeResult, spec: HealthSpec, *, started: float, now: float, jitter: float
 ) -> ProbeStatus:
-    """After one more probe. `jitter` is in 0…1, `started` is when the process was."""
-    health = after_probe(verdict.health, result, settings_of(spec), now, jitter=jitter)
+    """Return the status after one more probe with `result`.
+
+    `started` is when the process was started. `jitter`, from 0 to 1, spreads the time of the next probe.
+    """
+    health = after_probe(status.health, result, probe_settings(spec), now, jitter=jitter)
     if result.outcome is Outcome.PASS:
         return ProbeStatus(health, 0, result.output)
-    counts = verdict.state is not CheckState.STARTING or now - started >= spec.start_period
-    return ProbeStatus(health, verdict.misses + counts, result.output)
+    counts = status.state is not CheckState.STARTING or now - started >= spec.start_period
+    return ProbeStatus(health, status.misses + counts, result.output)
 
 
-def is_hung(verdict: ProbeStatus, spec: HealthSpec) -> bool:
-    """Whether it is to be ended and started again."""
-    return 0 < spec.restart_after <= verdict.misses
+def is_hung(status: ProbeStatus, spec: HealthSpec) -> bool:
+    """Return whether the instance has failed so many probes in a row that it is to be restarted (`restart_after`)."""
+    return 0 < spec.restart_after <= status.misses

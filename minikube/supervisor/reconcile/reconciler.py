@@ -1,333 +1,329 @@
-"""The supervisor's core (floor 3): the services of the manifest, each with a runner a replica.
+"""The services of the manifest, each with a controller for every replica.
 
-    apply, hands, timetable, watcher ──► Supervisor ──► Runner, Runner, …      what is to be
-                                          Supervisor ◄── Runner                 what a runner needs (`instance.Home`)
+    apply, actions, scheduler, watcher ──► Reconciler ──► InstanceController, InstanceController, …
 
-Services stop before what they depend on. It refuses to know who asks: the control API's acts are `hands`'.
+Creates, adjusts, resizes, stops and removes instances; services stop before their dependencies. Requests come from `actions`,
+`apply`, `schedule` and `watch`; `instance` starts and stops each instance.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 
 import trio
 from msgspec import structs
 
 from minikube.health.prober import Prober
-from minikube.linux.ports import PortAllocator
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
-from minikube.model import ProcessState, ServiceView
-from minikube.project import graph
-from minikube.project import orphans as leftovers
-from minikube.project.environment import project_environment
+from minikube.model import ServiceView
+from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
-from minikube.project.selection import chosen
+from minikube.project.selection import select_services
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.context import RunContext
-from minikube.supervisor.instance import conditions as dependency
-from minikube.supervisor.instance import desired_state as wishes
-from minikube.supervisor.instance import lifecycle
+from minikube.supervisor.instance import desired_state
+from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.instance.termination import stop_patience
+from minikube.supervisor.instance.termination import stop_timeout
 from minikube.supervisor.readiness.registry_sync import RegistrySync
-from minikube.supervisor.reconcile.ordering import in_order
+from minikube.supervisor.reconcile.dependency_order import act_in_order
+from minikube.supervisor.reconcile.errors import StopTimeout
+from minikube.supervisor.reconcile.process_record import ProcessRecord
 from minikube.supervisor.reconcile.replicas import ReplicaSet
-from minikube.supervisor.reconcile.rollout import RolloutFailed
-from minikube.supervisor.runtime.container.runtime import ContainerRuntime
-from minikube.supervisor.runtime.interface import Runtime
-from minikube.supervisor.runtime.process.process import KILL_PATIENCE_S
-from minikube.supervisor.runtime.process.runtime import ProcessRuntime
+from minikube.supervisor.reconcile.rollout.single import not_down
+from minikube.supervisor.reconcile.runtimes import Runtimes
+from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 from minikube.text import mask_url
-
-RECORD_S = 0.01
-"""A hundred starts, each with a record of all, took longer than the starts. What is missed meanwhile has the mark."""
 
 
 class Reconciler:
-    """Implements what `instance.Home` asks for. Belongs to the trio thread; its tasks belong to `nursery`."""
+    """Creates, adjusts, resizes, stops and removes the instances of a project's services. Belongs to the trio thread.
+
+    The tasks of the instances run in `nursery`.
+    """
 
     def __init__(
-        self, site: RunContext, manifest: Manifest, roster: ReplicaSet, link: RegistrySync, nursery: trio.Nursery
+        self,
+        context: RunContext,
+        manifest: Manifest,
+        replicas: ReplicaSet,
+        registry_sync: RegistrySync,
+        runtimes: Runtimes,
+        nursery: trio.Nursery,
     ) -> None:
-        self.site = site
-        self.board = site.board
-        self.options = site.options
-        self.asked_to_stop = site.asked_to_stop
-        self.at_once = site.at_once
-        self.ending = site.asked_to_stop
+        self.context = context
+        self.store = context.store
+        self.stop_requested = context.stop_requested
         self.manifest = manifest
-        self.specs: dict[str, ServiceSpec] = self._prepared(manifest)
-        self.roster = roster
-        self.link = link
-        self.prober = Prober()
-        self.adopted = CancelEvent()
-        """Set when another manifest is adopted; then there is a new one."""
+        self.specs: dict[str, ServiceSpec] = self._effective_specs(manifest)
+        """The services as this `up` runs them, by name."""
+        self.replicas = replicas
+        self.registry_sync = registry_sync
+        self.manifest_adopted = CancelEvent()
+        """Set, and replaced, when another manifest is adopted."""
+        self.started = False
+        """Whether the manifest's instances have been created."""
+        self._runtimes = runtimes
         self._nursery = nursery
-        self._chosen = chosen(manifest.services, site.options.only, site.options.profiles)
-        claims = PortAllocator()
-        self._processes = ProcessRuntime(site.household, self.environment, self._warn, claims)
-        self._containers = ContainerRuntime(
-            site.household,
-            manifest,
-            site.state,
-            lambda: (site.registry, site.redis_url),
-            lambda text, level: site.board.event("containers.engine", text, level),
-            claims,
-            site.options.unbuilt,
-        )
-        self._containers.open(nursery)
-        self._recording = False
-        self._warned: set[tuple[str, str]] = set()
+        self._selected = self._select(manifest)
+        """Names of the services that `up` starts."""
         self._next_runs: dict[str, float] = {}
+        process_table, directory = context.process_table, context.directory
+        record = ProcessRecord(lambda: orphans.record_processes(directory, process_table.identities), nursery)
+        self._collaborators = Collaborators(
+            store=context.store,
+            registry_sync=registry_sync,
+            prober=Prober(),
+            stop_requested=context.stop_requested,
+            immediate_stop_requested=context.immediate_stop_requested,
+            select_runtime=runtimes.select,
+            taken_ports=replicas.ports_of_others,
+            open_log=self._open_log,
+            unmet_dependency=replicas.unmet_dependency,
+            record_processes=record.write_soon,
+            next_run=lambda name: self._next_runs.get(name, 0.0),
+        )
 
-    # ------------------------------------------------------------ services come
+    # ------------------------------------------------------------ creating instances
 
-    def open(self) -> None:
-        """Every instance of the manifest; returns at once."""
-        for name in graph.start_order({name: tuple(spec.depends_on) for name, spec in self.specs.items()}):
-            self.open_service(self.specs[name])
+    def start(self) -> None:
+        """Create the instances of all services of the manifest. Return immediately."""
+        self.started = True
+        for name in dependency_graph.start_order(_dependencies(self.specs)):
+            self.create_service(self.specs[name])
 
-    def open_service(self, spec: ServiceSpec) -> None:
-        self.roster.open(spec.name)
-        self._show(spec, spec.replicas)
+    def create_service(self, spec: ServiceSpec) -> None:
+        """Create the instances of a service. They start only if `up` has selected the service."""
+        self.replicas.add_service(spec.name)
+        self._publish(spec, spec.replicas)
         for index in range(1, spec.replicas + 1):
-            self._add(spec, index)
+            self._create_instance(spec, index)
 
-    def _show(self, spec: ServiceSpec, replicas: int) -> None:
+    def resize(self, name: str, replicas: int) -> list[InstanceController]:
+        """Create or remove instances of the service `name` until it has `replicas`; return the controllers being removed."""
+        spec, controllers = self.specs[name], self.replicas.of(name)
+        # A service that a user started, though `up` does not select it, gets running replicas, too.
+        running = any(controller.desired.running for controller in controllers) or name in self._selected
+        for index in range(len(controllers) + 1, replicas + 1):
+            controller = self._create_instance(spec, index)
+            if running and not spec.schedule:
+                controller.start()
+        surplus = self.replicas.shrink(name, replicas)
+        for controller in surplus:
+            controller.remove()
+        self._publish(spec, replicas)
+        return surplus
+
+    def _create_instance(self, spec: ServiceSpec, index: int) -> InstanceController:
+        """Create the controller of replica number `index`, start its task, and return the controller."""
+        selected = spec.name in self._selected and not self.stop_requested.is_set()
+        desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
+        id = instance_id(self.context.project_key, spec.name, index)
+        controller = InstanceController(self._collaborators, spec, index, id, desired)
+        self.registry_sync.on_created(id)  # an entry with this id is an earlier process'
+        previous = self.replicas.add(controller)
+        controller.publish()
+        self._nursery.start_soon(self._run_instance, controller, previous)
+        return controller
+
+    async def _run_instance(self, controller: InstanceController, previous: InstanceController | None) -> None:
+        """Run a controller until its instance has been removed; then drop the instance's row from the state store.
+
+        `previous` is a removed controller with the same id, whose end is waited for first.
+        """
+        if previous is not None:
+            # It was removed a moment ago and has the same id: two at a time would end each other's processes.
+            await previous.finished.wait()
+        await controller.run()
+        if self.replicas.discard(controller):
+            self.store.drop_instances(controller.id)
+
+    def _publish(self, spec: ServiceSpec, replicas: int) -> None:
+        """Write the row of a service into the state store."""
         command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
-        needs: dict[str, str] = dict(spec.depends_on)
-        is_chosen = spec.name in self._chosen
-        self.board.put_services(
+        self.store.put_services(
             ServiceView(
-                spec.name, spec.runtime, command, replicas, spec.register, needs, spec.tags, spec.schedule, is_chosen
+                name=spec.name,
+                kind=spec.runtime,
+                command=command,
+                replicas=replicas,
+                register=spec.register,
+                depends_on=dict(spec.depends_on),
+                tags=spec.tags,
+                schedule=spec.schedule,
+                chosen=spec.name in self._selected,
             )
         )
 
-    def _add(self, spec: ServiceSpec, index: int) -> InstanceController:
-        runs = spec.name in self._chosen and not self.asked_to_stop.is_set()
-        wish = wishes.scheduled(runs) if spec.schedule else DesiredState(runs=runs)
-        runner = InstanceController(self, spec, index, instance_id(self.site.project, spec.name, index), wish)
-        self.link.absent(runner.id)
-        previous = self.roster.enter(runner)
-        runner.publish()
-        self._nursery.start_soon(self._run, runner, previous)
-        return runner
-
-    async def _run(self, runner: InstanceController, previous: InstanceController | None) -> None:
-        if previous is not None:  # it was scaled away a moment ago: two of one id would end each other's processes
-            await previous.finished.wait()
-        await runner.run()
-        if self.roster.leave(runner):
-            self.board.drop_instances(runner.id)
-
-    def _prepared(self, manifest: Manifest) -> dict[str, ServiceSpec]:
-        """The manifest's services as this `up` runs them: one whose end is awaited is not started again and again."""
-        name, specs = self.options.exit_with, dict(manifest.services)
+    def _effective_specs(self, manifest: Manifest) -> dict[str, ServiceSpec]:
+        """Return the manifest's services by name; the service of `up --exit-with` without the restart policy `always`."""
+        name, specs = self.context.options.exit_with, dict(manifest.services)
         if name in specs and specs[name].restart.policy == "always":
             never = structs.replace(specs[name].restart, policy="never")
             specs[name] = structs.replace(specs[name], restart=never)
         return specs
 
-    def resize(self, name: str, replicas: int) -> list[InstanceController]:
-        """So many replicas of a service from now on; those that are leaving."""
-        spec, runners = self.specs[name], self.roster.of(name)
-        wanted = any(runner.wish.runs for runner in runners) or name in self._chosen
-        for index in range(len(runners) + 1, replicas + 1):
-            runner = self._add(spec, index)
-            if wanted and not spec.schedule:
-                runner.start()
-        leaving = self.roster.cut(name, replicas)
-        for runner in leaving:
-            runner.remove()
-        self._show(spec, replicas)
-        return leaving
+    def _select(self, manifest: Manifest) -> frozenset[str]:
+        """Return the names of the services that `up` starts, by its arguments and profiles."""
+        return select_services(manifest.services, self.context.options.services, self.context.options.profiles)
 
-    def also_needed(self, runners: Sequence[InstanceController]) -> list[InstanceController]:
-        """What `up` did not choose and these depend on: nobody else would ever start it."""
-        dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
-        needed = graph.needed(dependencies, {runner.spec.name for runner in runners})
-        unchosen = [name for name in needed if name not in self._chosen]
-        return [one for name in unchosen for one in self.roster.of(name) if not one.wish.runs and one not in runners]
+    def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
+        """Return the controllers of stopped instances that `controllers` depend on and that `up` has not selected."""
+        needed = dependency_graph.with_dependencies(
+            _dependencies(self.specs), {controller.spec.name for controller in controllers}
+        )
+        return [
+            dependency
+            for name in needed
+            if name not in self._selected
+            for dependency in self.replicas.of(name)
+            if not dependency.desired.running and dependency not in controllers
+        ]
 
-    # ------------------------------------------------------------ services change
+    # ------------------------------------------------------------ changing services
 
     def adopt(self, manifest: Manifest) -> list[str]:
-        """From now on this is the manifest; who is running has not changed. Services that are chosen now and were not."""
-        before = self._chosen
-        self.manifest, self.specs = manifest, self._prepared(manifest)
-        self._chosen = chosen(manifest.services, self.options.only, self.options.profiles)
-        adopted, self.adopted = self.adopted, CancelEvent()
+        """Use `manifest` from now on, without a change to running instances.
+
+        Return the names of existing services that `up` did not select in the old manifest and selects in this one.
+        """
+        before = self._selected
+        self.manifest, self.specs = manifest, self._effective_specs(manifest)
+        self._selected = self._select(manifest)
+        # Replaced before it is set: a task that wakes up waits for the next manifest.
+        adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
         adopted.set()
-        return [name for name in self.specs if name in self._chosen and name in self.roster and name not in before]
+        return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]
 
     def adjust_service(self, name: str) -> None:
-        """Its instances take over what can change under a running process, the rest at their next start."""
-        runners = self.roster.of(name)
-        for runner in runners:
-            runner.adjust(self.specs[name])
-        self._show(self.specs[name], len(runners))
+        """Pass the manifest's spec of a service to its instances.
 
-    def expect(self, name: str, at: float) -> None:
-        """A scheduled service runs next `at` that time (Unix seconds)."""
-        self._next_runs[name] = at
-        for runner in self.roster.of(name):
-            runner.publish()
+        They use settings that need no restart immediately, the others at their next start.
+        """
+        controllers = self.replicas.of(name)
+        for controller in controllers:
+            controller.adjust(self.specs[name])
+        self._publish(self.specs[name], len(controllers))
 
-    async def rebuild(self, name: str) -> None:
-        """Builds the service's image again, where it has one to build; what runs is not touched. Raises `StartError`."""
-        spec, runners = self.specs[name], self.roster.of(name)
-        output = self.site.logbook.logs.get(runners[0].name) if runners else None
-        if spec.runtime == "container" and spec.build and output is not None:
-            await self._containers.rebuild(spec, output)
+    def set_next_run(self, name: str, due: float) -> None:
+        """Show `due` (Unix seconds) as the next run of a scheduled service."""
+        self._next_runs[name] = due
+        for controller in self.replicas.of(name):
+            controller.publish()
 
-    # ------------------------------------------------------------ services end
+    async def rebuild_image(self, name: str) -> None:
+        """Build the image of a service again; does nothing for a service without a build. Raises `StartError` on failure."""
+        spec, controllers = self.specs[name], self.replicas.of(name)
+        log = self.context.logs.logs.get(controllers[0].name) if controllers else None
+        if spec.runtime == "container" and spec.build and log is not None:
+            await self._runtimes.rebuild_image(spec, log)
 
-    async def wait_ended(self, name: str) -> list[InstanceState]:
-        """How every instance of a service ended, once each has for good."""
-        lives: list[InstanceState] = []
+    # ------------------------------------------------------------ stopping and removing
 
-        def have_ended() -> bool:
-            lives[:] = [runner.life for runner in self.roster.of(name)]
-            return bool(lives) and all(life.state.is_final for life in lives)
-
-        await self.board.wait_for(lambda _: have_ended())
-        return lives
-
-    async def stop_runners(self, runners: Sequence[InstanceController]) -> None:
-        for runner in runners:
-            runner.stop()
-        for runner in runners:
-            await runner.wait_down()
-
-    async def wait_gone(self, leaving: Sequence[InstanceController]) -> None:
-        """For those that are removed; they are told when they are still there although they had their time."""
-        with trio.move_on_after(_patience(leaving)) as bound:
-            for runner in leaving:
-                await runner.finished.wait()
-        if bound.cancelled_caught:
-            self._refuse_to_wait([one for one in leaving if not one.finished.is_set()])
-
-    async def stop_in_time(self, runners: Sequence[InstanceController]) -> None:
-        """`stop_runners`, for who asks. Raises when something is still there although it had its time."""
-        with trio.move_on_after(_patience(runners)) as bound:
-            await self.stop_runners(runners)
-        if bound.cancelled_caught:
-            self._refuse_to_wait([one for one in runners if not one.is_down])
-
-    def _refuse_to_wait(self, left: Sequence[InstanceController]) -> None:
-        told = [f"{one.name}: is not down yet: {one.standing.why or 'it is being stopped'}" for one in left]
-        if told:
-            raise RolloutFailed("; ".join(told))
+    async def stop_instances(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop instances and wait until they are down. Raises `StopTimeout` for those that are not down in time."""
+        with trio.move_on_after(_longest_stop(controllers)) as deadline:
+            await self._stop_and_wait(controllers)
+        if deadline.cancelled_caught:
+            _raise_stop_timeout([controller for controller in controllers if not controller.is_down])
 
     async def stop_service(self, name: str) -> None:
-        """Nothing of it is alive then."""
-        await self.stop_in_time(self.roster.of(name))
+        """Stop the instances of a service and wait. Raises `StopTimeout` for those that are not down in time."""
+        await self.stop_instances(self.replicas.of(name))
 
-    async def forget_service(self, name: str) -> None:
-        """Stops it; then it is not shown any more either."""
-        runners = self.roster.of(name)
-        for runner in runners:
-            runner.remove()
+    async def remove_service(self, name: str) -> None:
+        """Stop and remove the instances of a service, and the service. Raises `StopTimeout` for those not down in time."""
+        controllers = self.replicas.of(name)
+        for controller in controllers:
+            controller.remove()
         try:
-            await self.wait_gone(runners)
-        finally:  # whoever is slow to leave is of no service any more; his row goes when he does
-            self.roster.close(name)
-            self.board.drop_instances(*(runner.id for runner in runners if runner.finished.is_set()))
-            self.board.drop_services(name)
+            await self.wait_removed(controllers)
+        finally:
+            # Slow instances belong to no service any more; their rows are dropped when they finish.
+            self.replicas.remove_service(name)
+            self.store.drop_instances(*(controller.id for controller in controllers if controller.finished.is_set()))
+            self.store.drop_services(name)
+
+    async def wait_removed(self, controllers: Sequence[InstanceController]) -> None:
+        """Wait until the tasks of removed instances have ended. Raises `StopTimeout` for those that do not end in time."""
+        with trio.move_on_after(_longest_stop(controllers)) as deadline:
+            for controller in controllers:
+                await controller.finished.wait()
+        if deadline.cancelled_caught:
+            _raise_stop_timeout([controller for controller in controllers if not controller.finished.is_set()])
+
+    async def wait_exited(self, name: str) -> list[InstanceState]:
+        """Wait until every instance of the service `name` is `exited` or `fatal`; return their states."""
+        states: list[InstanceState] = []
+
+        def have_ended() -> bool:
+            states[:] = [controller.state for controller in self.replicas.of(name)]
+            return bool(states) and all(state.process_state.is_final for state in states)
+
+        await self.store.wait_for(lambda _: have_ended())
+        return states
 
     async def stop_all(self) -> None:
-        """Everything, in reverse dependency order; returns when nothing of any service is alive.
+        """Stop all services in reverse order of their dependencies; remove what the container engine has of the project.
 
-        An apply may be under way: a service that it has not opened yet has no runner, one that it closes is in no manifest.
+        Return when no process is alive, or when the time for the stop is over: then record an event that names the
+        rest.
         """
-        self.board.set_phase("stopping")
-        dependencies = {name: tuple(spec.depends_on) for name, spec in self.specs.items()}
-        members = {name: self.roster.of(name) for name in dependencies}
-        leaving = self.roster.all.difference(*members.values())
-        patience = {name: _patience(runners, ending=True) for name, runners in members.items()}
-        longest, _ = graph.longest_stop(dependencies, patience)
-        longest = max(longest, _patience(leaving, ending=True)) + KILL_PATIENCE_S
+        self.store.set_phase("stopping")
+        dependencies = _dependencies(self.specs)
+        members = {name: self.replicas.of(name) for name in dependencies}
+        # An apply may be under way: a service that it has not created yet has no instances, and one that it removes is in no
+        # manifest any more. The same holds for surplus replicas that are still being stopped.
+        others = self.replicas.all.difference(*members.values())
+        timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
+        longest, _ = dependency_graph.longest_stop(dependencies, timeouts)
+        longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_TIMEOUT_S
         async with trio.open_nursery() as watching:
-            watching.start_soon(self._containers.watch)
-            with trio.move_on_after(longest) as bound:
+            watching.start_soon(self._runtimes.watch_engine)
+            with trio.move_on_after(longest) as deadline:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self.stop_runners, list(leaving))
-                    dependents = {name: graph.dependents(dependencies, name) for name in dependencies}
-                    nursery.start_soon(in_order, dependents, lambda name: self.stop_runners(members[name]))
-            if bound.cancelled_caught:
-                self._say_who_is_stuck(longest)
-            self.site.left = await self._containers.close()
+                    nursery.start_soon(self._stop_and_wait, list(others))
+                    dependents = {name: dependency_graph.dependents(dependencies, name) for name in dependencies}
+                    nursery.start_soon(act_in_order, dependents, lambda name: self._stop_and_wait(members[name]))
+            if deadline.cancelled_caught:
+                self._report_stop_timeout(longest)
+            leftovers = self.context.engine_leftovers = await self._runtimes.close()
             watching.cancel_scope.cancel()
-        if self.site.left:
-            self.board.event("containers.left", str(self.site.left), "error")
+        if leftovers:
+            self.store.event("containers.not_removed", str(leftovers), "error")
 
-    def _say_who_is_stuck(self, waited: float) -> None:
-        left = [(one.name, one.process.holders()) for one in self.roster.all if one.process is not None]
-        who = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(left))
-        self.board.event("supervisor.stuck", f"gave up waiting after {waited:.0f} s: {who}", "error")
+    async def _stop_and_wait(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop instances at the same time; return when all are down."""
+        for controller in controllers:
+            controller.stop()
+        for controller in controllers:
+            await controller.wait_down()
 
-    # ------------------------------------------------------------ what runners ask
+    def _report_stop_timeout(self, waited: float) -> None:
+        """Record an event that names the processes still alive after `waited` seconds."""
+        alive = [
+            (controller.name, controller.process.describe_alive())
+            for controller in self.replicas.all
+            if controller.process is not None
+        ]
+        names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
+        self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
 
-    def runtime(self, spec: ServiceSpec) -> Runtime:
-        return self._containers if spec.runtime == "container" else self._processes
-
-    def taken_ports(self, id: str) -> frozenset[int]:
-        return self.roster.ports_of_others(id)
-
-    def environment(self, spec: ServiceSpec) -> dict[str, str]:
-        env = project_environment(self.manifest, os.environ, self.site.registry, self.site.redis_url)
-        env[leftovers.MARK] = str(self.site.state)
-        return env
-
-    def capture(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
-        return self.site.logbook.open(spec.name, name, spec.logs, secrets)
-
-    def unmet(self, spec: ServiceSpec) -> str:
-        for name, condition in spec.depends_on.items():
-            if reason := dependency.unmet(name, condition, self.roster.standings(name)):
-                return reason
-        return ""
-
-    def missing(self, spec: ServiceSpec) -> str:
-        """Why a service could not start now nor, unless somebody helps, later; empty where it can, or has only to wait."""
-        for name, condition in spec.depends_on.items():
-            if reason := dependency.unmet(name, condition, self.roster.standings(name)):
-                coming = [self._comes(one) for one in self.roster.of(name)]
-                done = [one.life.completed for one in self.roster.of(name)]
-                every = condition == "completed"
-                if not (any(coming) if not every else coming and all(map(max, coming, done))):
-                    return reason
-        return ""
-
-    def _comes(self, runner: InstanceController) -> bool:
-        """Whether it will be there by itself, and waits for nothing that will not."""
-        if not lifecycle.comes(runner.life, runner.wish, bool(runner.spec.schedule)):
-            return False
-        return runner.life.state is not ProcessState.PENDING or not self.missing(runner.spec)
-
-    def next_run(self, name: str) -> float:
-        return self._next_runs.get(name, 0.0)
-
-    def recorded(self) -> None:
-        """Who is alive is written down, once for all that start or end within `RECORD_S`."""
-        if not self._recording:
-            self._recording = True
-            self._nursery.start_soon(self._record)
-
-    async def _record(self) -> None:
-        await trio.sleep(RECORD_S)
-        self._recording = False
-        leftovers.record(self.site.state, self.site.household.identities)
-
-    def _warn(self, spec: ServiceSpec, text: str) -> None:
-        """Once for each service, however often it is restarted."""
-        if (spec.name, text) not in self._warned:
-            self._warned.add((spec.name, text))
-            self.board.event("service.limited", f"{spec.name}: {text}", "warning", service=spec.name)
+    def _open_log(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
+        return self.context.logs.open(spec.name, name, spec.logs, secrets)
 
 
-def _patience(runners: Iterable[InstanceController], ending: bool = False) -> float:
-    """How long their stop may take, at the same time."""
-    return max((stop_patience(runner.spec.stop, ending) for runner in runners), default=0.0)
+def _dependencies(specs: dict[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(spec.depends_on) for name, spec in specs.items()}
+
+
+def _longest_stop(controllers: Iterable[InstanceController], shutdown: bool = False) -> float:
+    """Return the seconds that a stop of all these instances at the same time may take; 0 for none."""
+    return max((stop_timeout(controller.spec.stop, shutdown) for controller in controllers), default=0.0)
+
+
+def _raise_stop_timeout(alive: Sequence[InstanceController]) -> None:
+    """Raise `StopTimeout` that names the instances in `alive`; return where there are none."""
+    if alive:
+        raise StopTimeout("; ".join(map(not_down, alive)))

@@ -1,53 +1,56 @@
-"""What the registry says, put on the board (floor 3): of our own instances and of those that somebody else registered."""
+"""Writes the registry's entries into the state store: of the project's instances, and of instances of other programs."""
 
 from collections.abc import Mapping
 
 from minikube.control.state_store import StateStore
-from minikube.model import Instance, ServiceView
+from minikube.model import CheckState, Instance, ServiceView
 from minikube.supervisor.instance.controller import InstanceController
-from minikube.supervisor.instance.summary import external
+from minikube.supervisor.instance.status import external_instance_view
 
 
 class RegistryEvents:
-    """Belongs to the trio thread. `runners` are ours, by id."""
+    """Writes the registry's entries into the state store. `controllers` are those of the project's instances, by id."""
 
-    def __init__(self, board: StateStore, runners: Mapping[str, InstanceController]) -> None:
-        self._board = board
-        self._runners = runners
+    def __init__(self, store: StateStore, controllers: Mapping[str, InstanceController]) -> None:
+        self._store = store
+        self._controllers = controllers
 
-    def heard(self, id: str, found: Instance | None) -> None:
-        """Merges a check into the board: one of ours, or an instance that someone else registered."""
-        if runner := self._runners.get(id):
-            self._tell(runner, found)
+    def on_entry(self, id: str, entry: Instance | None) -> None:
+        """Update the row of the instance `id` from its registry entry; None: the registry has none any more."""
+        if controller := self._controllers.get(id):
+            self._update_own(controller, entry)
             return
-        if found is None:
-            view = self._board.instance(id)
-            self._board.drop_instances(id)
+        if entry is None:
+            view = self._store.instance(id)
+            self._store.drop_instances(id)
             if view is not None:
-                self._drop_external(view.service)
+                self._drop_external_service(view.service)
             return
-        if self._board.service(found.name) is None:
-            self._board.put_services(ServiceView(found.name, "external", register="self", tags=found.tags))
-        self._board.put_instances(external(found))
+        # Services that the manifest does not have are shown as external ones, as long as they have instances.
+        if self._store.service(entry.name) is None:
+            self._store.put_services(ServiceView(entry.name, "external", register="self", tags=entry.tags))
+        self._store.put_instances(external_instance_view(entry))
 
-    def refused(self, text: str) -> None:
-        """The registry does not take one of ours, for a reason that repetition does not mend."""
-        self._board.event("registry.refused", text, "error")
+    def on_rejected(self, text: str) -> None:
+        """Record an event: the registry has rejected a registration or report. `text` says which and why."""
+        self._store.event("registry.rejected", text, "error")
 
-    def _tell(self, runner: InstanceController, found: Instance | None) -> None:
-        known = runner.wellbeing.registry
-        before = known.state if known else None
-        runner.heard(found)
-        found = runner.wellbeing.registry  # what is of an earlier life counts for nothing
-        if found is not None and found.state is not before and found.state != "starting":
-            level = "warning" if found.state == "critical" else "info"
-            words = found.output.strip().splitlines()
-            why = f": {words[0]}" if words and level == "warning" else ""
-            text = f"{runner.name} is {found.state}{why}"
-            self._board.event(f"check.{found.state}", text, level, service=found.name, instance=runner.name)
+    def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
+        """Pass an entry to the controller of the instance; record an event when the state of the check has changed."""
+        before = controller.registry_entry
+        controller.on_registry_update(entry)
+        after = controller.registry_entry  # None for an entry of an earlier process
+        if after is None or after.state is CheckState.STARTING or (before and before.state is after.state):
+            return
+        level = "warning" if after.state is CheckState.CRITICAL else "info"
+        lines = after.output.strip().splitlines()
+        reason = f": {lines[0]}" if lines and level == "warning" else ""
+        text = f"{controller.name} is {after.state}{reason}"
+        self._store.event(f"check.{after.state}", text, level, service=after.name, instance=controller.name)
 
-    def _drop_external(self, name: str) -> None:
-        view = self._board.service(name)
-        others = any(one.service == name for one in self._board.snapshot.instances)
-        if view is not None and view.kind == "external" and not others:
-            self._board.drop_services(name)
+    def _drop_external_service(self, name: str) -> None:
+        """Drop the row of a service that other programs registered, once it has no instances."""
+        view = self._store.service(name)
+        has_instances = any(instance.service == name for instance in self._store.snapshot.instances)
+        if view is not None and view.kind == "external" and not has_instances:
+            self._store.drop_services(name)

@@ -1,79 +1,126 @@
-"""Who there is (floor 3): the runners of every service, by name and id, those that are still leaving included.
+"""The controllers of all instances by service, name and id, also of removed instances that are still being stopped.
 
-It refuses to start or stop any of them, and to wait.
+It starts, stops and waits for no instance.
 """
 
 from collections.abc import Iterator
 
-from minikube.supervisor.instance.conditions import DependencyStatus
+from minikube.manifest import ServiceSpec
+from minikube.model import ProcessState
+from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_condition
 
 
 class ReplicaSet:
-    """Belongs to the trio thread."""
+    """Holds the controllers of the project's instances. Belongs to the trio thread."""
 
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
         self.by_id: dict[str, InstanceController] = {}
-        """Those that are still leaving, too."""
+        """The controllers by instance id, also of removed instances that are still being stopped."""
         self.all: set[InstanceController] = set()
-        """The same, and one that is still leaving while the next one of its id waits for its end."""
+        """The same, and removed instances that a new instance with the same id waits for."""
 
     def __contains__(self, service: object) -> bool:
         return service in self._services
 
     def __iter__(self) -> Iterator[InstanceController]:
-        """Of all services, without those that are leaving."""
-        for runners in self._services.values():
-            yield from runners
+        """Iterate over the controllers of all services, without those of removed instances."""
+        for controllers in self._services.values():
+            yield from controllers
 
     def of(self, service: str) -> list[InstanceController]:
+        """Return the controllers of a service, without removed instances; empty for an unknown service."""
         return list(self._services.get(service, ()))
 
     def find(self, name: str) -> list[InstanceController]:
-        """A service's, or the one instance of that name or id; none where it is neither."""
+        """Return the controllers of a service, or of the one instance with that name or id; empty for an unknown name."""
         if name in self._services:
             return self.of(name)
-        return [one for one in self if name in (one.name, one.id)][:1]
+        return [controller for controller in self if name in (controller.name, controller.id)][:1]
 
-    def alive(self, name: str) -> list[InstanceController]:
-        """As `find`, and those of that name that are still leaving: nobody is out of reach before he has gone."""
+    def find_with_removed(self, name: str) -> list[InstanceController]:
+        """Return the controllers of `find`, and those of removed instances with that name that are still being stopped."""
         found = self.find(name)
-        leaving = (one for one in self.all if one not in found and name in (one.spec.name, one.name, one.id))
-        return [*found, *leaving]
+        removed = (
+            controller
+            for controller in self.all
+            if controller not in found and name in (controller.spec.name, controller.name, controller.id)
+        )
+        return [*found, *removed]
 
-    def open(self, service: str) -> None:
+    def add_service(self, service: str) -> None:
+        """Add a service without instances."""
         self._services[service] = []
 
-    def close(self, service: str) -> None:
+    def remove_service(self, service: str) -> None:
+        """Remove a service. Its instances that are still being stopped stay in `all` and `by_id`."""
         del self._services[service]
 
-    def enter(self, runner: InstanceController) -> InstanceController | None:
-        """Who is still leaving under the same id."""
-        previous = self.by_id.get(runner.id)
-        self._services[runner.spec.name].append(runner)
-        self.by_id[runner.id] = runner
-        self.all.add(runner)
+    def add(self, controller: InstanceController) -> InstanceController | None:
+        """Add a controller to its service.
+
+        Return the controller of a removed instance that has the same id and is still being stopped; None for none.
+        """
+        previous = self.by_id.get(controller.id)
+        # Ids are derived from the replica's number: a replica that is added again has the id of the removed one.
+        self._services[controller.spec.name].append(controller)
+        self.by_id[controller.id] = controller
+        self.all.add(controller)
         return previous
 
-    def cut(self, service: str, replicas: int) -> list[InstanceController]:
-        """The last ones are no replicas of it any more."""
-        runners = self._services[service]
-        leaving = runners[replicas:]
-        del runners[replicas:]
-        return leaving
+    def shrink(self, service: str, replicas: int) -> list[InstanceController]:
+        """Take the last controllers out of the service until `replicas` are left; return those taken out."""
+        controllers = self._services[service]
+        surplus = controllers[replicas:]
+        del controllers[replicas:]
+        return surplus
 
-    def leave(self, runner: InstanceController) -> bool:
-        """It has finished. False: another one has its id already."""
-        self.all.discard(runner)
-        if self.by_id.get(runner.id) is not runner:
+    def discard(self, controller: InstanceController) -> bool:
+        """Forget a controller whose task has ended. Return False where a newer controller has its id."""
+        self.all.discard(controller)
+        if self.by_id.get(controller.id) is not controller:
             return False
-        del self.by_id[runner.id]
+        del self.by_id[controller.id]
         return True
 
-    def standings(self, service: str) -> list[DependencyStatus]:
-        return [runner.standing for runner in self.of(service)]
-
     def ports_of_others(self, id: str) -> frozenset[int]:
-        """Whether they listen already or not."""
-        return frozenset(one.port for one in self if one.id != id and one.port)
+        """Return the ports of all instances except the instance `id`, whether they listen yet or not."""
+        return frozenset(controller.port for controller in self if controller.id != id and controller.port)
+
+    # ------------------------------------------------------------ dependencies
+
+    def dependency_statuses(self, service: str) -> list[DependencyStatus]:
+        """Return the statuses of the instances of a service, for services that depend on it."""
+        return [controller.dependency_status for controller in self.of(service)]
+
+    def unmet_dependency(self, spec: ServiceSpec) -> str:
+        """Return a text that names a dependency which is not met yet; empty when the service can start."""
+        for name, condition in spec.depends_on.items():
+            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
+                return reason
+        return ""
+
+    def blocked_dependency(self, spec: ServiceSpec) -> str:
+        """Return a text that names a dependency which will not be met without a user's request; empty where there is none."""
+        for name, condition in spec.depends_on.items():
+            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
+                controllers = self.of(name)
+                if condition == "completed":
+                    met_later = bool(controllers) and all(
+                        self._will_start(controller) or controller.state.completed for controller in controllers
+                    )
+                else:
+                    met_later = any(self._will_start(controller) for controller in controllers)
+                if not met_later:
+                    return reason
+        return ""
+
+    def _will_start(self, controller: InstanceController) -> bool:
+        """Return whether the instance runs or will run without a user's request, its dependencies considered."""
+        if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):
+            return False
+        # The recursion ends: a manifest's dependencies have no cycle.
+        pending = controller.state.process_state is ProcessState.PENDING
+        return not pending or not self.blocked_dependency(controller.spec)

@@ -1,4 +1,4 @@
-"""How a process or container ended. Pure."""
+"""The exit of a process or container: exit code, or signal. Pure."""
 
 import signal
 
@@ -6,11 +6,14 @@ from msgspec import Struct
 
 
 class Exit(Struct, frozen=True):
-    """How a process ended. `status` is its exit code, or minus the number of the signal that killed it, as in `subprocess`."""
+    """The exit of a process or container.
+
+    `status` is the exit code, or minus the number of the signal that killed the process, as in `subprocess`.
+    """
 
     status: int
     note: str = ""
-    """Why the kernel killed it, where that is known (out of memory)."""
+    """The reason of a kill where it is known, such as `out of memory, limits.memory`."""
 
     @property
     def code(self) -> int:
@@ -19,9 +22,11 @@ class Exit(Struct, frozen=True):
 
     @property
     def clean(self) -> bool:
+        """Whether the exit code is 0."""
         return self.status == 0
 
     def __str__(self) -> str:
+        """Return `exit 3` or `signal TERM`, with the note in parentheses."""
         note = f" ({self.note})" if self.note else ""
         if self.status >= 0:
             return f"exit {self.status}{note}"

@@ -1,9 +1,9 @@
-"""What runs an instance (floor 3): the small interface between a Runner and a process or a container.
+"""The interface between an instance's controller and the runtimes, which run instances as processes or containers.
 
-    Launch ──► Runtime.start ──► Running     start, signal, stop the whole tree, wait, output, a helper command beside it
+    Launch ──► Runtime.start ──► Running     signal, stop the whole tree, wait, output, a helper command beside it
 
-`local.py` runs processes, `containers.py` containers. A Runtime refuses to know policies: when to start, what an exit
-means and how long a stop may take come from the Runner. Everything here belongs to the trio thread.
+`process.runtime` and `container.runtime` implement it. It refuses to decide when to start or restart: see the folder's
+docstring. Everything here belongs to the trio thread.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,83 +17,100 @@ from minikube.manifest import ServiceSpec, fill_instance_variables
 from minikube.supervisor.runtime.exit_status import Exit
 
 OUTPUT_LIMIT = 4096
-"""What is kept of a helper's output, in bytes: its end, where the reason stands."""
+"""How many bytes of a helper's output are kept: its end, where the reason of a failure stands."""
 
-
-Tell = Callable[[str], None]
-"""Hears in a few words what is being waited for."""
+ShowProgress = Callable[[str], None]
+"""Called with a few words that say what a start is waiting for, such as `pulling image nginx`."""
 
 
 class Launch(Struct, frozen=True):
-    """One start of one instance. `port` is the one it had last (0: none yet), `taken` asks for the others' ports."""
+    """The argument of `Runtime.start`: the instance to start, and the ports that other instances have."""
 
     spec: ServiceSpec
     id: str
     name: str
     port: int = 0
-    taken: Callable[[], frozenset[int]] = frozenset
-    gone: Callable[[], None] = lambda: None
-    """Called, perhaps more than once, as soon as it is known to be dead; how it died may be known a little later."""
+    """The port of the last start, which is kept where possible; 0: none yet."""
+    used_ports: Callable[[], frozenset[int]] = frozenset
+    """Return the ports of all other instances."""
+    on_exit: Callable[[], None] = lambda: None
+    """Called as soon as the instance is known to be dead, perhaps more than once and before its exit is known."""
 
 
 class ExecResult(Struct, frozen=True):
-    """What a helper command did. `exit` is None where the time-out ended it, `output` holds both streams as text."""
+    """The result of a helper command: its exit (None after a time-out), and stdout and stderr as one text."""
 
     exit: Exit | None
     output: str
 
 
 class Running(Protocol):
-    """A started instance. `host` and `port` are where the others reach it, `env` is what it was started with."""
+    """A started instance: a process or container that can be signalled, stopped and waited for."""
 
     pid: int
     host: str
+    """The host address at which other instances reach the instance."""
     port: int
     env: Mapping[str, str]
+    """The environment that it was started with."""
     stdout: int
-    """A descriptor that does not block, like `stderr`; both end with it."""
+    """A descriptor that does not block, like `stderr`; both reach their end when the instance has ended."""
     stderr: int
     exited: trio.Event
-    """Set within about a millisecond of its end; then `exit` tells how."""
+    """Set within about a millisecond of the exit; from then on `exit` is known."""
 
     @property
-    def exit(self) -> Exit | None: ...
+    def exit(self) -> Exit | None:
+        """The exit of the instance; None while it runs."""
 
-    async def watch(self) -> Exit:
-        """Returns when it has ended. One task at a time may call this; without it nothing notices the end."""
+    async def wait_exit(self) -> Exit:
+        """Wait for the instance's exit and return it.
 
-    async def send(self, number: int) -> bool:
-        """Signals the command itself. False when it has ended already."""
+        Exactly one task has to call this for each instance: `exit` and `exited` are set in it.
+        """
 
-    def holders(self) -> list[str]:
-        """Whom its end waits for, for messages: `pid 123 (python)`."""
+    async def send_signal(self, number: int) -> bool:
+        """Send a signal to the instance's command, not to its children. Return False where it has ended."""
+
+    def describe_alive(self) -> list[str]:
+        """Return a text for each process or container of the instance that is still alive, such as `pid 123 (python)`."""
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        """Signals the whole tree, waits until none of it is alive, kills what is left after `timeout` seconds.
+        """Send signal `number` to the whole process tree, wait until it is dead, and after `timeout` seconds kill the rest.
 
-        Returns whom it had to kill, as `holders` does. When cancelled it kills at once, and still waits until all are
-        dead, as long as KILL is known to take.
+        Return the killed processes, in texts as from `describe_alive`. When cancelled, kill immediately and wait for
+        the death.
         """
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """A command beside it: in its place, with its environment, as its user. Its whole tree is dead when this
-        returns, also when cancelled. Raises `StartError` when it cannot be executed."""
+        """Run a helper command (a hook, a check) with the directory or container, the environment and the user of the instance.
+
+        After `timeout` seconds, at its exit and when cancelled, the process tree of the helper is killed. Raises
+        `StartError` when the command cannot be executed.
+        """
 
     def close(self) -> None:
-        """Gives back everything that was held for it; it has ended."""
+        """Release descriptors and records of the instance, which must have ended."""
 
 
 class Runtime(Protocol):
-    """Starts instances of one kind."""
+    """Starts instances as processes or as containers."""
 
-    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
-        """Makes sure that what a start needs is there; may take minutes, and may be cancelled. Raises as `start`."""
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
+        """Make the steps before `start` that may take minutes, such as pulling the image. Raises as `start`.
+
+        The output of a pull or build is written to `output`; `show_progress` is called with a text such as `pulling
+        image nginx`.
+        """
 
     async def start(self, launch: Launch) -> Running:
-        """Starts it. Raises `Starved` when the machine is short of something, `PortTaken` when its port is not free,
-        else `StartError` when it can never be started like this. When cancelled, the start is undone."""
+        """Start an instance and return it. When cancelled, the start is undone, or the instance is returned.
+
+        Raises `ResourceExhausted` when the machine lacks memory, processes, descriptors or disk space, `PortTaken` when
+        another process has the port, and another `StartError` when no later try can succeed.
+        """
 
 
-def filled(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
-    """A command with what only the instance knows (`${PORT}`) filled in."""
+def fill_command(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words of a command with instance variables, such as `${PORT}`, replaced by their values in `env`."""
     return tuple(fill_instance_variables(word, env) for word in words)

@@ -1,4 +1,4 @@
-"""TAB in real shells: live names, those of the manifest where nothing runs, and never a word of trouble."""
+"""Completion in real shells: names that run, those of the manifest where nothing runs, and never an error message."""
 
 import json
 import os
@@ -38,7 +38,7 @@ complete -C "{line}"
 
 
 def tab(shell: str, line: str, directory: Path) -> list[str]:
-    """What a shell offers after `line`; its standard error has to be empty."""
+    """Return what a shell offers after `line`; its standard error has to be empty."""
     words = " ".join(f"'{word}'" for word in line.split(" "))
     script = {"bash": BASH, "zsh": ZSH, "fish": FISH}[shell].format(words=words, line=line)
     options = {"bash": ["--norc", "--noprofile"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
@@ -55,10 +55,10 @@ def tab(shell: str, line: str, directory: Path) -> list[str]:
 
 
 async def wait_offered(shell: str, line: str, directory: Path, expected: list[str]) -> None:
-    """Until the shell offers just that: where the supervisor (here, in this process) is slow for once, TAB goes without."""
+    """Wait until the shell offers just that; once in a while the supervisor, here in this process, is too slow for it."""
     with trio.fail_after(120):
         while (offered := await trio.to_thread.run_sync(tab, shell, line, directory)) != expected:
-            assert set(offered) <= {"product"}, "the manifest's names, or nothing"
+            assert set(offered) <= {"product"}, "nothing but names of the manifest"
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def running(project: Path) -> AsyncIterator[ControlServer]:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-async def test_live_names_are_offered(shell: str, project: Path, need: Callable[[str], str]) -> None:
+async def test_names_of_running_instances_are_offered(shell: str, project: Path, need: Callable[[str], str]) -> None:
     need(shell)
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     async with running(project) as server:
@@ -105,21 +105,21 @@ def test_commands_choices_and_the_manifests_names_are_offered_where_nothing_runs
     assert tab("bash", line, project) == [offered]
 
 
-TROUBLES = {
+MANIFESTS = {
     "no manifest": "",
     "a broken manifest": "[services.product",
     "a manifest that is none": '\udcff\x00 = "',
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_trouble_offers_nothing_and_says_nothing(trouble: str, project: Path) -> None:
-    if text := TROUBLES[trouble]:
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_after_an_error_nothing_is_offered_and_nothing_printed(manifest: str, project: Path) -> None:
+    if text := MANIFESTS[manifest]:
         (project / "supervisor.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert tab("bash", "minikube logs p", project) == []
 
 
-async def test_a_supervisor_that_does_not_answer_holds_nobody_up(project: Path) -> None:
+async def test_a_supervisor_that_does_not_answer_does_not_block_the_prompt(project: Path) -> None:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     (project / ".minikube").mkdir(mode=0o700)
     (project / ".minikube" / "token").touch(0o600)
@@ -132,10 +132,11 @@ async def test_a_supervisor_that_does_not_answer_holds_nobody_up(project: Path) 
             assert await trio.to_thread.run_sync(tab, "bash", "minikube logs p", project) == ["product"]
 
 
-def test_completing_imports_nothing_of_weight(project: Path) -> None:
+def test_completion_imports_no_heavy_module(project: Path) -> None:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     code = (
-        "import sys; from minikube.cli import acting; from minikube.cli.completion import _ask; print(_ask(None));"
+        "import sys; import minikube.cli.commands.start_stop;"
+        "from minikube.cli.completion import read_tables; print(read_tables(None));"
         "heavy = {'trio', 'msgspec', 'http.client', 'ssl', 'email', 'minikube.model', 'minikube.manifest'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -143,7 +144,7 @@ def test_completing_imports_nothing_of_weight(project: Path) -> None:
     assert done.stdout == "{'services': [{'name': 'product'}]}\n[]\n"
 
 
-async def test_a_name_that_a_terminal_would_obey_is_not_offered(project: Path) -> None:
+async def test_a_name_with_terminal_escapes_is_not_offered(project: Path) -> None:
     async with running(project) as server:
         server.store.put_instances(InstanceView("dddddddd", "product", "pr\x1b[31m", ProcessState.RUNNING))
         await wait_offered("bash", "minikube logs p", project, ["product"])

@@ -1,4 +1,4 @@
-"""The commands against a real control API whose supervisor only notes what it was asked."""
+"""The commands with a real control API, whose supervisor only records the requests."""
 
 import json
 import os
@@ -28,46 +28,46 @@ from tests.eventually import eventually
 Run = Callable[..., tuple[int, str, str]]
 
 
-class Notes:
-    """A supervisor that only notes what it is asked."""
+class FakeSupervisor:
+    """A supervisor that only records requests; `held` refuses them all."""
 
-    def __init__(self, board: StateStore) -> None:
-        self.board = board
-        self.asked: list[tuple[Any, ...]] = []
+    def __init__(self, store: StateStore) -> None:
+        self.store = store
+        self.requests: list[tuple[Any, ...]] = []
         self.end: Callable[[], None] = lambda: None
         self.call: Callable[..., None] = lambda *_: None
 
-    def _note(self, *what: Any) -> None:
-        if what[1] == "held":
+    def _record(self, *request: Any) -> None:
+        if request[1] == "held":
             raise RemoteError(409, "held is stopping")
-        self.asked.append(what)
+        self.requests.append(request)
 
     async def start(self, name: str) -> None:
-        self._note("start", name)
+        self._record("start", name)
 
     async def stop(self, name: str) -> None:
-        self._note("stop", name)
+        self._record("stop", name)
 
     async def restart(self, name: str) -> None:
-        self._note("restart", name)
+        self._record("restart", name)
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
-        self._note("kill", name, signal)
+        self._record("kill", name, signal)
 
     async def scale(self, name: str, replicas: int) -> None:
-        self._note("scale", name, replicas)
+        self._record("scale", name, replicas)
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        self._note("maintenance", name, on, reason)
+        self._record("maintenance", name, on, reason)
 
     async def apply(self, dry_run: bool = False) -> ApplyReply:
-        self._note("apply", dry_run)
+        self._record("apply", dry_run)
         keys = (KeyChange("env.MODE", "", "fast"),)
         return ApplyReply((ServiceChange("order", "replaced", keys),), ("product",), dry_run=dry_run)
 
     def shutdown(self, now: bool = False) -> None:
-        self._note("shutdown", now)
-        self.board.put_instances(InstanceView("2", "order", "order", ProcessState.STOPPING, pid=7, reason="TERM sent"))
+        self._record("shutdown", now)
+        self.store.put_instances(InstanceView("2", "order", "order", ProcessState.STOPPING, pid=7, reason="TERM sent"))
 
     def settings(self, service: str) -> dict[str, Any]:
         return {"user": "www", "limits": {"memory": 64 << 20}} if service == "product" else {}
@@ -92,22 +92,22 @@ class Notes:
 
 
 @pytest.fixture
-def notes(project: Path) -> Iterator[Notes]:
-    """A control API on a free port, found through `.minikube/` as a real one is."""
+def supervisor(project: Path) -> Iterator[FakeSupervisor]:
+    """A control API on a free port, that commands find by the record in `.minikube/`."""
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     state = project / ".minikube"
     state.mkdir(mode=0o700)
-    board = StateStore("shop")
-    notes = Notes(board)
-    board.put_services(
+    store = StateStore("shop")
+    supervisor = FakeSupervisor(store)
+    store.put_services(
         ServiceView("product"), ServiceView("order", depends_on={"product": "healthy"}), ServiceView("held")
     )
-    board.put_instances(
+    store.put_instances(
         InstanceView("1", "product", "product", ProcessState.RUNNING, CheckState.PASSING, pid=5, address="127.0.0.1:1"),
         InstanceView("2", "order", "order", ProcessState.PENDING, reason="waits for product"),
         InstanceView("3", "held", "held", ProcessState.STOPPING, pid=6),
     )
-    board.event("instance.started", "product started", service="product", instance="1")
+    store.event("instance.started", "product started", service="product", instance="1")
     ready = threading.Event()
     stops: list[Callable[[], None]] = []
 
@@ -116,27 +116,27 @@ def notes(project: Path) -> Iterator[Notes]:
             token = ensure_token(state)
             host, port = await nursery.start(
                 lambda task_status: serve_control(
-                    board, notes, host="127.0.0.1", port=0, token=token, task_status=task_status
+                    store, supervisor, host="127.0.0.1", port=0, token=token, task_status=task_status
                 )
             )
             (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "control": f"{host}:{port}"}))
             trio_token = trio.lowlevel.current_trio_token()
-            notes.end = nursery.cancel_scope.cancel
-            notes.call = trio_token.run_sync_soon
+            supervisor.end = nursery.cancel_scope.cancel
+            supervisor.call = trio_token.run_sync_soon
             stops.append(lambda: trio_token.run_sync_soon(nursery.cancel_scope.cancel))
             ready.set()
 
     thread = threading.Thread(target=trio.run, args=(serve,), daemon=True)
     thread.start()
     assert ready.wait(5)
-    yield notes
+    yield supervisor
     with suppress(trio.RunFinishedError):
         stops[0]()
     thread.join(5)
 
 
 @pytest.fixture
-def minikube(notes: Notes, capsys: pytest.CaptureFixture[str]) -> Run:
+def minikube(supervisor: FakeSupervisor, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: str) -> tuple[int, str, str]:
         code = run(list(arguments))
         out, err = capsys.readouterr()
@@ -154,7 +154,7 @@ def test_ps_lists_instances_and_why(minikube: Run) -> None:
     assert [one["name"] for one in json.loads(out)] == ["product", "order", "held"]
 
 
-def test_logs_are_prefixed_and_obeyed_by_no_terminal(minikube: Run) -> None:
+def test_log_lines_have_prefixes_and_no_terminal_escapes(minikube: Run) -> None:
     assert minikube("logs") == (
         0,
         "product  | product tail 100 False \\x1b]0;x\\x07\norder    | order tail 100 False \\x1b]0;x\\x07\n",
@@ -165,17 +165,17 @@ def test_logs_are_prefixed_and_obeyed_by_no_terminal(minikube: Run) -> None:
     assert json.loads(out)["instance"] == "order"
 
 
-def test_unknown_names_are_4_and_change_nothing(minikube: Run, notes: Notes) -> None:
+def test_unknown_names_exit_with_4_and_change_nothing(minikube: Run, supervisor: FakeSupervisor) -> None:
     for command in (["logs", "nope"], ["stop", "order", "nope"], ["describe", "nope"], ["wait", "nope"]):
         code, out, err = minikube(*command)
         assert (code, out) == (4, "")
         assert err.startswith("minikube: ")
         assert "nope" in err
-    assert notes.asked == []
+    assert supervisor.requests == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked", "told"),
+    ("arguments", "requests", "output"),
     [
         (["start", "product"], [("start", "product")], "product started\n"),
         (["stop", "product", "2"], [("stop", "product"), ("stop", "2")], "product stopped\n2 stopped\n"),
@@ -197,14 +197,14 @@ def test_unknown_names_are_4_and_change_nothing(minikube: Run, notes: Notes) -> 
         ),
     ],
 )
-def test_an_act_is_asked_of_the_supervisor(
-    arguments: list[str], asked: list[Any], told: str, minikube: Run, notes: Notes
+def test_a_command_sends_its_request_to_the_supervisor(
+    arguments: list[str], requests: list[Any], output: str, minikube: Run, supervisor: FakeSupervisor
 ) -> None:
-    assert minikube(*arguments) == (0, told, "")
-    assert notes.asked == asked
+    assert minikube(*arguments) == (0, output, "")
+    assert supervisor.requests == requests
 
 
-def test_what_fails_does_not_keep_the_rest(minikube: Run, notes: Notes) -> None:
+def test_a_failed_request_does_not_stop_the_next_ones(minikube: Run, supervisor: FakeSupervisor) -> None:
     assert minikube("stop", "held") == (1, "", "minikube: held is stopping\n")
     assert minikube("stop", "held", "order") == (1, "order stopped\n", "minikube: held is stopping\n")
 
@@ -218,15 +218,15 @@ def test_events_in_text_and_json(minikube: Run) -> None:
     assert minikube("events", "--since", "soon")[0] == 2
 
 
-def test_events_of_some_names_since_some_time_and_all_of_them(minikube: Run, notes: Notes) -> None:
+def test_events_are_selected_by_name_and_by_time(minikube: Run, supervisor: FakeSupervisor) -> None:
     def shown(*options: str) -> list[str]:
         return [event["message"] for event in conforming("events", minikube("events", "--json", *options)[1])]
 
     def more() -> None:
         for number in range(2_500):
-            notes.board.event("x.y", f"event {number}", service="order", instance="order")
+            supervisor.store.event("x.y", f"event {number}", service="order", instance="order")
 
-    notes.call(more)
+    supervisor.call(more)
     eventually(lambda: len(shown("order")) == 2_500, what="all events")
     assert shown("order")[-1] == "event 2499"
     assert shown("product") == shown("1") == ["product started"]
@@ -246,7 +246,7 @@ def test_describe(minikube: Run) -> None:
     assert json.loads(minikube("describe", "product", "--json")[1])[0]["service"]["name"] == "product"
 
 
-def test_wait_ends_when_they_pass_or_time_is_over(minikube: Run, notes: Notes) -> None:
+def test_wait_ends_when_instances_are_ready_or_time_is_over(minikube: Run, supervisor: FakeSupervisor) -> None:
     assert minikube("wait", "product")[0] == 0
     assert minikube("wait", "order", "--for", "stopped", "--timeout", "50ms")[0] == 124
     code, _, err = minikube("wait", "--timeout", "50ms")
@@ -254,16 +254,16 @@ def test_wait_ends_when_they_pass_or_time_is_over(minikube: Run, notes: Notes) -
     assert err == "minikube: waited 0.05s: order is pending (waits for product); held is stopping\n"
 
 
-def test_wait_ends_when_the_last_one_changes(minikube: Run, notes: Notes) -> None:
-    """By the supervisor's own word, not by asking again and again."""
+def test_wait_ends_when_the_last_one_changes(minikube: Run, supervisor: FakeSupervisor) -> None:
+    """The supervisor answers the long poll; `wait` does not have to ask again."""
     passing = InstanceView("2", "order", "order", ProcessState.RUNNING, CheckState.PASSING)
-    threading.Timer(0.2, lambda: notes.call(notes.board.put_instances, passing)).start()
-    begun = time.monotonic()
+    threading.Timer(0.2, lambda: supervisor.call(supervisor.store.put_instances, passing)).start()
+    begin = time.monotonic()
     assert minikube("wait", "product", "order", "--for", "healthy", "--timeout", "30s") == (0, "", "")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begin < 15
 
 
-def test_wait_for_what_never_was_is_4_and_gone_is_reached(minikube: Run, notes: Notes) -> None:
+def test_wait_for_an_unknown_name_exits_with_4_but_gone_is_reached(minikube: Run, supervisor: FakeSupervisor) -> None:
     assert minikube("wait", "nope", "--for", "stopped")[0] == 4
     assert minikube("wait", "nope", "--for", "gone") == (0, "", "")
     assert minikube("wait", "held", "--for", "gone", "--timeout", "0s") == (
@@ -273,24 +273,26 @@ def test_wait_for_what_never_was_is_4_and_gone_is_reached(minikube: Run, notes: 
     )
 
 
-def test_a_supervisor_that_ends_meanwhile_is_3_and_all_gone(minikube: Run, notes: Notes) -> None:
-    threading.Timer(0.3, lambda: notes.call(notes.end)).start()
+def test_wait_exits_with_3_when_the_supervisor_ends_but_gone_is_reached(
+    minikube: Run, supervisor: FakeSupervisor
+) -> None:
+    threading.Timer(0.3, lambda: supervisor.call(supervisor.end)).start()
     assert minikube("wait", "held", "--for", "gone") == (0, "", "")
     assert minikube("wait", "held", "--for", "stopped")[0] == 3
 
 
-def test_wait_says_at_once_what_can_never_pass(minikube: Run, notes: Notes) -> None:
-    notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason="no such file"))
-    begun = time.monotonic()
+def test_wait_fails_at_once_for_a_fatal_instance(minikube: Run, supervisor: FakeSupervisor) -> None:
+    supervisor.store.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason="no such file"))
+    begin = time.monotonic()
     assert minikube("wait", "order") == (1, "", "minikube: order is fatal: no such file\n")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begin < 15
 
 
-def test_down_asks_and_says_when_it_gives_up(minikube: Run, notes: Notes) -> None:
-    """Our own pid stands for the supervisor's, so it does not go."""
+def test_down_requests_a_shutdown_and_reports_its_timeout(minikube: Run, supervisor: FakeSupervisor) -> None:
+    """The recorded supervisor is the process of this test, which does not end."""
     code, _, err = minikube("down", "--timeout", "100ms")
-    assert (code, err) == (124, "minikube: still stopping after 0.1s\n")
-    assert notes.asked == [("shutdown", False)]
+    assert (code, err) == (124, "minikube: still stopping after 0.1s — `minikube down --now` kills what is left\n")
+    assert supervisor.requests == [("shutdown", False)]
 
 
 def test_up_refuses_a_second_supervisor(minikube: Run) -> None:
@@ -307,20 +309,20 @@ def test_up_refuses_a_second_supervisor(minikube: Run) -> None:
         "wait product",
     ],
 )
-def test_json_is_of_the_shape_that_the_command_documents(words: str, minikube: Run) -> None:
+def test_json_conforms_to_the_schema_of_the_command(words: str, minikube: Run) -> None:
     code, out, err = minikube(*words.split(), "--json")
     assert (code, err) == (0, "")
     assert conforming(words.split()[0], out)
 
 
-def test_an_error_with_json_is_a_line_on_stderr_all_the_same(minikube: Run) -> None:
+def test_an_error_with_json_is_a_line_on_stderr_too(minikube: Run) -> None:
     code, out, err = minikube("describe", "nope", "--json")
     assert (code, out, err) == (4, "", "minikube: nope: no such service or instance\n")
 
 
-def test_json_shows_a_terminal_nothing_that_it_obeys(minikube: Run, notes: Notes) -> None:
+def test_json_contains_no_terminal_escapes(minikube: Run, supervisor: FakeSupervisor) -> None:
     reason = "\x9b31m \u202e \x1b[2J"
-    notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason=reason))
+    supervisor.store.put_instances(InstanceView("2", "order", "order", ProcessState.FATAL, reason=reason))
     for command in ("ps", "status", "describe order"):
         out = minikube(*command.split(), "--json")[1]
         assert out.replace("\n", "").isprintable()
@@ -328,12 +330,14 @@ def test_json_shows_a_terminal_nothing_that_it_obeys(minikube: Run, notes: Notes
     assert conforming("ps", minikube("ps", "--json")[1])[1]["reason"] == reason
 
 
-def test_ps_watch_prints_each_change_as_a_line(minikube: Run, notes: Notes) -> None:
+def test_ps_watch_prints_each_change_as_a_line(minikube: Run, supervisor: FakeSupervisor) -> None:
     def change() -> None:
-        notes.board.put_instances(InstanceView("2", "order", "order", ProcessState.RUNNING, CheckState.PASSING, pid=9))
+        supervisor.store.put_instances(
+            InstanceView("2", "order", "order", ProcessState.RUNNING, CheckState.PASSING, pid=9)
+        )
 
-    threading.Timer(0.3, lambda: notes.call(change)).start()
-    threading.Timer(0.9, lambda: notes.call(notes.end)).start()
+    threading.Timer(0.3, lambda: supervisor.call(change)).start()
+    threading.Timer(0.9, lambda: supervisor.call(supervisor.end)).start()
     code, out, _ = minikube("ps", "--watch", "--json")
     rows = conforming("ps", out, live=True)
     assert code == 0

@@ -19,7 +19,7 @@ from tests.redis_server import RedisServer
 
 @contextmanager
 def registry_beside(redis_url: str) -> Iterator[subprocess.Popen[str]]:
-    """A registry on a free port; MINIKUBE_REGISTRY names it."""
+    """Run a registry on a free port, and set MINIKUBE_REGISTRY to its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "minikube", "registry", "--listen", "127.0.0.1:0"],
         env={**os.environ, "REDIS_URL": redis_url},
@@ -49,7 +49,7 @@ def registry(redis_server: RedisServer, project: Path) -> Iterator[subprocess.Po
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port where somebody listens, so that a TCP check passes."""
+    """A port with a listener, so that a TCP check passes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield int(listener.getsockname()[1])
 
@@ -78,15 +78,17 @@ def test_register_get_instances_deregister(
     assert run(["get", "we"]) == 4
 
 
-def test_a_registry_whose_store_refuses_is_there(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 3 is for scripts that would start one."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        with registry_beside(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"):
+def test_a_registry_that_cannot_reach_redis_is_not_taken_for_a_missing_one(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 3 makes scripts start a registry."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with registry_beside(f"redis://127.0.0.1:{unused.getsockname()[1]}/0"):
             assert run(["instances"]) == 1
-    told = capsys.readouterr().err
-    assert "refused" in told
-    assert "no registry there" not in told
+    error = capsys.readouterr().err
+    assert "refused" in error
+    assert "no registry there" not in error
     assert run(["instances", "--registry", "127.0.0.1:1"]) == 3
 
 
@@ -96,7 +98,7 @@ def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("listen", "more", "told"),
+    ("listen", "more", "message"),
     [
         ("", (), r"registry: cannot listen on 127\.0\.0\.1:[0-9]+: .*in use.* — stop what listens there or set .*"),
         ("nowhere.invalid:0", (), r".*nowhere\.invalid.*"),
@@ -104,8 +106,8 @@ def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None
         ("127.0.0.1:0", ("--redis", "redis://127.0.0.1:port/0"), "--redis: expected a port of 1 to 65535 .*"),
     ],
 )
-def test_what_keeps_a_registry_from_starting_is_one_line(
-    registry: subprocess.Popen[str], listen: str, more: tuple[str, ...], told: str
+def test_a_registry_that_cannot_start_prints_one_line(
+    registry: subprocess.Popen[str], listen: str, more: tuple[str, ...], message: str
 ) -> None:
     where = listen or os.environ["MINIKUBE_REGISTRY"]
     done = subprocess.run(
@@ -118,11 +120,11 @@ def test_what_keeps_a_registry_from_starting_is_one_line(
     )
     assert done.returncode in (1, 2)
     (line,) = done.stderr.splitlines()
-    assert re.fullmatch(f"minikube: {told}", line)
+    assert re.fullmatch(f"minikube: {message}", line)
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("url", ["redis://:s3cret@h", "redis+sentinel://s3cret@h/s", "redis://h/?password=s3cret"])
-def test_a_password_on_the_command_line_is_warned_of(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_on_the_command_line_is_a_warning(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["registry", "--redis", url, "--metrics", "0.0.0.0:1"]) == 2
-    assert "a password on the command line is seen by everybody here" in capsys.readouterr().err
+    assert "every user of this machine can read a password on the command line" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`minikube doctor`: what is found on this machine, with real sockets, programs and state."""
+"""`minikube doctor`, with real sockets, programs and project directories."""
 
 import json
 import os
@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
-from minikube.doctor import examine as machine
+from minikube.doctor import checks
 from minikube.model import InstanceView, ProcessState
-from minikube.project import orphans as leftovers
+from minikube.project import orphans
 from tests.eventually import eventually
 
 SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
 
 
 def findings(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, dict[str, str]]:
-    """By check; of several ports the last."""
+    """Run `doctor` and return its findings by check; of several ports the last."""
     assert run(["doctor", "--json"]) == code
     return {row["check"]: row for row in json.loads(capsys.readouterr().out)}
 
 
-def test_a_sound_machine_has_nothing_that_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_machine_in_order_no_check_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\ncommand = "run"\n')
     found = findings(capsys, 0)
     assert {"python", "manifest", "redis", "port", "state", "disk", "cgroup", "files", "watch", "terminal"} <= set(
@@ -37,7 +37,7 @@ def test_a_sound_machine_has_nothing_that_fails(project: Path, capsys: pytest.Ca
     assert "ok    manifest    supervisor.toml: good, 1 service\n" in capsys.readouterr().out
 
 
-def test_a_wrong_manifest_and_a_missing_redis_are_told(
+def test_an_invalid_manifest_and_a_missing_redis_fail(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "supervisor.toml").write_text("[services.x]\nport = 0\n")
@@ -57,45 +57,47 @@ def test_a_taken_port_names_its_owner(project: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("keys", "pid", "ours"),
+    ("keys", "pid", "own"),
     [
-        ("container_port = 80", os.getppid(), True),  # the engine has it
+        ("container_port = 80", os.getppid(), True),  # the engine listens
         ("", os.getpid(), True),
-        ("", 2**22 + 1, False),  # its container runs, and somebody else listens
+        ("", 2**22 + 1, False),  # its container runs, but another process listens
         ("container_port = 80", 0, False),  # it does not run
     ],
-    ids=("the engine", "itself", "somebody else", "not running"),
+    ids=("the engine", "the container", "another process", "not running"),
 )
-def test_a_running_containers_own_port_is_no_trouble(
+def test_the_port_of_a_running_container_is_no_conflict(
     project: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     keys: str,
     pid: int,
-    ours: bool,
+    own: bool,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        where = f"127.0.0.1:{taken.getsockname()[1]}"
-        view = InstanceView("1", "x", "x", ProcessState.RUNNING, pid=pid, address=where)
-        monkeypatch.setattr(machine, "_recorded", lambda _: {2**22 + 2})
-        monkeypatch.setattr(machine, "_instances", lambda _: (view,))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        view = InstanceView("1", "x", "x", ProcessState.RUNNING, pid=pid, address=address)
+        monkeypatch.setattr(checks, "_own_pids", lambda _: {2**22 + 2})
+        monkeypatch.setattr(checks, "_instances", lambda _: (view,))
         (project / "supervisor.toml").write_text(
             f'{SERVICES}[services.x]\nimage = "x"\nport = {taken.getsockname()[1]}\n{keys}\n'
         )
         run(["doctor", "--json"])
     found = {row["found"]: row["status"] for row in json.loads(capsys.readouterr().out)}
-    assert (found.get(f"services.x.port: {where} is this project's") == "ok") == ours
-    assert any(f"{where} is taken by pid {os.getpid()}" in text for text in found) != ours
+    assert (found.get(f"services.x.port: {address} is this project's") == "ok") == own
+    assert any(f"{address} is taken by pid {os.getpid()}" in text for text in found) != own
 
 
-def test_another_redis_has_to_listen(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifests_own_redis_has_to_listen_and_its_password_is_masked(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"redis://me:hunter2@127.0.0.1:{server.getsockname()[1]}/0"
         (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
         assert "***" in findings(capsys, 0)["redis"]["found"]
-    told = findings(capsys, 1)["redis"]
-    assert "refused" in told["found"]
-    assert "hunter2" not in str(told)
+    finding = findings(capsys, 1)["redis"]
+    assert "refused" in finding["found"]
+    assert "hunter2" not in str(finding)
 
 
 def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +111,7 @@ def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture
         assert findings(capsys, 0)["redis"]["status"] == "ok"
 
 
-def test_a_container_with_an_address_of_its_own_needs_no_port_of_ours(
+def test_a_container_with_an_address_of_its_own_needs_no_port_of_this_machine(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -121,13 +123,13 @@ def test_a_container_with_an_address_of_its_own_needs_no_port_of_ours(
     assert f":{port}" not in capsys.readouterr().out
 
 
-def test_what_an_earlier_run_left_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_processes_of_an_earlier_run_are_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "supervisor.toml").write_text(SERVICES)
     state = project / ".minikube"
     state.mkdir()
-    mark = {**os.environ, leftovers.MARK: str(state)}
+    mark = {**os.environ, orphans.PROJECT_ENV: str(state)}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=mark) as left:
-        eventually(lambda: leftovers.find_leftovers(state), what="its environment")
+        eventually(lambda: orphans.find_orphans(state), what="its environment")
         assert f"(pid {left.pid})" in findings(capsys, 0)["state"]["found"]
         left.communicate(b"\n")
     (state / "supervisor.json").write_text(json.dumps({"pid": left.pid, "start_time": 1, "boot_id": ""}))

@@ -1,4 +1,4 @@
-"""Probes over real sockets: what passes, what counts at once, and that no answer takes longer than allowed."""
+"""Probes over real sockets: which responses pass, which fail, and that no probe outlasts its time-out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +15,7 @@ Behaviour = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 class Server:
-    """Answers every connection with `behave`, and remembers what it was sent."""
+    """A TCP server that handles every connection with `behave`, and counts the connections."""
 
     def __init__(self, behave: Behaviour) -> None:
         self.behave = behave
@@ -42,12 +42,12 @@ async def serving(behave: Behaviour) -> AsyncIterator[Server]:
         nursery.cancel_scope.cancel()
 
 
-def says(answer: bytes) -> Behaviour:
-    """Reads one request, sends `answer`, and closes."""
+def responds(response: bytes) -> Behaviour:
+    """Return a behaviour that reads one request, sends `response`, and closes."""
 
     async def behave(stream: trio.SocketStream) -> None:
         await stream.receive_some()
-        await stream.send_all(answer)
+        await stream.send_all(response)
 
     return behave
 
@@ -56,23 +56,23 @@ def says(answer: bytes) -> Behaviour:
     ("status", "outcome"),
     [(200, Outcome.PASS), (204, Outcome.PASS), (299, Outcome.PASS), (300, Outcome.FAIL), (404, Outcome.FAIL)],
 )
-async def test_two_hundred_to_two_ninety_nine_passes(status: int, outcome: Outcome) -> None:
-    async with serving(says(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nhi" % status)) as server:
+async def test_a_status_from_200_to_299_passes(status: int, outcome: Outcome) -> None:
+    async with serving(responds(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nhi" % status)) as server:
         result = await Prober().probe(server.url, 5)
         assert result.outcome is outcome
         assert result.output.startswith(f"{status} Word")
 
 
-async def test_a_redirect_is_an_answer_and_not_followed() -> None:
-    async with serving(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other:
+async def test_a_redirect_fails_and_is_not_followed() -> None:
+    async with serving(responds(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other:
         moved = f"HTTP/1.1 302 Found\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n"
-        async with serving(says(moved.encode())) as server:
+        async with serving(responds(moved.encode())) as server:
             result = await Prober().probe(server.url, 5)
             assert (result.outcome, result.output) == (Outcome.FAIL, "302 Found")
         assert other.connections == 0
 
 
-async def test_no_more_than_4_kib_is_read_of_an_endless_answer() -> None:
+async def test_at_most_4_kib_of_an_endless_response_is_read() -> None:
     ended = trio.Event()
 
     async def behave(stream: trio.SocketStream) -> None:
@@ -92,7 +92,7 @@ async def test_no_more_than_4_kib_is_read_of_an_endless_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "word"),
+    ("response", "word"),
     [
         (b"", "closed before an answer"),
         (b"HTTP/1.1 200 OK\r\nConte", "closed before an answer"),
@@ -100,22 +100,22 @@ async def test_no_more_than_4_kib_is_read_of_an_endless_answer() -> None:
         (b"\x16\x03\x01 tls", "not HTTP"),
     ],
 )
-async def test_what_is_no_answer_counts_at_once(answer: bytes, word: str) -> None:
-    async with serving(says(answer)) as server:
+async def test_a_connection_without_a_response_fails_at_once(response: bytes, word: str) -> None:
+    async with serving(responds(response)) as server:
         result = await Prober().probe(server.url, 5)
         assert result.outcome is Outcome.FAIL
         assert word in result.output
 
 
-async def test_a_refusal_counts_at_once() -> None:
+async def test_a_refused_connection_fails_at_once() -> None:
     port = free_port()
     for url in (f"http://127.0.0.1:{port}/", f"tcp://127.0.0.1:{port}"):
         result = await Prober().probe(url, 60)
         assert (result.outcome, result.output) == (Outcome.FAIL, "connection refused")
-        assert result.ended - result.began < 10
+        assert result.seconds < 10
 
 
-async def drip(stream: trio.SocketStream) -> None:
+async def respond_slowly(stream: trio.SocketStream) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 4_000:
         await stream.send_all(bytes([byte]))
         await trio.sleep(0.02)
@@ -125,21 +125,21 @@ async def silence(stream: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
-@pytest.mark.parametrize("behave", [drip, silence])
-async def test_the_whole_exchange_has_one_time_limit(behave: Behaviour) -> None:
+@pytest.mark.parametrize("behave", [respond_slowly, silence])
+async def test_the_whole_exchange_has_one_timeout(behave: Behaviour) -> None:
     async with serving(behave) as server:
         result = await Prober().probe(server.url, 0.2)
         assert (result.outcome, result.output) == (Outcome.TIMEOUT, "no answer within 0.2 s")
-        assert 0.2 <= result.ended - result.began < 10
+        assert 0.2 <= result.seconds < 10
 
 
-async def test_a_tcp_check_connects_and_that_is_all() -> None:
+async def test_a_tcp_check_passes_when_it_connects() -> None:
     async with serving(silence) as server:
         result = await Prober().probe(f"tcp://127.0.0.1:{server.port}", 5)
         assert (result.outcome, result.output) == (Outcome.PASS, "connected")
 
 
-async def test_kept_connections_are_used_again_and_replaced_when_they_went_stale() -> None:
+async def test_idle_connections_are_reused_and_replaced_once_the_server_closed_them() -> None:
     requests = 0
 
     async def behave(stream: trio.SocketStream) -> None:
@@ -151,14 +151,14 @@ async def test_kept_connections_are_used_again_and_replaced_when_they_went_stale
             await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     async with serving(behave) as server:
-        prober = Prober(keep=8)
+        prober = Prober(max_idle=8)
         for _ in range(7):
             assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
         assert (server.connections, requests) == (3, 7)
-        prober.close()
+        prober.forget(server.url)
 
 
-async def test_of_two_probes_of_one_url_only_one_connection_is_kept() -> None:
+async def test_two_probes_of_one_url_keep_one_connection() -> None:
     both, open_now = trio.Event(), 0
 
     async def behave(stream: trio.SocketStream) -> None:
@@ -172,7 +172,7 @@ async def test_of_two_probes_of_one_url_only_one_connection_is_kept() -> None:
         open_now -= 1
 
     async with serving(behave) as server:
-        prober = Prober(keep=8)
+        prober = Prober(max_idle=8)
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(prober.probe, server.url, 5)

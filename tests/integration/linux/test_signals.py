@@ -1,4 +1,4 @@
-"""Whether a process would hear a signal as the first one of its container. Real processes."""
+"""Whether a process handles a signal, which decides if the first process of a container gets it. Real processes."""
 
 import signal
 import subprocess
@@ -6,27 +6,27 @@ import sys
 
 import pytest
 
-from minikube.linux import processes as tree
+from minikube.linux import processes
 
 SETTINGS = {
     "nothing": ("pass", False),
-    "handled": ("signal.signal(signal.SIGTERM, lambda *_: None)", True),
+    "caught": ("signal.signal(signal.SIGTERM, lambda *_: None)", True),
     "ignored": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", True),
-    "waited for": ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", True),
+    "blocked": ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", True),
 }
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_only_what_is_set_up_for_a_signal_hears_it(setting: str) -> None:
-    code, hears = SETTINGS[setting]
+def test_a_signal_is_handled_where_it_is_caught_ignored_or_blocked(setting: str) -> None:
+    code, handled = SETTINGS[setting]
     program = f"import signal, sys\n{code}\nprint(flush=True)\nsys.stdin.read()"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert tree.hears(process.pid, signal.SIGTERM) is hears
+        assert processes.handles_signal(process.pid, signal.SIGTERM) is handled
         process.kill()
 
 
-def test_who_is_gone_is_given_the_benefit_of_the_doubt() -> None:
-    assert tree.hears(2**22 + 1, signal.SIGTERM)
+def test_a_process_that_cannot_be_read_counts_as_handling_the_signal() -> None:
+    assert processes.handles_signal(2**22 + 1, signal.SIGTERM)

@@ -1,8 +1,7 @@
-"""A registry as a process of its own, a plain line client, and small services to be probed: for the registry's tests."""
+"""Helpers for the registry's tests: a registry process, a plain line client, and small services to probe."""
 
 import http.server
 import json
-import os
 import re
 import signal
 import socket
@@ -14,10 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.eventually import eventually
+from tests.untraced import untraced
 
 
 class RpcFailed(Exception):
-    """The error that was answered."""
+    """The error of a call's answer."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class RpcFailed(Exception):
 
 
 class Client:
-    """JSON-RPC 2.0 over a socket, one call at a time; notifications that come between are kept in `notices`."""
+    """A JSON-RPC 2.0 client, one call at a time; notifications that arrive meanwhile are kept in `notices`."""
 
     def __init__(self, port: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -53,11 +53,11 @@ class Client:
         return answer
 
     def notice(self) -> dict[str, Any]:
-        """The next notification; waits for it."""
+        """Wait for the next notification and return it."""
         return self.notices.pop(0) if self.notices else self.read()["params"]
 
     def get(self, name: str) -> int:
-        """The port of a passing instance, 0 where there is none."""
+        """Return the port of a passing instance, 0 if there is none."""
         try:
             return int(self.call("Get", name)["Port"])
         except RpcFailed as error:
@@ -66,7 +66,7 @@ class Client:
             return 0
 
     def state(self, id_: str) -> str:
-        """An instance's state, empty where it is unknown."""
+        """Return an instance's state, empty if it is unknown."""
         return next((str(one["State"]) for one in self.call("Instances") if one["Uuid"] == id_), "")
 
     def close(self) -> None:
@@ -75,14 +75,14 @@ class Client:
 
 
 class Registry:
-    """`minikube registry` on a free port (then always that one), to be killed and started again.
+    """`minikube registry` on a free port (later always the same one) that can be killed and started again.
 
-    `traced`: whether coverage counts it; one whose answers' times are judged runs as users run it.
+    Coverage is not measured: the process ends by SIGKILL, which leaves no time to save it.
     """
 
-    def __init__(self, redis_url: str, *, port: int = 0, traced: bool = True) -> None:
+    def __init__(self, redis_url: str, *, port: int = 0) -> None:
         self.redis_url = redis_url
-        self.env = {name: value for name, value in os.environ.items() if traced or not name.startswith("COVERAGE_")}
+        self.env = untraced()
         self.port = port
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[Client] = []
@@ -102,7 +102,7 @@ class Registry:
         return self
 
     def ready(self) -> Client:
-        """A client, once Redis was read: on a busy machine that may take longer than a request waits."""
+        """Return a client once Redis was read: on a busy machine that may take longer than a request waits."""
         client = self.client()
         eventually(lambda: not client.call("Status")["Stale"], what="Redis was read")
         return client
@@ -132,18 +132,18 @@ class Registry:
 
 
 class Service:
-    """An HTTP server in a thread: `status` is what it answers, `hang` makes it say nothing until `release`."""
+    """An HTTP server in a thread: `status` is its response, `hang` makes it answer nothing until `release`."""
 
     def __init__(self) -> None:
         self.status = 200
-        self.asked = 0
+        self.requests = 0
         self.awake = threading.Event()
         self.awake.set()
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                service.asked += 1
+                service.requests += 1
                 service.awake.wait(20)
                 self.send_response(service.status)
                 self.send_header("Location", "/elsewhere")
@@ -188,7 +188,7 @@ class Service:
 
 @contextmanager
 def services(count: int) -> Iterator[list[Service]]:
-    """So many services, stopped at the end."""
+    """Start `count` services; stop them at the end."""
     made = [Service() for _ in range(count)]
     try:
         yield made

@@ -1,4 +1,4 @@
-"""What must survive: the registry, Redis and instances killed, emptied, stopped."""
+"""Registrations survive while the registry, Redis or instances are killed, emptied or stopped."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer
 
 QUICK = {"Interval": "200ms", "Timeout": "5s"}
 AT_ONCE_S = 10
-"""Well below any time-out of a client; the figures, a second or two, are measured in tests/benchmarks."""
+"""Well below any client's time-out; the usual second or two is measured in tests/benchmarks."""
 STORE_UNAVAILABLE = -32010
 
 
@@ -35,12 +35,12 @@ def client(registry: Registry) -> Client:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with services(1) as (made,):
-        yield made
+    with services(1) as (started,):
+        yield started
 
 
 def refused(client: Client, method: str, *params: object) -> float:
-    """Seconds until the write was refused for want of a store."""
+    """Return how many seconds it took until the write was refused because Redis is down."""
     began = time.monotonic()
     with pytest.raises(RpcFailed) as failed:
         client.call(method, *params)
@@ -48,15 +48,17 @@ def refused(client: Client, method: str, *params: object) -> float:
     return time.monotonic() - began
 
 
-def all_asked_again(made: list[Service], began: list[int]) -> bool:
-    return all(one.asked > was + 1 for one, was in zip(made, began, strict=True))
+def all_probed_again(made: list[Service], before: list[int]) -> bool:
+    return all(one.requests > was + 1 for one, was in zip(made, before, strict=True))
 
 
 def store_is(client: Client, state: str) -> bool:
     return bool(client.call("Status")["Store"]["State"] == state)
 
 
-def test_a_killed_registry_knows_everything_again(registry: Registry, client: Client, service: Service) -> None:
+def test_a_killed_registry_knows_everything_after_its_restart(
+    registry: Registry, client: Client, service: Service
+) -> None:
     passing = client.call("Register", service.registration("product"))
     with services(1) as (dead,):
         critical = client.call("Register", dead.registration("order", **QUICK))
@@ -78,7 +80,7 @@ def test_a_killed_registry_knows_everything_again(registry: Registry, client: Cl
 
 
 @pytest.mark.parametrize("how", ["flushed", "killed and emptied", "killed"])
-def test_redis_comes_back_even_empty(
+def test_registrations_are_restored_when_redis_comes_back_empty(
     redis_server: RedisServer, registry: Registry, client: Client, service: Service, how: str
 ) -> None:
     id_ = client.call("Register", service.registration("product"))
@@ -108,25 +110,25 @@ def test_redis_comes_back_even_empty(
     with services(1) as (late,):
         client.call("Register", late.registration("order"))
         notices = [watcher.notice(), watcher.notice()]
-        assert [one["Instance"]["Name"] for one in notices] == ["order", "order"], "nothing else was ever told"
+        assert [one["Instance"]["Name"] for one in notices] == ["order", "order"], "watchers get no other change"
         assert notices[0]["Revision"] > revision
     registry.kill()
     again = registry.start().ready()
-    assert again.get("product") == service.port, "what was put back is all there"
+    assert again.get("product") == service.port, "the restored data is complete"
 
 
-def test_reads_say_that_they_are_stale_in_both_dialects(
+def test_answers_from_memory_are_marked_stale_in_both_dialects(
     redis_server: RedisServer, registry: Registry, client: Client, service: Service
 ) -> None:
     client.call("Register", service.registration("product"))
-    asked = [
+    calls = [
         ("Discovery.Get", ["product"]),
         ("Discovery.Instances", ["product"]),
         ("Discovery.Services", [None]),
         ("Discovery.Wait", ["product", 0, 0]),
     ]
-    lines = [json.dumps({"method": method, "params": params, "id": 1}) for method, params in asked]
-    lines += [json.dumps({"method": method, "params": params, "id": 1, "jsonrpc": "2.0"}) for method, params in asked]
+    lines = [json.dumps({"method": method, "params": params, "id": 1}) for method, params in calls]
+    lines += [json.dumps({"method": method, "params": params, "id": 1, "jsonrpc": "2.0"}) for method, params in calls]
     lines.append(json.dumps({"method": "Discovery.Watch", "params": ["product"], "id": 1, "jsonrpc": "2.0"}))
 
     def answers() -> list[dict[str, object]]:
@@ -156,7 +158,7 @@ def test_reads_say_that_they_are_stale_in_both_dialects(
         assert not sdk.stale
 
 
-def test_a_paused_redis_freezes_nobody(redis_server: RedisServer, client: Client, service: Service) -> None:
+def test_a_paused_redis_delays_no_lookup(redis_server: RedisServer, client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product"))
     redis_server.pause()
     try:
@@ -165,7 +167,7 @@ def test_a_paused_redis_freezes_nobody(redis_server: RedisServer, client: Client
             request = {"jsonrpc": "2.0", "method": f"Discovery.{method}", "params": [what], "id": key}
             client.sock.sendall(json.dumps(request).encode() + b"\n")
         read, written = client.read(), client.read()
-        assert (read["id"], read["result"]["Port"]) == ("read", service.port), "it does not wait for the write"
+        assert (read["id"], read["result"]["Port"]) == ("read", service.port), "the lookup does not wait for the write"
         assert (written["id"], written["error"]["code"]) == ("write", STORE_UNAVAILABLE)
         assert refused(client, "Deregister", id_) < AT_ONCE_S
         assert store_is(client, "down")
@@ -173,22 +175,22 @@ def test_a_paused_redis_freezes_nobody(redis_server: RedisServer, client: Client
         redis_server.resume()
     eventually(lambda: store_is(client, "ok"))
     assert client.get("product") == service.port
-    assert [one["Name"] for one in client.call("Instances")] == ["product"], "what was refused did not happen later"
+    assert [one["Name"] for one in client.call("Instances")] == ["product"], "a refused write is not done later"
 
 
-def test_a_verdict_waits_for_redis(redis_server: RedisServer, client: Client) -> None:
+def test_no_state_changes_while_redis_is_down(redis_server: RedisServer, client: Client) -> None:
     with services(1) as (service,):
         id_ = client.call("Register", service.registration("product", **QUICK))
         redis_server.kill()
         eventually(lambda: store_is(client, "down"))
     eventually(lambda: "refused" in client.call("Instances")[0]["Output"])
-    assert client.state(id_) == "passing", "nothing is removed while Redis is gone"
+    assert client.state(id_) == "passing", "no instance is critical while Redis is down"
     redis_server.start()
     eventually(lambda: client.state(id_) == "critical")
 
 
 @pytest.mark.parametrize("command", ["CONFIG SET maxmemory 1", "REPLICAOF 127.0.0.1 1"])
-def test_a_redis_that_refuses_writes_is_no_store(
+def test_a_redis_that_refuses_writes_counts_as_down(
     redis_server: RedisServer, client: Client, service: Service, command: str
 ) -> None:
     client.call("Register", service.registration("product"))
@@ -204,42 +206,44 @@ def test_a_redis_that_refuses_writes_is_no_store(
     assert client.get("order") == service.port
 
 
-def test_a_paused_registry_removes_nobody(registry: Registry, client: Client) -> None:
+def test_a_paused_registry_makes_no_instance_critical(registry: Registry, client: Client) -> None:
     with services(4) as made:
         for number, one in enumerate(made):
             client.call("Register", one.registration(f"product-{number}", Interval="200ms", Timeout="1s"))
         watcher = registry.client()
         watcher.call("Watch", "*")
         revision = client.call("Status")["Revision"]
-        for _ in range(3):
+        for _ in range(2):
             registry.signal(signal.SIGSTOP)
             time.sleep(1.5)
             registry.signal(signal.SIGCONT)
-            began = [one.asked for one in made]
-            eventually(partial(all_asked_again, made, began))
+            before = [one.requests for one in made]
+            eventually(partial(all_probed_again, made, before))
         assert client.call("Status")["Revision"] == revision
 
 
-def test_silence_of_many_is_doubted_first(client: Client) -> None:
+def test_a_mass_failure_is_probed_once_more_first(client: Client) -> None:
     with services(4) as made:
         ids = [client.call("Register", one.registration("product", Interval="1s", Timeout="500ms")) for one in made]
         for one in made:
             one.hang()
-        asked = {id_: one.asked for id_, one in zip(ids, made, strict=True)}
-        doubt = eventually(lambda: client.call("Status")["LastDoubt"]["Detail"])
-        assert "4 of 4" in doubt or "3 of" in doubt
+        requests = {id_: one.requests for id_, one in zip(ids, made, strict=True)}
+        failure = eventually(lambda: client.call("Status")["LastDoubt"]["Detail"])
+        assert "4 of 4" in failure or "3 of" in failure
         eventually(lambda: all(client.state(id_) == "critical" for id_ in ids))
         for id_, one in zip(ids, made, strict=True):
-            assert one.asked - asked[id_] >= 3, "each was asked once more than its time-outs"
+            assert one.requests - requests[id_] >= 3, "each was probed once more than its time-outs"
         for one in made:
             one.release()
         eventually(lambda: all(client.state(id_) == "passing" for id_ in ids))
         eventually(lambda: not client.call("Status")["Doubt"])
         status = client.call("Status")
-        assert "fell silent together" in status["LastDoubt"]["Detail"], "a doubt that is over is still told"
+        assert "fell silent together" in status["LastDoubt"]["Detail"], "a mass failure that is over is still shown"
 
 
-def test_registries_agree_and_take_over(redis_server: RedisServer, registry: Registry, client: Client) -> None:
+def test_registries_agree_and_take_over_from_each_other(
+    redis_server: RedisServer, registry: Registry, client: Client
+) -> None:
     other = Registry(redis_server.url)
     try:
         second = other.start().ready()
@@ -254,17 +258,17 @@ def test_registries_agree_and_take_over(redis_server: RedisServer, registry: Reg
             assert (notice["Kind"], notice["Instance"]["Uuid"], notice["Revision"]) == ("gone", ids[0], start + 1)
             assert client.call("Deregister", ids[0]) is False
             third = client.call("Register", made[0].registration("product"))
-            assert second.call("Renew", third) is True, "what one acknowledged the other knows"
+            assert second.call("Renew", third) is True, "every registry knows what one acknowledged"
             other.kill()
             eventually(lambda: len(client.call("Status")["Nodes"]) == 1)
             for one in made:
                 one.status = 500
-            eventually(lambda: client.get("product") == 0, what="the dead node's share is probed")
+            eventually(lambda: client.get("product") == 0, what="the dead registry's share is probed")
     finally:
         other.close()
 
 
-def test_reads_before_the_first_load_are_never_not_found(redis_server: RedisServer) -> None:
+def test_a_lookup_before_redis_was_read_is_unavailable_and_not_not_found(redis_server: RedisServer) -> None:
     redis_server.kill()
     registry = Registry(redis_server.url)
     try:

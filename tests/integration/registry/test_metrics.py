@@ -1,4 +1,4 @@
-"""`minikube registry --metrics`: what Prometheus reads from a registry that runs alone, and who gets nothing."""
+"""`minikube registry --metrics`: what Prometheus reads from a registry that runs alone, and which requests are refused."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer
 
 @contextmanager
 def registry(redis_url: str, token: str = "") -> Iterator[tuple[int, str]]:
-    """Its port and where its metrics are."""
+    """Start a registry; return its port and the URL of its metrics."""
     command = [sys.executable, "-m", "minikube", "registry", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
     env = {**os.environ, "REDIS_URL": redis_url, **({"MINIKUBE_REGISTRY_TOKEN": token} if token else {})}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -48,7 +48,7 @@ def ask(url: str, headers: dict[str, str] | None = None, method: str = "GET") ->
             return error.code, error.read().decode()
 
 
-def test_prometheus_reads_calls_and_the_registry_itself(redis_server: RedisServer) -> None:
+def test_prometheus_reads_calls_and_process_metrics(redis_server: RedisServer) -> None:
     with registry(redis_server.url) as (port, url):
         eventually(lambda: "minikube_registry_stale 0.0" in ask(url)[1], 20, "Redis was read")
         client = Client(port)
@@ -71,7 +71,7 @@ def test_prometheus_reads_calls_and_the_registry_itself(redis_server: RedisServe
         assert ask(url.replace("/metrics", "/"))[0] == 404
 
 
-def test_a_registrys_token_is_wanted_there_too(redis_server: RedisServer) -> None:
+def test_metrics_need_the_registrys_token(redis_server: RedisServer) -> None:
     with registry(redis_server.url, "s3cret-token") as (_, url):
         assert ask(url)[0] == 401
         assert ask(url, {"Authorization": "Bearer wrong"})[0] == 401
@@ -79,7 +79,7 @@ def test_a_registrys_token_is_wanted_there_too(redis_server: RedisServer) -> Non
         assert ask(url, {"Authorization": "Bearer s3cret-token"})[0] == 200
 
 
-def test_beyond_loopback_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_beyond_loopback_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["registry", "--metrics", "0.0.0.0:9100"]) == 2
     assert capsys.readouterr().err == (
         "minikube: --metrics: 0.0.0.0:9100 is beyond loopback, where it has no TLS — use 127.0.0.1\n"

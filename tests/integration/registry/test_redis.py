@@ -1,4 +1,4 @@
-"""Redis as the registry meets it: full, locked, spoilt by others, behind TLS, replicated."""
+"""The registry with a Redis that is full, needs a password, holds foreign values, is behind TLS, or is replicated."""
 
 import contextlib
 import itertools
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from minikube.registry.catalog.records import Keys
+from minikube.registry.redis.codec import Keys
 from minikube.registry.redis.commands import RedisCommands
 from minikube.registry.redis.connect import RedisConnector
 from tests.certificates import make_certificates
@@ -21,7 +21,7 @@ from tests.tls_front import tls_front
 
 STORE_UNAVAILABLE = -32010
 SENTINEL_S = 90
-"""Sentinels ask who replicates whom every 10 s, and try a failover again after some seconds."""
+"""Sentinels look for replicas every 10 s, and try a failover again after some seconds."""
 
 
 @contextmanager
@@ -36,18 +36,18 @@ def running(url: str, *, ready: bool = True) -> Iterator[tuple[Registry, Client]
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with services(1) as (made,):
-        yield made
+    with services(1) as (started,):
+        yield started
 
 
 def detail(client: Client) -> str:
-    """Why there is no store; empty while there is one."""
+    """Return why Redis cannot be used; empty while it can."""
     store = client.call("Status")["Store"]
     return "" if store["State"] == "ok" else str(store["Detail"])
 
 
 def is_refused(client: Client, registration: Mapping[str, object]) -> bool:
-    """Whether a write is refused for want of a store, and not otherwise."""
+    """Return whether a write is refused because Redis is down; raise any other error."""
     try:
         client.call("Register", registration)
     except RpcFailed as error:
@@ -58,23 +58,23 @@ def is_refused(client: Client, registration: Mapping[str, object]) -> bool:
 
 
 def fill(path: Path) -> None:
-    """Take all the room there is."""
+    """Write to `path` until the disk is full."""
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
 
 
-def test_a_full_disk_stops_writes_and_nothing_else(small_disk: Path, service: Service) -> None:
+def test_a_full_disk_stops_writes_only(small_disk: Path, service: Service) -> None:
     with RedisServer(small_disk) as server, running(server.url) as (_, client):
         id_ = client.call("Register", service.registration("product"))
         filler = small_disk / "filler"
         fill(filler)
         kept = service.registration("order", Meta={"more": "x" * 1000})
-        eventually(lambda: is_refused(client, kept), what="a full disk is no store")
+        eventually(lambda: is_refused(client, kept), what="a write is refused")
         assert client.get("product") == service.port
         assert "MISCONF" in eventually(lambda: detail(client))
         filler.unlink()
-        eventually(lambda: not detail(client), what="room again, store again")
+        eventually(lambda: not detail(client), what="Redis takes writes again")
         client.call("Register", kept)
         assert client.get("order") == service.port
         server.kill()
@@ -83,7 +83,9 @@ def test_a_full_disk_stops_writes_and_nothing_else(small_disk: Path, service: Se
         assert client.state(id_) == "passing"
 
 
-def test_a_password_that_is_asked_for_later_is_told_and_got_over(redis_server: RedisServer, service: Service) -> None:
+def test_a_password_set_later_is_named_as_the_reason_and_recovered_from(
+    redis_server: RedisServer, service: Service
+) -> None:
     with running(redis_server.url) as (_, client), redis_server.client() as admin:
         id_ = client.call("Register", service.registration("product"))
         admin.config_set("requirepass", "other")
@@ -97,14 +99,14 @@ def test_a_password_that_is_asked_for_later_is_told_and_got_over(redis_server: R
 
 
 @pytest.mark.parametrize("key", ["registrations", "addresses", "revision", "changes", "epoch", "nodes"])
-def test_a_value_of_somebody_elses_under_our_keys_is_named(
+def test_a_foreign_value_under_a_key_of_the_registry_is_named(
     redis_server: RedisServer, service: Service, key: str
 ) -> None:
     with running(redis_server.url) as (registry, client), redis_server.client() as admin:
         id_ = client.call("Register", service.registration("product"))
         with admin.pipeline() as both:
             both.delete(f"{{minikube}}:{key}")
-            both.set(f"{{minikube}}:{key}", "not ours")
+            both.set(f"{{minikube}}:{key}", "foreign")
             both.execute()
         eventually(lambda: is_refused(client, service.registration("order")))
         assert f"{{minikube}}:{key}" in eventually(lambda: detail(client))
@@ -116,19 +118,19 @@ def test_a_value_of_somebody_elses_under_our_keys_is_named(
         assert client.get("order") == service.port
         assert client.state(id_) == "passing"
         registry.kill()
-        assert registry.start().ready().state(id_) == "passing", "what was put back is whole"
+        assert registry.start().ready().state(id_) == "passing", "the restored data is complete"
 
 
 def test_an_instance_hash_of_another_type_is_replaced(redis_server: RedisServer, service: Service) -> None:
     with running(redis_server.url) as (_, client), redis_server.client() as admin:
-        admin.set("{minikube}:instance:product:0badcafe", "not ours")
+        admin.set("{minikube}:instance:product:0badcafe", "foreign")
         client.call("Register", service.registration("product", Uuid="0badcafe"))
         assert admin.hget("{minikube}:instance:product:0badcafe", "name") == "product"
 
 
 @pytest.fixture
 def locked_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis that wants a user and a password, both with characters that a URL has to quote."""
+    """A Redis that needs a user and a password, both with characters that a URL must quote."""
     acl = ("--user", "shop@home", "on", ">p:w/d%", "~{minikube}:*", "&*", "+@all", "--user", "default", "off")
     with RedisServer(tmp_path_factory.mktemp("locked"), options=acl, user="shop%40home:p%3Aw%2Fd%25") as server:
         yield server
@@ -140,9 +142,9 @@ def test_a_unix_socket_with_user_and_password(locked_redis: RedisServer, service
         assert client.get("product") == service.port
     wrong = locked_redis.url.replace("p%3Aw", "wrong")
     with running(wrong, ready=False) as (_, client):
-        told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
-        assert "invalid username-password pair" in told
-        assert "wrong" not in told
+        reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+        assert "invalid username-password pair" in reason
+        assert "wrong" not in reason
         assert is_refused(client, service.registration("product"))
 
 
@@ -156,13 +158,13 @@ def test_tls_with_user_and_password(
             client.call("Register", service.registration("product"))
             assert client.get("product") == service.port
         with running(base, ready=False) as (_, client):
-            told = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
-            assert "certificate verify failed" in told
-            assert "p%3Aw" not in told
+            reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+            assert "certificate verify failed" in reason
+            assert "p%3Aw" not in reason
 
 
-def test_a_confirmation_that_redis_refuses_is_a_failed_write_and_no_more(service: Service, tmp_path: Path) -> None:
-    """WAIT is a command that an ACL can forbid, and that a master which was made a replica refuses."""
+def test_a_refused_wait_fails_the_write_and_the_registry_goes_on(service: Service, tmp_path: Path) -> None:
+    """An ACL can forbid WAIT, and a master that became a replica refuses it."""
     (tmp_path / "one").mkdir()
     with RedisServer(tmp_path / "one", port=free_port()) as master, master.client() as admin:
         admin.execute_command("ACL", "SETUSER", "default", "-wait")
@@ -193,20 +195,22 @@ def test_three_registries_agree_and_the_last_one_takes_over(redis_server: RedisS
             clients[index % 3].call("Register", one.registration("product", Interval="200ms"))
             for index, one in enumerate(made)
         ]
-        told = [[watcher.notice() for _ in range(18)] for watcher in watchers]
-        changes = [[(one["Revision"], one["Kind"], one["Instance"]["Uuid"]) for one in heard] for heard in told]
-        assert changes[0] == changes[1] == changes[2], "every registry tells the same, in the same order"
+        notices = [[watcher.notice() for _ in range(18)] for watcher in watchers]
+        changes = [
+            [(one["Revision"], one["Kind"], one["Instance"]["Uuid"]) for one in received] for received in notices
+        ]
+        assert changes[0] == changes[1] == changes[2], "every registry sends the same changes in the same order"
         registries[0].kill()
         registries[1].kill()
         last = clients[2]
-        eventually(lambda: len(last.call("Status")["Nodes"]) == 1, what="the dead are noticed")
-        assert all(last.state(id_) == "passing" for id_ in ids), "nobody is removed for his registry's death"
+        eventually(lambda: len(last.call("Status")["Nodes"]) == 1, what="the killed registries count as dead")
+        assert all(last.state(id_) == "passing" for id_ in ids), "no instance is removed because its registry died"
         for one in made:
             one.status = 500
-        eventually(lambda: last.get("product") == 0, what="all are probed by the last one")
+        eventually(lambda: last.get("product") == 0, what="the last registry probes all")
 
 
-def test_leases_are_passed_on_and_go_with_their_instance(redis_server: RedisServer, service: Service) -> None:
+def test_renewals_are_shared_and_removed_with_their_instance(redis_server: RedisServer, service: Service) -> None:
     with (
         running(redis_server.url) as (_, one),
         running(redis_server.url) as (_, two),
@@ -220,25 +224,24 @@ def test_leases_are_passed_on_and_go_with_their_instance(redis_server: RedisServ
         probed = one.call("Register", service.registration("product"))
         for client in both:
             assert all(client.call("Renew", id_) for id_ in [*ids, probed])
-        assert admin.hgetall("{minikube}:leases") == dict.fromkeys(ids, "2"), "what is probed has no lease"
+        assert admin.hgetall("{minikube}:leases") == dict.fromkeys(ids, "2"), "a probed instance has no lease"
         for client, id_ in zip(both * 3, ids, strict=True):
             assert client.call("Deregister", id_)
         assert admin.hlen("{minikube}:leases") == 0
 
 
-def test_a_renewal_that_comes_too_late_leaves_nothing(redis_server: RedisServer) -> None:
-    """It may be on its way from a registry that has not heard of the removal yet."""
+def test_a_renewal_after_the_removal_leaves_nothing(redis_server: RedisServer) -> None:
+    """It may come from a registry that has not read of the removal yet."""
     with running(redis_server.url) as (_, one), redis_server.client() as admin:
         id_ = one.call("Register", {"Name": "shop", "Addr": "127.0.0.1:7100", "HealthCheck": "ttl:"})
-        wire = RedisConnector(redis_server.url).open(5)
-        speaker = RedisCommands(wire, Keys("{minikube}"))
-        speaker.load_scripts()
-        speaker.ask_one(*speaker.renewed(id_))
+        commands = RedisCommands(RedisConnector(redis_server.url).open(5), Keys("{minikube}"))
+        commands.load_scripts()
+        commands.execute(*commands.renewal_command(id_))
         assert admin.hget("{minikube}:leases", id_) == "1"
         assert one.call("Deregister", id_)
-        speaker.ask_one(*speaker.renewed(id_))
+        commands.execute(*commands.renewal_command(id_))
         assert not admin.exists("{minikube}:leases")
-        speaker.close()
+        commands.close()
 
 
 class Sentinels:
@@ -275,12 +278,12 @@ class Sentinels:
 
     @staticmethod
     def leads(server: RedisServer) -> bool:
-        """Whether it is a master by now."""
+        """Return whether the server is a master by now."""
         with server.client() as client:
             return bool(client.role()[0] == "master")
 
     def ready(self) -> bool:
-        """Whether everyone knows everyone, so that a failover can happen."""
+        """Return whether the sentinels know each other and the replica, so that a failover can happen."""
         for port in self.ports:
             with redis.Redis(port=port, decode_responses=True) as sentinel:
                 state = sentinel.sentinel_master("shop")
@@ -309,20 +312,20 @@ def test_a_failover_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
         assert all(register() for _ in range(40))
         sentinels.replica.pause()
-        assert not register(), "what only the master has is not acknowledged"
+        assert not register(), "a write that only the master has is not acknowledged"
         sentinels.replica.resume()
         eventually(lambda: not detail(client))
         eventually(register)
         sentinels.master.kill()
-        while register():  # what is under way when the master dies may still be answered
+        while register():  # a write that is under way when the master dies may still be answered
             pass
-        eventually(lambda: sentinels.leads(sentinels.replica), SENTINEL_S, what="the replica is made master")
+        eventually(lambda: sentinels.leads(sentinels.replica), SENTINEL_S, what="the replica becomes the master")
         sentinels.master.start()
         with sentinels.master.client() as old_master:
             old_master.replicaof("127.0.0.1", str(sentinels.replica.port))
-        eventually(register, SENTINEL_S, what="the new master has as many replicas as it wants")
+        eventually(register, SENTINEL_S, what="the new master has enough replicas")
         assert all(register() for _ in range(20))
-        # The registry's own memory would put everything back: what counts is what the new master has by itself.
+        # The registry would restore everything from its memory: kill it, so that only the new master's own data counts.
         registry.kill()
         again = registry.start().ready()
         known = {one["Uuid"] for one in again.call("Instances")}

@@ -1,4 +1,4 @@
-"""The registry as a process beside a real Redis: what a client may rely on while nothing is broken."""
+"""The registry as a process with a real Redis: what clients can rely on while nothing is broken."""
 
 import json
 import socket
@@ -28,10 +28,21 @@ def client(registry: Registry) -> Client:
     return registry.ready()
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a registry that stays empty, shared by tests that register nothing."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as redis:
+        made = Registry(redis.url)
+        try:
+            yield made.start().ready()
+        finally:
+            made.close()
+
+
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with services(1) as (made,):
-        yield made
+    with services(1) as (started,):
+        yield started
 
 
 def test_a_registration_is_discoverable_when_its_call_returns(
@@ -51,7 +62,7 @@ def test_a_registration_is_discoverable_when_its_call_returns(
     assert (instance["State"], instance["Output"]) == ("passing", "200 OK: as you see")
 
 
-def test_a_name_matches_exactly(client: Client, service: Service) -> None:
+def test_a_lookup_matches_the_whole_name(client: Client, service: Service) -> None:
     client.call("Register", service.registration("orders"))
     assert client.get("orders") == service.port
     assert client.get("order") == 0
@@ -67,7 +78,7 @@ def test_the_same_address_or_id_is_the_same_instance(client: Client) -> None:
         assert client.get("product") == second.port
 
 
-def test_registering_again_makes_no_gap(registry: Registry, client: Client, service: Service) -> None:
+def test_registering_again_keeps_an_instance_discoverable(registry: Registry, client: Client, service: Service) -> None:
     client.call("Register", service.registration("product"))
     service.hang()
     watcher = registry.client()
@@ -78,7 +89,7 @@ def test_registering_again_makes_no_gap(registry: Registry, client: Client, serv
     service.release()
 
 
-def test_round_robin(client: Client) -> None:
+def test_lookups_go_round_robin(client: Client) -> None:
     with services(3) as made:
         for one in made:
             client.call("Register", one.registration("product"))
@@ -87,7 +98,7 @@ def test_round_robin(client: Client) -> None:
         assert seen[:3] == seen[3:]
 
 
-def test_a_dead_instance_is_critical_at_once_and_comes_back(
+def test_a_failing_instance_is_critical_at_once_and_passes_again(
     registry: Registry, client: Client, redis_server: RedisServer
 ) -> None:
     with services(1) as (service,):
@@ -115,17 +126,17 @@ def test_a_dead_instance_is_critical_at_once_and_comes_back(
             assert redis.exists(f"{{minikube}}:instance:product:{id_}") == 1
 
 
-def test_a_hanging_instance_is_asked_once_more(client: Client, service: Service) -> None:
+def test_a_hanging_instance_is_probed_once_more(client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product", Interval="200ms", Timeout="500ms"))
     service.hang()
-    asked = service.asked
+    requests = service.requests
     eventually(lambda: client.state(id_) == "critical")
-    assert service.asked - asked >= 2
+    assert service.requests - requests >= 2
     service.release()
     eventually(lambda: client.state(id_) == "passing")
 
 
-def test_what_never_passes_again_is_forgotten(client: Client) -> None:
+def test_an_instance_that_never_passes_again_is_removed(client: Client) -> None:
     with services(1) as (service,):
         id_ = client.call("Register", service.registration("product", ForgetAfter="1s", **QUICK))
     eventually(lambda: client.state(id_) == "critical")
@@ -136,7 +147,7 @@ def test_what_never_passes_again_is_forgotten(client: Client) -> None:
     assert client.call("Services") == {}
 
 
-def test_a_deletion_names_its_incarnation(client: Client, service: Service) -> None:
+def test_a_removal_of_an_old_incarnation_does_nothing(client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product"))
     old = client.call("Instances")[0]["Incarnation"]
     client.call("Register", service.registration("product"))
@@ -161,8 +172,8 @@ def test_a_lease_lasts_while_it_is_renewed(client: Client) -> None:
     eventually(lambda: client.state(id_) == "passing")
 
 
-def test_a_verdict_of_its_own_counts_at_once_and_stays(client: Client, service: Service) -> None:
-    """Who checks itself says so with its renewal; only `passing` brings it back."""
+def test_a_state_reported_by_a_ttl_instance_counts_at_once_and_stays(client: Client, service: Service) -> None:
+    """A `ttl:` instance reports its own state with its renewal; only `passing` makes it discoverable again."""
     id_ = client.call("Register", {"Name": "worker", "Addr": "127.0.0.1:9", "HealthCheck": "ttl:", "Lease": "60s"})
     assert client.call("Renew", id_, "critical", "exit 3: no disk") is True
     assert client.get("worker") == 0
@@ -184,7 +195,7 @@ def test_a_verdict_of_its_own_counts_at_once_and_stays(client: Client, service: 
         client.call("Renew", probed, "critical")
 
 
-def test_maintenance_hides_and_ends(client: Client, service: Service) -> None:
+def test_an_instance_in_maintenance_is_not_discoverable(client: Client, service: Service) -> None:
     id_ = client.call("Register", service.registration("product"))
     assert client.call("Maintenance", id_, True, "new disk") is True
     assert client.get("product") == 0
@@ -196,7 +207,7 @@ def test_maintenance_hides_and_ends(client: Client, service: Service) -> None:
     assert client.get("product") == service.port
 
 
-def test_watchers_resume_by_revision_and_learn_what_is_too_old(registry: Registry, client: Client) -> None:
+def test_watchers_resume_by_revision_and_an_unknown_revision_is_refused(registry: Registry, client: Client) -> None:
     with services(1) as (service,):
         start = client.call("Status")["Revision"]
         id_ = client.call("Register", service.registration("product"))
@@ -251,15 +262,17 @@ def test_a_long_poll_ends_with_the_change(registry: Registry, client: Client, se
         ({"Colour": "red"}, "Colour"),
     ],
 )
-def test_a_wrong_registration_is_told_what_is_wrong(client: Client, change: dict[str, object], word: str) -> None:
+def test_a_wrong_registration_is_refused_with_the_field_named(
+    empty: Client, change: dict[str, object], word: str
+) -> None:
     right = {"Name": "product", "Addr": "127.0.0.1:80", "HealthCheck": "http://127.0.0.1/"}
     with pytest.raises(RpcFailed, match=word) as failed:
-        client.call("Register", {**right, **change})
+        empty.call("Register", {**right, **change})
     assert failed.value.code == -32602
-    assert client.call("Instances") == []
+    assert empty.call("Instances") == []
 
 
-def test_dialect_one_as_go_speaks_it(registry: Registry, service: Service) -> None:
+def test_dialect_one_as_sent_by_go(registry: Registry, service: Service) -> None:
     with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as sock, sock.makefile("rb") as lines:
         registration = json.dumps(
             service.registration("product", Addr={"IP": "127.0.0.1", "Port": service.port, "Zone": ""})
@@ -273,7 +286,7 @@ def test_dialect_one_as_go_speaks_it(registry: Registry, service: Service) -> No
         assert json.loads(lines.readline()) == {"id": 2, "result": None, "error": "nobody: no instance is registered"}
 
 
-def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: Service) -> None:
+def test_counters_are_in_the_status_when_asked_for(client: Client, service: Service) -> None:
     client.call("Register", service.registration("product", **QUICK))
     for _ in range(3):
         client.get("product")
@@ -300,7 +313,7 @@ def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: S
     for _ in range(3):
         client.read()
     assert calls()["Discovery.Get"] == {"ok": 7, "not_found": 1}
-    eventually(lambda: service.asked >= 3, what="three probes")
+    eventually(lambda: service.requests >= 3, what="three probes")
     (probes,) = client.call("Status", {"Counters": True})["Counters"]["Probes"]
     assert probes["Service"] == "product"
     assert probes["Results"]["pass"] >= 2
@@ -309,7 +322,7 @@ def test_what_it_counts_is_told_where_it_is_asked_for(client: Client, service: S
         client.call("Status", 1, 2)
 
 
-def test_watchers_hear_why_an_instance_does_not_pass_and_when_the_reason_changes(
+def test_watchers_get_the_reason_why_an_instance_does_not_pass_and_each_new_reason(
     registry: Registry, client: Client, service: Service
 ) -> None:
     """Once for each reason, however often it is probed."""
@@ -317,15 +330,15 @@ def test_watchers_hear_why_an_instance_does_not_pass_and_when_the_reason_changes
     watcher = registry.client()
     watcher.call("Watch", "product")
     id_ = client.call("Register", service.registration("product", Interval="50ms"))
-    (registered, told) = (watcher.notice()["Instance"] for _ in range(2))
+    (registered, failing) = (watcher.notice()["Instance"] for _ in range(2))
     assert (registered["State"], registered["Output"]) == ("starting", "")
-    assert (told["State"], told["Output"], told["Since"]) == (
+    assert (failing["State"], failing["Output"], failing["Since"]) == (
         "starting",
         "404 Not Found: as you see",
         registered["Since"],
     )
-    asked = service.asked
-    eventually(lambda: service.asked >= asked + 3, what="three more probes")
+    requests = service.requests
+    eventually(lambda: service.requests >= requests + 3, what="three more probes")
     service.status = 503
     assert watcher.notice()["Instance"]["Output"] == "503 Service Unavailable: as you see"
     service.status = 200

@@ -1,4 +1,4 @@
-"""A registry beyond its own machine's trust: TLS and a token, for every face of the SDK and for any TLS client."""
+"""A registry with TLS and a token: every flavour of the SDK and any TLS client can use it, and nothing else."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TOKEN = "a-token-of-the-tests"
 
 
 class Secured(NamedTuple):
-    """Where a registry with TLS and a token listens."""
+    """A running registry with TLS and a token."""
 
     address: str
     files: Certificates
@@ -35,7 +35,7 @@ class Secured(NamedTuple):
 def secured(
     redis_server: RedisServer, tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Secured]:
-    """It asks clients for a certificate, too; the environment has all that an SDK's user needs."""
+    """Start a registry that also needs client certificates; set the environment variables that the SDK reads."""
     files = make_certificates(tmp_path, need("openssl"))
     command = [sys.executable, "-m", "minikube", "registry", "--listen", "127.0.0.1:0"]
     command += ["--tls-cert", str(files.cert), "--tls-key", str(files.key), "--tls-ca", str(files.ca)]
@@ -65,7 +65,7 @@ def service() -> Iterator[Service]:
         yield made
 
 
-def test_every_face_of_the_sdk_speaks_it(secured: Secured, service: Service) -> None:
+def test_every_flavour_of_the_sdk_connects(secured: Secured, service: Service) -> None:
     async def on_trio() -> minikube.Address:
         async with minikube.registered("web", service.port) as kept:
             await soon(lambda: kept.registered)
@@ -92,7 +92,9 @@ def test_every_face_of_the_sdk_speaks_it(secured: Secured, service: Service) -> 
         blocking.discover("web")
 
 
-def test_nobody_without_token_certificate_or_trust_gets_in(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_without_token_certificate_or_trust_is_refused(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(minikube.RemoteError, match="the token is wrong"):
         blocking.discover("web", token="wrong")
     with pytest.raises(minikube.RemoteError, match="unauthorized"):
@@ -105,7 +107,7 @@ def test_nobody_without_token_certificate_or_trust_gets_in(secured: Secured, mon
         blocking.discover("web")
 
 
-def test_openssl_is_client_enough(secured: Secured, need: Callable[[str], str]) -> None:
+def test_openssl_s_client_can_call_it(secured: Secured, need: Callable[[str], str]) -> None:
     command = [need("openssl"), "s_client", "-quiet", "-verify_return_error", "-connect", secured.address]
     command += ["-CAfile", str(secured.files.ca), "-cert", str(secured.files.cert), "-key", str(secured.files.key)]
     lines = [

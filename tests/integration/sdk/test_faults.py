@@ -16,8 +16,7 @@ from minikube import aio, blocking
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.server import serve_rpc
 from minikube.sdk.requests import Call
-from services.directory import Directory
-from tests.eventually import eventually, soon
+from tests.eventually import eventually
 from tests.integration.sdk.test_faces import REGISTRATION, FakeRegistry, background, serving
 
 TOO_LONG = minikube.Registration(
@@ -200,23 +199,3 @@ async def test_trio_others_on_the_connection_do_not_notice_a_call_that_is_too_lo
             nursery.start_soon(ask)
         with pytest.raises(minikube.UsageError):
             await registry.register(TOO_LONG)
-
-
-async def test_a_service_that_the_registry_refuses_says_so_once_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A wrong token, say, would else be served as "the registry cannot be reached" for ever."""
-    monkeypatch.setattr("services.directory.AGAIN_S", 0.01)
-    registry = FakeRegistry("secret")
-    async with serving(registry) as address, trio.open_nursery() as nursery:
-        monkeypatch.setenv("MINIKUBE_REGISTRY", address)
-        monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", "guess")
-        directory = Directory("product")
-        await nursery.start(directory.run)
-        await soon(lambda: len(registry.asked) >= 5)
-        assert capsys.readouterr().err == (
-            "product: the registry does not tell where it is: wrong token; asking again\n"
-        )
-        registry.token = "guess"
-        await soon(lambda: directory.known)
-        nursery.cancel_scope.cancel()

@@ -1,115 +1,215 @@
-"""The product API over HTTP, with a real Redis under it."""
+"""The product service over HTTP, with a real Redis under it: nothing oversold, nothing done twice, a Redis that goes away."""
 
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 
+import pytest
 import trio
 
-from services.http_client import Answer, NotSent, Pool
-from services.product import ProductApi
-from services.stock import SCRIPTS, Stock
+from services import product, store
 from services.store import Store
 from services.web import Server
+from tests.eventually import soon
+from tests.integration.sdk.test_faces import FakeRegistry, serving
+from tests.ports import free_port
 from tests.redis_server import RedisServer
-from tests.unit.services.test_web import Client
+from tests.shop import Service, open_service
 
-
-class Shop:
-    """A product service in this process."""
-
-    def __init__(self, place: tuple[str, int]) -> None:
-        self.place = place
-
-    async def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, object]:
-        async with await trio.open_tcp_stream(*self.place) as stream:
-            client = Client(stream)
-            more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {len(body.encode())}\r\n\r\n"
-            await client.send(head.encode() + body.encode())
-            status, _, answer = await client.answer(method)
-            return status, answer
+APPLE = {"id": "aaa", "name": "apple", "quantity": 10}
+BANANA = {"id": "bbb", "name": "banana", "quantity": 7}
 
 
 @asynccontextmanager
-async def open_shop(redis_server: RedisServer) -> AsyncIterator[Shop]:
-    store = Store(redis_server.url, SCRIPTS)
-    stock = Stock(store)
-    store.greeting = stock.greeting
-    server = Server(ProductApi(stock, lambda: store.trouble).routes())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(store.run)
-        yield Shop((await nursery.start(server.serve, "127.0.0.1", 0))[0])
-        nursery.cancel_scope.cancel()
+async def open_product(url: str) -> AsyncIterator[Service]:
+    routes, _tasks = product.build(Store(url))
+    async with open_service(routes) as shop:
+        yield shop
 
 
-APPLE = {"id": "aaa", "name": "apple", "quantity": 10}
+@pytest.fixture
+async def shop(redis_server: RedisServer) -> AsyncIterator[Service]:
+    async with open_product(redis_server.url) as shop:
+        yield shop
 
 
-async def test_products_are_shown_taken_set_and_created(redis_server: RedisServer) -> None:
-    async with open_shop(redis_server) as shop:
-        assert await shop.ask("GET", "/product/aaa") == (200, APPLE)
-        assert await shop.ask("PUT", "/product/aaa") == (200, {**APPLE, "quantity": 9})
-        assert await shop.ask("PUT", "/product/aaa", '{"quantity":1}') == (200, {**APPLE, "quantity": 1})
-        assert (await shop.ask("PUT", "/product/aaa"))[0] == 200
-        assert await shop.ask("PUT", "/product/aaa") == (409, {"error": "aaa is out of stock"})
-        plum = {"id": "ccc", "name": "plum ü", "quantity": 2}
-        assert (await shop.ask("PUT", "/product/ccc", '{"name":"plum ü"}'))[0] == 400
-        assert await shop.ask("PUT", "/product/ccc", '{"name":"plum ü","quantity":2}') == (201, plum)
-        status, every = await shop.ask("GET", "/products")
-        assert (status, every) == (
-            200,
-            [{**APPLE, "quantity": 0}, {"id": "bbb", "name": "banana", "quantity": 7}, plum],
+async def quantity(shop: Service, id: str) -> int:
+    return int((await shop.ask("GET", f"/product/{id}")).body["quantity"])
+
+
+async def test_products_are_shown_taken_set_and_created(shop: Service) -> None:
+    assert (await shop.ask("GET", "/product/aaa")).body == APPLE
+    assert (await shop.ask("HEAD", "/product/aaa")).status == 200
+    taken = await shop.ask("PUT", "/product/aaa")
+    assert (taken.status, taken.body) == (200, {**APPLE, "quantity": 9})
+    assert (await shop.ask("PUT", "/product/aaa", '{"quantity":1}')).body == {**APPLE, "quantity": 1}
+    assert (await shop.ask("PUT", "/product/aaa", '{"name":"pear"}')).body == {**APPLE, "name": "pear", "quantity": 1}
+    assert (await shop.ask("PUT", "/product/aaa")).status == 200
+    empty = await shop.ask("PUT", "/product/aaa")
+    assert (empty.status, empty.body) == (409, {"error": "aaa is out of stock"})
+    plum = {"id": "ccc", "name": "plum ü", "quantity": 2}
+    assert (await shop.ask("PUT", "/product/ccc", '{"name":"plum ü"}')).status == 400
+    assert (await shop.ask("PUT", "/product/ccc", '{"quantity":2}')).status == 400
+    created = await shop.ask("PUT", "/product/ccc", '{"name":"plum ü","quantity":2}')
+    assert (created.status, created.body) == (201, plum)
+    assert (await shop.ask("GET", "/products")).body == [{**APPLE, "name": "pear", "quantity": 0}, BANANA, plum]
+
+
+async def test_a_product_that_does_not_exist_is_404_and_a_wrong_request_400(shop: Service) -> None:
+    for path in ("/product/zzz", "/product/a%20b", "/product/%7B", "/product/%ff", "/product/" + "x" * 100):
+        for method in ("GET", "PUT"):
+            answer = await shop.ask(method, path)
+            assert (answer.status, set(answer.body)) == (404, {"error"})
+    assert (await shop.ask("PUT", "/product/a%20b", '{"name":"x","quantity":1}')).status == 400
+    assert (await shop.ask("PUT", "/product/aaa", '{"quantity":-1}')).status == 400
+    assert (await shop.ask("PUT", "/product/aaa", "{}")).status == 400
+    assert (await shop.ask("PUT", "/product/aaa", key="a b")).status == 400
+    wrong = await shop.ask("DELETE", "/product/aaa")
+    assert (wrong.status, wrong.headers["allow"]) == (405, "GET, HEAD, PUT")
+
+
+async def test_the_same_key_changes_once_and_gets_the_first_reply(redis_server: RedisServer, shop: Service) -> None:
+    first = await shop.ask("PUT", "/product/aaa", key="k")
+    again = await shop.ask("PUT", "/product/aaa", key="k")
+    assert (again.status, again.body) == (first.status, first.body)
+    assert (await shop.ask("PUT", "/product/bbb", key="k")).status == 422
+    assert (await shop.ask("PUT", "/product/aaa", '{"quantity":3}', key="k")).status == 422
+    assert await quantity(shop, "aaa") == 9
+    assert 0 < redis_server.client().ttl("{shop}:reply:k") <= 600
+    created = await shop.ask("PUT", "/product/ccc", '{"name":"plum","quantity":2}', key="new")
+    again = await shop.ask("PUT", "/product/ccc", '{"name":"plum","quantity":2}', key="new")
+    assert (again.status, again.body) == (201, created.body)
+
+
+async def test_parallel_takes_by_two_replicas_sell_exactly_what_there_is(redis_server: RedisServer) -> None:
+    async with open_product(redis_server.url) as one, open_product(redis_server.url) as two:
+        await one.ask("PUT", "/product/c", '{"name":"cherry","quantity":57}')
+        statuses: list[int] = []
+
+        async def take(shop: Service) -> None:
+            statuses.append((await shop.ask("PUT", "/product/c")).status)
+
+        async with trio.open_nursery() as nursery:
+            for n in range(120):
+                nursery.start_soon(take, one if n % 2 else two)
+        assert (statuses.count(200), statuses.count(409)) == (57, 63)
+        assert await quantity(one, "c") == 0
+
+
+async def test_the_first_stock_is_written_where_it_is_absent_only(redis_server: RedisServer) -> None:
+    async with open_product(redis_server.url) as shop:
+        assert (await shop.ask("GET", "/products")).body == [APPLE, BANANA]
+        await shop.ask("PUT", "/product/aaa")
+    async with open_product(redis_server.url) as shop:
+        assert await quantity(shop, "aaa") == 9
+        redis_server.client().flushall()
+        assert (await shop.ask("PUT", "/product/aaa")).body == {**APPLE, "quantity": 9}
+        redis_server.client().flushall()
+        assert (await shop.ask("GET", "/products")).body == [APPLE, BANANA]
+        redis_server.client().delete("{shop}:product:bbb")
+        assert (await shop.ask("GET", "/product/bbb")).body == BANANA
+
+
+async def test_there_is_room_for_ten_thousand_products(redis_server: RedisServer, shop: Service) -> None:
+    await shop.ask("GET", "/products")
+    redis_server.client().sadd("{shop}:products", *map(str, range(10_000)))
+    assert (await shop.ask("PUT", "/product/more", '{"name":"x","quantity":1}')).status == 507
+    assert (await shop.ask("GET", "/products")).body == [APPLE, BANANA]
+
+
+async def test_a_redis_that_was_killed_is_503_and_used_again_when_it_is_back(
+    redis_server: RedisServer, shop: Service
+) -> None:
+    assert (await shop.ask("PUT", "/product/aaa", key="before")).status == 200
+    redis_server.kill()
+    for method in ("PUT", "GET"):
+        answer = await shop.ask(method, "/product/aaa", key="during")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "nothing was done" in answer.body["error"]
+    redis_server.start()
+    assert (await shop.ask("PUT", "/product/aaa", key="during")).body == {**APPLE, "quantity": 8}
+    assert (await shop.ask("PUT", "/product/aaa", key="before")).body == {**APPLE, "quantity": 9}, "as remembered"
+
+
+async def test_a_redis_that_was_restarted_between_two_requests_is_no_error(
+    redis_server: RedisServer, shop: Service
+) -> None:
+    assert (await shop.ask("PUT", "/product/aaa")).status == 200
+    redis_server.kill()
+    redis_server.start()
+    assert (await shop.ask("PUT", "/product/aaa")).body == {**APPLE, "quantity": 8}
+
+
+async def test_a_paused_redis_is_504_and_the_same_key_finds_out(
+    redis_server: RedisServer, shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "REPLY_TIMEOUT_S", 0.5)
+    await shop.ask("GET", "/product/aaa")
+    redis_server.pause()
+    answer = await shop.ask("PUT", "/product/aaa", key="k")
+    assert (answer.status, "retry-after" in answer.headers) == (504, False)
+    assert "Idempotency-Key" in answer.body["error"]
+    redis_server.resume()
+    assert (await shop.ask("PUT", "/product/aaa", key="k")).body == {**APPLE, "quantity": 9}
+
+
+async def test_a_request_that_redis_refuses_is_503(redis_server: RedisServer, shop: Service) -> None:
+    redis_server.client().set("{shop}:product:odd", "not a hash")
+    answer = await shop.ask("GET", "/product/odd")
+    assert answer.status == 503
+    assert "WRONGTYPE" in answer.body["error"]
+    assert (await shop.ask("GET", "/product/aaa")).body == APPLE
+
+
+@pytest.mark.parametrize("url", ["unix://{}/nothing.sock", "redis+sentinel://127.0.0.1:1/main", "nonsense://x"])
+async def test_a_redis_that_cannot_be_reached_is_503(url: str, tmp_path: Path) -> None:
+    async with open_product(url.format(tmp_path)) as shop:
+        assert (await shop.ask("GET", "/product/aaa")).status == 503
+
+
+async def test_a_redis_is_found_through_a_sentinel(tmp_path: Path) -> None:
+    for name in ("master", "sentinel"):
+        (tmp_path / name).mkdir()
+    with RedisServer(tmp_path / "master", port=free_port()) as master:
+        settings = tmp_path / "sentinel" / "sentinel.conf"
+        settings.write_text(f"sentinel monitor shop 127.0.0.1 {master.port} 1\n")
+        with RedisServer(settings.parent, port=free_port(), mode=(str(settings), "--sentinel")) as sentinel:
+            async with open_product(f"redis+sentinel://127.0.0.1:{sentinel.port}/shop/0") as shop:
+                assert (await shop.ask("PUT", "/product/aaa")).body == {**APPLE, "quantity": 9}
+            assert master.client().hget("{shop}:product:aaa", "quantity") == "9"
+
+
+async def test_a_process_registers_where_others_reach_it_and_says_how_redis_is(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = FakeRegistry()
+    async with serving(registry) as address, trio.open_nursery() as nursery:
+        env = {**os.environ, "MINIKUBE_REGISTRY": address, "REDIS_URL": redis_server.url, "PORT": "0"}
+        command = partial(
+            trio.run_process, [sys.executable, "-m", "services.product"], env={**env, "ADVERTISE_HOST": "127.0.0.9"}
         )
-
-
-async def test_what_is_not_there_is_404_and_what_is_wrong_400(redis_server: RedisServer) -> None:
-    async with open_shop(redis_server) as shop:
-        for path in ("/product/zzz", "/product/a%20b", "/product/%7B", "/product/" + "x" * 100):
-            assert (await shop.ask("GET", path))[0] == 404
-            assert (await shop.ask("PUT", path))[0] == 404
-        assert (await shop.ask("PUT", "/product/a%20b", '{"name":"x","quantity":1}'))[0] == 400
-        assert (await shop.ask("PUT", "/product/aaa", '{"quantity":-1}'))[0] == 400
-        assert (await shop.ask("DELETE", "/product/aaa"))[0] == 405
-        assert (await shop.ask("PUT", "/product/aaa", idempotency_key="a b"))[0] == 400
-
-
-async def test_a_retried_put_changes_nothing_more(redis_server: RedisServer) -> None:
-    async with open_shop(redis_server) as shop:
-        first = await shop.ask("PUT", "/product/aaa", idempotency_key="k")
-        assert await shop.ask("PUT", "/product/aaa", idempotency_key="k") == first
-        assert (await shop.ask("PUT", "/product/bbb", idempotency_key="k"))[0] == 422
-        assert (await shop.ask("PUT", "/product/aaa", '{"quantity":3}', idempotency_key="k"))[0] == 422
-        assert (await shop.ask("GET", "/product/aaa"))[1] == {**APPLE, "quantity": 9}
-
-
-async def test_health_is_of_the_process_and_tells_of_redis(redis_server: RedisServer) -> None:
-    async with open_shop(redis_server) as shop:
-        await shop.ask("GET", "/products")
-        assert await shop.ask("GET", "/health") == (200, {"status": "ok", "store": "ok"})
+        process = await nursery.start(command)
+        (found,) = await soon(lambda: list(registry.instances.values()))
+        assert (found["Name"], found["Addr"]["IP"]) == ("product", "127.0.0.9")
+        service = Service(Server({}), found["Addr"]["Port"])
+        assert (await service.ask("GET", "/health")).body["status"] == "ok"
+        await service.ask("GET", "/products")
+        assert (await service.ask("GET", "/health")).body["store"] == "ok"
         redis_server.kill()
-        assert (await shop.ask("PUT", "/product/aaa"))[0] in (503, 504)
-        status, answer = await shop.ask("GET", "/product/aaa")
-        assert status == 503
-        assert isinstance(answer, dict)
-        status, answer = await shop.ask("GET", "/health")
-        assert status == 200
-        assert isinstance(answer, dict)
-        assert answer["store"] != "ok"
+        await service.ask("GET", "/products")
+        health = await service.ask("GET", "/health")
+        assert (health.status, health.body["store"].startswith("Redis cannot be reached")) == (200, True)
+        process.terminate()
+        await soon(lambda: not registry.instances)
 
 
-async def test_the_client_keeps_connections_and_notices_dead_ones(redis_server: RedisServer) -> None:
-    pool = Pool()
-    async with open_shop(redis_server) as shop:
-        host, port = shop.place
-        for _ in range(3):
-            answer = await pool.request((host, port), "GET", "/product/aaa", (), 2.0)
-            assert isinstance(answer, Answer)
-            assert answer.status == 200
-        assert len(pool._idle[host, port]) == 1
-    try:
-        await pool.request((host, port), "GET", "/product/aaa", (), 2.0)
-    except NotSent:
-        pass
-    else:
-        raise AssertionError("nobody listens there")
-    pool.close()
+async def test_a_client_that_leaves_disturbs_no_other(shop: Service) -> None:
+    async with trio.open_nursery() as nursery:
+        for _n in range(30):
+            nursery.start_soon(shop.ask, "GET", "/product/aaa")
+        with trio.move_on_after(0):
+            await shop.ask("GET", "/product/aaa")
+    assert (await shop.ask("GET", "/product/aaa")).body == APPLE

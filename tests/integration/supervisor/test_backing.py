@@ -1,4 +1,4 @@
-"""A part of ours that dies: who waits for it waits for its next life, which has to say itself that it listens."""
+"""A backing service that dies is started again, and is ready only when its new process says so. Real processes."""
 
 import errno
 import os
@@ -14,90 +14,92 @@ import trio
 from minikube.control.state_store import StateStore
 from minikube.logs.collector import LogCollector
 from minikube.manifest import LogSpec
-from minikube.supervisor.backing.parts import PartSpec
-from minikube.supervisor.backing.runner import PartRunner
-from minikube.supervisor.runtime.process.process import Command, Process, ProcessTable
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.runtime.process.fork_exec import Command
+from minikube.supervisor.runtime.process.process import Process
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 from tests.eventually import soon
 
-LIVES = """
-printf x >> lives
-case $(wc -c < lives) in
+SCRIPT = """
+printf x >> starts
+case $(wc -c < starts) in
 1) sleep 0.1; exit 1 ;;
 2) echo listening; while [ -e stay ]; do sleep 0.01; done; exit 1 ;;
 *) exec sleep 600 ;;
 esac
 """
-"""The first life dies before it listens, the second does listen, the third does not."""
+"""The first process dies before it listens, the second listens, the third does not."""
 
 
-class Slow(ProcessTable):
-    """Its starts take a moment, and are told."""
+class SlowTable(ProcessTable):
+    """A process table whose starts take 0.1 s."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun = trio.Event()
+        self.starting = trio.Event()
         self.started: list[Process] = []
 
     async def start(self, command: Command) -> Process:
-        self.begun.set()
+        self.starting.set()
         with trio.CancelScope(shield=True):
             await trio.sleep(0.1)
             self.started.append(await super().start(command))
         return self.started[-1]
 
 
-async def test_what_is_just_being_started_is_stopped_as_well(tmp_path: Path) -> None:
+async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path) -> None:
     async def never_ready(process: Process) -> str:
         await trio.sleep_forever()
         raise AssertionError
 
-    household, output = Slow(), LogCollector(tmp_path).open("part", "part", LogSpec())
-    spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, household, StateStore("test"), output, never_ready)
+    process_table, log = SlowTable(), LogCollector(tmp_path).open("redis", "redis", LogSpec())
+    spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, process_table, StateStore("test"), log, never_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(runner.run, None)
-            await household.begun.wait()
-            await runner.stop()
-            assert [str(one.exit) for one in household.started] == ["signal TERM"]
+            nursery.start_soon(service.run, None)
+            await process_table.starting.wait()
+            await service.stop()
+            assert [str(one.exit) for one in process_table.started] == ["signal TERM"]
 
 
-async def test_ready_is_of_the_life_that_runs(tmp_path: Path) -> None:
+async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path) -> None:
     (tmp_path / "stay").touch()
-    output = LogCollector(tmp_path).open("part", "part", LogSpec())
+    log = LogCollector(tmp_path).open("redis", "redis", LogSpec())
 
     looked: dict[int, int] = defaultdict(int)
 
     async def wait_ready(process: Process) -> str:
         def listens() -> bool:
             looked[process.pid] += 1
-            return "listening" in output.last_lines
+            return "listening" in log.last_lines
 
         await soon(listens, within=60)
         return "there"
 
-    spec = PartSpec("part", ("sh", "-c", LIVES), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, ProcessTable(), StateStore("test"), output, wait_ready)
+    spec = BackingSpec("redis", ("sh", "-c", SCRIPT), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, ProcessTable(), StateStore("test"), log, wait_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(runner.run, None)
-            await runner.ready.wait()
-            well = [*looked][-1]
+            nursery.start_soon(service.run, None)
+            await service.ready.wait()
+            ready_pid = [*looked][-1]
             (tmp_path / "stay").unlink()
-            await soon(lambda: (tmp_path / "lives").read_text() == "xxx")
-            await soon(lambda: (last := [*looked][-1]) != well and looked[last] > 5)
-            assert not runner.ready.is_set(), "believed what the life before had said"
-            await runner.stop()
+            await soon(lambda: (tmp_path / "starts").read_text() == "xxx")
+            await soon(lambda: (last := [*looked][-1]) != ready_pid and looked[last] > 5)
+            assert not service.ready.is_set(), "took a line of the process before for one of this process"
+            await service.stop()
 
 
-def begun(spec: PartSpec) -> "subprocess.Popen[bytes]":
+def started(spec: BackingSpec) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(spec.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-async def test_a_shortage_of_threads_or_descriptors_is_waited_for(
+async def test_a_start_is_retried_after_a_shortage_of_threads_or_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First it cannot be adopted, then not be started; then it runs."""
+    """The first process cannot be adopted, the second not started; the third runs."""
     find, shortages = trio.to_thread.run_sync, [RuntimeError("can't start new thread")]
 
     async def refuse_once(*arguments: Any, **options: Any) -> Any:
@@ -113,20 +115,20 @@ async def test_a_shortage_of_threads_or_descriptors_is_waited_for(
         await trio.lowlevel.checkpoint()
         return "there"
 
-    board, output = StateStore("test"), LogCollector(tmp_path).open("part", "part", LogSpec())
-    spec = PartSpec("part", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    runner = PartRunner(spec, ProcessTable(), board, output, wait_ready)
-    first = begun(spec)
+    store, log = StateStore("test"), LogCollector(tmp_path).open("redis", "redis", LogSpec())
+    spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, ProcessTable(), store, log, wait_ready)
+    first = started(spec)
     with monkeypatch.context() as patched:
         patched.setattr(trio.to_thread, "run_sync", refuse_once)
         with monkeypatch.context() as scarce, trio.fail_after(60):
             scarce.setattr(os, "pidfd_open", refuse)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(runner.run, first)
-                await board.wait_for(lambda _: bool(board.events_since(0)))
+                nursery.start_soon(service.run, first)
+                await store.wait_for(lambda _: bool(store.events_since(0)))
                 scarce.undo()
-                await runner.ready.wait()
-                await runner.stop()
+                await service.ready.wait()
+                await service.stop()
     assert first.poll() == -signal.SIGKILL
-    told = [event.message for event in board.events_since(0) if event.kind == "part.down"]
-    assert [("Too many open files" in text, "thread" in text) for text in told] == [(True, False), (False, True)]
+    reasons = [event.message for event in store.events_since(0) if event.kind == "redis.down"]
+    assert [("Too many open files" in text, "thread" in text) for text in reasons] == [(True, False), (False, True)]

@@ -1,4 +1,4 @@
-"""A relay lets callers of its network through, nobody else, and ends with what it leads to. Real sockets."""
+"""A relay accepts clients of its network only, and closes with its target. Real sockets."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ from minikube.supervisor.runtime.container import relay as relays
 from minikube.supervisor.runtime.container.relay import Relay
 
 GATEWAY = "127.0.0.9"
-"""Loopback stands in for a bridge: every address of 127/8 is ours to bind and to call from."""
+"""An address of the loopback in place of a bridge: every address of 127/8 can be bound and connected from."""
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def relay_to(target: str, subnet: str = "127.0.0.0/8") -> AsyncIterator[in
 
 @asynccontextmanager
 async def echo() -> AsyncIterator[str]:
-    """A server that gives back what it gets, and an end for an end."""
+    """Serve an echo: send back all bytes and the end of the stream."""
 
     async def answer(stream: trio.SocketStream) -> None:
         async for data in stream:
@@ -43,7 +43,7 @@ async def echo() -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-async def call(port: int, source: str = "127.0.0.2") -> trio.SocketStream:
+async def connect(port: int, source: str = "127.0.0.2") -> trio.SocketStream:
     sock = trio.socket.socket()
     await sock.bind((source, 0))
     await sock.connect((GATEWAY, port))
@@ -51,51 +51,51 @@ async def call(port: int, source: str = "127.0.0.2") -> trio.SocketStream:
 
 
 async def test_bytes_pass_both_ways_and_an_end_is_passed_on() -> None:
-    async with echo() as target, relay_to(target) as port, await call(port) as caller:
+    async with echo() as target, relay_to(target) as port, await connect(port) as client:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(caller.send_all, b"x" * 1_000_000)
+            nursery.start_soon(client.send_all, b"x" * 1_000_000)
             got = b""
             while len(got) < 1_000_000:
-                got += await caller.receive_some()
+                got += await client.receive_some()
         assert got == b"x" * 1_000_000
-        await caller.send_eof()
-        assert await caller.receive_some() == b""
+        await client.send_eof()
+        assert await client.receive_some() == b""
 
 
 @pytest.mark.parametrize("source", ["127.0.0.2", GATEWAY])
-async def test_a_stranger_and_the_machine_itself_are_turned_away(source: str) -> None:
+async def test_clients_from_other_networks_and_from_this_machine_are_rejected(source: str) -> None:
     subnet = "127.0.0.9/32" if source == GATEWAY else "10.0.0.0/8"
-    async with echo() as target, relay_to(target, subnet) as port, await call(port, source) as caller:
+    async with echo() as target, relay_to(target, subnet) as port, await connect(port, source) as client:
         with trio.fail_after(30):
-            assert await caller.receive_some() == b""
+            assert await client.receive_some() == b""
 
 
-async def test_a_caller_whose_target_is_away_sees_an_end() -> None:
-    async with relay_to("127.0.0.1:1") as port, await call(port) as caller:
+async def test_a_client_whose_target_is_down_sees_its_connection_close() -> None:
+    async with relay_to("127.0.0.1:1") as port, await connect(port) as client:
         with trio.fail_after(30):
-            assert await caller.receive_some() == b""
+            assert await client.receive_some() == b""
 
 
-async def test_a_caller_who_has_hung_up_before_it_is_taken_does_no_harm() -> None:
+async def test_a_client_that_closes_before_it_is_accepted_does_no_harm() -> None:
     relay = Relay(GATEWAY, IPv4Network("127.0.0.0/8"), lambda: "127.0.0.1:1")
     listener, port = await relay.open()
-    gone = await call(port)
-    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
-    await gone.aclose()
+    closed = await connect(port)
+    closed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+    await closed.aclose()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.serve, listener)
-        async with await call(port) as caller:
+        async with await connect(port) as client:
             with trio.fail_after(30):
-                assert await caller.receive_some() == b""
+                assert await client.receive_some() == b""
         nursery.cancel_scope.cancel()
 
 
-async def test_callers_beyond_the_bound_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "MAX_CALLERS", 1)
-    async with echo() as target, relay_to(target) as port, await call(port) as first:
+async def test_clients_beyond_the_limit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "MAX_CLIENTS", 1)
+    async with echo() as target, relay_to(target) as port, await connect(port) as first:
         await first.send_all(b"a")
         assert await first.receive_some() == b"a"
-        async with await call(port) as second:
+        async with await connect(port) as second:
             with trio.fail_after(30):
                 assert await second.receive_some() == b""
         await first.send_all(b"b")

@@ -1,12 +1,12 @@
-"""The command line without anything running: help, errors in one line, exit codes, the manifest's commands."""
+"""The command line while nothing runs: help, errors of one line, exit codes, commands about the manifest."""
 
 import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from minikube.cli.app import COMMANDS, cli, run
@@ -21,6 +21,17 @@ def test_every_command_in_the_help_exists_and_has_help(capsys: pytest.CaptureFix
         assert capsys.readouterr().out.startswith(f"Usage: minikube {name}")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained_by_a_sentence(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for option in command.params:
+        if isinstance(option, click.Option):
+            text = option.help or ""
+            assert text[:1].isupper(), option.name
+            assert text.partition("  [default: ")[0].endswith((".", "ttl:")), option.name
+
+
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
@@ -29,7 +40,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         assert f"\n  {name} " in out
 
 
-def test_help_imports_nothing_of_weight() -> None:
+def test_help_imports_no_heavy_module() -> None:
     code = (
         "import sys; from minikube.cli.app import run; run(['--help']);"
         "heavy = {'trio', 'msgspec', 'textual', 'redis', 'psutil', 'minikube.model'};"
@@ -40,10 +51,10 @@ def test_help_imports_nothing_of_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["pss"], "minikube: no command 'pss' — did you mean ps?\n"),
-        (["zzz"], "minikube: no command 'zzz' — `minikube --help` lists them\n"),
+        (["zzz"], "minikube: no command 'zzz' — `minikube --help` lists all commands\n"),
         (["kill"], "minikube: missing argument 'NAMES...' — see `minikube kill --help`\n"),
         (
             ["kill", "-s", "TREM", "x"],
@@ -68,13 +79,13 @@ def test_help_imports_nothing_of_weight() -> None:
         (["up", "nope.toml"], "minikube: nope.toml: no such file"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(
-    arguments: list[str], told: str, project: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_usage_is_an_error_of_one_line_with_exit_code_2(
+    arguments: list[str], message: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 
@@ -82,60 +93,16 @@ def test_wrong_usage_is_one_line_and_2(
     "command",
     ["ps", "logs", "events", "down", "start x", "stop x", "restart x", "kill x", "describe x", "wait"],
 )
-def test_nothing_running_is_3(command: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_code_3_where_nothing_is_running(command: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command.split()) == 3
     assert capsys.readouterr().err == (
         "minikube: supervisor.toml: nothing is running — start it with `minikube up supervisor.toml`\n"
     )
 
 
-def test_no_registry_is_3(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_code_3_where_no_registry_listens(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["get", "x", "--registry", "127.0.0.1:1"]) == 3
     assert capsys.readouterr().err.startswith("minikube: 127.0.0.1:1: no registry there")
-
-
-def test_init_writes_a_valid_manifest_and_overwrites_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["init"]) == 0
-    assert tomllib.loads((project / "supervisor.toml").read_text())["name"]
-    compile((project / "clock.py").read_text(), "clock.py", "exec")
-    assert run(["validate"]) == 0
-    assert "good, 2 services" in capsys.readouterr().out
-    (project / "supervisor.toml").write_text("mine")
-    (project / "clock.py").unlink()
-    assert run(["init"]) == 2
-    assert "is there already — nothing was written" in capsys.readouterr().err
-    assert (project / "supervisor.toml").read_text() == "mine"
-    assert not (project / "clock.py").exists()
-    assert run(["init", "deeper/one"]) == 0
-    assert "minikube up deeper/one/supervisor.toml" in capsys.readouterr().out
-
-
-def test_init_leaves_nothing_half_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.cli.manifest_commands.project.CLOCK", "\udc80")
-    monkeypatch.setattr("minikube.cli.manifest_commands.project.FIRST_MANIFEST", "{name}")
-    monkeypatch.setenv("MINIKUBE_DEBUG", "1")
-    with pytest.raises(UnicodeEncodeError):
-        run(["init"])
-    assert list(project.iterdir()) == []
-
-
-def test_validate_tells_all_problems_in_text_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "supervisor.toml").write_text(SERVICE + "port = 0\nreplicas = -1\n")
-    assert run(["validate"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "minikube: supervisor.toml: services.x.port: expected an integer from 1 to 65535, got 0",
-        "minikube: supervisor.toml: services.x.replicas: expected an integer from 0 to 1000, got -1",
-    ]
-    assert run(["validate", "--json"]) == 2
-    told = json.loads(capsys.readouterr().out)
-    assert told["valid"] is False
-    assert len(told["problems"]) == 2
-    (project / "supervisor.toml").write_text(SERVICE + 'env = { A = "${NOPE}" }\n')
-    assert run(["validate"]) == 0
-    assert "minikube: warning: supervisor.toml: services.x.env.A: NOPE is not set" in capsys.readouterr().err
-    assert run(["validate", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["services"] == ["x"]
 
 
 def test_the_manifest_is_found_in_the_directories_above(
@@ -162,13 +129,7 @@ def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["properties"]["services"]
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["completion", shell]) == 0
-    assert "_MINIKUBE_COMPLETE" in capsys.readouterr().out
-
-
-def test_completion_knows_commands_and_the_manifests_services(project: Path) -> None:
+def test_completion_offers_commands_and_the_manifests_services(project: Path) -> None:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
 
     def complete(words: str) -> str:
@@ -184,28 +145,32 @@ def test_completion_knows_commands_and_the_manifests_services(project: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
         (MinikubeError("first\nsecond \x1b"), 1, "minikube: first\nminikube: second \\x1b\n"),
         (MinikubeError(), 1, "minikube: MinikubeError\n"),
         (KeyboardInterrupt(), 130, ""),
         (PermissionError(13, "Permission denied", "/x"), 1, "minikube: /x: permission denied\n"),
-        (RuntimeError("odd"), 1, "minikube: internal error: RuntimeError: odd — MINIKUBE_DEBUG=1 shows where\n"),
+        (
+            RuntimeError("odd"),
+            1,
+            "minikube: internal error: RuntimeError: odd — MINIKUBE_DEBUG=1 shows the traceback\n",
+        ),
     ],
 )
-def test_every_error_is_a_line_and_a_code(
-    error: BaseException, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_every_error_is_lines_on_stderr_and_an_exit_code(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "main", fail)
     assert run([]) == code
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == message
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    """`minikube schema | head -1` says nothing on stderr."""
+def test_a_closed_pipe_is_no_error() -> None:
+    """`minikube schema | head -1` prints nothing on stderr."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -215,24 +180,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_validate_tells_what_up_would_refuse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad pattern is wrong everywhere; a user and a directory may be there on another machine."""
-    text = '[services.web]\ncommand = "x"\n'
-    (project / "supervisor.toml").write_text(text + 'watch = ["src", "[z-a]"]\n')
-    assert run(["validate"]) == 2
-    assert 'services.web.watch: expected a pattern as in .gitignore, got "[z-a]"' in capsys.readouterr().err
-    (project / "supervisor.toml").write_text(text + 'user = "nobody-here"\ncwd = "supervisor.toml"\n')
-    assert run(["validate"]) == 0
-    user, directory = capsys.readouterr().err.splitlines()
-    assert user.startswith("minikube: warning: web: there is no user nobody-here here")
-    assert directory.endswith("supervisor.toml: Not a directory — set services.web.cwd")
-    (project / "supervisor.toml").write_text('[services.web]\ncomand = "x"\n')
-    assert run(["validate"]) == 2
-    (only,) = capsys.readouterr().err.splitlines()
-    assert "services.web.comand: unknown key" in only
-
-
-def test_an_early_interrupt_is_130_and_silent() -> None:
+def test_ctrl_c_during_imports_exits_with_130_and_prints_nothing() -> None:
     program = """
 import sys
 class Interrupted:

@@ -1,4 +1,4 @@
-"""What an engine is asked for: every key of the manifest reaches it, no value of a variable is on a command line."""
+"""The arguments of engines' commands: every key of the manifest is there, no value of a variable is on a command line."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -8,15 +8,16 @@ import msgspec
 import pytest
 
 from minikube.engine.arguments import (
-    ContainerSetting,
-    Identity,
+    ContainerIdentity,
+    ContainerNetworking,
+    backing_environment,
     build_arguments,
     create_arguments,
     image_name,
-    published,
-    surroundings,
+    publish_argument,
+    split_environment,
 )
-from minikube.engine.engine import Engine, complaint, container_name, is_unreachable, mark_of, split_environment
+from minikube.engine.command import Engine, container_name, error_line, is_unreachable, project_mark
 from minikube.errors import StartError
 from minikube.manifest import (
     BuildSpec,
@@ -29,26 +30,33 @@ from minikube.manifest import (
 )
 
 DOCKER, PODMAN, NERDCTL = (Engine(kind, f"/usr/bin/{kind}", "0123456789ab") for kind in ("docker", "podman", "nerdctl"))
-HOST = ContainerSetting()
-WHO = Identity("shop", "web", "abcd1234", "web-2")
+HOST = ContainerNetworking()
+IDENTITY = ContainerIdentity("shop", "web", "abcd1234", "web-2")
 MANIFEST = Manifest("shop", Path("/shop/supervisor.toml"), Path("/shop"))
 
 
-def create(engine: Engine = DOCKER, place: ContainerSetting = HOST, **fields: Any) -> list[str]:
+def create(engine: Engine = DOCKER, networking: ContainerNetworking = HOST, **fields: Any) -> list[str]:
     spec = ServiceSpec("web", Path("/shop"), image="nginx:1", **fields)
     return list(
         create_arguments(
-            engine, spec, WHO, place, image=spec.image, command=spec.command, variables=("A", "B"), env_file=None
+            engine,
+            spec,
+            IDENTITY,
+            networking,
+            image=spec.image,
+            command=spec.command,
+            variables=("A", "B"),
+            env_file=None,
         )
     )
 
 
 def option(words: list[str], name: str) -> list[str]:
-    """All values of one option."""
+    """Return all values of one option."""
     return [value for word, value in pairwise(words) if word == name]
 
 
-def test_a_container_carries_its_project_in_name_and_labels() -> None:
+def test_name_and_labels_of_a_container_name_its_project() -> None:
     words = create()
     assert words[0] == "create"
     assert option(words, "--name") == ["minikube-shop-01234567-web-2"]
@@ -58,11 +66,11 @@ def test_a_container_carries_its_project_in_name_and_labels() -> None:
         "mini-kube-discovery.project=shop",
         "mini-kube-discovery.service=web",
     ]
-    assert mark_of(Path("/one/.minikube")) != mark_of(Path("/two/.minikube"))
+    assert project_mark(Path("/one/.minikube")) != project_mark(Path("/two/.minikube"))
     assert container_name("shop", "0123456789ab", "web") != container_name("shop", "ba9876543210", "web")
 
 
-def test_the_command_comes_last_and_variables_are_only_named() -> None:
+def test_the_command_comes_last_and_variables_have_no_values() -> None:
     words = create(command=("run", "-v"))
     assert words[-3:] == ["nginx:1", "run", "-v"]
     assert option(words, "--env") == ["A", "B"]
@@ -96,19 +104,19 @@ def test_a_key_of_the_manifest_reaches_the_engine(fields: dict[str, Any], name: 
     assert option(create(**fields), name) == values
 
 
-def test_init_is_asked_for_only_where_it_is_wanted() -> None:
+def test_init_is_passed_only_where_the_manifest_sets_it() -> None:
     assert "--init" in create(init=True)
     assert "--init" not in create()
 
 
 def test_a_published_port_is_on_its_own_network() -> None:
-    words = create(place=ContainerSetting("bridge", published("127.0.0.1", 8080, 80)))
+    words = create(networking=ContainerNetworking("bridge", publish_argument("127.0.0.1", 8080, 80)))
     assert option(words, "--network") == ["bridge"]
     assert option(words, "--publish") == ["127.0.0.1:8080:80"]
-    assert published("::1", 8080, 80) == "[::1]:8080:80"
+    assert publish_argument("::1", 8080, 80) == "[::1]:8080:80"
 
 
-def test_the_image_is_never_pulled_behind_our_back_and_its_own_check_is_off() -> None:
+def test_create_pulls_no_image_and_turns_the_images_own_check_off() -> None:
     for engine in (DOCKER, PODMAN):
         words = create(engine)
         assert option(words, "--pull") == ["never"]
@@ -117,18 +125,18 @@ def test_the_image_is_never_pulled_behind_our_back_and_its_own_check_is_off() ->
     assert "--no-healthcheck" not in create(NERDCTL)
 
 
-def test_removal_is_at_once_with_every_engine() -> None:
-    assert DOCKER.force == ("--force", "--volumes")
-    assert PODMAN.force == ("--force", "--volumes", "--time", "0")
+def test_removal_kills_immediately_with_every_engine() -> None:
+    assert DOCKER.remove_options == ("--force", "--volumes")
+    assert PODMAN.remove_options == ("--force", "--volumes", "--time", "0")
 
 
-def test_an_image_is_called_as_the_manifest_says_or_after_its_service() -> None:
+def test_an_image_is_named_by_the_manifest_or_after_its_service() -> None:
     build = BuildSpec(Path("/shop"))
     assert image_name(DOCKER, "shop", ServiceSpec("web", Path("/"), image="mine", build=build)) == "mine"
     assert image_name(DOCKER, "shop", ServiceSpec("web", Path("/"), build=build)) == "minikube-shop-01234567-web"
 
 
-def test_a_build_names_its_arguments_and_hands_their_values_by_environment() -> None:
+def test_values_of_build_arguments_travel_in_the_environment() -> None:
     build = BuildSpec(Path("/shop"), "Dockerfile.dev", "web", {"TOKEN": "hidden", "PATH": "/bin"})
     words, env = build_arguments(DOCKER, build, "tag", {"PATH": "/usr/bin"})
     assert option(list(words), "--build-arg") == ["TOKEN", "PATH=/bin"]
@@ -140,10 +148,10 @@ def test_a_build_names_its_arguments_and_hands_their_values_by_environment() -> 
     assert "--no-cache" in build_arguments(DOCKER, build, "tag", {}, no_cache=True)[0]
 
 
-def test_a_container_finds_registry_and_redis_where_they_are_mounted(tmp_path: Path) -> None:
+def test_a_container_gets_the_directory_of_the_redis_socket(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "redis.sock").symlink_to("run/redis.sock")
-    env, mounts = surroundings(MANIFEST, "127.0.0.1:5555", f"unix://{tmp_path}/redis.sock?db=1")
+    env, mounts = backing_environment(MANIFEST, "127.0.0.1:5555", f"unix://{tmp_path}/redis.sock?db=1")
     assert env == {
         "MINIKUBE_REGISTRY": "127.0.0.1:5555",
         "REDIS_URL": "unix:///run/minikube/redis/redis.sock?db=1",
@@ -154,7 +162,7 @@ def test_a_container_finds_registry_and_redis_where_they_are_mounted(tmp_path: P
 def test_a_container_gets_the_token_and_the_certificate() -> None:
     tls = TlsSettings(Path("/c.pem"), Path("/k.pem"))
     registry = RegistrySettings(HostPort("0.0.0.0", 5555), token="t0ken", tls=tls, advertise="10.0.0.1:5555")
-    env, mounts = surroundings(msgspec.structs.replace(MANIFEST, registry=registry), "x", "redis://me:pw@h/0")
+    env, mounts = backing_environment(msgspec.structs.replace(MANIFEST, registry=registry), "x", "redis://me:pw@h/0")
     assert env == {
         "MINIKUBE_REGISTRY": "10.0.0.1:5555",
         "REDIS_URL": "redis://me:pw@h/0",
@@ -164,7 +172,7 @@ def test_a_container_gets_the_token_and_the_certificate() -> None:
     assert mounts == (VolumeSpec("/c.pem", "/run/minikube/ca.pem", read_only=True),)
 
 
-def test_variables_that_would_change_the_client_travel_by_file() -> None:
+def test_variables_that_would_change_the_client_go_into_a_file() -> None:
     env = {"PORT": "80", "PATH": "/bin", "DOCKER_HOST": "tcp://x", "TEXT": "a\nb"}
     plain, filed = split_environment(env, {"PATH": "/usr/bin"})
     assert plain == {"PORT": "80", "TEXT": "a\nb"}
@@ -174,7 +182,7 @@ def test_variables_that_would_change_the_client_travel_by_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "line"),
+    ("output", "line"),
     [
         (
             "Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable "
@@ -194,15 +202,15 @@ def test_variables_that_would_change_the_client_travel_by_file() -> None:
             f"Error: unable to start container {'a1' * 32}: crun: setrlimit: Operation not permitted",
             "crun: setrlimit: Operation not permitted",
         ),
-        ("", "it said nothing"),
+        ("", "no error message"),
     ],
 )
-def test_an_engines_complaint_is_one_line_about_the_matter(said: str, line: str) -> None:
-    assert complaint(said) == line
+def test_the_error_of_an_engines_output_is_one_line_without_prefixes(output: str, line: str) -> None:
+    assert error_line(output) == line
 
 
 @pytest.mark.parametrize(
-    ("said", "away"),
+    ("message", "unreachable"),
     [
         ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", True),
         ("error during connect: Get ...", True),
@@ -211,5 +219,5 @@ def test_an_engines_complaint_is_one_line_about_the_matter(said: str, line: str)
         ('Get "https://localhost/v2/": dial tcp 127.0.0.1:443: connect: connection refused', False),
     ],
 )
-def test_an_engine_that_is_away_is_told_from_one_that_refuses(said: str, away: bool) -> None:
-    assert is_unreachable(said) is away
+def test_an_unreachable_engine_differs_from_an_engine_that_reports_an_error(message: str, unreachable: bool) -> None:
+    assert is_unreachable(message) is unreachable

@@ -1,4 +1,6 @@
-"""The part of an HTTP answer that a probe reads: right however it arrives, and never more than 4 KiB of it."""
+"""HttpResponse: the same result however the bytes arrive, and never more than 4 KiB read."""
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,73 +31,71 @@ WHOLE = [
 
 @pytest.mark.parametrize(("wire", "status", "output", "reusable"), WHOLE)
 @given(st.data())
-def test_an_answer_is_the_same_in_any_pieces(
+def test_a_response_parses_the_same_in_any_pieces(
     wire: bytes, status: int, output: str, reusable: bool, data: st.DataObject
 ) -> None:
-    answer = HttpResponse()
-    at = 0
-    while at < len(wire):
-        assert not answer.complete
-        step = data.draw(st.integers(1, len(wire) - at))
-        answer.feed(wire[at : at + step])
-        at += step
-    assert (answer.complete, answer.status, answer.output) == (True, status, output)
-    assert answer.reusable is reusable
+    cuts = data.draw(st.one_of(st.just(set(range(1, len(wire)))), st.sets(st.integers(1, len(wire) - 1))))
+    response = HttpResponse()
+    for begin, end in pairwise([0, *sorted(cuts), len(wire)]):
+        assert not response.complete
+        response.feed(wire[begin:end])
+    assert (response.complete, response.status, response.output) == (True, status, output)
+    assert response.reusable is reusable
 
 
-def test_without_a_length_the_end_is_the_end_of_the_connection() -> None:
-    answer = HttpResponse()
-    answer.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
-    assert not answer.complete
-    answer.feed(b"lo")
-    answer.feed(b"")
-    assert answer.complete
-    assert not answer.reusable
-    assert answer.output == "200 OK: hello"
+def test_a_response_without_a_length_ends_with_the_connection() -> None:
+    response = HttpResponse()
+    response.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
+    assert not response.complete
+    response.feed(b"lo")
+    response.feed(b"")
+    assert response.complete
+    assert not response.reusable
+    assert response.output == "200 OK: hello"
 
 
 @pytest.mark.parametrize("wire", [b"", b"HTTP/1.1 200 OK\r\n", b"HT"])
-def test_closed_before_an_answer(wire: bytes) -> None:
-    answer = HttpResponse()
+def test_a_connection_closed_before_a_response_raises_eof(wire: bytes) -> None:
+    response = HttpResponse()
     if wire:
-        answer.feed(wire)
+        response.feed(wire)
     with pytest.raises(EOFError):
-        answer.feed(b"")
+        response.feed(b"")
 
 
 @pytest.mark.parametrize(
     "wire", [b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 999 x\r\n\r\n"]
 )
-def test_what_is_no_http(wire: bytes) -> None:
+def test_bytes_that_are_no_http_are_refused(wire: bytes) -> None:
     with pytest.raises(ValueError, match=r"HTTP/1\.x"):
         HttpResponse().feed(wire)
 
 
 def test_no_more_than_4_kib_is_read() -> None:
-    answer = HttpResponse()
+    response = HttpResponse()
     head = b"HTTP/1.1 200 OK\r\n\r\n"
-    answer.feed(head)
-    assert answer.room == MAX_OUTPUT_BYTES - len(head)
-    answer.feed(b"x" * answer.room)
-    assert answer.complete
-    assert not answer.reusable
-    assert len(answer.output.encode()) <= MAX_OUTPUT_BYTES
+    response.feed(head)
+    assert response.room == MAX_OUTPUT_BYTES - len(head)
+    response.feed(b"x" * response.room)
+    assert response.complete
+    assert not response.reusable
+    assert len(response.output.encode()) <= MAX_OUTPUT_BYTES
 
 
-def test_a_head_beyond_the_bound_still_tells_its_status() -> None:
-    answer = HttpResponse()
-    answer.feed((b"HTTP/1.1 500 Oh\r\nX: " + b"x" * MAX_OUTPUT_BYTES)[:MAX_OUTPUT_BYTES])
-    assert answer.complete
-    assert answer.output == "500 Oh"
+def test_the_status_of_a_head_longer_than_the_bound_is_read() -> None:
+    response = HttpResponse()
+    response.feed((b"HTTP/1.1 500 Oh\r\nX: " + b"x" * MAX_OUTPUT_BYTES)[:MAX_OUTPUT_BYTES])
+    assert response.complete
+    assert response.output == "500 Oh"
 
 
-def test_answers_before_the_answer_are_counted_too() -> None:
-    """A stream of `100 Continue` without an end is read no further than any other answer."""
-    answer, read = HttpResponse(), 0
+def test_interim_responses_count_toward_the_bound() -> None:
+    """An endless stream of `100 Continue` is read no further than any other response."""
+    response, read = HttpResponse(), 0
     stream = b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000
-    while not answer.complete:
-        piece = stream[read : read + min(answer.room, 1_000)]
-        answer.feed(piece)
+    while not response.complete:
+        piece = stream[read : read + min(response.room, 1_000)]
+        response.feed(piece)
         read += len(piece)
     assert read == MAX_OUTPUT_BYTES
-    assert (answer.status, answer.output, answer.reusable) == (100, "100 Continue", False)
+    assert (response.status, response.output, response.reusable) == (100, "100 Continue", False)

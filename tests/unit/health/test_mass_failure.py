@@ -1,57 +1,43 @@
-"""An observer's doubt in itself: general silence, and pauses of its own."""
+"""MassFailureDetector: when time-outs of several instances count as one mass failure."""
 
 import pytest
 
-from minikube.health.mass_failure import PAUSE_S, PauseWatch, SilenceWatch
+from minikube.health.mass_failure import MassFailureDetector
 
 
-def watch(silent: int, answering: int, *, began: float = 10.0) -> SilenceWatch:
-    made = SilenceWatch()
+def detector(silent: int, answering: int, *, started: float = 10.0) -> MassFailureDetector:
+    made = MassFailureDetector()
     for number in range(answering):
-        made.note(f"well-{number}", began + 1, silent=False)
+        made.record(f"answering-{number}", started + 1, timed_out=False)
     for number in range(silent):
-        made.note(f"silent-{number}", began, silent=True)
+        made.record(f"silent-{number}", started, timed_out=True)
     return made
 
 
 @pytest.mark.parametrize(
-    ("silent", "answering", "doubted"),
+    ("silent", "answering", "expected"),
     [(2, 0, False), (3, 0, True), (3, 3, True), (3, 4, False), (5, 5, True), (5, 6, False), (0, 9, False)],
 )
-def test_three_and_half_make_a_general_silence(silent: int, answering: int, doubted: bool) -> None:
-    doubt = watch(silent, answering).doubt()
-    assert (doubt is not None) is doubted
-    if doubt is not None:
-        assert (doubt.silent, doubt.asked) == (silent, silent + answering)
-        assert f"{silent} of {silent + answering}" in str(doubt)
+def test_at_least_three_and_half_of_the_probed_make_a_mass_failure(silent: int, answering: int, expected: bool) -> None:
+    failure = detector(silent, answering).detect()
+    assert (failure is not None) is expected
+    if failure is not None:
+        assert (failure.silent, failure.probed) == (silent, silent + answering)
+        assert f"{silent} of {silent + answering}" in str(failure)
 
 
-def test_answers_from_before_the_silence_do_not_count() -> None:
-    made = watch(3, 0, began=10.0)
+def test_results_from_before_the_first_timeout_do_not_count() -> None:
+    made = detector(3, 0, started=10.0)
     for number in range(9):
-        made.note(f"old-{number}", 9.0, silent=False)
-    assert made.doubt() is not None
+        made.record(f"old-{number}", 9.0, timed_out=False)
+    assert made.detect() is not None
 
 
-def test_one_who_answers_again_or_is_gone_is_not_silent() -> None:
-    made = watch(3, 0)
-    made.note("silent-0", 12.0, silent=False)
-    assert made.doubt() is None
-    made.note("silent-3", 12.0, silent=True)
-    assert made.doubt() is not None
+def test_an_instance_that_answers_again_or_is_forgotten_is_not_silent() -> None:
+    made = detector(3, 0)
+    made.record("silent-0", 12.0, timed_out=False)
+    assert made.detect() is None
+    made.record("silent-3", 12.0, timed_out=True)
+    assert made.detect() is not None
     made.forget("silent-3")
-    assert made.doubt() is None
-
-
-@pytest.mark.parametrize(("monotonic", "boottime"), [(PAUSE_S, PAUSE_S), (0.2, 60.0), (60.0, 60.0)])
-def test_a_gap_in_either_clock_is_a_pause(monotonic: float, boottime: float) -> None:
-    made = PauseWatch(0.0, 0.0)
-    assert made.beat(monotonic, boottime) == max(monotonic, boottime)
-    assert made.spoiled(monotonic), "a probe that began before the pause ended says nothing"
-    assert not made.spoiled(monotonic + 0.01)
-
-
-def test_regular_beats_are_no_pause() -> None:
-    made = PauseWatch(0.0, 0.0)
-    assert [made.beat(0.25 * number, 0.25 * number) for number in range(1, 9)] == [0.0] * 8
-    assert not made.spoiled(0.0)
+    assert made.detect() is None

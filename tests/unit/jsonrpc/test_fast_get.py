@@ -14,8 +14,8 @@ from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection
 from minikube.net.rpc.limits import RpcLimits
-from minikube.registry.catalog.catalog import Catalog, Snapshot
-from minikube.registry.catalog.records import Entry, Epoch, Record
+from minikube.registry.catalog.catalog import Catalog
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 from minikube.registry.config import RegistryConfig
 from minikube.registry.service import DiscoveryService
 
@@ -123,13 +123,13 @@ def connect(
 ) -> tuple[ServerConnection, FakeServer, DiscoveryService]:
     """Return a connection to a registry with two products, an order, and a failing instance named `orders`."""
     catalog = Catalog()
-    catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
+    catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
     states = [("product", CheckState.PASSING)] * 2 + [("order", CheckState.PASSING), ("orders", CheckState.CRITICAL)]
     for number, (name, state) in enumerate(states, 1):
         instance = Instance(f"{number:08x}", name, Address("127.0.0.1", number), "ttl:", state, revision=number)
-        catalog.offer(Entry(number, ChangeKind.PUT, Record(instance)))
+        catalog.apply(Entry(number, ChangeKind.PUT, Record(instance)))
     server = FakeServer()
-    node = cast(Any, SimpleNamespace(catalog=catalog, stale=stale))
+    node = cast(Any, SimpleNamespace(catalog=catalog, is_stale=stale))
     discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
     return ServerConnection(discovery, server, RpcLimits(), "test"), server, discovery
 
@@ -154,7 +154,7 @@ def test_the_fast_path_counts_its_calls_and_needs_the_token() -> None:
     answer = discovery.try_fast(LOOKUP * 3, connection)
     ports = [b'{"id":1,"result":{"IP":"127.0.0.1","Port":%d,"Zone":""},"error":null}\n' % port for port in (1, 2, 1)]
     assert answer == b"".join(ports)
-    (counted, *_) = discovery._tally.view
+    (counted, *_) = discovery._calls.view
     assert (counted.method, counted.results) == ("Discovery.Get", {"ok": 3})
     assert discovery.try_fast(LOOKUP * 3 + LOOKUP.replace(b"product", b"nobody"), connection) is None
     assert discovery.try_fast(LOOKUP, connection) == ports[1], "no turn was taken by what was left alone"

@@ -1,4 +1,4 @@
-"""Which `python` a service finds."""
+"""The PATH of a service: which `python` comes first."""
 
 import os
 import sys
@@ -11,13 +11,11 @@ from minikube.project.environment import service_path
 OWN = str(Path(sys.executable).parent)
 
 
-def test_installed_it_is_the_one_that_runs_us() -> None:
+def test_an_installed_minikube_puts_its_own_python_first() -> None:
     assert service_path({"PATH": "/usr/bin"}).split(os.pathsep) == [OWN, "/usr/bin"]
 
 
-def test_from_the_single_binary_it_is_the_machines_where_there_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_single_binary_puts_its_own_python_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "minikube.bundle").touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert service_path({"PATH": "/usr/bin"}).split(os.pathsep) == ["/usr/bin", OWN]

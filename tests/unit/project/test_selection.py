@@ -1,4 +1,4 @@
-"""Which services are started: profiles, names, and what they need."""
+"""The services that are started: by profiles, by names, and their dependencies."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
-from minikube.project.selection import check_choice, chosen
+from minikube.project.selection import check_selection, select_services
 from tests.unit.manifest.cases import ROOT
 
 
@@ -15,8 +15,8 @@ def service(name: str, *profiles: str, needs: tuple[str, ...] = ()) -> ServiceSp
 
 
 SERVICES = {
-    one.name: one
-    for one in (
+    spec.name: spec
+    for spec in (
         service("db"),
         service("api", needs=("db",)),
         service("debug", "dev", needs=("api",)),
@@ -36,24 +36,24 @@ SERVICES = {
         (("api",), (), "db api"),
         (("debug",), (), "db api debug"),
         (("mock",), ("dev",), "mock"),
-        (("gone",), (), ""),
+        (("unknown",), (), ""),
     ],
 )
-def test_who_is_started(only: tuple[str, ...], profiles: tuple[str, ...], names: str) -> None:
-    assert chosen(SERVICES, only, profiles) == frozenset(names.split())
+def test_profiles_and_names_select_services(only: tuple[str, ...], profiles: tuple[str, ...], names: str) -> None:
+    assert select_services(SERVICES, only, profiles) == frozenset(names.split())
 
 
-@given(st.sets(st.sampled_from([*SERVICES, "gone"])), st.sets(st.sampled_from(["dev", "test", "other"])))
-def test_what_is_started_never_misses_what_it_needs(only: set[str], profiles: set[str]) -> None:
-    found = chosen(SERVICES, only, profiles)
+@given(st.sets(st.sampled_from([*SERVICES, "unknown"])), st.sets(st.sampled_from(["dev", "test", "other"])))
+def test_the_dependencies_of_selected_services_are_selected(only: set[str], profiles: set[str]) -> None:
+    found = select_services(SERVICES, only, profiles)
     assert all(set(SERVICES[name].depends_on) <= found for name in found)
 
 
-def test_a_name_that_does_not_exist_is_said() -> None:
-    check_choice(SERVICES, ("db",), ("dev", "*"))
+def test_an_unknown_name_is_an_error_with_a_suggestion() -> None:
+    check_selection(SERVICES, ("db",), ("dev", "*"))
     with pytest.raises(UsageError, match=r"apo: no such service in the manifest \(did you mean api\?\)"):
-        check_choice(SERVICES, ("apo",), ())
+        check_selection(SERVICES, ("apo",), ())
     with pytest.raises(UsageError, match=r"--profile prod: no service has this profile \(there are: dev, test\)"):
-        check_choice(SERVICES, (), ("prod",))
+        check_selection(SERVICES, (), ("prod",))
     with pytest.raises(UsageError, match=r"--profile tets: .*did you mean test"):
-        check_choice(SERVICES, (), ("tets",))
+        check_selection(SERVICES, (), ("tets",))

@@ -1,69 +1,82 @@
-"""The services' small decisions: settings, bodies, keys, and which instance to try next."""
+"""The services' small decisions: settings, bodies, keys, the URL of a Redis."""
 
-import signal
+import errno
+import os
+import socket
+import subprocess
+import sys
+import time
 from typing import Any
 
 import msgspec
 import pytest
-import trio
 
-from minikube import Address, Change, ChangeKind, CheckState, Instance, WatchSnapshot
-from services import app, order, orders
-from services.app import BadSetting, Service, Settings, serve
-from services.directory import Directory
-from services.http_client import Answer
-from services.messages import HttpError, Request
-from services.order import _Attempts
-from services.product import Wanted, read_key, read_wanted
-from services.store import open_pool
+from services import app, order
+from services.product import Change, read_change
+from services.store import open_redis
+from services.web import HttpError, Request
+from tests.eventually import eventually
+from tests.paths import ROOT
+from tests.ports import free_port
 
 
-def instance(port: int, state: CheckState = CheckState.PASSING, ip: str = "127.0.0.1", zone: str = "") -> Instance:
-    return Instance(f"{port:08x}", "product", Address(ip, port, zone), "tcp://127.0.0.1:1", state)
+def start(service: str = "product", **env: str) -> "subprocess.Popen[str]":
+    """A service as a process, without a registry or a Redis."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PORT", "HOST", "REDIS_URL")}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"services.{service}"],
+        cwd=ROOT,
+        env={**kept, "MINIKUBE_REGISTRY": "127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def directory(*ports: int) -> Directory:
-    directory = Directory("product")
-    directory.apply(WatchSnapshot(revision=1, instances=tuple(instance(port) for port in ports)))
-    return directory
+def first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
-def place(port: int) -> tuple[str, int]:
-    return ("127.0.0.1", port)
-
-
-def test_settings_default_to_the_sample_manifest() -> None:
-    settings = Settings.from_environ("product", 7070, {})
-    assert settings == ("product", "127.0.0.1", 7070, None, "redis://127.0.0.1:6379/0")
-
-
-def test_settings_come_from_the_environment() -> None:
-    environ = {
-        "SERVICE_NAME": "p2",
-        "HOST": "0.0.0.0",
-        "PORT": "0",
-        "ADVERTISE_HOST": "shelf",
-        "REDIS_URL": "unix:///r",
-    }
-    assert Settings.from_environ("product", 7070, environ) == ("p2", "0.0.0.0", 0, "shelf", "unix:///r")
+def test_name_host_and_port_come_from_the_environment() -> None:
+    with start(SERVICE_NAME="p2", HOST="127.0.0.2", PORT="0") as process:
+        assert first_line(process).startswith("p2: listening on 127.0.0.2:")
+        process.kill()
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536", "7070.0", "٣"])
-def test_a_port_that_is_none_is_an_error_in_one_line(port: str) -> None:
-    with pytest.raises(BadSetting, match="PORT must be"):
-        Settings.from_environ("product", 7070, {"PORT": port})
+def test_a_wrong_port_is_an_error_in_one_line(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", port)
+    with pytest.raises(SystemExit) as caught:
+        app.run("product", 7070, lambda store: ({}, []))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"product: PORT must be 0 to 65535, not {port!r}\n"
+
+
+def test_a_port_that_is_taken_is_an_error_in_one_line() -> None:
+    with start(PORT=str(free_port())) as first:
+        place = first_line(first).rpartition(" ")[2].strip()
+        with start(PORT=place.rpartition(":")[2]) as second:
+            assert second.wait(timeout=30) == 1
+            assert second.stderr is not None
+            said = second.stderr.read()
+        first.kill()
+    reason = os.strerror(errno.EADDRINUSE)
+    assert said == f"product: cannot listen on {place}: {reason} — set PORT or stop what uses it\n"
 
 
 @pytest.mark.parametrize(
     ("body", "wanted"),
     [
-        (b'{"name":"pear"}', Wanted("pear", None)),
-        (b'{"quantity":0}', Wanted(None, 0)),
-        (b' {"name":"p","quantity":3} ', Wanted("p", 3)),
+        (b'{"name":"pear"}', Change("pear", None)),
+        (b'{"quantity":0}', Change(None, 0)),
+        (b' {"name":"p","quantity":3} ', Change("p", 3)),
     ],
 )
-def test_a_body_sets_what_it_names(body: bytes, wanted: Wanted) -> None:
-    assert read_wanted(body) == wanted
+def test_a_body_sets_what_it_names(body: bytes, wanted: Change) -> None:
+    assert read_change(body) == wanted
 
 
 @pytest.mark.parametrize(
@@ -91,9 +104,10 @@ def test_a_body_sets_what_it_names(body: bytes, wanted: Wanted) -> None:
 )
 def test_a_wrong_body_is_400_with_the_reason(body: bytes) -> None:
     with pytest.raises(HttpError) as caught:
-        read_wanted(body)
-    assert caught.value.reply.status == 400
-    assert msgspec.json.decode(caught.value.reply.body)["error"]
+        read_change(body)
+    status, reply, _headers = caught.value.reply
+    assert status == 400
+    assert msgspec.json.decode(reply)["error"]
 
 
 SENTINEL = "redis+sentinel://"
@@ -111,7 +125,7 @@ SENTINEL = "redis+sentinel://"
 def test_a_sentinel_url_is_read_as_the_registry_reads_it(
     url: str, places: list[Any], service: str, login: tuple[Any, ...], sentinel_password: str | None
 ) -> None:
-    pool: Any = open_pool(url)
+    pool: Any = open_redis(url).connection_pool
     sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
     assert [(one["host"], one["port"]) for one in sentinels] == places
     assert sentinels[0].get("password") == sentinel_password
@@ -121,100 +135,55 @@ def test_a_sentinel_url_is_read_as_the_registry_reads_it(
 
 def test_a_key_is_visible_ascii_of_bounded_length() -> None:
     def key(value: bytes) -> str | None:
-        return read_key(Request("PUT", "/", "", [(b"idempotency-key", value)], b""))
+        return Request("", {b"idempotency-key": value}, b"").key()
 
-    assert read_key(Request("PUT", "/", "", [], b"")) is None
+    assert Request("", {}, b"").key() is None
     assert key(b"a-1") == "a-1"
     for wrong in (b"", b"a b", b"x" * 129, b"\xe4"):
         with pytest.raises(HttpError, match="Idempotency-Key"):
             key(wrong)
 
 
-async def test_a_directory_follows_snapshots_and_changes() -> None:
-    found = directory(1, 2)
-    assert {found.pick(set()), found.pick(set())} == {place(1), place(2)}
-    found.apply(Change(2, ChangeKind.PUT, instance(1, CheckState.CRITICAL)))
-    assert [found.pick(set()) for _ in range(2)] == [place(2)] * 2
-    found.apply(Change(3, ChangeKind.GONE, instance(2)))
-    assert found.pick(set()) is None
-    found.apply(Change(4, ChangeKind.PUT, instance(3, ip="fe80::1", zone="eth0")))
-    assert found.pick(set()) == ("fe80::1%eth0", 3)
-    found.apply(WatchSnapshot(revision=9, instances=()))
-    assert found.pick(set()) is None
+@pytest.mark.parametrize("service", ["product", "order"])
+def test_term_ends_a_service_with_0(service: str) -> None:
+    with start(service, PORT="0") as process:
+        first_line(process)
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
 
-async def test_an_instance_that_failed_is_avoided_while_there_is_another() -> None:
-    found = directory(1, 2)
-    assert {found.pick({place(1)}) for _ in range(4)} == {place(2)}
-    assert found.pick({place(1), place(2)}) is not None
+def stopping(process: "subprocess.Popen[str]") -> socket.socket:
+    """Send half a request, then TERM; return the connection once the service stops."""
+    host, _, port = first_line(process).rpartition(" ")[2].strip().rpartition(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    client.sendall(b"GET /health HTTP/1.1\r\n")
+    time.sleep(0.2)  # until it is read: there is nothing to see from here
+    process.terminate()
+    assert first_line(process) == "product: stopping\n"
+    return client
 
 
-async def test_before_the_registry_spoke_it_is_503_of_the_registry() -> None:
-    with pytest.raises(HttpError, match="registry"):
-        _Attempts(Directory("product"), 0.0).next_place(0.0)
+def refuses(address: tuple[str, int]) -> bool:
+    with socket.socket() as other:
+        return other.connect_ex(address) != 0
 
 
-async def test_refusals_lead_to_every_instance_then_a_pause_then_503() -> None:
-    attempts = _Attempts(directory(1, 2), 0.0)
-    for _ in range(2):
-        at = attempts.next_place(0.0)
-        assert at is not None
-        attempts.refused(at)
-    assert attempts.next_place(0.0) is None
-    assert attempts.pause() == order.PAUSE_S
-    again = attempts.next_place(0.0)
-    assert again is not None
-    attempts.refused(again)
-    attempts.refused(place(1))
-    attempts.refused(place(2))
-    with pytest.raises(HttpError, match="refuses"):
-        attempts.next_place(order.REFUSED_S + 0.01)
+def test_a_request_under_way_is_finished_before_the_end() -> None:
+    with start(PORT="0") as process, stopping(process) as client:
+        eventually(lambda: refuses(client.getpeername()), what="no more connections are accepted")
+        client.sendall(b"Host: x\r\n\r\n")
+        assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        client.close()
+        assert process.wait(timeout=30) == 0
 
 
-async def test_once_something_was_sent_it_goes_on_until_the_end() -> None:
-    found = directory(1)
-    attempts = _Attempts(found, 0.0)
-    attempts.unanswered(place(1))
-    found.apply(WatchSnapshot(revision=2, instances=()))
-    assert attempts.next_place(0.0) is None, "503 would say that nothing was done"
-    attempts.pause()
-    assert attempts.next_place(0.0) is None
-    found.apply(WatchSnapshot(revision=3, instances=(instance(7),)))
-    assert attempts.next_place(0.0) == place(7)
-    assert attempts.over("the-key").reply.status == 504
-    assert b"the-key" in attempts.over("the-key").reply.body
-
-
-async def test_an_instance_that_did_nothing_passes_its_reason_on() -> None:
-    attempts = _Attempts(directory(1), 0.0)
-    with pytest.raises(HttpError, match="no Redis"):
-        attempts.put_off(place(1), Answer(503, b'{"error":"no Redis"}'))
-    attempts.put_off(place(1), Answer(504, b"{}"))
-    attempts.put_off(place(1), Answer(503, b"not JSON"))
-    assert attempts.over("k").reply.status == 504
-
-
-async def test_what_is_left_is_written_after_the_last_request_and_said(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINIKUBE_REGISTRY", "127.0.0.1:1")
-    told: list[str] = []
-
-    async def finish() -> str:
-        told.append("finish")
-        return "one order is left"
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve, Service(Settings("shop", "127.0.0.1", 0, None, ""), {}, finish=finish))
-        while "listening" not in capsys.readouterr().out:
-            await trio.sleep(0.01)
-        signal.raise_signal(signal.SIGTERM)
-    assert told == ["finish"]
-    assert "shop: one order is left" in capsys.readouterr().out
+def test_a_second_signal_ends_a_stop_at_once() -> None:
+    with start(PORT="0") as process, stopping(process):
+        process.terminate()
+        assert process.wait(timeout=app.DRAIN_S - 2) == 0
 
 
 def test_a_stop_waits_for_the_longest_purchase_and_is_over_before_the_kill() -> None:
     deregister, kill = 1.0, 10.0
-    assert order.PURCHASE_S + orders.RECORD_WAIT_S < app.DRAIN_S
-    assert order.PURCHASE_S + orders.RECORD_WAIT_S < order.HANDLE_S
-    assert deregister + app.DRAIN_S + orders.FLUSH_S < kill
+    assert order.PURCHASE_S < app.DRAIN_S
+    assert deregister + app.DRAIN_S < kill

@@ -1,4 +1,4 @@
-"""Images, made or fetched before an instance is started (floor 3): build when missing, pull as the manifest's `pull` says."""
+"""The images of services, pulled or built before an instance starts. `pull` in the manifest says when to pull."""
 
 import os
 
@@ -9,75 +9,84 @@ from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.runtime.container.client import EngineClient
-from minikube.supervisor.runtime.interface import Tell
+from minikube.supervisor.runtime.interface import ShowProgress
 
-NETWORK_TROUBLE = ("dial tcp", "no such host", "timeout", "connection reset", "TLS handshake", "unexpected EOF", "503")
+NETWORK_ERRORS = ("dial tcp", "no such host", "timeout", "connection reset", "TLS handshake", "unexpected EOF", "503")
+"""Parts of an engine's error message that mean: a later pull may succeed."""
 
 
 class Images:
-    """What the engine has of the project's images. Replicas that need the same one wait for one build or pull."""
+    """Pulls and builds the images of the project's services, once for all replicas that need the same image.
+
+    `unbuilt` are services whose build has just failed in `up --build`: an older image of theirs must not be started.
+    """
 
     def __init__(self, client: EngineClient, project: str, unbuilt: tuple[str, ...] = ()) -> None:
         self._client = client
         self._project = project
-        self._turns: dict[str, trio.Lock] = {}
-        self._fetched: set[str] = set()
-        """Pulled in this run already: `always` means once for each `up`."""
-        self._told: dict[str, int] = {}
+        self._locks: dict[str, trio.Lock] = {}
+        self._pulled: set[str] = set()
+        """Images pulled in this run: `pull = "always"` means once for each `up`."""
+        self._refused_starts: dict[str, int] = {}
         self._unbuilt = set(unbuilt)
-        """Services that were to be built again and could not be: what the engine has under that name is out of date."""
 
-    async def ensure(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
-        """Returns when the service's image is there. Raises `ResourceExhausted` while the engine is away, else `StartError`."""
+    async def ensure(self, spec: ServiceSpec, log: InstanceLog, show_progress: ShowProgress) -> None:
+        """Pull or build the image of the service unless the engine has it; write the output to `log`.
+
+        Raises `ResourceExhausted` where a later try may succeed, such as while the engine does not answer, else
+        `StartError`.
+        """
         name = image_name(self._client.engine, self._project, spec)
-        async with self._turns.setdefault(name, trio.Lock()):
-            wanted = spec.pull == "always" and not spec.build and name not in self._fetched
-            self._refuse_again(spec)
-            if not wanted and spec.name not in self._unbuilt and await self._has(name):
+        async with self._locks.setdefault(name, trio.Lock()):
+            must_pull = spec.pull == "always" and not spec.build and name not in self._pulled
+            self._refuse_unbuilt(spec)
+            if not must_pull and spec.name not in self._unbuilt and await self._exists(name):
                 return
             if spec.build:
-                await self._build(spec, name, output, tell)
+                await self._build(spec, name, log, show_progress)
             elif spec.pull == "never":
                 raise StartError(f'no image {name} here, and pull = "never" — build or load it')
             else:
-                await self._pull(spec, name, output, tell)
-                self._fetched.add(name)
+                await self._pull(spec, name, log, show_progress)
+                self._pulled.add(name)
 
-    def _refuse_again(self, spec: ServiceSpec) -> None:
-        """Once for each replica: its build failed a moment ago and was shown; a start by hand tries it again."""
-        told = self._told.get(spec.name, 0)
-        if spec.name in self._unbuilt and told < spec.replicas:
-            self._told[spec.name] = told + 1
+    def _refuse_unbuilt(self, spec: ServiceSpec) -> None:
+        """Raise `StartError` for the first start of each replica of a service whose build failed in `up --build`.
+
+        That build would fail again, and its error was shown. Later starts, which a user requests, try it again.
+        """
+        refused = self._refused_starts.get(spec.name, 0)
+        if spec.name in self._unbuilt and refused < spec.replicas:
+            self._refused_starts[spec.name] = refused + 1
             raise StartError(f"its build failed when `up` began — `minikube start {spec.name}` tries it again")
 
-    async def build(self, spec: ServiceSpec, output: InstanceLog) -> None:
-        """Builds it again. Raises as `ensure`."""
+    async def build(self, spec: ServiceSpec, log: InstanceLog) -> None:
+        """Build the image of the service even if the engine has it. Raises as `ensure`."""
         name = image_name(self._client.engine, self._project, spec)
-        async with self._turns.setdefault(name, trio.Lock()):
-            await self._build(spec, name, output, lambda _: None)
+        async with self._locks.setdefault(name, trio.Lock()):
+            await self._build(spec, name, log, lambda _: None)
 
-    async def _has(self, name: str) -> bool:
-        answer = await self._client.ask("image", "inspect", "--format", "{{.Id}}", name, insist=False)
-        if not answer.good and isinstance(failure := self._client.failure(f"image {name}", answer), ResourceExhausted):
+    async def _exists(self, name: str) -> bool:
+        reply = await self._client.run("image", "inspect", "--format", "{{.Id}}", name, needs_answer=False)
+        if not reply.ok and isinstance(failure := self._client.failure(f"image {name}", reply), ResourceExhausted):
             raise failure
-        return answer.good
+        return reply.ok
 
-    async def _build(self, spec: ServiceSpec, name: str, output: InstanceLog, tell: Tell) -> None:
+    async def _build(self, spec: ServiceSpec, name: str, log: InstanceLog, show_progress: ShowProgress) -> None:
         assert spec.build is not None
-        tell(f"building image {name}")
+        show_progress(f"building image {name}")
         arguments, env = build_arguments(self._client.engine, spec.build, name, os.environ)
-        answer = await self._client.show(output, *arguments, env=env)
-        if not answer.good:
-            failure = self._client.failure(f"build of {spec.build.context} failed", answer)
+        reply = await self._client.run_with_output(log, *arguments, env=env)
+        if not reply.ok:
+            failure = self._client.failure(f"build of {spec.build.context} failed", reply)
             raise type(failure)(f"{failure} — `minikube logs {spec.name}` has all of it")
         self._unbuilt.discard(spec.name)
 
-    async def _pull(self, spec: ServiceSpec, name: str, output: InstanceLog, tell: Tell) -> None:
-        tell(f"pulling image {name}")
-        answer = await self._client.show(output, "pull", name)
-        if not answer.good:
-            failure = self._client.failure(f"cannot pull image {name}", answer)
-            # Who has no such image will not have it later; a network may come back.
-            raise (
-                ResourceExhausted(str(failure)) if any(words in answer.error for words in NETWORK_TROUBLE) else failure
-            )
+    async def _pull(self, spec: ServiceSpec, name: str, log: InstanceLog, show_progress: ShowProgress) -> None:
+        show_progress(f"pulling image {name}")
+        reply = await self._client.run_with_output(log, "pull", name)
+        if not reply.ok:
+            failure = self._client.failure(f"cannot pull image {name}", reply)
+            # A repository that lacks the image will lack it later, too; a network may come back.
+            is_temporary = any(words in reply.error for words in NETWORK_ERRORS)
+            raise ResourceExhausted(str(failure)) if is_temporary else failure

@@ -1,7 +1,7 @@
-"""The project's own network at the engine (floor 3): made when the first container wants it, removed with the last.
+"""The project's own network at the engine: created with the first container that needs it, removed after the last.
 
 Every container on it has an address that processes of this machine and the other containers reach, and its service's name as
-a host name. What listens on our loopback (the registry, a Redis) is reached through relays on the network's gateway.
+a host name. Containers reach servers on this machine's loopback (the registry, a Redis) through relays on the network's gateway.
 """
 
 import json
@@ -13,82 +13,101 @@ import trio
 from msgspec import Struct
 
 from minikube.addresses import join_host_port
-from minikube.engine.engine import container_name, is_unreachable
+from minikube.engine.command import container_name, is_unreachable
 from minikube.errors import StartError
 from minikube.manifest import is_loopback, parse_host_port
 from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
 from minikube.supervisor.runtime.container.relay import Relay
 
 REDIS_PORT = 6379
-REMOVE_S = 10.0
+REMOVE_TIMEOUT_S = 10.0
 
 
 class ContainerNetwork(Struct, frozen=True):
-    """A network that exists: its name at the engine, and the address of this machine on it."""
+    """A network at the engine, as `network inspect` describes it."""
 
     name: str
     gateway: str
+    """The address of this machine on it."""
     subnet: str
 
 
 class ProjectNetwork:
-    """At most one for each supervisor. Its relays belong to `nursery`."""
+    """The network of the project's containers. Creates it, removes it, and opens relays on its gateway address.
+
+    The relays run in `nursery`.
+    """
 
     def __init__(self, client: EngineClient, project: str, nursery: trio.Nursery) -> None:
         self._client = client
         self._name = container_name(project, client.engine.mark, "net")
         self._nursery = nursery
         self._lock = trio.Lock()
-        self._lan: ContainerNetwork | None = None
+        self._existing: ContainerNetwork | None = None
         self._relays: dict[tuple[str, str], int] = {}
-        """Gateway and what is behind it → port: a network that was made again may have another gateway."""
+        """(Gateway, `registry` or `redis`) → port. By gateway, because a network that is created again may have another one."""
 
     async def ensure(self) -> ContainerNetwork:
-        """Raises `Starved` while the engine is away, else `StartError`."""
-        async with self._lock:
-            if self._lan is None or not (await self._inspect()).good:
-                self._lan = await self._make()
-        return self._lan
+        """Create the network unless it exists, and return it.
 
-    async def surroundings(
-        self, lan: ContainerNetwork, env: Mapping[str, str], registry: Callable[[], str]
+        Raises `ResourceExhausted` while the engine does not answer, else `StartError`.
+        """
+        async with self._lock:
+            # Asked again each time: a user may have removed the network, for example with `docker network prune`.
+            if self._existing is None or not (await self._inspect()).ok:
+                self._existing = await self._create()
+        return self._existing
+
+    async def replace_loopback(
+        self, network: ContainerNetwork, env: Mapping[str, str], registry: Callable[[], str]
     ) -> dict[str, str]:
-        """The variables of a container with addresses in them that lead somewhere from this network."""
+        """Return the variables `env` with loopback addresses of the registry and Redis replaced by addresses of relays.
+
+        A container cannot reach this machine's loopback, but it reaches a relay on the network's gateway. `registry`
+        returns the registry's address; it is called for each connection, because a restart may change the address.
+        """
         found = dict(env)
-        where = parse_host_port(env["MINIKUBE_REGISTRY"])
-        if is_loopback(where.host):
-            found["MINIKUBE_REGISTRY"] = f"{lan.gateway}:{await self._relay(lan, 'registry', registry)}"
+        address = parse_host_port(env["MINIKUBE_REGISTRY"])
+        if is_loopback(address.host):
+            found["MINIKUBE_REGISTRY"] = f"{network.gateway}:{await self._relay(network, 'registry', registry)}"
         url = urlsplit(env["REDIS_URL"])
         if url.scheme in ("redis", "rediss") and is_loopback(url.hostname or "localhost"):
             target = join_host_port(url.hostname or "127.0.0.1", url.port or REDIS_PORT)
-            port = await self._relay(lan, "redis", lambda: target)
+            port = await self._relay(network, "redis", lambda: target)
             user = url.netloc.rpartition("@")[0]
-            netloc = f"{user}@{lan.gateway}:{port}" if user else f"{lan.gateway}:{port}"
+            netloc = f"{user}@{network.gateway}:{port}" if user else f"{network.gateway}:{port}"
             found["REDIS_URL"] = urlunsplit(url._replace(netloc=netloc))
         return found
 
     async def remove(self) -> str:
-        """Once no container is left on it. Its name, where the engine does not answer."""
-        if self._lan is not None:
-            answer = await self._client.ask("network", "rm", self._name, timeout=REMOVE_S, insist=False)
-            if answer.exit is None or is_unreachable(answer.error):
+        """Remove the network, which must have no containers.
+
+        Return a text with its name where the engine did not answer, so that it may still exist; else an empty one.
+        """
+        if self._existing is not None:
+            reply = await self._client.run("network", "rm", self._name, timeout=REMOVE_TIMEOUT_S, needs_answer=False)
+            if reply.exit is None or is_unreachable(reply.error):
                 return f"network {self._name}"
-            self._lan = None
+            self._existing = None
         return ""
 
-    async def _relay(self, lan: ContainerNetwork, what: str, target: Callable[[], str]) -> int:
+    async def _relay(self, network: ContainerNetwork, server: str, target: Callable[[], str]) -> int:
+        """Return the port of the relay to `server` (`registry` or `redis`) on the network's gateway; open it at first use.
+
+        `target` returns the address of the server.
+        """
         async with self._lock:
-            key = (lan.gateway, what)
+            key = (network.gateway, server)
             if key not in self._relays:
-                relay = Relay(lan.gateway, IPv4Network(lan.subnet), target)
+                relay = Relay(network.gateway, IPv4Network(network.subnet), target)
                 listener, self._relays[key] = await relay.open()
                 self._nursery.start_soon(relay.serve, listener)
             return self._relays[key]
 
-    async def _make(self) -> ContainerNetwork:
+    async def _create(self) -> ContainerNetwork:
         found = await self._inspect()
-        if not found.good:
-            await self._client.need(
+        if not found.ok:
+            await self._client.run_checked(
                 f"cannot make network {self._name}",
                 "network",
                 "create",
@@ -97,19 +116,22 @@ class ProjectNetwork:
                 self._name,
             )
             found = await self._inspect()
-        lan = read_container_network(self._name, found.text)
-        if lan is None:
-            raise StartError(f"network {self._name}: {self._client.engine.kind} tells no IPv4 gateway of it")
-        return lan
+        network = read_container_network(self._name, found.text)
+        if network is None:
+            raise StartError(f"network {self._name}: {self._client.engine.kind} has no IPv4 gateway for it")
+        return network
 
     async def _inspect(self) -> EngineReply:
-        return await self._client.ask("network", "inspect", self._name)
+        return await self._client.run("network", "inspect", self._name)
 
 
 def read_container_network(name: str, text: str) -> ContainerNetwork | None:
-    """Docker's and nerdctl's `IPAM.Config`, or Podman's `subnets`; the first with an IPv4 gateway."""
+    """Return the network `name` from `text`, the JSON of `network inspect`; None where it has no IPv4 gateway.
+
+    Docker and nerdctl call the list of subnets `IPAM.Config`, Podman `subnets`.
+    """
     try:
-        (found,) = json.loads(text)
+        (found,) = json.loads(text)  # `inspect` returns a list, here with one network
         rows = found.get("subnets") or found["IPAM"]["Config"]
         for row in rows:
             lower = {key.lower(): str(value) for key, value in row.items()}

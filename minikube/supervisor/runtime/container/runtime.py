@@ -1,8 +1,8 @@
-"""Instances as containers (floor 3): `runtime.Runtime` over an engine's command.
+"""Instances as containers: the `Runtime` over an engine's command.
 
-    ensure the image ─► ensure the network ─► create ─► Container.begin
+    Images.ensure ─► ProjectNetwork.ensure ─► create ─► Container.start
 
-What is asked for is `recipe`'s to say, what an image needs `images`'. It refuses to start what somebody else has given our name.
+It refuses to replace a container of the same name that lacks the project's label.
 """
 
 import contextlib
@@ -13,208 +13,238 @@ from pathlib import Path
 
 import trio
 
-from minikube.engine import engine as engines
-from minikube.engine.arguments import ContainerSetting, Identity, create_arguments, image_name, published, surroundings
+from minikube.engine.arguments import (
+    ContainerIdentity,
+    ContainerNetworking,
+    backing_environment,
+    create_arguments,
+    image_name,
+    publish_argument,
+    split_environment,
+)
+from minikube.engine.command import LABEL, container_name, find_engine
+from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
 from minikube.errors import ResourceExhausted, StartError
-from minikube.linux.ports import PortAllocator
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project.environment import instance_environment
-from minikube.supervisor.runtime.container.client import EngineClient, Say
-from minikube.supervisor.runtime.container.container import REMOVE_S, Container, remove
+from minikube.supervisor.runtime.container.client import EngineClient, ReportEvent
+from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Container, remove
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.container.network import ProjectNetwork
-from minikube.supervisor.runtime.interface import Launch, Tell, filled
-from minikube.supervisor.runtime.process.process import ProcessTable
+from minikube.supervisor.runtime.interface import Launch, ShowProgress, fill_command
+from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
-EVERYWHERE = "0.0.0.0"
-"""Inside a network of its own a container listens on all its addresses."""
+ALL_ADDRESSES = "0.0.0.0"
+"""HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
 
-LAST_CHANCE_S = 1.0
-"""At the end of a stop, for an engine that did not answer: it is the last thing that is waited for."""
+LAST_TRY_TIMEOUT_S = 1.0
+"""At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
 
-Where = Callable[[], tuple[str, str]]
-"""The registry's address and the URL of Redis, as they are now."""
+BackingAddresses = Callable[[], tuple[str, str]]
+"""Return the registry's address and the URL of Redis, as they are now."""
 
 
 class ContainerRuntime:
-    """Implements `Runtime`. The engine is looked for when the first container is wanted."""
+    """Runs instances as containers. Implements `Runtime`. Looks for the engine when the first container is needed.
+
+    `backing_addresses` returns the addresses of the registry and Redis. `report_event` is called with events about the
+    engine. `unbuilt` are services whose build has just failed: see `Images`.
+    """
 
     def __init__(
         self,
-        household: ProcessTable,
+        process_table: ProcessTable,
         manifest: Manifest,
-        state: Path,
-        where: Where,
-        say: Say,
-        claims: PortAllocator,
+        project_dir: Path,
+        backing_addresses: BackingAddresses,
+        report_event: ReportEvent,
+        port_allocator: PortAllocator,
         unbuilt: tuple[str, ...] = (),
     ) -> None:
-        self._household = household
+        self._process_table = process_table
         self._manifest = manifest
-        self._state = state
-        self._where = where
-        self._say = say
-        self._claims = claims
+        self._project_dir = project_dir
+        self._backing_addresses = backing_addresses
+        self._report_event = report_event
+        self._port_allocator = port_allocator
         self._unbuilt = unbuilt
         self._client: EngineClient | None = None
         self._images: Images | None = None
         self._network: ProjectNetwork | None = None
         self._nursery: trio.Nursery | None = None
         self._unremoved: dict[str, bool] = {}
-        """Names of containers that the engine has, as far as we know, and whether they have ended."""
-        self._sweeping = trio.Lock()
-        self._owed = False
-        """Whether the engine may have something of an earlier run, from a time when it did not answer."""
+        """Containers that were created and not removed: name → whether all their processes are dead."""
+        self._removing_leftovers = trio.Lock()
+        self._may_have_leftovers = False
+        """Whether the engine may have containers of an earlier run, which could not be removed because it did not answer."""
 
-    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
-        await self._all_images().ensure(spec, output, tell)
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
+        """Pull or build the service's image; see `Runtime.prepare`."""
+        await self._open_images().ensure(spec, output, show_progress)
 
     async def rebuild(self, spec: ServiceSpec, output: InstanceLog) -> None:
-        """Builds the image although it is there."""
-        await self._all_images().build(spec, output)
+        """Build the image of the service even if the engine has it. Raises as `start`."""
+        await self._open_images().build(spec, output)
 
     async def start(self, launch: Launch) -> Container:
-        client, spec = self._found(), launch.spec
-        await self._remove_owed(client)
-        # On the project's network every container has all ports to itself.
+        """Create and start a container; see `Runtime.start`."""
+        client, spec = self._open_client(), launch.spec
+        await self._remove_leftovers(client)
+        # On the project's network every container has all ports to itself, so the port need not be free here.
         if spec.has_own_address and not spec.auto_port:
             return await self._start(client, launch, spec.port)
-        async with self._claims.claim(spec, launch.port, launch.taken) as port:
+        async with self._port_allocator.claim(spec, launch.port, launch.used_ports) as port:
             return await self._start(client, launch, port)
 
     async def _start(self, client: EngineClient, launch: Launch, port: int) -> Container:
         spec = launch.spec
-        base, mounts = surroundings(self._manifest, *self._where())
-        place, seen = ContainerSetting(), (spec.host, port)
+        base, mounts = backing_environment(self._manifest, *self._backing_addresses())
+        networking, listen = ContainerNetworking(), (spec.host, port)
         if spec.container_port:
-            place = ContainerSetting("bridge", published=published(spec.host, port, spec.container_port))
-            seen = (EVERYWHERE, spec.container_port)
+            published = publish_argument(spec.host, port, spec.container_port)
+            networking = ContainerNetworking("bridge", published=published)
+            listen = (ALL_ADDRESSES, spec.container_port)
         elif spec.has_own_address:
-            network = self._own_network(client)
-            lan = await network.ensure()
-            base = await network.surroundings(lan, base, lambda: self._where()[0])
-            place, seen = ContainerSetting(lan.name, alias=spec.name), (EVERYWHERE, port)
-        env = instance_environment(base, spec, launch.id, *seen)
-        who = Identity(self._manifest.name, spec.name, launch.id, launch.name)
-        plain, filed = engines.split_environment(env, os.environ)
-        with _env_file(self._state, filed) as env_file:
+            project_network = self._open_network(client)
+            network = await project_network.ensure()
+            base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
+            networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
+        env = instance_environment(base, spec, launch.id, *listen)
+        identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
+        plain, filed = split_environment(env, os.environ)
+        with _env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
                 client.engine,
                 spec,
-                who,
-                place,
-                image=image_name(client.engine, who.project, spec),
-                command=filled(spec.command, env),
+                identity,
+                networking,
+                image=image_name(client.engine, identity.project, spec),
+                command=fill_command(spec.command, env),
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,
             )
             container = await self._create(client, launch, arguments, plain, env, port)
-        container.network = place.network if spec.has_own_address else ""
+        container.network = networking.network if spec.has_own_address else ""
         try:
-            await container.begin()
+            await container.start()
         except BaseException:
             with trio.CancelScope(shield=True):
-                await container.undo()
+                await container.undo_start()
             raise
         return container
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Before the first start: who owns the tasks that stand by the containers."""
+        """Set the nursery in which the relays of the project's network run. Call it before the first `start`."""
         self._nursery = nursery
 
     async def watch(self) -> None:
-        """While everything is stopped: who waits for an engine that hangs is told so as soon as that can be known."""
-        if self._client is not None and self._has_something:
+        """Probe the engine until cancelled, if it may have containers of the project.
+
+        Run it during a stop of the project: then no instance waits long for an engine that does not answer.
+        """
+        if self._client is not None and self._may_have_something:
             await self._client.watch()
 
-    async def close(self) -> engines.EngineLeftovers | None:
-        """Everything has been stopped. What the engine still has of ours: it is away, and the record stays for the next `up`."""
+    async def close(self) -> EngineLeftovers | None:
+        """Remove remaining containers and the network after all instances have stopped; return those not removed, or None.
+
+        Where some remain because the engine does not answer, they are recorded, and the next `up` removes them.
+        """
         client = self._client
-        if client is None or not self._has_something:
+        if client is None or not self._may_have_something:
             self._forget()
             return None
-        if client.silent:
-            with trio.move_on_after(LAST_CHANCE_S):
-                await client.wait_answer()
+        if client.is_unresponsive:
+            with trio.move_on_after(LAST_TRY_TIMEOUT_S):
+                await client.wait_responsive()
         async with trio.open_nursery() as nursery:
             for name in self._unremoved:
                 nursery.start_soon(self._remove, client, name)
         network = await self._network.remove() if self._network is not None else ""
-        if self._owed:
+        if self._may_have_leftovers:
             with contextlib.suppress(ResourceExhausted):
-                await self._remove_owed(client)
+                await self._remove_leftovers(client)
         names = [name if ended else f"{name} (which may still run)" for name, ended in sorted(self._unremoved.items())]
-        if not names and not network and not self._owed:
+        if not names and not network and not self._may_have_leftovers:
             self._forget()
             return None
-        left = engines.EngineLeftovers(
-            client.engine.kind, (*names, network) if network else tuple(names), given_up=True
-        )
+        names += [network] if network else []
+        leftovers = EngineLeftovers(client.engine.kind, tuple(names), given_up=True)
         with contextlib.suppress(OSError):  # a full disk: the record is there already, without the names
-            engines.record(self._state, client.engine, left)
-        return left
+            record_engine(self._project_dir, client.engine, leftovers)
+        return leftovers
 
     @property
-    def _has_something(self) -> bool:
-        return bool(self._unremoved) or self._network is not None or self._owed
+    def _may_have_something(self) -> bool:
+        return bool(self._unremoved) or self._network is not None or self._may_have_leftovers
 
     def _forget(self) -> None:
         if self._client is not None:
-            engines.forget(self._state)
+            forget_engine(self._project_dir)
 
     async def _remove(self, client: EngineClient, name: str) -> None:
         if await remove(client, name):
-            self._unremoved.pop(name, None)  # who ends its instance may have been at it, too
+            self._unremoved.pop(name, None)  # the end of its instance may have removed it, too
 
-    async def _remove_owed(self, client: EngineClient) -> None:
-        """What an earlier run had to leave, now that the engine answers. Raises `ResourceExhausted` while it does not."""
-        async with self._sweeping:
-            if not self._owed:
+    async def _remove_leftovers(self, client: EngineClient) -> None:
+        """Remove containers and networks that an earlier run could not remove.
+
+        Raises `ResourceExhausted` while the engine does not answer.
+        """
+        async with self._removing_leftovers:
+            if not self._may_have_leftovers:
                 return
             listed = []
             for words in (("ps", "--all"), ("network", "ls")):
                 form = "{{.Names}}" if words[0] == "ps" else "{{.Name}}"
-                answer = await client.ask(
-                    *words, "--filter", f"label={client.engine.label}", "--format", form, insist=False
-                )
-                if not answer.good:
-                    failure = client.failure("cannot look for what an earlier run left", answer)
+                label = f"label={client.engine.label}"
+                reply = await client.run(*words, "--filter", label, "--format", form, needs_answer=False)
+                if not reply.ok:
+                    failure = client.failure("cannot look for what an earlier run left", reply)
                     raise ResourceExhausted(str(failure))
-                listed.append([name for name in answer.text.split() if name not in self._unremoved])
+                listed.append([name for name in reply.text.split() if name not in self._unremoved])
             names, networks = listed
-            gone = [name for name in names if await remove(client, name)]
-            self._owed = gone != names
-            for name in networks:  # what is still in use is used by this run
-                await client.ask("network", "rm", name, timeout=REMOVE_S, insist=False)
-            if gone:
-                self._say(f"removed {len(gone)} containers that an earlier run left: {', '.join(gone)}", "warning")
+            removed = [name for name in names if await remove(client, name)]
+            self._may_have_leftovers = removed != names
+            for name in networks:  # the engine refuses to remove a network that this run uses
+                await client.run("network", "rm", name, timeout=REMOVE_TIMEOUT_S, needs_answer=False)
+            if removed:
+                text = f"removed {len(removed)} containers that an earlier run left: {', '.join(removed)}"
+                self._report_event(text, "warning")
 
-    def _all_images(self) -> Images:
-        client = self._found()
+    def _open_images(self) -> Images:
+        client = self._open_client()
         if self._images is None:
             self._images = Images(client, self._manifest.name, self._unbuilt)
         return self._images
 
-    def _own_network(self, client: EngineClient) -> ProjectNetwork:
+    def _open_network(self, client: EngineClient) -> ProjectNetwork:
         if self._network is None:
             assert self._nursery is not None
             self._network = ProjectNetwork(client, self._manifest.name, self._nursery)
         return self._network
 
-    def _found(self) -> EngineClient:
+    def _open_client(self) -> EngineClient:
+        """Return the engine's client. At the first call, find the engine and record it in the project directory.
+
+        The record is written before the first container is created, so that containers can be removed after a crash.
+        Raises `StartError`.
+        """
         if self._client is None:
-            engine = engines.find_engine(self._manifest.containers.engine, self._state, os.environ.get("PATH"))
-            earlier = engines.recorded(self._state)
-            self._owed = earlier is not None
+            engine = find_engine(self._manifest.containers.engine, self._project_dir, os.environ.get("PATH"))
+            # Kept: the leftovers of an earlier run may be at this engine, and are removed before the first start.
+            earlier = read_engine_record(self._project_dir)
+            self._may_have_leftovers = earlier is not None
             try:
-                engines.record(self._state, engine, earlier[1] if earlier else None)
+                record_engine(self._project_dir, engine, earlier[1] if earlier else None)
             except OSError as error:
                 raise ResourceExhausted(
-                    f"cannot note the engine in {self._state}: {error.strerror} — trying again"
+                    f"cannot record the engine in {self._project_dir}: {error.strerror} — trying again"
                 ) from None
-            self._client = EngineClient(self._household, engine, self._manifest.directory, self._say)
+            self._client = EngineClient(self._process_table, engine, self._manifest.directory, self._report_event)
         return self._client
 
     async def _create(
@@ -226,44 +256,55 @@ class ContainerRuntime:
         env: Mapping[str, str],
         port: int,
     ) -> Container:
-        name = engines.container_name(self._manifest.name, client.engine.mark, launch.name)
+        name = container_name(self._manifest.name, client.engine.mark, launch.name)
         container = Container(client, launch, name, env, port, self._unremoved)
+        # Before the engine is asked: a cancelled `create` may have made the container all the same.
         self._unremoved[name] = False
-        answer = await client.ask(*arguments, env=plain)
-        if not answer.good and "in use" in answer.error and name in answer.error:
-            await self._make_room(client, name)
-            answer = await client.ask(*arguments, env=plain)
-        if not answer.good:
-            if answer.exit is not None or answer.refused is not None:
+        reply = await client.run(*arguments, env=plain)
+        if not reply.ok and "in use" in reply.error and name in reply.error:
+            await self._free_name(client, name)
+            reply = await client.run(*arguments, env=plain)
+        if not reply.ok:
+            # Without an exit the engine may have created it all the same: then it stays in `_unremoved`.
+            if reply.exit is not None or reply.start_error is not None:
                 self._unremoved.pop(name, None)
-            raise client.failure("cannot create its container", answer)
-        container.id = answer.text.split()[-1]
+            raise client.failure("cannot create its container", reply)
+        container.id = reply.text.split()[-1]
         return container
 
-    async def _make_room(self, client: EngineClient, name: str) -> None:
-        """Removes a container of ours that an engine's failure has left with the name."""
-        form = f'{{{{index .Config.Labels "{engines.LABEL}.mark"}}}}'
-        mark = await client.need(f"container {name}", "container", "inspect", "--format", form, name)
+    async def _free_name(self, client: EngineClient, name: str) -> None:
+        """Remove a container of this project that has the name of a new one.
+
+        An engine that fails during a removal leaves such a container. Raises `StartError` where another program created
+        it.
+        """
+        form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
+        mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
         if mark != client.engine.mark:
-            raise StartError(f"a container that is not ours is called {name} — remove or rename it")
-        await client.ask("rm", *client.engine.force, name)
+            raise StartError(f"a container that this project did not create is called {name} — remove or rename it")
+        await client.run("rm", *client.engine.remove_options, name)
 
 
 @contextlib.contextmanager
-def _env_file(state: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
-    """The variables in a file that only we can read, for as long as the engine's command reads it. Raises `ResourceExhausted`."""
+def _env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
+    """Yield the path of a file with the variables, readable by this user only; None for no variables.
+
+    The file is removed when the block ends. Raises `ResourceExhausted` when it cannot be written.
+    """
     if not variables:
         yield None
         return
     path: Path | None = None
     try:
         try:
-            descriptor, name = tempfile.mkstemp(prefix="env-", dir=state)  # mode 0600
+            descriptor, name = tempfile.mkstemp(prefix="env-", dir=project_dir)  # mode 0600
             path = Path(name)
             with open(descriptor, "w") as file:
                 file.writelines(f"{key}={value}\n" for key, value in variables.items())
         except OSError as error:
-            raise ResourceExhausted(f"cannot write variables to {state}: {error.strerror} — trying again") from None
+            raise ResourceExhausted(
+                f"cannot write variables to {project_dir}: {error.strerror} — trying again"
+            ) from None
         yield path
     finally:
         if path is not None:

@@ -1,0 +1,10 @@
+"""Instances as processes of this machine, and every other child of the supervisor.
+
+    fork_exec        start one command; all code that runs between fork and exec
+    process          one started command: its pid, exit, signals and output pipes
+    process_table    all processes of the supervisor: which instance each belongs to, ending a whole tree, reaping orphans
+    runtime          the `Runtime` for services that are processes
+    usage            measure CPU and memory of each instance's tree
+
+The folder refuses to restart anything: `supervisor.instance` decides that.
+"""

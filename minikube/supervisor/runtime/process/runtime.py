@@ -1,120 +1,142 @@
-"""Instances as processes of this machine (floor 3): `runtime.Runtime` over the Household."""
+"""Instances as processes of this machine: the `Runtime` over the process table."""
 
 import signal
 from collections.abc import Callable, Mapping
 
 import trio
 
-from minikube.linux import processes as tree
+from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS
-from minikube.linux.credentials import Rights, login_environment, rights_of
-from minikube.linux.ports import PortAllocator
+from minikube.linux.credentials import Credentials, find_credentials, login_environment
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit
-from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, Tell, filled
+from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, ShowProgress, fill_command
 from minikube.supervisor.runtime.pipes import collect
-from minikube.supervisor.runtime.process.process import HELPER, Command, Process, ProcessTable
+from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process.fork_exec import Command
+from minikube.supervisor.runtime.process.process import Process
+from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
 
-REAP_S = 1.0
-"""A helper that was killed is dead at once; its own watcher need not wait longer for the word."""
+REAP_TIMEOUT_S = 1.0
+"""How long to wait for the exit of a helper after KILL: it is dead by then, only the notice may be late."""
 
 
 class ProcessRuntime:
-    """Implements `Runtime`. `environment` gives what every process of a service sees before its own variables, `warn`
-    hears of what could not be done for one that runs nevertheless."""
+    """Runs instances as processes of this machine. Implements `Runtime`.
+
+    `environment` returns the variables that every process of a service has before the service's own. `warn` is called
+    with a text about a setting, such as a limit, that could not be applied to an instance that runs all the same.
+    """
 
     def __init__(
         self,
-        household: ProcessTable,
+        process_table: ProcessTable,
         environment: Callable[[ServiceSpec], Mapping[str, str]],
         warn: Callable[[ServiceSpec, str], object],
-        claims: PortAllocator,
+        port_allocator: PortAllocator,
     ) -> None:
-        self._household = household
+        self._process_table = process_table
         self._warn = warn
         self._environment = environment
-        self._claims = claims
+        self._port_allocator = port_allocator
 
-    async def prepare(self, spec: ServiceSpec, output: InstanceLog, tell: Tell) -> None:
+    async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
+        """Do nothing: a process needs no preparation."""
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> "LocalProcess":
-        async with self._claims.claim(launch.spec, launch.port, launch.taken) as port:
+        """Start an instance as a process; see `Runtime.start`."""
+        async with self._port_allocator.claim(launch.spec, launch.port, launch.used_ports) as port:
             return await self._start(launch, port)
 
     async def _start(self, launch: Launch, port: int) -> "LocalProcess":
         spec = launch.spec
-        base, who = dict(self._environment(spec)), Rights()
-        if spec.user or spec.group:  # the user database may be a directory service
-            who = await trio.to_thread.run_sync(rights_of, spec.name, spec.user, spec.group)
+        base, credentials = dict(self._environment(spec)), Credentials()
+        if spec.user or spec.group:
+            # In a thread: the user database may be a directory service.
+            credentials = await trio.to_thread.run_sync(find_credentials, spec.name, spec.user, spec.group)
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
         env = instance_environment(base, spec, launch.id, spec.host, port)
-        rlimits = {name: value for name, value in spec.limits.items() if name not in CONTROLLERS}
-        shares = {name: value for name, value in spec.limits.items() if name in CONTROLLERS}
-        command = Command(filled(spec.command, env), env, spec.cwd, launch.id, who, spec.umask, rlimits, shares)
-        process = await self._household.start(command)
-        for trouble in process.group.troubles if process.group else ():
-            self._warn(spec, trouble)
-        return LocalProcess(self._household, process, command, spec.host, port)
+        command = Command(
+            fill_command(spec.command, env),
+            env,
+            spec.cwd,
+            launch.id,
+            credentials,
+            spec.umask,
+            rlimits={name: value for name, value in spec.limits.items() if name not in CONTROLLERS},
+            group_limits={name: value for name, value in spec.limits.items() if name in CONTROLLERS},
+        )
+        process = await self._process_table.start(command)
+        for warning in process.group.warnings if process.group else ():
+            self._warn(spec, warning)
+        return LocalProcess(self._process_table, process, command, spec.host, port)
 
 
 class LocalProcess:
-    """Implements `Running`."""
+    """A process of this machine as a running instance. Implements `Running`."""
 
-    def __init__(self, household: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
+    def __init__(self, process_table: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
         self.pid = process.pid
         self.host = host
         self.port = port
         self.env: Mapping[str, str] = command.env
         self.stdout, self.stderr = process.stdout, process.stderr
         self.exited = process.exited
-        self._household = household
+        self._process_table = process_table
         self._process = process
         self._command = command
-        self._helpers = 0
+        self._helper_count = 0
 
     @property
     def exit(self) -> Exit | None:
+        """The exit of the instance; None while it runs."""
         return self._process.exit
 
-    async def watch(self) -> Exit:
-        return await self._process.watch()
+    async def wait_exit(self) -> Exit:
+        """Wait until the command has exited, and return its exit."""
+        return await self._process.wait_exit()
 
-    async def send(self, number: int) -> bool:
+    async def send_signal(self, number: int) -> bool:
+        """Send a signal to the command, not to its children. Return False where it has exited."""
         await trio.lowlevel.checkpoint()
-        return self._process.send(number)
+        return self._process.send_signal(number)
 
-    def holders(self) -> list[str]:
-        return [tree.called(pid) for pid in self._household.members(self._process.owner)]
+    def describe_alive(self) -> list[str]:
+        """Return a text for each living process of the instance, such as `pid 123 (python)`."""
+        return [processes.describe(pid) for pid in self._process_table.members(self._process.owner)]
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        return await self._household.end(self._process.owner, number, timeout)
+        """End the instance's whole process tree; see `ProcessTable.end`."""
+        return await self._process_table.end(self._process.owner, number, timeout)
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        self._helpers += 1
-        owner = f"{self._process.owner}.{self._helpers}"
-        env = {**self.env, HELPER: owner}
-        command = Command(
-            filled(argv, self.env), env, self._command.cwd, owner, self._command.rights, self._command.umask
-        )
-        helper = await self._household.start(command)
+        """Run a helper command with the user, directory and environment of the instance; see `Running.run`."""
+        self._helper_count += 1
+        owner = f"{self._process.owner}.{self._helper_count}"
+        env = {**self.env, HELPER_ENV: owner}
+        words = fill_command(argv, self.env)
+        command = Command(words, env, self._command.cwd, owner, self._command.credentials, self._command.umask)
+        helper = await self._process_table.start(command)
         output = bytearray()
         try:
             with trio.move_on_after(timeout):
                 async with trio.open_nursery() as nursery:
                     for descriptor in (helper.stdout, helper.stderr):
                         nursery.start_soon(collect, descriptor, output, OUTPUT_LIMIT)
-                    await helper.watch()
-                    await self._household.end(owner, signal.SIGKILL, 0.0)
+                    await helper.wait_exit()
+                    # A process that the helper left running would keep the pipes open, and the nursery with them.
+                    await self._process_table.end(owner, signal.SIGKILL, 0.0)
         finally:
-            with trio.move_on_after(REAP_S, shield=True):
+            with trio.move_on_after(REAP_TIMEOUT_S, shield=True):
                 ended = helper.exit
-                await self._household.end(owner, signal.SIGKILL, 0.0)
-                await helper.watch()
-            self._household.forget(helper)
+                await self._process_table.end(owner, signal.SIGKILL, 0.0)
+                await helper.wait_exit()
+            self._process_table.forget(helper)
         return ExecResult(ended, output.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        self._household.forget(self._process)
+        """Remove the process from the process table and close its pipes."""
+        self._process_table.forget(self._process)

@@ -1,4 +1,4 @@
-"""What each instance's tree uses (floor 3): CPU and memory, from one walk of `/proc` every two seconds, in a thread."""
+"""Measure CPU and memory of each instance's process tree, with one scan of `/proc` every two seconds."""
 
 import os
 import time
@@ -6,61 +6,70 @@ import time
 import trio
 
 from minikube.control.state_store import StateStore
-from minikube.linux import processes as tree
+from minikube.linux import processes
 from minikube.model import Usage
-from minikube.supervisor.runtime.process.process import ProcessTable
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 INTERVAL_S = 2.0
 
+MAX_DEPTH = 64
+"""How many ancestors of a process are looked at: `/proc` is read while it changes, and may show a cycle."""
 
-async def sample(household: ProcessTable, board: StateStore) -> None:
-    """Puts usages on the board for ever."""
+
+async def sample_usage(process_table: ProcessTable, store: StateStore) -> None:
+    """Measure CPU and memory of all instances every `INTERVAL_S` and put them into the state store, until cancelled."""
     before: dict[int, tuple[int, int]] = {}
-    then = time.monotonic()
+    last = time.monotonic()
     while True:
-        roots = household.roots
+        roots = process_table.roots
         try:
-            owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, household.seen, os.getpid())
-        except (OSError, RuntimeError):  # no descriptor, no thread: the next round may have one
+            # In a thread: a walk over some thousand processes takes tens of milliseconds.
+            owners, ticks, memory = await trio.to_thread.run_sync(_walk, roots, process_table.seen, os.getpid())
+        except (OSError, RuntimeError):  # no descriptor or no thread is left: the next round may get one
             await trio.sleep(INTERVAL_S)
             continue
         now = time.monotonic()
         spent: dict[str, int] = dict.fromkeys(roots.values(), 0)
-        for pid, (started, used) in ticks.items():
+        for pid, (start_time, used) in ticks.items():
             old = before.get(pid)
-            base = old[1] if old is not None and old[0] == started else used
+            base = old[1] if old is not None and old[0] == start_time else used
             spent[owners[pid]] = spent.get(owners[pid], 0) + used - base
-        seconds = max(now - then, 0.001)
-        board.put_usage(
-            Usage(owner, round(100 * count / tree.TICKS_A_SECOND / seconds, 1), memory.get(owner, 0))
+        seconds = max(now - last, 0.001)
+        store.put_usage(
+            Usage(owner, round(100 * count / processes.TICKS_PER_SECOND / seconds, 1), memory.get(owner, 0))
             for owner, count in spent.items()
         )
-        household.usage(owners)
-        before, then = ticks, now
+        process_table.note_owners(owners)
+        before, last = ticks, now
         await trio.sleep(INTERVAL_S)
 
 
 def _walk(
-    roots: dict[int, str], seen: dict[int, tuple[int, str]], me: int
+    roots: dict[int, str], seen: dict[int, tuple[int, str]], own_pid: int
 ) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
-    found = {stat.pid: stat for stat in tree.scan() if stat.alive}
-    # An orphan in a session of its own still belongs to whom it was seen to belong to.
-    known = {pid: owner for pid, (started, owner) in seen.items() if pid in found and found[pid].started == started}
+    """Scan `/proc` once; return the owner by pid, the start time and CPU ticks by pid, and the memory (bytes) by owner.
+
+    `roots` are the roots of the process trees (pid → owner), `seen` the results of earlier scans, as in `ProcessTable`.
+    The search for the root of a process ends at the supervisor (`own_pid`).
+    """
+    found = {stat.pid: stat for stat in processes.scan_processes() if stat.is_alive}
+    # An orphan in a session of its own still belongs to the owner that an earlier walk found for it.
+    known = {pid: owner for pid, (start, owner) in seen.items() if pid in found and found[pid].start_time == start}
     sessions = roots = known | roots
     owners: dict[int, str] = {}
     for pid in found:
         path: list[int] = []
-        at = pid
+        ancestor = pid
         owner = ""
-        while at in found and at != me and len(path) < 64:
-            path.append(at)
-            owner = owners.get(at) or roots.get(at) or sessions.get(found[at].session, "")
+        while ancestor in found and ancestor != own_pid and len(path) < MAX_DEPTH:
+            path.append(ancestor)
+            owner = owners.get(ancestor) or roots.get(ancestor) or sessions.get(found[ancestor].session, "")
             if owner:
                 break
-            at = found[at].parent
+            ancestor = found[ancestor].parent
         if owner:
             owners.update(dict.fromkeys(path, owner))
-    ticks = {pid: (found[pid].started, found[pid].ticks) for pid in owners}
+    ticks = {pid: (found[pid].start_time, found[pid].ticks) for pid in owners}
     memory: dict[str, int] = {}
     for pid, owner in owners.items():
         memory[owner] = memory.get(owner, 0) + found[pid].resident

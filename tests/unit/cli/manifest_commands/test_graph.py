@@ -1,4 +1,4 @@
-"""`minikube graph`: the tree, the flowchart, the data; with states where something runs."""
+"""`minikube graph`: the tree, the flowchart and the JSON; with states while the project is running."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
-from minikube.cli.manifest_commands.graph import Node, mermaid_lines, nodes_of, tree_lines
+from minikube.cli.manifest_commands.graph import nodes_of
+from minikube.cli.render.graph_drawing import GraphNode, mermaid_lines, tree_lines
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
 
 MANIFEST = """
@@ -36,7 +37,7 @@ def drawn(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("drawn")
-def test_the_tree_shows_what_each_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tree_shows_what_each_service_depends_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["graph"]) == 0
     assert capsys.readouterr().out == (
         "web\n"
@@ -50,7 +51,7 @@ def test_the_tree_shows_what_each_needs(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("drawn")
-def test_the_flowchart_and_the_data_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_flowchart_and_the_json_have_the_same_dependencies(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["graph", "--format", "mermaid"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "flowchart LR"
@@ -62,12 +63,17 @@ def test_the_flowchart_and_the_data_say_the_same(capsys: pytest.CaptureFixture[s
     assert nodes["api"]["depends_on"] == {"db": "started", "migrate": "completed"}
 
 
-def test_what_was_drawn_is_not_drawn_again() -> None:
-    both = [Node("a", {"c": "healthy"}), Node("b", {"c": "healthy"}), Node("c", {"d": "healthy"}), Node("d", {})]
+def test_the_dependencies_of_a_service_are_drawn_once() -> None:
+    both = [
+        GraphNode("a", {"c": "healthy"}),
+        GraphNode("b", {"c": "healthy"}),
+        GraphNode("c", {"d": "healthy"}),
+        GraphNode("d", {}),
+    ]
     assert list(tree_lines(both)) == ["a", "└─ c (healthy)", "   └─ d (healthy)", "b", "└─ c (healthy) …"]
 
 
-def test_states_are_shown_while_it_runs() -> None:
+def test_states_are_shown_while_the_project_is_running() -> None:
     rows = [
         ("web", "web-1", ProcessState.RUNNING, CheckState.PASSING),
         ("web", "web-2", ProcessState.BACKOFF, None),
@@ -75,7 +81,7 @@ def test_states_are_shown_while_it_runs() -> None:
         ("off", "off", ProcessState.STOPPED, None),
         ("other", "other-1", ProcessState.RUNNING, CheckState.PASSING),
     ]
-    board = Snapshot(
+    snapshot = Snapshot(
         "shop",
         1,
         0.0,
@@ -91,7 +97,7 @@ def test_states_are_shown_while_it_runs() -> None:
         ),
         instances=tuple(InstanceView(name, service, name, state, check) for service, name, state, check in rows),
     )
-    nodes = nodes_of(board)
+    nodes = nodes_of(snapshot)
     assert list(tree_lines(nodes)) == [
         "web  1 running, passing; 1 backoff",
         "└─ db (started)  running",
@@ -105,10 +111,10 @@ def test_states_are_shown_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exit", "reason", "mood"), [("exit 0", "", "ready"), ("exit 3", "", "ready"), ("exit 3", "exit 3", "bad")]
+    ("exit", "reason", "readiness"), [("exit 0", "", "ready"), ("exit 3", "", "ready"), ("exit 3", "exit 3", "bad")]
 )
-def test_a_task_that_ended_with_a_code_of_its_success_is_well(exit: str, reason: str, mood: str) -> None:
-    """A success that the manifest declares as one has no reason."""
+def test_a_task_that_ended_with_success_is_ready(exit: str, reason: str, readiness: str) -> None:
+    """The supervisor gives no reason to an exit code that the manifest calls a success."""
     task = InstanceView("1", "task", "task", ProcessState.EXITED, exit=exit, reason=reason)
-    board = Snapshot("shop", 1, 0.0, 0.0, "", 1, services=(ServiceView("task"),), instances=(task,))
-    assert [node.mood for node in nodes_of(board)] == [mood]
+    snapshot = Snapshot("shop", 1, 0.0, 0.0, "", 1, services=(ServiceView("task"),), instances=(task,))
+    assert [node.readiness for node in nodes_of(snapshot)] == [readiness]

@@ -1,4 +1,4 @@
-"""What `--json` prints has a documented shape: the structs are the source, docs/cli.md and the schemas follow."""
+"""`--json` prints what its struct says: docs/cli.md and the schemas follow the structs."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from minikube.cli.app import COMMANDS, cli, run
-from minikube.cli.render.schemas import SHAPES, output_schema
+from minikube.cli.render.schemas import OUTPUTS, output_schema
 from tests.documents import section
 
 ROWS = {
@@ -26,25 +26,27 @@ def has_json(name: str) -> bool:
     return any("--json" in param.opts for param in command.params)
 
 
-def test_every_command_with_json_has_a_shape_and_a_row_in_the_documentation() -> None:
+def test_every_command_with_json_has_a_struct_and_a_row_in_the_documentation() -> None:
     wanted = {name for name in COMMANDS if has_json(name)}
-    assert set(SHAPES) == wanted, "add the command's shape to minikube/cli/shapes.py"
+    assert set(OUTPUTS) == wanted, "add the command to OUTPUTS in minikube/cli/render/schemas.py"
     assert set(ROWS) == wanted, "add the command to the table in docs/cli.md, `--json` of"
 
 
-@pytest.mark.parametrize("command", SHAPES)
+@pytest.mark.parametrize("command", OUTPUTS)
 def test_the_documentation_names_only_fields_that_exist(command: str) -> None:
     known = json.dumps(output_schema(command))
     for word in re.findall(r"`([A-Za-z_]+)`", ROWS[command]):
         assert f'"{word}": ' in known, f"{command} prints no {word}"
 
 
-@pytest.mark.parametrize("command", SHAPES)
-def test_every_shape_is_a_schema_that_the_command_line_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_every_struct_has_a_schema_that_the_command_line_prints(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["schema", command]) == 0
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    jsonschema.Draft202012Validator.check_schema(told)
-    assert told == json.loads(json.dumps(output_schema(command)))
+    schema: dict[str, Any] = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema == json.loads(json.dumps(output_schema(command)))
 
 
 def test_a_command_without_json_has_no_schema(capsys: pytest.CaptureFixture[str]) -> None:

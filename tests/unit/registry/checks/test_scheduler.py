@@ -1,4 +1,4 @@
-"""The judge in virtual time: who is asked when, what is written, whom silence removes, whom nothing does."""
+"""The check scheduler in virtual time: when instances are probed, which states are stored, and what removes an instance."""
 
 import itertools
 from collections.abc import AsyncIterator, Callable
@@ -14,37 +14,41 @@ from minikube.errors import Unavailable
 from minikube.health.rate_limit import PROBES_PER_S
 from minikube.health.state import Outcome, ProbeResult, ProbeSettings
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.registry.catalog.catalog import Catalog, Snapshot
-from minikube.registry.catalog.records import Entry, Epoch, Record
+from minikube.registry.catalog.catalog import Catalog
+from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 from minikube.registry.checks import scheduler as module
 from minikube.registry.checks.scheduler import CheckScheduler
-from minikube.registry.node import Node
+from minikube.registry.node import RegistryNode
 
 PASS, FAIL, TIMEOUT = Outcome
-USUAL = ProbeSettings()
+DEFAULT = ProbeSettings()
 
 
-class Everything:
-    """All instances are this node's."""
+class OwnsAll:
+    """A `LiveNodes` in which this node owns every instance."""
 
-    def mine(self, id_: str) -> bool:
+    def owns(self, id_: str) -> bool:
         return True
 
 
 class MemoryNode:
-    """A node whose store is this object: it writes at once, unless `away`."""
+    """A node with this object as its store: it writes after `write_s` seconds, unless `is_down`."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.catalog = Catalog()
-        self.catalog.adopt(Snapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
-        self.nodes = Everything()
-        self.reshared: Callable[[], None] = lambda: None
-        self.leased: Callable[[str], None] = lambda _: None
-        self.away = False
+        self.catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
+        self.live_nodes = OwnsAll()
+        self.is_down = False
         self.write_s = 0.0
 
-    def register(self, id_: str, settings: ProbeSettings = USUAL, check: str = "http://127.0.0.1/") -> None:
+    def on_shard_change(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def on_renewal(self, callback: Callable[[str], None]) -> None:
+        pass
+
+    def register(self, id_: str, settings: ProbeSettings = DEFAULT, check: str = "http://127.0.0.1/") -> None:
         instance = Instance(
             id_,
             id_.partition("-")[0],
@@ -58,12 +62,12 @@ class MemoryNode:
         revision = self.catalog.revision + 1
         incarnation = revision if new else record.instance.incarnation
         stamped = replace(record.instance, revision=revision, incarnation=incarnation)
-        self.catalog.offer(Entry(revision, ChangeKind.PUT, replace(record, instance=stamped)))
+        self.catalog.apply(Entry(revision, ChangeKind.PUT, replace(record, instance=stamped)))
 
     async def update(self, id_: str, incarnation: int, change: Callable[[Record], Record | None]) -> Record | None:
         await trio.sleep(self.write_s)
         old = self.catalog.records.get(id_)
-        if self.away:
+        if self.is_down:
             raise Unavailable("store unavailable")
         if old is None or old.instance.incarnation != incarnation:
             return None
@@ -74,7 +78,7 @@ class MemoryNode:
     async def remove(self, id_: str, incarnation: int | None = None) -> bool:
         await trio.lowlevel.checkpoint()
         record = self.catalog.records[id_]
-        self.catalog.offer(Entry(self.catalog.revision + 1, ChangeKind.GONE, record))
+        self.catalog.apply(Entry(self.catalog.revision + 1, ChangeKind.GONE, record))
         return True
 
     def state(self, id_: str) -> str:
@@ -83,28 +87,28 @@ class MemoryNode:
 
 
 class Story:
-    """What the instances answer, when they were asked, and what the judge made of it."""
+    """Instances with the outcomes of their probes, the times at which they were probed, and a scheduler."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.node = MemoryNode(nursery)
-        self.judge = CheckScheduler(cast(Node, self.node))
-        self.answers: dict[str, Outcome] = {}
-        self.asked: dict[str, list[float]] = {}
-        self.judge._prober = cast(Any, self)
-        self.keep = 0
+        self.scheduler = CheckScheduler(cast(RegistryNode, self.node))
+        self.outcomes: dict[str, Outcome] = {}
+        self.probed: dict[str, list[float]] = {}
+        self.scheduler._prober = cast(Any, self)
+        self.max_idle = 0
 
     async def probe(self, url: str, timeout: float) -> ProbeResult:
         id_ = url.rpartition("/")[2]
-        began = trio.current_time()
-        self.asked.setdefault(id_, []).append(began)
-        outcome = self.answers.get(id_, PASS)
+        started = trio.current_time()
+        self.probed.setdefault(id_, []).append(started)
+        outcome = self.outcomes.get(id_, PASS)
         await trio.sleep(timeout if outcome is TIMEOUT else 0.001)
-        return ProbeResult(outcome, str(outcome), began, trio.current_time())
+        return ProbeResult(outcome, str(outcome), started, trio.current_time())
 
     def forget(self, url: str) -> None:
         pass
 
-    def register(self, *ids: str, settings: ProbeSettings = USUAL) -> None:
+    def register(self, *ids: str, settings: ProbeSettings = DEFAULT) -> None:
         for id_ in ids:
             self.node.register(id_, settings)
 
@@ -114,180 +118,184 @@ class Story:
 
 @pytest.fixture
 def clock(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
-    """Virtual time, the machine's own included: real time must not look like a pause."""
+    """Virtual time, also for the pause detector: real time must not look like a pause."""
     monkeypatch.setattr(module, "_boottime", trio.current_time)
     return autojump_clock
 
 
 @asynccontextmanager
-async def judging() -> AsyncIterator[Story]:
+async def scheduling() -> AsyncIterator[Story]:
     async with trio.open_nursery() as nursery:
         story = Story(nursery)
-        nursery.start_soon(story.judge.beat)
-        nursery.start_soon(story.judge.run)
+        nursery.start_soon(story.scheduler.watch_pauses)
+        nursery.start_soon(story.scheduler.run)
         yield story
         nursery.cancel_scope.cancel()
 
 
 async def test_probes_come_every_five_seconds_give_or_take_ten_percent(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+    async with scheduling() as story:
         story.register(*[f"web-{number}" for number in range(50)])
         await trio.sleep(60)
-        gaps = [b - a for times in story.asked.values() for a, b in itertools.pairwise(times)]
+        gaps = [b - a for times in story.probed.values() for a, b in itertools.pairwise(times)]
         assert 4.5 <= min(gaps) < 4.7
         assert 5.3 < max(gaps) <= 5.51
-        assert story.states(*story.asked) == {"passing"}
+        assert story.states(*story.probed) == {"passing"}
 
 
-async def test_sooner_until_the_first_pass_and_after_a_failure(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
-        story.answers["web-1"] = FAIL
+async def test_probes_come_sooner_until_the_first_pass(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
+        story.outcomes["web-1"] = FAIL
         story.register("web-1")
         await trio.sleep(4)
         assert story.states("web-1") == {"starting"}
-        times = story.asked["web-1"]
+        times = story.probed["web-1"]
         assert [round(b - a, 2) for a, b in itertools.pairwise(times)] == [0.25, 1.0, 1.0, 1.0]
 
 
-async def test_the_services_own_word_counts_at_once_and_doubt_is_asked_once_more(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_a_failure_counts_at_once_and_a_timeout_is_probed_again(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.register("bad-1", "slow-1")
         await trio.sleep(1)
-        story.answers |= {"bad-1": FAIL, "slow-1": TIMEOUT}
-        asked = len(story.asked["slow-1"])
+        story.outcomes |= {"bad-1": FAIL, "slow-1": TIMEOUT}
+        probes = len(story.probed["slow-1"])
         await trio.sleep(5.6)
         assert story.states("bad-1") == {"critical"}
-        await trio.sleep(2 * USUAL.timeout + 1 - 0.6)
+        await trio.sleep(2 * DEFAULT.timeout + 1 - 0.6)
         assert story.states("slow-1") == {"critical"}, "within 5 s, two time-outs and 1 s"
-        assert len(story.asked["slow-1"]) - asked >= 2
-        story.answers.clear()
-        await trio.sleep(1.1 + USUAL.timeout)
+        assert len(story.probed["slow-1"]) - probes >= 2
+        story.outcomes.clear()
+        await trio.sleep(1.1 + DEFAULT.timeout)
         assert story.states("bad-1", "slow-1") == {"passing"}
 
 
-async def test_successes_and_failures_are_counted_as_asked_for(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_the_thresholds_of_a_registration_are_kept(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.register("web-1", settings=ProbeSettings(failures=3, successes=3, interval=1.0))
         await trio.sleep(0.5)
-        story.answers["web-1"] = FAIL
-        before = len(story.asked["web-1"])
+        story.outcomes["web-1"] = FAIL
+        before = len(story.probed["web-1"])
         while story.states("web-1") == {"passing"}:
             await trio.sleep(0.05)
-        assert len(story.asked["web-1"]) - before == 3
-        story.answers.clear()
-        before = len(story.asked["web-1"])
+        assert len(story.probed["web-1"]) - before == 3
+        story.outcomes.clear()
+        before = len(story.probed["web-1"])
         while story.states("web-1") == {"critical"}:
             await trio.sleep(0.05)
-        assert len(story.asked["web-1"]) - before == 3
+        assert len(story.probed["web-1"]) - before == 3
 
 
-async def test_who_stays_away_is_forgotten_after_ten_minutes(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_an_instance_that_stays_absent_is_removed_after_ten_minutes(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.register("web-1")
         await trio.sleep(1)
-        story.answers["web-1"] = FAIL
+        story.outcomes["web-1"] = FAIL
         await trio.sleep(600)
         assert story.states("web-1") == {"critical"}
         await trio.sleep(7)
         assert story.states("web-1") == {"unknown"}
-        asked = len(story.asked["web-1"])
+        probes = len(story.probed["web-1"])
         await trio.sleep(30)
-        assert len(story.asked["web-1"]) == asked, "and not asked any more"
+        assert len(story.probed["web-1"]) == probes, "and is not probed any more"
 
 
-async def test_general_silence_is_doubted_and_one_more_answer_saves_everyone(clock: trio.testing.MockClock) -> None:
+async def test_in_a_mass_failure_one_more_answer_keeps_every_instance_passing(clock: trio.testing.MockClock) -> None:
     ids = [f"web-{number}" for number in range(6)]
-    async with judging() as story:
+    async with scheduling() as story:
         story.register(*ids)
         await trio.sleep(10)
-        story.answers |= dict.fromkeys(ids[:3], TIMEOUT)
-        while not story.judge.doubt:
+        story.outcomes |= dict.fromkeys(ids[:3], TIMEOUT)
+        while not story.scheduler.mass_failures.current:
             await trio.sleep(0.05)
-        assert "3 of 6" in story.judge.doubt
-        assert story.states(*ids) == {"passing"}, "doubted before anyone is removed"
-        story.answers.clear()
+        assert "3 of 6" in story.scheduler.mass_failures.current
+        assert story.states(*ids) == {"passing"}, "the mass failure is known before an instance is critical"
+        story.outcomes.clear()
         await trio.sleep(15)
         assert story.states(*ids) == {"passing"}
-        assert story.judge.doubt == ""
+        assert story.scheduler.mass_failures.current == ""
 
 
-async def test_general_silence_that_is_confirmed_removes(clock: trio.testing.MockClock) -> None:
+async def test_a_mass_failure_that_the_extra_probe_confirms_makes_instances_critical(
+    clock: trio.testing.MockClock,
+) -> None:
     ids = [f"web-{number}" for number in range(4)]
-    async with judging() as story:
+    async with scheduling() as story:
         story.register(*ids)
         await trio.sleep(10)
-        asked = {id_: len(story.asked[id_]) for id_ in ids}
-        story.answers |= dict.fromkeys(ids, TIMEOUT)
+        probes = {id_: len(story.probed[id_]) for id_ in ids}
+        story.outcomes |= dict.fromkeys(ids, TIMEOUT)
         await trio.sleep(20)
         assert story.states(*ids) == {"critical"}
         for id_ in ids:
-            falls = [time for time in story.asked[id_][asked[id_] :] if time < story.asked[id_][asked[id_]] + 10]
-            assert len(falls) >= USUAL.timeouts + 1, "once more than its time-outs"
+            timeouts = [time for time in story.probed[id_][probes[id_] :] if time < story.probed[id_][probes[id_]] + 10]
+            assert len(timeouts) >= DEFAULT.timeouts + 1, "one probe more than its time-outs"
 
 
 @pytest.mark.parametrize(("silent", "of"), [(2, 2), (3, 7)])
-async def test_the_silence_of_few_is_their_own(clock: trio.testing.MockClock, silent: int, of: int) -> None:
+async def test_timeouts_of_few_instances_are_no_mass_failure(
+    clock: trio.testing.MockClock, silent: int, of: int
+) -> None:
     ids = [f"web-{number}" for number in range(of)]
-    async with judging() as story:
+    async with scheduling() as story:
         story.register(*ids)
         await trio.sleep(10)
-        story.answers |= dict.fromkeys(ids[:silent], TIMEOUT)
+        story.outcomes |= dict.fromkeys(ids[:silent], TIMEOUT)
         for _ in range(400):
-            assert not story.judge.doubt
+            assert not story.scheduler.mass_failures.current
             await trio.sleep(0.05)
         assert story.states(*ids[:silent]) == {"critical"}
 
 
-async def test_refusals_are_never_doubted(clock: trio.testing.MockClock) -> None:
+async def test_failures_are_no_mass_failure(clock: trio.testing.MockClock) -> None:
     ids = [f"web-{number}" for number in range(8)]
-    async with judging() as story:
+    async with scheduling() as story:
         story.register(*ids)
         await trio.sleep(10)
-        story.answers |= dict.fromkeys(ids, FAIL)
+        story.outcomes |= dict.fromkeys(ids, FAIL)
         await trio.sleep(6)
         assert story.states(*ids) == {"critical"}
-        assert story.judge.doubt == ""
+        assert story.scheduler.mass_failures.current == ""
 
 
 @pytest.mark.parametrize("pause", [1.5, 8.0, 3600.0])
-async def test_a_pause_of_our_own_removes_nobody(clock: trio.testing.MockClock, pause: float) -> None:
-    """Not even those whom a single time-out would remove, or whose lease ran out meanwhile."""
-    async with judging() as story:
+async def test_a_pause_of_the_registry_makes_no_instance_critical(clock: trio.testing.MockClock, pause: float) -> None:
+    """This holds also for an instance with `timeouts` 1, and for a lease that ended during the pause."""
+    async with scheduling() as story:
         story.register("web-1", "web-2", settings=ProbeSettings(timeouts=1, interval=0.5))
         story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
         await trio.sleep(2)
-        story.judge.renewed("lease-1")
+        story.scheduler.renew("lease-1")
         revision = story.node.catalog.revision
         for _ in range(20):
-            story.answers |= {"web-1": TIMEOUT, "web-2": TIMEOUT}  # what is asked now is under way when we stop
+            story.outcomes |= {"web-1": TIMEOUT, "web-2": TIMEOUT}  # these probes are under way when the pause begins
             await trio.sleep(0.7)
-            story.answers.clear()
+            story.outcomes.clear()
             clock.jump(pause)
             await trio.sleep(0.8)
-            story.judge.renewed("lease-1")
+            story.scheduler.renew("lease-1")
             await trio.sleep(0.3)
         assert story.node.catalog.revision == revision
 
 
-async def test_a_flood_of_probes_has_a_bound_and_holds_nobody_up(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_a_flood_of_probes_has_a_bound_and_delays_no_other_instance(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         evil = [f"evil-{number}" for number in range(300)]
-        story.answers |= dict.fromkeys(evil, FAIL)
+        story.outcomes |= dict.fromkeys(evil, FAIL)
         story.register("web-1")
         story.register(*evil, settings=ProbeSettings(interval=0.05))
         await trio.sleep(5.6)
-        assert 1 < len(story.asked["web-1"]) <= 3
-        made = sum(len(story.asked[id_]) for id_ in evil)
+        assert 1 < len(story.probed["web-1"]) <= 3
+        made = sum(len(story.probed[id_]) for id_ in evil)
         assert PROBES_PER_S < made < PROBES_PER_S * 5.6 + len(evil), "6,000 a second were asked for"
 
 
-async def test_a_renewal_while_its_lapse_is_written_counts(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_a_renewal_while_its_expiry_is_stored_counts(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
         await trio.sleep(0.5)
         story.node.write_s = 0.5
         await trio.sleep(2.7)
-        story.judge.renewed("lease-1")  # at 3.2: the lapse of 3.0 is told at 3.5
+        story.scheduler.renew("lease-1")  # at 3.2: the expiry of 3.0 is stored at 3.5
         await trio.sleep(0.4)
         assert story.node.state("lease-1") == "critical"
         await trio.sleep(0.5)
@@ -299,63 +307,67 @@ async def test_a_renewal_while_its_lapse_is_written_counts(clock: trio.testing.M
 
 
 @pytest.mark.parametrize("passing", [True, False])
-async def test_the_last_word_counts_whatever_is_written_meanwhile(clock: trio.testing.MockClock, passing: bool) -> None:
-    async with judging() as story:
+async def test_the_last_report_counts_whatever_is_stored_meanwhile(
+    clock: trio.testing.MockClock, passing: bool
+) -> None:
+    async with scheduling() as story:
         story.node.register("lease-1", ProbeSettings(lease=3.0), "ttl:")
         await trio.sleep(0.5)
         story.node.write_s = 0.5
         if passing:
-            await trio.sleep(2.7)  # its lapse is being written
+            await trio.sleep(2.7)  # its expiry is being stored
         else:
-            await story.judge.reported("lease-1", False, "no room")
-            story.judge.renewed("lease-1")  # its pass is being written
+            await story.scheduler.report_state("lease-1", False, "no room")
+            story.scheduler.renew("lease-1")  # its pass is being stored
             await trio.sleep(0.1)
-        await story.judge.reported("lease-1", passing, "so it is")
+        await story.scheduler.report_state("lease-1", passing, "reported")
         await trio.sleep(1.5)
         assert story.node.state("lease-1") == ("passing" if passing else "critical")
 
 
 @pytest.mark.parametrize("passing", [True, False])
-async def test_who_says_how_it_is_hears_that_it_was_not_stored(clock: trio.testing.MockClock, passing: bool) -> None:
-    async with judging() as story:
+async def test_a_report_that_cannot_be_stored_raises_and_changes_nothing(
+    clock: trio.testing.MockClock, passing: bool
+) -> None:
+    async with scheduling() as story:
         story.node.register("lease-1", ProbeSettings(lease=30.0), "ttl:")
         await trio.sleep(0.5)
-        await story.judge.reported("lease-1", not passing, "before")
+        await story.scheduler.report_state("lease-1", not passing, "before")
         before = story.node.state("lease-1")
-        story.node.away = True
+        story.node.is_down = True
         with pytest.raises(Unavailable):
-            await story.judge.reported("lease-1", passing, "not stored")
-        story.node.away = False
+            await story.scheduler.report_state("lease-1", passing, "not stored")
+        story.node.is_down = False
         await trio.sleep(5)
-        assert story.node.state("lease-1") == before, "nothing is made of a word that was refused"
-        await story.judge.reported("lease-1", passing, "stored")
+        assert story.node.state("lease-1") == before, "a refused report changes nothing"
+        await story.scheduler.report_state("lease-1", passing, "stored")
         assert story.node.state("lease-1") == ("passing" if passing else "critical")
 
 
-async def test_a_verdict_that_cannot_be_written_is_not_acted_on(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_a_state_that_cannot_be_stored_does_not_count(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.register("web-1")
         await trio.sleep(1)
-        story.node.away = True
-        story.answers["web-1"] = FAIL
+        story.node.is_down = True
+        story.outcomes["web-1"] = FAIL
         await trio.sleep(30)
         assert story.states("web-1") == {"passing"}
-        story.answers.clear()
+        story.outcomes.clear()
         await trio.sleep(2)
-        story.node.away = False
+        story.node.is_down = False
         await trio.sleep(30)
-        assert story.states("web-1") == {"passing"}, "what was judged meanwhile is past"
+        assert story.states("web-1") == {"passing"}, "results from while the store was down do not count later"
 
 
-async def test_who_hangs_holds_up_neither_the_well_nor_the_new(clock: trio.testing.MockClock) -> None:
-    async with judging() as story:
+async def test_hanging_instances_delay_neither_passing_nor_new_ones(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
         story.register("web-1")
         await trio.sleep(1)
         crowd = [f"crowd-{number}" for number in range(600)]
-        story.answers |= dict.fromkeys(crowd, TIMEOUT)
+        story.outcomes |= dict.fromkeys(crowd, TIMEOUT)
         story.register(*crowd, settings=ProbeSettings(timeout=20.0))
         await trio.sleep(200)
-        times = story.asked["web-1"]
+        times = story.probed["web-1"]
         assert max(b - a for a, b in itertools.pairwise(times)) < 5.6
         story.register("new-1")
         await trio.sleep(0.1)

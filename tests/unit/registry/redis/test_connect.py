@@ -1,11 +1,11 @@
-"""Redis URLs: what is taken, and that everything else is told before anything is dialled."""
+"""Redis URLs: which are accepted, and that every other one is refused before a connection is opened."""
 
 import pytest
 
 from minikube.errors import UsageError
 from minikube.registry.redis.connect import RedisConnector
 
-GOOD = [
+ACCEPTED = [
     "redis://localhost",
     "redis://user:p%40ss@10.0.0.5:6379/3",
     "redis://10.0.0.5?db=3&username=u&password=p",
@@ -17,12 +17,12 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize("url", GOOD)
-def test_what_is_taken(url: str) -> None:
+@pytest.mark.parametrize("url", ACCEPTED)
+def test_an_accepted_url(url: str) -> None:
     RedisConnector(url)
 
 
-BAD = [
+REFUSED = [
     ("redis://h?foo=bar", "'foo'"),
     ("redis://h?socket_timeout=30", "'socket_timeout'"),
     ("redis://h/0?db=1&decode_responses=true", "'decode_responses'"),
@@ -41,7 +41,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("url", "word"), BAD)
-def test_what_is_told(url: str, word: str) -> None:
+@pytest.mark.parametrize(("url", "word"), REFUSED)
+def test_a_refused_url_is_explained(url: str, word: str) -> None:
     with pytest.raises(UsageError, match=f"^redis url: .*{word}"):
         RedisConnector(url)

@@ -1,4 +1,4 @@
-"""What is wanted of an instance, and what that makes of its life: in a table, and for any sequence of requests."""
+"""The desired state of an instance and what follows from it: in tables, and for any sequence of requests."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,19 @@ from msgspec.structs import replace
 
 from minikube.manifest import RestartSpec
 from minikube.model import ProcessState
-from minikube.supervisor.instance import desired_state as wish
-from minikube.supervisor.instance import lifecycle
+from minikube.supervisor.instance import desired_state, lifecycle
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.runtime.exit_status import Exit
 
-RUNS, STOPPED = DesiredState(), DesiredState(runs=False, rests=True)
+RUNS, STOPPED = DesiredState(), DesiredState(running=False, suspended=True)
 ASKED: dict[str, Callable[[DesiredState], DesiredState]] = {
-    "start": wish.started,
-    "stop": wish.stopped,
-    "restart": wish.restarted,
-    "remove": wish.removed,
-    "hung": lambda one: wish.failing(one, "check failed"),
-    "over": wish.life_ended,
+    "start": desired_state.start,
+    "stop": desired_state.stop,
+    "restart": desired_state.restart,
+    "remove": desired_state.remove,
+    "hung": lambda one: desired_state.mark_unhealthy(one, "check failed"),
+    "exit": desired_state.on_exit,
 }
 
 
@@ -32,19 +31,19 @@ ASKED: dict[str, Callable[[DesiredState], DesiredState]] = {
     [
         (RUNS, "start", RUNS),
         (RUNS, "stop", STOPPED),
-        (RUNS, "restart", replace(RUNS, again=True)),
+        (RUNS, "restart", replace(RUNS, restart=True)),
         (STOPPED, "start", RUNS),
-        (STOPPED, "restart", replace(RUNS, again=True)),
-        (replace(RUNS, again=True), "stop", STOPPED),
-        (replace(RUNS, again=True), "start", replace(RUNS, again=True)),
-        (replace(RUNS, unwell="check failed"), "stop", replace(STOPPED, unwell="check failed")),
-        (replace(RUNS, unwell="check failed"), "over", RUNS),
-        (wish.removed(RUNS), "start", wish.removed(RUNS)),
-        (wish.removed(RUNS), "restart", wish.removed(RUNS)),
-        (wish.scheduled(True), "start", RUNS),
+        (STOPPED, "restart", replace(RUNS, restart=True)),
+        (replace(RUNS, restart=True), "stop", STOPPED),
+        (replace(RUNS, restart=True), "start", replace(RUNS, restart=True)),
+        (replace(RUNS, unhealthy="check failed"), "stop", replace(STOPPED, unhealthy="check failed")),
+        (replace(RUNS, unhealthy="check failed"), "exit", RUNS),
+        (desired_state.remove(RUNS), "start", desired_state.remove(RUNS)),
+        (desired_state.remove(RUNS), "restart", desired_state.remove(RUNS)),
+        (desired_state.scheduled(True), "start", RUNS),
     ],
 )
-def test_what_is_asked_becomes_what_is_wanted(before: DesiredState, asked: str, after: DesiredState) -> None:
+def test_each_request_changes_the_desired_state(before: DesiredState, asked: str, after: DesiredState) -> None:
     assert ASKED[asked](before) == after
 
 
@@ -55,64 +54,64 @@ def test_the_last_of_start_stop_and_restart_holds_until_it_is_removed(asked: lis
         now = ASKED[one](now)
     asked = asked[: asked.index("remove") + 1] if "remove" in asked else asked
     last = next((one for one in reversed(asked) if one in ("start", "stop", "restart", "remove")), "start")
-    assert (now.runs, now.removed) == (last in ("start", "restart"), last == "remove")
-    assert now.rests is not now.runs
-    assert now.ends_life or not now.is_failure
-    assert not (now.again and not now.runs), "a new life of what is not to run"
+    assert (now.running, now.removed) == (last in ("start", "restart"), last == "remove")
+    assert now.suspended is not now.running
+    assert now.ends_process or not now.ends_as_failure
+    assert not (now.restart and not now.running), "no restart of an instance that is not to run"
 
 
-def test_a_schedule_counts_again_where_it_did() -> None:
-    idle = wish.scheduled(True)
-    assert (idle.runs, idle.rests) == (False, False)
-    assert wish.resting_as(wish.stopped(idle), idle) == idle
-    assert wish.resting_as(wish.stopped(STOPPED), STOPPED) == STOPPED
+def test_a_schedule_is_resumed_where_it_counted_before() -> None:
+    idle = desired_state.scheduled(True)
+    assert (idle.running, idle.suspended) == (False, False)
+    assert desired_state.resume_schedule(desired_state.stop(idle), idle) == idle
+    assert desired_state.resume_schedule(desired_state.stop(STOPPED), STOPPED) == STOPPED
 
 
 ENDS = Exit(-15)
-STOPPING = InstanceState(ProcessState.STOPPING, well=True, restarts=3, deaths=2)
+STOPPING = InstanceState(ProcessState.STOPPING, healthy=True, restarts=3, quick_exits=2)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "state", "reason"),
+    ("desired", "process_state", "reason"),
     [
         (STOPPED, ProcessState.STOPPED, ""),
         (RUNS, ProcessState.STOPPED, ""),
-        (replace(RUNS, again=True), ProcessState.STOPPING, ""),
-        (replace(RUNS, unwell="hangs"), ProcessState.BACKOFF, "hangs"),
-        (replace(RUNS, unwell="hangs", again=True), ProcessState.STOPPING, ""),
-        (replace(STOPPED, unwell="hangs"), ProcessState.STOPPED, ""),
+        (replace(RUNS, restart=True), ProcessState.STOPPING, ""),
+        (replace(RUNS, unhealthy="hangs"), ProcessState.BACKOFF, "hangs"),
+        (replace(RUNS, unhealthy="hangs", restart=True), ProcessState.STOPPING, ""),
+        (replace(STOPPED, unhealthy="hangs"), ProcessState.STOPPED, ""),
     ],
     ids=["stop", "start", "restart", "hung", "hung, restart", "hung, stop"],
 )
-def test_an_end_of_our_making_counts_for_what_was_wanted(
-    wanted: DesiredState, state: ProcessState, reason: str
+def test_a_process_ended_by_the_supervisor_counts_as_the_desired_state_says(
+    desired: DesiredState, process_state: ProcessState, reason: str
 ) -> None:
-    life = lifecycle.ended(STOPPING, wanted, RestartSpec(), ENDS, 9.0, 0.0)
-    assert (life.state, life.reason) == (state, reason)
-    assert life.restarts == (4 if state is ProcessState.BACKOFF else 3)
+    state = lifecycle.on_terminated(STOPPING, desired, RestartSpec(), ENDS, 9.0, 0.0)
+    assert (state.process_state, state.reason) == (process_state, reason)
+    assert state.restarts == (4 if process_state is ProcessState.BACKOFF else 3)
 
 
 @pytest.mark.parametrize(
-    ("life", "wanted", "due"),
+    ("state", "desired", "due"),
     [
         (InstanceState(), RUNS, 0.0),
         (InstanceState(), STOPPED, math.inf),
-        (InstanceState(ProcessState.BACKOFF, next_try=7.5), RUNS, 7.5),
-        (InstanceState(ProcessState.BACKOFF, next_try=7.5), STOPPED, math.inf),
+        (InstanceState(ProcessState.BACKOFF, next_start=7.5), RUNS, 7.5),
+        (InstanceState(ProcessState.BACKOFF, next_start=7.5), STOPPED, math.inf),
         (InstanceState(ProcessState.FATAL), RUNS, math.inf),
         (InstanceState(ProcessState.EXITED), RUNS, math.inf),
         (InstanceState(ProcessState.PENDING), RUNS, 0.0),
     ],
 )
-def test_when_the_next_life_is_due(life: InstanceState, wanted: DesiredState, due: float) -> None:
-    assert lifecycle.due(life, wanted) == due
+def test_the_time_of_the_next_start(state: InstanceState, desired: DesiredState, due: float) -> None:
+    assert lifecycle.next_start(state, desired) == due
 
 
-def test_between_two_lives_a_restart_is_counted_and_a_stop_forgives() -> None:
+def test_between_two_processes_a_restart_is_counted_and_a_stop_resets_failures() -> None:
     fatal = InstanceState(
-        ProcessState.FATAL, failed_starts=5, deaths=5, restarts=4, exit=Exit(3), reason="5 failed starts"
+        ProcessState.FATAL, failed_starts=5, quick_exits=5, restarts=4, exit=Exit(3), reason="5 failed starts"
     )
-    again = lifecycle.between(fatal, replace(RUNS, again=True))
+    again = lifecycle.follow_desired(fatal, replace(RUNS, restart=True))
     assert again == InstanceState(ProcessState.PENDING, restarts=5, exit=Exit(3))
-    assert lifecycle.between(fatal, STOPPED) == InstanceState(restarts=4, exit=Exit(3))
-    assert lifecycle.between(fatal, RUNS) is fatal
+    assert lifecycle.follow_desired(fatal, STOPPED) == InstanceState(restarts=4, exit=Exit(3))
+    assert lifecycle.follow_desired(fatal, RUNS) is fatal

@@ -1,32 +1,39 @@
-"""An instance's row: what is shown of one that runs, and of one that has ended by itself."""
+"""An instance's row: what is shown while it runs, and after it has ended by itself."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from minikube.manifest import HealthSpec, ServiceSpec
-from minikube.model import CheckState, ProcessState
+from minikube.model import CheckState, InstanceView, ProcessState
 from minikube.supervisor.instance.lifecycle import InstanceState
-from minikube.supervisor.instance.status import OUTDATED, instance_view
-from minikube.supervisor.readiness.generation import Generation
+from minikube.supervisor.instance.status import OUTDATED, RunningProcess, instance_view
+from minikube.supervisor.readiness.check_state import CheckSummary
+from minikube.supervisor.readiness.registration import InstanceDescription
 from minikube.supervisor.runtime.exit_status import Exit
 
 SPEC = ServiceSpec("web", Path("/"), ("run",), health=HealthSpec("http", http="/health"))
+PROCESS = RunningProcess(pid=42, started=5.0, outdated=False)
+OLD_PROCESS = RunningProcess(pid=42, started=5.0, outdated=True)
 
 
-def subject(life: InstanceState, **fields: Any) -> Any:
-    well = SimpleNamespace(
-        state=CheckState.PASSING, output="200 OK", since=7.0, checked=9.0, why=lambda life: life.reason
+def view(state: InstanceState, process: RunningProcess | None = PROCESS) -> InstanceView:
+    return instance_view(
+        InstanceDescription("0badcafe", "web-2", SPEC, "127.0.0.1", 80),
+        state,
+        CheckSummary(CheckState.PASSING, "200 OK", since=7.0, checked=9.0),
+        state.reason,
+        process,
+        since=6.0,
+        last_lines=("last words",),
+        next_run=0.0,
+        wall=100.0,
+        monotonic=10.0,
     )
-    usual = {"id": "0badcafe", "name": "web-2", "spec": SPEC, "host": "127.0.0.1", "port": 80, "life": life}
-    more = {"begun": Generation(5.0, 1.0), "since": 6.0, "last_lines": ("last words",), "wellbeing": well}
-    return SimpleNamespace(**{**usual, **more, "process": SimpleNamespace(pid=42), "outdated": False, **fields})
 
 
-def test_one_that_runs() -> None:
-    shown = instance_view(subject(InstanceState(ProcessState.RUNNING, restarts=3)), 0.0, 100.0, 10.0)
+def test_a_running_instance_shows_its_process_address_and_check() -> None:
+    shown = view(InstanceState(ProcessState.RUNNING, restarts=3))
     assert (shown.service, shown.name, shown.pid, shown.restarts) == ("web", "web-2", 42, 3)
     assert (shown.address, shown.health) == ("127.0.0.1:80", "http://127.0.0.1:80/health")
     assert (shown.check, shown.output, shown.check_since, shown.checked) == (CheckState.PASSING, "200 OK", 7.0, 9.0)
@@ -34,20 +41,17 @@ def test_one_that_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "next_try", "shown_try"),
+    ("state", "next_start", "shown_try"),
     [(ProcessState.BACKOFF, 12.5, 102.5), (ProcessState.BACKOFF, 9.0, 0.0), (ProcessState.FATAL, 12.5, 0.0)],
 )
-def test_one_that_ended_by_itself_tells_its_last_words_and_when_it_is_tried_again(
-    state: ProcessState, next_try: float, shown_try: float
+def test_an_instance_that_has_ended_by_itself_shows_its_last_lines_and_the_time_of_the_next_try(
+    state: ProcessState, next_start: float, shown_try: float
 ) -> None:
-    life = InstanceState(state, next_try=next_try, exit=Exit(3), reason="exit 3")
-    shown = instance_view(subject(life, process=None), 0.0, 100.0, 10.0)
+    shown = view(InstanceState(state, next_start=next_start, exit=Exit(3), reason="exit 3"), None)
     assert (shown.pid, shown.started, shown.exit, shown.reason) == (0, 0.0, "exit 3", "exit 3")
     assert (shown.last_lines, shown.next_try) == (("last words",), shown_try)
 
 
-def test_one_that_runs_as_the_manifest_was_before_says_so_unless_it_is_in_trouble() -> None:
-    outdated = subject(InstanceState(ProcessState.RUNNING), outdated=True)
-    assert instance_view(outdated, 0.0, 100.0, 10.0).reason == OUTDATED
-    outdated.life = InstanceState(ProcessState.RUNNING, reason="not ready")
-    assert instance_view(outdated, 0.0, 100.0, 10.0).reason == "not ready"
+def test_an_outdated_process_is_shown_as_such_unless_there_is_another_reason() -> None:
+    assert view(InstanceState(ProcessState.RUNNING), OLD_PROCESS).reason == OUTDATED
+    assert view(InstanceState(ProcessState.RUNNING, reason="not ready"), OLD_PROCESS).reason == "not ready"

@@ -1,9 +1,9 @@
-"""The supervisor's line to the registry in virtual time, against a registry of memory that goes away as it likes."""
+"""Keeping the registry's entries in step, in virtual time, against a registry in memory that goes away at any time."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
 from minikube.sdk.requests import WatchSnapshot
-from minikube.supervisor.readiness.generation import Generation
+from minikube.sdk.trio import Registry
 from minikube.supervisor.readiness.registry_sync import RENEW_S, RegistrySync
+from minikube.supervisor.readiness.start_time import StartTime
 
 ID = "0badcafe"
 
@@ -24,27 +25,27 @@ def registration(check: str = "ttl:") -> Registration:
     return Registration("x", Address("127.0.0.1", 80), check, ID)
 
 
-class Registry:
-    """What `RegistrySync` needs of `client.registry.Registry`. `away`: every call fails, and nothing is pushed."""
+class FakeRegistry:
+    """The part of the SDK's `Registry` that `RegistrySync` uses. `away`: every call fails, and nothing is pushed."""
 
     def __init__(self) -> None:
         self.away = False
-        self.refuses = ""
-        self.refusal: Callable[[str], MinikubeError] = partial(RemoteError, -32602)
-        self.refused = 0
+        self.rejection = ""
+        self.error_type: Callable[[str], MinikubeError] = partial(RemoteError, -32602)
+        self.rejected = 0
         self.held: dict[str, Instance] = {}
         self.calls: list[str] = []
         self.revision = 0
         self.clock = 0.0
         self._watchers: list[trio.MemorySendChannel[WatchSnapshot | Change]] = []
 
-    async def _answer(self, call: str) -> None:
+    async def _reply(self, call: str) -> None:
         await trio.sleep(0.001)
         if self.away:
             raise Unavailable("away")
-        if self.refuses:
-            self.refused += 1
-            raise self.refusal(self.refuses)
+        if self.rejection:
+            self.rejected += 1
+            raise self.error_type(self.rejection)
         self.calls.append(call)
 
     def put(self, instance: Instance, kind: ChangeKind = ChangeKind.PUT) -> None:
@@ -62,24 +63,24 @@ class Registry:
         for watcher in self._watchers:
             watcher.send_nowait(WatchSnapshot(self.revision))
 
-    async def register(self, asked: Registration) -> str:
-        await self._answer("register")
-        assert isinstance(asked.addr, Address)
+    async def register(self, registration: Registration) -> str:
+        await self._reply("register")
+        assert isinstance(registration.addr, Address)
         self.put(
             Instance(
-                asked.uuid,
-                asked.name,
-                asked.addr,
-                asked.health_check,
+                registration.uuid,
+                registration.name,
+                registration.addr,
+                registration.health_check,
                 CheckState.PASSING,
                 incarnation=self.revision + 1,
                 registered=self.clock,
             )
         )
-        return asked.uuid
+        return registration.uuid
 
     async def deregister(self, id_: str, incarnation: int | None = None) -> bool:
-        await self._answer("deregister")
+        await self._reply("deregister")
         known = self.held.get(id_)
         if known is None or known.incarnation != incarnation:
             return False
@@ -87,7 +88,7 @@ class Registry:
         return True
 
     async def renew(self, id_: str, state: str = "", output: str = "") -> bool:
-        await self._answer(f"renew {state} {output}".strip())
+        await self._reply(f"renew {state} {output}".strip())
         known = self.held.get(id_)
         if known is None:
             raise NotFound("register again")
@@ -109,19 +110,20 @@ class Registry:
         yield receive
 
 
-class Line:
-    """`async with Line() as line`: a link at work."""
+class Story:
+    """`async with Story() as story`: a `RegistrySync` at work."""
 
     def __init__(self) -> None:
-        self.registry = Registry()
-        self.heard: list[tuple[str, Instance | None]] = []
-        self.said: list[str] = []
+        self.registry = FakeRegistry()
+        self.updates: list[tuple[str, Instance | None]] = []
+        self.rejections: list[str] = []
 
-    async def __aenter__(self) -> "Line":
+    async def __aenter__(self) -> "Story":
         self._manager = trio.open_nursery()
         self.nursery = await self._manager.__aenter__()
-        self.link = RegistrySync(self.registry, self.nursery, lambda *what: self.heard.append(what), self.said.append)  # type: ignore[arg-type]
-        self.nursery.start_soon(self.link.run)
+        registry, on_entry = cast(Registry, self.registry), lambda *update: self.updates.append(update)
+        self.sync = RegistrySync(registry, self.nursery, on_entry, self.rejections.append)
+        self.nursery.start_soon(self.sync.run)
         await trio.testing.wait_all_tasks_blocked()
         return self
 
@@ -134,175 +136,178 @@ class Line:
         return known.state if known else None
 
 
-async def test_a_verdict_is_registered_from_its_first_pass_on_and_told_at_once(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.link.report(ID, registration(), False, "not yet")
+async def test_a_reported_check_registers_at_its_first_pass_and_is_reported_at_once(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.report(ID, registration(), False, "not yet")
         await trio.sleep(20)
-        assert line.registry.calls == []
-        line.link.report(ID, registration(), True, "fine")
+        assert story.registry.calls == []
+        story.sync.report(ID, registration(), True, "fine")
         await trio.sleep(0.1)
-        assert line.registry.calls == ["register", "renew passing fine"]
-        line.link.report(ID, registration(), False, "exit 3")
+        assert story.registry.calls == ["register", "renew passing fine"]
+        story.sync.report(ID, registration(), False, "exit 3")
         await trio.sleep(0.1)
-        assert (line.state(), line.registry.calls[-1]) == (CheckState.CRITICAL, "renew critical exit 3")
+        assert (story.state(), story.registry.calls[-1]) == (CheckState.CRITICAL, "renew critical exit 3")
         await trio.sleep(2.5 * RENEW_S)
-        assert line.registry.calls[3:] == ["renew critical exit 3"] * 2, "and kept up"
+        assert story.registry.calls[3:] == ["renew critical exit 3"] * 2, "and renewed"
 
 
-async def test_what_ended_is_deregistered_even_while_the_registry_is_away(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+async def test_an_exited_instance_is_deregistered_once_an_absent_registry_is_back(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(0.1)
-        assert line.state() is CheckState.PASSING
-        line.registry.away = True
+        assert story.state() is CheckState.PASSING
+        story.registry.away = True
         began = trio.current_time()
-        assert await line.link.left(ID), "it was there"
+        assert await story.sync.deregister(ID), "it was there"
         assert trio.current_time() - began <= 1.1, "a stop does not wait for a registry that is away"
-        line.registry.away = False
+        story.registry.away = False
         await trio.sleep(1)
-        assert line.state() is None
-        assert not await line.link.left(ID)
+        assert story.state() is None
+        assert not await story.sync.deregister(ID)
 
 
-async def test_one_of_an_earlier_run_is_removed_and_a_new_one_is_not(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.link.absent(ID)
-        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=1))
+async def test_an_entry_of_an_earlier_run_is_removed_and_a_new_entry_is_kept(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.on_created(ID)
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=1))
         await trio.sleep(0.1)
-        assert line.state() is None
-        line.link.want(ID, None)
-        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=2))
+        assert story.state() is None
+        story.sync.on_start(ID, StartTime(-1.0, trio.current_time()))
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=2))
         await trio.sleep(0.1)
-        assert line.state() is CheckState.PASSING, "it registered itself"
+        assert story.state() is CheckState.PASSING, "it registered itself"
 
 
-async def test_an_entry_of_an_earlier_life_is_replaced_however_late_it_is_heard_of(autojump_clock: object) -> None:
-    """The registry answers only after the new life has begun: what it still holds has another port."""
-    async with Line() as line:
-        line.registry.away = True
-        line.link.begun(ID, Generation(100.0, trio.current_time()))
-        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+async def test_an_entry_of_an_earlier_process_is_replaced_however_late_it_is_seen(autojump_clock: object) -> None:
+    """The registry answers only after the new process was started: the entry that it still holds has another port."""
+    async with Story() as story:
+        story.registry.away = True
+        story.sync.on_start(ID, StartTime(100.0, trio.current_time()))
+        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(1)
-        line.registry.away = False
-        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 79), "tcp:", CheckState.PASSING, registered=99.0))
-        line.registry.clock = 101.0
+        story.registry.away = False
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 79), "tcp:", CheckState.PASSING, registered=99.0))
+        story.registry.clock = 101.0
         await trio.sleep(1)
-        assert line.registry.held[ID].addr == Address("127.0.0.1", 80)
-        assert line.registry.calls.count("register") == 1
+        assert story.registry.held[ID].addr == Address("127.0.0.1", 80)
+        assert story.registry.calls.count("register") == 1
 
 
-async def test_one_that_registered_itself_before_we_knew_that_it_runs_stays(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.link.absent(ID)
-        line.link.begun(ID, Generation(100.0, trio.current_time()))
-        line.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=100.1))
-        line.link.want(ID, None)
+async def test_an_instance_that_registered_itself_during_its_start_stays_registered(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.on_created(ID)
+        story.sync.on_start(ID, StartTime(100.0, trio.current_time()))
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=100.1))
         await trio.sleep(1)
-        assert ID in line.registry.held
-        assert line.registry.calls == []
+        assert ID in story.registry.held
+        assert story.registry.calls == []
 
 
-async def test_a_registry_that_forgot_everything_is_told_again(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+async def test_a_registry_that_lost_its_entries_gets_them_again(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(0.1)
-        line.registry.lose_all()
+        story.registry.lose_all()
         await trio.sleep(0.2)
-        assert line.state() is CheckState.PASSING
-        assert line.heard[-2:][0][1] is None
+        assert story.state() is CheckState.PASSING
+        assert story.updates[-2:][0][1] is None
 
 
-async def test_a_refusal_is_said_once_and_tried_again_less_and_less_often(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.registry.refuses = "not like this"
-        line.link.want(ID, registration())
+async def test_a_rejection_is_reported_once_and_retried_with_growing_pauses(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.registry.rejection = "not like this"
+        story.sync.register(ID, registration())
         await trio.sleep(300)
-        assert line.said == [f"registry refused {ID}: not like this"]
-        assert 8 <= line.registry.refused <= 16
-        line.registry.refuses = "nor like that"
+        assert story.rejections == [f"registry rejected {ID}: not like this"]
+        assert 8 <= story.registry.rejected <= 16
+        story.registry.rejection = "nor like that"
         await trio.sleep(60)
-        assert line.said[1:] == [f"registry refused {ID}: nor like that"]
+        assert story.rejections[1:] == [f"registry rejected {ID}: nor like that"]
 
 
-async def test_what_is_too_long_to_be_asked_for_is_said_too(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.registry.refuses, line.registry.refusal = "too long", UsageError
-        line.link.want(ID, registration())
+async def test_a_request_that_is_too_long_is_reported_as_a_rejection(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.registry.rejection, story.registry.error_type = "too long", UsageError
+        story.sync.register(ID, registration())
         await trio.sleep(300)
-        assert line.said == [f"registry refused {ID}: too long"]
-        assert line.registry.refused <= 16
+        assert story.rejections == [f"registry rejected {ID}: too long"]
+        assert story.registry.rejected <= 16
 
 
-async def test_what_is_asked_for_instead_of_what_was_refused_does_not_wait(autojump_clock: object) -> None:
-    async with Line() as line:
-        line.registry.refuses = "not like this"
-        line.link.want(ID, registration())
+async def test_a_new_request_does_not_wait_out_the_pause_after_a_rejection(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.registry.rejection = "not like this"
+        story.sync.register(ID, registration())
         await trio.sleep(100)
-        line.registry.refuses = ""
-        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+        story.registry.rejection = ""
+        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
         await trio.sleep(0.1)
-        assert line.state() is CheckState.PASSING
+        assert story.state() is CheckState.PASSING
 
 
-ACTS = st.sampled_from(["want", "pass", "fail", "gone", "away", "back", "lose", "foreign"])
+ACTS = st.sampled_from(["register", "pass", "fail", "exit", "away", "back", "lose", "replaced"])
 
 
 @settings(max_examples=40, deadline=None)
-@example([("pass", 0.05), ("fail", 0.0), ("want", 0.0)])
-@example([("pass", 0.0), ("fail", 0.05), ("away", 0.0), ("want", 0.0015)])
+@example([("pass", 0.05), ("fail", 0.0), ("register", 0.0)])
+@example([("pass", 0.0), ("fail", 0.05), ("away", 0.0), ("register", 0.0015)])
 @given(st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0005, 0.0015, 0.05, 6.0])), max_size=25))
-def test_whatever_happens_the_registry_ends_up_with_what_is_so(acts: list[tuple[str, float]]) -> None:
-    async def story() -> None:
-        async with Line() as line:
+def test_for_any_events_the_registry_ends_up_with_the_right_entry(acts: list[tuple[str, float]]) -> None:
+    async def run_story() -> None:
+        async with Story() as story:
             wanted: CheckState | None = None
             for act, seconds in acts:
                 match act:
-                    case "want":
-                        line.link.gone(ID)
-                        line.link.want(ID, registration("tcp://127.0.0.1:80"))
+                    case "register":
+                        story.sync.deregister_soon(ID)
+                        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
                         wanted = CheckState.PASSING
                     case "pass" | "fail":
-                        if wanted is CheckState.PASSING and ID in line.link._wanted and ID not in line.link._reports:
-                            continue  # checked by the registry: nobody reports
-                        line.link.report(ID, registration(), act == "pass", act)
+                        if (
+                            wanted is CheckState.PASSING
+                            and ID in story.sync._registrations
+                            and ID not in story.sync._reports
+                        ):
+                            continue  # the registry makes this check: there are no reports
+                        story.sync.report(ID, registration(), act == "pass", act)
                         wanted = CheckState.PASSING if act == "pass" else CheckState.CRITICAL
-                    case "gone":
-                        line.link.gone(ID)
+                    case "exit":
+                        story.sync.deregister_soon(ID)
                         wanted = None
                     case "away" | "back":
-                        line.registry.away = act == "away"
+                        story.registry.away = act == "away"
                     case "lose":
-                        line.registry.lose_all()
-                    case "foreign" if ID in line.registry.held:
-                        old = line.registry.held[ID]
-                        line.registry.put(
+                        story.registry.lose_all()
+                    case "replaced" if ID in story.registry.held:
+                        old = story.registry.held[ID]
+                        story.registry.put(
                             Instance(ID, "x", old.addr, "ttl:", old.state, incarnation=old.incarnation + 100)
                         )
                 await trio.sleep(seconds)
-            line.registry.away = False
+            story.registry.away = False
             await trio.sleep(20)
-            found = line.state()
+            found = story.state()
             if wanted is CheckState.CRITICAL:
                 assert found in (None, CheckState.CRITICAL), "never passing; registered at its next pass"
             else:
                 assert found is wanted
-            told = len(line.registry.calls)
+            calls = len(story.registry.calls)
             await trio.sleep(RENEW_S * 0.9)
-            assert len(line.registry.calls) - told <= 1, "at rest"
+            assert len(story.registry.calls) - calls <= 1, "no request is repeated"
 
-    trio.run(story, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(run_story, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-async def test_a_clock_that_steps_back_between_two_looks_ends_nothing(
+async def test_a_clock_that_is_set_back_between_two_checks_breaks_nothing(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it was looked whether to act the entry was of an earlier life, when it was acted it was not."""
-    async with Line() as line:
-        line.link.want(ID, registration())
+    """The entry is stale when it is decided to act, and not stale any more when the act begins."""
+    async with Story() as story:
+        story.sync.register(ID, registration())
         await trio.sleep(0.1)
-        looks = iter([True, True])
-        monkeypatch.setattr(line.link, "_is_stale", lambda _: next(looks, False))
-        line.link._ask(ID)
+        results = iter([True, True])
+        monkeypatch.setattr(story.sync, "_is_stale", lambda _: next(results, False))
+        story.sync._request(ID)
         await trio.sleep(0.1)
-        assert next(looks, None) is None
-        assert line.registry.calls == ["register"]
+        assert next(results, None) is None
+        assert story.registry.calls == ["register"]

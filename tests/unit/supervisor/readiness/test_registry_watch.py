@@ -1,4 +1,4 @@
-"""What the registry says of itself becomes an event, once: its store away and back, its doubt in itself."""
+"""Each change of the registry's status becomes one event: its store away and back, a mass failure of checks."""
 
 from typing import Any, cast
 
@@ -7,20 +7,20 @@ import trio.testing
 
 from minikube.errors import Unavailable
 from minikube.sdk.trio import Registry
-from minikube.supervisor.readiness.registry_sync import OVERSEE_S, RegistrySync
+from minikube.supervisor.readiness.registry_sync import STATUS_INTERVAL_S, RegistrySync
 
 
-class Told:
-    """A registry whose Status the test sets; None: it is not there."""
+class FakeRegistry:
+    """A registry whose status the test sets; None: it does not answer."""
 
     def __init__(self) -> None:
-        self.status: dict[str, Any] | None = self.well()
+        self.status: dict[str, Any] | None = self.healthy()
 
     @staticmethod
-    def well(state: str = "ok", detail: str = "", since: float = 0.0, doubt: str = "") -> dict[str, Any]:
+    def healthy(state: str = "ok", detail: str = "", since: float = 0.0, failure: str = "") -> dict[str, Any]:
         return {
             "Store": {"State": state, "Detail": detail, "Since": 1.0},
-            "LastDoubt": {"Since": since, "Detail": doubt},
+            "LastDoubt": {"Since": since, "Detail": failure},
         }
 
     async def call(self, method: str, params: tuple[Any, ...], timeout: float) -> Any:
@@ -32,27 +32,27 @@ class Told:
 
 
 async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
-    told, events = Told(), list[tuple[str, str, str]]()
+    registry, events = FakeRegistry(), list[tuple[str, str, str]]()
     async with trio.open_nursery() as nursery:
-        link = RegistrySync(cast(Registry, told), nursery, lambda id, one: None, lambda text: None)
-        nursery.start_soon(link.oversee, lambda *event: events.append(event))
+        registry_sync = RegistrySync(cast(Registry, registry), nursery, lambda id, entry: None, lambda text: None)
+        nursery.start_soon(registry_sync.watch_registry, lambda *event: events.append(event))
         for status in (
-            told.well(),
-            told.well("down", "no disk"),
+            registry.healthy(),
+            registry.healthy("down", "no disk"),
             None,
-            told.well("down", "no disk"),
+            registry.healthy("down", "no disk"),
             {"Version": "another"},
-            told.well(),
-            told.well(since=7.0, doubt="3 of 4 fell silent"),
-            told.well(since=7.0, doubt="3 of 4 fell silent"),
-            told.well(since=9.0, doubt="4 of 4 fell silent"),
+            registry.healthy(),
+            registry.healthy(since=7.0, failure="3 of 4 fell silent"),
+            registry.healthy(since=7.0, failure="3 of 4 fell silent"),
+            registry.healthy(since=9.0, failure="4 of 4 fell silent"),
         ):
-            told.status = status
-            await trio.sleep(3 * OVERSEE_S)
+            registry.status = status
+            await trio.sleep(3 * STATUS_INTERVAL_S)
         nursery.cancel_scope.cancel()
     assert events == [
-        ("registry.store", "the registry's store is away: no disk — lookups go on from memory", "error"),
-        ("registry.store", "the registry's store is back", "info"),
-        ("registry.doubt", "registry: 3 of 4 fell silent", "warning"),
-        ("registry.doubt", "registry: 4 of 4 fell silent", "warning"),
+        ("registry.store_changed", "the registry's store is away: no disk — lookups go on from memory", "error"),
+        ("registry.store_changed", "the registry's store is back", "info"),
+        ("registry.mass_failure", "registry: 3 of 4 fell silent", "warning"),
+        ("registry.mass_failure", "registry: 4 of 4 fell silent", "warning"),
     ]

@@ -1,4 +1,4 @@
-"""What the supervisor's own probes add up to: thresholds hold exactly, whatever the order of results."""
+"""What the supervisor's own probes add up to: thresholds hold exactly, for any order of results."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,22 +23,22 @@ outcomes = st.lists(st.sampled_from(list(Outcome)), max_size=40)
 
 
 def walk(spec: HealthSpec, results: list[Outcome]) -> list[tuple[float, ProbeStatus]]:
-    """Each probe made when it is due, answered at once."""
-    verdict, found = new_probe_status(spec, 0.0), []
+    """Return the status after each probe; each is made when it is due, and answered at once."""
+    status, found = new_probe_status(spec, 0.0), []
     for outcome in results:
-        now = verdict.due
-        verdict = update_probe_status(
-            verdict, ProbeResult(outcome, outcome.value), spec, started=0.0, now=now, jitter=0.5
+        now = status.due
+        status = update_probe_status(
+            status, ProbeResult(outcome, outcome.value), spec, started=0.0, now=now, jitter=0.5
         )
-        found.append((now, verdict))
+        found.append((now, status))
     return found
 
 
 @given(specs, outcomes)
 def test_thresholds_and_restarts_are_exact(spec: HealthSpec, results: list[Outcome]) -> None:
-    """Against a count of the history from its end."""
+    """Compare with a count of the history from its end."""
     state, passed = CheckState.STARTING, False
-    for number, (now, verdict) in enumerate(walk(spec, results), 1):
+    for number, (now, status) in enumerate(walk(spec, results), 1):
         history = results[:number]
         since = history[len(history) - history[::-1].index(Outcome.PASS) :] if Outcome.PASS in history else history
         if history[-1] is Outcome.PASS:
@@ -48,23 +48,23 @@ def test_thresholds_and_restarts_are_exact(spec: HealthSpec, results: list[Outco
         elif state is CheckState.PASSING:
             fallen = since.count(Outcome.FAIL) >= spec.failures or since.count(Outcome.TIMEOUT) >= spec.timeouts
             state = CheckState.CRITICAL if fallen else state
-        assert verdict.state is state
+        assert status.state is state
         if passed:
-            assert verdict.misses == len(since)
-        assert is_hung(verdict, spec) is (0 < spec.restart_after <= verdict.misses)
-        assert verdict.due > now
+            assert status.misses == len(since)
+        assert is_hung(status, spec) is (0 < spec.restart_after <= status.misses)
+        assert status.due > now
 
 
 def test_failures_before_the_first_pass_count_from_the_start_period_on() -> None:
     spec = HealthSpec("command", interval=1.0, start_period=3.0, restart_after=2)
-    misses = [(now, verdict.misses) for now, verdict in walk(spec, [Outcome.TIMEOUT] * 6)]
+    misses = [(now, status.misses) for now, status in walk(spec, [Outcome.TIMEOUT] * 6)]
     assert misses == [(0, 0), (0.25, 0), (1.25, 0), (2.25, 0), (3.25, 1), (4.25, 2)]
 
 
 def test_a_pass_ends_the_start_period() -> None:
     spec = HealthSpec("command", start_period=1000.0, restart_after=1)
     states = walk(spec, [Outcome.FAIL, Outcome.PASS, Outcome.FAIL])
-    assert [is_hung(verdict, spec) for _, verdict in states] == [False, False, True]
+    assert [is_hung(status, spec) for _, status in states] == [False, False, True]
 
 
 def test_an_interval_below_a_second_is_kept() -> None:

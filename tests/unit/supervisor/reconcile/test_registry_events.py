@@ -1,4 +1,4 @@
-"""What the registry says becomes an event only where it is of the life that runs."""
+"""A change of the registry's check becomes an event only where the entry is the running process'."""
 
 import time
 
@@ -6,20 +6,20 @@ import pytest
 
 from minikube.model import Address, CheckState, Instance
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
-from tests.unit.supervisor.instance.test_controller import Story
+from tests.unit.supervisor.instance.fakes import Story
 
 
-async def test_an_entry_of_an_earlier_life_is_not_told(autojump_clock: object) -> None:
+async def test_an_entry_of_an_earlier_process_makes_no_event(autojump_clock: object) -> None:
     async with Story() as story:
-        board, runner = story.home.board, story.runner
-        hearsay = RegistryEvents(board, {runner.id: runner})
+        store, controller = story.supervisor.store, story.controller
+        registry_events = RegistryEvents(store, {controller.id: controller})
 
-        def told() -> list[str]:
-            return [event.message for event in board.events_since(0) if event.kind.startswith("check.")]
+        def events() -> list[str]:
+            return [event.message for event in store.events_since(0) if event.kind.startswith("check.")]
 
-        def hear(registered: float, incarnation: int) -> None:
-            found = Instance(
-                runner.id,
+        def update(registered: float, incarnation: int) -> None:
+            entry = Instance(
+                controller.id,
                 "x",
                 Address("127.0.0.1", 80),
                 "",
@@ -27,25 +27,33 @@ async def test_an_entry_of_an_earlier_life_is_not_told(autojump_clock: object) -
                 registered=registered,
                 incarnation=incarnation,
             )
-            hearsay.heard(runner.id, found)
+            registry_events.on_entry(controller.id, entry)
 
         began = time.time()
-        hear(began - 60, 1)
+        update(began - 60, 1)
         await story.wait(2)
-        hear(began - 60, 1)
-        assert told() == []
-        hear(time.time() + 1, 2)
-        hear(time.time() + 1, 2)
-        assert told() == ["x is passing"]
+        update(began - 60, 1)
+        assert events() == []
+        update(time.time() + 1, 2)
+        update(time.time() + 1, 2)
+        assert events() == ["x is passing"]
 
 
-async def test_a_clock_that_is_set_back_hides_nobody(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_instance_registered_after_the_clock_was_set_back_is_seen(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Story() as story:
         await story.wait(2)
         earlier = time.time() - 3600
         monkeypatch.setattr(time, "time", lambda: earlier)
-        found = Instance(
-            story.runner.id, "x", Address("127.0.0.1", 80), "", CheckState.PASSING, registered=earlier, incarnation=2
+        entry = Instance(
+            story.controller.id,
+            "x",
+            Address("127.0.0.1", 80),
+            "",
+            CheckState.PASSING,
+            registered=earlier,
+            incarnation=2,
         )
-        story.runner.heard(found)
-        assert story.runner.wellbeing.registry is found
+        story.controller.on_registry_update(entry)
+        assert story.controller.registry_entry is entry

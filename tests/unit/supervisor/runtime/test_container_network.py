@@ -1,4 +1,4 @@
-"""What an engine tells of a network, read whichever engine it is; relays stand on its gateway."""
+"""The description of a network is read from every engine; relays listen on the network's gateway."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PODMAN = [{"subnets": [{"subnet": "10.89.0.0/24", "gateway": "10.89.0.1"}]}]
 
 
 @pytest.mark.parametrize(
-    ("told", "lan"),
+    ("description", "expected"),
     [
         (DOCKER, ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16")),
         (PODMAN, ContainerNetwork("net", "10.89.0.1", "10.89.0.0/24")),
@@ -35,18 +35,20 @@ PODMAN = [{"subnets": [{"subnet": "10.89.0.0/24", "gateway": "10.89.0.1"}]}]
         ([{}], None),
     ],
 )
-def test_the_first_gateway_with_an_ipv4_address_is_taken(told: object, lan: ContainerNetwork | None) -> None:
-    assert read_container_network("net", json.dumps(told)) == lan
+def test_the_first_gateway_with_an_ipv4_address_is_taken(
+    description: object, expected: ContainerNetwork | None
+) -> None:
+    assert read_container_network("net", json.dumps(description)) == expected
 
 
-def test_what_is_no_json_is_no_network() -> None:
+def test_an_error_message_in_place_of_json_is_no_network() -> None:
     assert read_container_network("net", "Error: no such network") is None
 
 
 async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytest.MonkeyPatch) -> None:
     targets: dict[str, str] = {}
 
-    async def relay(self: ProjectNetwork, lan: ContainerNetwork, name: str, target: Callable[[], str]) -> int:
+    async def relay(self: ProjectNetwork, network: ContainerNetwork, name: str, target: Callable[[], str]) -> int:
         targets[name] = target()
         return 7
 
@@ -55,22 +57,22 @@ async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytes
     env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "redis://me:pw@[::1]:6380/1"}
     async with trio.open_nursery() as nursery:
         network = ProjectNetwork(client, "shop", nursery)
-        found = await network.surroundings(
+        found = await network.replace_loopback(
             ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16"), env, lambda: "127.0.0.1:5555"
         )
     assert found["REDIS_URL"] == "redis://me:pw@172.18.0.1:7/1"
     assert parse_host_port(targets["redis"]) == HostPort("::1", 6380)
 
 
-async def test_a_network_that_was_made_again_has_relays_on_its_own_gateway() -> None:
+async def test_a_network_that_was_created_again_has_relays_on_its_new_gateway() -> None:
     client: Any = SimpleNamespace(engine=SimpleNamespace(mark="m" * 12))
     env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "unix:///redis.sock"}
     async with trio.open_nursery() as nursery:
         network = ProjectNetwork(client, "shop", nursery)
         for gateway in ("127.0.0.9", "127.0.0.10"):
-            lan = ContainerNetwork("net", gateway, "127.0.0.0/8")
-            found = await network.surroundings(lan, env, lambda: "127.0.0.1:5555")
-            assert await network.surroundings(lan, env, lambda: "127.0.0.1:5555") == found
+            existing = ContainerNetwork("net", gateway, "127.0.0.0/8")
+            found = await network.replace_loopback(existing, env, lambda: "127.0.0.1:5555")
+            assert await network.replace_loopback(existing, env, lambda: "127.0.0.1:5555") == found
             host, _, port = found["MINIKUBE_REGISTRY"].rpartition(":")
             assert host == gateway
             with trio.fail_after(30):

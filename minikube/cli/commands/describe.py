@@ -1,0 +1,28 @@
+"""`describe`: all details of services and instances."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from minikube.cli.common import connect, print_json
+from minikube.cli.options import json_option, manifest_option, names_argument
+
+
+@click.command()
+@names_argument()
+@manifest_option
+@json_option
+def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> None:
+    """Show all details of services or instances: settings, checks and their output, exits, last lines, events."""
+    from minikube.cli.render.details import describe_lines
+
+    with connect(manifest) as client:
+        replies = [client.service(name) for name in names]
+    if as_json:
+        print_json(replies)
+        return
+    for reply in replies:
+        for line in describe_lines(reply, time.time()):
+            click.echo(line)

@@ -1,0 +1,226 @@
+"""`get`, `instances`, `register` and `deregister`: requests to a registry.
+
+The registry is the one of --registry, else of MINIKUBE_REGISTRY, else of the project, else at 127.0.0.1:5555.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from minikube.cli.common import manifest_path, print_json, print_message
+from minikube.cli.completion import complete_ids, complete_names
+from minikube.cli.options import json_option, manifest_option, optional, parse_address_option, pass_options
+from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
+
+if TYPE_CHECKING:
+    import ssl
+
+    from minikube.blocking import Registry
+    from minikube.manifest import HostPort
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SUPERVISOR_TIMEOUT_S = 1.0
+
+
+def registry_option(command: Command) -> Command:
+    """Decorate a click command with `--registry HOST:PORT` and `-m FILE`, which select the registry to ask."""
+    return click.option(
+        "--registry",
+        metavar="HOST:PORT",
+        callback=optional(parse_address_option),
+        help="Registry to ask.  [default: MINIKUBE_REGISTRY, or the project's]",
+    )(manifest_option(command))
+
+
+class RegistryTarget(NamedTuple):
+    """The address, token and TLS settings with which to connect to a registry.
+
+    For a None, the client uses the environment or its default.
+    """
+
+    address: str | None
+    token: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
+@contextmanager
+def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Registry]:
+    """Yield a connection to the registry that `find_registry` selects. Raises NothingRunning where none listens."""
+    from minikube import blocking
+
+    address, token, tls = find_registry(given, manifest)
+    try:
+        with blocking.open_registry(address, token=token, tls=tls) as registry:
+            registry.status()
+            yield registry
+            if registry.stale:
+                print_message("the registry cannot reach Redis: this is what it knew before")
+    except Unavailable as error:
+        # By the cause, not by the text: a text with "refused" may be about the registry's Redis.
+        if isinstance(error.__cause__, ConnectionRefusedError):
+            raise NothingRunning(
+                f"{registry.address}: no registry there — `minikube up` or `minikube registry` starts one"
+            ) from None
+        raise
+
+
+def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarget:
+    """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
+
+    With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError.
+    """
+    from minikube.manifest import load_manifest
+
+    if given:
+        return RegistryTarget(str(given))
+    if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
+        return RegistryTarget(None)
+    path = manifest_path(manifest)
+    if not path.is_file() and not manifest:
+        return RegistryTarget(None)
+    settings = load_manifest(path).registry
+    from minikube.project.environment import registry_tls
+
+    address = _running_registry(path) or str(settings.listen)
+    return RegistryTarget(address, settings.token or None, registry_tls(settings))
+
+
+def _running_registry(manifest: Path) -> str:
+    """Return the address of the running project's registry; empty where no supervisor answers."""
+    # The supervisor is asked because the registry may listen on another port than the manifest's: on any free one.
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    try:
+        with ControlClient(find_supervisor(manifest), timeout=SUPERVISOR_TIMEOUT_S) as client:
+            return client.status().registry
+    except MinikubeError:
+        return ""
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@registry_option
+@json_option
+def get_command(name: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+    """Print ip:port of one passing instance of service NAME. The exit code is 4 when there is none."""
+    with open_registry(registry, manifest) as client:
+        address = client.get(name)
+    if as_json:
+        print_json(address)
+    else:
+        click.echo(str(address))
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=complete_names)
+@registry_option
+@json_option
+def instances_command(name: str | None, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+    """List registered instances, of all services or of service NAME, with their state and the last check's output."""
+    from minikube.cli.render.table import age, columns
+
+    with open_registry(registry, manifest) as client:
+        instances = client.instances(name)
+    if as_json:
+        print_json(instances)
+        return
+    now = time.time()
+    rows = [
+        (
+            instance.name,
+            instance.uuid,
+            instance.state,
+            str(instance.addr),
+            age(instance.since, now),
+            instance.output.strip().partition("\n")[0],
+        )
+        for instance in sorted(instances, key=lambda instance: (instance.name, str(instance.addr)))
+    ]
+    head = ("NAME", "ID", "STATE", "ADDRESS", "SINCE", "OUTPUT")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for line in columns(head, rows, width=width, shrink=head.index("OUTPUT")):
+        click.echo(line)
+
+
+@dataclass(frozen=True)
+class RegisterOptions:
+    """The arguments and options of `register`."""
+
+    name: str
+    address: str
+    check: str | None
+    """`http(s)://…`, `tcp://host:port` or `ttl:`; None: TCP to the address."""
+    uuid: str
+    tags: tuple[str, ...]
+    meta: tuple[str, ...]
+    """`KEY=VALUE`."""
+    interval: str | None
+    registry: HostPort | None
+    manifest: str | None
+    as_json: bool
+
+
+@click.command()
+@click.argument("name")
+@click.argument("address", metavar="HOST:PORT")
+@click.option(
+    "--check",
+    metavar="CHECK",
+    help="How to check the instance: http(s)://…, tcp://host:port or ttl:  [default: tcp://HOST:PORT]",
+)
+@click.option("--id", "uuid", metavar="ID", default="", help="Id of the instance.  [default: the registry chooses one]")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Add a tag; may be given again.")
+@click.option("--meta", "meta", multiple=True, metavar="KEY=VALUE", help="Add metadata; may be given again.")
+@click.option("--interval", metavar="DURATION", help="Time between two checks.  [default: 5s]")
+@registry_option
+@json_option
+@pass_options(RegisterOptions)
+def register_command(options: RegisterOptions) -> None:
+    """Register an instance of service NAME at HOST:PORT, and print its id."""
+    from minikube.model import Registration
+
+    registration = Registration(
+        name=options.name,
+        addr=options.address,
+        health_check=options.check or f"tcp://{options.address}",
+        uuid=options.uuid,
+        tags=options.tags,
+        meta=dict(pair.partition("=")[::2] for pair in options.meta),
+        interval=options.interval,
+    )
+    with open_registry(options.registry, options.manifest) as client:
+        id = client.register(registration)
+    if options.as_json:
+        from minikube.cli.render.schemas import Registered
+
+        print_json(Registered(id))
+    else:
+        click.echo(id)
+
+
+@click.command()
+@click.argument("id", metavar="ID", shell_complete=complete_ids)
+@registry_option
+@json_option
+def deregister_command(id: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+    """Remove the instance ID from the registry. The exit code is 4 when it is not registered."""
+    with open_registry(registry, manifest) as client:
+        if not client.deregister(id):
+            raise NotFound(f"{id}: no such instance — `minikube instances` lists them")
+    if as_json:
+        from minikube.cli.render.schemas import Registered
+
+        print_json(Registered(id))
+    else:
+        click.echo(f"{id} deregistered")

@@ -1,0 +1,173 @@
+"""Replacing this process by a command that runs as a service would: its environment, directory, user, umask and limits.
+
+`execve` leaves no process of minikube in between: the command has the terminal, receives the signals, and its exit code is
+what the caller sees. In a container, the process becomes the engine's `exec`. It refuses to choose what to run: the
+commands `run`, `exec` and `shell` do.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from minikube.cli.common import print_message
+from minikube.cli.exit_codes import COMMAND_NOT_FOUND, NOT_EXECUTABLE
+from minikube.errors import MinikubeError, UsageError
+
+if TYPE_CHECKING:
+    from minikube.manifest import Manifest, ServiceSpec
+    from minikube.model import InstanceView, Snapshot
+
+ENGINE_TIMEOUT_S = 5.0
+
+
+def execute_on_host(
+    manifest: Manifest,
+    snapshot: Snapshot | None,
+    spec: ServiceSpec,
+    instance: InstanceView | None,
+    command: Sequence[str],
+    variables: Sequence[str],
+) -> NoReturn:
+    """Replace this process by a command that has the environment, user, directory and limits of a service.
+
+    Without `command`, it is the service's own. `instance` is a running instance, whose port and id are used; None for
+    none. `snapshot` is None where no supervisor runs. `variables` are texts `NAME=VALUE`. Raises MinikubeError when the
+    user, directory or limits of the service cannot be used.
+    """
+    from minikube.linux.credentials import find_credentials, login_environment
+    from minikube.manifest import fill_instance_variables
+    from minikube.project.environment import instance_environment, project_environment, redis_address
+    from minikube.project_dir import project_dir
+
+    registry = snapshot.registry if snapshot else str(manifest.registry.listen)
+    redis = redis_address(manifest, project_dir(manifest.path))
+    base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
+    id = instance.id if instance else secrets.token_hex(4)
+    env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | parse_variables(variables)
+    argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
+    credentials = find_credentials(spec.name, spec.user, spec.group)
+    _set_limits(spec)
+    try:
+        # The user comes last: after it, this process may not set groups any more.
+        if credentials.groups is not None:
+            os.setgroups(credentials.groups)
+        if credentials.group is not None:
+            os.setgid(credentials.group)
+        if credentials.user is not None:
+            os.setuid(credentials.user)
+        if spec.umask >= 0:
+            os.umask(spec.umask)
+        os.chdir(spec.cwd)
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        raise MinikubeError(f"{spec.name}: {file}{(error.strerror or str(error)).lower()}") from None
+    _replace_process(argv, env)
+
+
+def execute_in_container(
+    manifest: Manifest, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
+) -> NoReturn:
+    """Replace this process by the engine's `exec`, which runs a command (by default /bin/sh) in an instance's container.
+
+    `variables` are texts `NAME=VALUE`.
+    """
+    from minikube.engine.command import client_environment, container_name, find_engine
+    from minikube.project_dir import project_dir
+
+    engine = find_engine(manifest.containers.engine, project_dir(manifest.path), os.environ.get("PATH"))
+    argv = [engine.program, "exec", "--interactive"]
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        argv.append("--tty")
+    values = parse_variables(variables)
+    for name in values:
+        argv += ["--env", name]  # the value is in the engine's environment: other users can read a command line
+    argv.append(container := container_name(manifest.name, engine.mark, instance.name))
+    if command and not _is_in_root(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
+        print_message(f"command not found in {instance.name}'s container: {command[0]}")
+        sys.exit(COMMAND_NOT_FOUND)
+    _replace_process([*argv, *(command or ("/bin/sh",))], {**client_environment(os.environ), **values})
+
+
+def parse_variables(variables: Sequence[str]) -> dict[str, str]:
+    """Return the variables by name from texts `NAME=VALUE`. Raises UsageError."""
+    values = {}
+    for text in variables:
+        name, equals, value = text.partition("=")
+        if not name or not equals or "\0" in text:
+            raise UsageError(f"--env: expected NAME=VALUE, got {name!r}")
+        values[name] = value
+    return values
+
+
+def _is_in_root(pid: int, program: str) -> bool:
+    """Return whether the file system of process `pid`, which is in a container, has `program` on its PATH.
+
+    No process is started for it. It may be wrong where symbolic links lead out of the container's root.
+    """
+    from minikube.linux import processes
+
+    path = processes.environment(pid).get("PATH") or os.defpath
+    directories = ("",) if "/" in program else path.split(":")
+    return any(os.path.lexists(f"/proc/{pid}/root/{directory}/{program}") for directory in directories)
+
+
+def _is_missing(engine: str, container: str, program: str) -> bool:
+    """Return whether a shell in the container does not find `program`. False where the container has no shell."""
+    import subprocess
+
+    argv = [engine, "exec", container, "/bin/sh", "-c", 'command -v "$1" || echo missing', "sh", program]
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ENGINE_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout == "missing\n"
+
+
+def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
+    """Return the port for the variable PORT: the instance's, else the service's or a free one; 0 for no port."""
+    if instance and instance.address:
+        return int(instance.address.rpartition(":")[2])
+    if spec.auto_port:
+        from minikube.linux.ports import choose_port
+
+        return choose_port(spec, 0, frozenset())
+    return spec.port
+
+
+def _set_limits(spec: ServiceSpec) -> None:
+    """Set the resource limits of the service on this process. Raises MinikubeError for a limit above the hard limit."""
+    from minikube.linux.rlimits import apply_rlimits, describe_excess, to_rlimits
+
+    limits = to_rlimits(spec.limits)
+    try:
+        apply_rlimits(limits)
+    except (OSError, ValueError) as error:
+        raise MinikubeError(f"{spec.name}: {describe_excess(limits) or error}") from None
+
+
+def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
+    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python ignores these two, and an ignored signal stays ignored in the new program.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
+    if program is None and "/" not in argv[0]:
+        print_message(f"command not found: {argv[0]}")
+        sys.exit(COMMAND_NOT_FOUND)
+    try:
+        os.execve(program or argv[0], list(argv), env)
+    except FileNotFoundError:
+        # The file exists where `which` found it, so it is the interpreter of its first line that does not.
+        print_message(f"{argv[0]}: its #! line names no program" if program else f"command not found: {argv[0]}")
+        sys.exit(COMMAND_NOT_FOUND)
+    except OSError as error:
+        print_message(f"{argv[0]}: {(error.strerror or str(error)).lower()}")
+        sys.exit(NOT_EXECUTABLE)

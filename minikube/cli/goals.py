@@ -1,0 +1,143 @@
+"""Goals of `wait`: what each means for an instance, which instances miss it, and which can never reach it. Pure.
+
+It refuses to wait: `lifecycle.goal_wait` asks the supervisor again until nothing is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minikube.errors import MinikubeError, NotFound
+from minikube.model import is_ready
+
+if TYPE_CHECKING:
+    from minikube.model import InstanceView, Snapshot
+
+GOALS = {
+    "ready": "healthy; or completed, where it is a task",
+    "healthy": "running, and passing its check where it has one",
+    "started": "its process is running, or has run",
+    "stopped": "no process of it is alive",
+    "completed": "its process ended with success",
+    "exited": "its process ended by itself, with or without success",
+    "gone": "it is not in the project any more",
+}
+"""By goal: when an instance has reached it."""
+
+OTHERS_SHOWN = 4
+"""How many further instances an error describes; more would bury the cause."""
+
+
+def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
+    """Raise NotFound for the first name that is no service, instance name or instance id."""
+    services = {service.name for service in snapshot.services}
+    for name in names:
+        if name not in services and not any(name in (view.name, view.id) for view in snapshot.instances):
+            raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
+
+
+def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
+    """Return a text for each instance that has not reached the goal, with the reason; empty when all have reached it.
+
+    `names` select instances; without names, all are meant, except stopped ones of services that `up` did not start.
+    Raises MinikubeError when an instance cannot reach the goal any more.
+    """
+    not_started = {service.name for service in snapshot.services if not service.chosen}
+    selected = [
+        view
+        for view in snapshot.instances
+        if {view.service, view.name, view.id} & set(names)
+        or (not names and not (view.service in not_started and view.state == "stopped"))
+    ]
+    if goal == "gone":
+        return [f"{view.name} is {view.state}" for view in selected]
+    missing = [view for view in selected if not has_reached(view, goal)]
+    if goal not in ("stopped", "exited"):
+        # An instance that failed itself comes before those that wait for it: it is the cause.
+        for view in sorted(missing, key=lambda view: view.state == "pending"):
+            if why := why_unreachable(snapshot, view):
+                raise MinikubeError("; ".join([why, *_describe_others(selected, missing, view, goal)]))
+    texts = [f"{view.name} is {_describe(view, goal)}" for view in missing]
+    return texts if goal == "stopped" else texts + _describe_absent(snapshot, names, selected)
+
+
+def has_reached(instance: InstanceView, goal: str) -> bool:
+    """Return whether an instance has reached the goal, which is any except `gone`."""
+    match goal:
+        case "started":
+            return instance.state.is_active or instance.state == "exited"
+        case "stopped":
+            return instance.state in ("stopped", "exited", "fatal") and not instance.pid
+        case "exited":
+            return instance.state.is_final
+        case "completed":
+            return is_completed(instance)
+        case "ready":
+            in_maintenance = instance.state == "running" and instance.check == "maintenance"
+            return bool(instance.next_run) or is_completed(instance) or in_maintenance or is_ready(instance)
+    return is_ready(instance)
+
+
+def is_completed(instance: InstanceView) -> bool:
+    """Return whether an instance has exited with success: with code 0, or with a code of `restart.success`."""
+    # The supervisor gives no reason to an exit code that `restart.success` lists.
+    return instance.state == "exited" and (instance.exit == "exit 0" or not instance.reason)
+
+
+def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:
+    """Return a text that says why an instance will not become ready without a user's request; empty while it may."""
+    if instance.state == "fatal" or (instance.state == "exited" and not is_completed(instance)):
+        state = "is fatal" if instance.state == "fatal" else "has failed"
+        return f"{instance.name} {state}: {instance.reason or instance.exit}"
+    if instance.state != "pending":
+        return ""
+    service = next((service for service in snapshot.services if service.name == instance.service), None)
+    for name in service.depends_on if service else ():
+        needed = [view for view in snapshot.instances if view.service == name]
+        causes = [why_unreachable(snapshot, view) for view in needed]
+        if causes and all(causes):
+            return f"{instance.name} waits for {name}, and {causes[0]}"
+    return ""
+
+
+def _describe_others(
+    selected: list[InstanceView], missing: list[InstanceView], cause: InstanceView, goal: str
+) -> list[str]:
+    """Return texts about the selected instances other than `cause`, which cannot reach the goal.
+
+    A text each for the first `OTHERS_SHOWN` that are `missing` the goal, then the numbers of the rest.
+    """
+    others = [view for view in missing if view is not cause]
+    texts = [f"{view.name} is {_describe(view, goal)}" for view in others[:OTHERS_SHOWN]]
+    if len(others) > OTHERS_SHOWN:
+        texts.append(f"{len(others) - OTHERS_SHOWN} more are not {goal}")
+    if reached := len(selected) - len(missing):
+        texts.append(f"{reached} of {len(selected)} {'is' if reached == 1 else 'are'} {goal}")
+    return texts
+
+
+def _describe_absent(snapshot: Snapshot, names: tuple[str, ...], selected: list[InstanceView]) -> list[str]:
+    """Return a text for each name that has no instance. Without names, the services that `up` started are checked."""
+    services = {service.name: service for service in snapshot.services}
+    wanted = names or tuple(
+        service.name
+        for service in services.values()
+        if service.replicas and service.chosen and service.kind != "external"
+    )
+    texts = []
+    for name in wanted:
+        if not any(name in (view.service, view.name, view.id) for view in selected):
+            has_zero = name in services and not services[name].replicas
+            texts.append(f"{name} has no instance{' (0 replicas)' if has_zero else ''}")
+    return texts
+
+
+def _describe(instance: InstanceView, goal: str) -> str:
+    """Return the state of an instance that has not reached the goal as text, with the reason in parentheses."""
+    if goal in ("stopped", "exited", "completed") and instance.state == "running":
+        return "running"
+    state = instance.check if instance.state == "running" and instance.check else instance.state
+    why = instance.reason
+    if not why and instance.check != "passing":
+        why = instance.output.strip().partition("\n")[0]
+    return f"{state} ({why})" if why else str(state)

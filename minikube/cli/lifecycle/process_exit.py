@@ -1,0 +1,42 @@
+"""Waiting for the end of a process that is not a child of this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from pathlib import Path
+
+from minikube.project_dir import project_dir, read_supervisor_record
+
+
+class ProcessExitWait:
+    """Waits for the exit of a process that is no child, through a pidfd. Create it before the process is told to end."""
+
+    # A pidfd stays bound to its process: when the kernel reuses the pid, this does not wait for the wrong one.
+
+    def __init__(self, pid: int) -> None:
+        self._pidfd: int | None = None
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(pid)
+
+    def __enter__(self) -> ProcessExitWait:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the exit of the process; return whether it has exited."""
+        if self._pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+
+def recorded_pids(manifest: Path) -> list[int]:
+    """Return the pids of the supervisor and its guardian, in this order, in which they end; empty where none are recorded."""
+    record = read_supervisor_record(project_dir(manifest))
+    return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []

@@ -1,0 +1,268 @@
+"""One run of `up`, from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
+
+This process is connected to the supervisor by a socket pair; the supervisor stops when this end closes. It refuses to leave
+anything running unless `detach` was called.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minikube.cli.common import print_message
+from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
+from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
+from minikube.defaults import DEFAULT_FILE
+from minikube.errors import MinikubeError, NothingRunning
+from minikube.project_dir import log_dir, project_dir, supervisor_log
+
+if TYPE_CHECKING:
+    from minikube.cli.lifecycle.console_logs import ConsoleLogs
+    from minikube.cli.render.log_printer import LogPrinter
+    from minikube.control.client.blocking import Endpoint
+    from minikube.supervisor.daemon.ipc import SupervisorHandle
+
+START_TIMEOUT_S = 60.0
+"""For Redis, the registry and the control API; services may take longer."""
+
+LAST_LINES_TIMEOUT_S = 10.0
+"""For printing the lines that were written before the end; a million lines take 3 s."""
+
+LAST_EVENTS_TIMEOUT_S = 1.0
+"""For the events that were sent just before the end."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class UpSession:
+    """One run of `up`, from the launch of the supervisor to its end. Methods that return an int return an exit code."""
+
+    def __init__(self, handle: SupervisorHandle, manifest: Path, exit_with: str = "") -> None:
+        """`handle` is the connection to the supervisor. `exit_with` is the service whose end stops the project; empty: none."""
+        self._handle = handle
+        self._manifest = manifest
+        self._exit_with = exit_with
+        self._stop_requests = 0
+        self._endpoint: Endpoint | None = None
+        self._printer: LogPrinter | None = None
+        self._event_thread: threading.Thread | None = None
+        self._console_logs: ConsoleLogs | None = None
+        self._started = time.time()
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Call `stop` for each INT, TERM and HUP until the `with` block ends."""
+        previous = {number: signal.signal(number, lambda *_: self.stop()) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Request a graceful stop of the project at the first call, an immediate one at later calls.
+
+        May be called in a signal handler.
+        """
+        self._stop_requests += 1
+        if self._stop_requests == 1:
+            self._handle.stop()
+        else:
+            self._handle.stop_now()
+
+    def wait_started(self) -> bool:
+        """Wait until the supervisor's control API listens; return False when `stop` was called first.
+
+        Raises MinikubeError, with the supervisor's message and exit code, when the supervisor could not start.
+        """
+        reply: dict[str, Any] = self._handle.wait_ready(START_TIMEOUT_S)
+        if self._stop_requests:
+            return False
+        if "error" in reply:
+            self._handle.wait_exit(LAST_EVENTS_TIMEOUT_S)
+            failure = MinikubeError(str(reply["error"]))
+            failure.exit_code = int(reply.get("exit_code", 1))
+            raise failure
+        from minikube.control.client.endpoint import endpoint_at
+
+        self._endpoint = endpoint_at(self._manifest, reply["ready"]["control"])
+        return True
+
+    def detach(self, given_manifest: str, services: tuple[str, ...], timeout: float) -> int:
+        """Let the supervisor run on, then wait until `services` are ready, for `timeout` seconds; return the exit code.
+
+        `given_manifest` is the manifest's path as the user wrote it, for the commands in the message.
+        """
+        from minikube.cli.lifecycle.goal_wait import wait_for_goal
+
+        self._handle.detach()
+        assert self._endpoint is not None
+        argument = "" if given_manifest == DEFAULT_FILE else f" {given_manifest}"
+        click.echo(
+            f"running: control API {self._endpoint.url}"
+            f" — `minikube ps{argument}` shows it, `minikube down{argument}` ends it"
+        )
+        return wait_for_goal(services, "ready", timeout, str(self._manifest)) if services else 0
+
+    def wait_ready(self, services: tuple[str, ...], timeout: float) -> int:
+        """Wait until `services` are ready or a stop is requested, and return 0.
+
+        When an instance fails or `timeout` seconds have passed, stop the project and return the exit code.
+        """
+        from minikube.cli.lifecycle.goal_wait import wait_until
+        from minikube.control.client.blocking import ControlClient
+
+        assert self._endpoint is not None
+        if not services:
+            return 0
+        begin = time.monotonic()
+        code = 0
+        try:
+            with ControlClient(self._endpoint) as client:
+                missing = wait_until(
+                    client,
+                    services,
+                    "ready",
+                    begin + timeout,
+                    poll_s=POLL_S,
+                    keep_waiting=lambda: not self._stop_requests,
+                )
+                if missing and not self._stop_requests:
+                    self._print_message(f"waited {timeout:g}s: {'; '.join(missing)}")
+                    code = TIMED_OUT
+        except NothingRunning:
+            return 0  # the supervisor has ended: wait_stopped reports how
+        except MinikubeError as error:
+            if self._stop_requests:
+                return 0  # services that are being stopped cannot get ready: that is no failure
+            self._print_message(str(error))
+            code = error.exit_code
+        if code:
+            self.stop()
+            self.wait_stopped()
+        elif not self._stop_requests:
+            self._print_message(f"ready after {time.monotonic() - begin:.1f} s")
+        return code
+
+    def show_dashboard(self) -> int:
+        """Show the dashboard until it is closed; then stop the project, unless the user chose to leave it running.
+
+        Return the exit code.
+        """
+        from tui import run_dashboard
+
+        assert self._endpoint is not None
+        try:
+            answer = run_dashboard(self._endpoint, owner=True)
+        except Exception:
+            self.stop()  # without a dashboard, the user could not stop it
+            self.wait_stopped()
+            raise
+        if answer == "detach":
+            self._handle.detach()
+            print_message("left running — `minikube dashboard` opens it again, `minikube down` ends it")
+            return 0
+        if not self._stop_requests:
+            self.stop()
+        return self.wait_stopped()
+
+    def print_logs(self, services: tuple[str, ...], timeout: float, timestamps: bool) -> int:
+        """Print log lines and events until the supervisor has ended; return the exit code.
+
+        `services` and `timeout` are as for `wait_ready`.
+        """
+        from minikube.cli.lifecycle.console_logs import ConsoleLogs
+        from minikube.cli.render.log_printer import LogPrinter
+        from minikube.manifest import load_manifest
+
+        assert self._endpoint is not None
+        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._manifest).services), timestamps=timestamps)
+        self._event_thread = threading.Thread(target=self._print_events, daemon=True)
+        logs = log_dir(project_dir(self._manifest))
+        self._console_logs = ConsoleLogs(logs, self._started, self._printer, self._on_output_closed)
+        self._printer.message(f"control API {self._endpoint.url} — Ctrl-C stops everything")
+        self._event_thread.start()
+        self._console_logs.start()
+        return self.wait_ready(services, timeout) or self.wait_stopped()
+
+    def wait_stopped(self) -> int:
+        """Wait until the supervisor has ended, and return the exit code; meanwhile print what the stop waits for.
+
+        Raises MinikubeError when the supervisor failed and no stop was requested.
+        """
+        reported = time.monotonic()
+        while (code := self._handle.wait_exit(POLL_S)) is None:
+            if self._stop_requests and self._endpoint and time.monotonic() - reported >= REPORT_INTERVAL_S:
+                reported = time.monotonic()
+                for line in read_stop_progress(self._endpoint):
+                    self._print_message(line)
+        # Imported late: the supervisor starts meanwhile, and only the end needs it.
+        from minikube.engine.leftovers import read_engine_record
+
+        self._print_remaining_logs()
+        found = read_engine_record(project_dir(self._manifest))
+        leftovers = found[1] if found and found[1].given_up else None
+        if ended := self._handle.ended:
+            more = f"; {leftovers}" if leftovers else ""
+            self._print_message(f"stopped, as {ended['service']} ended: {ended['how']}{more}")
+            return int(ended["code"]) or code
+        if leftovers is not None:
+            self._print_message(f"stopped, but {leftovers}")
+            return code
+        if code and not self._stop_requests:
+            log = supervisor_log(project_dir(self._manifest))
+            raise MinikubeError(f"the supervisor ended ({_describe_exit(code)}) — see {log}")
+        self._print_message("stopped")
+        return code if code > 0 else INTERRUPTED if self._exit_with else 0
+
+    def _print_events(self) -> None:
+        """Print the events of the supervisor until it ends. Runs in a thread."""
+        from minikube.control.client.blocking import ControlClient
+
+        assert self._endpoint is not None
+        assert self._printer is not None
+        try:
+            with ControlClient(self._endpoint) as client:
+                for event in client.follow_events(0):
+                    self._printer.event(event)
+        except MinikubeError:
+            return  # the supervisor has ended: the main thread reports it
+        except OSError:
+            self._on_output_closed()
+
+    def _on_output_closed(self) -> None:
+        """Request a stop: the reader of stdout has closed it, so the user sees no output."""
+        if not self._stop_requests:
+            self.stop()
+
+    def _print_remaining_logs(self) -> None:
+        """Print the log lines that were not printed yet. Another Ctrl-C skips them."""
+        if self._console_logs is None:
+            return
+        requests = self._stop_requests
+        if self._event_thread is not None:
+            self._event_thread.join(LAST_EVENTS_TIMEOUT_S)
+        unprinted = self._console_logs.finish(LAST_LINES_TIMEOUT_S, skip=lambda: self._stop_requests > requests)
+        if unprinted:
+            self._print_message(f"{unprinted} lines were not printed — `minikube logs` shows them")
+
+    def _print_message(self, text: str) -> None:
+        """Print a message as a log line while log lines are printed, else to stderr."""
+        with suppress(OSError):  # a closed terminal or pipe must not keep this process from waiting for the stop
+            if self._printer:
+                self._printer.message(text)
+            else:
+                print_message(text)
+
+
+def _describe_exit(code: int) -> str:
+    """Return `exit 3` for the exit code 3, and `signal KILL` for -9."""
+    return f"exit {code}" if code > 0 else f"signal {signal.Signals(-code).name.removeprefix('SIG')}"

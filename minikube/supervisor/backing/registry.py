@@ -1,0 +1,33 @@
+"""The registry as a backing service: its command line and its environment. Imports no trio.
+
+It refuses to start the process (`spec.start_process`) and to wait for it (`startup`).
+"""
+
+import sys
+from collections.abc import Mapping
+
+from minikube.defaults import TOKEN_ENV
+from minikube.manifest import HostPort, Manifest
+from minikube.supervisor.backing.spec import BackingSpec
+
+
+def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ: Mapping[str, str]) -> BackingSpec:
+    """Return the spec of a registry that listens on `listen` (port 0: a free port) and stores its data in `redis_url`.
+
+    The token and the URL, which may hold a password, are passed in the environment: every user can read a command line.
+    """
+    settings = manifest.registry
+    # -P or -I: a file in the project's directory, where the registry runs, must not be imported in place of a module.
+    argv = [sys.executable, "-I" if sys.flags.isolated else "-P", "-u", "-m", "minikube", "registry"]
+    argv += ["--listen", str(listen), "--prefix", manifest.redis.prefix]
+    for host in settings.allow_checks:
+        argv += ["--allow-checks", host]
+    if settings.tls:
+        argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
+        argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
+    # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
+    env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
+    env["REDIS_URL"] = redis_url
+    if settings.token:
+        env[TOKEN_ENV] = settings.token
+    return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))

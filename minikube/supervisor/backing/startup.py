@@ -1,0 +1,88 @@
+"""Create the two backing services, Redis and the registry, from their specs, and wait until they answer."""
+
+import contextlib
+import subprocess
+from urllib.parse import unquote
+
+import trio
+
+from minikube.errors import StartError
+from minikube.manifest import LogSpec
+from minikube.project_dir import log_name
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import BackingSpec, with_address
+from minikube.supervisor.context import RunContext
+from minikube.supervisor.runtime.process.process import Process
+
+READY_TIMEOUT_S = 30.0
+PING_INTERVAL_S = 0.005
+
+LISTENING = "listening on "
+"""The words in the registry's log before its address."""
+
+
+async def start_redis(
+    spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: "subprocess.Popen[bytes]"
+) -> BackingService:
+    """Run the embedded Redis in `nursery`; return its `BackingService` when Redis answers or a stop is requested.
+
+    `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
+    """
+    context.redis_url = spec.address
+    path = unquote(spec.address.removeprefix("unix://"))
+
+    async def wait_ready(process: Process) -> str:
+        await wait_redis(path)
+        return context.redis_url
+
+    log = context.logs.open("redis", "redis", LogSpec())
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready)
+    nursery.start_soon(service.run, first)
+    await wait_ready_or_stop(context, service)
+    return service
+
+
+def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
+    """Return the registry as a `BackingService` that is not running yet.
+
+    Whenever a process of the registry listens, its address is written into `context` and into the state store.
+    """
+    log = context.logs.open("registry", "registry", LogSpec())
+
+    async def wait_ready(process: Process) -> str:
+        listening = trio.Event()
+        log.expect(LISTENING, listening.set)
+        # The line may have been read before `expect`.
+        for line in log.last_lines:
+            if LISTENING in line:
+                listening.set()
+        await listening.wait()
+        line = next((line for line in reversed(log.last_lines) if LISTENING in line), "")
+        context.registry_address = line.rpartition(LISTENING)[2].split()[0] if line else context.registry_address
+        context.store.set_registry(context.registry_address)
+        service.spec = with_address(service.spec, context.registry_address)
+        return context.registry_address
+
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready)
+    return service
+
+
+async def wait_ready_or_stop(context: RunContext, service: BackingService) -> None:
+    """Wait until the backing service answers or a stop is requested. Raises `StartError` after `READY_TIMEOUT_S`."""
+    with trio.move_on_after(READY_TIMEOUT_S) as timeout, context.stop_requested.cancels():
+        await service.ready.wait()
+    if timeout.cancelled_caught:
+        name = service.spec.name
+        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(name)}")
+
+
+async def wait_redis(path: str) -> None:
+    """Wait until the Redis server on the unix socket `path` answers PING. Has no time-out: the caller sets one."""
+    while True:
+        with contextlib.suppress(OSError, trio.BrokenResourceError):
+            async with await trio.open_unix_socket(path) as stream:
+                await stream.send_all(b"PING\r\n")
+                # A server that still loads its data answers -LOADING.
+                if (await stream.receive_some(64)).startswith(b"+PONG"):
+                    return
+        await trio.sleep(PING_INTERVAL_S)

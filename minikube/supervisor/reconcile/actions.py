@@ -1,0 +1,150 @@
+"""Users' requests for a service or an instance by name: start, stop, restart, kill, scale, maintenance.
+
+A name is that of a service, that of an instance (`product-2`), or the id of an instance. Unknown names raise `NotFound`,
+impossible requests raise `UsageError`; nothing was changed then. `instance` starts and stops each instance.
+"""
+
+from collections.abc import Sequence
+
+import trio
+
+from minikube.errors import NotFound, UsageError
+from minikube.linux.processes import signal_number
+from minikube.manifest.validate import check_replicas
+from minikube.model import ProcessState
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.reconcile.errors import RolloutFailed
+from minikube.supervisor.reconcile.reconciler import Reconciler
+from minikube.supervisor.reconcile.rollout.rollout import Rollouts
+from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_running, wait_started
+
+START_TIMEOUT_S = 30.0
+"""How long a start waits until the instances have left the state `stopped`."""
+
+
+class ServiceActions:
+    """Starts, stops, restarts, signals and scales services and instances by name, as users request. Belongs to the trio thread."""
+
+    def __init__(self, reconciler: Reconciler, rollouts: Rollouts) -> None:
+        self._reconciler = reconciler
+        self._replicas = reconciler.replicas
+        self._store = reconciler.store
+        self._rollouts = rollouts
+
+    def find(self, name: str) -> list[InstanceController]:
+        """Return the instances of the service `name`, or the one instance with that name or id.
+
+        Raises `NotFound` for an unknown name, `UsageError` for an instance that another program registered.
+        """
+        if (found := self._replicas.find(name)) or name in self._replicas:
+            return found
+        if self._store.service(name) is not None:
+            raise UsageError(f"{name}: was registered by another program, which the supervisor does not control")
+        raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
+
+    async def start(self, name: str) -> None:
+        """Start instances and their dependencies; return when each is starting or waits for a dependency or an image.
+
+        Raises `RolloutFailed` when an instance becomes `fatal` immediately.
+        """
+        self._check_running()
+        controllers = self.find(name)
+        for controller in (*self._reconciler.unselected_dependencies(controllers), *controllers):
+            controller.start()
+        with trio.move_on_after(START_TIMEOUT_S):
+            await self._store.wait_for(lambda _: all(map(_has_left_stopped, controllers)))
+        await wait_started(controllers, self._store, "cannot be started")
+
+    async def stop(self, name: str) -> None:
+        """Stop instances; return when all their processes are dead. Raises `StopTimeout` when a process does not end in time."""
+        # `find` raises for an unknown name.
+        await self._reconciler.stop_instances(self._replicas.find_with_removed(name) or self.find(name))
+
+    async def restart(self, name: str) -> None:
+        """Restart instances; replicas of a service one after another, each ready before the next.
+
+        Raises `RolloutFailed` when an instance does not become ready again, and `StopTimeout` when an old process does
+        not end.
+        """
+        self._check_running()
+        controllers = self.find(name)
+        for controller in self._reconciler.unselected_dependencies(controllers):
+            controller.start()
+        # A stopped replica takes nothing away by coming back: it need not wait for its turn.
+        if len(controllers) > 1 and not self._replicas.blocked_dependency(controllers[0].spec):
+            for controller in controllers:
+                if not controller.desired.running:
+                    controller.start()
+        await self.replace(controllers)
+        if len(controllers) == 1:
+            await wait_running(controllers[0], self._store)
+
+    async def replace(self, controllers: Sequence[InstanceController]) -> None:
+        """Replace the processes of `controllers`, which are all of one service, as a roll-out.
+
+        Raises `RolloutFailed` when an instance does not become ready again; before anything is stopped where a
+        dependency of the service is not met and will not be.
+        """
+        if not controllers:
+            return
+        # Checked before the first stop: an old process that runs is better than none.
+        if blocked := self._replicas.blocked_dependency(controllers[0].spec):
+            name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
+            raise RolloutFailed(f"{name}: was not restarted, it could not start again: {blocked}")
+        if len(controllers) == 1:
+            await restart_instance(controllers[0], self._store)
+        else:
+            await self._rollouts.restart(controllers)
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        """Send a signal (a name such as `HUP`) to the processes of instances. Raises `UsageError` where no process is running."""
+        try:
+            number = signal_number(signal)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        controllers = self._replicas.find_with_removed(name) or self.find(name)
+        processes = [controller.process for controller in controllers if controller.process is not None]
+        if not processes:
+            raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
+        for process in processes:
+            await process.send_signal(number)
+
+    async def scale(self, name: str, replicas: int) -> None:
+        """Set the number of replicas of the service `name`.
+
+        Return when the surplus instances have ended and the new ones are starting. Raises `StopTimeout` when one does
+        not end.
+        """
+        self._check_running()
+        reconciler = self._reconciler
+        if name not in reconciler.specs or name not in self._replicas:
+            raise NotFound(f"{name}: no such service")
+        check_replicas(reconciler.specs[name], replicas, reconciler.specs)
+        await reconciler.wait_removed(reconciler.resize(name, replicas))
+        with trio.move_on_after(START_TIMEOUT_S):
+            await self._store.wait_for(
+                lambda _: all(
+                    _has_left_stopped(controller) or not controller.desired.running
+                    for controller in self._replicas.of(name)
+                )
+            )
+
+    async def set_maintenance(self, name: str, on: bool, reason: str = "") -> None:
+        """Hide instances from lookups (`on`) or show them again; their processes go on. Raises `UsageError` if not registered."""
+        registry_sync = self._reconciler.registry_sync
+        registered = [controller for controller in self.find(name) if registry_sync.entry(controller.id)]
+        if not registered:
+            raise UsageError(
+                f"{name}: is not registered at the moment, so no lookup finds it anyway — see `minikube ps`"
+            )
+        for controller in registered:
+            await registry_sync.set_maintenance(controller.id, on, reason)
+
+    def _check_running(self) -> None:
+        """Raise `UsageError` where a stop of the project was requested."""
+        if self._reconciler.stop_requested.is_set():
+            raise UsageError("the project is stopping; nothing was started")
+
+
+def _has_left_stopped(controller: InstanceController) -> bool:
+    return controller.state.process_state is not ProcessState.STOPPED

@@ -1,0 +1,71 @@
+"""Restart one instance, and watch the first seconds of a start, so that an early failure is reported to the user."""
+
+from collections.abc import Sequence
+
+import trio
+
+from minikube.control.state_store import StateStore
+from minikube.model import ProcessState
+from minikube.supervisor.instance.controller import InstanceController
+from minikube.supervisor.instance.termination import stop_timeout
+from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout, Superseded
+
+WATCH_S = 2.0
+"""How long a start is watched: a command that cannot be executed fails within this time."""
+
+
+async def restart_instance(controller: InstanceController, store: StateStore) -> None:
+    """Restart an instance; return when its new process is starting, or waits for a dependency or an image.
+
+    Raises `StopTimeout` when the old process does not end, `Superseded` when the instance is stopped meanwhile, and
+    `RolloutFailed` when the instance becomes `fatal` immediately.
+    """
+    controller.restart()
+
+    def has_ended() -> bool:
+        stopping = controller.state.process_state is ProcessState.STOPPING
+        return not controller.desired.running or not (controller.desired.restart or stopping)
+
+    with trio.move_on_after(stop_timeout(controller.spec.stop)) as deadline:
+        await store.wait_for(lambda _: has_ended())
+    if deadline.cancelled_caught:
+        raise StopTimeout(not_down(controller))
+    if not controller.desired.running:
+        raise Superseded(f"{controller.name}: was stopped meanwhile")
+    await wait_started([controller], store, "did not come back")
+
+
+async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
+    """Wait until each instance is started or waits for a dependency or an image, for `WATCH_S` at most.
+
+    Raises `RolloutFailed` when an instance is `fatal`; `failure` is a part of the message, such as "cannot be started".
+    """
+
+    def is_under_way(controller: InstanceController) -> bool:
+        return controller.state.process_state is not ProcessState.PENDING or bool(controller.state.reason)
+
+    # When time is up, the start goes on: an image may take minutes, and that is no failure.
+    with trio.move_on_after(WATCH_S):
+        await store.wait_for(lambda _: all(map(is_under_way, controllers)))
+    for controller in controllers:
+        if controller.state.process_state is ProcessState.FATAL:
+            reason = controller.dependency_status.reason or "it is fatal"
+            raise RolloutFailed(f"{controller.name} {failure}: {reason} — see `minikube logs {controller.name}`")
+
+
+async def wait_running(controller: InstanceController, store: StateStore) -> None:
+    """Wait until an instance has left the state `starting`, for `WATCH_S` at most.
+
+    Raises `RolloutFailed` when it has ended without success.
+    """
+    with trio.move_on_after(WATCH_S):
+        await store.wait_for(lambda _: controller.state.process_state is not ProcessState.STARTING)
+    state = controller.state
+    if state.process_state.has_ended and controller.desired.running and not state.completed:
+        reason = controller.dependency_status.reason
+        raise RolloutFailed(f"{controller.name} did not come back: {reason} — see `minikube logs {controller.name}`")
+
+
+def not_down(controller: InstanceController) -> str:
+    """Return the message for an instance that is not down in time."""
+    return f"{controller.name}: is not down yet: {controller.dependency_status.reason or 'it is being stopped'}"

@@ -1,0 +1,131 @@
+"""The goals of `wait`: when an instance has reached one, what is missing, and what can never reach it."""
+
+from typing import Any
+
+import pytest
+
+from minikube.cli.goals import GOALS, find_missing
+from minikube.errors import MinikubeError
+from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
+
+S, C = ProcessState, CheckState
+
+
+def instance(state: ProcessState, check: CheckState | None = None, name: str = "x", **more: Any) -> InstanceView:
+    return InstanceView(name, more.pop("service", name), name, state, check, **more)
+
+
+def snapshot_of(*instances: InstanceView, services: tuple[ServiceView, ...] = (ServiceView("x"),)) -> Snapshot:
+    return Snapshot("p", 1, 0.0, 0.0, "1", 1, services=services, instances=instances)
+
+
+def reached_goals(view: InstanceView) -> set[str]:
+    """The goals that an instance has reached."""
+    reached = set()
+    for goal in GOALS:
+        try:
+            if not find_missing(snapshot_of(view), ("x",), goal):
+                reached.add(goal)
+        except MinikubeError:
+            continue
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("view", "goals"),
+    [
+        (instance(S.RUNNING), "ready healthy started"),
+        (instance(S.RUNNING, C.PASSING), "ready healthy started"),
+        (instance(S.RUNNING, C.MAINTENANCE), "ready started"),
+        (instance(S.RUNNING, C.STARTING), "started"),
+        (instance(S.RUNNING, C.CRITICAL), "started"),
+        (instance(S.STARTING, C.STARTING), "started"),
+        (instance(S.PENDING), ""),
+        (instance(S.BACKOFF, exit="exit 1", reason="exit 1"), ""),
+        (instance(S.STOPPING), ""),
+        (instance(S.STOPPED), "stopped"),
+        (instance(S.EXITED, exit="exit 0", reason="exit 0"), "ready started stopped completed exited"),
+        (instance(S.EXITED, exit="exit 3"), "ready started stopped completed exited"),
+        (instance(S.EXITED, exit="exit 3", reason="exit 3"), "started stopped exited"),
+        (instance(S.FATAL, exit="exit 1", reason="no such file"), "stopped exited"),
+        (instance(S.FATAL, pid=7), "exited"),
+    ],
+)
+def test_the_goals_that_an_instance_has_reached(view: InstanceView, goals: str) -> None:
+    assert reached_goals(view) == set(goals.split())
+
+
+@pytest.mark.parametrize("goal", ["ready", "healthy", "started", "completed"])
+def test_a_fatal_instance_is_an_error_with_its_reason(goal: str) -> None:
+    with pytest.raises(MinikubeError, match=r"^x is fatal: port 1 is taken$"):
+        find_missing(snapshot_of(instance(S.FATAL, reason="port 1 is taken")), (), goal)
+
+
+@pytest.mark.parametrize("goal", ["ready", "healthy", "completed"])
+def test_a_failed_task_is_an_error_with_its_reason(goal: str) -> None:
+    with pytest.raises(MinikubeError, match=r"^x has failed: exit 2$"):
+        find_missing(snapshot_of(instance(S.EXITED, exit="exit 2", reason="exit 2")), (), goal)
+
+
+def test_an_instance_that_waits_for_a_fatal_one_is_an_error_that_names_the_chain() -> None:
+    services = (
+        ServiceView("a"),
+        ServiceView("b", depends_on={"a": "healthy"}),
+        ServiceView("c", depends_on={"b": "healthy"}),
+    )
+    waiting = [instance(S.PENDING, name="b"), instance(S.PENDING, name="c")]
+    snapshot = snapshot_of(instance(S.FATAL, name="a", reason="gone"), *waiting, services=services)
+    with pytest.raises(MinikubeError, match=r"^c waits for b, and b waits for a, and a is fatal: gone$"):
+        find_missing(snapshot, ("c",), "healthy")
+    in_backoff = snapshot_of(instance(S.BACKOFF, name="a", reason="exit 1"), *waiting, services=services)
+    assert find_missing(in_backoff, ("c",), "healthy") == ["c is pending"]
+
+
+def test_an_error_also_tells_the_states_of_the_other_instances() -> None:
+    waiting = [
+        instance(S.PENDING, name="b", reason="waiting for a"),
+        *(instance(S.STARTING, C.STARTING, name=f"d-{number}", service="d") for number in range(6)),
+    ]
+    ready = [instance(S.RUNNING, C.PASSING, name="e"), instance(S.RUNNING, name="f")]
+    services = (ServiceView("a"), ServiceView("b", depends_on={"a": "healthy"}))
+    with pytest.raises(MinikubeError) as failure:
+        find_missing(
+            snapshot_of(*waiting, instance(S.FATAL, name="a", reason="gone"), *ready, services=services), (), "ready"
+        )
+    assert str(failure.value).split("; ") == [
+        "a is fatal: gone",
+        "b is pending (waiting for a)",
+        "d-0 is starting",
+        "d-1 is starting",
+        "d-2 is starting",
+        "3 more are not ready",
+        "2 of 10 are ready",
+    ]
+
+
+def test_every_replica_has_to_reach_the_goal_and_each_that_has_not_is_told_with_its_reason() -> None:
+    rows = [
+        instance(S.RUNNING, C.PASSING, name="x-1", service="x"),
+        instance(S.RUNNING, C.CRITICAL, name="x-2", service="x", output="connection refused\nmore"),
+        instance(S.PENDING, name="x-3", service="x", reason="waiting for y to be healthy"),
+    ]
+    assert find_missing(snapshot_of(*rows), ("x",), "healthy") == [
+        "x-2 is critical (connection refused)",
+        "x-3 is pending (waiting for y to be healthy)",
+    ]
+    assert find_missing(snapshot_of(*rows), ("x-1",), "healthy") == []
+    assert find_missing(snapshot_of(*rows), ("x",), "stopped") == [
+        "x-1 is running",
+        "x-2 is running",
+        "x-3 is pending (waiting for y to be healthy)",
+    ]
+
+
+def test_a_service_without_instances_is_missing_but_for_the_goals_stopped_and_gone() -> None:
+    empty = snapshot_of(services=(ServiceView("x"), ServiceView("y", replicas=0), ServiceView("z", "external")))
+    assert find_missing(empty, (), "ready") == ["x has no instance"]
+    assert find_missing(empty, ("y", "x-2"), "ready") == ["y has no instance (0 replicas)", "x-2 has no instance"]
+    assert find_missing(empty, ("x",), "stopped") == []
+    assert find_missing(empty, ("x",), "gone") == []
+    assert find_missing(snapshot_of(instance(S.STOPPED)), ("x",), "gone") == ["x is stopped"]
+    assert find_missing(snapshot_of(services=()), (), "ready") == []

@@ -1,0 +1,63 @@
+"""What follows from a saved file, with a supervisor that only notes what is asked of it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import trio
+import trio.testing
+
+from minikube.control.state_store import StateStore
+from minikube.errors import StartError
+from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.reconcile.watch.watcher import SourceWatcher
+
+
+class FakeSupervisor:
+    """Implements what a watcher needs; its builds wait for `built`, and fail while `broken`."""
+
+    def __init__(self) -> None:
+        self.store = StateStore("test")
+        self.manifest = SimpleNamespace(directory=Path("/shop"), path=Path("/shop/supervisor.toml"))
+        self.specs = {"x": None}
+        self.asked: list[Any] = []
+        self.broken = True
+        self.replicas = self
+        self.built = trio.Event()
+
+    def of(self, name: str) -> list[Any]:
+        return [SimpleNamespace(desired=DesiredState())]
+
+    async def rebuild_image(self, name: str) -> None:
+        await self.built.wait()
+        self.asked.append("build")
+        if self.broken:
+            self.broken = False
+            raise StartError("cannot build: a typing error")
+
+    async def replace(self, controllers: list[Any]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append("restart")
+
+    async def apply(self, *, refuse_empty: bool) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(("apply", refuse_empty))
+
+
+async def test_a_file_saved_while_a_build_failed_is_built_as_well() -> None:
+    supervisor = FakeSupervisor()
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watcher._restarting["x"] = {Path("/shop/a.py")}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher._restart, "x")
+        await trio.testing.wait_all_tasks_blocked()
+        watcher._restarting["x"] |= {Path("/shop/a.py")}  # the correction
+        supervisor.built.set()
+    assert supervisor.asked == ["build", "build", "restart"]
+    assert watcher._restarting == {}
+
+
+async def test_a_saved_manifest_is_applied_and_refused_where_it_is_empty() -> None:
+    supervisor = FakeSupervisor()
+    await SourceWatcher(supervisor, supervisor, supervisor.apply)._apply_manifest()  # type: ignore[arg-type]
+    assert supervisor.asked == [("apply", True)]
