@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from minikube import __version__
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV
 from minikube.errors import RemoteError, Unavailable
 from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost
@@ -133,6 +132,5 @@ def version_problem(error: RemoteError, method: str, where: str) -> RemoteError:
     what = f"a param of {method}" if lacks_param else method
     return RemoteError(
         error.code,
-        f"the registry at {where} is older than this SDK ({__version__}) and does not know {what} — update it"
-        f" ({error.message})",
+        f"the registry at {where} is older than this SDK and does not know {what} — update it ({error.message})",
     )

@@ -188,7 +188,7 @@ def test_a_registry_without_a_method_is_called_older(call: Callable[[str, str], 
     with background() as running, pytest.raises(minikube.RemoteError) as caught:
         call(running.address, "Discovery.History")
     assert caught.value.code == -32601
-    assert str(caught.value).startswith(f"the registry at {running.address} is older than this SDK (")
+    assert str(caught.value).startswith(f"the registry at {running.address} is older than this SDK and does not know")
 
 
 def blocking_watches(address: str) -> None:

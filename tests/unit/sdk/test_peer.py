@@ -115,7 +115,7 @@ def test_a_connection_that_fails_says_why(cause: Exception, words: str) -> None:
 def test_a_registry_that_lacks_something_is_called_older(code: int, message: str, what: str) -> None:
     error = version_problem(RemoteError(code, message), "Discovery.Wait", "r:1")
     assert error.code == code
-    assert str(error).startswith("the registry at r:1 is older than this SDK (")
+    assert str(error).startswith("the registry at r:1 is older than this SDK and does not know")
     assert what in str(error)
     assert message in str(error)
 
