@@ -220,13 +220,17 @@ class Registry(AsyncMethods):
     async def local_name(self) -> tuple[Any, ...]:
         """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
         self._bind_loop()
+        endpoint = self._endpoints.current
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                connection = await self._connect(self._endpoints.current)
+                connection = await self._connect(endpoint)
                 name: tuple[Any, ...] = connection.writer.get_extra_info("sockname")
                 return name
         except TimeoutError:
             raise Unavailable(f"no answer from {self.address} in time") from None
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
 
     async def wait_lost(self, seconds: float) -> bool:
         """Wait at most `seconds` for the loss of the connection, and return whether it was lost."""
@@ -261,7 +265,8 @@ class Registry(AsyncMethods):
             if self._connection is None or self._connection.task.done():
                 seconds = self._endpoints.connect_limit_s(CALL_TIMEOUT_S)
                 streams = await _connect(endpoint, self._tls, seconds)
-                connection = _Connection(streams, endpoint, RegistryProtocol(str(endpoint), self._endpoints.on_answer))
+                protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
+                connection = _Connection(streams, endpoint, protocol)
                 try:
                     if endpoint.token:
                         await self._authenticate(connection, endpoint.token)
@@ -301,7 +306,7 @@ class Registry(AsyncMethods):
                 seconds = self._endpoints.connect_limit_s(CALL_TIMEOUT_S)
                 reader, writer = await _connect(endpoint, self._tls, seconds)
                 held = _Socket(writer)  # noqa: F841 - held while the connection is open
-                writer.write(watcher.on_connect(str(endpoint)))
+                writer.write(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := await _receive(reader, writer, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:

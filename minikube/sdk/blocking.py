@@ -75,16 +75,16 @@ class Registry(BlockingMethods):
         deadline = time.monotonic() + timeout + call.extra_s
         attempts: Attempts | None = None
         while True:
-            connection = self._connection
-            endpoint = connection.address if connection is not None else self._endpoints.current
+            connection, endpoint = self._connection, self._endpoints.current
             try:
                 if connection is None or connection.lost is not None:
-                    connection = self._connect(endpoint := self._endpoints.current, deadline)
+                    connection = self._connect(endpoint, deadline)
+                endpoint = connection.address
                 return connection.call(call, deadline)
             except ConnectionLost as error:
                 attempts = attempts or Attempts(self._endpoints, deadline)
                 wait = attempts.failed(error, time.monotonic())
-                self._endpoints.leave(connection.address if connection is not None else endpoint)
+                self._endpoints.leave(endpoint)
             except RemoteError as error:
                 raise version_problem(error, call.method, str(endpoint)) from None
             if wait:
@@ -97,7 +97,12 @@ class Registry(BlockingMethods):
 
     def local_name(self) -> tuple[Any, ...]:
         """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
-        name: tuple[Any, ...] = self._connect(self._endpoints.current, time.monotonic() + CALL_TIMEOUT_S).local_name
+        endpoint = self._endpoints.current
+        try:
+            name: tuple[Any, ...] = self._connect(endpoint, time.monotonic() + CALL_TIMEOUT_S).local_name
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
         return name
 
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
@@ -132,7 +137,7 @@ class Registry(BlockingMethods):
     def _open(self, endpoint: RegistryAddress, deadline: float) -> Connection:
         seconds = self._endpoints.connect_limit_s(seconds_until(deadline))
         sock = open_socket(endpoint, self._tls, seconds)
-        protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer)
+        protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
         connection = Connection(sock, endpoint, protocol, leaves_silent=self._endpoints.several)
         try:
             if endpoint.token:
@@ -164,7 +169,7 @@ class Registry(BlockingMethods):
             try:
                 sock = open_socket(endpoint, self._tls, self._endpoints.connect_limit_s(CALL_TIMEOUT_S))
                 held = _WatchSocket(sock)
-                sock.sendall(watcher.on_connect(str(endpoint)))
+                sock.sendall(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := _receive(sock, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:

@@ -17,9 +17,9 @@ from minikube.errors import Unavailable
 from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.sdk import forks, requests
-from minikube.sdk.peer import RegistryProtocol, connect_problem, is_tls_error, tls_problem
+from minikube.sdk.peer import RegistryProtocol, connect_problem, is_tls_error, tls_loss
 from minikube.sdk.requests import Call
-from minikube.sdk.session import FAILOVER_S, NotARegistry, RegistryAddress
+from minikube.sdk.session import FAILOVER_S, RegistryAddress
 
 if TYPE_CHECKING:
     import ssl
@@ -106,7 +106,8 @@ class Connection:
         """Leave the connection to the parent."""
         self._make_locks()
         self.lost = ConnectionLost("the connection belongs to the parent process")
-        self.sock.close()  # the child's copy; TLS is not ended, which the registry would take for the parent's end
+        # The child's copy. TLS is not ended: the registry would take that for the parent's word.
+        self.sock.close()
 
     @property
     def stale(self) -> bool:
@@ -132,9 +133,8 @@ class Connection:
                 if is_leader or (is_leader := self._wait_behind_leader(waiting, deadline)):
                     self._lead(waiting, deadline)
         except TimeoutError:
-            if (
-                self._receives == receives
-            ):  # not a byte came: the connection may be dead, and the next call opens another
+            if self._receives == receives:
+                # Not a byte has come: the connection may be dead, and the next call opens another.
                 self.give_up(ConnectionLost(f"{call.method}: no answer in time"))
             raise Unavailable(f"{call.method}: no answer in time") from None
         except OSError as error:
@@ -178,7 +178,7 @@ class Connection:
 
     def _lost_error(self, method: str, error: OSError) -> Unavailable:
         if is_tls_error(error):
-            return NotARegistry(f"{self.address}: {tls_problem(error)}")
+            return tls_loss(str(self.address), error)
         return self._calls.lost_error(f"{method}: the connection was lost: {error}")
 
     def _end(self, number: int, is_leader: bool) -> None:
@@ -325,7 +325,7 @@ class Connection:
         return self._silent_since + (FAILOVER_S if self._was_pinged else FAILOVER_S / 2)
 
     def _on_silence(self) -> None:
-        """Ask for a sign of life: a long poll is silent for a good reason. Raises `ConnectionLost` when none has come."""
+        """Ask for a sign of life, as a long poll is silent for a good reason; give the connection up when none has come."""
         if time.monotonic() < self._silence_deadline():
             return
         if self._was_pinged:

@@ -15,6 +15,9 @@ SPEAKS_TLS: Final = f"it speaks TLS — set {CA_ENV} to the PEM file of its CA"
 NO_TLS: Final = f"it does not speak TLS — unset {CA_ENV}, or give the registry a certificate"
 NEEDS_CERTIFICATE: Final = f"it asks for a client certificate — set {CERT_ENV} and {KEY_ENV}"
 NO_ANSWER: Final = f"it closed the connection without an answer — is it a registry? If it speaks TLS, set {CA_ENV}"
+NO_ANSWER_TLS: Final = (
+    f"it closed the connection without an answer — if it asks for a client certificate, set {CERT_ENV} and {KEY_ENV}"
+)
 
 _TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")
 """An alert or a handshake record of TLS."""
@@ -24,11 +27,12 @@ _GREETING_BYTES: Final = 60
 class RegistryProtocol(ClientProtocol):
     """A `ClientProtocol` that says what the peer is when its first bytes are no JSON-RPC."""
 
-    def __init__(self, where: str, on_known: Callable[[], None] = lambda: None) -> None:
-        """`on_known` is called when the peer has sent its first message and so is a registry."""
+    def __init__(self, where: str, on_known: Callable[[], None] = lambda: None, *, tls: bool = False) -> None:
+        """`on_known` is called when the peer has sent its first message and so is a registry; `tls`: whether TLS is on."""
         super().__init__()
         self._where = where
         self._on_known = on_known
+        self._no_answer = NO_ANSWER_TLS if tls else NO_ANSWER
         self._is_known = False
         """Whether the peer has sent a JSON-RPC message: it is a registry."""
         self._greeting = b""
@@ -59,7 +63,7 @@ class RegistryProtocol(ClientProtocol):
         error = super().lost_error(text)
         if self._is_known or not isinstance(error, ConnectionLost):
             return error
-        return NoAnswer(f"{text} ({self._where}: {NO_ANSWER})")
+        return NoAnswer(f"{text} ({self._where}: {self._no_answer})")
 
 
 def describe_greeting(data: bytes) -> str:
@@ -102,6 +106,11 @@ def is_tls_error(error: BaseException) -> bool:
     """Return whether it is an `ssl.SSLError`."""
     # By its name: importing ssl costs a program without TLS 10 ms.
     return any(kind.__module__ == "ssl" for kind in type(error).__mro__)
+
+
+def tls_loss(where: str, error: Exception) -> ConnectionLost:
+    """Return the error for a connection that TLS has ended after the handshake."""
+    return (ConnectionLost if _is_eof(error) else NotARegistry)(f"{where}: {tls_problem(error)}")
 
 
 def _is_eof(error: Any) -> bool:

@@ -137,7 +137,12 @@ class Registry(AsyncMethods):
 
     async def local_name(self) -> tuple[Any, ...]:
         """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
-        name: tuple[Any, ...] = (await self._connect(self._endpoints.current, CALL_TIMEOUT_S)).local_name
+        endpoint = self._endpoints.current
+        try:
+            name: tuple[Any, ...] = (await self._connect(endpoint, CALL_TIMEOUT_S)).local_name
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
         return name
 
     async def wait_lost(self) -> None:
@@ -159,7 +164,8 @@ class Registry(AsyncMethods):
                 if self._connection is not None and not self._connection.closed.is_set():
                     return self._connection
                 stream = await _connect(endpoint, self._tls, seconds)
-                connection = _Connection(stream, endpoint, RegistryProtocol(str(endpoint), self._endpoints.on_answer))
+                protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
+                connection = _Connection(stream, endpoint, protocol)
                 self._nursery.start_soon(connection.read)
                 try:
                     if endpoint.token:
@@ -193,7 +199,7 @@ class Registry(AsyncMethods):
             endpoint = self._endpoints.current
             try:
                 stream = await _connect(endpoint, self._tls, self._endpoints.connect_limit_s(CALL_TIMEOUT_S))
-                await stream.send_all(watcher.on_connect(str(endpoint)))
+                await stream.send_all(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := await _receive(stream, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:

@@ -53,10 +53,10 @@ class Watcher:
         """The method of each call that was not answered yet, by id."""
         self._output = b""
 
-    def on_connect(self, where: str = "the registry") -> bytes:
-        """Return what to send on a new connection; `where` is the address for messages."""
+    def on_connect(self, where: str = "the registry", *, tls: bool = False) -> bytes:
+        """Return what to send on a new connection; `where` is the address for messages, `tls` whether TLS is on."""
         self._where = where
-        self._calls = RegistryProtocol(where)
+        self._calls = RegistryProtocol(where, tls=tls)
         self._pending.clear()
         self.accepted = False
         hello = self._encode(requests.authenticate(self._token)) if self._token else b""

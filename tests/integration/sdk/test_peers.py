@@ -137,6 +137,20 @@ def test_a_certificate_of_another_ca_is_not_accepted(
 
 
 @every_face
+def test_a_registry_that_wants_a_client_certificate_says_so(
+    status: Status, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY_CA", str(certificates.ca))
+    words = r"client certificate[,]? .*set MINIKUBE_REGISTRY_CERT and MINIKUBE_REGISTRY_KEY"
+    with tls_registry(certificates, certificates.ca) as running:
+        with pytest.raises(minikube.Unavailable, match=words):
+            status(running.address)
+        monkeypatch.setenv("MINIKUBE_REGISTRY_CERT", str(certificates.cert))
+        monkeypatch.setenv("MINIKUBE_REGISTRY_KEY", str(certificates.key))
+        assert status(running.address) == {"Version": "1", "More": [1]}
+
+
+@every_face
 def test_with_the_right_ca_it_answers(
     status: Status, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

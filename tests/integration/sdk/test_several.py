@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,6 +19,7 @@ import minikube
 from minikube import aio, blocking
 from tests.eventually import eventually, soon
 from tests.integration.sdk.test_faces import Background, background, other
+from tests.integration.sdk.test_staying import asyncio_stays, blocking_stays, staying, trio_stays
 from tests.ports import free_port
 
 PROGRAM = """
@@ -137,6 +139,21 @@ def test_asyncio_the_next_is_used_within_a_second(first: Process, second: Backgr
             assert time.monotonic() - start < 1.3
 
     asyncio.run(main())
+
+
+def test_blocking_a_call_passes_over_all_that_are_gone(first: Process, second: Background) -> None:
+    with blocking.open_registry(f"{first.address},127.0.0.1:{free_port()},{second.address}") as registry:
+        registry.status()
+        first.close()
+        assert registry.get("web").Port == 1
+
+
+@pytest.mark.parametrize("face", [blocking, minikube, aio])
+async def test_a_wildcard_host_is_resolved_at_the_registry_that_is_there(face: Any, second: Background) -> None:
+    address = f"127.0.0.1:{free_port()},{second.address}"
+    stays = {blocking: blocking_stays, minikube: trio_stays, aio: asyncio_stays}[face]
+    with staying(stays, "api", 80, address=address, host="::"):
+        await soon(lambda: "api" in second.registry.names(), within=5)
 
 
 def test_blocking_a_long_poll_is_no_silence(second: Background) -> None:
