@@ -3,8 +3,8 @@
     trio                `Registry`, `registered`, `discover`, `watch` for trio programs: `import minikube`
     asyncio             the same for asyncio programs: `from minikube import aio`
     blocking            the same for blocking programs, with a daemon thread that renews: `from minikube import blocking`
-    blocking_connection a connection of the blocking face, shared by threads
-    methods             the registry's methods, said once for the three
+    blocking_connection a connection of the blocking client, shared by threads
+    methods             the registry's methods, defined once for the three clients
     requests            each method as a value: what to send and the shape of the reply
     registration        what to register, and the state machine that keeps it registered
     watch               the state machine of a watch over any number of connections
@@ -14,6 +14,6 @@
     forks               keeps connections from being used by forked children
     tls                 the TLS context for a registry with TLS
 
-`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O; the three faces connect, send and wait. The SDK
+`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O; the three clients connect, send and wait. The SDK
 refuses to import the supervisor, the registry or the control API.
 """

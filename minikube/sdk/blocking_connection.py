@@ -1,4 +1,4 @@
-"""One connection of the blocking face, shared by all threads that call. It does not reconnect.
+"""One connection of the blocking client, shared by all threads that call. It does not reconnect.
 
 There is no thread that only reads: one of the threads that wait reads for all of them (the leader), and hands each reply to
 the thread that it is for. When its own reply has come, another waiting thread leads. So a lookup takes as many switches as a
@@ -106,7 +106,7 @@ class Connection:
         """Leave the connection to the parent."""
         self._make_locks()
         self.lost = ConnectionLost("the connection belongs to the parent process")
-        # The child's copy. TLS is not ended: the registry would take that for the parent's word.
+        # The child's copy. TLS is not ended: the registry would end the parent's connection.
         self.sock.close()
 
     @property

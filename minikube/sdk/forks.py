@@ -1,7 +1,7 @@
 """Keeps what a process has opened from being used by its forked children. No I/O in the parent.
 
-A child inherits the connections of its parent: both would send on them and read each other's replies. Objects that are
-added here are told in each child, before any of its code runs.
+A child inherits the connections of its parent: both would send on them and read each other's replies. For objects that
+are added here, `after_fork` is called in each child before any of its code runs.
 """
 
 import os

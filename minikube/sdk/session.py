@@ -24,7 +24,7 @@ is in use within a second."""
 
 
 class NotARegistry(ConnectionLost):
-    """The peer is no registry, or TLS is on at one side only. It will hardly change by itself, so the user must be told."""
+    """The peer is no registry, or TLS is on at one side only. It will hardly change by itself, so the user needs to know."""
 
 
 class NoAnswer(ConnectionLost):
@@ -164,7 +164,7 @@ class Attempts:
         """Return the seconds to wait before the call is sent again.
 
         Raises `Unavailable` when the time is over, when no registry of the list was ever reached, and for a peer that is no
-        registry: a mistake is told at once, while a registry that was reached may be on its way back.
+        registry: a wrong address is reported at once, while a registry that was reached may come back.
         """
         self._failures += 1
         self._reasons[str(error)] = None

@@ -1,4 +1,4 @@
-"""A forked child never uses its parent's connection and never touches its parent's entry, in the three faces."""
+"""A forked child never uses its parent's connection and never touches its parent's entry, in the three clients."""
 
 import asyncio
 import multiprocessing
@@ -17,7 +17,7 @@ import trio
 import minikube
 from minikube import aio, blocking
 from tests.eventually import eventually, soon
-from tests.integration.sdk.test_faces import Background, FakeRegistry, background, other, serving
+from tests.integration.sdk.test_clients import Background, FakeRegistry, background, other, serving
 
 # Python 3.12 warns of a fork beside threads: that is what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -276,7 +276,7 @@ def test_asyncio_a_child_that_leaves_the_block_leaves_the_entry(leave: Callable[
 # ---------------------------------------------------------------- trio
 
 
-async def test_trio_a_child_is_told_to_open_a_registry_of_its_own() -> None:
+async def test_trio_a_child_has_to_open_a_registry_of_its_own() -> None:
     registry = FakeRegistry()
     async with serving(registry) as address, minikube.open_registry(address) as client:
         await client.status()

@@ -1,4 +1,4 @@
-"""What the three faces say when the other end is no registry, or TLS is on at one side only."""
+"""What the three clients say when the other end is no registry, or TLS is on at one side only."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ import minikube
 from minikube import aio, blocking
 from tests.certificates import Certificates, make_certificates
 from tests.eventually import eventually
-from tests.integration.sdk.test_faces import Background, FakeRegistry, background
+from tests.integration.sdk.test_clients import Background, FakeRegistry, background
 
 
 def blocking_status(address: str) -> object:
@@ -41,7 +41,7 @@ def asyncio_status(address: str) -> object:
 
 
 Status = Callable[[str], object]
-every_face = pytest.mark.parametrize("status", [blocking_status, trio_status, asyncio_status])
+every_client = pytest.mark.parametrize("status", [blocking_status, trio_status, asyncio_status])
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def tls_registry(files: Certificates, ca: Path | None = None) -> Iterator[Backgr
         yield running
 
 
-@every_face
+@every_client
 @pytest.mark.parametrize(
     ("greeting", "words"),
     [
@@ -101,14 +101,14 @@ def test_another_server_is_named(status: Status, greeting: bytes, words: str) ->
     assert address in str(caught.value)
 
 
-@every_face
+@every_client
 def test_a_registry_with_tls_is_spoken_to_without(status: Status, certificates: Certificates) -> None:
     told = pytest.raises(minikube.Unavailable, match=r"speaks TLS.* set MINIKUBE_REGISTRY_CA")
     with tls_registry(certificates) as running, told:
         status(running.address)
 
 
-@every_face
+@every_client
 def test_a_registry_without_tls_is_spoken_to_with_tls(
     status: Status, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_registry_without_tls_is_spoken_to_with_tls(
         status(address)
 
 
-@every_face
+@every_client
 def test_a_certificate_of_another_ca_is_not_accepted(
     status: Status,
     certificates: Certificates,
@@ -136,7 +136,7 @@ def test_a_certificate_of_another_ca_is_not_accepted(
         status(running.address)
 
 
-@every_face
+@every_client
 def test_a_registry_that_wants_a_client_certificate_says_so(
     status: Status, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +150,7 @@ def test_a_registry_that_wants_a_client_certificate_says_so(
         assert status(running.address) == {"Version": "1", "More": [1]}
 
 
-@every_face
+@every_client
 def test_with_the_right_ca_it_answers(
     status: Status, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +159,7 @@ def test_with_the_right_ca_it_answers(
         assert status(running.address) == {"Version": "1", "More": [1]}
 
 
-@every_face
+@every_client
 def test_a_host_without_an_address_is_named(status: Status) -> None:
     with pytest.raises(
         minikube.Unavailable, match=r"cannot connect to nowhere\.invalid:5555: the host's name cannot be resolved"
@@ -167,7 +167,7 @@ def test_a_host_without_an_address_is_named(status: Status) -> None:
         status("nowhere.invalid:5555")
 
 
-@every_face
+@every_client
 def test_a_url_is_no_address(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIKUBE_REGISTRY", "http://127.0.0.1:5555")
     with pytest.raises(

@@ -18,13 +18,13 @@ import trio
 import minikube
 from minikube import aio, blocking
 from tests.eventually import eventually, soon
-from tests.integration.sdk.test_faces import Background, background, other
+from tests.integration.sdk.test_clients import Background, background, other
 from tests.integration.sdk.test_staying import asyncio_stays, blocking_stays, staying, trio_stays
 from tests.ports import free_port
 
 PROGRAM = """
 import trio
-from tests.integration.sdk.test_faces import FakeRegistry, serving
+from tests.integration.sdk.test_clients import FakeRegistry, serving
 async def main():
     async with serving(FakeRegistry()) as address:
         print(address, flush=True)
@@ -148,10 +148,10 @@ def test_blocking_a_call_passes_over_all_that_are_gone(first: Process, second: B
         assert registry.get("web").Port == 1
 
 
-@pytest.mark.parametrize("face", [blocking, minikube, aio])
-async def test_a_wildcard_host_is_resolved_at_the_registry_that_is_there(face: Any, second: Background) -> None:
+@pytest.mark.parametrize("client", [blocking, minikube, aio])
+async def test_a_wildcard_host_is_resolved_at_the_registry_that_is_there(client: Any, second: Background) -> None:
     address = f"127.0.0.1:{free_port()},{second.address}"
-    stays = {blocking: blocking_stays, minikube: trio_stays, aio: asyncio_stays}[face]
+    stays = {blocking: blocking_stays, minikube: trio_stays, aio: asyncio_stays}[client]
     with staying(stays, "api", 80, address=address, host="::"):
         await soon(lambda: "api" in second.registry.names(), within=5)
 

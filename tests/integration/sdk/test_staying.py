@@ -15,7 +15,7 @@ import minikube
 from minikube import aio, blocking
 from tests.eventually import eventually
 from tests.integration.registry.registry_process import Registry
-from tests.integration.sdk.test_faces import Background, FakeRegistry, background
+from tests.integration.sdk.test_clients import Background, FakeRegistry, background
 from tests.redis_server import RedisServer
 
 Stay = Callable[..., None]
@@ -44,7 +44,7 @@ def blocking_stays(stop: threading.Event, *args: Any, **options: Any) -> None:
         stop.wait()
 
 
-every_face = pytest.mark.parametrize("stays", [blocking_stays, trio_stays, asyncio_stays])
+every_client = pytest.mark.parametrize("stays", [blocking_stays, trio_stays, asyncio_stays])
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def only(running: Background) -> dict[str, Any]:
     return instance
 
 
-@every_face
+@every_client
 @pytest.mark.parametrize(
     "damage",
     [
@@ -91,7 +91,7 @@ def test_an_entry_that_was_replaced_is_put_right(stays: Stay, damage: dict[str, 
         assert [method for method, _ in running.registry.asked].count("Discovery.Register") == 2
 
 
-@every_face
+@every_client
 def test_an_entry_that_was_removed_is_put_right(stays: Stay) -> None:
     with background() as running, staying(stays, "web", 80, address=running.address, lease=0.3):
         renewed(running, 1)
@@ -99,7 +99,7 @@ def test_an_entry_that_was_removed_is_put_right(stays: Stay) -> None:
         eventually(lambda: running.registry.names() == ["web"])
 
 
-@every_face
+@every_client
 def test_workers_with_the_same_registration_come_to_rest(stays: Stay) -> None:
     """Each worker of a web server registers the same id: none replaces the others' entry for ever."""
     with background() as running:
@@ -113,7 +113,7 @@ def test_workers_with_the_same_registration_come_to_rest(stays: Stay) -> None:
         assert running.registry.names() == []
 
 
-@every_face
+@every_client
 def test_an_older_registry_is_renewed_at_without_an_incarnation(stays: Stay, caplog: pytest.LogCaptureFixture) -> None:
     registry = FakeRegistry()
     registry.takes_incarnation = False
@@ -124,7 +124,7 @@ def test_an_older_registry_is_renewed_at_without_an_incarnation(stays: Stay, cap
         assert caplog.records == []
 
 
-@every_face
+@every_client
 def test_a_lease_in_a_manifests_words_holds(stays: Stay, redis_server: RedisServer) -> None:
     registry = Registry(redis_server.url)
     try:
@@ -141,7 +141,7 @@ def test_a_lease_in_a_manifests_words_holds(stays: Stay, redis_server: RedisServ
         registry.close()
 
 
-@every_face
+@every_client
 @pytest.mark.parametrize(("host", "known_as"), [("::", "::1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "::1")])
 def test_a_wildcard_host_is_registered_in_its_own_family(stays: Stay, host: str, known_as: str) -> None:
     with background() as running, staying(stays, "web", 80, address=running.address, host=host):

@@ -1,4 +1,4 @@
-"""The blocking face under threads: no call waits for another thread's, and every reply reaches its own thread."""
+"""The blocking client under threads: no call waits for another thread's, and every reply reaches its own thread."""
 
 import socket
 import ssl
@@ -19,7 +19,7 @@ from minikube.sdk.peer import RegistryProtocol
 from minikube.sdk.session import RegistryAddress
 from tests.certificates import make_certificates
 from tests.eventually import eventually
-from tests.integration.sdk.test_faces import REGISTRATION, Background, FakeRegistry, background, other
+from tests.integration.sdk.test_clients import REGISTRATION, Background, FakeRegistry, background, other
 
 COUNT = 12
 

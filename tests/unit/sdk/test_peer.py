@@ -53,14 +53,14 @@ def test_a_registry_is_one_from_its_first_message_on() -> None:
         protocol.feed(b"HTTP/1.1 400\n")
 
 
-def test_a_peer_that_closes_without_a_word_may_speak_tls() -> None:
+def test_a_peer_that_closes_without_an_answer_may_speak_tls() -> None:
     error = RegistryProtocol("r:1").lost_error("the connection was lost")
     assert isinstance(error, ConnectionLost)
     assert "r:1: it closed the connection without an answer" in str(error)
     assert "If it speaks TLS, set MINIKUBE_REGISTRY_CA" in str(error)
 
 
-def test_a_peer_that_closes_without_a_word_under_tls_may_want_a_certificate() -> None:
+def test_a_peer_that_closes_without_an_answer_under_tls_may_want_a_certificate() -> None:
     error = RegistryProtocol("r:1", tls=True).lost_error("the connection was lost")
     assert "if it asks for a client certificate, set MINIKUBE_REGISTRY_CERT" in str(error)
     assert "MINIKUBE_REGISTRY_CA" not in str(error)
@@ -68,9 +68,9 @@ def test_a_peer_that_closes_without_a_word_under_tls_may_want_a_certificate() ->
 
 def test_a_connection_that_tls_ends_may_come_back_but_a_missing_certificate_does_not() -> None:
     assert type(tls_loss("r:1", tls_error("UNEXPECTED_EOF_WHILE_READING"))) is ConnectionLost
-    told = tls_loss("r:1", tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"))
-    assert isinstance(told, NotARegistry)
-    assert str(told) == f"r:1: {NEEDS_CERTIFICATE}"
+    missing = tls_loss("r:1", tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"))
+    assert isinstance(missing, NotARegistry)
+    assert str(missing) == f"r:1: {NEEDS_CERTIFICATE}"
 
 
 def test_a_registry_that_refuses_a_connection_is_quoted() -> None:

@@ -47,31 +47,31 @@ def endpoints(text: str = "a:1,b:2") -> Endpoints:
 
 
 def test_the_next_registry_is_used_once_for_one_failure() -> None:
-    those = endpoints()
-    first = those.current
+    registries = endpoints()
+    first = registries.current
     assert str(first) == "a:1"
-    those.leave(first)
-    second = those.current
+    registries.leave(first)
+    second = registries.current
     assert str(second) == "b:2"
     assert second.token == "t"
-    those.leave(first)  # another call, which failed on the same connection
-    assert those.current is second
-    those.leave(second)
-    assert those.current is first
+    registries.leave(first)  # another call, which failed on the same connection
+    assert registries.current is second
+    registries.leave(second)
+    assert registries.current is first
 
 
 def test_one_registry_stays_in_use() -> None:
-    those = endpoints("a:1")
-    those.leave(those.current)
-    assert str(those.current) == "a:1"
-    assert (those.several, those.connect_limit_s(5.0)) == (False, 5.0)
+    registries = endpoints("a:1")
+    registries.leave(registries.current)
+    assert str(registries.current) == "a:1"
+    assert (registries.several, registries.connect_limit_s(5.0)) == (False, 5.0)
     assert (endpoints().several, endpoints().connect_limit_s(5.0)) == (True, 0.8)
 
 
 def test_the_next_of_several_is_tried_at_once_then_there_are_delays() -> None:
-    those = endpoints()
-    those.reached = True
-    attempts = Attempts(those, 10.0)
+    registries = endpoints()
+    registries.reached = True
+    attempts = Attempts(registries, 10.0)
     assert [attempts.failed(ConnectionLost("x"), 0.0) for _ in range(6)] == [0.0, 0.02, 0.0, 0.04, 0.0, 0.08]
 
 
@@ -82,34 +82,34 @@ def test_registries_that_were_never_reached_are_all_named() -> None:
         attempts.failed(ConnectionLost("b is away"), 0.0)
 
 
-def test_a_peer_that_is_no_registry_is_told_at_once_though_one_was_reached_before() -> None:
-    those = endpoints("a:1")
-    those.reached = True
+def test_a_peer_that_is_no_registry_is_reported_at_once_after_one_was_reached() -> None:
+    registries = endpoints("a:1")
+    registries.reached = True
     with pytest.raises(Unavailable, match=r"^registry a:1: an HTTP server$"):
-        Attempts(those, 10.0).failed(NotARegistry("an HTTP server"), 0.0)
+        Attempts(registries, 10.0).failed(NotARegistry("an HTTP server"), 0.0)
 
 
-def test_a_peer_that_never_says_a_word_is_told_soon() -> None:
-    those = endpoints("a:1")
-    those.reached = True
-    attempts = Attempts(those, 10.0)
+def test_a_peer_that_never_answers_is_reported_soon() -> None:
+    registries = endpoints("a:1")
+    registries.reached = True
+    attempts = Attempts(registries, 10.0)
     assert sum(attempts.failed(NoAnswer("closed"), 0.0) for _ in range(4)) == pytest.approx(0.3)
     with pytest.raises(Unavailable, match=r"^registry a:1: closed$"):
         attempts.failed(NoAnswer("closed"), 0.3)
 
 
 def test_a_registry_that_has_answered_is_waited_for() -> None:
-    those = endpoints("a:1")
-    those.reached = True
-    those.on_answer()
-    attempts = Attempts(those, 10.0)
+    registries = endpoints("a:1")
+    registries.reached = True
+    registries.on_answer()
+    attempts = Attempts(registries, 10.0)
     assert [attempts.failed(NoAnswer("closed"), 0.0) for _ in range(8)][-1] == 1.0
 
 
 def test_a_call_is_not_sent_again_after_its_deadline() -> None:
-    those = endpoints("a:1")
-    those.reached = True
-    attempts = Attempts(those, 10.0)
+    registries = endpoints("a:1")
+    registries.reached = True
+    attempts = Attempts(registries, 10.0)
     assert attempts.failed(ConnectionLost("x"), 9.0) == 0.02
     with pytest.raises(Unavailable, match=r"^registry a:1: x$"):
         attempts.failed(ConnectionLost("x"), 9.99)
