@@ -8,19 +8,30 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from minikube.errors import MinikubeError, Unavailable
-from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
+from minikube.errors import MinikubeError, RemoteError, Unavailable, UsageError
+from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change
-from minikube.sdk import requests
+from minikube.sdk import forks, requests
 from minikube.sdk.methods import AsyncMethods
+from minikube.sdk.peer import RegistryProtocol, connect_problem, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import CALL_TIMEOUT_S, LAST_RETRY_S, Backoff, RegistryAddress, find_registry
+from minikube.sdk.session import (
+    CALL_TIMEOUT_S,
+    FAILOVER_S,
+    LAST_RETRY_S,
+    Attempts,
+    Backoff,
+    Endpoints,
+    RegistryAddress,
+    find_registry,
+)
 from minikube.sdk.tls import make_context
 from minikube.sdk.watch import Watcher
 
@@ -34,12 +45,12 @@ T = TypeVar("T")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None") -> Streams:
+async def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None", seconds: float) -> Streams:
     try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
+        async with asyncio.timeout(seconds):
             return await asyncio.open_connection(address.host, address.port, ssl=tls)
     except OSError as error:  # TimeoutError is one
-        raise ConnectionLost(f"cannot connect to {address}: {error.strerror or error}") from error
+        raise connect_problem(str(address), error, seconds) from error
 
 
 async def _abort(writer: asyncio.StreamWriter) -> None:
@@ -57,13 +68,27 @@ async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
         task.result()
 
 
+class _Socket:
+    """The socket of a connection. In a forked child it is disconnected: the connection and the event loop are the parent's."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._socket = writer.get_extra_info("socket")
+        forks.add(self)
+
+    def after_fork(self) -> None:
+        forks.disconnect(self._socket.fileno())
+
+
 class _Connection:
     """An open connection, its pending calls, and the task that reads from it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, streams: Streams, address: RegistryAddress, protocol: RegistryProtocol) -> None:
+        reader, writer = streams
         self.writer = writer
+        self.address = address
         self._reader = reader
-        self._calls = ClientProtocol()
+        self._socket = _Socket(writer)
+        self._calls = protocol
         self._waiting: dict[int, asyncio.Future[ServerMessage]] = {}
         self.received = 0
         """How often bytes arrived. A call that times out while none arrived means a dead connection."""
@@ -72,6 +97,23 @@ class _Connection:
     @property
     def stale(self) -> bool:
         return self._calls.stale
+
+    def abandon(self) -> None:
+        """Close the connection of an event loop that is closed."""
+        self._socket.after_fork()
+
+    async def leave_silent(self) -> None:
+        """Close the connection when the registry gives no sign of life for `FAILOVER_S`."""
+        while not self.task.done():
+            received = self.received
+            await asyncio.sleep(FAILOVER_S / 2)
+            if self.received == received:
+                with suppress(MinikubeError, TimeoutError):
+                    async with asyncio.timeout(FAILOVER_S / 2):
+                        await self.call(requests.status())
+                if self.received == received:
+                    self.task.cancel()
+                    return
 
     async def call(self, call: Call[T]) -> T:
         if self.task.done():
@@ -111,37 +153,59 @@ class _Connection:
 
 
 class Registry(AsyncMethods):
-    """A client of one registry. It connects at the first call, and again when the connection was lost.
+    """A client of one registry, or of the first that answers of several. It connects at the first call, and again when the
+    connection was lost.
 
-    Any task of the event loop may call. A call that a lost connection interrupted is repeated: every method is safe to
-    repeat. A call raises `Unavailable` at once if the registry was never reached or accepts no more connections.
+    Any task of the event loop may call. A forked child, and a later event loop, open a connection of their own. While the
+    event loop of the first call is open, calls from another one raise `UsageError`.
+
+    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
+    reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
     def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
         self.address = address
         self._tls = tls
+        self._endpoints = Endpoints(address)
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
-        self._reached = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the connection belongs to."""
+        forks.add(self)
+
+    def after_fork(self) -> None:
+        """Leave the connection to the parent; the child opens one of its own at its first call."""
+        self._connection = self._loop = None
+        self._connecting = asyncio.Lock()
 
     async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
-        loop = asyncio.get_running_loop()
+        loop = self._bind_loop()
         deadline = loop.time() + timeout + call.extra_s
-        backoff = Backoff()
+        attempts: Attempts | None = None
         connection, received = None, 0
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
+                    endpoint = self._endpoints.current
                     try:
-                        connection = await self._connect()
+                        connection = await self._connect(endpoint)
+                        endpoint = connection.address
                         received = connection.received
-                        return await connection.call(call)
+                        if not self._endpoints.several:
+                            return await connection.call(call)
+                        guard = asyncio.create_task(connection.leave_silent())
+                        try:
+                            return await connection.call(call)
+                        finally:
+                            guard.cancel()
                     except ConnectionLost as error:
-                        wait = backoff.next()
-                        if not self._reached or loop.time() + wait > deadline:
-                            raise Unavailable(f"registry {self.address}: {error}") from error.__cause__
+                        attempts = attempts or Attempts(self._endpoints, deadline)
+                        wait = attempts.failed(error, loop.time())
+                        self._endpoints.leave(endpoint)
+                    except RemoteError as error:
+                        raise version_problem(error, call.method, str(endpoint)) from None
                     await asyncio.sleep(wait)
         except TimeoutError:
             if connection is not None and connection.received == received:
@@ -153,13 +217,20 @@ class Registry(AsyncMethods):
         """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
-    async def local_host(self) -> str:
-        """Return the local IP address of the connection to the registry. Raises `Unavailable`."""
+    async def local_name(self) -> tuple[Any, ...]:
+        """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
+        self._bind_loop()
+        endpoint = self._endpoints.current
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return str((await self._connect()).writer.get_extra_info("sockname")[0])
+                connection = await self._connect(endpoint)
+                name: tuple[Any, ...] = connection.writer.get_extra_info("sockname")
+                return name
         except TimeoutError:
             raise Unavailable(f"no answer from {self.address} in time") from None
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
 
     async def wait_lost(self, seconds: float) -> bool:
         """Wait until the connection is lost, at most `seconds`. Return whether it was lost."""
@@ -176,18 +247,41 @@ class Registry(AsyncMethods):
         if connection is not None:
             await connection.close()
 
-    async def _connect(self) -> _Connection:
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, after giving up the connection of an earlier one. Raises `UsageError`."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None and not self._loop.is_closed():
+                raise UsageError(
+                    "this Registry belongs to another event loop that is still open — open one in each event loop"
+                )
+            if self._connection is not None:
+                self._connection.abandon()
+            self._connection, self._connecting, self._loop = None, asyncio.Lock(), loop
+        return loop
+
+    async def _connect(self, endpoint: RegistryAddress) -> _Connection:
         async with self._connecting:
             if self._connection is None or self._connection.task.done():
-                connection = _Connection(*await _connect(self.address, self._tls))
+                seconds = self._endpoints.connect_limit_s(CALL_TIMEOUT_S)
+                streams = await _connect(endpoint, self._tls, seconds)
+                protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
+                connection = _Connection(streams, endpoint, protocol)
                 try:
-                    if self.address.token:
-                        await connection.call(requests.authenticate(self.address.token))
+                    if endpoint.token:
+                        await self._authenticate(connection, endpoint.token)
                 except BaseException:
                     await connection.close()
                     raise
-                self._connection, self._reached = connection, True
+                self._connection, self._endpoints.reached = connection, True
             return self._connection
+
+    async def _authenticate(self, connection: _Connection, token: str) -> None:
+        try:
+            async with asyncio.timeout(self._endpoints.connect_limit_s(CALL_TIMEOUT_S)):
+                await connection.call(requests.authenticate(token))
+        except TimeoutError:
+            raise ConnectionLost(f"{connection.address} does not answer") from None
 
     @asynccontextmanager
     async def watch(self, name: str = "*") -> AsyncIterator[AsyncIterator[WatchSnapshot | Change]]:
@@ -197,7 +291,7 @@ class Registry(AsyncMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token))
+        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:
@@ -207,9 +301,12 @@ class Registry(AsyncMethods):
         backoff = Backoff()
         while True:
             writer: asyncio.StreamWriter | None = None
+            endpoint = self._endpoints.current
             try:
-                reader, writer = await _connect(self.address, self._tls)
-                writer.write(watcher.on_connect())
+                seconds = self._endpoints.connect_limit_s(CALL_TIMEOUT_S)
+                reader, writer = await _connect(endpoint, self._tls, seconds)
+                held = _Socket(writer)  # noqa: F841 - held while the connection is open
+                writer.write(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := await _receive(reader, writer, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:
@@ -217,11 +314,13 @@ class Registry(AsyncMethods):
                     writer.write(watcher.take_output())
                     for update in updates:
                         yield update
-            except (Unavailable, OSError):
-                pass
+            except (Unavailable, OSError) as error:
+                if problem := watcher.problem_to_log(error):
+                    LOGGER.warning("%s", problem)
             finally:
                 if writer is not None:
                     await _abort(writer)
+            self._endpoints.leave(endpoint)
             await asyncio.sleep(backoff.next())
 
 
@@ -265,21 +364,30 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    If the registry is unreachable, nothing is raised: registration is tried again. Leaving the block takes at most 1 s.
+    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s. In a forked child nothing is
+    renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
+    process = os.getpid()
     async with open_registry(address, token=token, tls=tls) as registry:
         task = asyncio.create_task(_keep_on(keeper, registry))
         try:
             yield keeper
         finally:
-            try:
-                await _cancel_and_wait(task)
-            finally:
-                keeper.leave()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LEAVE_S):
-                        await _keep(keeper, registry)
+            if os.getpid() == process:
+                await _leave(keeper, registry, task)
+            else:
+                task.cancel()  # a forked child: the entry is the parent's
+
+
+async def _leave(keeper: RegistrationKeeper, registry: Registry, task: asyncio.Task[None]) -> None:
+    try:
+        await _cancel_and_wait(task)
+    finally:
+        keeper.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await _keep(keeper, registry)
 
 
 async def _keep_on(keeper: RegistrationKeeper, registry: Registry) -> None:
@@ -301,7 +409,7 @@ async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
             continue
         try:
             if keeper.needs_local_host:
-                keeper.set_local_host(await registry.local_host())
+                keeper.set_local_host(await registry.local_name())
                 continue
             result = await registry.send(step)
         except MinikubeError as error:

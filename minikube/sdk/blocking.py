@@ -3,11 +3,12 @@
     with blocking.registered("web", 8080):
         app.run(port=8080)
 
-Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to send and when to try again;
-this module connects, sends and waits. No trio here.
+`registration` and `watch` decide what to send and when to try again; `blocking_connection` is a connection that threads
+share; this module connects, sends and waits. No trio here.
 """
 
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -16,14 +17,24 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
-from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, result_of
+from minikube.errors import MinikubeError, RemoteError, Unavailable
+from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
-from minikube.sdk import requests
+from minikube.sdk import forks, requests
+from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
 from minikube.sdk.methods import BlockingMethods
+from minikube.sdk.peer import RegistryProtocol, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import CALL_TIMEOUT_S, LAST_RETRY_S, Backoff, RegistryAddress, find_registry
+from minikube.sdk.session import (
+    CALL_TIMEOUT_S,
+    LAST_RETRY_S,
+    Attempts,
+    Backoff,
+    Endpoints,
+    RegistryAddress,
+    find_registry,
+)
 from minikube.sdk.tls import make_context
 from minikube.sdk.watch import Watcher
 
@@ -31,128 +42,110 @@ if TYPE_CHECKING:
     import ssl
 
 LOGGER = logging.getLogger("minikube")
-RECEIVE_BYTES = 65_536
 
 T = TypeVar("T")
 
 
-def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None", seconds: float) -> socket.socket:
-    try:
-        sock = socket.create_connection((address.host, address.port), timeout=seconds)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return tls.wrap_socket(sock, server_hostname=address.host) if tls else sock
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as error:
-        raise ConnectionLost(f"cannot connect to {address}: {error.strerror or error}") from error
-
-
-class _Connection:
-    """An open socket and its pending calls."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._calls = ClientProtocol()
-
-    @property
-    def stale(self) -> bool:
-        return self._calls.stale
-
-    def call(self, call: Call[T], deadline: float) -> T:
-        """Send a call and return its result. Raises as `Registry.send` does, and `ConnectionLost` when the connection is lost."""
-        number, line = self._calls.encode(call.method, call.params)
-        try:
-            self.sock.settimeout(_seconds_until(deadline))
-            self.sock.sendall(line)
-            while True:
-                self.sock.settimeout(_seconds_until(deadline))
-                data = self.sock.recv(RECEIVE_BYTES)
-                for incoming in self._calls.feed(data):
-                    if incoming.id == number:
-                        result: T = result_of(incoming, call.kind)
-                        return result
-                if not data or self._calls.refused:
-                    raise self._calls.lost_error(f"{call.method}: the connection was lost")
-        except TimeoutError:
-            raise Unavailable(f"{call.method}: no answer in time") from None
-        except OSError as error:
-            raise self._calls.lost_error(f"{call.method}: the connection was lost: {error}") from error
-
-
-def _seconds_until(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0.001)
-
-
 class Registry(BlockingMethods):
-    """A client of one registry. It connects at the first call, and again when the connection was lost.
+    """A client of one registry, or of the first that answers of several. It connects at the first call, and again when the
+    connection was lost.
 
-    Any thread may call; only one call runs at a time. A call that a lost connection interrupted is repeated: every method is
-    safe to repeat. A call raises `Unavailable` at once if the registry was never reached or accepts no more connections.
+    Any thread may call, and no call waits for another thread's. A process that is forked opens a connection of its own.
+
+    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
+    reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
     def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
         self.address = address
         self._tls = tls
-        self._connection: _Connection | None = None
-        self._reached = False
-        self._lock = threading.Lock()
+        self._endpoints = Endpoints(address)
+        self._connection: Connection | None = None
+        self._connecting = threading.Lock()
+        forks.add(self)
+
+    def after_fork(self) -> None:
+        """Leave the connection to the parent; the child opens one of its own at its first call."""
+        self._connection = None
+        self._connecting = threading.Lock()
 
     def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
         deadline = time.monotonic() + timeout + call.extra_s
-        backoff = Backoff()
+        attempts: Attempts | None = None
         while True:
-            with self._lock:
-                try:
-                    return self._connect(deadline).call(call, deadline)
-                except ConnectionLost as error:
-                    self.close()
-                    wait = backoff.next()
-                    if not self._reached or time.monotonic() + wait > deadline:
-                        raise Unavailable(f"registry {self.address}: {error}") from error.__cause__
-                except (NotFound, RemoteError, UsageError):
-                    raise
-                except BaseException:
-                    self.close()  # a time-out or an interrupt: half a line may have been sent
-                    raise
-            time.sleep(wait)
+            connection, endpoint = self._connection, self._endpoints.current
+            try:
+                if connection is None or connection.lost is not None:
+                    connection = self._connect(endpoint, deadline)
+                endpoint = connection.address
+                return connection.call(call, deadline)
+            except ConnectionLost as error:
+                attempts = attempts or Attempts(self._endpoints, deadline)
+                wait = attempts.failed(error, time.monotonic())
+                self._endpoints.leave(endpoint)
+            except RemoteError as error:
+                raise version_problem(error, call.method, str(endpoint)) from None
+            if wait:
+                time.sleep(wait)
 
     @property
     def stale(self) -> bool:
         """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
-    def local_host(self) -> str:
-        """Return the local IP address of the connection to the registry. Raises `Unavailable`."""
-        with self._lock:
-            return str(self._connect(time.monotonic() + CALL_TIMEOUT_S).sock.getsockname()[0])
+    def local_name(self) -> tuple[Any, ...]:
+        """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
+        endpoint = self._endpoints.current
+        try:
+            name: tuple[Any, ...] = self._connect(endpoint, time.monotonic() + CALL_TIMEOUT_S).local_name
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
+        return name
 
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
-        """Wait until the connection is lost, `stop` is readable or `seconds` are over. Return whether the connection was lost."""
-        sockets: list[socket.socket] = [stop, *([self._connection.sock] if self._connection else [])]
+        """Wait at most `seconds`, or until `stop` is readable, for the loss of the connection; return whether it was lost."""
+        connection = self._connection
+        is_open = connection is not None and connection.lost is None
+        sockets: list[socket.socket] = [stop, *([connection.sock] if connection and is_open else [])]
         return stop not in (readable := _wait_readable(sockets, seconds)) and bool(readable)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
-        if self._connection is not None:
-            self._connection.sock.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
-    def _connect(self, deadline: float) -> _Connection:
-        if self._connection is None:
-            connection = _Connection(_connect(self.address, self._tls, _seconds_until(deadline)))
-            try:
-                if self.address.token:
-                    connection.call(requests.authenticate(self.address.token), deadline)
-            except BaseException:
-                connection.sock.close()
-                raise
-            self._connection, self._reached = connection, True
-        return self._connection
+    def _connect(self, endpoint: RegistryAddress, deadline: float) -> Connection:
+        connection = self._connection
+        if connection is not None and connection.lost is None:
+            return connection
+        lock = self._connecting
+        if not lock.acquire(timeout=seconds_until(deadline)):
+            raise Unavailable(f"registry {self.address}: no connection in time")
+        try:
+            connection = self._connection
+            if connection is None or connection.lost is not None:
+                connection = self._open(endpoint, deadline)
+                self._connection, self._endpoints.reached = connection, True
+            return connection
+        finally:
+            lock.release()
+
+    def _open(self, endpoint: RegistryAddress, deadline: float) -> Connection:
+        seconds = self._endpoints.connect_limit_s(seconds_until(deadline))
+        sock = open_socket(endpoint, self._tls, seconds)
+        protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
+        connection = Connection(sock, endpoint, protocol, leaves_silent=self._endpoints.several)
+        try:
+            if endpoint.token:
+                connection.call(requests.authenticate(endpoint.token), deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def watch(self, name: str = "*") -> Iterator[Iterator[WatchSnapshot | Change]]:
@@ -162,7 +155,7 @@ class Registry(BlockingMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token))
+        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:
@@ -171,10 +164,12 @@ class Registry(BlockingMethods):
     def _updates(self, watcher: Watcher) -> Generator[WatchSnapshot | Change, None, None]:
         backoff = Backoff()
         while True:
-            sock: socket.socket | None = None
+            endpoint = self._endpoints.current
+            held: _WatchSocket | None = None
             try:
-                sock = _connect(self.address, self._tls, CALL_TIMEOUT_S)
-                sock.sendall(watcher.on_connect())
+                sock = open_socket(endpoint, self._tls, self._endpoints.connect_limit_s(CALL_TIMEOUT_S))
+                held = _WatchSocket(sock)
+                sock.sendall(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := _receive(sock, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:
@@ -182,12 +177,25 @@ class Registry(BlockingMethods):
                     if again := watcher.take_output():
                         sock.sendall(again)
                     yield from updates
-            except (Unavailable, OSError):
-                pass
+            except (Unavailable, OSError) as error:
+                if problem := watcher.problem_to_log(error):
+                    LOGGER.warning("%s", problem)
             finally:
-                if sock is not None:
-                    sock.close()
+                if held is not None:
+                    held.sock.close()
+            self._endpoints.leave(endpoint)
             time.sleep(backoff.next())
+
+
+class _WatchSocket:
+    """The socket of a watch. In a forked child it is closed, so that the child's watch connects anew and resumes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        forks.add(self)
+
+    def after_fork(self) -> None:
+        self.sock.close()
 
 
 def _wait_readable(sockets: Sequence[socket.socket], seconds: float) -> list[Any]:
@@ -239,11 +247,13 @@ def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    If the registry is unreachable, nothing is raised: a daemon thread tries again. Leaving the block takes about 1 s at most.
+    An unreachable registry raises nothing: a daemon thread tries again. Leaving takes at most about 1 s. In a forked child
+    nothing is renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     found = find_registry(address, token)
     tls = tls or make_context(found)
+    process = os.getpid()
     stop, stopped = socket.socketpair()
     thread = threading.Thread(
         target=_keep, args=(keeper, Registry(found, tls), stopped), name=f"registered-{keeper.name}", daemon=True
@@ -252,12 +262,19 @@ def registered(
     try:
         yield keeper
     finally:
-        keeper.leave()
-        stop.close()
-        # A connection of its own: the thread's may be in the middle of a call.
-        with open_registry(address, token=token, tls=tls) as registry:
-            _leave(keeper, registry)
-        thread.join(LEAVE_S / 10)
+        if os.getpid() == process:
+            keeper.leave()
+            # Not only closed: a forked child may hold a copy, and the thread would not notice.
+            stop.shutdown(socket.SHUT_RDWR)
+            stop.close()
+            # A connection of its own: the thread's may be in the middle of a call.
+            with open_registry(address, token=token, tls=tls) as registry:
+                _leave(keeper, registry)
+            thread.join(LEAVE_S / 10)
+        else:
+            # A forked child leaves the block: the entry is its parent's, and so is the thread, which is not here.
+            stop.close()
+            stopped.close()
 
 
 def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
@@ -288,7 +305,7 @@ def _run_steps(keeper: RegistrationKeeper, registry: Registry, stopped: socket.s
             continue
         try:
             if keeper.needs_local_host:
-                keeper.set_local_host(registry.local_host())
+                keeper.set_local_host(registry.local_name())
                 continue
             result = registry.send(step)
         except MinikubeError as error:
@@ -302,7 +319,7 @@ def _leave(keeper: RegistrationKeeper, registry: Registry) -> None:
     deadline = time.monotonic() + LEAVE_S
     while isinstance(step := keeper.next_step(time.monotonic()), Call):
         try:
-            keeper.succeeded(time.monotonic(), step, registry.send(step, _seconds_until(deadline)))
+            keeper.succeeded(time.monotonic(), step, registry.send(step, seconds_until(deadline)))
         except MinikubeError as error:
             keeper.failed(time.monotonic(), step, error)
 

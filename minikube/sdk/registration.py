@@ -6,25 +6,33 @@ The modules `trio`, `asyncio` and `blocking` do the I/O of each step:
     keeper.succeeded(now, step, …)   the call's result
     keeper.failed(now, step, …)      the call's error
 
-It registers, asks for its incarnation once, and renews. When the registry answers `NotFound`, it registers again.
+It registers, asks for its incarnation, and renews. When the registry answers `NotFound`, its entry was lost or replaced:
+it registers again, unless the entry that stands there says the same. Another process of the same service (a second worker of
+a web server, say) has registered that one, and two owners must not replace each other's entry for ever.
 """
 
+import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from msgspec.structs import replace
 
-from minikube.errors import MinikubeError, NotFound, UsageError
+from minikube.durations import parse_duration
+from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
+from minikube.jsonrpc.messages import INVALID_PARAMS
 from minikube.model import Address, Instance, Registration, normalize_host
-from minikube.sdk import requests
+from minikube.sdk import local_address, requests
 from minikube.sdk.requests import Call
 from minikube.sdk.session import Backoff
 
+LOGGER = logging.getLogger("minikube")
+
 RENEW_S: Final = 5.0
 LEAVE_S: Final = 1.0
-"""The longest time for the deregistration. Without it, the registry's own checks remove the instance later."""
-WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
+"""The most seconds that leaving may take: without a deregistration the registry's own checks remove the instance."""
+DURATIONS: Final = ("interval", "timeout", "forget_after", "lease")
 
 
 class RegisterOptions(TypedDict, total=False):
@@ -34,18 +42,20 @@ class RegisterOptions(TypedDict, total=False):
     """`/path` (HTTP), `tcp`, `ttl` (no probe: each renewal is the sign of life), or a URL. Default `/health`."""
     host: str | None
     """The address at which others reach the service. Default: HOST. A wildcard address (`0.0.0.0`, `::`) is replaced by the
-    local address of the connection to the registry."""
+    local address of the connection to the registry, of the same family."""
     tags: Sequence[str]
     meta: Mapping[str, str]
     instance_id: str | None
     """Default: INSTANCE_ID, where the name is SERVICE_NAME; otherwise the registry makes an id."""
-    interval: float | None
-    timeout: float | None
+    interval: float | str | None
+    """Seconds or a duration such as `"5s"`, like the other durations."""
+    timeout: float | str | None
     failures: int | None
     timeouts: int | None
     successes: int | None
-    forget_after: float | None
-    lease: float | None
+    forget_after: float | str | None
+    lease: float | str | None
+    """How long the registry believes a `ttl` check without a renewal. It is renewed at a third of that, at most every 5 s."""
 
 
 def make_registration(
@@ -54,12 +64,15 @@ def make_registration(
     options: RegisterOptions,
     environ: Mapping[str, str] = os.environ,
 ) -> Registration:
-    """Return the registration of a service, with missing values from the environment that a supervisor sets.
+    """Return what to register, completed from the environment that a supervisor sets. Raises `UsageError` without a name or
+    port, or for a malformed duration.
 
-    Raises `UsageError` if neither the arguments nor the environment have a name or a port.
+    An instance that registers its own port is registered as its service, whatever the name: the manifest names services.
     """
     known = {**options}
     own_name = environ.get("SERVICE_NAME", "")
+    if name and own_name and name != own_name:
+        name = _resolve_name(name, port, own_name, environ.get("PORT", ""))
     name = name or own_name
     if not name:
         raise UsageError("registered(): no name given, and SERVICE_NAME is not set")
@@ -79,6 +92,8 @@ def make_registration(
     tags: Any = known.pop("tags", ())
     meta: Any = known.pop("meta", {})
     rest: dict[str, Any] = {key: value for key, value in known.items() if value is not None}
+    for key in rest.keys() & set(DURATIONS):
+        rest[key] = _seconds(rest[key], f"registered({name!r}): {key}")
     return Registration(
         name,
         Address(address, port, zone),
@@ -88,6 +103,34 @@ def make_registration(
         meta=dict(meta),
         **rest,
     )
+
+
+def _resolve_name(name: str, port: int | None, own_name: str, own_port: str) -> str:
+    """Return the name to register under for a name that is not the service's, and log what that means."""
+    if own_port and str(port or own_port) == own_port:
+        LOGGER.warning(
+            "registered(%r): port %s is that of service %r in the manifest, and is registered as %r — leave the name out, or"
+            " rename the service to %r",
+            *(name, own_port, own_name, own_name, name),
+        )
+        return own_name
+    LOGGER.warning(
+        "registered(%r, %s) adds an entry beside service %r of this instance (port %s) and does not register that one —"
+        ' with register = "self" in the manifest, call registered() without a name for it',
+        *(name, port, own_name, own_port or "none"),
+    )
+    return name
+
+
+def _seconds(value: Any, what: str) -> float:
+    """Return a duration in seconds. Raises `UsageError` for one that is malformed or not positive."""
+    try:
+        seconds = parse_duration(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}, or seconds, got {value!r}") from None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise UsageError(f'{what}: expected seconds above 0, or a duration such as "5s", got {value!r}')
+    return float(seconds)
 
 
 def _check_url(health: str, address: Address) -> str:
@@ -116,23 +159,32 @@ class RegistrationKeeper:
         self._incarnation: int | None = None
         self._has_asked = False
         """Whether a registration was sent: it may be stored although its reply never came."""
+        self._is_shared = False
+        """Whether another process has registered the same since: the entry is left to that process at the end."""
+        self._is_lost = False
+        """Whether the registry said that the entry was lost or replaced, and was not asked yet what stands there."""
+        self._names_incarnation = True
+        """Whether renewals name the incarnation; False for a registry that does not take it."""
         self._due = 0.0
         self._backoff = Backoff()
         self._logged = ""
         lease = registration.lease
-        self._renew_s = min(RENEW_S, lease / 3) if isinstance(lease, int | float) and lease > 0 else RENEW_S
+        self._renew_s = RENEW_S if lease is None else min(RENEW_S, _seconds(lease, "lease") / 3)
 
     @property
     def needs_local_host(self) -> bool:
         """Whether the address is a wildcard, so that `set_local_host` must be called before the next step."""
         address = self._registration.addr
-        return isinstance(address, Address) and address.IP in WILDCARDS
+        return isinstance(address, Address) and local_address.is_wildcard(address.IP)
 
-    def set_local_host(self, host: str) -> None:
-        """Replace the wildcard address by `host`, the local address of a connection to the registry."""
+    def set_local_host(self, name: tuple[Any, ...]) -> None:
+        """Register with the local address of a connection to the registry; `name` is what getsockname(2) returned.
+
+        Raises `Unavailable` when the machine has no address of the family on which the service listens.
+        """
         address = self._registration.addr
         assert isinstance(address, Address)
-        ip, _, zone = host.partition("%")
+        ip, _, zone = local_address.local_host(address.IP, name).partition("%")
         self._registration = replace(self._registration, addr=Address(ip, address.Port, zone))
 
     def next_step(self, now: float) -> Call[Any] | float | None:
@@ -144,6 +196,8 @@ class RegistrationKeeper:
             return self._next_leaving_step()
         if now < self._due:
             return self._due - now
+        if self._is_lost:
+            return requests.instances(self._registration.name)
         if not self.registered:
             self._has_asked = True
             address = self._registration.addr
@@ -152,10 +206,10 @@ class RegistrationKeeper:
             return requests.register(replace(self._registration, uuid=self.id, health_check=check))
         if self._incarnation is None:
             return requests.instances(self._registration.name)
-        return requests.renew(self.id)
+        return requests.renew(self.id, incarnation=self._incarnation if self._names_incarnation else None)
 
     def _next_leaving_step(self) -> Call[Any] | None:
-        if not self._has_asked:
+        if not self._has_asked or self._is_shared:
             return None
         # A registration whose reply never came may have been stored: the list of instances has its id.
         if self._incarnation is None:
@@ -169,10 +223,15 @@ class RegistrationKeeper:
         match call.method:
             case "Discovery.Register":
                 self.id, self.registered, self._incarnation = result, True, None
+                self._is_shared = False
                 self._due = now
             case "Discovery.Instances":
-                self._find_own_entry(result)
                 self._due = now + self._renew_s
+                if self._is_lost:
+                    self._due = now  # either registers again or renews at once, as the lease was not renewed
+                    self._adopt_entry(result)
+                else:
+                    self._find_own_entry(result)
             case "Discovery.Deregister":
                 self._has_asked = False
             case _:
@@ -186,18 +245,47 @@ class RegistrationKeeper:
             if same_address and self.id in ("", instance.uuid):
                 self.id, self._incarnation = instance.uuid, instance.incarnation
             elif instance.uuid == self.id:
-                self._has_asked = False  # another service has taken the id: there is no entry of ours to deregister
+                # Another service has taken the id: there is no entry of ours to deregister. The next renewal registers.
+                self._has_asked = self.registered = False
+                self.problem = (
+                    f"another service is registered with the id {self.id}: {instance.name} at {instance.addr}"
+                )
+
+    def _adopt_entry(self, instances: Sequence[Instance]) -> None:
+        """Take over an entry that says the same as ours; else see to it that the next step registers."""
+        self._is_lost = False
+        for instance in instances:
+            if instance.uuid == self.id and self._says_the_same(instance):
+                self._incarnation, self.registered, self._is_shared = instance.incarnation, True, True
+
+    def _says_the_same(self, instance: Instance) -> bool:
+        ours = self._registration
+        assert isinstance(ours.addr, Address)
+        return (instance.name, _normalized(instance.addr), instance.health_check, instance.tags, instance.meta) == (
+            ours.name,
+            _normalized(ours.addr),
+            _check_url(ours.health_check, ours.addr),
+            ours.tags,
+            ours.meta,
+        )
 
     def failed(self, now: float, call: Call[Any], error: MinikubeError) -> str:
         """Record the error of a call that `next_step` returned. Return the line to log; empty if it was logged already."""
         if call.method == "Discovery.Instances":
             self._incarnation = 0  # only a precaution: deregister by the id alone
+            self._is_lost = False
             return ""
         if self.leaving:
             self._has_asked = False
             return ""
         if isinstance(error, NotFound) and self.registered:
+            # Without the incarnation the registry can only have lost the entry.
+            self._is_lost = bool(self._incarnation) and self._names_incarnation
             self.registered = False
+            self._due = now
+            return ""
+        if isinstance(error, RemoteError) and error.code == INVALID_PARAMS and call == self._incarnation_renewal():
+            self._names_incarnation = False
             self._due = now
             return ""
         self.problem = str(error)
@@ -207,8 +295,12 @@ class RegistrationKeeper:
         self._logged = self.problem
         return f"{self.name} is not registered: {self.problem}; trying again"
 
+    def _incarnation_renewal(self) -> Call[bool] | None:
+        return requests.renew(self.id, incarnation=self._incarnation) if self._names_incarnation else None
+
     def connection_lost(self, now: float) -> None:
-        """Make the next step a renewal after a short delay: a restarted registry may not know the instance."""
+        """Renew as soon as the registry is back: it may have been replaced by one that does not know the instance."""
+        self._names_incarnation = True  # it may be a newer one, too
         self._due = min(self._due, now + self._backoff.next())
 
     def leave(self) -> None:

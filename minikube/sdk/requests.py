@@ -47,12 +47,17 @@ def deregister(id_: str, incarnation: int | None = None) -> Call[bool]:
     return Call("Discovery.Deregister", (id_, incarnation) if incarnation else (id_,), bool)
 
 
-def renew(id_: str, state: str = "", output: str = "") -> Call[bool]:
-    """Renew the lease of an instance and return True. Raises `NotFound` if the registry does not know the id: register again.
+def renew(id_: str, state: str = "", output: str = "", incarnation: int | None = None) -> Call[bool]:
+    """Renew the lease of an instance. Raises `NotFound` when the registry does not know the id: register again.
+
+    With `incarnation` it is also `NotFound` when another registration has replaced that one. An older registry refuses
+    the param with the code -32602.
 
     An instance with a `ttl:` check reports its own state: `state` is "passing" or "critical", `output` says why.
     Critical takes effect at once.
     """
+    if incarnation:
+        return Call("Discovery.Renew", (id_, state, output, incarnation), bool)
     return Call("Discovery.Renew", (id_, state, output) if state else (id_,), bool)
 
 

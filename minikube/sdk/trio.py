@@ -7,23 +7,34 @@
 """
 
 import logging
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TypeVar, Unpack
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar, Unpack
 
 import trio
 
-from minikube.errors import MinikubeError, Unavailable
+from minikube.errors import MinikubeError, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
 from minikube.net.background import open_background_nursery
-from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient, connect
-from minikube.sdk import requests
+from minikube.net.rpc import client as rpc
+from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient
+from minikube.sdk import forks, requests
 from minikube.sdk.methods import AsyncMethods
+from minikube.sdk.peer import RegistryProtocol, connect_problem, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import CALL_TIMEOUT_S, Backoff, RegistryAddress, find_registry
+from minikube.sdk.session import (
+    CALL_TIMEOUT_S,
+    FAILOVER_S,
+    Attempts,
+    Backoff,
+    Endpoints,
+    RegistryAddress,
+    find_registry,
+)
 from minikube.sdk.tls import make_context
 from minikube.sdk.watch import Watcher
 
@@ -32,46 +43,107 @@ LOGGER = logging.getLogger("minikube")
 T = TypeVar("T")
 
 
-class Registry(AsyncMethods):
-    """A client of one registry. It connects at the first call, and again when the connection was lost.
+async def _connect(address: RegistryAddress, tls: ssl.SSLContext | None, seconds: float) -> trio.abc.Stream:
+    try:
+        return await rpc.connect(address.host, address.port, tls=tls, timeout=seconds)
+    except ConnectionLost as error:
+        cause = error.__cause__ or TimeoutError()
+        raise connect_problem(str(address), cause, seconds) from cause
 
-    Any task may call. A call that a lost connection interrupted is repeated: every method is safe to repeat. A call raises
-    `Unavailable` at once if the registry was never reached or accepts no more connections.
+
+def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    return stream.socket
+
+
+class _Connection(RpcClient):
+    """An open connection, and the registry at its other end."""
+
+    def __init__(self, stream: trio.abc.Stream, address: RegistryAddress, protocol: RegistryProtocol) -> None:
+        super().__init__(stream)
+        self.address = address
+        self.socket = _socket_of(stream)
+        self.local_name = self.socket.getsockname()
+        self._protocol = protocol
+        forks.add(self)
+
+    def after_fork(self) -> None:
+        forks.disconnect(self.socket.fileno())
+
+    async def leave_silent(self) -> None:
+        """Close the connection when the registry gives no sign of life for `FAILOVER_S`."""
+        while not self.closed.is_set():
+            received = self.received
+            await trio.sleep(FAILOVER_S / 2)
+            if self.received == received:
+                ping = requests.status()
+                with suppress(MinikubeError):
+                    await self.call(ping.method, ping.params, timeout=FAILOVER_S / 2)
+                if self.received == received:
+                    await self.aclose()
+
+
+class Registry(AsyncMethods):
+    """A client of one registry, or of the first that answers of several. It connects at the first call, and again when the
+    connection was lost.
+
+    Any task may call. It belongs to the process that opened it: in a forked child every call raises `UsageError`, as trio's
+    nursery is not there. The child opens a registry of its own.
+
+    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
+    reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
     def __init__(self, address: RegistryAddress, tls: ssl.SSLContext | None, nursery: trio.Nursery) -> None:
         self.address = address
         self._tls = tls
         self._nursery = nursery
-        self._connection: RpcClient | None = None
+        self._endpoints = Endpoints(address)
+        self._connection: _Connection | None = None
         self._connecting = trio.Lock()
-        self._reached = False
+        self._process = os.getpid()
 
     async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
         deadline = trio.current_time() + timeout + call.extra_s
-        backoff = Backoff()
+        attempts: Attempts | None = None
         while True:
             left = max(deadline - trio.current_time(), 0.001)
+            endpoint = self._endpoints.current
             try:
-                connection = await self._connect(left)
+                connection = await self._connect(endpoint, left)
+                endpoint = connection.address
                 left = max(deadline - trio.current_time(), 0.001)
-                return await _ask(connection, call, left)
+                if not self._endpoints.several:
+                    return await _ask(connection, call, left)
+                async with open_background_nursery() as nursery:
+                    nursery.start_soon(connection.leave_silent)
+                    return await _ask(connection, call, left)
             except ConnectionLost as error:
-                wait = backoff.next()
-                if not self._reached or trio.current_time() + wait > deadline:
-                    raise Unavailable(f"registry {self.address}: {error}") from error.__cause__
-                await trio.sleep(wait)
+                attempts = attempts or Attempts(self._endpoints, deadline)
+                wait = attempts.failed(error, trio.current_time())
+                self._endpoints.leave(endpoint)
+            except RemoteError as error:
+                raise version_problem(error, call.method, str(endpoint)) from None
+            await trio.sleep(wait)
 
     @property
     def stale(self) -> bool:
         """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
-    async def local_host(self) -> str:
-        """Return the local IP address of the connection to the registry. Raises `Unavailable`."""
-        return (await self._connect(CALL_TIMEOUT_S)).local_host
+    async def local_name(self) -> tuple[Any, ...]:
+        """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
+        endpoint = self._endpoints.current
+        try:
+            name: tuple[Any, ...] = (await self._connect(endpoint, CALL_TIMEOUT_S)).local_name
+        except ConnectionLost:
+            self._endpoints.leave(endpoint)
+            raise
+        return name
 
     async def wait_lost(self) -> None:
         """Wait until the connection is lost. Without a connection, wait until cancelled."""
@@ -80,24 +152,31 @@ class Registry(AsyncMethods):
         else:
             await self._connection.closed.wait()
 
-    async def _connect(self, seconds: float) -> RpcClient:
+    async def _connect(self, endpoint: RegistryAddress, seconds: float) -> _Connection:
+        if os.getpid() != self._process:
+            raise UsageError(
+                "this Registry was opened before the process was forked — open one in the child, with"
+                " minikube.open_registry() inside trio.run(), or use minikube.blocking there"
+            )
+        seconds = self._endpoints.connect_limit_s(seconds)
         with trio.move_on_after(seconds):
             async with self._connecting:
                 if self._connection is not None and not self._connection.closed.is_set():
                     return self._connection
-                stream = await connect(self.address.host, self.address.port, tls=self._tls, timeout=seconds)
-                connection = RpcClient(stream)
+                stream = await _connect(endpoint, self._tls, seconds)
+                protocol = RegistryProtocol(str(endpoint), self._endpoints.on_answer, tls=bool(self._tls))
+                connection = _Connection(stream, endpoint, protocol)
                 self._nursery.start_soon(connection.read)
                 try:
-                    if self.address.token:
-                        hello = requests.authenticate(self.address.token)
+                    if endpoint.token:
+                        hello = requests.authenticate(endpoint.token)
                         await connection.call(hello.method, hello.params, timeout=seconds)
                 except BaseException:
                     await connection.aclose()
                     raise
-                self._connection, self._reached = connection, True
+                self._connection, self._endpoints.reached = connection, True
                 return connection
-        raise ConnectionLost("no connection in time")
+        raise ConnectionLost(f"no connection to {endpoint} in time")
 
     @asynccontextmanager
     async def watch(self, name: str = "*") -> AsyncIterator[AsyncIterator[WatchSnapshot | Change]]:
@@ -107,7 +186,7 @@ class Registry(AsyncMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token))
+        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:
@@ -117,9 +196,10 @@ class Registry(AsyncMethods):
         backoff = Backoff()
         while True:
             stream: trio.abc.Stream | None = None
+            endpoint = self._endpoints.current
             try:
-                stream = await connect(self.address.host, self.address.port, tls=self._tls)
-                await stream.send_all(watcher.on_connect())
+                stream = await _connect(endpoint, self._tls, self._endpoints.connect_limit_s(CALL_TIMEOUT_S))
+                await stream.send_all(watcher.on_connect(str(endpoint), tls=bool(self._tls)))
                 while data := await _receive(stream, watcher):
                     updates = watcher.feed(data)
                     if watcher.accepted:
@@ -128,11 +208,13 @@ class Registry(AsyncMethods):
                         await stream.send_all(again)
                     for update in updates:
                         yield update
-            except (Unavailable, trio.BrokenResourceError):
-                pass
+            except (Unavailable, trio.BrokenResourceError) as error:
+                if problem := watcher.problem_to_log(error):
+                    LOGGER.warning("%s", problem)
             finally:
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
+            self._endpoints.leave(endpoint)
             await trio.sleep(backoff.next())
 
 
@@ -188,20 +270,22 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    If the registry is unreachable, nothing is raised: registration is tried again. Leaving the block takes at most 1 s, also
-    when cancelled.
+    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s, also when cancelled. In a
+    forked child nothing is renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
+    process = os.getpid()
     try:
         async with open_registry(address, token=token, tls=tls) as registry, open_background_nursery() as nursery:
             nursery.start_soon(_keep, keeper, registry)
             yield keeper
     finally:
-        keeper.leave()
-        # A connection of its own: the other may be cancelled already, or in the middle of a call.
-        with trio.move_on_after(LEAVE_S, shield=True):
-            async with open_registry(address, token=token, tls=tls) as registry:
-                await _keep(keeper, registry)
+        if os.getpid() == process:  # in a forked child the entry is the parent's
+            keeper.leave()
+            # A connection of its own: the other may be cancelled already, or in the middle of a call.
+            with trio.move_on_after(LEAVE_S, shield=True):
+                async with open_registry(address, token=token, tls=tls) as registry:
+                    await _keep(keeper, registry)
 
 
 async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
@@ -213,7 +297,7 @@ async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
             continue
         try:
             if keeper.needs_local_host:
-                keeper.set_local_host(await registry.local_host())
+                keeper.set_local_host(await registry.local_name())
                 continue
             result = await registry.send(step)
         except MinikubeError as error:

@@ -13,11 +13,13 @@ from msgspec import UNSET, Raw, Struct
 
 from minikube.errors import RemoteError
 from minikube.jsonrpc import messages
-from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost, decode_as, error_of, result_of
+from minikube.jsonrpc.calls import ConnectionLost, decode_as, error_of, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Change, Instance
 from minikube.sdk import requests
+from minikube.sdk.peer import RegistryProtocol, version_problem
 from minikube.sdk.requests import Call, WatchSnapshot
+from minikube.sdk.session import FAILOVER_S, NotARegistry
 
 CHANGED = "Discovery.Changed"
 QUIET_S = 15.0
@@ -35,21 +37,26 @@ class _Started(Struct, frozen=True, rename="pascal"):
 class Watcher:
     """The state machine of one watch: takes received bytes, returns updates and bytes to send. Does no I/O."""
 
-    def __init__(self, name: str = "*", token: str = "") -> None:
+    def __init__(self, name: str = "*", token: str = "", *, leaves_silent: bool = False) -> None:
+        """`leaves_silent`: whether a registry that is silent is left within `FAILOVER_S`, as there is another one."""
         self.name = name
         self.revision: int | None = None
         """The last revision that was returned; None before the first snapshot."""
         self.accepted = False
         """Whether the registry has accepted the watch on the present connection."""
         self._token = token
-        self._calls = ClientProtocol()
+        self._leaves_silent = leaves_silent
+        self._logged = ""
+        self._where = "the registry"
+        self._calls = RegistryProtocol("the registry")
         self._pending: dict[int, str] = {}
         """The method of each call that was not answered yet, by id."""
         self._output = b""
 
-    def on_connect(self) -> bytes:
-        """Return the bytes to send on a new connection: they start or resume the watch."""
-        self._calls = ClientProtocol()
+    def on_connect(self, where: str = "the registry", *, tls: bool = False) -> bytes:
+        """Return what to send on a new connection; `where` is the address for messages, `tls` whether TLS is on."""
+        self._where = where
+        self._calls = RegistryProtocol(where, tls=tls)
         self._pending.clear()
         self.accepted = False
         hello = self._encode(requests.authenticate(self._token)) if self._token else b""
@@ -57,14 +64,26 @@ class Watcher:
 
     @property
     def silence_limit_s(self) -> float:
-        """The number of seconds to wait for the next bytes before calling `on_silence`."""
+        """How many seconds to wait for the next bytes before calling `on_silence`."""
+        if self._leaves_silent:
+            return FAILOVER_S / 2
         return REPLY_S if self._pending else QUIET_S
 
     def on_silence(self) -> bytes:
         """Return the bytes to send after `silence_limit_s` without input. Raises `ConnectionLost` if a reply is overdue."""
         if self._pending:
-            raise ConnectionLost(f"no answer within {REPLY_S:g} s")
+            raise ConnectionLost(f"no answer within {self.silence_limit_s:g} s")
         return self._encode(requests.status())
+
+    def problem_to_log(self, error: Exception) -> str:
+        """Return the line to log for an error after which the watch connects again; empty for one that passes by itself.
+
+        A peer that is no registry will not become one by itself. It is logged once.
+        """
+        if not isinstance(error, NotARegistry) or str(error) == self._logged:
+            return ""
+        self._logged = str(error)
+        return f"watch of {self.name}: {error}; trying again"
 
     def take_output(self) -> bytes:
         """Return the bytes to send after `feed`; empty in most cases."""
@@ -101,6 +120,8 @@ class Watcher:
             self.revision = None
             self._output += self._watch_request()
             return None
+        if isinstance(error, RemoteError):
+            error = version_problem(error, method, self._where)
         if error is not None:
             # An error without an id is about the connection (too many are open, too slow): a later one may succeed.
             raise error if incoming.id is not None else ConnectionLost(str(error))

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,6 +36,8 @@ class FakeRegistry:
         self.peers: set[RpcConnection] = set()
         self.watchers: list[RpcConnection] = []
         self.oldest = 0
+        self.takes_incarnation = True
+        self.incarnation = 6
         self.silent = 0
         """How many watches more are not answered; until then nothing is."""
 
@@ -80,6 +83,10 @@ class FakeRegistry:
             case "Deregister":
                 return self.drop(params[0])
             case "Renew" if params[0] in self.instances:
+                if len(params) > 3 and not self.takes_incarnation:
+                    raise RpcError(-32602, "invalid params: expected at most 3 (Id, State, Output), got 4")
+                if len(params) > 3 and params[3] != self.instances[params[0]]["Incarnation"]:
+                    raise minikube.NotFound(f"{params[0]}: replaced")
                 return True
             case "Renew":
                 raise minikube.NotFound(f"{params[0]}: unknown")
@@ -99,7 +106,8 @@ class FakeRegistry:
     def put(self, registration: dict[str, Any]) -> str:
         id_ = registration.get("Uuid") or f"{len(self.instances):08x}"
         plain = {key: registration[key] for key in ("Name", "Addr", "HealthCheck")}
-        self.instances[id_] = {**plain, "Uuid": id_, "State": "passing", "Incarnation": 7}
+        self.incarnation += 1
+        self.instances[id_] = {**plain, "Uuid": id_, "State": "passing", "Incarnation": self.incarnation}
         self.notify("put", self.instances[id_])
         return str(id_)
 
@@ -132,9 +140,9 @@ class FakeRegistry:
 
 
 @asynccontextmanager
-async def serving(registry: FakeRegistry, port: int = 0) -> AsyncIterator[str]:
+async def serving(registry: FakeRegistry, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     async with trio.open_nursery() as nursery:
-        ((host, port),) = await nursery.start(partial(serve_rpc, registry, ("127.0.0.1", port)))
+        ((host, port),) = await nursery.start(partial(serve_rpc, registry, ("127.0.0.1", port), tls=tls))
         yield f"{host}:{port}"
         nursery.cancel_scope.cancel()
 
@@ -142,15 +150,17 @@ async def serving(registry: FakeRegistry, port: int = 0) -> AsyncIterator[str]:
 class Background:
     """A registry in a thread of its own, for programs that are not trio."""
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: FakeRegistry, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.registry = registry
+        self._port = port
+        self._tls = tls
         self.address = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
 
     async def _main(self) -> None:
         self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
-        async with serving(self.registry) as self.address:
+        async with serving(self.registry, self._port, self._tls) as self.address:
             self._ready.set()
             await self._stop.wait()
 

@@ -11,6 +11,7 @@ from minikube.errors import RemoteError
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Change
 from minikube.sdk.requests import WatchSnapshot
+from minikube.sdk.session import FAILOVER_S, NotARegistry
 from minikube.sdk.watch import QUIET_S, REPLY_S, Watcher
 
 INSTANCE = {"Uuid": "u", "Name": "web", "Addr": {"IP": "1.2.3.4", "Port": 5}, "HealthCheck": "", "State": "passing"}
@@ -127,3 +128,34 @@ def test_whatever_is_repeated_nothing_comes_twice_or_backwards(numbers: list[int
     got = revisions(watcher.feed(started(0) + b"".join(map(changed, numbers))))
     assert got == sorted(set(got))
     assert set(got) == {0} | {n for i, n in enumerate(numbers) if n > max([0, *numbers[:i]])}
+
+
+def test_a_silent_registry_is_left_soon_when_there_is_another() -> None:
+    watcher = Watcher("web", leaves_silent=True)
+    watcher.on_connect()
+    assert watcher.silence_limit_s == FAILOVER_S / 2
+    watcher.feed(started(3))
+    assert watcher.silence_limit_s == FAILOVER_S / 2, "it is asked for a sign of life"
+    assert [r["method"] for r in sent(watcher.on_silence())] == ["Discovery.Status"]
+    with pytest.raises(ConnectionLost, match=r"no answer within 0\.4 s"):
+        watcher.on_silence()
+
+
+def test_only_a_peer_that_is_no_registry_is_logged_and_once() -> None:
+    watcher = Watcher("web")
+    assert watcher.problem_to_log(ConnectionLost("refused")) == ""
+    assert watcher.problem_to_log(OSError("reset")) == ""
+    assert watcher.problem_to_log(NotARegistry("it is an HTTP server")) == (
+        "watch of web: it is an HTTP server; trying again"
+    )
+    assert watcher.problem_to_log(NotARegistry("it is an HTTP server")) == ""
+    assert watcher.problem_to_log(NotARegistry("it speaks TLS")) != ""
+
+
+def test_a_registry_without_watches_is_called_older() -> None:
+    watcher = Watcher("web")
+    watcher.on_connect("r:1")
+    with pytest.raises(
+        RemoteError, match=r"^the registry at r:1 is older than this SDK and does not know Discovery\.Watch"
+    ):
+        watcher.feed(line(id=1, error={"code": -32601, "message": "unknown method"}))
