@@ -5,7 +5,8 @@ the writes of other nodes do. The node refuses to know RPC (`service`) and to pr
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 from msgspec.structs import replace
@@ -58,6 +59,7 @@ class RegistryNode:
         self.is_stale = True
         """Whether Redis is down, so that lookups are answered from memory that may be old."""
         self._renewals: dict[str, int] | None = None
+        self._write_locks: dict[str, trio.Lock] = {}
         self._shard_callbacks: list[Callable[[], None]] = []
         self._renewal_callbacks: list[Callable[[str], None]] = []
 
@@ -140,21 +142,44 @@ class RegistryNode:
         Raises Unavailable, and MinikubeError where there are too many registrations.
         """
         for _ in range(MAX_ATTEMPTS):
-            instance = record.instance
-            holder = self.catalog.ids_by_address.get(record.address_key)
-            if holder is not None and holder in self.catalog.records and holder != record.id:
+            target = record
+            holder = self._address_holder(record)
+            if holder is not None and holder != record.id:
                 if record.id in self.catalog.records:
                     # The id moves to an address that another record holds: that record is replaced as well.
                     await self.remove(holder)
                     continue
-                record = replace(record, instance=replace(instance, uuid=holder))
-            old = self.catalog.records.get(record.id)
-            new = record if old is None else _merge_registration(old, record)
-            # Registrations under way at the same time may pass the bound by a few.
-            self._check_limits(old, new)
-            if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
-                return stored
+                target = replace(record, instance=replace(record.instance, uuid=holder))
+            async with self._write_turn(target.id):
+                # Another call may have changed who holds the address while this one waited for its turn.
+                if self._address_holder(record) not in (None, target.id):
+                    continue
+                old = self.catalog.records.get(target.id)
+                new = target if old is None else _merge_registration(old, target)
+                # Registrations under way at the same time may pass the bound by a few.
+                self._check_limits(old, new)
+                if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
+                    return stored
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
+
+    def _address_holder(self, record: Record) -> str | None:
+        """Return the id of the known record with the same name and address."""
+        holder = self.catalog.ids_by_address.get(record.address_key)
+        return holder if holder in self.catalog.records else None
+
+    @asynccontextmanager
+    async def _write_turn(self, id_: str) -> AsyncIterator[None]:
+        """Let one write of this node change the record of an id at a time, in the order of their calls."""
+        # Without it, writes of one record at the same time refuse each other in Redis until their attempts are used up.
+        lock = self._write_locks.get(id_)
+        if lock is None:
+            lock = self._write_locks[id_] = trio.Lock()
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._write_locks.get(id_) is lock:
+                del self._write_locks[id_]
 
     def _check_limits(self, old: Record | None, new: Record) -> None:
         """Raise MinikubeError for one registration too many, or one too large for the room that is left."""
@@ -173,26 +198,27 @@ class RegistryNode:
 
     async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
         """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""
-        for _ in range(MAX_ATTEMPTS):  # again after a conflict, with the record that another node wrote
-            old = self.catalog.records.get(id_)
-            if old is None or old.instance.incarnation != incarnation:
-                return None
-            new = change(old)
-            if new is None:
-                return old
-            if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision, old, incarnation)):
-                return stored
+        async with self._write_turn(id_):
+            for _ in range(MAX_ATTEMPTS):  # again after a conflict, with the record that another node wrote
+                old = self.catalog.records.get(id_)
+                if old is None or old.instance.incarnation != incarnation:
+                    return None
+                new = change(old)
+                if new is None:
+                    return old
+                if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision, old, incarnation)):
+                    return stored
         return None
 
     async def remove(self, id_: str, incarnation: int | None = None) -> bool:
         """Remove a record; return False if there is none, or only one of another incarnation. Raises Unavailable."""
-        for _ in range(MAX_ATTEMPTS):
-            old = self.catalog.records.get(id_)
-            if old is None or (incarnation and old.instance.incarnation != incarnation):
-                await trio.lowlevel.checkpoint()  # trio's rule: every path of an async function waits once
-                return False
-            if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
-                return True
+        async with self._write_turn(id_):
+            for _ in range(MAX_ATTEMPTS):
+                old = self.catalog.records.get(id_)
+                if old is None or (incarnation and old.instance.incarnation != incarnation):
+                    return False
+                if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
+                    return True
         raise Unavailable(f"{id_}: others keep changing this entry; try again")
 
     async def share_renewal(self, id_: str) -> None:

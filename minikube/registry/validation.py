@@ -1,7 +1,8 @@
 """Check the parameters of RPC calls and turn them into values and records. Pure.
 
-Parameters come by position or by name. Everything wrong raises `RpcError` -32602 that names the field, what was expected
-and what came. The module refuses to resolve host names, except `localhost`: a lookup would wait and may change.
+Parameters come by position, by name, or as one object by position: Go's `net/rpc/jsonrpc` sends one value only.
+Everything wrong raises `RpcError` -32602 that names the field, what was expected and what came. The module refuses to
+resolve host names, except `localhost`: a lookup would wait and may change.
 """
 
 import ipaddress
@@ -33,17 +34,30 @@ def invalid(text: str) -> RpcError:
     return RpcError(INVALID_PARAMS, f"invalid params: {text}")
 
 
+def named_params(params: Params) -> dict[str, Any] | None:
+    """Return the parameters given by name, as the params or as the one object in them; None if they are by position."""
+    if isinstance(params, list) and len(params) == 1 and isinstance(params[0], dict):
+        return params[0]
+    return params if isinstance(params, dict) else None
+
+
 def arguments(params: Params, *names: str, required: int = 0) -> list[Any]:
     """Return the values of `names` in order, None for those left out. The first `required` must be given.
 
-    Names are case-insensitive, as in Go's decoder.
+    Names are case-insensitive, as in Go's decoder; `Uuid` is another name of `Id`.
     """
-    if isinstance(params, dict):
-        given = {str(key).lower(): value for key, value in params.items()}
+    if (by_name := named_params(params)) is not None:
         known = [name.lower() for name in names]
-        for key in given:
-            if key not in known:
-                raise invalid(f"unknown name {key!r}, expected {', '.join(names)}")
+        given: dict[str, Any] = {}
+        for key, value in by_name.items():
+            name = str(key).lower()
+            if name == "uuid" and "id" in known:
+                name = "id"
+            if name not in known:
+                raise invalid(f"unknown name {str(key)[:80]!r}, expected {', '.join(filter(None, names)) or 'none'}")
+            if name in given:
+                raise invalid(f"{str(key)[:80]} is given twice")
+            given[name] = value
         values = [given.get(name) for name in known]
     else:
         values = list(params or ())
@@ -62,6 +76,11 @@ def as_type(value: Any, kind: type[T], name: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise invalid(f"{name}: {error}") from None
+
+
+def as_incarnation(value: Any) -> int | None:
+    """Return an incarnation; None for one that is left out, or 0, as Go's encoder sends it."""
+    return as_type(value, int, "Incarnation") or None if value is not None else None
 
 
 def as_name(value: Any, *, allow_all: bool = False) -> str:
@@ -88,12 +107,11 @@ def as_seconds(value: Any, name: str, default: float, least: float, most: float)
 
 def as_record(params: Params, allow_checks: tuple[str, ...], new_id: str, now: float) -> Record:
     """Return the record of a `Discovery.Register` call; `new_id` is used unless the call gives one."""
-    if isinstance(params, list):
-        if len(params) != 1 or not isinstance(params[0], dict):
-            raise invalid("expected one object {Name, Addr, HealthCheck, …}")
-        params = params[0]
+    by_name = named_params(params)
+    if by_name is None and params:
+        raise invalid("expected one object {Name, Addr, HealthCheck, …}")
     given: dict[str, Any] = {}
-    for key, value in (params or {}).items():
+    for key, value in (by_name or {}).items():
         if (name := _REGISTRATION_FIELDS.get(str(key).lower())) is None:
             raise invalid(f"unknown field {key!r}, expected {', '.join(_REGISTRATION_FIELDS.values())}")
         if value is not None:
