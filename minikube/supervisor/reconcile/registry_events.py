@@ -34,6 +34,10 @@ class RegistryEvents:
         """Record that the registry rejects an instance of the project, for a reason that repetition does not mend."""
         self._store.event("registry.rejected", text, "error")
 
+    def on_replaced(self, text: str) -> None:
+        """Record that another client replaced the entry of one of the project's instances."""
+        self._store.event("registry.replaced", text, "warning")
+
     def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
         before = controller.registry_entry
         controller.on_registry_update(entry)
