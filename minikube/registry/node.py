@@ -7,6 +7,7 @@ the writes of other nodes do. The node refuses to know RPC (`service`) and to pr
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 
 import trio
 from msgspec.structs import replace
@@ -60,6 +61,7 @@ class RegistryNode:
         """Whether Redis is down, so that lookups are answered from memory that may be old."""
         self._renewals: dict[str, int] | None = None
         self._write_locks: dict[str, trio.Lock] = {}
+        self._audited = 0
         self._shard_callbacks: list[Callable[[], None]] = []
         self._renewal_callbacks: list[Callable[[str], None]] = []
 
@@ -84,6 +86,13 @@ class RegistryNode:
         return CatalogDump(
             self.position(), tuple(catalog.records.values()), tuple(catalog.tombstones()), tuple(catalog.log)
         )
+
+    def next_records(self, count: int) -> tuple[CatalogPosition, Sequence[Record]]:
+        """Return the next `count` records in turn, and where the catalog stands."""
+        records = self.catalog.records
+        start = self._audited if self._audited < len(records) else 0
+        self._audited = start + count
+        return self.position(), tuple(islice(records.values(), start, start + count))
 
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
         """Take over the snapshot, then write again what Redis lost."""

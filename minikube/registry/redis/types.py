@@ -119,6 +119,9 @@ class StoreListener(Protocol):
     def dump(self) -> CatalogDump:
         """Return everything that the catalog knows."""
 
+    def next_records(self, count: int) -> tuple[CatalogPosition, Sequence[Record]]:
+        """Return the next `count` records in turn, for an audit of Redis, and where the catalog stands."""
+
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
         """Take over the snapshot, then write `unsaved` again: changes that Redis lost."""
 
