@@ -8,6 +8,7 @@ address, as kubelet's probes do.
 import errno
 import os
 import ssl
+from collections import Counter
 from urllib.parse import SplitResult, urlsplit
 
 import trio
@@ -25,6 +26,8 @@ class Prober:
 
     def __init__(self, max_idle: int = 0) -> None:
         self.max_idle = max_idle
+        self._users: Counter[str] = Counter()
+        """How many instances have each URL, of those that are probed regularly."""
         self._idle: dict[str, trio.abc.Stream] = {}
         self._parsed: dict[str, SplitResult] = {}
         self._tls: ssl.SSLContext | None = None
@@ -38,8 +41,16 @@ class Prober:
             outcome, output = await self._probe(url)
         return ProbeResult(outcome, output, started, trio.current_time())
 
+    def remember(self, url: str) -> None:
+        """Keep state of `url`, for an instance that is probed regularly, until `forget` is called as often."""
+        self._users[url] += 1
+
     def forget(self, url: str) -> None:
-        """Drop all state of `url` and close its idle connection; for an instance that is not probed any more."""
+        """Drop all state of `url` and close its idle connection, unless another instance has the same URL."""
+        self._users[url] -= 1
+        if self._users[url] > 0:
+            return
+        del self._users[url]
         self._parsed.pop(url, None)
         stream = self._idle.pop(url, None)
         if stream is not None:
@@ -48,7 +59,7 @@ class Prober:
     async def _probe(self, url: str) -> tuple[Outcome, str]:
         try:
             parts = self._parsed.get(url) or urlsplit(url)
-            if self.max_idle:
+            if self.max_idle and url in self._users:
                 self._parsed[url] = parts
             if parts.scheme == "tcp":
                 stream = await _connect(parts, 0)
@@ -81,8 +92,10 @@ class Prober:
             while not response.complete:
                 data = bytes(await stream.receive_some(response.room))
                 response.feed(data)
-            # Two instances may have one URL: another probe may have left a connection for it meanwhile.
-            keep = response.reusable and url not in self._idle and len(self._idle) < self.max_idle
+            # Two instances may have one URL: another probe may have left a connection for it meanwhile. The instance may be
+            # forgotten by now: nothing would ever close a connection that is kept for it.
+            is_wanted = url in self._users and url not in self._idle
+            keep = response.reusable and is_wanted and len(self._idle) < self.max_idle
         finally:
             if not keep:
                 _close(stream)

@@ -316,7 +316,8 @@ class DiscoveryService:
             raise invalid(f'State: {id_} is checked by the registry; only a "ttl:" HealthCheck reports its own state')
         else:
             text = as_type(output or "", str, "Output")[:MAX_OUTPUT]
-            await self._checks.report_state(id_, state == "passing", text)
+            if not await self._checks.report_state(id_, state == "passing", text):
+                raise RpcError(NOT_FOUND, f"{id_[:80]}: it was removed or replaced meanwhile — register again")
         # A report of `critical` is not shared: the node that checks the instance would take the renewal for a pass.
         if record.is_ttl and state != "critical":
             await self._node.share_renewal(id_)

@@ -152,6 +152,7 @@ async def test_idle_connections_are_reused_and_replaced_once_the_server_closed_t
 
     async with serving(behave) as server:
         prober = Prober(max_idle=8)
+        prober.remember(server.url)
         for _ in range(7):
             assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
         assert (server.connections, requests) == (3, 7)
@@ -173,6 +174,7 @@ async def test_two_probes_of_one_url_keep_one_connection() -> None:
 
     async with serving(behave) as server:
         prober = Prober(max_idle=8)
+        prober.remember(server.url)
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(prober.probe, server.url, 5)
@@ -184,3 +186,36 @@ async def test_two_probes_of_one_url_keep_one_connection() -> None:
         with trio.fail_after(30):
             while open_now:
                 await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("users", [1, 2])
+async def test_a_connection_of_a_forgotten_instance_is_closed_also_while_it_is_probed(users: int) -> None:
+    asked, may_answer, open_now = trio.Event(), trio.Event(), 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        while await stream.receive_some():
+            asked.set()
+            await may_answer.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        open_now -= 1
+
+    async with serving(behave) as server:
+        prober = Prober(max_idle=8)
+        for _ in range(users):
+            prober.remember(server.url)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(prober.probe, server.url, 5)
+            await asked.wait()
+            prober.forget(server.url)
+            may_answer.set()
+        assert len(prober._idle) == users - 1, "it is kept for the other instance with the same URL only"
+        if users == 2:
+            prober.forget(server.url)
+        with trio.fail_after(30):
+            while open_now:
+                await trio.sleep(0.01)
+        assert not prober._idle
+        assert not prober._users
+        assert not prober._parsed
