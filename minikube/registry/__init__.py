@@ -11,6 +11,7 @@ A process of its own (`minikube registry`); several registries on one Redis agre
     call_order     let calls of one connection about the same instance take effect in their order
     call_counters  count calls by method, result and duration (pure)
     sharding       which node probes which instance (pure)
+    earlier_run    find what an earlier run of the registry's project left (pure)
     config         the registry's settings
     catalog/       the registry's memory: records, change log, lists, round robin (pure)
     checks/        schedule the health checks and store the states that they find

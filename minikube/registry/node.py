@@ -6,7 +6,7 @@ the writes of other nodes do. The node refuses to know RPC (`service`) and to pr
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
 import trio
@@ -16,6 +16,7 @@ from minikube.errors import MinikubeError, Unavailable
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES, Catalog
 from minikube.registry.catalog.records import Entry, Record, StoreSnapshot, json_size
+from minikube.registry.earlier_run import EarlierRun
 from minikube.registry.redis.gateway import RedisGateway
 from minikube.registry.redis.types import (
     CatalogDump,
@@ -49,7 +50,9 @@ RecordChange = Callable[[Record], Record | None]
 class RegistryNode:
     """A `StoreListener` with the catalog and the writes. It belongs to the trio thread; `nursery` runs its tasks."""
 
-    def __init__(self, node_id: str, store: RedisGateway, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, node_id: str, store: RedisGateway, nursery: trio.Nursery, earlier_run: EarlierRun | None = None
+    ) -> None:
         self.id = node_id
         self.catalog = Catalog()
         self.live_nodes = LiveNodes(node_id)
@@ -62,6 +65,7 @@ class RegistryNode:
         self._renewals: dict[str, int] | None = None
         self._write_locks: dict[str, trio.Lock] = {}
         self._audited = 0
+        self._earlier_run = earlier_run or EarlierRun()
         self._shard_callbacks: list[Callable[[], None]] = []
         self._renewal_callbacks: list[Callable[[str], None]] = []
 
@@ -96,6 +100,12 @@ class RegistryNode:
 
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
         """Take over the snapshot, then write again what Redis lost."""
+        if not self.loaded.is_set():
+            records = self._earlier_run.withdraw(snapshot.records)
+            withdrawn = [new for old, new in zip(snapshot.records, records, strict=True) if new is not old]
+            snapshot = replace(snapshot, records=records)
+            for record in withdrawn:
+                self.nursery.start_soon(self._store_withdrawn, record)
         self.catalog.apply_snapshot(snapshot)
         for write in unsaved:
             self.nursery.start_soon(self._write_again, write)
@@ -136,6 +146,16 @@ class RegistryNode:
     def _notify_shard_change(self) -> None:
         for callback in self._shard_callbacks:
             callback()
+
+    async def _store_withdrawn(self, record: Record) -> None:
+        """Store that an entry of the project's earlier run does not pass, unless it has changed since."""
+
+        def change(known: Record) -> Record | None:
+            return known if known is record else None
+
+        # While Redis refuses writes, the entry is not discoverable here all the same.
+        with suppress(Unavailable):
+            await self.update(record.id, record.instance.incarnation, change)
 
     async def _write_again(self, write: Write) -> None:
         try:
