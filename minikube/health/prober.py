@@ -7,6 +7,7 @@ address, as kubelet's probes do.
 
 import errno
 import os
+import re
 import ssl
 from collections import Counter
 from urllib.parse import SplitResult, urlsplit
@@ -80,7 +81,8 @@ class Prober:
         is_https = parts.scheme == "https"
         stream: trio.abc.Stream = await _connect(parts, 443 if is_https else 80)
         if is_https:
-            stream = trio.SSLStream(stream, self._tls_context(), server_hostname=parts.hostname, https_compatible=True)
+            name = _host(parts).partition("%")[0]
+            stream = trio.SSLStream(stream, self._tls_context(), server_hostname=name, https_compatible=True)
         return await self._exchange(url, stream, request)
 
     async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
@@ -112,8 +114,12 @@ class Prober:
 
 
 async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
-    host = parts.hostname or ""
-    return await trio.open_tcp_stream(host, parts.port or default_port)
+    return await trio.open_tcp_stream(_host(parts), parts.port or default_port)
+
+
+def _host(parts: SplitResult) -> str:
+    """Return the host of a URL; an IPv6 zone, which a URL writes as `%25eth0` (RFC 6874), as `%eth0`."""
+    return (parts.hostname or "").replace("%25", "%", 1)
 
 
 def _close(stream: trio.abc.Stream) -> None:
@@ -125,7 +131,8 @@ def _close(stream: trio.abc.Stream) -> None:
 
 def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.netloc.rpartition("@")[2]
+    # Without the zone, which has a meaning on this machine only (RFC 6874, section 1).
+    host = re.sub(r"%[^\]]*", "", parts.netloc.rpartition("@")[2])
     lines = (
         f"GET {target} HTTP/1.1",
         f"Host: {host}",

@@ -23,6 +23,11 @@ from minikube.registry.catalog.records import Record
 _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _REGISTRATION_FIELDS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(Registration)}
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+"""RFC 1123, section 2.1, and `_`, which the names of containers may have."""
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 MAX_TAGS = 64
 MAX_META = 64
 
@@ -231,9 +236,14 @@ def _normalized_host(host: str) -> str:
     except ValueError:
         if ":" in host or re.fullmatch(r"[0-9.]+", host):
             raise invalid(f"Addr.IP: {host[:80]!r} is no IP address") from None
+        if not _HOST_NAME.fullmatch(host):
+            raise invalid(
+                f"Addr.IP: {host[:80]!r} is no host name: each of its labels is 1 to 63 letters, digits, - or _,"
+                " and neither begins nor ends with -"
+            ) from None
     else:
         # `0.0.0.0` is what a server listens on, and a usual mistake.
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or address == _BROADCAST:
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
 

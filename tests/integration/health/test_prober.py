@@ -1,8 +1,10 @@
 """Probes over real sockets: which responses pass, which fail, and that no probe outlasts its time-out."""
 
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -219,3 +221,33 @@ async def test_a_connection_of_a_forgotten_instance_is_closed_also_while_it_is_p
         assert not prober._idle
         assert not prober._users
         assert not prober._parsed
+
+
+def link_local() -> tuple[str, str]:
+    """Return a link-local address of this machine and its interface."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            return str(ipaddress.IPv6Address(int(digits, 16))), interface
+    pytest.skip("this machine has no link-local IPv6 address")
+
+
+@pytest.mark.parametrize("percent", ["%25", "%"])
+async def test_an_address_with_a_zone_is_probed_and_the_zone_is_not_sent(percent: str) -> None:
+    address, interface = link_local()
+    requests: list[bytes] = []
+
+    async def behave(stream: trio.SocketStream) -> None:
+        requests.append(bytes(await stream.receive_some()))
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    listeners = await trio.open_tcp_listeners(0, host=f"{address}%{interface}")
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, behave, listeners)
+        host = f"[{address}{percent}{interface}]:{port}"
+        for url in (f"http://{host}/health", f"tcp://{host}"):
+            result = await Prober().probe(url, 5)
+            assert result.outcome is Outcome.PASS, result.output
+        nursery.cancel_scope.cancel()
+    assert f"Host: [{address}]:{port}\r\n".encode() in requests[0]

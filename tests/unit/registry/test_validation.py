@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from minikube.jsonrpc.messages import RpcError
-from minikube.registry.validation import arguments, as_incarnation, as_record
+from minikube.model import Address
+from minikube.registry.validation import arguments, as_address, as_incarnation, as_record
 
 RENEW = ("Id", "State", "Output", "Incarnation")
 
@@ -57,3 +58,29 @@ def test_a_registration_is_one_object() -> None:
     for wrong in (["job"], [given, given]):
         with pytest.raises(RpcError, match="expected one object"):
             as_record(wrong, (), "id", 1.0)
+
+
+@pytest.mark.parametrize("host", ["shop", "my-host.example", "my_service", "a.b.c.", "xn--bcher-kva.example", "1host"])
+def test_host_names_are_taken(host: str) -> None:
+    assert host == as_address(f"{host}:80").IP
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("-bad-", "is no host name: each of its labels is 1 to 63 letters"),
+        ("bad-", "is no host name"),
+        ("a..b", "is no host name"),
+        (".", "is no IP address"),
+        ("a" * 64, "is no host name"),
+        ("a.-b.c", "is no host name"),
+        ("255.255.255.255", "clients cannot connect to 255.255.255.255 — register the address"),
+        ("0.0.0.0", "clients cannot connect"),
+        ("224.0.0.1", "clients cannot connect"),
+        ("1.2.3", "is no IP address"),
+    ],
+)
+def test_addresses_that_no_client_can_connect_to_are_refused(host: str, text: str) -> None:
+    for value in (f"{host}:80", Address(host, 80)):
+        with pytest.raises(RpcError, match=text):
+            as_address(value)
