@@ -6,7 +6,6 @@ calls about different instances do not wait for each other: their writes share r
 """
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import trio
 
@@ -23,19 +22,34 @@ UNSTARTED_S = 15.0
 """How long a call waits for an earlier one that has not started: the server drops the calls of a batch that it refuses.
 Longer than `RpcLimits.stall_s`, within which a call that cannot start for a client that does not read ends."""
 
+PURGE_EVERY = 1_024
+"""After so many connections with calls, what closed ones have left is dropped."""
+
 _ADDRESS_NAMES = {"ip": "IP", "port": "Port", "zone": "Zone"}
 
 
 class _Place:
     """The place of one call among those of its connection."""
 
-    __slots__ = ("earlier", "ended", "keys", "started")
+    __slots__ = ("earlier", "ended", "has_ended", "keys", "started")
 
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
         self.earlier: list[_Place] = []
-        self.started = False
-        self.ended = trio.Event()
+        self.started = self.has_ended = False
+        self.ended: trio.Event | None = None
+        """Made for the first call that waits: most calls have none behind them."""
+
+    async def wait_ended(self) -> None:
+        """Wait until the call has ended; a call that has not started is waited for `UNSTARTED_S` long."""
+        if self.has_ended:
+            return
+        if self.ended is None:
+            self.ended = trio.Event()
+        with trio.move_on_after(UNSTARTED_S):
+            await self.ended.wait()
+        if self.started:
+            await self.ended.wait()
 
 
 class _Places:
@@ -52,7 +66,9 @@ class CallOrder:
     """The calls under way of all connections. For the trio thread."""
 
     def __init__(self) -> None:
-        self._connections: WeakKeyDictionary[RpcConnection, _Places] = WeakKeyDictionary()
+        self._connections: dict[RpcConnection, _Places] = {}
+        """Those with calls under way. Not a `WeakKeyDictionary`, whose look-ups take a microsecond each."""
+        self._added = 0
 
     def add(self, request: Request, connection: RpcConnection) -> None:
         """Give a call its place after the earlier ones. Call it in the order in which the lines came."""
@@ -61,31 +77,37 @@ class CallOrder:
         places = self._connections.get(connection)
         if places is None:
             places = self._connections[connection] = _Places()
-        place = _Place()
-        place.keys.update(keys)
+            self._added += 1
+            if self._added % PURGE_EVERY == 0:
+                self._drop_closed()
+        last = places.last
+        place = places.by_request[id(request)] = _Place(keys)
         for key in keys:
-            earlier = places.last.get(key)
+            earlier = last.get(key)
             if earlier is not None and earlier not in place.earlier:
                 place.earlier.append(earlier)
                 # A registration without an id replaces the one at its address and takes its id: calls about that id
                 # come after both.
-                place.keys |= earlier.keys
+                if earlier.keys != place.keys:
+                    place.keys = tuple({*place.keys, *earlier.keys})
         for key in place.keys:
-            places.last[key] = place
-        places.by_request[id(request)] = place
+            last[key] = place
+
+    def start(self, request: Request, connection: RpcConnection) -> bool:
+        """Note that the call's task has started; return whether it must call `wait_turn`."""
+        place = self._place(request, connection)
+        if place is None:
+            return False
+        place.started = True
+        return bool(place.earlier)
 
     async def wait_turn(self, request: Request, connection: RpcConnection) -> None:
         """Wait until the earlier calls about the same instance have taken effect."""
         place = self._place(request, connection)
-        if place is None:
-            return
-        place.started = True
-        for earlier in place.earlier:
-            with trio.move_on_after(UNSTARTED_S):
-                await earlier.ended.wait()
-            if earlier.started:
-                await earlier.ended.wait()
-        place.earlier.clear()
+        for earlier in place.earlier if place else ():
+            await earlier.wait_ended()
+        if place:
+            place.earlier.clear()
 
     def end(self, request: Request, connection: RpcConnection) -> None:
         """Let the next call about the same instance take effect; a second call of this does nothing."""
@@ -93,8 +115,13 @@ class CallOrder:
         place = places.by_request.pop(id(request), None) if places else None
         if places is None or place is None:
             return
-        place.ended.set()
+        place.has_ended = True
+        if place.ended is not None:
+            place.ended.set()
         place.earlier.clear()
+        if not places.by_request:
+            del self._connections[connection]
+            return
         for key in place.keys:
             if places.last.get(key) is place:
                 del places.last[key]
@@ -103,15 +130,22 @@ class CallOrder:
         places = self._connections.get(connection)
         return places.by_request.get(id(request)) if places else None
 
+    def _drop_closed(self) -> None:
+        """Drop what closed connections have left: calls that the server dropped with a refused batch."""
+        for connection in [connection for connection in self._connections if connection.closed.is_set()]:
+            del self._connections[connection]
+
 
 def instance_keys(request: Request) -> tuple[str, ...]:
     """Return what the call says of the instance that it changes: its id, its `NAME ADDR`, or both; none if it is wrong."""
     if request.method not in ORDERED_METHODS:
         return ()
-    by_name = named_params(request.params)
+    params = request.params
+    if type(params) is list and params and type(params[0]) is str:
+        return (params[0],)
+    by_name = named_params(params)
     if by_name is None:
-        params = request.params
-        return (params[0],) if isinstance(params, list) and params and isinstance(params[0], str) else ()
+        return ()
     given = {str(key).lower(): value for key, value in by_name.items()}
     keys = [value for name in ("id", "uuid") if isinstance(value := given.get(name), str) and value]
     if request.method == "Discovery.Register" and (address := _address(given.get("addr"))) is not None:

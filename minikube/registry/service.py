@@ -159,7 +159,8 @@ class DiscoveryService:
             result = result_name(error)
             raise
         finally:
-            self._order.end(request, connection)
+            if request.method in ORDERED_METHODS:
+                self._order.end(request, connection)
             method = request.method if request.method in self._methods else UNKNOWN_METHOD
             self._calls.count(method, result, time.perf_counter() - began)
 
@@ -173,7 +174,7 @@ class DiscoveryService:
         if request.method not in _METHODS_WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
             await connection.wait_writable()  # many calls of this connection may have waited for the same moment
-        if request.method in ORDERED_METHODS:
+        if request.method in ORDERED_METHODS and self._order.start(request, connection):
             await self._order.wait_turn(request, connection)
         try:
             result = await method(request, connection)

@@ -69,6 +69,9 @@ class Connection:
 
     authenticated = False
 
+    def __init__(self) -> None:
+        self.closed = trio.Event()
+
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -129,9 +132,7 @@ async def test_calls_about_different_instances_do_not_wait_for_each_other() -> N
     again = Request("Discovery.Deregister", ["one"], 3)
     for request in (one, two, again):
         order.add(request, connection)
-    with trio.fail_after(1):
-        await order.wait_turn(one, connection)
-        await order.wait_turn(two, connection)
+    assert [order.start(request, connection) for request in (one, two, again)] == [False, False, True]
     with trio.move_on_after(0.01) as waited:
         await order.wait_turn(again, connection)
     assert waited.cancelled_caught, "the first call about the instance has not ended"
@@ -158,11 +159,19 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
         params = [{"Name": "job", "Addr": f"127.0.0.1:{number % 3 + 1}", "HealthCheck": "ttl:", "Uuid": f"{number}"}]
         request = Request("Discovery.Register", params, number)
         order.add(request, connection)
-        await order.wait_turn(request, connection)
+        assert not order.start(request, connection)
         order.end(request, connection)
-    (places,) = order._connections.values()
-    assert not places.last
-    assert not places.by_request
+    assert not order._connections
+
+
+async def test_what_a_closed_connection_left_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PURGE_EVERY", 10)
+    order = CallOrder()
+    for number in range(100):
+        connection = Connection()
+        order.add(Request("Discovery.Renew", ["one"], number), cast(RpcConnection, connection))
+        connection.closed.set()
+    assert len(order._connections) <= 10
 
 
 @pytest.mark.parametrize(
