@@ -35,7 +35,7 @@ class _Place:
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
-        self.earlier: list[_Place] = []
+        self.earlier: tuple[_Place, ...] = ()
         self.started = self.has_ended = False
         self.ended: trio.Event | None = None
         """Made for the first call that waits: most calls have none behind them."""
@@ -85,7 +85,7 @@ class CallOrder:
         for key in keys:
             earlier = last.get(key)
             if earlier is not None and earlier not in place.earlier:
-                place.earlier.append(earlier)
+                place.earlier += (earlier,)
                 # A registration without an id replaces the one at its address and takes its id: calls about that id
                 # come after both.
                 if earlier.keys != place.keys:
@@ -107,7 +107,7 @@ class CallOrder:
         for earlier in place.earlier if place else ():
             await earlier.wait_ended()
         if place:
-            place.earlier.clear()
+            place.earlier = ()
 
     def end(self, request: Request, connection: RpcConnection) -> None:
         """Let the next call about the same instance take effect; a second call of this does nothing."""
@@ -118,7 +118,7 @@ class CallOrder:
         place.has_ended = True
         if place.ended is not None:
             place.ended.set()
-        place.earlier.clear()
+        place.earlier = ()
         if not places.by_request:
             del self._connections[connection]
             return

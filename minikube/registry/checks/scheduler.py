@@ -96,11 +96,18 @@ class CheckScheduler:
             while True:
                 now = trio.current_time()
                 while self._heap and self._heap[0][0] <= now:
-                    _, _, target = heapq.heappop(self._heap)
-                    # The heap may hold earlier plans of a target that was replaced or put off.
-                    if self._targets.get(target.id) is target and not target.busy and target.due <= now:
+                    planned, _, target = heapq.heappop(self._heap)
+                    # The heap may hold plans of a target that was replaced, or that has an earlier one.
+                    if self._targets.get(target.id) is not target or planned != target.planned:
+                        continue
+                    target.planned = NEVER
+                    if target.busy:
+                        continue  # it is scheduled when its check ends
+                    if target.due <= now:
                         target.busy = True
                         nursery.start_soon(self._check, target)
+                    else:  # it was put off since it was planned
+                        self._schedule(target)
                 self._earlier = trio.Event()
                 with trio.move_on_at(self._heap[0][0] if self._heap else NEVER):
                     await self._earlier.wait()
@@ -238,20 +245,23 @@ class CheckScheduler:
             self.mass_failures.forget(id_)
 
     def _schedule(self, target: CheckTarget) -> None:
+        """Plan the next look at a target, unless an earlier look is planned: a renewal only puts its target off."""
         due = target.due
-        # Each renewal leaves a plan behind, until the end of a lease that may be weeks long.
+        if due >= target.planned:
+            return
+        # A registration that is replaced leaves a plan behind, until the end of a lease that may be weeks long.
         if len(self._heap) > 2 * len(self._targets) + MIN_COMPACTION:
             self._compact_heap()
-        if due < NEVER:
-            heapq.heappush(self._heap, (due, next(self._numbers), target))
-            if self._heap[0][2] is target:
-                self._earlier.set()
+        target.planned = due
+        heapq.heappush(self._heap, (due, next(self._numbers), target))
+        if self._heap[0][2] is target:
+            self._earlier.set()
 
     def _compact_heap(self) -> None:
-        """Drop the plans of targets that were replaced, renewed or put off."""
-        # A busy target is scheduled when its check ends.
-        plans = [(target.due, target) for target in self._targets.values() if not target.busy and target.due < NEVER]
-        self._heap = [(due, next(self._numbers), target) for due, target in plans]
+        """Drop the plans of targets that were replaced, and those that an earlier one has made needless."""
+        self._heap = [
+            item for item in self._heap if self._targets.get(item[2].id) is item[2] and item[0] == item[2].planned
+        ]
         heapq.heapify(self._heap)
 
     # ------------------------------------------------------------ one check
