@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """The options of one `minikube up`."""
+    """The options of one call of `minikube up` that the supervisor needs."""
 
     detach: bool = False
     """Return to the shell once the project runs."""
-    only: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     """Start these services and what they depend on. Empty: the services without a profile and those of `profiles`."""
     profiles: tuple[str, ...] = ()
     """Active profiles of the manifest."""

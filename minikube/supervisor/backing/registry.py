@@ -13,9 +13,9 @@ from minikube.supervisor.backing.spec import BackingSpec
 
 
 def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ: Mapping[str, str]) -> BackingSpec:
-    """Return the spec of a registry that listens on `listen` (port 0: any free one) and stores in the Redis of the URL.
+    """Return the spec of a registry that listens on `listen` (port 0: a free port) and stores its data in `redis_url`.
 
-    The token and the URL, which may hold a password, travel in the environment: every user can read a command line.
+    The token and the URL, which may hold a password, are passed in the environment: every user can read a command line.
     """
     settings = manifest.registry
     # -P or -I: a file in the project's directory, where the registry runs, must not be imported in place of a module.
@@ -26,6 +26,7 @@ def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ:
     if settings.tls:
         argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
+    # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
     # The same for each process of this run: a registry that is started again must not withdraw this run's instances.

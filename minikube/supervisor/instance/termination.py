@@ -1,4 +1,4 @@
-"""How the process of an instance is stopped: stop command, signal, time-out, KILL; with events about what holds it up."""
+"""Stop the process of an instance: stop command, signal, time-out, KILL; record events about processes that delay it."""
 
 import signal
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from minikube.supervisor.runtime.interface import Running
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
 SLOW_STOP_S = 2.0
-"""A stop that takes longer gets an event that names what it waits for; the next events come after doubling intervals."""
+"""For a stop that takes longer, an event names the processes still alive; the intervals to the next events double."""
 
 MARGIN_S = 20.0
-"""What a stop may take beyond its own times: a start that has to be undone first, an engine that is slow."""
+"""Added to the time of a stop: a start may have to be undone first, or the engine be slow."""
 
 SHUTDOWN_MARGIN_S = 1.0
-"""The same when the whole project stops: every instance in a chain has it, and KILL's time comes once, after the last."""
+"""The same when the whole project stops. Short, because it is added for each service in a chain of dependencies."""
 
 NAMES_SHOWN = 4
 
@@ -29,9 +29,9 @@ Event = Callable[[str, str, str], object]
 
 
 def stop_timeout(spec: StopSpec, shutdown: bool = False) -> float:
-    """Return the seconds that a stop may take: deregistration, drain, its own time-out, KILL.
+    """Return the most seconds that the stop of an instance may take: deregistration, drain, `spec.timeout`, KILL.
 
-    `shutdown`: the whole project is being stopped, and drains are left out.
+    With `shutdown` (the whole project is being stopped) there is no drain, and KILL is not counted.
     """
     if shutdown:
         return DEREGISTER_TIMEOUT_S + spec.timeout + SHUTDOWN_MARGIN_S
@@ -46,16 +46,16 @@ async def stop_process(
     event: Event,
     log: Callable[[str], object],
 ) -> None:
-    """End the whole process tree within `spec.timeout`, then kill it; kill it at once when `immediate` is set.
+    """Stop the whole process tree of an instance: stop command, signal, and KILL after `spec.timeout` seconds.
 
-    `on_progress` is called with what the stop waits for, whenever that changes; `log` with what the stop command prints.
-    When cancelled, it kills.
+    When `immediate` is set or the caller is cancelled, send KILL without waiting. `on_progress` is called with a text
+    whenever the stop waits for another step, `event` to record an event, `log` with the output of the stop command.
     """
     deadline = trio.current_time() + spec.timeout
     killed: list[str] = []
     with immediate.cancels():
         async with trio.open_nursery() as nursery:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # an immediate stop that was asked for before needs no stop command
             if spec.command:
                 on_progress("its stop command runs")
                 await _run_stop_command(running, spec, deadline, event, log)
@@ -63,6 +63,7 @@ async def stop_process(
             nursery.start_soon(_report_slow_stop, running, spec, deadline, event)
             killed = await running.end(signal_number(spec.signal), max(deadline - trio.current_time(), 0.0))
             nursery.cancel_scope.cancel()
+    # The block above was cancelled by an immediate stop, or something survives: once more, with KILL for all.
     if running.exit is None:
         on_progress("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
@@ -77,6 +78,7 @@ async def stop_process(
 async def _run_stop_command(
     running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
 ) -> None:
+    """Run the stop command until it exits or `deadline` (trio's clock) is reached. A failure is recorded as an event."""
     try:
         result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
@@ -92,18 +94,22 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
+    """Record an event that names the processes which the stop still waits for, at doubling intervals, until cancelled.
+
+    After `deadline`, which KILL follows, no event is recorded.
+    """
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)
         interval *= 2
         holders = shorten(running.describe_alive())
         now = trio.current_time()
-        if holders and now < deadline:
+        if holders and now < deadline:  # after the deadline `instance.killed` says it
             text = f"is not down {now - sent:.0f} s after {spec.signal}: {holders}; KILL in {deadline - now:.0f} s"
             event("instance.slow_stop", text, "warning")
 
 
 def shorten(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first `NAMES_SHOWN` names as one text, and how many more there are."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,7 @@ from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, ShowProgress, fill_command
 from minikube.supervisor.runtime.pipes import collect
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
@@ -24,10 +24,10 @@ REAP_TIMEOUT_S = 1.0
 
 
 class ProcessRuntime:
-    """Implements `Runtime`.
+    """Runs instances as processes of this machine. Implements `Runtime`.
 
-    `environment` returns the variables that every process of a service has before the service's own. `warn` is called with
-    what could not be applied to an instance that runs nevertheless, such as a limit.
+    `environment` returns the variables that every process of a service has before the service's own. `warn` is called
+    with a text about a setting, such as a limit, that could not be applied to an instance that runs all the same.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ProcessRuntime:
 
 
 class LocalProcess:
-    """An instance as a process of this machine. Implements `Running`."""
+    """A process of this machine as a running instance. Implements `Running`."""
 
     def __init__(self, process_table: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
         self.pid = process.pid
@@ -92,28 +92,28 @@ class LocalProcess:
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended; None while it runs."""
+        """The exit of the instance; None while it runs."""
         return self._process.exit
 
     async def wait_exit(self) -> Exit:
-        """Wait for the command's exit and return it."""
+        """Wait until the command has exited, and return its exit."""
         return await self._process.wait_exit()
 
     async def send_signal(self, number: int) -> bool:
-        """Send a signal to the command. False where it has exited."""
+        """Send a signal to the command, not to its children. Return False where it has exited."""
         await trio.lowlevel.checkpoint()
         return self._process.send_signal(number)
 
     def describe_alive(self) -> list[str]:
-        """Return the living processes of the tree, in words."""
+        """Return a text for each living process of the instance, such as `pid 123 (python)`."""
         return [processes.describe(pid) for pid in self._process_table.members(self._process.owner)]
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        """End the whole tree: see `ProcessTable.end`."""
+        """End the instance's whole process tree; see `ProcessTable.end`."""
         return await self._process_table.end(self._process.owner, number, timeout)
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """Run a helper command as the same user in the same directory; kill its tree at the end."""
+        """Run a helper command with the user, directory and environment of the instance; see `Running.run`."""
         self._helper_count += 1
         owner = f"{self._process.owner}.{self._helper_count}"
         env = {**self.env, HELPER_ENV: owner}
@@ -138,5 +138,5 @@ class LocalProcess:
         return ExecResult(ended, output.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Remove the process from the table and close its pipes."""
+        """Remove the process from the process table and close its pipes."""
         self._process_table.forget(self._process)
