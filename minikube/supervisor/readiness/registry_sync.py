@@ -38,6 +38,9 @@ DEREGISTER_TIMEOUT_S = 1.0
 STATUS_INTERVAL_S = 1.0
 """The interval of the requests for the registry's status."""
 
+UNRESPONSIVE_S = 4.0
+"""How long the registry may leave its status unanswered before an event says so: a restart takes less."""
+
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
 
@@ -214,17 +217,30 @@ class RegistrySync:
     async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
         """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
 
-        Also called after a mass failure of checks.
+        Also called when the registry does not answer for `UNRESPONSIVE_S`, when it answers again, and after a mass failure
+        of checks.
         """
         store_away, last_failure = False, 0.0
+        answered, is_unresponsive = trio.current_time(), False
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
             try:
                 status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
+            except MinikubeError as error:
+                # A process that ended is an event of its own, and is running again before this one.
+                if not is_unresponsive and trio.current_time() - answered >= UNRESPONSIVE_S:
+                    is_unresponsive = True
+                    event("registry.unresponsive", f"the registry does not answer: {error}", "error")
+                continue
+            answered = trio.current_time()
+            if is_unresponsive:
+                is_unresponsive = False
+                event("registry.responsive", "the registry answers again", "info")
+            try:
                 store = msgspec.convert(status["Store"], StoreStatus)
                 failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
-            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
-                continue  # where its process has ended, that is an event of its own
+            except (msgspec.ValidationError, KeyError, TypeError):
+                continue  # a registry of another version
             if (store.state != "ok") is not store_away:
                 store_away = not store_away
                 if store_away:

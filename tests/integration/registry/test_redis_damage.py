@@ -233,3 +233,18 @@ def test_a_redis_that_hangs_is_noticed_within_seconds(redis_server: RedisServer,
         finally:
             redis_server.resume()
         eventually(lambda: not detail(client), 5, what="it answers again")
+
+
+def test_a_redis_whose_socket_is_gone_is_named(redis_server: RedisServer, service: Service) -> None:
+    """The connections that there are go on; a registry that starts later says which socket it cannot find."""
+    with running(redis_server.url) as (registry, client):
+        client.call("Register", service.registration("product"))
+        redis_server.socket.unlink()
+        assert client.call("Register", service.registration("order"))
+        registry.kill()
+        again = registry.start().client()
+        reason = eventually(lambda: detail(again) if detail(again) != "connecting" else "", 5, what="the reason")
+        assert str(redis_server.socket) in reason
+        with pytest.raises(RpcFailed, match=r"store unavailable: .*redis\.sock") as refused:
+            again.call("Get", "product")
+        assert refused.value.code == -32010, "it is not called not found"
