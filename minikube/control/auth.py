@@ -16,7 +16,7 @@ from minikube.net.http_server import Reply, Request
 from minikube.project_dir import TOKEN_FILE
 
 OPEN_PATHS = frozenset({"/health"})
-"""Paths that need no token. They tell any user of this machine that a server listens, nothing more."""
+"""Paths that need no token. They show any user of this machine that a server listens, nothing more."""
 
 
 def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:
