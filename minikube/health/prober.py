@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import ssl
-from collections import Counter
 from urllib.parse import SplitResult, urlsplit
 
 import trio
@@ -27,7 +26,7 @@ class Prober:
 
     def __init__(self, max_idle: int = 0) -> None:
         self.max_idle = max_idle
-        self._users: Counter[str] = Counter()
+        self._users: dict[str, int] = {}
         """How many instances have each URL, of those that are probed regularly."""
         self._idle: dict[str, trio.abc.Stream] = {}
         self._parsed: dict[str, SplitResult] = {}
@@ -44,14 +43,14 @@ class Prober:
 
     def remember(self, url: str) -> None:
         """Keep state of `url`, for an instance that is probed regularly, until `forget` is called as often."""
-        self._users[url] += 1
+        self._users[url] = self._users.get(url, 0) + 1
 
     def forget(self, url: str) -> None:
         """Drop all state of `url` and close its idle connection, unless another instance has the same URL."""
-        self._users[url] -= 1
-        if self._users[url] > 0:
+        users = self._users.pop(url, 0) - 1
+        if users > 0:
+            self._users[url] = users
             return
-        del self._users[url]
         self._parsed.pop(url, None)
         stream = self._idle.pop(url, None)
         if stream is not None:

@@ -7,6 +7,7 @@ resolve host names, except `localhost`: a lookup would wait and may change.
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -161,6 +162,8 @@ def as_settings(registration: Registration) -> ProbeSettings:
     )
 
 
+# Each registration needs it twice: for the order of calls and for the record.
+@lru_cache(maxsize=1_024)
 def as_address(value: Address | str) -> Address:
     """Return the address given as `{"IP","Port","Zone"}` or `host:port`; a host name other than `localhost` is kept."""
     if isinstance(value, str):

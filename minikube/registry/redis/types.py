@@ -119,8 +119,8 @@ class StoreListener(Protocol):
     def dump(self) -> CatalogDump:
         """Return everything that the catalog knows."""
 
-    def next_records(self, count: int) -> tuple[CatalogPosition, Sequence[Record]]:
-        """Return the next `count` records in turn, for an audit of Redis, and where the catalog stands."""
+    def next_records(self, least: int, parts: int) -> tuple[CatalogPosition, Sequence[Record]]:
+        """Return the next part of the records in turn, at least `least`, for an audit; and where the catalog stands."""
 
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
         """Take over the snapshot, then write `unsaved` again: changes that Redis lost."""

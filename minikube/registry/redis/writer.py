@@ -42,8 +42,9 @@ MAX_BATCH = 512
 READ_ONLY_S = 2.0
 """How long a connection to a read-only Redis is kept before the next one is tried."""
 
-AUDIT_RECORDS = 5_000
-"""How many records are compared with Redis at a heartbeat: all that there can be (`node.MAX_REGISTRATIONS`) within 5 s."""
+AUDIT_RECORDS = 200
+AUDIT_PARTS = 4
+"""Each heartbeat compares so many records with Redis, or a quarter of all: each one every 4 s at the latest."""
 
 MAX_ATTEMPTS = 4
 MAX_SYNCHRONIZE_ATTEMPTS = 8
@@ -258,7 +259,7 @@ class Writer:
         # What is lost altogether (`FLUSHALL`) has lost its epoch, too: `_synchronize` restores that.
         connection, bridge = self._connection, self._bridge
         assert connection is not None
-        position, records = bridge.call(partial(bridge.listener.next_records, AUDIT_RECORDS))
+        position, records = bridge.call(partial(bridge.listener.next_records, AUDIT_RECORDS, AUDIT_PARTS))
         epoch = position.epoch.id
         if not records:
             return
