@@ -20,7 +20,10 @@ OPEN_PATHS = frozenset({"/health"})
 
 
 def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:
-    """Return the error reply to a request that is not allowed, else None. `hosts` are those of `net.auth.allowed_hosts`."""
+    """Return the error reply to a request that is not allowed, else None.
+
+    `hosts` are the names that the Host header may have (`net.auth.allowed_hosts`), `token` is the bearer token.
+    """
     denied = reject_web_page(request, hosts)
     if denied is not None or request.path in OPEN_PATHS:
         return denied
@@ -30,9 +33,9 @@ def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | N
 
 
 def ensure_token(directory: Path) -> str:
-    """Return the token of a project directory. Make a new one if there is none, or if the file is not safe.
+    """Return the bearer token in `directory`, a project's `.minikube`.
 
-    The directory is made, too, with mode 0700.
+    Write a new token if the file is missing or unsafe (see `read_token`). Make the directory with mode 0700 if it is missing.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(MinikubeError):

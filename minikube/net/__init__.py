@@ -6,7 +6,7 @@
     auth           which HTTP requests are allowed: tokens, Host headers, no web pages
     tls            TLS without a socket, for the RPC server's loop
     listen_errors  the error for an address that a server cannot listen on
-    background     a nursery for background tasks that leaves the exception of its block as it is
+    background     a nursery for background tasks that does not wrap the exception of its block in a group
 
 It refuses to know the registry, the supervisor, and the paths and methods that they serve.
 """

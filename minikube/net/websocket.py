@@ -38,7 +38,7 @@ class SlowReader(Exception):
 
 
 def reject_handshake(request: Request) -> Reply | None:
-    """Return the error reply to a request that is no websocket handshake (RFC 6455), else None."""
+    """Return the error reply to a request that is not a websocket handshake (RFC 6455); None for a handshake."""
     upgrade = request.header("upgrade").lower()
     connection = {token.strip() for token in request.header("connection").lower().split(",")}
     if upgrade != "websocket" or "upgrade" not in connection:
@@ -82,10 +82,11 @@ class FrameSocket:
 async def open_frame_socket(
     stream: trio.abc.Stream, request: Request, trailing: bytes = b""
 ) -> AsyncIterator[FrameSocket]:
-    """Accept a handshake that `reject_handshake` does not reject, and yield the websocket; close it after the block.
+    """Accept a handshake that passed `reject_handshake`, and yield the websocket; close it after the block.
 
-    The block is cancelled when the client closes, breaks the protocol, or sends a message: none is expected. When the
-    caller is cancelled, the client gets a close frame "going away" if it reads within `DISCONNECT_S`.
+    `trailing` are the bytes received after the request. The block is cancelled when the client closes, breaks the protocol
+    or sends any message. When the caller is cancelled, the client gets a close frame "going away" if it reads within
+    `DISCONNECT_S`.
 
     Raise `trio.BrokenResourceError`, in an exception group, if the handshake is not complete within `HANDSHAKE_S`.
     """
@@ -117,9 +118,9 @@ async def _cancel_when_closed(connection: WebSocketConnection, scope: trio.Cance
 
 
 class _FrameStream(trio.abc.Stream):
-    """A stream for two writers (trio-websocket and `FrameSocket`), whose frames it keeps apart.
+    """A stream that trio-websocket and `FrameSocket` both write to. Each frame is sent whole before the next begins.
 
-    Reading gives `received` first, then what the stream receives.
+    Reading returns `received` first, then bytes from the stream.
     """
 
     def __init__(self, stream: trio.abc.Stream, received: bytes) -> None:
@@ -160,7 +161,7 @@ class _FrameStream(trio.abc.Stream):
 
 
 def _minimal_handshake(request: Request) -> bytes:
-    """Return the checked handshake again, with only the headers that a websocket needs."""
+    """Return the request as bytes, with only the headers that a websocket handshake needs."""
     return (
         b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + request.header("sec-websocket-key").encode() + b"\r\n\r\n"
