@@ -7,6 +7,7 @@ address, as kubelet's probes do.
 
 import errno
 import os
+import re
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +26,8 @@ class Prober:
 
     def __init__(self, max_idle: int = 0) -> None:
         self.max_idle = max_idle
+        self._users: dict[str, int] = {}
+        """How many instances have each URL, of those that are probed regularly."""
         self._idle: dict[str, trio.abc.Stream] = {}
         self._parsed: dict[str, SplitResult] = {}
         self._tls: ssl.SSLContext | None = None
@@ -38,8 +41,16 @@ class Prober:
             outcome, output = await self._probe(url)
         return ProbeResult(outcome, output, started, trio.current_time())
 
+    def remember(self, url: str) -> None:
+        """Keep state of `url`, for an instance that is probed regularly, until `forget` is called as often."""
+        self._users[url] = self._users.get(url, 0) + 1
+
     def forget(self, url: str) -> None:
-        """Close the idle connection of `url` and drop its state, after its last probe."""
+        """Drop all state of `url` and close its idle connection, unless another instance has the same URL."""
+        users = self._users.pop(url, 0) - 1
+        if users > 0:
+            self._users[url] = users
+            return
         self._parsed.pop(url, None)
         stream = self._idle.pop(url, None)
         if stream is not None:
@@ -48,7 +59,7 @@ class Prober:
     async def _probe(self, url: str) -> tuple[Outcome, str]:
         try:
             parts = self._parsed.get(url) or urlsplit(url)
-            if self.max_idle:
+            if self.max_idle and url in self._users:
                 self._parsed[url] = parts
             if parts.scheme == "tcp":
                 stream = await _connect(parts, 0)
@@ -69,7 +80,8 @@ class Prober:
         is_https = parts.scheme == "https"
         stream: trio.abc.Stream = await _connect(parts, 443 if is_https else 80)
         if is_https:
-            stream = trio.SSLStream(stream, self._tls_context(), server_hostname=parts.hostname, https_compatible=True)
+            name = _host(parts).partition("%")[0]
+            stream = trio.SSLStream(stream, self._tls_context(), server_hostname=name, https_compatible=True)
         return await self._exchange(url, stream, request)
 
     async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
@@ -81,8 +93,10 @@ class Prober:
             while not response.complete:
                 data = bytes(await stream.receive_some(response.room))
                 response.feed(data)
-            # Two instances may have one URL: another probe may have left a connection for it meanwhile.
-            keep = response.reusable and url not in self._idle and len(self._idle) < self.max_idle
+            # Two instances may have one URL: another probe may have left a connection for it meanwhile. The instance may be
+            # forgotten by now: nothing would ever close a connection that is kept for it.
+            is_wanted = url in self._users and url not in self._idle
+            keep = response.reusable and is_wanted and len(self._idle) < self.max_idle
         finally:
             if not keep:
                 _close(stream)
@@ -99,8 +113,12 @@ class Prober:
 
 
 async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
-    host = parts.hostname or ""
-    return await trio.open_tcp_stream(host, parts.port or default_port)
+    return await trio.open_tcp_stream(_host(parts), parts.port or default_port)
+
+
+def _host(parts: SplitResult) -> str:
+    """Return the host of a URL; an IPv6 zone, which a URL writes as `%25eth0` (RFC 6874), as `%eth0`."""
+    return (parts.hostname or "").replace("%25", "%", 1)
 
 
 def _close(stream: trio.abc.Stream) -> None:
@@ -112,7 +130,8 @@ def _close(stream: trio.abc.Stream) -> None:
 
 def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.netloc.rpartition("@")[2]
+    # Without the zone, which has a meaning on this machine only (RFC 6874, section 1).
+    host = re.sub(r"%[^\]]*", "", parts.netloc.rpartition("@")[2])
     lines = (
         f"GET {target} HTTP/1.1",
         f"Host: {host}",

@@ -26,3 +26,5 @@ class RegistryConfig(Struct, frozen=True):
     """This node's id among the registries on one Redis; empty: a random one at each start."""
     metrics: HostPort | None = None
     """The loopback address that serves `/metrics`; None: none, a supervisor reads the metrics over RPC."""
+    run: str = ""
+    """The project that the registry belongs to and the start of its run (`REGISTRY_RUN_ENV`); empty: none."""

@@ -23,6 +23,7 @@ from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
+from minikube.registry.earlier_run import EarlierRun
 from minikube.registry.node import RegistryNode
 from minikube.registry.redis.gateway import RedisGateway
 from minikube.registry.service import DiscoveryService
@@ -62,7 +63,8 @@ async def _main(config: RegistryConfig) -> None:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         node_id = config.node or os.urandom(4).hex()
         store = RedisGateway(config.redis_url, config.prefix, node_id)
-        node = RegistryNode(node_id, store, nursery)
+        earlier_run = EarlierRun.parse(config.run, os.uname().nodename)
+        node = RegistryNode(node_id, store, nursery, earlier_run)
         checks = CheckScheduler(node)
         service = DiscoveryService(node, checks, config)
         try:

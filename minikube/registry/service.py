@@ -32,6 +32,7 @@ from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.net.auth import is_token
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
+from minikube.registry.call_order import ORDERED_METHODS, CallOrder
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
 from minikube.registry.checks.scheduler import CheckScheduler
@@ -39,7 +40,15 @@ from minikube.registry.checks.transitions import MAX_OUTPUT, end_maintenance, st
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import RegistryNode
 from minikube.registry.subscriptions import Subscriptions
-from minikube.registry.validation import arguments, as_name, as_record, as_seconds, as_type, invalid
+from minikube.registry.validation import (
+    arguments,
+    as_incarnation,
+    as_name,
+    as_record,
+    as_seconds,
+    as_type,
+    invalid,
+)
 
 FIRST_RESULT_TIMEOUT_S = 1.0
 """How long `Discovery.Register` waits for the first check, so that most instances are discoverable when it returns."""
@@ -70,6 +79,7 @@ class DiscoveryService:
         # A list of thousands of instances takes milliseconds: one at a time, with other tasks in between.
         self._list_turn = trio.CapacityLimiter(1)
         self._calls = CallCounters()
+        self._order = CallOrder()
         self.on_handled = self._calls.count_fast
         self._methods: dict[str, Method] = {
             "Discovery.Register": self._register,
@@ -133,6 +143,8 @@ class DiscoveryService:
                 raise
             finally:
                 self._calls.count_fast_other(request.method, result, time.perf_counter() - began)
+        elif request.method in ORDERED_METHODS:
+            self._order.add(request, connection)
         return None
 
     async def handle(self, request: Request, connection: RpcConnection) -> Any:
@@ -147,6 +159,8 @@ class DiscoveryService:
             result = result_name(error)
             raise
         finally:
+            if request.method in ORDERED_METHODS:
+                self._order.end(request, connection)
             method = request.method if request.method in self._methods else UNKNOWN_METHOD
             self._calls.count(method, result, time.perf_counter() - began)
 
@@ -160,6 +174,8 @@ class DiscoveryService:
         if request.method not in _METHODS_WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
             await connection.wait_writable()  # many calls of this connection may have waited for the same moment
+        if request.method in ORDERED_METHODS and self._order.start(request, connection):
+            await self._order.wait_turn(request, connection)
         try:
             result = await method(request, connection)
         except RpcError as error:
@@ -204,9 +220,7 @@ class DiscoveryService:
                     return make()
 
     async def _status(self, request: Request, connection: RpcConnection) -> Any:
-        with_counters = _asks_for_counters(request.params)
-        if not with_counters:
-            arguments(_without_placeholder(request), "")
+        with_counters = _asks_for_counters(request)
         node, store = self._node, self._node.store.state
         return {
             "Version": minikube.__version__,
@@ -273,32 +287,41 @@ class DiscoveryService:
     async def _register(self, request: Request, connection: RpcConnection) -> Any:
         record = as_record(request.params, self._config.allow_checks, secrets.token_hex(4), time.time())
         stored = await self._node.register(record)
+        self._order.end(request, connection)  # it has taken effect: later calls need not wait for its first check
         await self._checks.wait_first_result(stored.id, FIRST_RESULT_TIMEOUT_S)
         return stored.id
 
     async def _deregister(self, request: Request, connection: RpcConnection) -> Any:
         id_argument, incarnation = arguments(request.params, "Id", "Incarnation", required=1)
-        number = None if incarnation is None else as_type(incarnation, int, "Incarnation")
-        id_ = as_type(id_argument, str, "Id")
+        id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
         if id_ not in self._node.catalog.records:
             await self._node.catch_up()  # another registry may have accepted it a moment ago
         return await self._node.remove(id_, number)
 
     async def _renew(self, request: Request, connection: RpcConnection) -> Any:
-        id_argument, state, output = arguments(request.params, "Id", "State", "Output", required=1)
-        id_ = as_type(id_argument, str, "Id")
+        id_argument, state, output, incarnation = arguments(
+            request.params, "Id", "State", "Output", "Incarnation", required=1
+        )
+        id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
         if state not in (None, "", "passing", "critical"):
             raise invalid(f'State: expected "passing" or "critical", got {str(state)[:80]!r}')
         record = await self._find_record(id_)
         if record is None:
             raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance — register again")
+        if number and record.instance.incarnation != number:
+            raise RpcError(
+                NOT_FOUND,
+                f"{id_[:80]}: it was replaced: the incarnation is {record.instance.incarnation}, not {number}"
+                " — register again",
+            )
         if not state:
             self._checks.renew(id_)
         elif not record.is_ttl:
             raise invalid(f'State: {id_} is checked by the registry; only a "ttl:" HealthCheck reports its own state')
         else:
             text = as_type(output or "", str, "Output")[:MAX_OUTPUT]
-            await self._checks.report_state(id_, state == "passing", text)
+            if not await self._checks.report_state(id_, state == "passing", text):
+                raise RpcError(NOT_FOUND, f"{id_[:80]}: it was removed or replaced meanwhile — register again")
         # A report of `critical` is not shared: the node that checks the instance would take the renewal for a pass.
         if record.is_ttl and state != "critical":
             await self._node.share_renewal(id_)
@@ -334,17 +357,20 @@ class DiscoveryService:
         return True
 
     def _is_token(self, params: Any) -> bool:
-        token = params.get("Token", params.get("token")) if isinstance(params, dict) else (params or [None])[0]
+        try:
+            (token,) = arguments(params, "Token")
+        except RpcError:
+            return False
         return is_token(token, self._config.token)
 
 
 def _without_placeholder(request: Request) -> Any:
     """Return the parameters of a method that takes none, without the one value that Go's client always sends."""
     params = request.params
-    return [] if isinstance(params, list) and len(params) == 1 else params
+    return [] if isinstance(params, list) and len(params) == 1 and not params[0] else params
 
 
-def _asks_for_counters(params: Any) -> bool:
-    """Return whether `Discovery.Status` is called with `{"Counters": true}`, by name or as the one parameter, or `[true]`."""
-    argument = params[0] if isinstance(params, list) and len(params) == 1 else params
-    return argument is True or (isinstance(argument, dict) and argument == {"Counters": True})
+def _asks_for_counters(request: Request) -> bool:
+    """Return whether `Discovery.Status` is called with `Counters`, by position or by name."""
+    (counters,) = arguments(_without_placeholder(request), "Counters")
+    return bool(counters) and as_type(counters, bool, "Counters")

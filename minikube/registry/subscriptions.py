@@ -65,7 +65,7 @@ class Subscriptions:
             raise invalid('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
         name_argument, since = arguments(request.params, "Name", "Since", required=1)
         name = as_name(name_argument, allow_all=True)
-        watches = self._watches.setdefault(connection, {})
+        watches = self._watches.get(connection, {})
         if len(watches) >= MAX_WATCHES:
             raise invalid(f"{MAX_WATCHES} watches on one connection are the most; Discovery.Unwatch ends one")
         if sum(watch.name == name for watch in watches.values()) >= MAX_WATCHES_OF_NAME:
@@ -84,7 +84,8 @@ class Subscriptions:
         def send(change: Change) -> None:
             notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change))))
 
-        if not watches:  # the first watch: one task ends them all
+        if connection not in self._watches:  # the first watch, also of those that have ended: one task ends them all
+            self._watches[connection] = watches
             connection.start_soon(self._stop_all_when_closed, connection)
         watches[number] = Watch(name, catalog.subscribe(name, send))
         for change in missed:

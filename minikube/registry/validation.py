@@ -1,11 +1,13 @@
 """Check the parameters of RPC calls and turn them into values and records. Pure.
 
-Parameters come by position or by name. Everything wrong raises `RpcError` -32602 that names the field, what was expected
-and what came. The module refuses to resolve host names, except `localhost`: a lookup would wait and may change.
+Parameters come by position, by name, or as one object by position: Go's `net/rpc/jsonrpc` sends one value only.
+Everything wrong raises `RpcError` -32602 that names the field, what was expected and what came. The module refuses to
+resolve host names, except `localhost`: a lookup would wait and may change.
 """
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +24,11 @@ from minikube.registry.catalog.records import Record
 _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _REGISTRATION_FIELDS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(Registration)}
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+"""RFC 1123, section 2.1, and `_`, which the names of containers may have."""
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 MAX_TAGS = 64
 MAX_META = 64
 
@@ -33,17 +40,30 @@ def invalid(text: str) -> RpcError:
     return RpcError(INVALID_PARAMS, f"invalid params: {text}")
 
 
+def named_params(params: Params) -> dict[str, Any] | None:
+    """Return the parameters given by name, as the params or as the one object in them; None if they are by position."""
+    if isinstance(params, list) and len(params) == 1 and isinstance(params[0], dict):
+        return params[0]
+    return params if isinstance(params, dict) else None
+
+
 def arguments(params: Params, *names: str, required: int = 0) -> list[Any]:
     """Return the values of `names` in order, None for those left out. The first `required` must be given.
 
-    Names are case-insensitive, as in Go's decoder.
+    Names are case-insensitive, as in Go's decoder; `Uuid` is another name of `Id`.
     """
-    if isinstance(params, dict):
-        given = {str(key).lower(): value for key, value in params.items()}
+    if (by_name := named_params(params)) is not None:
         known = [name.lower() for name in names]
-        for key in given:
-            if key not in known:
-                raise invalid(f"unknown name {key!r}, expected {', '.join(names)}")
+        given: dict[str, Any] = {}
+        for key, value in by_name.items():
+            name = str(key).lower()
+            if name == "uuid" and "id" in known:
+                name = "id"
+            if name not in known:
+                raise invalid(f"unknown name {str(key)[:80]!r}, expected {', '.join(filter(None, names)) or 'none'}")
+            if name in given:
+                raise invalid(f"{str(key)[:80]} is given twice")
+            given[name] = value
         values = [given.get(name) for name in known]
     else:
         values = list(params or ())
@@ -62,6 +82,11 @@ def as_type(value: Any, kind: type[T], name: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise invalid(f"{name}: {error}") from None
+
+
+def as_incarnation(value: Any) -> int | None:
+    """Return an incarnation; None for one that is left out, or 0, as Go's encoder sends it."""
+    return as_type(value, int, "Incarnation") or None if value is not None else None
 
 
 def as_name(value: Any, *, allow_all: bool = False) -> str:
@@ -88,12 +113,11 @@ def as_seconds(value: Any, name: str, default: float, least: float, most: float)
 
 def as_record(params: Params, allow_checks: tuple[str, ...], new_id: str, now: float) -> Record:
     """Return the record of a `Discovery.Register` call; `new_id` is used unless the call gives one."""
-    if isinstance(params, list):
-        if len(params) != 1 or not isinstance(params[0], dict):
-            raise invalid("expected one object {Name, Addr, HealthCheck, …}")
-        params = params[0]
+    by_name = named_params(params)
+    if by_name is None and params:
+        raise invalid("expected one object {Name, Addr, HealthCheck, …}")
     given: dict[str, Any] = {}
-    for key, value in (params or {}).items():
+    for key, value in (by_name or {}).items():
         if (name := _REGISTRATION_FIELDS.get(str(key).lower())) is None:
             raise invalid(f"unknown field {key!r}, expected {', '.join(_REGISTRATION_FIELDS.values())}")
         if value is not None:
@@ -138,6 +162,8 @@ def as_settings(registration: Registration) -> ProbeSettings:
     )
 
 
+# Each registration needs it twice: for the order of calls and for the record.
+@lru_cache(maxsize=1_024)
 def as_address(value: Address | str) -> Address:
     """Return the address given as `{"IP","Port","Zone"}` or `host:port`; a host name other than `localhost` is kept."""
     if isinstance(value, str):
@@ -213,9 +239,14 @@ def _normalized_host(host: str) -> str:
     except ValueError:
         if ":" in host or re.fullmatch(r"[0-9.]+", host):
             raise invalid(f"Addr.IP: {host[:80]!r} is no IP address") from None
+        if not _HOST_NAME.fullmatch(host):
+            raise invalid(
+                f"Addr.IP: {host[:80]!r} is no host name: each of its labels is 1 to 63 letters, digits, - or _,"
+                " and neither begins nor ends with -"
+            ) from None
     else:
         # `0.0.0.0` is what a server listens on, and a usual mistake.
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or address == _BROADCAST:
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
 

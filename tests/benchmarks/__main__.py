@@ -1,4 +1,4 @@
-"""The figures: `python -m tests.benchmarks [lookups] [http] [up] [spawns] [exits] [logs] [peers] [--quick]`.
+"""The figures: `python -m tests.benchmarks [lookups] [renewals] [http] [up] [spawns] [exits] [logs] [peers] [--quick]`.
 
 Needs Go (standard library only) and, for the peers that are Python's or Node's, a package index (and npm): they are
 installed into a scratch directory. Prints one table: medians, and the ratio to a peer measured in the same run; `peers` prints
@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 
-from tests.benchmarks import logs, lookups, peers, projects, requests
+from tests.benchmarks import logs, lookups, peers, projects, renewals, requests
 from tests.benchmarks.tools import Row, cores, print_table
 
 
@@ -21,6 +21,7 @@ def parts(quick: bool, alone: bool) -> dict[str, Callable[[], list[Row]]]:
     if quick:
         return {
             "lookups": lambda: lookups.run(seconds=0.2, rounds=1, many=100),
+            "renewals": lambda: renewals.run(2_000),
             "http": lambda: requests.run(seconds=0.2, rounds=1, peers=beside),
             "up": lambda: projects.measure_up(1),
             "spawns": lambda: projects.measure_spawns(10, 1),
@@ -30,6 +31,7 @@ def parts(quick: bool, alone: bool) -> dict[str, Callable[[], list[Row]]]:
         }
     return {
         "lookups": lambda: lookups.run(seconds=1.0, rounds=5, many=10_000),
+        "renewals": lambda: renewals.run(1_000_000),
         "http": lambda: requests.run(seconds=1.0, rounds=5, peers=beside),
         "up": lambda: projects.measure_up(10),
         "spawns": lambda: projects.measure_spawns(100, 5),

@@ -22,4 +22,4 @@ def test_gos_standard_client_registers_looks_up_and_deregisters(
     with web_server() as port, registry_process(redis_server.url) as address:
         done = subprocess.run([program, address, "gopher", str(port)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(": ok\n") == 13
+    assert done.stdout.count(": ok\n") == 28

@@ -11,7 +11,7 @@ import click
 
 from minikube.cli.common import print_message
 from minikube.cli.options import optional, parse_address_option, pass_options
-from minikube.defaults import DEFAULT_REGISTRY, TOKEN_ENV
+from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, TOKEN_ENV
 from minikube.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def registry_command(options: RegistryOptions) -> None:
         allow_checks=options.allow_checks,
         node=options.node,
         metrics=options.metrics,
+        run=os.environ.get(REGISTRY_RUN_ENV, ""),
     )
     from minikube.registry.main import run
 

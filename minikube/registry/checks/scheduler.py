@@ -61,6 +61,9 @@ KEEP_ALIVE_FROM = 512
 """From so many instances on, connections are kept between probes. Below, new ones cost next to nothing, and a kept one
 would block a server that serves one connection at a time."""
 
+MIN_COMPACTION = 1_024
+"""Plans that the heap may hold beyond two for each target before the outdated ones are dropped."""
+
 MAX_CROSS_CHECKS = 128
 """How many other instances are probed at once when one times out, to find out whether the fault is this node's."""
 
@@ -93,11 +96,18 @@ class CheckScheduler:
             while True:
                 now = trio.current_time()
                 while self._heap and self._heap[0][0] <= now:
-                    _, _, target = heapq.heappop(self._heap)
-                    # The heap may hold earlier plans of a target that was replaced or put off.
-                    if self._targets.get(target.id) is target and not target.busy and target.due <= now:
+                    planned, _, target = heapq.heappop(self._heap)
+                    # The heap may hold plans of a target that was replaced, or that has an earlier one.
+                    if self._targets.get(target.id) is not target or planned != target.planned:
+                        continue
+                    target.planned = NEVER
+                    if target.busy:
+                        continue  # it is scheduled when its check ends
+                    if target.due <= now:
                         target.busy = True
                         nursery.start_soon(self._check, target)
+                    else:  # it was put off since it was planned
+                        self._schedule(target)
                 self._earlier = trio.Event()
                 with trio.move_on_at(self._heap[0][0] if self._heap else NEVER):
                     await self._earlier.wait()
@@ -157,25 +167,31 @@ class CheckScheduler:
         await self._store_or_retry(target, health, "renewed")
         self._release(target)
 
-    async def report_state(self, id_: str, is_passing: bool, output: str) -> None:
-        """Store the state that a `ttl:` instance reports for itself, at once. Raises Unavailable if that cannot be done."""
-        target, record = self._targets.get(id_), self._node.catalog.records.get(id_)
-        if record is None:
-            return
+    async def report_state(self, id_: str, is_passing: bool, output: str) -> bool:
+        """Store the state that a `ttl:` instance reports for itself, at once; return False if it was removed or replaced.
+
+        Raises Unavailable if the state cannot be stored.
+        """
+        before = self._node.catalog.records.get(id_)
+        while (target := self._targets.get(id_)) is not None and target.busy:
+            await target.idle.wait()  # the result that is being stored is older than this report
+        record = self._node.catalog.records.get(id_)
+        if before is None or record is None or record.instance.incarnation != before.instance.incarnation:
+            return False
         self._node.catalog.record_probe(id_, time.time(), output)
         if target is None:
             # Another node checks it. That node learns of a pass by the shared renewal, and of this by the change log.
             if not is_passing:
-                await self._node.update(id_, record.instance.incarnation, set_state(CheckState.CRITICAL, output))
-            return
+                change = set_state(CheckState.CRITICAL, output)
+                return await self._node.update(id_, record.instance.incarnation, change) is not None
+            return True
         decide, now = after_renewal if is_passing else after_critical_report, trio.current_time()
-        while target.busy:  # the result that is being stored is older than this report
-            await target.idle.wait()
         target.busy = True
         try:
             await self._store(target, decide(target.health, record.settings, now), output)
         finally:
             self._release(target)
+        return True
 
     # ------------------------------------------------------------ which instances
 
@@ -214,6 +230,7 @@ class CheckScheduler:
             jitter=random.random(),
         )
         target = self._targets[record.id] = CheckTarget(record, health)
+        self._prober.remember(target.url)
         if record.is_ttl and state is not CheckState.STARTING:
             target.first_result.set()
         self._prober.max_idle = MAX_PASSING_PROBES if len(self._targets) >= KEEP_ALIVE_FROM else 0
@@ -223,15 +240,29 @@ class CheckScheduler:
         target = self._targets.pop(id_, None)
         if target is not None:
             target.first_result.set()
+            target.idle.set()  # a report that waits for the end of its check must not wait for ever
             self._prober.forget(target.url)
             self.mass_failures.forget(id_)
 
     def _schedule(self, target: CheckTarget) -> None:
+        """Plan the next look at a target, unless an earlier look is planned: a renewal only puts its target off."""
         due = target.due
-        if due < NEVER:
-            heapq.heappush(self._heap, (due, next(self._numbers), target))
-            if self._heap[0][2] is target:
-                self._earlier.set()
+        if due >= target.planned:
+            return
+        # A registration that is replaced leaves a plan behind, until the end of a lease that may be weeks long.
+        if len(self._heap) > 2 * len(self._targets) + MIN_COMPACTION:
+            self._compact_heap()
+        target.planned = due
+        heapq.heappush(self._heap, (due, next(self._numbers), target))
+        if self._heap[0][2] is target:
+            self._earlier.set()
+
+    def _compact_heap(self) -> None:
+        """Drop the plans of targets that were replaced, and those that an earlier one has made needless."""
+        self._heap = [
+            item for item in self._heap if self._targets.get(item[2].id) is item[2] and item[0] == item[2].planned
+        ]
+        heapq.heapify(self._heap)
 
     # ------------------------------------------------------------ one check
 

@@ -2,14 +2,25 @@
 
 import trio
 
-from minikube.health.state import Health
+from minikube.health.state import NEVER, Health
 from minikube.registry.catalog.records import Record
 
 
 class CheckTarget:
     """One instance that this node checks."""
 
-    __slots__ = ("busy", "first_result", "health", "id", "idle", "incarnation", "is_ttl", "renewed_at", "url")
+    __slots__ = (
+        "busy",
+        "first_result",
+        "health",
+        "id",
+        "idle",
+        "incarnation",
+        "is_ttl",
+        "planned",
+        "renewed_at",
+        "url",
+    )
 
     def __init__(self, record: Record, health: Health) -> None:
         self.id = record.id
@@ -17,6 +28,8 @@ class CheckTarget:
         self.url = record.instance.health_check
         self.is_ttl = record.is_ttl
         self.health = health
+        self.planned = NEVER
+        """When the scheduler looks at the target next (monotonic seconds): not later than it is due."""
         self.busy = False
         """Whether a check is under way, until its state is stored."""
         self.idle = trio.Event()

@@ -85,3 +85,14 @@ def encode_instance_hash(record: Record) -> list[str]:
         *("tags", ",".join(instance.tags)),
         *("registered", f"{instance.registered:.3f}"),
     ]
+
+
+def expected_instance_hash(record: Record) -> str:
+    """Return what an audit finds in the instance's hash: revision, name, addr, health and uuid, a line each.
+
+    Empty for an instance that is not discoverable.
+    """
+    if not record.is_discoverable:
+        return ""
+    instance = record.instance
+    return f"{instance.revision}\n{instance.name}\n{instance.addr}\n{instance.health_check}\n{instance.uuid}"

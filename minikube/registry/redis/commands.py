@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from minikube.model import ChangeKind
 from minikube.registry.catalog.change_log import MAX_ENTRIES, StreamTrimmer
@@ -20,6 +20,7 @@ from minikube.registry.redis.codec import (
     decode_registration,
     encode_instance_hash,
     encode_record,
+    expected_instance_hash,
 )
 from minikube.registry.redis.connect import RedisConnection
 from minikube.registry.redis.types import Heartbeat, Write
@@ -27,8 +28,16 @@ from minikube.registry.redis.types import Heartbeat, Write
 REVISION_LEAP = 1_000_000
 """What the revision jumps by when Redis lost data: more than any other registry can have been ahead."""
 
-_SCRIPTS = (scripts.COMMIT, scripts.HEARTBEAT, scripts.RENEW, scripts.RESTORE)
-_COMMIT, _HEARTBEAT, _RENEW, _RESTORE = (sha1(text.encode()).hexdigest() for text in _SCRIPTS)
+_SCRIPTS = (
+    *(scripts.COMMIT, scripts.HEARTBEAT, scripts.RENEW, scripts.RESTORE),
+    *(scripts.SNAPSHOT, scripts.AUDIT, scripts.REPAIR),
+)
+_COMMIT, _HEARTBEAT, _RENEW, _RESTORE, _SNAPSHOT, _AUDIT, _REPAIR = (
+    sha1(text.encode()).hexdigest() for text in _SCRIPTS
+)
+
+AUDIT_CHUNK = 500
+"""Records in one call of the audit script: it keeps Redis busy for some milliseconds."""
 
 Command = Sequence[Any]
 StreamEntry = tuple[int, dict[bytes, bytes]]
@@ -120,18 +129,10 @@ class RedisCommands:
     def read_snapshot(self) -> tuple[StoreSnapshot, list[str]]:
         """Return all that is stored, at one moment, and a description of each value that cannot be read and is left out."""
         keys = self._keys
-        # A transaction: registrations and change log must be of the same revision.
-        self.execute("MULTI")
-        reads: list[Command] = [
-            ("HMGET", keys.epoch, "n", "id", "floor"),
-            ("GET", keys.revision),
-            ("HVALS", keys.registrations),
-            ("XREVRANGE", keys.changes, "+", "-", "COUNT", MAX_ENTRIES),
-        ]
-        *_, reply = self.pipeline([*reads, ("EXEC",)])
-        for item in [reply] if isinstance(reply, ResponseError) else reply:
-            if isinstance(item, ResponseError):
-                raise item
+        # One script, so that registrations and change log are of the same revision. No MULTI: a Redis that is out of memory
+        # refuses reads inside it, and reports the reason of any refusal only as a discarded transaction.
+        names = (keys.epoch, keys.revision, keys.registrations, keys.changes)
+        reply = self._run_script(("EVALSHA", _SNAPSHOT, 4, *names, MAX_ENTRIES))
         (number, id_, parent_revision), last_revision, values, stream = reply
         epoch = Epoch()
         if id_ and number:
@@ -166,6 +167,32 @@ class RedisCommands:
         names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch, keys.leases)
         return bool(self._run_script(("EVALSHA", _RESTORE, 6, *names, *arguments))[0] == b"ok")
 
+    def audit(self, epoch: str, records: Sequence[Record]) -> list[Record]:
+        """Return the records of which Redis lost something: the hash, the registration, or the address."""
+        keys = self._keys
+        commands: list[Command] = []
+        for start in range(0, len(records), AUDIT_CHUNK):
+            arguments: list[Any] = [epoch]
+            for record in records[start : start + AUDIT_CHUNK]:
+                arguments += (record.id, record.revision, record.address_key, keys.instance(record))
+                arguments.append(expected_instance_hash(record))
+            commands.append(("EVALSHA", _AUDIT, 3, keys.registrations, keys.addresses, keys.epoch, *arguments))
+        lost: list[Record] = []
+        for number, command in enumerate(commands):
+            lost += [records[number * AUDIT_CHUNK + index] for index in self._run_script(command)]
+        return lost
+
+    def repair(self, epoch: str, known: int, record: Record) -> bool:
+        """Write again what Redis lost of a record; return False where another registry has changed it since.
+
+        `known` is the revision of the catalog that has the record.
+        """
+        keys, instance = self._keys, record.instance
+        names = (keys.registrations, keys.addresses, keys.epoch, keys.revision, keys.instance(record))
+        values = (epoch, known, record.id, record.revision, instance.incarnation, encode_record(record))
+        fields = encode_instance_hash(record)
+        return bool(self._run_script(("EVALSHA", _REPAIR, 5, *names, *values, record.address_key, *fields)))
+
     def read_changes(self, after: int, block_ms: int) -> list[StreamEntry]:
         """Return the entries of the change log after a revision; wait up to `block_ms` for the first."""
         command = ("XREAD", "BLOCK", block_ms, "COUNT", 256, "STREAMS", self._keys.changes, f"{after}-0")
@@ -181,8 +208,13 @@ class RedisCommands:
             reply = self.execute("CONFIG", "GET", "min-replicas-to-write")
             return int(reply[1]) if reply else 0
         except (ResponseError, ValueError):
+            pass
+        try:
             # Managed Redis forbids CONFIG. INFO has this line only where `min-replicas-to-write` is set: assume one replica.
             return int(b"min_slaves_good_slaves" in self.execute("INFO", "replication"))
+        except NoPermissionError:
+            # A user with `+@all -@dangerous` may read neither. The documentation says to allow INFO where it matters.
+            return 0
 
     def find_foreign_key(self) -> str:
         """Return which of the registry's keys holds another program's value, and what to do; empty if none does."""

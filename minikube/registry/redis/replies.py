@@ -1,12 +1,19 @@
 """Turn Redis' replies to a batch of writes into the result of each write and the writer's next action. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from minikube.registry.redis.types import CommitResult
+
+_SCRIPT_TRACE = re.compile(
+    r"^(ERR )?Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: (@user_script: ?\d+: )?-?"
+    r"| script: ([0-9a-f]{40}, )?on @user_script:\d+\.?$"
+)
+"""What Redis 6 puts before, and Redis 7 after the error of a command in a script."""
 
 
 class WriteOutcome(Struct, frozen=True):
@@ -57,8 +64,11 @@ def read_confirmation(count: int, confirmed: Any, required: int) -> BatchResult 
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error of Redis or of the connection, in one line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+    """Return the text of an error of Redis or of the connection, in one line, without the script that it came up in."""
+    text = _SCRIPT_TRACE.sub("", " ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, OutOfMemoryError) and not text.startswith("OOM"):
+        text = f"OOM {text}"  # redis-py cuts the code off
+    return text[:300]
 
 
 def _outcome(reply: Any) -> WriteOutcome:

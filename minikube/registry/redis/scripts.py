@@ -116,3 +116,49 @@ if top > 0 and known > 0 then
 end
 return {'ok', revision}
 """
+
+SNAPSHOT = """
+-- Returns everything that is stored, at one moment. It only reads: a Redis that refuses writes runs it.
+-- KEYS epoch revision registrations changes ; ARGV 1 most entries of the change log
+return {redis.call('HMGET', KEYS[1], 'n', 'id', 'floor'), redis.call('GET', KEYS[2]), redis.call('HVALS', KEYS[3]),
+  redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', ARGV[1])}
+"""
+
+AUDIT = """
+-- Returns the positions of the records of which something is lost or damaged. It only reads.
+-- KEYS registrations addresses epoch ; ARGV 1 epoch, then records (id revision address hash expected)
+if redis.call('HGET', KEYS[3], 'id') ~= ARGV[1] then return {} end
+local found = {}
+for at = 2, #ARGV, 5 do
+  local current = redis.call('HGET', KEYS[1], ARGV[at])
+  local right = current and string.match(current, '^(%d+) ') == ARGV[at + 1]
+    and redis.call('HGET', KEYS[2], ARGV[at + 2]) == ARGV[at]
+  if right and ARGV[at + 4] ~= '' then
+    right = redis.call('TYPE', ARGV[at + 3]).ok == 'hash'
+    if right then
+      local values = redis.call('HMGET', ARGV[at + 3], 'revision', 'name', 'addr', 'health', 'uuid')
+      for i = 1, #values do values[i] = values[i] or '' end
+      right = table.concat(values, '\\n') == ARGV[at + 4]
+    end
+  end
+  if not right then found[#found + 1] = (at - 2) / 5 end
+end
+return found
+"""
+
+REPAIR = """
+-- Writes again what Redis lost of one record. It leaves a record that another registry has changed since.
+-- KEYS registrations addresses epoch revision hash
+-- ARGV 1 epoch 2 known revision 3 id 4 revision 5 incarnation 6 data 7 address 8.. fields of the hash
+if redis.call('HGET', KEYS[3], 'id') ~= ARGV[1] then return 0 end
+local current = redis.call('HGET', KEYS[1], ARGV[3])
+if not current or string.match(current, '^(%d+) ') ~= ARGV[4] then
+  -- A change that the catalog does not have yet explains it, too.
+  if redis.call('GET', KEYS[4]) ~= ARGV[2] then return 0 end
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[6])
+end
+redis.call('HSET', KEYS[2], ARGV[7], ARGV[3])
+redis.call('DEL', KEYS[5])
+if #ARGV > 7 then redis.call('HSET', KEYS[5], 'revision', ARGV[4], unpack(ARGV, 8)) end
+return 1
+"""

@@ -119,6 +119,9 @@ class StoreListener(Protocol):
     def dump(self) -> CatalogDump:
         """Return the whole content of the catalog."""
 
+    def next_records(self, least: int, parts: int) -> tuple[CatalogPosition, Sequence[Record]]:
+        """Return the next part of the records in turn, at least `least`, for an audit; and where the catalog stands."""
+
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
         """Load the snapshot into the catalog, then write `unsaved` again: changes that Redis lost."""
 

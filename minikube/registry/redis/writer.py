@@ -38,6 +38,14 @@ REPLY_TIMEOUT_S = 1.5
 
 HEARTBEAT_S = 1.0
 MAX_BATCH = 512
+
+READ_ONLY_S = 2.0
+"""How long a connection to a read-only Redis is kept before the next one is tried."""
+
+AUDIT_RECORDS = 200
+AUDIT_PARTS = 4
+"""Each heartbeat compares so many records with Redis, or a quarter of all: each one every 4 s at the latest."""
+
 MAX_ATTEMPTS = 4
 MAX_SYNCHRONIZE_ATTEMPTS = 8
 
@@ -57,6 +65,9 @@ class Writer:
         self._connection: RedisCommands | None = None
         self._attempts = 0
         self._next_heartbeat = 0.0
+        self._connected_at = 0.0
+        self._is_writable = False
+        """Whether Redis has taken a write on this connection."""
         self._clocks = (0.0, 0.0)
         """Redis' clock and this machine's monotonic one at the same moment, the last heartbeat."""
         self._had_gap = False
@@ -101,20 +112,23 @@ class Writer:
             if bridge.resync_requested:
                 bridge.resync_requested = False
                 self._synchronize()
-            if batch:
-                self._send_batch(batch)
             if bridge.heartbeat_requested or time.monotonic() >= self._next_heartbeat:
                 bridge.heartbeat_requested = False
                 self._send_heartbeat()
+            if batch:
+                self._send_batch(batch)
         except CONNECTION_ERRORS as error:
             self._on_connection_lost(error)
         except RedisError as error:
             # Redis is there and refuses: no disk, no memory, read-only, no permission. The heartbeat is a write too, so
             # it finds out when that is over.
             bridge.report_state("down", self._explain(error))
-            if isinstance(error, ReadOnlyError):  # the master became a replica: ask the sentinels, or DNS, again
+            now = time.monotonic()
+            self._next_heartbeat = now + RETRY_S[-1]
+            # A master became a replica: ask the sentinels, or DNS, again. Where it is a replica from the start, do so less
+            # often: each new connection reads everything.
+            if isinstance(error, ReadOnlyError) and (self._is_writable or now > self._connected_at + READ_ONLY_S):
                 self._disconnect()
-            self._next_heartbeat = time.monotonic() + RETRY_S[-1]
         finally:
             self._finish_batch(batch)
 
@@ -146,14 +160,13 @@ class Writer:
     # ------------------------------------------------------------ connecting
 
     def _connect(self) -> bool:
-        """Connect and synchronize; return whether that succeeded."""
+        """Connect and synchronize; return whether that succeeded. The first heartbeat follows, and is not a part of it."""
         try:
             connection = RedisCommands(self._connector.open(REPLY_TIMEOUT_S), self._keys)
             self._connection = connection
             connection.load_scripts()
             self._required_replicas = connection.required_replicas()
             self._synchronize()
-            self._send_heartbeat()
         except CONNECTION_ERRORS as error:
             self._on_connection_lost(error)
             return False
@@ -162,6 +175,8 @@ class Writer:
             self._disconnect()
             return False
         self._attempts = 0
+        self._connected_at, self._is_writable = time.monotonic(), False
+        self._bridge.heartbeat_requested = True
         return True
 
     def _explain(self, error: RedisError) -> str:
@@ -223,9 +238,11 @@ class Writer:
         self._has_foreign_key = False
         if self._connector.has_master_changed():
             raise RedisConnectionError("the sentinels name another master")
+        self._repair_lost()
         position = bridge.call(bridge.listener.position)
         before = time.monotonic()
         heartbeat = connection.heartbeat(bridge.node_id, position.revision, with_renewals=bridge.shares_renewals)
+        self._is_writable = True
         # Redis read its clock somewhere between sending and receiving: take the middle.
         self._clocks = (heartbeat.clock, (before + time.monotonic()) / 2)
         # A gap at two heartbeats in a row: the missing entry is lost, not late.
@@ -236,6 +253,22 @@ class Writer:
         to_remove = bridge.call(partial(bridge.listener.on_heartbeat, heartbeat))
         if to_remove:
             connection.remove_nodes(to_remove)
+
+    def _repair_lost(self) -> None:
+        """Write again each hash, registration and address that was deleted, evicted or overwritten in Redis."""
+        # What is lost altogether (`FLUSHALL`) has lost its epoch, too: `_synchronize` restores that.
+        connection, bridge = self._connection, self._bridge
+        assert connection is not None
+        position, records = bridge.call(partial(bridge.listener.next_records, AUDIT_RECORDS, AUDIT_PARTS))
+        epoch = position.epoch.id
+        if not records:
+            return
+        lost = connection.audit(epoch, records)
+        written = [record for record in lost if connection.repair(epoch, position.revision, record)]
+        if written:
+            names = ", ".join(f"{record.instance.name} {record.id}" for record in written[:5])
+            more = f" and {len(written) - 5} more" if len(written) > 5 else ""
+            LOGGER.warning("store: Redis had lost what it had of %s%s; it is written again", names, more)
 
     # ------------------------------------------------------------ writing
 

@@ -4,9 +4,10 @@ It refuses to start the process (`spec.start_process`) and to wait for it (`star
 """
 
 import sys
+import time
 from collections.abc import Mapping
 
-from minikube.defaults import TOKEN_ENV
+from minikube.defaults import REGISTRY_RUN_ENV, TOKEN_ENV
 from minikube.manifest import HostPort, Manifest
 from minikube.supervisor.backing.spec import BackingSpec
 
@@ -28,6 +29,8 @@ def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ:
     # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
+    # The same for each process of this run: a registry that is started again must not withdraw this run's instances.
+    env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
     if settings.token:
         env[TOKEN_ENV] = settings.token
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))

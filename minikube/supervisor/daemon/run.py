@@ -184,7 +184,9 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
         is_leftover = partial(_is_leftover, context.project_key, replicas)
-        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
+        registry_sync = RegistrySync(
+            client, nursery, events.on_entry, events.on_rejected, is_leftover, events.on_replaced
+        )
         # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
             runtimes = Runtimes(context, plan.manifest, services)

@@ -1,7 +1,8 @@
 """Keeps the registry's entries of the project's instances as they should be, and follows the entries of all services.
 
 It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
-deregisters each instance whose process has ended, and after every reconnect corrects what differs. It starts and stops nothing.
+deregisters each instance whose process has ended, and corrects what differs after every reconnect, when another client has
+replaced an entry, and at every renewal. It starts and stops nothing.
 """
 
 import logging
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
 from minikube.metrics.counters import RegistryStatus
-from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
+from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration, normalize_host
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
 from minikube.supervisor.readiness.start_time import StartTime
@@ -28,13 +29,17 @@ REJECTED_RETRY_MAX_S = 30.0
 """Repetition rarely helps a rejected request: the pause doubles up to this."""
 
 RENEW_S = 5.0
-"""A third of `registration.LEASE_S`: two renewals may be lost."""
+"""A third of `registration.LEASE_S`: two renewals may be lost. Also the shortest time between two corrections of an entry
+that another client keeps replacing."""
 
 DEREGISTER_TIMEOUT_S = 1.0
 """How long a stop waits for the deregistration. Where the registry does not answer, the request is repeated later."""
 
 STATUS_INTERVAL_S = 1.0
 """The interval of the requests for the registry's status."""
+
+UNRESPONSIVE_S = 4.0
+"""How long the registry may leave its status unanswered before an event says so: a restart takes less."""
 
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
@@ -78,17 +83,20 @@ class RegistrySync:
         on_entry: OnEntry,
         on_rejected: Callable[[str], object],
         is_orphan: Callable[[Instance], bool] = lambda entry: False,
+        on_replaced: Callable[[str], object] = logger.warning,
     ) -> None:
         """Tasks run in `nursery`. `on_entry` is called with the id and the new entry (None: removed) after each change.
 
         `on_rejected` is called with a text when the registry rejects an instance. `is_orphan` returns whether an entry
-        is an instance of this project that an earlier run has left: such entries are removed.
+        is an instance of this project that an earlier run has left: such entries are removed. `on_replaced` is called with
+        a text when another client has replaced an entry.
         """
         self._registry = registry
         self._nursery = nursery
         self._on_entry = on_entry
         self._on_rejected = on_rejected
         self._is_orphan = is_orphan
+        self._on_replaced = on_replaced
         self._entries: dict[str, Instance] = {}
         """The registry's entries by id, as last received."""
         self._registrations: dict[str, Registration] = {}
@@ -99,6 +107,10 @@ class RegistrySync:
         """Instances without a process: to be deregistered wherever the registry still has them."""
         self._start_times: dict[str, StartTime] = {}
         """When the running process of an instance was started: an entry from before is stale."""
+        self._incarnations: dict[str, int] = {}
+        """The incarnation of the supervisor's own registration; an entry of another one was made by another client."""
+        self._corrected: dict[str, float] = {}
+        """When the supervisor last corrected an entry that another client had replaced (monotonic seconds)."""
         self._changed: set[str] = set()
         """Instances whose registration differs from the one that the registry has."""
         self._reconciling: dict[str, trio.Event] = {}
@@ -154,6 +166,8 @@ class RegistrySync:
     def deregister_soon(self, id: str) -> None:
         """Deregister the instance, whose process has ended or is about to be stopped. Return immediately."""
         self._changed.discard(id)
+        self._incarnations.pop(id, None)
+        self._corrected.pop(id, None)
         self._start_times.pop(id, None)
         self._registrations.pop(id, None)
         self._reports.pop(id, None)
@@ -203,17 +217,30 @@ class RegistrySync:
     async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
         """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
 
-        Also called after a mass failure of checks.
+        Also called when the registry does not answer for `UNRESPONSIVE_S`, when it answers again, and after a mass failure
+        of checks.
         """
         store_away, last_failure = False, 0.0
+        answered, is_unresponsive = trio.current_time(), False
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
             try:
                 status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
+            except MinikubeError as error:
+                # A process that ended is an event of its own, and is running again before this one.
+                if not is_unresponsive and trio.current_time() - answered >= UNRESPONSIVE_S:
+                    is_unresponsive = True
+                    event("registry.unresponsive", f"the registry does not answer: {error}", "error")
+                continue
+            answered = trio.current_time()
+            if is_unresponsive:
+                is_unresponsive = False
+                event("registry.responsive", "the registry answers again", "info")
+            try:
                 store = msgspec.convert(status["Store"], StoreStatus)
                 failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
-            except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
-                continue  # where its process has ended, that is an event of its own
+            except (msgspec.ValidationError, KeyError, TypeError):
+                continue  # a registry of another version
             if (store.state != "ok") is not store_away:
                 store_away = not store_away
                 if store_away:
@@ -234,7 +261,7 @@ class RegistrySync:
             await trio.sleep(RENEW_S)
             # Renew all reports: the registry keeps a report for its lease only.
             self._sent_reports.clear()
-            for id in list(self._reports):
+            for id in list(self._registrations):
                 self._reconcile_soon(id)
 
     async def _refresh_checks(self) -> NoReturn:
@@ -310,7 +337,7 @@ class RegistrySync:
         """Return whether the registry's entry of the instance differs from the wanted one: missing, surplus, old or stale."""
         if id not in self._registrations:
             return id in self._entries and (id in self._exited or self._is_stale(id))
-        if id in self._changed or self._is_stale(id):
+        if id in self._changed or self._is_stale(id) or self._is_replaced(id):
             return True
         report = self._reports.get(id)
         if id not in self._entries:
@@ -324,6 +351,18 @@ class RegistrySync:
         if entry is None or start_time is None:
             return False
         return start_time.is_after(entry, time.time(), trio.current_time())
+
+    def _is_replaced(self, id: str) -> bool:
+        """Return whether another client has replaced the entry, and it is time to correct it."""
+        entry, registration = self._entries.get(id), self._registrations.get(id)
+        if entry is None or registration is None:
+            return False
+        if self._incarnations.get(id) == entry.incarnation:
+            return False
+        if id not in self._incarnations and _is_registered_as(entry, registration):
+            return False
+        # Two clients that replace each other's entry must not do so at the speed of the network.
+        return trio.current_time() >= self._corrected.get(id, -RENEW_S) + RENEW_S
 
     async def _reconcile(self, id: str) -> None:
         """Send requests to the registry until its entry of the instance is as wanted; wait between failed tries."""
@@ -354,7 +393,14 @@ class RegistrySync:
         registration = self._registrations.get(id)
         if registration is None or self._is_stale(id):
             await self._deregister(id)
-        elif id not in self._entries or id in self._changed:
+        elif id not in self._entries or id in self._changed or self._is_replaced(id):
+            if self._is_replaced(id) and id not in self._changed:
+                self._corrected[id] = trio.current_time()
+                entry = self._entries[id]
+                self._on_replaced(
+                    f"another client replaced the registration of {id} with {entry.name} at {entry.addr},"
+                    f" check {entry.health_check} — it is registered again as it was"
+                )
             self._changed.discard(id)
             try:
                 await self._register(id, registration)
@@ -368,12 +414,22 @@ class RegistrySync:
 
     async def _register(self, id: str, registration: Registration) -> None:
         """Register the instance, then wait up to a second until the watch has pushed its entry."""
-        await self._registry.register(registration)
-        if id in self._registrations and id not in self._entries:
-            # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
-            with trio.move_on_after(1.0):
-                while id not in self._entries:
-                    await self._entries_changed.wait()
+        before = self._entries.get(id)
+        self._incarnations.pop(id, None)
+        registered = await self._registry.register(registration)
+        if registered != id:
+            # Another entry has the address, and the registry keeps an entry's id: remove it, and register again.
+            await self._registry.deregister(registered)
+            return
+        # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
+        with trio.move_on_after(1.0):
+            while id in self._registrations:
+                entry = self._entries.get(id)
+                if entry is not None and (before is None or entry.incarnation != before.incarnation):
+                    if _is_registered_as(entry, registration):
+                        self._incarnations[id] = entry.incarnation
+                    return
+                await self._entries_changed.wait()
 
     async def _send_report(self, id: str, report: _Report) -> None:
         """Send a check result to the registry and mark it as sent.
@@ -383,9 +439,10 @@ class RegistrySync:
         """
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
-            await self._registry.renew(id, state, report.output)
+            incarnation = self._entries[id].incarnation
+            await self._registry.call("Discovery.Renew", (id, state, report.output, incarnation))
         except NotFound:
-            # The registry forgot it, or another registry has replaced it: a passing report registers it again.
+            # The registry forgot it, or another client has replaced it: a passing report registers it again.
             self._entries.pop(id, None)
             return
         if self._reports.get(id) is report:
@@ -402,3 +459,15 @@ class RegistrySync:
         if self._entries.get(id) is entry:
             del self._entries[id]
             self._notify(id, None)
+
+
+def _is_registered_as(entry: Instance, registration: Registration) -> bool:
+    """Return whether the entry has the registration's name, address and check."""
+    addr = registration.addr
+    if isinstance(addr, Address):
+        addr = Address(normalize_host(addr.IP), addr.Port, addr.Zone)
+    return (entry.name, str(entry.addr), entry.health_check) == (
+        registration.name,
+        str(addr),
+        registration.health_check,
+    )

@@ -35,6 +35,10 @@ class RegistryEvents:
         """Record an event: the registry has rejected a registration or report. `text` says which and why."""
         self._store.event("registry.rejected", text, "error")
 
+    def on_replaced(self, text: str) -> None:
+        """Record that another client replaced the entry of one of the project's instances."""
+        self._store.event("registry.replaced", text, "warning")
+
     def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
         """Pass an entry to the controller of the instance; record an event when the state of the check has changed."""
         before = controller.registry_entry

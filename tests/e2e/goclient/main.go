@@ -16,6 +16,46 @@ type Address struct {
 	Zone string
 }
 
+type Instance struct {
+	Uuid        string
+	State       string
+	Output      string
+	Tags        []string
+	Incarnation int64
+}
+
+type Snapshot struct {
+	Revision  int64
+	Instances []Instance
+}
+
+// Go's client sends one value: calls with several params take them as one object.
+type Wait struct {
+	Name     string
+	Revision int64
+	Timeout  float64
+}
+
+type Renew struct {
+	Id          string
+	State       string
+	Output      string
+	Incarnation int64
+}
+
+type Maintenance struct {
+	Id     string
+	On     bool
+	Reason string
+}
+
+type Deregister struct {
+	Id          string
+	Incarnation int64
+}
+
+type Empty struct{}
+
 type Registration struct {
 	Name        string
 	Addr        Address
@@ -87,4 +127,47 @@ func main() {
 	check("get after that is an error", err != nil, found)
 	err = client.Call("Discovery.Renew", id, &renewed)
 	check("renew after that is an error", err != nil, renewed)
+
+	err = client.Call("Discovery.Register", Registration{name, address, "ttl:"}, &id)
+	check("register with a lease", err == nil && len(id) == 8, fmt.Sprint(id, err))
+
+	var seen Snapshot
+	err = client.Call("Discovery.Wait", Wait{Name: name, Revision: 0, Timeout: 5}, &seen)
+	check("wait with a revision and a timeout", err == nil && len(seen.Instances) == 1 && seen.Revision > 0, fmt.Sprint(seen, err))
+	incarnation := seen.Instances[0].Incarnation
+
+	err = client.Call("Discovery.Renew", Renew{Id: id, State: "critical", Output: "the disk is full"}, &renewed)
+	check("renew with a state", err == nil && renewed, err)
+	err = client.Call("Discovery.Wait", Wait{name, seen.Revision, 5}, &seen)
+	good := err == nil && len(seen.Instances) == 1 && seen.Instances[0].State == "critical"
+	check("wait for the next revision", good && seen.Instances[0].Output == "the disk is full", fmt.Sprint(seen, err))
+	err = client.Call("Discovery.Renew", Renew{Id: id, State: "passing", Incarnation: incarnation}, &renewed)
+	check("renew with the incarnation", err == nil && renewed, err)
+	err = client.Call("Discovery.Renew", Renew{Id: id, Incarnation: incarnation - 1}, &renewed)
+	check("renew with another incarnation is an error", err != nil && strings.Contains(err.Error(), "register again"), err)
+
+	var done bool
+	err = client.Call("Discovery.Maintenance", Maintenance{id, true, "moving"}, &done)
+	check("maintenance on", err == nil && done, err)
+	err = client.Call("Discovery.Get", name, &found)
+	check("get of an instance in maintenance is an error", err != nil && strings.Contains(err.Error(), "1 maintenance"), err)
+	err = client.Call("Discovery.Maintenance", Maintenance{Id: id}, &done)
+	check("maintenance off", err == nil && done, err)
+	err = client.Call("Discovery.Get", name, &found)
+	check("get after the maintenance", err == nil && found == address, fmt.Sprint(found, err))
+
+	var status struct{ Version string }
+	err = client.Call("Discovery.Status", Empty{}, &status)
+	check("status with an empty object", err == nil && status.Version != "", err)
+	var services map[string]map[string]int
+	err = client.Call("Discovery.Services", nil, &services)
+	check("services with null", err == nil && services[name]["passing"] == 1, fmt.Sprint(services, err))
+	var all []Instance
+	err = client.Call("Discovery.Instances", Empty{}, &all)
+	check("all instances with an empty object", err == nil && len(all) == 1, fmt.Sprint(all, err))
+
+	err = client.Call("Discovery.Deregister", Deregister{id, incarnation - 1}, &gone)
+	check("deregister of another incarnation is false", err == nil && !gone, err)
+	err = client.Call("Discovery.Deregister", Deregister{id, incarnation}, &gone)
+	check("deregister with the incarnation", err == nil && gone, err)
 }

@@ -1,8 +1,10 @@
 """Probes over real sockets: which responses pass, which fail, and that no probe outlasts its time-out."""
 
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -152,6 +154,7 @@ async def test_idle_connections_are_reused_and_replaced_once_the_server_closed_t
 
     async with serving(behave) as server:
         prober = Prober(max_idle=8)
+        prober.remember(server.url)
         for _ in range(7):
             assert (await prober.probe(server.url, 5)).outcome is Outcome.PASS
         assert (server.connections, requests) == (3, 7)
@@ -173,6 +176,7 @@ async def test_two_probes_of_one_url_keep_one_connection() -> None:
 
     async with serving(behave) as server:
         prober = Prober(max_idle=8)
+        prober.remember(server.url)
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(prober.probe, server.url, 5)
@@ -184,3 +188,66 @@ async def test_two_probes_of_one_url_keep_one_connection() -> None:
         with trio.fail_after(30):
             while open_now:
                 await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("users", [1, 2])
+async def test_a_connection_of_a_forgotten_instance_is_closed_also_while_it_is_probed(users: int) -> None:
+    asked, may_answer, open_now = trio.Event(), trio.Event(), 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        while await stream.receive_some():
+            asked.set()
+            await may_answer.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        open_now -= 1
+
+    async with serving(behave) as server:
+        prober = Prober(max_idle=8)
+        for _ in range(users):
+            prober.remember(server.url)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(prober.probe, server.url, 5)
+            await asked.wait()
+            prober.forget(server.url)
+            may_answer.set()
+        assert len(prober._idle) == users - 1, "it is kept for the other instance with the same URL only"
+        if users == 2:
+            prober.forget(server.url)
+        with trio.fail_after(30):
+            while open_now:
+                await trio.sleep(0.01)
+        assert not prober._idle
+        assert not prober._users
+        assert not prober._parsed
+
+
+def link_local() -> tuple[str, str]:
+    """Return a link-local address of this machine and its interface."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            return str(ipaddress.IPv6Address(int(digits, 16))), interface
+    pytest.skip("this machine has no link-local IPv6 address")
+
+
+@pytest.mark.parametrize("percent", ["%25", "%"])
+async def test_an_address_with_a_zone_is_probed_and_the_zone_is_not_sent(percent: str) -> None:
+    address, interface = link_local()
+    requests: list[bytes] = []
+
+    async def behave(stream: trio.SocketStream) -> None:
+        requests.append(bytes(await stream.receive_some()))
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    listeners = await trio.open_tcp_listeners(0, host=f"{address}%{interface}")
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, behave, listeners)
+        host = f"[{address}{percent}{interface}]:{port}"
+        for url in (f"http://{host}/health", f"tcp://{host}"):
+            result = await Prober().probe(url, 5)
+            assert result.outcome is Outcome.PASS, result.output
+        nursery.cancel_scope.cancel()
+    assert f"Host: [{address}]:{port}\r\n".encode() in requests[0]

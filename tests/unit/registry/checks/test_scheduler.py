@@ -76,7 +76,7 @@ class MemoryNode:
         return self.catalog.records[id_]
 
     async def remove(self, id_: str, incarnation: int | None = None) -> bool:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.write_s)
         record = self.catalog.records[id_]
         self.catalog.apply(Entry(self.catalog.revision + 1, ChangeKind.GONE, record))
         return True
@@ -104,6 +104,9 @@ class Story:
         outcome = self.outcomes.get(id_, PASS)
         await trio.sleep(timeout if outcome is TIMEOUT else 0.001)
         return ProbeResult(outcome, str(outcome), started, trio.current_time())
+
+    def remember(self, url: str) -> None:
+        pass
 
     def forget(self, url: str) -> None:
         pass
@@ -372,3 +375,54 @@ async def test_hanging_instances_delay_neither_passing_nor_new_ones(clock: trio.
         story.register("new-1")
         await trio.sleep(0.1)
         assert story.states("new-1") == {"passing"}
+
+
+async def test_a_report_while_its_instance_is_being_forgotten_is_answered(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
+        story.node.register("lease-1", ProbeSettings(lease=1.0, forget_after=2.0), "ttl:")
+        await trio.sleep(0.1)
+        assert await story.scheduler.report_state("lease-1", False, "no room")
+        story.node.write_s = 0.5
+        await trio.sleep(2.1)
+        assert story.node.state("lease-1") == "critical", "its removal is under way"
+        with trio.fail_after(1):
+            assert not await story.scheduler.report_state("lease-1", True, "too late")
+        assert story.node.state("lease-1") == "unknown"
+        assert not await story.scheduler.report_state("lease-1", True, "too late")
+
+
+async def test_a_report_for_an_instance_that_is_replaced_meanwhile_is_answered(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
+        settings = ProbeSettings(lease=60.0)
+        story.node.register("lease-1", settings, "ttl:")
+        await trio.sleep(0.1)
+        story.node.write_s = 1.0
+        reports: list[bool] = []
+
+        async def report(is_passing: bool) -> None:
+            reports.append(await story.scheduler.report_state("lease-1", is_passing, "reported"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(report, False)
+            await trio.sleep(0.1)
+            nursery.start_soon(report, True)
+            await trio.sleep(0.1)
+            story.node.register("lease-1", settings, "ttl:")
+        assert reports == [False, True] or reports == [True, False]
+
+
+async def test_renewals_and_registrations_do_not_fill_the_memory(clock: trio.testing.MockClock) -> None:
+    async with scheduling() as story:
+        settings = ProbeSettings(lease=600.0)
+        for number in range(3):
+            story.node.register(f"lease-{number}", settings, "ttl:")
+        await trio.sleep(0.1)
+        for _ in range(3_000):
+            story.scheduler.renew("lease-0")
+            story.scheduler.renew("lease-1")
+            story.node.register("lease-2", settings, "ttl:")
+        assert len(story.scheduler._heap) < 2 * module.MIN_COMPACTION
+        await trio.sleep(600 - 1)
+        assert story.states("lease-0", "lease-1", "lease-2") == {"passing"}
+        await trio.sleep(2)
+        assert story.states("lease-0", "lease-1", "lease-2") == {"critical"}, "each lease still ends in time"

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from minikube.registry.redis.replies import BatchResult, WriteOutcome, read_batch, read_confirmation
+from minikube.registry.redis.replies import BatchResult, WriteOutcome, one_line, read_batch, read_confirmation
 from minikube.registry.redis.types import CommitResult
 
 OK = [b"ok", b"7", b"5"]
@@ -54,3 +54,28 @@ def test_a_refused_wait_fails_all_writes_and_is_raised() -> None:
     error = ReadOnlyError("not a master")
     failed = WriteOutcome(failure="store unavailable: not a master")
     assert read_confirmation(3, error, 1) == BatchResult((failed,) * 3, error=error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ResponseError("MISCONF no\r\n  disk"), "MISCONF no disk"),
+        (
+            OutOfMemoryError("command not allowed when used memory > 'maxmemory'. script: on @user_script:4."),
+            "OOM command not allowed when used memory > 'maxmemory'.",
+        ),
+        (
+            ResponseError(f"WRONGTYPE the wrong kind of value script: {'0a' * 20}, on @user_script:12."),
+            "WRONGTYPE the wrong kind of value",
+        ),
+        (
+            ResponseError(
+                f"Error running script (call to f_{'0a' * 20}): @user_script:4: @user_script: 4: -OOM command not allowed"
+            ),
+            "OOM command not allowed",
+        ),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_an_error_is_told_as_redis_tells_it_without_the_script(error: Exception, text: str) -> None:
+    assert one_line(error) == text

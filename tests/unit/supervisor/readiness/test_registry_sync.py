@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration
@@ -57,6 +58,10 @@ class FakeRegistry:
         for watcher in self._watchers:
             watcher.send_nowait(Change(self.revision, kind, instance))
 
+    def replace(self, **fields: Any) -> None:
+        """Another client registers the instance's id."""
+        self.put(replace(self.held[ID], **{"incarnation": self.revision + 1, **fields}))
+
     def lose_all(self) -> None:
         """It was killed, and its store emptied."""
         self.held.clear()
@@ -87,10 +92,12 @@ class FakeRegistry:
         self.put(known, ChangeKind.GONE)
         return True
 
-    async def renew(self, id_: str, state: str = "", output: str = "") -> bool:
+    async def call(self, method: str, params: tuple[Any, ...]) -> bool:
+        assert method == "Discovery.Renew"
+        id_, state, output, incarnation = params
         await self._reply(f"renew {state} {output}".strip())
         known = self.held.get(id_)
-        if known is None:
+        if known is None or known.incarnation != incarnation:
             raise NotFound("register again")
         if known.state != state:
             self.put(Instance(id_, known.name, known.addr, "ttl:", CheckState(state), incarnation=known.incarnation))
@@ -117,12 +124,15 @@ class Story:
         self.registry = FakeRegistry()
         self.updates: list[tuple[str, Instance | None]] = []
         self.rejections: list[str] = []
+        self.replaced: list[str] = []
 
     async def __aenter__(self) -> "Story":
         self._manager = trio.open_nursery()
         self.nursery = await self._manager.__aenter__()
         registry, on_entry = cast(Registry, self.registry), lambda *update: self.updates.append(update)
-        self.sync = RegistrySync(registry, self.nursery, on_entry, self.rejections.append)
+        self.sync = RegistrySync(
+            registry, self.nursery, on_entry, self.rejections.append, on_replaced=self.replaced.append
+        )
         self.nursery.start_soon(self.sync.run)
         await trio.testing.wait_all_tasks_blocked()
         return self
@@ -211,6 +221,59 @@ async def test_a_registry_that_lost_its_entries_gets_them_again(autojump_clock: 
         await trio.sleep(0.2)
         assert story.state() is CheckState.PASSING
         assert story.updates[-2:][0][1] is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"addr": Address("127.0.0.1", 6666), "health_check": "ttl:"},
+        {"health_check": "http://127.0.0.1/nope"},
+        {"name": "y"},
+        {},  # other thresholds, which an entry does not show
+    ],
+)
+@pytest.mark.parametrize("check", ["ttl:", "tcp://127.0.0.1:80"])
+async def test_an_entry_that_another_client_replaced_is_registered_again_at_once(
+    check: str, fields: dict[str, Any], autojump_clock: object
+) -> None:
+    async with Story() as story:
+        if check == "ttl:":
+            story.sync.report(ID, registration(check), True, "fine")
+        else:
+            story.sync.register(ID, registration(check))
+        await trio.sleep(0.1)
+        incarnation = story.registry.held[ID].incarnation
+        story.registry.replace(**fields)
+        await trio.sleep(0.1)
+        entry = story.registry.held[ID]
+        assert (entry.name, entry.addr, entry.health_check) == ("x", Address("127.0.0.1", 80), check)
+        assert entry.incarnation > incarnation + 1
+        assert story.registry.calls.count("register") == 2
+        assert len(story.replaced) == 1
+        assert "another client replaced the registration of 0badcafe" in story.replaced[0]
+        await trio.sleep(3 * RENEW_S)
+        assert story.registry.calls.count("register") == 2, "its own entry is left alone"
+
+
+async def test_two_clients_that_replace_each_others_entry_do_so_once_a_renewal(autojump_clock: object) -> None:
+    async with Story() as story:
+        story.sync.register(ID, registration("tcp://127.0.0.1:80"))
+        for _ in range(600):
+            await trio.sleep(0.1)
+            story.registry.replace(addr=Address("127.0.0.1", 6666))
+        assert 60 / RENEW_S <= story.registry.calls.count("register") <= 60 / RENEW_S + 2
+        await trio.sleep(2 * RENEW_S)
+        assert story.registry.held[ID].addr == Address("127.0.0.1", 80), "the owner has the last word"
+
+
+async def test_a_lost_push_is_found_at_the_next_renewal(autojump_clock: object) -> None:
+    """The registry's answer to a renewal says that the entry was replaced, also where the watch did not."""
+    async with Story() as story:
+        story.sync.report(ID, registration(), True, "fine")
+        await trio.sleep(0.1)
+        story.registry.held[ID] = replace(story.registry.held[ID], incarnation=77, addr=Address("127.0.0.1", 6666))
+        await trio.sleep(RENEW_S + 0.5)
+        assert story.registry.held[ID].addr == Address("127.0.0.1", 80)
 
 
 async def test_a_rejection_is_reported_once_and_retried_with_growing_pauses(autojump_clock: object) -> None:

@@ -56,3 +56,18 @@ async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) 
         ("registry.mass_failure", "registry: 3 of 4 fell silent", "warning"),
         ("registry.mass_failure", "registry: 4 of 4 fell silent", "warning"),
     ]
+
+
+async def test_a_registry_that_does_not_answer_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
+    registry, events = FakeRegistry(), list[tuple[str, str, str]]()
+    async with trio.open_nursery() as nursery:
+        registry_sync = RegistrySync(cast(Registry, registry), nursery, lambda id, entry: None, lambda text: None)
+        nursery.start_soon(registry_sync.watch_registry, lambda *event: events.append(event))
+        for status, seconds in ((registry.healthy(), 10.0), (None, 60.0), (registry.healthy(), 10.0), (None, 2.0)):
+            registry.status = status
+            await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
+    assert events == [
+        ("registry.unresponsive", "the registry does not answer: not there", "error"),
+        ("registry.responsive", "the registry answers again", "info"),
+    ]

@@ -1,0 +1,121 @@
+"""Calls that are sent together on one connection take effect in the order in which they were sent."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.registry.registry_process import Client, Registry, RpcFailed
+from tests.redis_server import RedisServer
+
+TRIES = 40
+
+
+@pytest.fixture
+def registry(redis_server: RedisServer) -> Iterator[Registry]:
+    made = Registry(redis_server.url)
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def client(registry: Registry) -> Client:
+    return registry.ready()
+
+
+def leased(id_: str, port: int = 7100, **more: Any) -> dict[str, Any]:
+    return {"Name": "job", "Addr": f"127.0.0.1:{port}", "HealthCheck": "ttl:", "Lease": 60, "Uuid": id_, **more}
+
+
+def send(client: Client, *calls: tuple[str, Any], dialect: int = 1) -> dict[int, Any]:
+    """Send all calls in one write; return the results by the number of the call, errors as their texts."""
+    version = {} if dialect == 1 else {"jsonrpc": "2.0"}
+    lines = [
+        json.dumps({**version, "method": f"Discovery.{method}", "params": params, "id": number})
+        for number, (method, params) in enumerate(calls)
+    ]
+    client.sock.sendall("".join(f"{line}\n" for line in lines).encode())
+    answers = [client.read() for _ in calls]
+    return {answer["id"]: answer.get("error") or answer.get("result") for answer in answers}
+
+
+@pytest.mark.parametrize("dialect", [1, 2])
+def test_maintenance_on_and_off_in_one_write_ends_off(client: Client, dialect: int) -> None:
+    client.call("Register", leased("one"))
+    for _ in range(TRIES):
+        answers = send(
+            client, ("Maintenance", [{"Id": "one", "On": True}]), ("Maintenance", ["one", False]), dialect=dialect
+        )
+        assert answers == {0: True, 1: True}
+        assert client.state("one") == "passing"
+
+
+def test_a_registration_and_its_deregistration_in_one_write_leave_nothing(client: Client) -> None:
+    for number in range(TRIES):
+        answers = send(
+            client, ("Register", [leased(f"job-{number}", 7000 + number)]), ("Deregister", [f"job-{number}"])
+        )
+        assert answers == {0: f"job-{number}", 1: True}
+    assert client.call("Instances") == []
+
+
+def test_a_deregistration_and_a_registration_in_one_write_leave_the_instance(client: Client) -> None:
+    client.call("Register", leased("one"))
+    for number in range(TRIES):
+        again = leased("one", Tags=[str(number)])
+        assert send(client, ("Deregister", [{"Uuid": "one"}]), ("Register", [again])) == {0: True, 1: "one"}
+        (instance,) = client.call("Instances", "job")
+        assert instance["Tags"] == [str(number)]
+
+
+def test_registrations_of_one_id_in_one_write_end_as_the_last_one(client: Client) -> None:
+    calls = [("Register", [leased("one", 7000 + number, Tags=[str(number)])]) for number in range(TRIES)]
+    assert send(client, *calls) == dict.fromkeys(range(TRIES), "one")
+    (instance,) = client.call("Instances", "job")
+    assert (instance["Addr"]["Port"], instance["Tags"]) == (7000 + TRIES - 1, [str(TRIES - 1)])
+
+
+def test_registrations_of_one_address_without_an_id_are_one_instance(client: Client) -> None:
+    calls = [("Register", [leased("", 7000, Tags=[str(number)])]) for number in range(TRIES)]
+    assert len(set(send(client, *calls).values())) == 1
+    (instance,) = client.call("Instances", "job")
+    assert instance["Tags"] == [str(TRIES - 1)]
+
+
+def test_a_batch_takes_effect_in_its_order_too(client: Client) -> None:
+    client.call("Register", leased("one"))
+    calls = [("Maintenance", ["one", True]), ("Maintenance", ["one", False])]
+    for _ in range(TRIES):
+        batch = [
+            {"jsonrpc": "2.0", "method": f"Discovery.{method}", "params": params, "id": number}
+            for number, (method, params) in enumerate(calls)
+        ]
+        client.sock.sendall(json.dumps(batch).encode() + b"\n")
+        answers: Any = client.read()
+        assert [answer["result"] for answer in answers] == [True, True]
+        assert client.state("one") == "passing"
+
+
+def test_clients_that_register_one_id_at_the_same_time_do_not_refuse_each_other(
+    registry: Registry, client: Client
+) -> None:
+    errors: list[RpcFailed] = []
+
+    def register(own: Client, port: int) -> None:
+        for _ in range(5):
+            try:
+                own.call("Register", leased("one", port))
+            except RpcFailed as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=register, args=(registry.client(), 7000 + number)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(client.call("Instances")) == 1

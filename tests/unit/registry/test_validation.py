@@ -1,0 +1,86 @@
+"""Parameters of calls: by position, by name, and as the one object that Go's client can send."""
+
+from typing import Any
+
+import pytest
+
+from minikube.jsonrpc.messages import RpcError
+from minikube.model import Address
+from minikube.registry.validation import arguments, as_address, as_incarnation, as_record
+
+RENEW = ("Id", "State", "Output", "Incarnation")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        ["one", "passing", None, 7],
+        {"Id": "one", "State": "passing", "Incarnation": 7},
+        [{"Id": "one", "State": "passing", "Incarnation": 7}],
+        [{"uuid": "one", "STATE": "passing", "incarnation": 7, "Output": None}],
+    ],
+)
+def test_params_mean_the_same_in_every_form(params: Any) -> None:
+    assert arguments(params, *RENEW, required=1) == ["one", "passing", None, 7]
+
+
+@pytest.mark.parametrize("params", [None, [], {}, [{}], [None]])
+def test_no_params_can_be_written_in_five_ways(params: Any) -> None:
+    assert arguments(params, "Name") == [None]
+    with pytest.raises(RpcError, match="Name is missing"):
+        arguments(params, "Name", required=1)
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ([{"Id": "one", "Uuid": "two"}], "Uuid is given twice"),
+        ([{"Id": "one", "Stat": "passing"}], "unknown name 'Stat', expected Id, State, Output, Incarnation"),
+        (["one", {"State": "passing"}, None, 7, 8], "expected at most 4"),
+        ({"Incarnation": 7}, "Id is missing"),
+    ],
+)
+def test_wrong_params_are_named(params: Any, text: str) -> None:
+    with pytest.raises(RpcError, match=text):
+        arguments(params, *RENEW, required=1)
+
+
+def test_an_incarnation_of_zero_is_none() -> None:
+    assert [as_incarnation(value) for value in (None, 0, 7)] == [None, None, 7]
+    for wrong in ("7", 1.5, True, [7]):
+        with pytest.raises(RpcError, match="Incarnation"):
+            as_incarnation(wrong)
+
+
+def test_a_registration_is_one_object() -> None:
+    given = {"Name": "job", "Addr": "127.0.0.1:80", "HealthCheck": "ttl:"}
+    assert as_record([given], (), "id", 1.0) == as_record(given, (), "id", 1.0)
+    for wrong in (["job"], [given, given]):
+        with pytest.raises(RpcError, match="expected one object"):
+            as_record(wrong, (), "id", 1.0)
+
+
+@pytest.mark.parametrize("host", ["shop", "my-host.example", "my_service", "a.b.c.", "xn--bcher-kva.example", "1host"])
+def test_host_names_are_taken(host: str) -> None:
+    assert host == as_address(f"{host}:80").IP
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("-bad-", "is no host name: each of its labels is 1 to 63 letters"),
+        ("bad-", "is no host name"),
+        ("a..b", "is no host name"),
+        (".", "is no IP address"),
+        ("a" * 64, "is no host name"),
+        ("a.-b.c", "is no host name"),
+        ("255.255.255.255", "clients cannot connect to 255.255.255.255 — register the address"),
+        ("0.0.0.0", "clients cannot connect"),
+        ("224.0.0.1", "clients cannot connect"),
+        ("1.2.3", "is no IP address"),
+    ],
+)
+def test_addresses_that_no_client_can_connect_to_are_refused(host: str, text: str) -> None:
+    for value in (f"{host}:80", Address(host, 80)):
+        with pytest.raises(RpcError, match=text):
+            as_address(value)
