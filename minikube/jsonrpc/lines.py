@@ -1,6 +1,6 @@
 """Bytes to lines, with a limit on their length. It only cuts: it does not read, wait or decode.
 
-A line ends with `\\n`; one `\\r` before it is dropped.
+A line ends with `\\n`, and the last one with the stream; one `\\r` before it is dropped.
 """
 
 MAX_LINE_BYTES = 65_536
@@ -53,7 +53,19 @@ class LineReader:
                 raise LineTooLong(limit, lines)
         return lines
 
+    def finish(self) -> bytes:
+        """Return the unfinished line at the end of the stream, empty if there is none. The reader is empty after it."""
+        line = b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        return line[:-1] if line.endswith(b"\r") else line
+
     @property
     def pending(self) -> int:
         """Number of bytes held of an unfinished line."""
         return self._held_bytes
+
+    @property
+    def pending_start(self) -> bytes:
+        """The first received piece of the unfinished line; empty if there is none."""
+        return self._held[0] if self._held else b""

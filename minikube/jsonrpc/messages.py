@@ -4,9 +4,12 @@ The dialect belongs to each message. A request with `"jsonrpc": "2.0"` is dialec
 Go's `net/rpc/jsonrpc` speaks it: an error is a string, and every request gets a reply, even one without an id. An error
 that cannot be attributed to one request (a line that is not JSON, a refused connection) is sent in dialect 2 with a null id.
 
+A line that is not JSON ends its connection; JSON that is no request does not.
+
 Input is checked strictly: UTF-8 only, no NaN or infinity, no lone surrogates, limited nesting.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -73,6 +76,13 @@ class InvalidRequest(Struct, frozen=True, gc=False):
     error: bytes
 
 
+class NotJson(InvalidRequest, frozen=True, gc=False):
+    """A line that is not JSON. The connection must be closed after its error, without a look at what follows."""
+
+    # A web page can make the browser POST to any port of this machine. The request line and the headers are no JSON, but
+    # the body may hold lines that are: a server that answers each bad line and goes on would execute them.
+
+
 class Batch(Struct, frozen=True, gc=False):
     """A batch of dialect 2: its requests, with an `InvalidRequest` for each element that is not one."""
 
@@ -88,8 +98,15 @@ _encode = msgspec.json.Encoder().encode
 _SHORT_LINE_BYTES: Final = 2 * MAX_NESTING
 """Valid JSON of at most this length cannot exceed `MAX_NESTING`."""
 
+_match_json_start = re.compile(rb'[ \t\r]*(?:[\[{"\-0-9tfn]|\Z)').match
+
 
 # ---------------------------------------------------------------- requests
+
+
+def may_be_json(start: bytes) -> bool:
+    """Return whether a line that starts with these bytes may still become JSON. An HTTP request and a TLS hello may not."""
+    return _match_json_start(start) is not None
 
 
 def decode_request(line: bytes) -> Message:
@@ -105,12 +122,14 @@ def decode_request(line: bytes) -> Message:
 
 def _decode_with_checks(line: bytes) -> Message:
     """Decode a line that the fast path does not take: a batch, an unusual or an invalid request."""
+    if not may_be_json(line):
+        return NotJson(not_json_error())
     try:
         # msgspec does not check the UTF-8 of values that it skips.
         line.decode("utf-8")
         value = _decode_any(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return InvalidRequest(encode_error(None, PARSE_ERROR, f"parse error: {error}"))
+        return NotJson(encode_error(None, PARSE_ERROR, f"parse error: {error}; the connection is closed"))
     except RecursionError:
         is_too_deep = True
     else:
@@ -120,6 +139,12 @@ def _decode_with_checks(line: bytes) -> Message:
     if isinstance(value, list):
         return _to_batch(value)
     return _to_request(value)
+
+
+def not_json_error() -> bytes:
+    """Return the error line for input that cannot be the start of a JSON value."""
+    text = "parse error: this is not JSON; the connection is closed. This port takes JSON-RPC, one JSON value a line"
+    return encode_error(None, PARSE_ERROR, text)
 
 
 def _to_batch(values: list[Any]) -> Message:

@@ -4,6 +4,8 @@
 lines of one receive are decoded and handled together, so that their replies leave with one send. A call that must wait (a
 write to the store, a long poll) runs in a task of its own and replies when it is done, out of order.
 
+A line that is not JSON ends the connection: the calls before it are answered, and what follows it is dropped unread.
+
 Limits: while too many calls wait, or too many bytes are unsent, the rest of the input is not read, so that TCP holds the
 client back. A client that lets notifications pile up is disconnected.
 """
@@ -18,7 +20,7 @@ from msgspec import UNSET, Raw
 
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
-from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, ReplyLine, Request, decode_request
+from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, NotJson, ReplyLine, Request, decode_request
 from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.replies import batch_error_line, batch_line, error_line
@@ -113,12 +115,24 @@ class ServerConnection(RpcConnection):
             self.end(f"invalid request: {error}", jsonrpc.INVALID_REQUEST)
         else:
             self._handle_lines(lines)
+            # A TLS hello may have no line end: without this check its client would wait for the first line's deadline.
+            if self._reader.pending and not jsonrpc.may_be_json(self._reader.pending_start):
+                self._end_with(jsonrpc.not_json_error(), "not JSON")
+
+    def feed_end(self) -> None:
+        """Handle the last line if the client has closed its sending side without ending the line."""
+        if not self.end_reason and (line := self._reader.finish()):
+            self._handle_lines([line])
 
     def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
         """Send the client an error with the reason, and have the connection closed after that."""
+        self._end_with(jsonrpc.encode_error(None, code, reason), reason)
+
+    def _end_with(self, error: bytes, reason: str) -> None:
+        """Send the client an error line, and have the connection closed after that. Do nothing if it ends already."""
         if not self.end_reason:
             self.end_reason = reason
-            self._put(jsonrpc.encode_error(None, code, reason))
+            self._put(error)
 
     def take_output(self) -> bytes:
         """Return everything that is ready to be sent. The caller must report its size to `on_sent`."""
@@ -203,6 +217,9 @@ class ServerConnection(RpcConnection):
                         continue
             elif isinstance(message, InvalidRequest):
                 others += 1
+                if isinstance(message, NotJson):
+                    self._end_with(message.error, "not JSON")
+                    break  # what follows may be the body of a web page's POST
                 self._put(message.error)
             else:
                 others += 1

@@ -262,6 +262,7 @@ class _Server:
         if data:
             client.connection.feed(data)
         if ended:
+            client.connection.feed_end()
             client.half_closed = True
             self._close_within(client, self._limits.half_closed_s)
         self._update(client)

@@ -5,170 +5,25 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
+from minikube.errors import NotFound, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
-from minikube.jsonrpc.messages import Request, RpcError, encode_reply, splice_reply
 from minikube.net.background import open_background_nursery
 from minikube.net.rpc.client import RpcClient, connect
 from minikube.net.rpc.connection import ServerConnection
-from minikube.net.rpc.interface import RpcConnection
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.server import serve_rpc
 from tests.certificates import make_certificates
 from tests.eventually import soon
+from tests.integration.net.rpc_server import SampleService, call_line, raw, serving
 from tests.ports import free_port
 
 Serve = Callable[..., Any]
-
-
-class SampleService:
-    """A service whose methods reply at once, wait, or fail."""
-
-    notifying_methods = frozenset({"watch"})
-
-    def __init__(self) -> None:
-        self.connections: list[RpcConnection] = []
-        self.gates: dict[str, trio.Event] = {}
-        self.running = 0
-        self.most = 0
-        self.ended = trio.Event()
-        self.counted = 0
-
-    def on_handled(self, count: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.counted += count
-
-    def gate(self, name: str) -> trio.Event:
-        return self.gates.setdefault(name, trio.Event())
-
-    def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
-        return None
-
-    def handle_sync(self, request: Request, connection: RpcConnection) -> bytes | None:
-        match request.method:
-            case "ready":
-                return splice_reply(request, b'"ready"')
-            case "big":
-                return splice_reply(request, b'"' + b"x" * 100_000 + b'"')
-            case "broken.now":
-                raise RuntimeError("a secret")
-            case "missing.now":
-                raise NotFound("no such thing")
-            case "watch":
-                self.connections.append(connection)
-                connection.notify("first", [1])
-                return encode_reply(request, "snapshot")
-            case "clients":
-                return encode_reply(request, connection.clients)
-        return None
-
-    async def handle(self, request: Request, connection: RpcConnection) -> Any:
-        args = request.params if isinstance(request.params, list) else []
-        match request.method:
-            case "echo":
-                return args
-            case "wait":
-                self.running += 1
-                self.most = max(self.most, self.running)
-                try:
-                    await self.gate(args[0]).wait()
-                finally:
-                    self.running -= 1
-                return args[0]
-            case "open":
-                self.gate(args[0]).set()
-                return True
-            case "unencodable":
-                return object()
-            case "raise":
-                raise ERRORS[args[0]]
-            case "task":
-                connection.start_soon(self.task, args[0])
-                return True
-        raise RpcError(-32601, f"no method {request.method}")
-
-    async def task(self, what: str) -> None:
-        try:
-            if what == "fail":
-                raise RuntimeError("in a task")
-            await trio.sleep_forever()
-        finally:
-            self.ended.set()
-
-
-ERRORS: dict[str, Exception] = {
-    "rpc": RpcError(-1, "own", {"a": 1}),
-    "remote": RemoteError(-2, "theirs"),
-    "missing": NotFound("not there"),
-    "away": Unavailable("away"),
-    "usage": UsageError("wrong"),
-    "ours": MinikubeError("ours"),
-    "bug": RuntimeError("a secret"),
-}
-
-
-@asynccontextmanager
-async def serving(service: SampleService, **options: Any) -> AsyncIterator[tuple[str, int]]:
-    async with trio.open_nursery() as nursery:
-        (address,) = await nursery.start(partial(serve_rpc, service, ("127.0.0.1", 0), **options))
-        yield address
-        nursery.cancel_scope.cancel()
-
-
-class Raw:
-    """A client that sends any bytes and reads lines."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.buffer = b""
-
-    async def send(self, *lines: str | bytes) -> None:
-        encoded = [line.encode() if isinstance(line, str) else line for line in lines]
-        await self.stream.send_all(b"".join(line + b"\n" for line in encoded))
-
-    async def line(self) -> Any:
-        with trio.fail_after(30):
-            while b"\n" not in self.buffer:
-                data = await self.stream.receive_some(65_536)
-                if not data:
-                    raise EOFError
-                self.buffer += data
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return json.loads(line)
-
-    async def ends(self) -> bool:
-        """Read until the connection ends, and return True."""
-        with trio.fail_after(30):
-            try:
-                async for _ in self.stream:
-                    pass
-            except trio.BrokenResourceError:
-                pass
-        return True
-
-    async def ended(self) -> bool:
-        with trio.fail_after(30):
-            try:
-                return await self.stream.receive_some(1) == b""
-            except trio.BrokenResourceError:
-                return True
-
-
-@asynccontextmanager
-async def raw(address: tuple[str, int]) -> AsyncIterator[Raw]:
-    async with await trio.open_tcp_stream(*address) as stream:
-        yield Raw(stream)
-
-
-def call_line(method: str, id_: Any = 1, *params: Any) -> str:
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id_})
 
 
 # ---------------------------------------------------------------- the ordinary
@@ -296,10 +151,12 @@ async def test_an_unexpected_exception_fails_its_call_only_and_reveals_nothing()
         assert [line.get("error", {}).get("message") for line in lines] == ["internal error", "internal error", None]
 
 
-async def test_a_broken_line_does_not_end_the_connection() -> None:
+async def test_json_that_is_no_request_does_not_end_the_connection() -> None:
     async with serving(SampleService()) as address, raw(address) as client:
-        await client.send("no json", b"\xff", '{"id":4}', call_line("ready", 5))
-        assert [(await client.line())["id"] for _ in range(4)] == [None, None, 4, 5]
+        await client.send("7", "", '"text"', "[]", '{"id":4}', call_line("ready", 5))
+        lines = [await client.line() for _ in range(5)]
+        assert [line["id"] for line in lines] == [None, None, None, 4, 5]
+        assert [line["error"]["code"] for line in lines[:3]] == [-32600] * 3
 
 
 # ---------------------------------------------------------------- bounds
@@ -310,7 +167,7 @@ async def test_a_line_over_the_limit_is_refused_and_ends_the_connection() -> Non
         await client.send(call_line("ready", 1))
         assert (await client.line())["id"] == 1
         with trio.move_on_after(5):
-            await client.stream.send_all(b"x" * 200_000)
+            await client.stream.send_all(b'"' + b"x" * 200_000)
         assert "longer than 65536 bytes" in (await client.line())["error"]["message"]
         assert await client.ended()
 
@@ -322,7 +179,7 @@ async def test_lines_before_one_that_is_too_long_get_their_replies() -> None:
         assert {line["id"] for line in lines} == {1, 2, None}
 
 
-@pytest.mark.parametrize("sent", [b"", b"half a line", b"\n\r\n\n"])
+@pytest.mark.parametrize("sent", [b"", b'{"half a line', b"\n\r\n\n"])
 async def test_a_client_that_sends_no_full_line_gets_an_error_and_is_disconnected(sent: bytes) -> None:
     async with (
         serving(SampleService(), limits=RpcLimits(first_line_s=0.1, linger_s=0.1)) as address,
