@@ -25,7 +25,11 @@ REFUSED: Final = -32000
 """A limit of the server was exceeded: connections, time to the first line, size of a reply."""
 UNAUTHORIZED: Final = -32001
 NOT_FOUND: Final = -32004
+CONFLICT: Final = -32009
+"""The entry belongs to another owner, which the error names."""
 STORE_UNAVAILABLE: Final = -32010
+LIMIT_EXCEEDED: Final = -32029
+"""A bound of the service was passed, such as the number of entries."""
 COMPACTED: Final = -32011
 
 MAX_BATCH: Final = 256

@@ -1,9 +1,10 @@
-"""What is asked of the Linux kernel: processes, control groups, limits, users and ports.
+"""What is asked of the Linux kernel: processes, control groups, limits, users, sockets and ports.
 
     processes      process trees, as `/proc` shows them; signals; orphans
     cgroup         control groups: whole trees by name, and limits on them
     rlimits        limits of one process (setrlimit)
     credentials    the manifest's `user` and `group` → ids
+    socket_owner   the user at the other end of a loopback connection
     ports          free ports, and the process that has a port
 
 Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the

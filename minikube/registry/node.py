@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import trio
 from msgspec.structs import replace
 
-from minikube.errors import MinikubeError, Unavailable
+from minikube.errors import Unavailable
+from minikube.jsonrpc.messages import LIMIT_EXCEEDED, RpcError
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES, Catalog
 from minikube.registry.catalog.records import Entry, Record, StoreSnapshot, json_size
@@ -36,12 +37,11 @@ CATCH_UP_S = 1.0
 LOAD_TIMEOUT_S = 2.0
 """How long a request that comes before Redis was read waits for that."""
 
-MAX_REGISTRATIONS = 20_000
-MAX_BYTES = 33_554_432
-"""Of all registrations as JSON. Any client can register, so a registration past either bound is refused."""
-
 RecordChange = Callable[[Record], Record | None]
 """Returns the changed record, or None to leave it as it is."""
+
+ReplaceCheck = Callable[[Record], object]
+"""Called with a record that a registration is about to replace; raises to refuse that."""
 
 
 class RegistryNode:
@@ -134,42 +134,42 @@ class RegistryNode:
 
     # ------------------------------------------------------------ writes
 
-    async def register(self, record: Record) -> Record:
+    async def register(
+        self, record: Record, check_replace: ReplaceCheck = lambda _: None, *, may_use_reserve: bool = False
+    ) -> Record:
         """Store `record` in place of one with the same id, or with the same name and address; then it takes that one's id.
 
-        Raises Unavailable, and MinikubeError where there are too many registrations.
+        `check_replace` may refuse the replacement. `may_use_reserve`: the record is of the supervisor's project.
+        Raises Unavailable, and RpcError where there are too many registrations.
         """
         for _ in range(MAX_ATTEMPTS):
             instance = record.instance
             holder = self.catalog.ids_by_address.get(record.address_key)
             if holder is not None and holder in self.catalog.records and holder != record.id:
+                check_replace(self.catalog.records[holder])
                 if record.id in self.catalog.records:
                     # The id moves to an address that another record holds: that record is replaced as well.
+                    check_replace(self.catalog.records[record.id])
                     await self.remove(holder)
                     continue
                 record = replace(record, instance=replace(instance, uuid=holder))
             old = self.catalog.records.get(record.id)
+            if old is not None:
+                check_replace(old)
             new = record if old is None else _merge_registration(old, record)
             # Registrations under way at the same time may pass the bound by a few.
-            self._check_limits(old, new)
+            self._check_limits(old, new, may_use_reserve)
             if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
                 return stored
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
 
-    def _check_limits(self, old: Record | None, new: Record) -> None:
-        """Raise MinikubeError for one registration too many, or one too large for the room that is left."""
-        catalog, name = self.catalog, new.instance.name
-        if old is None and len(catalog.records) >= MAX_REGISTRATIONS:
-            raise MinikubeError(
-                f"{name}: {len(catalog.records)} instances are registered, {MAX_REGISTRATIONS} are the most — "
-                "deregister some, or let absent ones be forgotten sooner (ForgetAfter)"
-            )
+    def _check_limits(self, old: Record | None, new: Record, may_use_reserve: bool) -> None:
+        """Raise RpcError for one registration too many, or one too large for the room that is left."""
+        is_more = old is None or old.owner != new.owner
         growth = json_size(new) - (json_size(old) if old else 0)
-        if growth > 0 and catalog.total_bytes + growth > MAX_BYTES:
-            raise MinikubeError(
-                f"{name}: all registrations together would have over {MAX_BYTES} bytes — "
-                "deregister some, or give them less Meta and fewer Tags"
-            )
+        usage = self.catalog.usage
+        if reason := usage.refuse_growth(new.owner, int(is_more), growth, may_use_reserve=may_use_reserve):
+            raise RpcError(LIMIT_EXCEEDED, f"{new.instance.name}: {reason}")
 
     async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
         """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""

@@ -11,7 +11,7 @@ import click
 
 from minikube.cli.common import print_message
 from minikube.cli.options import optional, parse_address_option, pass_options
-from minikube.defaults import DEFAULT_REGISTRY, TOKEN_ENV
+from minikube.defaults import DEFAULT_REGISTRY, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def registry_command(options: RegistryOptions) -> None:
         redis_url=options.redis_url(),
         prefix=options.prefix,
         token=os.environ.get(TOKEN_ENV, ""),
+        supervisor_token=os.environ.get(SUPERVISOR_TOKEN_ENV, ""),
         tls=options.tls(),
         allow_checks=options.allow_checks,
         node=options.node,

@@ -2,8 +2,10 @@
 
 import socket
 from math import inf
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
 
+from minikube.net.peers import Peer
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.tls import TlsFilter
 
@@ -26,13 +28,32 @@ class ClientSocket:
         """Events that the poller watches the socket for."""
         self.half_closed = False
         """Whether the client has closed its sending side."""
+        self.receives = 0
+        """Number of receives so far."""
         self.lingers = False
         """Whether everything is sent and input is only drained until the client closes."""
         self.first_line_deadline = inf
         self.send_deadline = inf
         self.close_deadline = inf
         self._usage = 0.0
-        self._usage_time = 0.0
+        self._usage_time = perf_counter()
+
+    # ------------------------------------------------------------ `SharedConnection`
+
+    @property
+    def peer(self) -> Peer:
+        return self.connection.peer
+
+    @property
+    def is_protected(self) -> bool:
+        return self.connection.is_protected
+
+    @property
+    def priority(self) -> tuple[Any, ...]:
+        # First those that only wait for their end, then those that never sent more than a line and sit idle.
+        return self.connection.has_tasks, not self.lingers, self.receives > 1, self._usage_time
+
+    # ------------------------------------------------------------ usage
 
     def add_usage(self, count: int, now: float) -> None:
         """Charge the client with `count` bytes of work."""

@@ -21,6 +21,7 @@ from msgspec import UNSET, Raw
 from minikube.jsonrpc import messages as jsonrpc
 from minikube.jsonrpc.lines import LineReader, LineTooLong
 from minikube.jsonrpc.messages import Batch, InvalidRequest, Message, NotJson, ReplyLine, Request, decode_request
+from minikube.net.peers import Peer
 from minikube.net.rpc.interface import RpcConnection, RpcService, ServerContext
 from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.replies import batch_error_line, batch_line, error_line
@@ -34,9 +35,17 @@ BatchCall = tuple[int, Request]
 class ServerConnection(RpcConnection):
     """Implements `RpcConnection`, and for the server: what was received goes in, what is to be sent comes out."""
 
-    def __init__(self, service: RpcService, server: ServerContext, limits: RpcLimits, address: str) -> None:
+    def __init__(
+        self,
+        service: RpcService,
+        server: ServerContext,
+        limits: RpcLimits,
+        address: str,
+        find_uid: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.address = address
         self.authenticated = False
+        self.is_protected = False
         self.closed = trio.Event()
         self.has_received_line = False
         self.end_reason = ""
@@ -58,8 +67,16 @@ class ServerConnection(RpcConnection):
         self._became_writable = trio.Event()
         self._is_slow = False
         self._scopes: set[trio.CancelScope] = set()
+        self._find_uid = find_uid
+        self._peer: Peer | None = None
 
     # ------------------------------------------------------------ for the service, as documented in `RpcConnection`
+
+    @property
+    def peer(self) -> Peer:
+        if self._peer is None:
+            self._peer = Peer(self.address.rpartition(":")[0], self._find_uid())
+        return self._peer
 
     @property
     def clients(self) -> int:
@@ -157,6 +174,11 @@ class ServerConnection(RpcConnection):
     def is_full(self) -> bool:
         """Whether no more input may be read for now."""
         return self._has_too_many_calls or not self.is_writable
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether calls wait or tasks of the service run."""
+        return bool(self._waiting_calls or self._scopes)
 
     @property
     def is_idle(self) -> bool:

@@ -11,7 +11,7 @@ class RpcLimits(Struct, frozen=True):
     line: int = MAX_LINE_BYTES
     """Longest line."""
     connections: int = 1_024
-    """Open connections; further ones are refused with an error."""
+    """Open connections. For a further one the peer with the most connections loses its idlest one (`net.peers`)."""
     first_line_s: float = 5.0
     """Time from the start of a connection to its first full line, including the TLS handshake."""
     in_flight: int = 256

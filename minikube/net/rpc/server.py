@@ -14,12 +14,15 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, Final, NoReturn
 
 import trio
 
+from minikube.linux.socket_owner import peer_uid
+from minikube.net.peers import choose_connection, closed_for_room
 from minikube.net.rpc.client_socket import ClientSocket
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection, RpcService
@@ -44,7 +47,7 @@ TASK_USAGE_BYTES: Final = 4_096
 """Usage that a call with a task of its own is charged with: it costs as much (60 µs) as this many bytes of quick calls."""
 DEADLINE_INTERVAL_S: Final = 0.25
 MAX_REFUSED: Final = 64
-"""Refused connections that are kept open for a moment, so that their clients can read the error."""
+"""Refused connections, and those closed to make room, that are kept open for a moment: their clients can read the error."""
 
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -96,6 +99,7 @@ class _Server:
         self._poller = selectors.DefaultSelector()
         self._clients: dict[RpcConnection, ClientSocket] = {}
         self._refused: set[RpcConnection] = set()
+        """Connections that are not counted: refused ones, and those that were closed to make room."""
         self._scheduled: deque[RpcConnection] = deque()
         self._is_scheduled = trio.Event()
         self._with_deadline: set[ClientSocket] = set()
@@ -178,6 +182,7 @@ class _Server:
         """Accept the listener's connections, for ever."""
         while True:
             await trio.lowlevel.wait_readable(listener)
+            turn_end = perf_counter() + TURN_S
             for _ in range(ACCEPTS_PER_TURN):
                 try:
                     sock, address = listener.accept()
@@ -189,6 +194,8 @@ class _Server:
                         await trio.sleep(ACCEPT_RETRY_S)
                     break  # any other error concerns this connection only
                 self._add(sock, f"{address[0]}:{address[1]}")
+                if perf_counter() > turn_end:
+                    break  # making room for many newcomers takes a while: the other tasks get a turn
 
     def close(self) -> None:
         """Close every connection and the poller."""
@@ -217,7 +224,7 @@ class _Server:
             self._close(client)
 
     def _add(self, sock: socket.socket, address: str) -> None:
-        """Add an accepted socket to the clients, or refuse it if there are too many."""
+        """Add an accepted socket to the clients. If there are too many, close another one, or refuse this one."""
         is_full = self.clients >= self._limits.connections
         try:
             sock.setblocking(False)
@@ -226,19 +233,32 @@ class _Server:
         except OSError:  # the client has reset the connection already
             sock.close()
             return
-        connection = ServerConnection(self._service, self, self._limits, address)
+        connection = ServerConnection(self._service, self, self._limits, address, partial(peer_uid, sock))
+        client = ClientSocket(sock, connection, tls)
         if is_full:
-            connection.end(f"too many connections: {self._limits.connections} are open; close some and try again")
-            if len(self._refused) >= MAX_REFUSED:
-                # Send the error without waiting for the client. With TLS that would take a handshake.
-                with contextlib.suppress(OSError), sock:
-                    sock.send(b"" if tls else connection.take_output())
-                return
-            self._refused.add(connection)
-        client = self._clients[connection] = ClientSocket(sock, connection, tls)
+            self._make_room(client)
         client.first_line_deadline = trio.current_time() + self._limits.first_line_s
+        self._clients[connection] = client
         self._add_deadline(client)
         self._run_step(client, self._update)
+        if connection.end_reason and len(self._refused) > MAX_REFUSED:
+            self._close(client)
+
+    def _make_room(self, newcomer: ClientSocket) -> None:
+        """End the connection of another client, or refuse the newcomer's if all others are protected."""
+        limit = self._limits.connections
+        others = (client for connection, client in self._clients.items() if connection not in self._refused)
+        client = choose_connection(others, newcomer)
+        if client is None:
+            newcomer.connection.end(f"too many connections: {limit:,} are open; close some and try again")
+            self._refused.add(newcomer.connection)
+            return
+        client.connection.end(closed_for_room(limit, client.peer))
+        self._refused.add(client.connection)
+        self._run_step(client, self._update)
+        if len(self._refused) > MAX_REFUSED:
+            # The error is sent, if the socket took it at once. With TLS and no handshake yet there is none to be sent.
+            self._close(client)
 
     def _receive(self, client: ClientSocket) -> None:
         """Receive once, handle what came, and update the connection."""
@@ -250,6 +270,7 @@ class _Server:
             self._close(client)
             return
         ended = not data
+        client.receives += 1
         client.add_usage(len(data), perf_counter())
         if client.tls is not None and data:
             try:

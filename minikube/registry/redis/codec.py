@@ -84,4 +84,5 @@ def encode_instance_hash(record: Record) -> list[str]:
         *("state", instance.state.value),
         *("tags", ",".join(instance.tags)),
         *("registered", f"{instance.registered:.3f}"),
+        *("owner", record.owner),
     ]

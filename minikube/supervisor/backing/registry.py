@@ -6,15 +6,18 @@ It refuses to start the process (`spec.start_process`) and to wait for it (`star
 import sys
 from collections.abc import Mapping
 
-from minikube.defaults import TOKEN_ENV
+from minikube.defaults import SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.manifest import HostPort, Manifest
 from minikube.supervisor.backing.spec import BackingSpec
 
 
-def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ: Mapping[str, str]) -> BackingSpec:
+def registry_spec(
+    manifest: Manifest, listen: HostPort, redis_url: str, secret: str, environ: Mapping[str, str]
+) -> BackingSpec:
     """Return the spec of a registry that listens on `listen` (port 0: any free one) and stores in the Redis of the URL.
 
-    The token and the URL, which may hold a password, travel in the environment: every user can read a command line.
+    `secret` is the supervisor token. The tokens and the URL, which may hold a password, travel in the environment: every user
+    can read a command line.
     """
     settings = manifest.registry
     # -P or -I: a file in the project's directory, where the registry runs, must not be imported in place of a module.
@@ -27,6 +30,7 @@ def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ:
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
+    env[SUPERVISOR_TOKEN_ENV] = secret
     if settings.token:
         env[TOKEN_ENV] = settings.token
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))

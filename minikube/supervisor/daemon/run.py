@@ -20,9 +20,9 @@ import trio
 from msgspec import Struct
 
 import minikube
-from minikube.control.auth import ensure_token
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
+from minikube.control.token_file import ensure_token
 from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
@@ -43,6 +43,7 @@ from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.readiness.reservations import Reservations, make_reservations
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
@@ -79,6 +80,8 @@ class LaunchPlan(Struct, frozen=True):
     redis: BackingSpec | None
     """None: the manifest names a Redis of its own."""
     registry: BackingSpec
+    registry_secret: str
+    """The supervisor token, which the registry has and from which the tokens of instances are derived."""
     control: HostPort
     """Where the control API listens; port 0: any free one."""
     killed: list[int]
@@ -118,6 +121,7 @@ async def _main(
     process_table.raise_file_limit()
     store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
+    context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     try:
         async with trio.open_nursery() as outer:
@@ -176,12 +180,18 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
     The first services start while the registry does: most take as long, and they retry their registration until it answers.
     """
     store, replicas = context.store, ReplicaSet()
-    token, settings = ensure_token(plan.project_dir), plan.manifest.registry
-    opened = open_registry(context.registry_address, token=settings.token or None, tls=registry_tls(settings))
+    token, tls = ensure_token(plan.project_dir), registry_tls(plan.manifest.registry)
+    opened = open_registry(context.registry_address, token=plan.registry_secret, tls=tls)
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
         is_leftover = partial(_is_leftover, context.project_key, replicas)
-        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover)
+        reconciler: Reconciler | None = None
+
+        def reservations() -> Reservations:
+            specs = reconciler.specs if reconciler else plan.manifest.services
+            return make_reservations(specs, ((controller.spec, controller.id) for controller in replicas.all))
+
+        registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover, reservations)
         async with trio.open_nursery() as services:
             runtimes = Runtimes(context, plan.manifest, services)
             reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)

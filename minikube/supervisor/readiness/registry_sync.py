@@ -1,12 +1,13 @@
 """Keeps the registry's entries of the project's instances as they should be, and follows the entries of all services.
 
 It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
-deregisters each instance whose process has ended, and after every reconnect corrects what differs. It starts and stops nothing.
+deregisters each instance whose process has ended, and after every reconnect corrects what differs. It tells the registry which
+names the manifest reserves, and makes events of what the registry refused. It starts and stops nothing.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -18,6 +19,7 @@ from minikube.metrics.counters import RegistryStatus
 from minikube.model import Change, ChangeKind, CheckState, Instance, Registration
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
+from minikube.supervisor.readiness.reservations import Reservations, split_reservations
 from minikube.supervisor.readiness.start_time import StartTime
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,9 @@ STATUS_INTERVAL_S = 1.0
 
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
+
+RESERVE_S = 2.0
+"""How often the registry is told the reserved names although nothing has changed."""
 
 OnEntry = Callable[[str, Instance | None], object]
 """Called with an instance's id and the registry's entry of it; None: the entry is gone."""
@@ -64,6 +69,14 @@ class MassFailureStatus(Struct, frozen=True, rename="pascal"):
     detail: str
 
 
+class Refusal(Struct, frozen=True, rename="pascal"):
+    """A call that the registry refused; `number` counts all of them."""
+
+    number: int
+    time: float
+    text: str
+
+
 class RegistrySync:
     """Keeps the registry's entries in step with the instances. Belongs to the trio thread.
 
@@ -77,8 +90,13 @@ class RegistrySync:
         on_entry: OnEntry,
         on_rejected: Callable[[str], object],
         is_orphan: Callable[[Instance], bool] = lambda entry: False,
+        reservations: Callable[[], Reservations] | None = None,
     ) -> None:
-        """`on_rejected` is called with a text. `is_orphan` tells entries that an earlier run of this project left behind."""
+        """`on_rejected` is called with a text. `is_orphan` tells entries that an earlier run of this project left behind.
+        `reservations` returns what the manifest reserves now; None: the registry is not told.
+        """
+        self._reservations = reservations
+        self._reservations_changed = trio.Event()
         self._registry = registry
         self._nursery = nursery
         self._on_entry = on_entry
@@ -114,6 +132,11 @@ class RegistrySync:
     def on_created(self, id: str) -> None:
         """Note a new instance without a process: what the registry has of it is from an earlier run."""
         self._exited.add(id)
+        self.reserve_soon()
+
+    def reserve_soon(self) -> None:
+        """Tell the registry soon which names are reserved: the manifest or its instances have changed."""
+        self._reservations_changed.set()
 
     def on_start(self, id: str, start_time: StartTime) -> None:
         """Note that a process of the instance is being started. It may register itself before its start is known here."""
@@ -178,6 +201,7 @@ class RegistrySync:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew_reports)
             nursery.start_soon(self._refresh_checks)
+            nursery.start_soon(self._keep_reserved)
             async with self._registry.watch("*") as updates:
                 async for update in updates:
                     if isinstance(update, WatchSnapshot):
@@ -188,13 +212,15 @@ class RegistrySync:
 
     async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
         """Make events (kind, text, level) of the registry's status: its store away or back, a mass failure. For ever."""
-        store_away, last_failure = False, 0.0
+        store_away, last_failure, last_refusal = False, 0.0, 0
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
             try:
                 status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
                 store = msgspec.convert(status["Store"], StoreStatus)
                 failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
+                refusals = msgspec.convert(status.get("Refusals", ()), tuple[Refusal, ...])
+                refused = int(status.get("Refused", 0))
             except (MinikubeError, msgspec.ValidationError, KeyError, TypeError):
                 continue  # where its process has ended, that is an event of its own
             if (store.state != "ok") is not store_away:
@@ -207,6 +233,33 @@ class RegistrySync:
             if failure.since > last_failure:
                 last_failure = failure.since
                 event("registry.mass_failure", f"registry: {failure.detail}", "warning")
+            if refused < last_refusal:
+                last_refusal = 0  # the registry was restarted and counts anew
+            for refusal in refusals:
+                if refusal.number > last_refusal:
+                    event("registry.refused_access", f"registry: {refusal.text}", "warning")
+            last_refusal = refused
+
+    async def _keep_reserved(self) -> None:
+        """Tell the registry which names are reserved: at once, after each change, and again after each lost connection."""
+        if self._reservations is None:
+            return
+        while True:
+            self._reservations_changed = trio.Event()
+            parts = list(split_reservations(self._reservations()))
+            try:
+                for number, part in enumerate(parts, 1):
+                    await self._registry.call("Discovery.Reserve", (part, number == 1, number == len(parts)))
+            except MinikubeError as error:
+                logger.debug("the registry does not take the reserved names: %s", error)
+                await trio.sleep(RETRY_S)
+                continue
+            # A registry that was restarted knows nothing. The loss of a connection may go unnoticed between two calls, so
+            # what is reserved is sent again from time to time.
+            with trio.move_on_after(RESERVE_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_then_cancel, self._registry.wait_lost, nursery.cancel_scope)
+                    nursery.start_soon(_then_cancel, self._reservations_changed.wait, nursery.cancel_scope)
 
     async def _renew_reports(self) -> NoReturn:
         while True:
@@ -360,3 +413,9 @@ class RegistrySync:
         if self._entries.get(id) is entry:
             del self._entries[id]
             self._notify(id, None)
+
+
+async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    """Wait for something, then cancel the scope."""
+    await wait()
+    scope.cancel()

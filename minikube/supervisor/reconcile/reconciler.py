@@ -177,6 +177,7 @@ class Reconciler:
         before = self._selected
         self.manifest, self.specs = manifest, self._effective_specs(manifest)
         self._selected = self._select(manifest)
+        self.registry_sync.reserve_soon()
         adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
         adopted.set()
         return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]

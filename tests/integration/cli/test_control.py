@@ -14,11 +14,11 @@ import pytest
 import trio
 
 from minikube.cli.app import run
-from minikube.control.auth import ensure_token
 from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChange
 from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
+from minikube.control.token_file import ensure_token
 from minikube.errors import NotFound, RemoteError
 from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView

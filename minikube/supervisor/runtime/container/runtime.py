@@ -49,7 +49,8 @@ BackingAddresses = Callable[[], tuple[str, str]]
 class ContainerRuntime:
     """Implements `Runtime`. It looks for the engine when the first container is needed.
 
-    `report_event` is called with events about the engine. `unbuilt` are services whose build has just failed: see `Images`.
+    `report_event` is called with events about the engine. `token` returns an instance's registry token.
+    `unbuilt` are services whose build has just failed: see `Images`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ContainerRuntime:
         backing_addresses: BackingAddresses,
         report_event: ReportEvent,
         port_allocator: PortAllocator,
+        token: Callable[[ServiceSpec, str], str],
         unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._process_table = process_table
@@ -68,6 +70,7 @@ class ContainerRuntime:
         self._backing_addresses = backing_addresses
         self._report_event = report_event
         self._port_allocator = port_allocator
+        self._token = token
         self._unbuilt = unbuilt
         self._client: EngineClient | None = None
         self._images: Images | None = None
@@ -110,7 +113,7 @@ class ContainerRuntime:
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
             networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
-        env = instance_environment(base, spec, launch.id, *listen)
+        env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id))
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
