@@ -12,8 +12,7 @@
     instance_counters  starts and exits of instances, counted for `/metrics`
     http_sd            `/v1/sd`: service discovery for Prometheus
     encoding           JSON that is safe to show in a terminal
-    auth               which requests are allowed
-    token_file         the bearer token in `.minikube/token`
+    auth               the bearer token, and which requests are allowed
     client/            clients of the API, for the command line and the dashboard
 
 It refuses to start, stop or check anything: the supervisor does, through `interface`. It does not import the registry.

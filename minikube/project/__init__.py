@@ -4,6 +4,7 @@
     graph              the order in which services start and stop; what differs between two manifests
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances
+    registry_tokens    the tokens for the registry that are derived from the project's secret
     orphans            find and kill processes that an earlier run left
     watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 

@@ -27,11 +27,19 @@ class TokenOwner(NamedTuple):
 
 
 def supervisor_token(control_token: str) -> str:
-    """Return the token with which the supervisor, and the commands of its user, call the project's registry.
+    """Return the token with which the supervisor calls the project's registry.
 
     `control_token` is the content of `.minikube/token`: a user who can read that file may do everything already.
     """
     return _digest(control_token, "registry supervisor")
+
+
+def command_token(secret: str) -> str:
+    """Return the token of minikube's own commands; `secret` is the supervisor token.
+
+    It has the right `admin`. Unlike the supervisor, a command must not replace the entry of another owner.
+    """
+    return _digest(secret, "command line")
 
 
 def instance_token(secret: str, service: str, id: str) -> str:

@@ -374,7 +374,8 @@ class DiscoveryService:
             rights = parse_rights(as_type(rights_argument, list[str], "Rights"))
         except ValueError as error:
             raise invalid(f"Rights: {error}") from None
-        return await self._access.tokens.create(as_type(name_argument or "", str, "Name"), rights)
+        name, token = await self._access.tokens.create(as_type(name_argument or "", str, "Name"), rights)
+        return {"Name": name, "Token": token}
 
     async def _tokens(self, request: Request, connection: RpcConnection) -> Any:
         arguments(_without_placeholder(request), "")

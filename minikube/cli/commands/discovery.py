@@ -91,15 +91,15 @@ def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarge
 
 
 def _running_registry(manifest: Path) -> tuple[str, str]:
-    """Return the address of the running project's registry and the supervisor token for it; empty where nothing runs."""
+    """Return the address of the running project's registry and the token of commands for it; empty where nothing runs."""
     # The supervisor is asked because the registry may listen on another port than the manifest's: on any free one.
     from minikube.control.client.blocking import ControlClient, find_supervisor
-    from minikube.project.registry_tokens import supervisor_token
+    from minikube.project.registry_tokens import command_token, supervisor_token
 
     try:
         endpoint = find_supervisor(manifest)
         with ControlClient(endpoint, timeout=SUPERVISOR_TIMEOUT_S) as client:
-            return client.status().registry, supervisor_token(endpoint.token)
+            return client.status().registry, command_token(supervisor_token(endpoint.token))
     except MinikubeError:
         return "", ""
 

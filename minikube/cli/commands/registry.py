@@ -1,4 +1,4 @@
-"""`registry`: a registry alone, without a project; the commands that ask one are in `discovery`."""
+"""`registry`: a registry alone, without a project. The commands that ask one are in `discovery`, its tokens in `registry_token`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,21 @@ class RegistryOptions:
         return TlsSettings(Path(self.tls_cert), Path(self.tls_key), Path(self.tls_ca) if self.tls_ca else None)
 
 
-@click.command()
+class RegistryGroup(click.Group):
+    """`registry` itself runs a registry; `registry token` is imported only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["token"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "token":
+            return None
+        from minikube.cli.commands.registry_token import token_command
+
+        return token_command
+
+
+@click.group(cls=RegistryGroup, invoke_without_command=True, subcommand_metavar="[token …]")
 @click.option(
     "--listen",
     metavar="HOST:PORT",
@@ -109,8 +123,10 @@ def registry_command(options: RegistryOptions) -> None:
     """Run a registry without a project, on any Redis.
 
     Its token is MINIKUBE_REGISTRY_TOKEN in the environment; no option takes it, because other users can read command
-    lines.
+    lines. `registry token` makes tokens with fewer rights.
     """
+    if click.get_current_context().invoked_subcommand:
+        return
     from minikube.registry.config import RegistryConfig
 
     config = RegistryConfig(

@@ -18,7 +18,7 @@ from minikube.errors import Unavailable
 from minikube.jsonrpc.messages import CONFLICT, UNAUTHORIZED, RpcError
 from minikube.net.auth import is_token
 from minikube.net.rpc.interface import RpcConnection
-from minikube.project.registry_tokens import verify_instance_token
+from minikube.project.registry_tokens import command_token, verify_instance_token
 from minikube.registry.access.policy import (
     Caller,
     Credential,
@@ -94,6 +94,8 @@ class AccessControl:
             credential = Credential(Rights(admin=True), is_registry_token=True)
         elif is_token(token, secret):
             credential = Credential(Rights(admin=True), is_supervisor=True)
+        elif secret and is_token(token, command_token(secret)):
+            credential = Credential(Rights(admin=True))
         elif instance := verify_instance_token(secret, token):
             credential = Credential(instance=instance)
         elif stored := self.tokens.find(token):
@@ -102,6 +104,8 @@ class AccessControl:
             return False
         self._credentials[connection] = (credential, hash)
         connection.authenticated = True
+        # The supervisor and the project's own services always have room for a connection.
+        connection.is_protected = credential.is_supervisor or credential.instance is not None
         return True
 
     async def authenticate(self, connection: RpcConnection, token: object) -> bool:

@@ -73,8 +73,11 @@ class TokenTable:
         """Return all tokens in the order of their names."""
         return sorted(self._by_hash.values(), key=lambda stored: stored.name)
 
-    async def create(self, name: str, rights: Rights) -> str:
-        """Make and store a token; return it. Raises MinikubeError for a name that exists, Unavailable."""
+    async def create(self, name: str, rights: Rights) -> tuple[str, str]:
+        """Make and store a token; return its name (a new one for an empty `name`) and the token.
+
+        Raises MinikubeError for a name that exists, Unavailable.
+        """
         name = name or f"token-{secrets.token_hex(3)}"
         if not _NAME.fullmatch(name):
             raise MinikubeError(f"{name[:80]!r}: expected a name of 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -87,7 +90,7 @@ class TokenTable:
             raise MinikubeError(f"{name}: a token has this name already — revoke it, or choose another name")
         await self._run(lambda redis: redis.put({_MARK: "1"}))
         self._by_hash[stored.hash] = stored
-        return token
+        return name, token
 
     async def revoke(self, name: str) -> None:
         """Remove a token. Raises NotFound, Unavailable."""

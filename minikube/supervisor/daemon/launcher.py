@@ -60,12 +60,12 @@ def _run(
     lock: int,
     started: "list[subprocess.Popen[bytes]]",
 ) -> int:
-    from minikube.control.token_file import ensure_token
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
     from minikube.supervisor.backing.registry import registry_spec
     from minikube.supervisor.backing.spec import start_process
+    from minikube.supervisor.daemon.token_file import ensure_token
 
     manifest = load_manifest(manifest_path)
     directory = project_dir(manifest.path)

@@ -22,7 +22,6 @@ from msgspec import Struct
 import minikube
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
-from minikube.control.token_file import ensure_token
 from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
@@ -40,6 +39,7 @@ from minikube.supervisor.backing.startup import registry_service, start_redis, w
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
 from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.daemon.token_file import ensure_token
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync

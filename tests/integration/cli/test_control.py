@@ -18,10 +18,10 @@ from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChang
 from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
-from minikube.control.token_file import ensure_token
 from minikube.errors import NotFound, RemoteError
 from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
+from minikube.supervisor.daemon.token_file import ensure_token
 from tests.conforming import conforming
 from tests.eventually import eventually
 

@@ -77,12 +77,13 @@ class Client:
 class Registry:
     """`minikube registry` on a free port (later always the same one) that can be killed and started again.
 
-    `traced`: whether coverage is measured; not where the test measures times.
+    `traced`: whether coverage is measured; not where the test measures times. `env`: more variables for it.
     """
 
-    def __init__(self, redis_url: str, *, port: int = 0, traced: bool = True) -> None:
+    def __init__(self, redis_url: str, *, port: int = 0, traced: bool = True, **env: str) -> None:
         self.redis_url = redis_url
         self.env = {name: value for name, value in os.environ.items() if traced or not name.startswith("COVERAGE_")}
+        self.env |= env
         self.port = port
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[Client] = []
