@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
-from minikube.control.auth import authorize
+from minikube.control.auth import OPEN_PATHS, authorize
 from minikube.control.client.messages import EventsReply, status_of
 from minikube.control.encoding import EncodeCache, encode
 from minikube.control.http_sd import target_groups
@@ -91,6 +91,8 @@ class Api:
         denied = authorize(request, self._hosts, self._token)
         if denied is not None:
             return denied
+        if request.client is not None and request.path not in OPEN_PATHS:
+            request.client.is_trusted = True
         methods = self._route(request.path)
         if methods is None:
             return error_reply(404, f"there is no {shorten(request.path)} here")

@@ -1,8 +1,8 @@
 """Which HTTP requests are allowed: the only comparison of tokens, and checks against requests from web pages.
 
 Any web page in the user's browser can send requests to a loopback port. A browser always sets `Origin` on what a page may
-read or change, and a DNS name that was rebound to 127.0.0.1 shows as a foreign `Host`: both are rejected here. This module
-does not know which paths need a token.
+read or change, and a DNS name that was rebound to 127.0.0.1 shows as a foreign `Host`: both are rejected here. Only the
+server's own origin is accepted: no page of another program has it. This module does not know which paths need a token.
 """
 
 import hmac
@@ -38,10 +38,12 @@ def allowed_hosts(listen: str, machine: str) -> frozenset[str]:
 
 def reject_web_page(request: Request, hosts: Collection[str]) -> Reply | None:
     """Return the error reply to a request that a web page may have sent, else None. `hosts` are the `allowed_hosts`."""
-    host = parse_host_header(request.header("host"))
+    authority = request.header("host").lower()
+    host = parse_host_header(authority)
     if host not in hosts and not (ANY_ADDRESS in hosts and _is_address(host)):
         return error_reply(421, "this Host is not served here — use localhost")
-    if any(name == "origin" for name, _ in request.headers):
+    # The Host is one of ours, so an Origin with the same host and port is, too. `null` (a file, a sandboxed frame) is none.
+    if any(name == "origin" and value.lower() != f"http://{authority}" for name, value in request.headers):
         return error_reply(403, "requests from web pages are refused")
     return None
 

@@ -9,15 +9,20 @@ previous one is sent, and to hold a request or a reply of unlimited size.
 """
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
+from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import h11
 import msgspec
 import trio
+
+from minikube.linux.socket_owner import peer_uid
+from minikube.net.peers import Peer, choose_connection, closed_for_room
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,14 @@ SEND_BYTES = 65_536
 LINGER_S = 1.0
 LINGER_BYTES = 1_048_576
 MAX_REFUSED = 64
-"""Refused connections that are kept open until the client has read the error; further ones are closed at once."""
+"""Refused connections, and those closed to make room, that are kept open until the client has read the error; further ones
+are closed at once."""
+SINGLE_HEADERS = frozenset({"authorization", "content-length", "host"})
+"""Headers that a request may have only once: client, proxy and server could disagree about which one counts."""
+
+_find_line_ends = re.compile(rb"(?:\r?\n)*").match
+_find_content_lengths = re.compile(rb"^content-length[ \t]*:", re.IGNORECASE | re.MULTILINE).findall
+_find_head_end = re.compile(rb"\n\r?\n").search
 
 
 class HttpLimits(msgspec.Struct, frozen=True):
@@ -44,7 +56,70 @@ class HttpLimits(msgspec.Struct, frozen=True):
     """Time in which a client must take a piece of 64 KiB; otherwise its connection is closed. A slow client that keeps
     reading may take as long as it needs."""
     connections: int = 1_024
-    """Number of open connections: 503."""
+    """Number of open connections. For a further one the peer with the most connections loses its idlest one: 503."""
+
+
+class Client:
+    """A connected client of a server, as a handler sees it; for `net.peers` a `SharedConnection`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.is_trusted = False
+        """False at first. Set by the handler: the connection is one of the project's own. It is closed to make room only
+        while it is idle, and after all others."""
+        self.is_busy = False
+        """Whether a request is being answered."""
+        self.requests = 0
+        """Number of requests so far."""
+        self.serving = trio.CancelScope()
+        """The scope of the whole connection."""
+        self.lingers = True
+        """Whether the connection is kept open after an error until the client has read it."""
+        self.closed_reason = ""
+        """Why the connection is closed to make room for another one; empty if it is not."""
+        self.last_active = trio.current_time()
+        self._stream = stream
+        self._reading = trio.CancelScope()
+
+    @cached_property
+    def peer(self) -> Peer:
+        """The client's address and, on loopback, its user. The kernel is asked at the first use."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return Peer("")
+        sock = self._stream.socket
+        try:
+            host = sock.getpeername()[0]
+        except OSError:  # the client has reset the connection
+            host = ""
+        return Peer(host, peer_uid(sock))
+
+    @property
+    def is_protected(self) -> bool:
+        return self.is_trusted and self.is_busy
+
+    @property
+    def priority(self) -> tuple[Any, ...]:
+        return self.is_busy, self.is_trusted, self.requests, self.last_active
+
+    def open_reading_scope(self) -> trio.CancelScope:
+        """Return the scope for the wait for the next request."""
+        if not self.closed_reason:
+            self._reading = trio.CancelScope()
+        return self._reading
+
+    def start_request(self) -> None:
+        """Record that a request was read."""
+        self.is_busy = True
+        self.requests += 1
+
+    def end_request(self) -> None:
+        """Record that the request was answered."""
+        self.is_busy = False
+        self.last_active = trio.current_time()
+
+    def close_for_room(self, reason: str) -> None:
+        """Have the connection closed; a client that waits for nothing gets the reason with a 503."""
+        self.closed_reason = reason
+        (self.serving if self.is_busy else self._reading).cancel()
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,6 +130,8 @@ class Request(msgspec.Struct, frozen=True):
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    client: Client | None = None
+    """The client that sent the request; None outside of a server."""
 
     def header(self, name: str) -> str:
         """Return the header's value, or an empty string. Several headers of one name are joined with `, `."""
@@ -122,22 +199,34 @@ async def serve_http(
     `on_error` returns the reply for an exception that the handler raised.
     """
     limits = limits or HttpLimits()
-    open_count = refused_count = 0
+    clients: dict[Client, None] = {}
+    refused: set[Client] = set()
 
     async def serve(stream: trio.SocketStream) -> None:
-        nonlocal open_count, refused_count
-        if open_count >= limits.connections:
-            refused_count += 1
-            try:
-                await contain_errors(_refuse_connection, stream, limits, refused_count <= MAX_REFUSED)
-            finally:
-                refused_count -= 1
-            return
-        open_count += 1
+        client = Client(stream)
+        if len(clients) >= limits.connections:
+            chosen = choose_connection(clients, client)
+            if chosen is None:
+                await refuse(stream, client)
+                return
+            del clients[chosen]
+            refused.add(chosen)
+            chosen.lingers = len(refused) <= MAX_REFUSED
+            chosen.close_for_room(closed_for_room(limits.connections, chosen.peer))
+        clients[client] = None
         try:
-            await contain_errors(serve_connection, stream, handler, on_error, limits)
+            with client.serving:
+                await contain_errors(serve_connection, stream, handler, on_error, limits, client)
         finally:
-            open_count -= 1
+            clients.pop(client, None)
+            refused.discard(client)
+
+    async def refuse(stream: trio.SocketStream, client: Client) -> None:
+        refused.add(client)
+        try:
+            await contain_errors(_refuse_connection, stream, limits, len(refused) <= MAX_REFUSED)
+        finally:
+            refused.discard(client)
 
     host, port = listeners[0].socket.getsockname()[:2]
     async with trio.open_nursery() as nursery:
@@ -147,20 +236,30 @@ async def serve_http(
 
 
 async def serve_connection(
-    stream: trio.abc.Stream, handler: Handler, on_error: ErrorHandler, limits: HttpLimits
+    stream: trio.abc.Stream,
+    handler: Handler,
+    on_error: ErrorHandler,
+    limits: HttpLimits,
+    client: Client | None = None,
 ) -> None:
     """Serve the requests of one connection until the client or the server ends it; then close the stream."""
-    connection = _Connection(stream, limits)
+    client = client or Client(stream)
+    connection = _Connection(stream, limits, client)
     is_first = True
     try:
         while True:
+            request = None
             try:
-                request = await connection.read_request(is_first=is_first)
+                with client.open_reading_scope():
+                    request = await connection.read_request(is_first=is_first)
+                if client.closed_reason:
+                    raise RequestRejected(503, client.closed_reason)
             except RequestRejected as rejected:
                 await connection.send_reply(rejected.reply, close=True)
                 return
             if request is None:
                 return
+            client.start_request()
             try:
                 response = await handler(request)
             except Exception as error:
@@ -174,6 +273,7 @@ async def serve_connection(
             await connection.send_reply(response)
             if not connection.start_next_cycle():
                 return
+            client.end_request()
             is_first = False
     finally:
         await connection.close()
@@ -192,7 +292,7 @@ async def contain_errors(serve: Callable[..., Awaitable[None]], stream: trio.abc
 
 
 async def _refuse_connection(stream: trio.abc.Stream, limits: HttpLimits, lingers: bool) -> None:
-    connection = _Connection(stream, limits)
+    connection = _Connection(stream, limits, Client(stream))
     await connection.send_reply(error_reply(503, f"{limits.connections} connections are open — try again"), close=True)
     if lingers:
         await connection.close()
@@ -201,10 +301,15 @@ async def _refuse_connection(stream: trio.abc.Stream, limits: HttpLimits, linger
 class _Connection:
     """The HTTP state (h11's) of one stream. Its reads and writes have deadlines."""
 
-    def __init__(self, stream: trio.abc.Stream, limits: HttpLimits) -> None:
+    def __init__(self, stream: trio.abc.Stream, limits: HttpLimits, client: Client) -> None:
         self._stream = stream
         self._limits = limits
+        self._client = client
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+        self._head = bytearray()
+        """Everything received since the last request, until the next one's head is complete."""
+        self._line_start = b""
+        """A carriage return whose line end has not come yet."""
         self._is_head_request = False
         self._lingers = False
         self._has_left_http = False
@@ -214,12 +319,10 @@ class _Connection:
     async def read_request(self, *, is_first: bool) -> Request | None:
         """Return the next request, or None if the client has closed the connection. Raise `RequestRejected`."""
         timeout = self._limits.request_s if is_first else self._limits.idle_s
-        if not self._http.trailing_data[0]:
+        if not self._head:
             with trio.move_on_after(timeout) as scope:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-                if not data:
+                if not await self._receive_start():
                     return None
-                self._http.receive_data(bytes(data))
             if scope.cancelled_caught:
                 if is_first:
                     raise RequestRejected(408, f"no request came within {timeout:g} s")
@@ -233,16 +336,43 @@ class _Connection:
                 raise RequestRejected(error.error_status_hint, f"not HTTP: {error}") from None
         raise RequestRejected(408, f"the request was not complete within {self._limits.request_s:g} s")
 
+    async def _receive_start(self) -> bool:
+        """Receive the first bytes of a request. Return False if the client has closed the connection."""
+        while not self._head:
+            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            if not data:
+                return False
+            self._put_start(data)
+        return True
+
+    def _put_start(self, data: bytes) -> None:
+        """Take the bytes after a request, or the first ones, as the start of the next request."""
+        # Empty lines before a request are skipped: some clients send one after a body (RFC 9112 section 2.2).
+        data = self._line_start + data
+        end = _find_line_ends(data)
+        assert end is not None
+        data = data[end.end() :]
+        self._line_start = b"\r" if data == b"\r" else b""
+        if not self._line_start:
+            self._head += data
+            if data:
+                self._http.receive_data(data)
+
     async def _read_whole_request(self) -> Request | None:
         """Read the head and the body of the next request, within the limits of size."""
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
         self._is_head_request = head.method == b"HEAD"
+        self._reject_repeated_headers(head)
         body = bytearray()
         limit = self._limits.body_bytes
         lengths = [value for name, value in head.headers if name == b"content-length"]
-        if lengths and any(name == b"transfer-encoding" for name, _ in head.headers):
+        is_encoded = any(name == b"transfer-encoding" for name, _ in head.headers)
+        if is_encoded and head.http_version < b"1.1":
+            # A client or proxy of HTTP/1.0 does not know the header: for it the body ends elsewhere (RFC 9112 section 6.1).
+            raise RequestRejected(400, "HTTP/1.0 has no Transfer-Encoding — use HTTP/1.1 or Content-Length")
+        if lengths and is_encoded:
             # Request smuggling (RFC 9112 section 6.3): a proxy in front may see the body end elsewhere, so that what it
             # takes for the rest of the body is a request to this server.
             raise RequestRejected(400, "either Content-Length or Transfer-Encoding, not both")
@@ -256,14 +386,29 @@ class _Connection:
             body += event.data
             if len(body) > limit:
                 raise RequestRejected(413, f"the body is over {limit} bytes")
-        return _to_request(head, bytes(body))
+        return _to_request(head, bytes(body), self._client)
+
+    def _reject_repeated_headers(self, head: h11.Request) -> None:
+        """Raise `RequestRejected` for a header that is there twice and may be only once."""
+        raw_head, self._head = self._head, bytearray()
+        names = [name.decode("ascii") for name, _ in head.headers]
+        repeated = [name for name in SINGLE_HEADERS if names.count(name) > 1]
+        # h11 joins lengths that are the same.
+        end = _find_head_end(raw_head)
+        if len(_find_content_lengths(raw_head, 0, end.end() if end else len(raw_head))) > 1:
+            repeated.append("content-length")
+        if repeated:
+            raise RequestRejected(400, f"the header {repeated[0]} is there twice")
 
     async def _next_event(self) -> Any:
         """Return h11's next event, and receive until there is one."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            if self._head:
+                self._head += data
+            self._http.receive_data(data)
         # An error reply that is sent in the middle of a request leaves input unread.
         self._lingers = not isinstance(event, h11.EndOfMessage)
         return event
@@ -272,7 +417,10 @@ class _Connection:
         """Prepare for the next request. Return False if the connection must be closed instead."""
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
-        self._http.start_next_cycle()
+        # Not h11's `start_next_cycle`: it would take an empty line before the next request for a malformed request line.
+        trailing = bytes(self._http.trailing_data[0])
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
+        self._put_start(trailing)
         # Otherwise an error before the next request's head would be sent without its body.
         self._is_head_request = False
         return True
@@ -349,7 +497,12 @@ class _Connection:
     async def close(self) -> None:
         """Close the connection. After an error, drain the input for a moment first."""
         # Closing with unread input would make the kernel reset the connection and drop the reply.
-        if self._lingers and not self._has_left_http and isinstance(self._stream, trio.SocketStream):
+        if (
+            self._lingers
+            and self._client.lingers
+            and not self._has_left_http
+            and isinstance(self._stream, trio.SocketStream)
+        ):
             with trio.move_on_after(LINGER_S):
                 try:
                     await self._stream.send_eof()
@@ -361,13 +514,13 @@ class _Connection:
         await trio.aclose_forcefully(self._stream)
 
 
-def _to_request(head: h11.Request, body: bytes) -> Request:
+def _to_request(head: h11.Request, body: bytes, client: Client) -> Request:
     target = head.target.decode("ascii", "replace")
     if not target.startswith("/"):
         raise RequestRejected(400, "the request target must be a path")
     path, _, query = target.partition("?")
     headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
-    return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body)
+    return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body, client)
 
 
 def _common_headers(content_type: str) -> list[tuple[str, str]]:

@@ -173,6 +173,88 @@ async def test_a_reader_that_sends_a_message_or_breaks_the_protocol_ends_only_it
         assert caplog.records == []
 
 
+def _masked(opcode: int, payload: bytes = b"") -> bytes:
+    """Return a client's frame."""
+    size = bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+    return bytes((opcode,)) + size + b"\0\0\0\0" + payload
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (_masked(0x88, b"\x03\xe8"), 1000),
+        (_masked(0x88, b"\x03\xe9going"), 1001),
+        (_masked(0x88, b"\x0f\xa0mine"), 4000),
+        (_masked(0x88), None),
+        (b"\x81\x05hello", 1002),
+        (_masked(0xC1, b"reserved bit"), 1002),
+        (_masked(0x83), 1002),
+        (_masked(0x09, b"a ping in pieces"), 1002),
+        (_masked(0x89, b"x" * 126), 1002),
+        (_masked(0x80, b"continues nothing"), 1002),
+        (_masked(0x88, b"\x03"), 1002),
+        (_masked(0x88, b"\x03\xed"), 1002),
+        (_masked(0x81, b"hello"), 1003),
+        (_masked(0x82, b"\xff"), 1003),
+        (_masked(0x01, b"hel") + _masked(0x89) + _masked(0x80, b"lo"), 1003),
+        (_masked(0x81, b"\xff\xfe"), 1007),
+        (_masked(0x01, b"\xc3") + _masked(0x80, b"x"), 1007),
+        (_masked(0x88, b"\x03\xe8\xff"), 1007),
+        (_masked(0x81, b"x" * 5_000), 1009),
+        (_masked(0x82, b"x" * 60_000), 1009),
+        (_masked(0x01, b"x" * 3_000) + _masked(0x00, b"x" * 3_000), 1009),
+    ],
+)
+@pytest.mark.parametrize("by_byte", [False, True])
+async def test_the_close_code_tells_why_the_stream_ends(sent: bytes, code: int | None, by_byte: bool) -> None:
+    async with open_control() as server:
+        stream = await _open_raw(server)
+        if by_byte and len(sent) < 200:
+            for byte in sent:
+                await stream.send_all(bytes([byte]))
+        else:
+            await stream.send_all(sent)
+        received = await _read_all(stream)
+        assert received.endswith(b"\x88\x00" if code is None else b"\x88\x02" + code.to_bytes(2, "big"))
+        assert received.count(b"\x88\x02") + received.count(b"\x88\x00") == 1
+
+
+async def test_a_ping_is_answered_with_its_payload() -> None:
+    async with open_control() as server:
+        stream = await _open_raw(server)
+        await stream.send_all(_masked(0x89, b"are you there") + _masked(0x8A, b"pong") + _masked(0x88, b"\x03\xe8"))
+        received = await _read_all(stream)
+        assert received.endswith(b"\x8a\x0dare you there\x88\x02\x03\xe8")
+
+
+async def test_a_reader_is_told_when_the_server_stops() -> None:
+    async with open_control() as server:
+        stream = await _open_raw(server)
+        await anext(_Frames(stream))
+        server.end()
+        assert await _read_all(stream) == b"\x88\x02\x03\xe9"
+
+
+async def test_the_ports_own_origin_is_accepted_and_no_other() -> None:
+    async with open_control() as server:
+        own = server.endpoint.netloc
+        stream = await _open_raw(server, Host=own, Origin=f"http://{own}")
+        assert isinstance(await anext(_Frames(stream)), Snapshot)
+        await stream.aclose()
+        for origin in (
+            "null",
+            "http://evil.example",
+            f"https://{own}",
+            f"http://{own}.evil.example",
+            "http://127.0.0.1",
+            "",
+        ):
+            headers = {"Host": own, "Origin": origin or " "}
+            assert (await server.ask("GET", "/v1/status", headers=headers))[0] == 403
+        status, _, _ = await server.ask("GET", "/v1/status", headers={"Origin": f"http://{own}", "origin": "null"})
+        assert status == 403
+
+
 async def test_a_reader_gets_unavailable_when_the_supervisor_exits() -> None:
     async with open_control() as server:
         async with open_stream(server.endpoint) as stream:
@@ -206,6 +288,13 @@ async def _open_raw(server: ControlServer, **more: str) -> trio.SocketStream:
     lines = ["GET /v1/stream HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     await stream.send_all("\r\n".join(lines).encode("latin-1"))
     return stream
+
+
+async def _read_all(stream: trio.SocketStream) -> bytes:
+    """Return everything until the server closes, and close the stream."""
+    async with stream:
+        with trio.fail_after(30):
+            return b"".join([bytes(chunk) async for chunk in stream])
 
 
 class _Frames:

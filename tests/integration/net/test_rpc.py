@@ -200,25 +200,6 @@ async def test_after_its_first_line_a_client_may_stay_silent() -> None:
         assert scope.cancelled_caught
 
 
-async def test_a_connection_above_the_limit_gets_an_error_and_the_others_go_on() -> None:
-    async with serving(SampleService(), limits=RpcLimits(connections=2, linger_s=0.1)) as address:
-        async with raw(address) as one, raw(address) as two_:
-            for client in (one, two_):
-                await client.send(call_line("ready", 1))
-                await client.line()
-            async with raw(address) as third:
-                assert "too many connections: 2" in (await third.line())["error"]["message"]
-                assert await third.ended()
-            await one.send(call_line("clients", 2))
-            assert (await one.line())["result"] == 2
-        with trio.fail_after(30):
-            while True:
-                async with raw(address) as client:
-                    await client.send(call_line("ready", 1))
-                    if "result" in await client.line():
-                        break
-
-
 async def test_each_of_many_refused_connections_gets_an_error_and_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.net.rpc.server.MAX_REFUSED", 1)
     async with (
@@ -229,20 +210,6 @@ async def test_each_of_many_refused_connections_gets_an_error_and_is_closed(monk
         for client in (one, other):
             assert "too many" in (await client.line())["error"]["message"]
         assert await other.ended()
-
-
-async def test_a_closed_connection_makes_room_for_a_new_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minikube.net.rpc.server.MAX_REFUSED", 1)
-    limits = RpcLimits(connections=1, linger_s=60, half_closed_s=60)
-    async with serving(SampleService(), limits=limits) as address, raw(address) as first, raw(address) as second:
-        await first.send(call_line("ready", 1))
-        await first.line()
-        assert "too many" in (await second.line())["error"]["message"]
-        await first.stream.aclose()
-        await trio.testing.wait_all_tasks_blocked(0.02)
-        async with raw(address) as third:
-            await third.send(call_line("ready", 2))
-            assert (await third.line())["id"] == 2
 
 
 async def test_a_connection_that_is_reset_before_it_is_accepted_ends_nothing_else(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import example, given
@@ -60,7 +61,7 @@ def exchange(pieces: list[bytes]) -> tuple[list[Any], bytes, bool]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 calls = st.integers(0, 999).map(lambda id_: b'{"method":"a","id":%d}' % id_)
