@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from minikube.defaults import RELAY_SOURCE
 from minikube.project.registry_tokens import instance_token
 from tests.eventually import eventually
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed
@@ -19,7 +20,7 @@ SECRET = "5" * 64
 
 UNAUTHORIZED, CONFLICT = -32001, -32009
 
-RESERVED = {
+RESERVED: dict[str, dict[str, Any]] = {
     "product": {"User": None, "Host": "127.0.0.1", "Port": 7070, "Instances": ["product1"]},
     "job": {"User": NOBODY, "Host": "127.0.0.1", "Port": 0, "Instances": ["job1"]},
 }
@@ -239,20 +240,35 @@ def test_only_the_supervisor_reserves_names(supervised: Registry) -> None:
     refused(UNAUTHORIZED, own.call, "Reserve", {}, True, True)
 
 
-def test_a_registration_waits_until_the_supervisor_has_reserved_its_names(redis_server: RedisServer) -> None:
+def test_a_registration_waits_until_the_supervisor_has_reserved_its_names(
+    redis_server: RedisServer, need: Callable[[str], str], as_root: None
+) -> None:
     made = Registry(redis_server.url, MINIKUBE_SUPERVISOR_TOKEN=SECRET)
+    line = {"jsonrpc": "2.0", "method": "Discovery.Register", "params": [ttl("job", 9999)], "id": 1}
     try:
         supervisor = with_token(made.start(), SECRET)
-        early = made.client()
-        line = {"jsonrpc": "2.0", "method": "Discovery.Register", "params": [ttl("product", 6666)], "id": 1}
-        early.sock.sendall(json.dumps(line).encode() + b"\n")
-        supervisor.call("Reserve", {"product": RESERVED["product"]}, True, True)
-        answer = early.read()
-        if os.geteuid() != 0:  # root may register under reserved names
-            assert answer["error"]["code"] == UNAUTHORIZED
-        assert supervisor.call("Status")["Refused"] == int("error" in answer)
+        nc = [need("nc"), "-N", "127.0.0.1", str(made.port)]
+        with subprocess.Popen(nc, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=NOBODY) as early:
+            assert early.stdin is not None
+            early.stdin.write(json.dumps(line) + "\n")
+            early.stdin.flush()
+            eventually(lambda: supervisor.call("Status")["Clients"] > 1, what="the call has come")
+            supervisor.call("Reserve", RESERVED, True, True)
+            answer, _ = early.communicate()
+        # Only the reservation gives the service's user the right.
+        assert "result" in json.loads(answer)
     finally:
         made.close()
+
+
+def test_a_relays_clients_are_not_taken_for_its_user(registry: Registry) -> None:
+    registry.ready()
+    with socket.create_connection(("127.0.0.1", registry.port), source_address=(RELAY_SOURCE, 0)) as sock:
+        line = {"jsonrpc": "2.0", "method": "Discovery.Register", "params": [ttl("web", 8080)], "id": 1}
+        sock.sendall(json.dumps(line).encode() + b"\n")
+        answer = json.loads(sock.makefile().readline())
+    assert answer["error"]["code"] == UNAUTHORIZED
+    assert "a caller whose user is not known may not register web" in answer["error"]["message"]
 
 
 # ---------------------------------------------------------------- tokens
@@ -275,6 +291,7 @@ def test_a_token_registers_under_names_of_its_pattern(registry: Registry, call_a
     other = admin.call("CreateToken", ["register *"], "other")["Token"]
     refused(CONFLICT, call_as, registry, NOBODY, ("Authenticate", other), ("Deregister", id_))
     operator = admin.call("CreateToken", ["admin"], "operator")["Token"]
+    refused(CONFLICT, call_as, registry, NOBODY, ("Authenticate", operator), ("Register", ttl("shop-web", 8080)))
     assert call_as(registry, NOBODY, ("Authenticate", operator), ("Deregister", id_)) is True
 
 
@@ -309,15 +326,28 @@ def test_tokens_are_kept_as_hashes_and_shared_by_the_registries_on_one_redis(
 
 
 def test_a_revoked_token_loses_its_rights_on_open_connections(redis_server: RedisServer) -> None:
-    made = Registry(redis_server.url, MINIKUBE_REGISTRY_TOKEN="whole")
+    made, other = (Registry(redis_server.url, MINIKUBE_REGISTRY_TOKEN="whole") for _ in range(2))
     try:
         admin = _authenticated(made.start(), "whole")
         token = admin.call("CreateToken", ["read"], "reader")["Token"]
         reader = _authenticated(made, token)
         assert reader.call("Instances") == []
+        other.start()
+        elsewhere = _authenticated(other, token)
+        assert elsewhere.call("Instances") == []
         admin.call("RevokeToken", "reader")
         refused(UNAUTHORIZED, reader.call, "Instances")
+
+        def is_refused() -> bool:
+            try:
+                elsewhere.call("Instances")
+            except RpcFailed as error:
+                return error.code == UNAUTHORIZED
+            return False
+
+        eventually(is_refused, what="the other registry has taken the token's rights away")
     finally:
+        other.close()
         made.close()
 
 
