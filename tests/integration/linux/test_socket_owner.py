@@ -129,6 +129,7 @@ def test_a_socket_that_listens_on_the_clients_port_is_not_the_client() -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen()
+            assert socket_owner._find(ends.reversed()) is None
             assert peer_uid(pair.accepted) is None
         pair.close()
 
