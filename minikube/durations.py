@@ -12,8 +12,11 @@ DURATION_FORM = 'a duration such as "250ms", "5s", "2m" or "1h"'
 MOMENT_FORM = 'a moment such as "5m" (ago), "14:30", "2026-11-24 14:30" or "2026-11-24T14:30:00Z"'
 SIZE_FORM = 'a size such as "512K", "10M" or "2G"'
 
-DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
-SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?([kKMGT]i?)?B?$"
+# Bounded, so that the JSON Schema refuses the same texts as the parser, and no number takes long to convert. Twenty digits
+# hold every 64-bit integer and every decimal place that Python prints of a float.
+_NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
+DURATION_PATTERN = rf"^({_NUMBER}(ms|s|m|h|d)){{1,5}}$"
+SIZE_PATTERN = rf"^{_NUMBER}([kKMGT]i?)?B?$"
 
 LONGEST_S = 10 * 365 * 86400.0
 """Ten years: a longer duration is a mistake, and clocks and timers hold far more."""
@@ -21,18 +24,18 @@ LONGEST_S = 10 * 365 * 86400.0
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT_B = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([KMGT]?)i?B?$", re.ASCII)
+_DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(rf"^({_NUMBER})([kKMGT]?)i?B?$", re.ASCII)
 _UNIX = re.compile(r"[0-9]{9,11}(\.[0-9]{1,9})?", re.ASCII)
-_LONGEST_TEXT = 32
-"""The most characters of a value: int() of very many digits is slow."""
+_LONGEST_MOMENT = 32
+"""The most characters of a point in time: one with microseconds and a zone has as many."""
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of `"250ms"`, `"5s"`, `"2m"`, `"1h"` or `"1m30s"`; a bare `"0"` is 0. Raises ValueError."""
     if text == "0":
         return 0.0
-    if len(text) > _LONGEST_TEXT or not _DURATION.fullmatch(text):
+    if not _DURATION.fullmatch(text):
         raise ValueError(f"expected {DURATION_FORM}")
     seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
     if seconds > LONGEST_S:
@@ -46,7 +49,7 @@ def parse_moment(text: str, now: float) -> float:
     `"5m"` is that long before `now`, `"14:30"` is today, or yesterday if today's is later than `now`. ISO 8601 is accepted to
     the day, minute or second, with a space or a T, in local time without a zone; and Unix seconds such as `"1795530000.5"`.
     """
-    if len(text) <= _LONGEST_TEXT:
+    if len(text) <= _LONGEST_MOMENT:
         if _UNIX.fullmatch(text):
             return float(text)
         with contextlib.suppress(ValueError):
@@ -62,10 +65,10 @@ def parse_moment(text: str, now: float) -> float:
 
 def parse_size(text: str) -> int:
     """Return the bytes of `"10M"`, `"512K"`, `"1.5G"` or `"4096"`; `K` is 1024, `MB` and `MiB` are `M`. Raises ValueError."""
-    match = None if len(text) > _LONGEST_TEXT else _SIZE.fullmatch(text.replace("k", "K"))
+    match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f"expected {SIZE_FORM}")
-    return int(float(match[1]) * _UNIT_B[match[2]])
+    return int(float(match[1]) * _UNIT_B[match[2].upper()])
 
 
 def format_duration(seconds: float) -> str:

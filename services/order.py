@@ -115,7 +115,8 @@ class OrderApi:
             try:
                 instances = await self.registry.instances("product")
                 self._passing = [one.addr for one in instances if one.state == minikube.CheckState.PASSING]
-                self._missing = "no instance of product passes its check and can be reached"
+                reached = "no passing instance of product can be reached"
+                self._missing = reached if self._passing else "no instance of product passes its check"
             except minikube.MinikubeError as error:
                 self._missing = f"the registry does not say where product is: {error}"
         return random.sample(self._passing or [], len(self._passing or []))

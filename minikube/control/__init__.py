@@ -1,6 +1,6 @@
 """The control API of a supervisor, its state store, and the API's clients.
 
-    state_store        one versioned snapshot of the project, and updates for its subscribers
+    state_store        one versioned snapshot of the project; updates for subscribers, and how a slow one catches up
     interface          what the API asks of the supervisor: `ProjectCommands`, `MetricsInput`
     server             listens on the API's address
     api                which path and method does what
@@ -12,7 +12,7 @@
     instance_counters  starts and exits of instances, counted for `/metrics`
     http_sd            `/v1/sd`: service discovery for Prometheus
     encoding           JSON that is safe to show in a terminal
-    auth               the bearer token, and which requests are allowed
+    auth               make and check the bearer token; which requests are allowed
     client/            clients of the API, for the command line and the dashboard
 
 It refuses to start, stop or check anything: the supervisor does, through `interface`. It does not import the registry.

@@ -166,7 +166,7 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
         elif is_free(address.host, address.port):
             yield ok("port", f"{key}: {address} is free")
         else:
-            owner = port_owner(address.port)
+            owner = port_owner(address.port)  # None for another user's process, unless root asks
             if holders.have(address.port, owner):
                 yield ok("port", f"{key}: {address} is this project's")
                 continue

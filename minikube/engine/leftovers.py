@@ -99,6 +99,7 @@ def remove_labelled(engine: Engine, timeout: float) -> list[str] | None:
     networks = _run(engine, end, "network", "ls", "--filter", f"label={engine.label}", "--format", "{{.Name}}")
     for name in (networks or "").split():
         _run(engine, end, "network", "rm", name)
+    # Listed again, because the exit codes of `rm` do not tell whether a container was removed by another process meanwhile.
     remaining = _run(engine, end, *listing)
     return listed.split() if remaining == "" else None
 

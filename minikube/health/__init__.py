@@ -1,7 +1,7 @@
 """Health checking: probe instances and decide what the results mean. Shared by the registry and the supervisor.
 
-    state          probe results and time in, check state and next probe time out (pure)
-    prober         one probe: an HTTP exchange or a TCP connect with a deadline (trio)
+    state          after how many failures or passes a check changes its state, and when the next probe is due (pure)
+    prober         one probe: an HTTP exchange (200 to 299 passes) or a TCP connect, with a deadline (trio)
     http_response  the part of an HTTP/1.x response that a probe reads (pure)
     mass_failure   detect that many instances stopped answering together (pure)
     pause          detect that this process itself was paused (pure)

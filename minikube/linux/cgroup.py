@@ -96,7 +96,7 @@ class Group:
 class ProjectGroups:
     """The control groups of one project, one for each started tree.
 
-    `limits` are the limits that any service of the manifest uses: they decide below which group the project's is made.
+    `limits` are the limits that any service of the manifest uses: the project's group is made where these can be enforced.
     """
 
     def __init__(self, project_dir: Path, limits: Iterable[str] = ()) -> None:
@@ -189,6 +189,7 @@ def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     mounts: dict[str, tuple[str, str]] = {}
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
+            # proc(5): `… ROOT MOUNTPOINT OPTIONS … - TYPE SOURCE SUPEROPTIONS`; v1 has its controllers in the last field.
             fields, _, tail = line.partition(" - ")
             kind, _, options = [*tail.split(), "", "", ""][:3]
             root, mounted = fields.split()[3:5]
@@ -199,10 +200,12 @@ def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     found: dict[str, Path] = {}
     with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
         for line in file:
+            # cgroups(7): `ID:CONTROLLERS:PATH`; v2 has no controllers here.
             _, controllers, path = line.rstrip("\n").split(":", 2)
             for controller in controllers.split(","):
                 if controller in mounts:
                     root, mounted = mounts[controller]
+                    # In a container the mount shows a part of the tree only, and paths begin with its root.
                     below = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
                     found[controller] = Path(mounted + "/" + below.lstrip("/"))
     unified = found.pop("", None)

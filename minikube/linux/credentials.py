@@ -36,6 +36,7 @@ def find_credentials(service: str, user: str, group: str) -> Credentials:
     gid = _find_group(service, group) if group else entry.pw_gid if entry else None
     if uid is not None and gid is None:
         raise StartError(f"{service}: user {user} is not known here and has no group — set services.{service}.group")
+    # Without root the child keeps the supervisor's ids: setting even the same groups would need root.
     if os.geteuid() != 0:
         _require_own(service, uid, user, gid, group)
         return Credentials()

@@ -51,6 +51,7 @@ def bind_error(host: str, port: int) -> OSError | None:
 
     Raises `socket.gaierror` for an unknown host.
     """
+    # The first address only, as servers that take one address do.
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     try:
         with socket.socket(family, kind, protocol) as sock:
@@ -88,6 +89,7 @@ def port_owner(port: int) -> tuple[int, str] | None:
     inodes = set(_listening_sockets(port))
     if not inodes:
         return None
+    # The kernel has no index from a socket to its process: all descriptors of all processes are looked at.
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
@@ -106,5 +108,6 @@ def _listening_sockets(port: int) -> Iterator[str]:
             next(file, "")
             for line in file:
                 fields = line.split()
+                # 0A is TCP_LISTEN (tcp_states.h); the port is hexadecimal, behind the address.
                 if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                     yield f"socket:[{fields[9]}]"

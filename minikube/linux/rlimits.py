@@ -16,6 +16,7 @@ def to_rlimits(limits: Mapping[str, int | float]) -> list[Rlimit]:
     """Return those of `limits` that are limits of a process; -1 is unlimited. `memory`, `cpus` and `pids` are `cgroup`'s."""
     found = []
     for name, value in limits.items():
+        # None on a system without this limit, and for the limits of control groups.
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is not None:
             limit = resource.RLIM_INFINITY if value < 0 else int(value)

@@ -1,7 +1,7 @@
 """Log files: the output of every instance, written, rotated, read back, searched and followed.
 
-    instance_log  one instance's output: cuts it into lines, masks secrets, keeps the last lines, drops what the disk refuses
-    writer        the thread that writes for all instances
+    instance_log  one instance's output: cuts it into lines, masks secrets, writes and rotates its files
+    writer        the thread in which the logs of all instances write
     collector     the logs of all instances of a run, and readers of them for trio
     follower      one reader of several instances: first what is on disk, then what comes
     reader        one instance's files as one sequence of lines, backwards and forwards, across rotations

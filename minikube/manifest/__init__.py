@@ -3,11 +3,11 @@
     spec         the result: frozen structs, with every default
     load         from the file to a `Manifest`: all problems of a manifest in one error
     parser       every key of a manifest and what its value becomes
-    schema       the kinds of values that `parser` is made of: each reads a value and describes it in the JSON Schema
+    shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
     containers   the keys that only containers have
     validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
     values       strings with a form of their own: addresses, signals, schedules, masks
-    interpolate  `${VAR}` in strings, and `.env` files
+    interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`); `.env` files
     diagnostics  key paths, problems, warnings, "did you mean"
     dump         a `Manifest` back to TOML: `minikube config`
 

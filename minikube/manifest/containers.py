@@ -6,7 +6,7 @@ from typing import Any
 
 from minikube.manifest import spec
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.schema import (
+from minikube.manifest.shapes import (
     Boolean,
     Choice,
     Converted,

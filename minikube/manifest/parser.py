@@ -13,7 +13,7 @@ from msgspec import Struct
 from minikube.manifest import containers, spec
 from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.interpolate import parse_env_file
-from minikube.manifest.schema import (
+from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
     LISTEN,

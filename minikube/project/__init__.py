@@ -1,7 +1,8 @@
 """One project: the services of a manifest and the directory beside it. Shared by the supervisor and the commands.
 
     environment        the variables that processes of a service get; addresses of registry and Redis
-    graph              the order in which services start and stop; what differs between two manifests
+    dependency_graph   the order in which services start and stop
+    service_diff       what differs between the services of two manifests
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances
     registry_tokens    the tokens for the registry that are derived from the project's secret

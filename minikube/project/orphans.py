@@ -56,12 +56,12 @@ def kill_orphans(project_dir: Path) -> list[int]:
 def remove_redis_socket(project_dir: Path) -> None:
     """Remove the socket of an embedded Redis that has ended, its directory, and the link to it."""
     link = project_dir / REDIS_SOCKET
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # each step fails where an earlier cleanup has removed it
         real = link.readlink()
         link.unlink()
         real.unlink(missing_ok=True)
         real.parent.rmdir()
-        if real.parent.parent != project_dir:
+        if real.parent.parent != project_dir:  # the private temporary directory of a long path
             real.parent.parent.rmdir()
 
 
@@ -76,7 +76,9 @@ def find_orphans(project_dir: Path) -> list[int]:
             continue
         if stat.session in sessions or processes.environment(stat.pid).get(PROJECT_ENV) == str(project_dir):
             found.add(stat.pid)
+    # Also descendants without the variable, for example those that were started with an empty environment.
     found.update(processes.descendants(found))
+    # Some may have ended during the walk.
     return [pid for pid in found - protected if (last := processes.read_stat(pid)) is not None and last.is_alive]
 
 
@@ -115,6 +117,7 @@ def _one_off_commands(project_dir: Path) -> list[int]:
 def _recorded_processes(project_dir: Path) -> list[tuple[int, int]]:
     try:
         found = json.loads((project_dir / PROCESSES_FILE).read_text())
+        # After a reboot all recorded pids and start times belong to other processes.
         if found["boot"] != processes.boot_id():
             return []
         return [(int(pid), int(started)) for pid, started in found["processes"]]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
 from minikube.manifest.diagnostics import did_you_mean
-from minikube.project import graph
+from minikube.project import dependency_graph
 
 ALL_PROFILES = "*"
 """The name that activates all profiles."""
@@ -22,13 +22,15 @@ def select_services(
     """Return the names of the services to start. A name in `only` without a service is ignored: an edit may remove a service."""
     active = set(profiles)
     named = [name for name in only if name in services]
-    if not any(True for _ in only):
+    if not any(True for _ in only):  # no names at all: profiles decide
         named = [
             name
             for name, spec in services.items()
             if not spec.profiles or ALL_PROFILES in active or not active.isdisjoint(spec.profiles)
         ]
-    return frozenset(graph.with_dependencies({name: tuple(spec.depends_on) for name, spec in services.items()}, named))
+    return frozenset(
+        dependency_graph.with_dependencies({name: tuple(spec.depends_on) for name, spec in services.items()}, named)
+    )
 
 
 def check_selection(services: Mapping[str, ServiceSpec], only: Iterable[str], profiles: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ class LaunchOptions:
 
     detach: bool = False
     """Return to the shell once the project runs."""
-    only: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     """Start these services and what they depend on. Empty: the services without a profile and those of `profiles`."""
     profiles: tuple[str, ...] = ()
     """Active profiles of the manifest."""

@@ -26,7 +26,7 @@ def parts(quick: bool, alone: bool) -> dict[str, Callable[[], list[Row]]]:
             "spawns": lambda: projects.measure_spawns(10, 1),
             "exits": lambda: projects.measure_exits(2, 4),
             "logs": lambda: logs.run(lines=10_000, rounds=1, peers=beside),
-            "peers": lambda: peers.run(rounds=1, lines=1_000, many=10, idle_s=0.5, peers=beside),
+            "peers": lambda: peers.run(rounds=1, lines=1_000, many=10, idle_s=0.5, settle_s=0.2, peers=beside),
         }
     return {
         "lookups": lambda: lookups.run(seconds=1.0, rounds=5, many=10_000),

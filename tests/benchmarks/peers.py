@@ -64,12 +64,15 @@ LABELS = {
 class Trial:
     """One round of every scenario for one kind of supervisor, each in a fresh directory."""
 
-    def __init__(self, kind: type[Supervisor], programs: Path, *, lines: int, many: int, idle_s: float) -> None:
+    def __init__(
+        self, kind: type[Supervisor], programs: Path, *, lines: int, many: int, idle_s: float, settle_s: float
+    ) -> None:
         self.kind = kind
         self._programs = programs
         self._lines = lines
         self._many = many
         self._idle_s = idle_s
+        self._settle_s = settle_s
         self.scenarios: dict[str, Callable[[], Sample]] = {
             "stop": self._stop,
             "crash": self._crash,
@@ -114,7 +117,7 @@ class Trial:
     def _crash(self) -> Sample:
         with self._tree() as one:
             os.kill(one.pid, signal.SIGKILL)
-            time.sleep(SETTLE_S)
+            time.sleep(self._settle_s)
             return ((len(one.survivors()), ""),)
 
     def _count_lines(self) -> Sample:
@@ -160,7 +163,7 @@ class Trial:
         with self._open(_sleepers(20)) as one:
             one.start()
             wait_until(lambda: len(one.survivors()) == 20, "all to run", 0.01)
-            time.sleep(SETTLE_S)
+            time.sleep(self._settle_s)
             calls = []
             for _ in range(STATUS_CALLS):
                 began = time.perf_counter()
@@ -175,7 +178,9 @@ class Trial:
             return (resident, "MB"), (whole, "MB"), (share * 100, "%"), (median(calls) * 1e3, "ms")
 
 
-def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True) -> list[Row]:
+def run(
+    *, rounds: int, lines: int, many: int, idle_s: float, settle_s: float = SETTLE_S, peers: bool = True
+) -> list[Row]:
     """Measures, and prints a table of its own: there are no rows for the common one.
 
     Without `peers` only us, and nothing is installed. MINIKUBE_BENCHMARK_PEERS: a directory that keeps what was.
@@ -183,7 +188,7 @@ def run(*, rounds: int, lines: int, many: int, idle_s: float, peers: bool = True
     with TemporaryDirectory(prefix="mk-bench-") as scratch:
         directory = Path(os.environ.get("MINIKUBE_BENCHMARK_PEERS") or scratch)
         kinds = install_others(directory) if peers else [Minikube]
-        trials = [Trial(kind, directory, lines=lines, many=many, idle_s=idle_s) for kind in kinds]
+        trials = [Trial(kind, directory, lines=lines, many=many, idle_s=idle_s, settle_s=settle_s) for kind in kinds]
         # Scenario by scenario and round by round, everyone in turn: what else the machine does meets all alike.
         found: dict[tuple[str, str], list[Sample]] = {}
         for scenario in LABELS:

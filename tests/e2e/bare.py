@@ -1,4 +1,4 @@
-"""A Debian without Python, in namespaces of its own: made of what is essential here, entered with nsenter, gone with its holder."""
+"""A Debian without Python in namespaces of its own, made of essential packages and entered with nsenter."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ ENVIRONMENT = ("PATH=/usr/bin:/bin", "HOME=/root", "TERM=xterm-256color", "LANG=
 
 
 class BareDebian:
-    """A context manager. Processes inside see neither this machine's files, nor its network, nor its processes."""
+    """A context manager. Processes inside see none of this machine's files, networks and processes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -50,29 +50,29 @@ class BareDebian:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._holder is not None
-        self._holder.kill()  # --kill-child: then its child, which is 1 in there, and with it all the others
+        self._holder.kill()  # --kill-child kills its child, pid 1 in there, and the kernel then kills all others
         self._holder.wait()
         assert self._holder.stdout is not None
         self._holder.stdout.close()
 
     def command(self, *argv: str, cwd: str = "/") -> list[str]:
-        """What to execute out here for `argv` in there."""
+        """Return the command line that runs `argv` inside."""
         enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--root"]
         return [*enter, "env", "-i", f"--chdir={cwd}", *ENVIRONMENT, *argv]
 
     def run(self, *argv: str, cwd: str = "/", code: int = 0) -> str:
-        """Its output; it has to exit with `code`."""
+        """Run a command inside and return its output; fail unless it exits with `code`."""
         done = subprocess.run(self.command(*argv, cwd=cwd), capture_output=True, text=True, timeout=120)
         assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def processes(self) -> list[str]:
-        """The command lines of all that runs in there, but for the holder."""
+        """Return the command lines of all processes inside, without the one that keeps the namespaces."""
         script = 'for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || { tr "\\0" " " <$p/cmdline; echo; } 2>/dev/null; done'
         lines = [line.strip() for line in self.run("sh", "-c", script).splitlines()]
         return [line for line in lines if line and not line.startswith(("sleep 600", "tr "))]
 
 
 def available() -> bool:
-    """Whether this user may make one."""
+    """Return whether this user may make namespaces."""
     return os.geteuid() == 0

@@ -1,7 +1,6 @@
-"""A small Debian out of this machine's own packages: those that are essential, and what is asked for, with their files as
-they are installed here.
+"""Make the root directory of a small Debian from the packages of this machine: the essential ones and those that are named.
 
-What a tool makes that installs a system anew is the same, downloads some hundred megabytes for it and takes a minute.
+Rejected: a tool that installs a new system. Its result is the same, after a download of some hundred megabytes and a minute.
 """
 
 import os
@@ -14,11 +13,11 @@ from pathlib import Path
 NOT_NEEDED = re.compile(r"/usr/share/(doc|info|locale|man|lintian|bug)(/|$)")
 ACCOUNTS = ("etc/passwd", "etc/group")
 PLACES = ("root", "srv")
-"""Made where a system is installed, by the packages' scripts."""
+"""Directories that the packages' scripts make at installation."""
 
 
 def archive(target: Path, *wanted: str) -> None:
-    """A tar of a system's root with the packages `wanted`, all that they need, and what is essential."""
+    """Write a tar of a root directory with the packages `wanted`, their dependencies, and the essential packages."""
     entries = dict.fromkeys(_files(_closure(wanted)))
     entries |= dict.fromkeys(_alternatives(set(entries)))
     with tempfile.TemporaryDirectory() as directory:
@@ -33,35 +32,37 @@ def archive(target: Path, *wanted: str) -> None:
 
 
 def _closure(wanted: Iterable[str]) -> list[str]:
-    """The packages by name, of those that are installed."""
+    """Return the names of the wanted and the essential packages and of all that these depend on."""
     form = "${Package}\t${Essential}\t${Provides}\t${Pre-Depends}, ${Depends}\t${db:Status-Abbrev}\n"
-    told = subprocess.run(["dpkg-query", "--show", f"--showformat={form}"], capture_output=True, text=True, check=True)
-    rows = [line.split("\t") for line in told.stdout.splitlines() if line.endswith("ii ")]
+    listed = subprocess.run(
+        ["dpkg-query", "--show", f"--showformat={form}"], capture_output=True, text=True, check=True
+    )
+    rows = [line.split("\t") for line in listed.stdout.splitlines() if line.endswith("ii ")]
     needs = {name: _names(depends) for name, _, _, depends, _ in rows}
     virtual = {other: name for name, _, provides, _, _ in rows for other in _names(provides) if other not in needs}
     found: dict[str, None] = {}
-    edge = [*wanted, *(name for name, essential, *_ in rows if essential == "yes")]
+    frontier = [*wanted, *(name for name, essential, *_ in rows if essential == "yes")]
     assert set(wanted) <= needs.keys(), f"not all installed: {wanted}"
-    while edge:
-        name = virtual.get(edge[-1], edge[-1])
-        edge.pop()
+    while frontier:
+        name = virtual.get(frontier[-1], frontier[-1])
+        frontier.pop()
         if name in needs and name not in found:
             found[name] = None
-            edge += needs[name]
+            frontier += needs[name]
     return [*found]
 
 
 def _names(relation: str) -> list[str]:
-    """Of `a (>= 1), b:any | c`: those, whichever are meant."""
+    """Return the names in a relation: `a (>= 1), b:any | c` → a, b, c."""
     return re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]*)", relation)
 
 
 def _files(packages: list[str]) -> Iterator[str]:
-    """Every path once, where it really is: directories, links (that of a merged /bin, too), files."""
-    told = subprocess.run(["dpkg-query", "--listfiles", *packages], capture_output=True, text=True, check=True).stdout
+    """Yield every path of the packages once, with links of its directories resolved (such as a merged /bin)."""
+    listed = subprocess.run(["dpkg-query", "--listfiles", *packages], capture_output=True, text=True, check=True).stdout
     places: dict[str, str] = {}
     seen = set()
-    for line in told.splitlines():
+    for line in listed.splitlines():
         if not line.startswith("/") or NOT_NEEDED.match(line) or line == "/.":
             continue
         parent, name = os.path.split(line)
@@ -74,7 +75,7 @@ def _files(packages: list[str]) -> Iterator[str]:
 
 
 def _alternatives(files: set[str]) -> Iterator[str]:
-    """The links of what is there (`awk`)."""
+    """Yield the links of the alternatives system to programs among `files`, such as `awk`."""
     for entry in Path("/etc/alternatives").iterdir():
         if os.path.realpath(entry) in files:
             yield str(entry)

@@ -1,6 +1,6 @@
-"""Docker's engine for tests: a base image made here (none can be pulled), the project's images, passing containers.
+"""Docker's engine for tests: a base image made from this machine (none can be pulled), the project's images, networks.
 
-Speaks through the `docker` command with the classic builder, which Debian's `docker.io` and a newer client both have.
+Uses the `docker` command with the classic builder, which Debian's `docker.io` and newer clients both have.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ WAIT_S = 60.0
 
 
 def docker(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 300) -> str:
-    """One `docker` command; its output. What it printed is in the error when it failed."""
+    """Run one `docker` command and return its output. Raises AssertionError with the output when it fails."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "0", **(env or {})}
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, env=environment, timeout=timeout)
     if done.returncode:
@@ -35,7 +35,7 @@ def docker(*arguments: str, env: Mapping[str, str] | None = None, timeout: float
 
 
 def answers() -> bool:
-    """Whether an engine is there."""
+    """Return whether an engine answers."""
     try:
         return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -43,18 +43,18 @@ def answers() -> bool:
 
 
 BASE = ("python3-venv", "libstdc++6")
-"""What the Dockerfile's BASE has to have, as Debian's packages."""
+"""The Debian packages that the Dockerfile's BASE has to have."""
 
 
 def make_context(directory: Path) -> Path:
-    """What a build needs: the sources, and the wheels of the lock, since a build reaches no package index."""
+    """Make a build context: the sources, and the wheels of the lock file, because a build reaches no package index."""
     context = directory / "context"
     context.mkdir()
     for name in CONTEXT:
         shutil.copy(ROOT / name, context / name)
     for name in TREES:
         shutil.copytree(ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
-    # Markers are left out: the base's Python may need what this one does not.
+    # Without markers: the base's Python may need packages that this one does not.
     pins = directory / "pins.txt"
     pins.write_text(re.sub(r" ; .* \\$", r" \\", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
     command = [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary=:all:"]
@@ -63,7 +63,7 @@ def make_context(directory: Path) -> Path:
 
 
 class Built(NamedTuple):
-    """The base image and what it was made of, the targets' images by name, and the directory they were built from."""
+    """The base image and its archive, the targets' images by name, and the build context."""
 
     base: str
     archive: Path
@@ -73,7 +73,7 @@ class Built(NamedTuple):
 
 @contextlib.contextmanager
 def built_images(directory: Path) -> Iterator[Built]:
-    """All targets, built; they are removed at the end, with what was built on the way."""
+    """Build all targets; remove them and the intermediate images at the end."""
     name = f"minikube-test-{uuid4().hex[:8]}"
     base, tags = f"{name}:base", {target: f"{name}:{target}" for target in TARGETS}
     try:
@@ -93,7 +93,7 @@ def built_images(directory: Path) -> Iterator[Built]:
 
 
 class Network:
-    """A network of its own with containers in it; a context manager that removes all of it."""
+    """A network; a context manager that removes it and its containers."""
 
     def __init__(self) -> None:
         self.name = f"minikube-test-{uuid4().hex[:8]}"
@@ -110,24 +110,24 @@ class Network:
 
 
 def health(container: str) -> str:
-    """What the image's HEALTHCHECK says: `starting`, `healthy` or `unhealthy`; or that it is not running."""
+    """Return the result of the image's HEALTHCHECK, `starting`, `healthy` or `unhealthy`; `exited` where it does not run."""
     state = "{{if .State.Running}}{{.State.Health.Status}}{{else}}exited{{end}}"
     return docker("inspect", "--format", state, container)
 
 
 def wait_healthy(container: str) -> None:
-    """Until its own health check passes."""
+    """Wait until the container's own health check passes."""
     wait_until(lambda: health(container) == "healthy", "healthy", container)
 
 
 def logs(container: str) -> str:
-    """What it printed."""
+    """Return the container's output."""
     done = subprocess.run(["docker", "logs", container], capture_output=True, text=True)
     return done.stdout + done.stderr
 
 
 def wait_until(condition: Callable[[], bool], what: str, container: str) -> None:
-    """Until the condition holds; the container's output is in the error when it does not come to that."""
+    """Wait until the condition holds. Raises AssertionError with the container's output after `WAIT_S`."""
     deadline = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > deadline:

@@ -22,6 +22,7 @@ from minikube import WatchSnapshot, blocking
 from minikube.model import Change, ChangeKind
 from tests.eventually import eventually
 from tests.ports import free_ports
+from tests.untraced import UNTRACED, untraced
 
 ROOT = Path(__file__).parents[2]
 MINIKUBE = str(Path(sys.executable).parent / "minikube")
@@ -44,7 +45,8 @@ class Project:
         self.directory = directory
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         text = self.translate((ROOT / "supervisor.toml").read_text())
-        text = re.sub(r"(?m)^(command = .*)$", rf'\1\ncwd = "{ROOT}"', text)
+        toml = ", ".join(f'{name} = "{value}"' for name, value in UNTRACED.items())
+        text = re.sub(r"(?m)^(command = .*)$", rf'\1\ncwd = "{ROOT}"\nenv = {{ {toml} }}', text)
         self.manifest = directory / "supervisor.toml"
         self.manifest.write_text(text + extra)
         self.up: subprocess.Popen[bytes] | None = None
@@ -78,7 +80,9 @@ class Project:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """A command of `minikube`, which has to exit with `code`; its standard output."""
-        done = subprocess.run([MINIKUBE, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [MINIKUBE, *arguments], cwd=self.directory, env=untraced(), capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == code, f"{arguments} exited with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -12,12 +12,17 @@ from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.errors import MinikubeError
 from minikube.model import InstanceView, Snapshot
 from tests.eventually import eventually
+from tests.untraced import UNTRACED, untraced
 
 T = TypeVar("T")
 MINIKUBE = (sys.executable, "-m", "minikube")
 PATIENCE_S = 60
 AUTO = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
 SLEEP = 'command = ["sleep", "1000"]\n'
+READY = SLEEP + 'health = { command = ["true"], interval = "1h" }\n'
+"""The same, and ready at its first check; without one it is ready after a second. For tests of something else."""
+TRACED = ("up", "down", "run", "exec", "shell")
+"""Commands whose coverage is counted here. The others only ask the supervisor, and have their tests in tests/integration."""
 
 
 class Small:
@@ -34,7 +39,7 @@ class Small:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run("down", "--now", code=None)
+        self.command("down", "--now", env=UNTRACED)
 
     def write(self, services: str) -> None:
         """As an editor saves: never half."""
@@ -49,10 +54,11 @@ class Small:
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command of `minikube`, run in the project."""
+        base = os.environ if arguments[0] in TRACED else untraced()
         return subprocess.run(
             [*MINIKUBE, *arguments],
             cwd=self.directory,
-            env={**os.environ, **(env or {})},
+            env={**base, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -4,27 +4,27 @@ import json
 import threading
 from pathlib import Path
 
-from tests.e2e.small import SLEEP, Small
+from tests.e2e.small import READY, Small
 from tests.eventually import eventually
 from tests.ports import free_ports
 
 SERVICES = f"""
 [services.db]
-{SLEEP}
+{READY}
 [services.migrate]
 command = ["sh", "-c", "echo one"]
 restart = "never"
 depends_on = {{ db = "started" }}
 [services.api]
-{SLEEP}
+{READY}
 depends_on = {{ migrate = "completed" }}
 env = {{ MODE = "a", API_TOKEN = "hunter2" }}
 [services.old]
-{SLEEP}
+{READY}
 """
 WEB = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
 port = "auto"
 health = { http = "/", interval = "1s" }
 tags = ["blue"]
@@ -65,7 +65,7 @@ def test_a_stop_meanwhile_waits_for_those_that_leave_and_starts_nothing(tmp_path
     old, many = LINGERING.replace("NAME", "old"), LINGERING.replace("NAME", "many")
     with Small(tmp_path, f"[services.old]\n{old}[services.many]\n{many}") as small:
         small.up("--wait")
-        small.write(f"[services.new]\n{SLEEP}[services.many]\n{many}")
+        small.write(f"[services.new]\n{READY}[services.many]\n{many}")
         asked = [threading.Thread(target=small.command, args=args) for args in (("apply",), ("scale", "many=0"))]
         for one in asked:
             one.start()
@@ -134,7 +134,7 @@ def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path
 
 def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
     one, two = free_ports(2)
-    server = 'command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    server = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
     with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
         small.up("--wait")
         small.write(f"[services.a]\n{server}port = {two}\n[services.b]\n{server}port = {one}\n")
@@ -146,7 +146,7 @@ def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
 
 
 def test_saving_applies_and_a_bad_save_is_an_error_event(tmp_path: Path) -> None:
-    with Small(tmp_path, f'[services.a]\n{SLEEP}env = {{ MODE = "${{MODE:-one}}" }}\n[services.b]\n{SLEEP}') as small:
+    with Small(tmp_path, f'[services.a]\n{READY}env = {{ MODE = "${{MODE:-one}}" }}\n[services.b]\n{READY}') as small:
         small.up("--wait", "--watch")
         a, b = small.pid("a"), small.pid("b")
         small.edit("services.b", "services.c")
@@ -166,40 +166,64 @@ def test_saving_applies_and_a_bad_save_is_an_error_event(tmp_path: Path) -> None
         assert b != small.pid("c")
 
 
+def save(path: Path, text: str) -> None:
+    """Write a file as editors do, in one step. Two steps may be two changes on a busy machine: made, then written."""
+    unsaved = path.with_name(f".{path.name}.swp")  # no service's sources, whatever its patterns
+    unsaved.write_text(text)
+    unsaved.replace(path)
+
+
 def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Path) -> None:
+    src = tmp_path / "src"
     (tmp_path / ".git").mkdir()
     (tmp_path / ".gitignore").write_text("*.log\n")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "main.py").write_text("1")
-    services = f'[services.a]\n{SLEEP}watch = ["src", "!src/gen"]\n[services.b]\n{SLEEP}'
-    with Small(tmp_path, services) as small:
+    (src / "gen").mkdir(parents=True)
+    (src / "main.py").write_text("1")
+    services = f'[services.a]\n{READY}watch = ["src", "!src/gen"]\n[services.b]\n{READY}[services.last]\n{READY}'
+    with Small(tmp_path, services + 'watch = ["last"]\n') as small:
+
+        def restarts(service: str) -> list[str]:
+            return [event for event in small.events("sources.changed") if event.startswith(f"{service} restarts")]
+
+        def all_is_noticed() -> None:
+            """Changes are noticed in their order: once `last` restarts, none before it is still to come."""
+            before = len(restarts("last"))
+            save(tmp_path / "last", str(before))
+            eventually(lambda: len(restarts("last")) > before, what="the last change")
+
         small.up("--wait")
         a, b = small.pid("a"), small.pid("b")
-        (tmp_path / "src" / "a.log").write_text("x")
-        (tmp_path / "src" / "gen").mkdir()
-        (tmp_path / "src" / "gen" / "x.py").write_text("x")
-        (tmp_path / "src" / "main.py").write_text("2")
+        save(src / "a.log", "x")
+        save(src / "gen" / "x.py", "x")
+        save(src / "main.py", "2")
         eventually(lambda: small.pid("a") != a, what="another a")
-        assert small.events("sources.changed") == ["a restarts: src/main.py changed"]
-        new = tmp_path / "src" / "new" / "deep"
+        all_is_noticed()
+        told = ["a restarts: src/main.py changed"]
+        assert restarts("a") == told
+        new = src / "new" / "deep"
         new.mkdir(parents=True)
         (new / "more.py").write_text("1")
-        eventually(lambda: len(small.events("sources.changed")) == 2, what="a file in a new directory")
+        told.append("a restarts: src/new/deep/more.py changed")
+        eventually(lambda: restarts("a")[-1] == told[-1], what="a file in a new directory")
         small.run("stop", "a")
-        (tmp_path / "src" / "main.py").write_text("3")
-        (tmp_path / "src" / "gen" / "y.py").write_text("x")
+        save(src / "main.py", "3")
+        save(src / "gen" / "y.py", "x")
+        all_is_noticed()
         small.edit(', "!src/gen"', "")
         small.run("apply")
         small.run("start", "a")
-        (tmp_path / "src" / "gen" / "y.py").write_text("y")
-        eventually(lambda: "src/gen/y.py" in small.events("sources.changed")[-1], what="the new pattern")
-        assert len(small.events("sources.changed")) == 3
+        save(src / "gen" / "y.py", "y")
+        told.append("a restarts: src/gen/y.py changed")
+        eventually(lambda: restarts("a")[-1] == told[-1], what="the new pattern")
+        all_is_noticed()
+        # The file in the new directory is found by a look into it, and may be reported by the kernel as well.
+        assert [event for event in restarts("a") if event != told[1]] == [told[0], told[2]]
         assert small.pid("b") == b
 
 
 def test_what_was_stopped_by_hand_stays_so_though_another_takes_its_port(tmp_path: Path) -> None:
     one, two = free_ports(2)
-    server = 'command = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    server = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
     with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
         small.up("--wait")
         small.run("stop", "b")

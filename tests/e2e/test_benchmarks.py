@@ -8,13 +8,14 @@ import pytest
 
 from tests.benchmarks.__main__ import parts
 from tests.benchmarks.tools import ROOT
+from tests.untraced import untraced
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", parts(quick=True, alone=True))
 def test_every_part_ends_with_its_table(part: str) -> None:
     argv = [sys.executable, "-m", "tests.benchmarks", part, "--quick", "--alone"]
-    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=ROOT, env=untraced(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{part} done" in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]

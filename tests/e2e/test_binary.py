@@ -1,4 +1,4 @@
-"""The single binary, built as docs/operations.md says, on a Debian without Python: the promises of the installed form."""
+"""The single binary, built as docs/operations.md says, works on a Debian without Python like the installed form."""
 
 import os
 import pty
@@ -37,7 +37,7 @@ depends_on = ["page"]
 
 @pytest.fixture(scope="module")
 def bare(as_root: None, need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
-    """The binary at /srv/minikube, a project that needs no Python in /srv/web, the shop in /srv/shop."""
+    """A Debian with the binary at /srv/minikube, a project without Python in /srv/web, and the shop in /srv/shop."""
     for program in ("dpkg-query", "busybox", "nsenter", "unshare", "ip"):
         need(program)
     debian = BareDebian(tmp_path_factory.mktemp("bare") / "root")
@@ -57,13 +57,13 @@ def bare(as_root: None, need: Callable[[str], str], tmp_path_factory: pytest.Tem
         yield debian
 
 
-def test_there_is_no_python(bare: BareDebian) -> None:
+def test_the_debian_has_no_python(bare: BareDebian) -> None:
     found = [*bare.root.glob("usr/bin/py*"), *bare.root.glob("usr/lib/**/libpython*"), *bare.root.glob("usr/lib/py*")]
     assert found == []
 
 
-def test_a_project_without_python_runs_and_leaves_nothing(bare: BareDebian) -> None:
-    """up, ps, a look-up, a kill that is made good, down."""
+def test_a_project_without_python_runs_and_leaves_no_process(bare: BareDebian) -> None:
+    """`up`, `ps`, a lookup, a kill that is followed by a restart, `down`."""
 
     def minikube(*arguments: str, code: int = 0) -> str:
         return bare.run("../minikube", *arguments, cwd="/srv/web", code=code)
@@ -82,7 +82,7 @@ def test_a_project_without_python_runs_and_leaves_nothing(bare: BareDebian) -> N
 
 
 def test_the_dashboard_opens(bare: BareDebian) -> None:
-    """On a terminal it shows the services; q ends it."""
+    """It shows the services on a terminal; q ends it."""
     bare.run("../minikube", "up", "-d", cwd="/srv/web")
     bare.run("../minikube", "wait", cwd="/srv/web")
     ours, theirs = pty.openpty()
@@ -110,8 +110,8 @@ def test_the_dashboard_opens(bare: BareDebian) -> None:
     assert bare.processes() == []
 
 
-def test_services_in_python_run_on_the_one_inside(bare: BareDebian) -> None:
-    """The shop of the checkout, its SDK and its private Redis; kill -9 of the supervisor leaves nothing."""
+def test_services_in_python_run_on_the_binarys_own_interpreter(bare: BareDebian) -> None:
+    """The shop of the checkout runs with its SDK and its private Redis; kill -9 of the supervisor leaves no process."""
     bare.run("../minikube", "up", "-d", cwd="/srv/shop")
     bare.run("../minikube", "wait", cwd="/srv/shop")
     bought = bare.run("busybox", "wget", "-qO-", "http://127.0.0.1:6060/purchase/aaa")
@@ -125,7 +125,7 @@ def test_services_in_python_run_on_the_one_inside(bare: BareDebian) -> None:
 
 
 def test_init_writes_a_project_that_runs(bare: BareDebian) -> None:
-    """Its two services are Python: the machine has none, so the one inside serves."""
+    """Its two services are in Python, which the machine does not have: they run on the binary's interpreter."""
     bare.run("./minikube", "init", "first", cwd="/srv")
     bare.run("../minikube", "up", "-d", cwd="/srv/first")
     bare.run("../minikube", "wait", cwd="/srv/first")

@@ -6,21 +6,21 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, SLEEP, Small
 from tests.eventually import eventually
 
 SERVICES = f"""
 [services.db]
-{SLEEP}
+{READY}
 [services.api]
-{SLEEP}
+{READY}
 depends_on = {{ db = "started" }}
 [services.debug]
-{SLEEP}
+{READY}
 profiles = ["dev"]
 depends_on = {{ mock = "started" }}
 [services.mock]
-{SLEEP}
+{READY}
 profiles = ["mock"]
 [services.tests]
 command = ["sh", "-c", "echo tested; exit 3"]
@@ -96,7 +96,7 @@ def test_wait_in_the_foreground_ends_with_ready_or_with_a_failure(tmp_path: Path
         up.terminate()
         up.communicate(timeout=60)
         assert up.returncode == 0
-        small.edit("[services.debug]", '[services.debug]\nhealth = { log = "never said" }')
+        small.edit(f"[services.debug]\n{READY}", f'[services.debug]\n{SLEEP}health = {{ log = "never said" }}\n')
         text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
         assert re.search(r"waited 0\.1s: .*debug is", text)
 
@@ -133,9 +133,7 @@ def tmp_path_of(parent: Path, name: str) -> Path:
 
 
 def test_a_registry_on_a_free_port_is_found_and_keeps_its_port_after_a_restart(tmp_path: Path) -> None:
-    service = (
-        '[services.web]\ncommand = ["python", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
-    )
+    service = '[services.web]\ncommand = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
     with Small(tmp_path, service) as small:
         small.up("--wait")
         address = small.run("get", "web").strip()

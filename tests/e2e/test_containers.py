@@ -1,4 +1,4 @@
-"""The images of the Dockerfile, built and run for real: they find each other over a registry with token and TLS."""
+"""The images of the Dockerfile, built and run: they find each other through a registry with token and TLS."""
 
 import json
 import re
@@ -26,12 +26,12 @@ REDIS = f'exec "$(python -c "{FIND_REDIS}")" --bind 0.0.0.0 --protected-mode no 
 
 @pytest.fixture
 def images(built: Built) -> dict[str, str]:
-    """The three images."""
+    """Return the names of the three images."""
     return built.tags
 
 
 def purchase(url: str) -> tuple[int, dict[str, object]]:
-    """Buy one apple; status and body."""
+    """Buy one apple; return status and body."""
     try:
         with urllib.request.urlopen(f"{url}/purchase/aaa", timeout=20) as reply:
             return reply.status, json.load(reply)
@@ -48,8 +48,8 @@ def test_no_image_runs_as_root(images: dict[str, str]) -> None:
         assert config["Healthcheck"]["Test"][0] == "CMD"
 
 
-def test_the_minikube_image_is_the_command(images: dict[str, str]) -> None:
-    """Arguments of `docker run` are the command's; nothing of services/ is in it."""
+def test_the_arguments_of_the_minikube_image_are_those_of_the_command(images: dict[str, str]) -> None:
+    """The image contains nothing of services/."""
     assert docker("run", "--rm", images["minikube"], "version")
     found = docker("run", "--rm", "--entrypoint", "python", images["minikube"], "-c", "import minikube, tui; print(1)")
     assert found == "1"
@@ -58,7 +58,7 @@ def test_the_minikube_image_is_the_command(images: dict[str, str]) -> None:
 
 
 def by_hand(images: dict[str, str], network: Network) -> list[str]:
-    """The commands of docs/operations.md, with this test's own names, images, Redis (which needs no pull) and port."""
+    """Return the commands of docs/operations.md with this test's names, images and port, and with a Redis that needs no pull."""
     (block,) = find("sh", "docker")
     lines = []
     for line in block.text.splitlines():
@@ -75,7 +75,7 @@ def by_hand(images: dict[str, str], network: Network) -> list[str]:
 def test_containers_find_each_other_and_purchases_go_through(
     images: dict[str, str], tmp_path: Path, need: Callable[[str], str]
 ) -> None:
-    """The commands of docs/operations.md: ten apples, no eleventh; product dies and is found again."""
+    """With the commands of docs/operations.md ten apples are sold, no eleventh; product dies and is found again."""
     need("openssl")
     for path in (tmp_path.parent, tmp_path):
         path.chmod(0o755)  # the container's user is another one
@@ -101,7 +101,7 @@ def test_containers_find_each_other_and_purchases_go_through(
 
 
 def test_the_minikube_image_runs_a_supervisor(images: dict[str, str], tmp_path: Path) -> None:
-    """A project is mounted; everything runs inside, and the container's stop is a clean stop."""
+    """The project is mounted; everything runs inside, and the stop of the container is a graceful stop."""
     (tmp_path / "supervisor.toml").write_text(
         '[services.page]\ncommand = ["python", "-m", "http.server", "${PORT}"]\nport = "auto"\nhealth = "/"\n'
     )
@@ -120,7 +120,7 @@ def test_the_minikube_image_runs_a_supervisor(images: dict[str, str], tmp_path: 
 
 
 def test_the_images_add_little_to_their_base(built: Built) -> None:
-    """No build tools, no package manager's caches: what docs/operations.md says, and a little room."""
+    """They contain no build tools and caches: their sizes are those in docs/operations.md, with a margin."""
     sizes = {
         tag: int(docker("image", "inspect", "--format", "{{.Size}}", tag)) for tag in (built.base, *built.tags.values())
     }

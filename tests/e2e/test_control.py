@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 tags = ["v1"]
 meta = { team = "shop" }

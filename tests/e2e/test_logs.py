@@ -18,6 +18,7 @@ from minikube.manifest import LogSpec
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
 from tests.ports import free_ports
+from tests.untraced import untraced
 
 COUNTER = """
 import itertools, os, sys, time
@@ -45,7 +46,8 @@ logs = {{ format = "json" }}
 
 
 def minikube(directory: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, capture_output=True, text=True, timeout=60)
+    env = dict(os.environ) if arguments[0] == "up" else untraced()
+    done = subprocess.run([MINIKUBE, *arguments], cwd=directory, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr if code else done.stdout
 
@@ -67,7 +69,8 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("talking")
     (directory / "counter.py").write_text(COUNTER)
     with up(directory, SERVICES):
-        eventually(lambda: "tenth" in minikube(directory, "logs", "--tail", "all"))
+        for instance, text in (("counter", "tenth"), ("silent", "last words"), ("twin-1", "twin"), ("twin-2", "twin")):
+            eventually(lambda told=(instance, text): told[1] in minikube(directory, "logs", told[0]))  # type: ignore[misc]
         yield directory
 
 
@@ -78,7 +81,8 @@ def test_one_or_all_are_shown_narrowed_and_in_order(talking: Path) -> None:
     records = [json.loads(line) for line in minikube(talking, "logs", "counter", "--json", "-n", "all").splitlines()]
     assert {tuple(record) for record in records} == {("time", "service", "instance", "stream", "line", "level")}
     assert [record["time"] for record in records] == sorted(record["time"] for record in records)
-    assert {record["level"] for record in records} == {"info", "error"}
+    # The first line that is kept may go on from one that was rotated away, and with it its level.
+    assert {record["level"] for record in records[1:]} == {"info", "error"}
     errors = minikube(talking, "logs", "counter", "--no-prefix", "--level", "error", "--since", "1h").splitlines()
     assert set(errors) == {"ERROR tenth", "  and more of it"}
     assert (
@@ -86,7 +90,8 @@ def test_one_or_all_are_shown_narrowed_and_in_order(talking: Path) -> None:
         == ['{"level":"warn","msg":"twin"}'] * 2
     )
     assert minikube(talking, "logs", "twin-2", "--tail", "0") == ""
-    assert "Ready to accept connections" in minikube(talking, "logs", "redis")
+    # Valkey and Redis since 7.2 begin with "Ready", Redis 7.0 says "The server is now ready".
+    assert "ready to accept connections" in minikube(talking, "logs", "redis").lower()
     assert minikube(talking, "logs", "counter", "--until", "1h", "-n", "5") == ""
 
 
@@ -98,8 +103,13 @@ def test_what_cannot_be_asked_is_said(talking: Path) -> None:
 
 
 def test_a_service_that_closes_its_output_runs_on(talking: Path) -> None:
-    rows = json.loads(minikube(talking, "ps", "--json"))
-    assert next(row["state"] for row in rows if row["name"] == "silent") == "running"
+    def row() -> dict[str, object]:
+        rows = json.loads(minikube(talking, "ps", "--json"))
+        return next(row for row in rows if row["name"] == "silent")
+
+    # Without a check it counts as starting for its first second.
+    eventually(lambda: row()["state"] != "starting", what="silent has started")
+    assert (row()["state"], row()["restarts"]) == ("running", 0)
 
 
 def test_following_outlives_restarts_and_rotation_and_misses_nothing(talking: Path) -> None:

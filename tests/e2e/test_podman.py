@@ -1,4 +1,4 @@
-"""Podman in Docker's place: the three networks, a kill, a hang, and nothing left. Only where Podman itself can run a container."""
+"""Podman instead of Docker: the three networks, a kill, a hang, no container left. Skipped where Podman cannot run."""
 
 import json
 import os
@@ -48,7 +48,7 @@ pull = "never"
 
 
 class Podman:
-    """The `podman` of one test: a storage of its own, and settings under which it runs inside a container or VM too."""
+    """Podman with a storage of its own, and with settings under which it runs inside a container or VM."""
 
     def __init__(self, directory: Path, program: str) -> None:
         self.directory = directory

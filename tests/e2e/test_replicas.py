@@ -146,11 +146,11 @@ def test_what_is_stopped_during_a_rolling_restart_stays_so_and_everybody_is_answ
 
 
 def test_a_restart_that_could_not_come_back_is_refused_and_one_that_does_not_is_no_success(tmp_path: Path) -> None:
-    from tests.e2e.small import SLEEP, Small
+    from tests.e2e.small import READY, Small
 
-    front = f'[services.front]\n{SLEEP}depends_on = {{ app = "started" }}\nenv = {{ V = "1" }}\n'
+    front = f'[services.front]\n{READY}depends_on = {{ app = "started" }}\nenv = {{ V = "1" }}\n'
     task = '[services.mig]\ncommand = ["sh", "-c", "test ! -f broken"]\nrestart = "never"\n'
-    with Small(tmp_path, f"[services.app]\n{SLEEP}{front}{task}") as small:
+    with Small(tmp_path, f"[services.app]\n{READY}{front}{task}") as small:
         small.up("--wait")
         before = small.pid("front")
         small.run("stop", "app")

@@ -1,4 +1,4 @@
-"""The supervisor's promises for single services: checks of every kind, hung ones, dependencies, reasons."""
+"""The supervisor's promises: checks of every kind, process trees, its own death and that of its guardian."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.certificates import make_certificates
-from tests.e2e.small import MINIKUBE, SLEEP, Small
+from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.ports import free_port
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { http = "/", interval = "200ms", timeout = "300ms", restart_after = 2 }
 stop = { timeout = "300ms" }
 
 [services.gate]
-command = ["python", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { command = ["sh", "-c", "cat open"], interval = "100ms" }
 
@@ -59,7 +59,7 @@ def small(tmp_path: Path) -> Iterator[Small]:
         yield project
 
 
-def test_each_is_checked_in_its_own_way_and_says_why_it_is_not_ready(small: Small, tmp_path: Path) -> None:
+def test_every_kind_of_check_works_and_a_reason_is_shown_until_it_passes(small: Small, tmp_path: Path) -> None:
     broken = small.until("broken", "fatal")
     assert (broken.exit, broken.reason) == ("exit 3", "exit 3: 2 failed starts in a row")
     eventually(lambda: small.until("broken", "fatal").last_lines == ("the reason stands here",))
@@ -94,7 +94,7 @@ def test_each_is_checked_in_its_own_way_and_says_why_it_is_not_ready(small: Smal
     eventually(lambda: small.until("gate", "running").check == "passing")
 
 
-def test_a_hung_one_is_restarted_after_so_many_failures(small: Small) -> None:
+def test_an_instance_that_hangs_is_restarted_after_restart_after_failures(small: Small) -> None:
     pid = small.pid("web")
     eventually(lambda: small.until("web", "running").check == "passing")
     os.kill(pid, signal.SIGSTOP)
@@ -104,8 +104,8 @@ def test_a_hung_one_is_restarted_after_so_many_failures(small: Small) -> None:
     assert any("check failed 2 times in a row: no answer within 0.3 s" in text for text in small.events())
 
 
-def test_nothing_of_a_stopped_service_is_left_whatever_session_it_took(tmp_path: Path) -> None:
-    """Three orphans in sessions of their own, one deaf to TERM: gone after a stop, and named."""
+def test_a_stop_ends_processes_that_left_the_session_too(tmp_path: Path) -> None:
+    """Three orphans in sessions of their own, of which one ignores TERM, are ended by a stop; the killed one is named."""
     mark = f"8{os.getpid()}"
     deaf = f"trap '' TERM; while :; do sleep {mark}; done"
     script = f'for n in 1 2; do setsid sleep {mark} & done; setsid sh -c \\"{deaf}\\" & sleep {mark}'
@@ -125,8 +125,8 @@ def test_nothing_of_a_stopped_service_is_left_whatever_session_it_took(tmp_path:
 
 
 def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
-    """A second `up`, however it comes about, ends nothing of the first; one right after a kill waits for what is left."""
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+    """A second `up` is refused and leaves the first alone; an `up` right after a kill waits until all is cleaned up."""
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         known, hidden = tmp_path / ".minikube" / "supervisor.json", tmp_path / "hidden"
@@ -142,12 +142,12 @@ def test_one_directory_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_stop_is_heard_while_a_part_starts(tmp_path: Path) -> None:
-    """A server that never answers."""
+def test_a_stop_is_obeyed_while_redis_starts(tmp_path: Path) -> None:
+    """The Redis of this test never answers."""
     server, mark = tmp_path / "redis-server", f"600.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}"):
+    with Small(tmp_path, f"[services.a]\n{READY}"):
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "--plain"], cwd=tmp_path, env=env)
         eventually((tmp_path / "begun").exists, what="the server")
@@ -157,12 +157,12 @@ def test_a_stop_is_heard_while_a_part_starts(tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """A dead one whose heir does not reap is not."""
+    """Return whether a process exists and is no zombie."""
     return psutil.pid_exists(pid) and str(psutil.Process(pid).status()) != "zombie"
 
 
 def sleeping(mark: str) -> list[str]:
-    """Processes whose command line has `mark` as a word."""
+    """Return the processes whose command line has `mark` as a word."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -173,7 +173,7 @@ def sleeping(mark: str) -> list[str]:
     return found
 
 
-def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) -> None:
+def test_the_guardians_death_stops_everything_and_is_named_as_the_reason(tmp_path: Path) -> None:
     polite = 'command = ["sh", "-c", "trap \'echo told > told; exit\' TERM; sleep 1000 & wait"]\n'
     with Small(tmp_path, f"[services.polite]\n{polite}") as small:
         small.up()
@@ -191,8 +191,8 @@ def test_the_guardians_death_is_an_orderly_stop_that_says_why(tmp_path: Path) ->
         assert "the last run" not in small.run("ps", code=3), "that one ended as it was told to"
 
 
-def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+def test_a_supervisor_that_hangs_is_named_by_down_and_killed_by_down_now(tmp_path: Path) -> None:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid, supervisor = small.pid("x"), small.status().pid
         os.kill(supervisor, signal.SIGSTOP)
@@ -205,8 +205,8 @@ def test_a_supervisor_that_hangs_is_named_and_ended_by_down_now(tmp_path: Path) 
         small.run("ps", code=3)
 
 
-def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
-    with Small(tmp_path, "[services.x]\n" + SLEEP) as small:
+def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
+    with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()
         pid = small.pid("x")
         state = tmp_path / ".minikube"
@@ -226,10 +226,10 @@ def test_down_ends_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) ->
         small.run("down", code=3)
 
 
-def test_what_a_killed_supervisor_registered_goes_with_its_service(tmp_path: Path) -> None:
-    """Its Redis has kept the entry, and the service that took its place answers at the same address."""
+def test_an_entry_of_a_killed_run_is_removed_when_its_service_was_removed(tmp_path: Path) -> None:
+    """Redis has kept the entry, and another service answers at the same address."""
     port = free_port()
-    web = f'command = ["python", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
+    web = f'command = ["python", "-S", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
     with Small(tmp_path, f"[services.before]\n{web}") as small:
         small.up("--wait")
         pid = small.status().pid
@@ -244,12 +244,12 @@ def test_what_a_killed_supervisor_registered_goes_with_its_service(tmp_path: Pat
         assert [one.name for one in small.status().instances] == ["after"]
 
 
-def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
-    """A server that never answers; afterwards nothing of it is left, and nothing is on the way to it."""
+def test_down_stops_a_supervisor_that_is_still_starting(tmp_path: Path) -> None:
+    """The Redis of this test never answers; afterwards neither its process nor its socket is left."""
     server, mark = tmp_path / "redis-server", f"601.{os.getpid()}"
     server.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep {mark}\n")
     server.chmod(0o755)
-    with Small(tmp_path, f"[services.a]\n{SLEEP}") as small:
+    with Small(tmp_path, f"[services.a]\n{READY}") as small:
         env = {**os.environ, "MINIKUBE_REDIS_SERVER": str(server)}
         up = subprocess.Popen([*MINIKUBE, "up", "-d"], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
         eventually((tmp_path / "begun").exists, what="the server")
@@ -263,7 +263,7 @@ def test_down_ends_what_is_still_starting(tmp_path: Path) -> None:
 def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path, need: Callable[[str], str]) -> None:
     make_certificates(tmp_path, need("openssl"))
     tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
-    web = 'command = ["python", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
+    web = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
     (tmp_path / "own.py").write_text(
         "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
     )
@@ -275,8 +275,8 @@ def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path,
         assert "passing" in small.run("instances")
 
 
-def test_one_that_dies_right_after_it_said_to_be_ready_is_not_found_any_more(tmp_path: Path) -> None:
-    """The line and the end are seen at once, and the registry hears of the line first, of the end last, or of the end alone."""
+def test_an_instance_that_dies_right_after_its_ready_line_is_not_discoverable(tmp_path: Path) -> None:
+    """The supervisor sees line and exit together, and must not register the dead instance."""
     services = """
 [services.brief]
 command = ["sh", "-c", "sleep 0.05; echo ready; exit 3"]

@@ -1,4 +1,4 @@
-"""The shop in containers, run by the real command: the same promises as for processes, and nothing left at the engine."""
+"""The shop in containers, run by the real command: the same promises as for processes, and no container left."""
 
 import json
 import os
@@ -77,7 +77,7 @@ volumes = ["./not-there:/data"]
 
 
 class boxed(running):
-    """The shop of `containers.toml`, with the images that are `built` already, or with `anew` as it is written.
+    """The shop of `containers.toml`, with images that are built already, or built again with `anew`.
 
     `processes` names those that run as processes all the same.
     """
@@ -126,7 +126,7 @@ class boxed(running):
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch, built: Built) -> None:
-    """What containers.toml takes from the environment."""
+    """Set the variables that containers.toml takes from the environment."""
     monkeypatch.setenv("BASE", built.base)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
@@ -139,7 +139,7 @@ def shop(tmp_path: Path, built: Built) -> Iterator[boxed]:
 
 
 def command_lines() -> str:
-    """Of every process of this machine."""
+    """Return the command lines of all processes of this machine."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -151,7 +151,7 @@ def command_lines() -> str:
 
 
 def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
-    """Ten apples and no eleventh; kill, hang and stop are seen as with processes; at the end the engine has nothing of it."""
+    """Ten apples are sold and no eleventh; kill, hang and stop work as with processes; no container is left."""
     assert {row["kind"] for row in shop.status()["services"]} == {"container"}
     answers = [shop.http("order", "/purchase/aaa") for _ in range(11)]
     assert [answer.status for answer in answers] == [200] * 10 + [409]
@@ -190,7 +190,7 @@ def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
 
 
 def test_kill_9_of_the_supervisor_leaves_no_container(tmp_path: Path, built: Built) -> None:
-    """The guardian removes them; where it was killed too, the next `up` does. The stock is as it was."""
+    """The guardian removes them; where it was killed too, the next `up` does. The stock stays the same."""
     with boxed(tmp_path, built) as shop:
         assert shop.http("order", "/purchase/aaa").body["remaining"] == 9
         os.kill(shop.status()["pid"], signal.SIGKILL)
@@ -223,8 +223,8 @@ def test_processes_and_containers_find_each_other(tmp_path: Path, built: Built, 
         assert shop.containers() == []
 
 
-def test_a_network_of_the_projects_own(tmp_path: Path, built: Built) -> None:
-    """Each container is registered at its own address, replicas at one port; a process finds them; the network goes with them."""
+def test_containers_on_the_projects_network_have_addresses_of_their_own(tmp_path: Path, built: Built) -> None:
+    """Each container is registered at its own address, replicas at one port; processes reach them; a stop removes the network."""
     own = 'network = "project"\nreplicas = 2\n'
     shop = boxed(tmp_path, built, processes=("order",))
     shop.manifest.write_text(shop.manifest.read_text().replace("[services.product]\n", f"[services.product]\n{own}"))
@@ -241,7 +241,7 @@ def test_a_network_of_the_projects_own(tmp_path: Path, built: Built) -> None:
         eventually(lambda: shop.containers() == [] and docker(*networks) == "", what="no container, no network")
 
 
-def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built: Built) -> None:
+def test_every_key_of_the_manifest_reaches_the_container(tmp_path: Path, built: Built) -> None:
     """Ports, volumes, variables, limits, scale and stop; no secret on a command line."""
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "index.html").write_text("null")
@@ -275,7 +275,7 @@ def test_everything_a_manifest_says_reaches_the_container(tmp_path: Path, built:
         shop.wait_passing("many")
 
 
-def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, built: Built) -> None:
+def test_a_container_that_cannot_run_has_a_reason_in_one_line_and_the_others_run(tmp_path: Path, built: Built) -> None:
     (tmp_path / "unbuildable").mkdir()
     (tmp_path / "unbuildable" / "Dockerfile").write_text(f"FROM {built.base}\nRUN echo no; exit 3\n")
     shop = boxed(tmp_path, built, WRONG)
@@ -299,7 +299,7 @@ def test_what_cannot_run_says_so_in_a_line_and_the_rest_goes_on(tmp_path: Path, 
         assert "unbuildable | no" in build.replace("  ", " ")
 
 
-def test_a_saved_source_is_built_and_a_failing_build_changes_nothing(tmp_path: Path, built: Built) -> None:
+def test_a_saved_source_is_built_and_a_failed_build_changes_nothing(tmp_path: Path, built: Built) -> None:
     source = tmp_path / "site"
     source.mkdir()
     dockerfile = f"FROM {built.tags['product']}\nCOPY page /page\nCMD cd /page && exec python -m http.server $PORT\n"
@@ -340,7 +340,7 @@ def test_without_an_engine_processes_run_and_containers_wait(
         shop.end()
 
 
-def test_purchases_in_parallel_with_a_container_killed_lose_nothing(tmp_path: Path, built: Built) -> None:
+def test_parallel_purchases_lose_nothing_when_a_container_is_killed(tmp_path: Path, built: Built) -> None:
     with boxed(tmp_path, built) as shop:
         shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 30}')
 

@@ -1,6 +1,6 @@
-"""The single binary's head: it unpacks once, only where nobody else can write, and leaves nothing half done.
+"""The single binary's head: it unpacks once, only where no other user can write, and leaves nothing half done.
 
-The payload here is a few bytes: an interpreter that is a shell script. The real one is built by the end-to-end tests.
+The payload here is a shell script in place of the interpreter. The end-to-end tests build the real one.
 """
 
 import os
@@ -22,7 +22,7 @@ AS_ROOT = pytest.mark.usefixtures("as_root")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A single binary whose interpreter prints its own place and its arguments."""
+    """Return a single binary whose interpreter prints its own path and its arguments."""
     tree = tmp_path / "tree"
     (tree / "bin").mkdir(parents=True)
     (tree / "bin" / "python3").write_text(INTERPRETER)
@@ -37,7 +37,7 @@ def write(path: Path, payload: bytes) -> Path:
 
 
 def run(program: Path, *arguments: str, code: int = 0, **env: Path) -> tuple[str, str]:
-    """Its output and errors, with nothing but PATH and `env` around it."""
+    """Run the binary with PATH and `env` only; return its stdout and stderr."""
     environ = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in env.items()}}
     done = subprocess.run([program, *arguments], env=environ, capture_output=True, text=True, timeout=20)
     assert done.returncode == code, done.stdout + done.stderr
@@ -62,7 +62,7 @@ def test_it_unpacks_once_privately_and_passes_arguments_on(program: Path, tmp_pa
     assert copy.stat().st_ino == made
 
 
-def test_another_content_is_another_copy(program: Path, tmp_path: Path) -> None:
+def test_a_binary_with_other_content_has_another_copy(program: Path, tmp_path: Path) -> None:
     run(program, MINIKUBE_CACHE=tmp_path / "cache")
     tree = tmp_path / "tree"
     (tree / "more").touch()
@@ -70,14 +70,14 @@ def test_another_content_is_another_copy(program: Path, tmp_path: Path) -> None:
     assert len(copies(tmp_path / "cache")) == 2
 
 
-def test_the_same_content_is_the_same_file(program: Path, tmp_path: Path) -> None:
+def test_the_same_content_makes_the_same_file(program: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     os.utime(tree / "bin" / "python3", (1, 1))
     payload = binary.packed(tree)
     assert program.read_bytes() == binary.head(payload) + payload
 
 
-def test_many_first_starts_at_once_make_one_copy(program: Path, tmp_path: Path) -> None:
+def test_many_first_starts_at_the_same_time_make_one_copy(program: Path, tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "MINIKUBE_CACHE": str(tmp_path / "cache")}
     starts = [subprocess.Popen([program, "x"], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     outputs = {start.communicate(timeout=20)[0] for start in starts}
@@ -87,14 +87,14 @@ def test_many_first_starts_at_once_make_one_copy(program: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cut", [slice(0, -1), slice(0, binary.HEAD_BYTES)])
-def test_a_damaged_file_is_refused_and_leaves_nothing(program: Path, tmp_path: Path, cut: slice) -> None:
+def test_a_damaged_binary_is_refused_and_leaves_nothing(program: Path, tmp_path: Path, cut: slice) -> None:
     program.write_bytes(program.read_bytes()[cut])
     _, errors = run(program, code=1, MINIKUBE_CACHE=tmp_path / "cache")
     assert errors == f"minikube: {program} is damaged: its content has another checksum - copy or build it again\n"
     assert copies(tmp_path / "cache") == []
 
 
-def test_a_copy_that_cannot_run_is_told_and_removed(program: Path, tmp_path: Path) -> None:
+def test_a_copy_that_cannot_run_is_reported_and_removed(program: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "bin" / "python3").write_text("#!/no/such/interpreter\n")
     broken = write(tmp_path / "broken", binary.packed(tree))
@@ -104,7 +104,7 @@ def test_a_copy_that_cannot_run_is_told_and_removed(program: Path, tmp_path: Pat
     assert copies(tmp_path / "cache") == []
 
 
-def test_a_system_without_glibc_is_told_in_one_line(
+def test_a_system_without_glibc_is_reported_in_one_line(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binary, "loader", lambda: "/lib64/no-such-loader.so")
@@ -116,7 +116,7 @@ def test_a_system_without_glibc_is_told_in_one_line(
 
 
 @AS_ROOT
-def test_somebody_elses_home_is_not_used(program: Path, tmp_path: Path) -> None:
+def test_the_home_of_another_user_is_not_used(program: Path, tmp_path: Path) -> None:
     """As under sudo: the owner of the home could change what root executes."""
     home = tmp_path / "home"
     home.mkdir()
@@ -139,7 +139,7 @@ def test_a_copy_of_another_user_is_not_run(program: Path, tmp_path: Path) -> Non
 
 @AS_ROOT
 @pytest.mark.parametrize("trap", ["link", "open", "foreign"])
-def test_a_prepared_directory_in_the_common_one_is_refused(program: Path, tmp_path: Path, trap: str) -> None:
+def test_a_directory_prepared_by_another_user_in_tmp_is_refused(program: Path, tmp_path: Path, trap: str) -> None:
     place = tmp_path / f"minikube-cache-{os.geteuid()}"
     if trap == "link":
         (tmp_path / "elsewhere").mkdir(mode=0o700)
@@ -155,8 +155,8 @@ def test_a_prepared_directory_in_the_common_one_is_refused(program: Path, tmp_pa
     assert list(place.iterdir()) == []
 
 
-def test_what_killed_starts_and_old_versions_left_goes(program: Path, tmp_path: Path) -> None:
-    """Half-unpacked copies after an hour, other versions a month after their last use; not younger ones."""
+def test_copies_of_killed_starts_and_of_old_versions_are_removed(program: Path, tmp_path: Path) -> None:
+    """Half-unpacked copies are removed after an hour, other versions a month after their last use."""
     cache = tmp_path / "cache"
     now = time.time()
     for name, used, age_s in (

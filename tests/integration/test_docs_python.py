@@ -1,6 +1,5 @@
 """The Python programs of the documentation do what they say beside a real registry, also when it is killed and comes back."""
 
-import os
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,7 @@ from tests.eventually import eventually, soon
 from tests.integration.registry.registry_process import Client, Registry, Service, services
 from tests.ports import free_port
 from tests.redis_server import RedisServer
+from tests.untraced import untraced
 
 LOOKUP, BLOCKING, LIFESPAN = map(program, ("find.py", "web.py", "api.py"))
 WATCHES = [program(f"watch_{face}.py") for face in ("trio", "blocking", "asyncio")]
@@ -39,7 +39,7 @@ def product(registry: Registry) -> Iterator[Service]:
 
 
 def run(source: str, port: int) -> "subprocess.Popen[str]":
-    environ = {**os.environ, "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
+    environ = {**untraced(), "SERVICE_NAME": "web", "INSTANCE_ID": "0badcafe", "PORT": str(port), "HOST": "127.0.0.1"}
     environ["PYTHONUNBUFFERED"] = "1"
     return subprocess.Popen([sys.executable, "-c", source], env=environ, stdout=subprocess.PIPE, text=True)
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.durations import (
+    DURATION_PATTERN,
     LONGEST_S,
+    SIZE_PATTERN,
     format_duration,
     format_size,
     parse_duration,
@@ -29,6 +31,8 @@ from minikube.durations import (
         ("0", 0.0),
         ("0s", 0.0),
         ("1h0m1s", 3601.0),
+        ("1d0h0m0s500ms", 86400.5),
+        (f"{0.1 + 0.2}s", 0.3),
     ],
 )
 def test_a_duration_is_its_seconds(text: str, seconds: float) -> None:
@@ -36,7 +40,11 @@ def test_a_duration_is_its_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "s", "-1s", "5 s", "5S", "1e3s", "5sec", "nan", "inf", "٣s", "5s\n", "1" * 40 + "s", ".5s", "00"]
+    "text",
+    [
+        *("", "5", "s", "-1s", "5 s", "5S", "1e3s", "5sec", "nan", "inf", "٣s", "5s\n", ".5s", "00"),
+        *("1" * 21 + "s", "1." + "1" * 21 + "s", "1s" * 6),
+    ],
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match='expected a duration such as "250ms"'):
@@ -62,13 +70,14 @@ def test_a_duration_past_ten_years_is_a_mistake() -> None:
         ("1.5G", 1610612736),
         ("1T", 1024**4),
         ("7B", 7),
+        ("0" * 19 + "7", 7),
     ],
 )
 def test_a_size_is_its_bytes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1M", "10 M", "10X", "1e3", "10m", "٣M", "1" * 40, "10Mi B"])
+@pytest.mark.parametrize("text", ["", "M", "-1M", "10 M", "10X", "1e3", "10m", "٣M", "0" * 21, "10Mi B", "10Ki\n"])
 def test_anything_else_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match='expected a size such as "512K"'):
         parse_size(text)
@@ -120,6 +129,21 @@ def test_every_whole_number_of_a_unit_is_read_exactly(number: int, unit: str) ->
 def test_a_shown_duration_is_at_most_a_unit_off(seconds: float) -> None:
     shown = parse_duration(format_duration(seconds))
     assert shown == pytest.approx(seconds, rel=0.02, abs=0.0006) or (seconds >= 1 and seconds - 3600 < shown <= seconds)
+
+
+@given(st.from_regex(SIZE_PATTERN, fullmatch=True))
+def test_every_text_that_the_published_pattern_of_sizes_takes_is_a_size(text: str) -> None:
+    assert parse_size(text) >= 0
+
+
+@given(st.from_regex(DURATION_PATTERN, fullmatch=True))
+def test_every_text_that_the_published_pattern_of_durations_takes_is_a_duration_or_too_long(text: str) -> None:
+    told = ""
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        told = str(error)
+    assert told in ("", "expected a duration of at most ten years")
 
 
 NOW = datetime(2026, 11, 24, 14, 30, 15).timestamp()

@@ -137,8 +137,8 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
     """Return the services to start, in the manifest's order. Raises UsageError for names and profiles it does not have."""
     from minikube.project.selection import check_selection, select_services
 
-    check_selection(manifest.services, options.only, options.profiles)
-    names = select_services(manifest.services, options.only, options.profiles)
+    check_selection(manifest.services, options.services, options.profiles)
+    names = select_services(manifest.services, options.services, options.profiles)
     if options.exit_with:
         check_selection(manifest.services, (options.exit_with,), ())
         if options.exit_with not in names or not manifest.services[options.exit_with].replicas:

@@ -3,6 +3,7 @@
 The format is stable: `NAME | line`, and `minikube | message` for events.
 """
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import IO
@@ -19,11 +20,14 @@ LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class LogPrinter:
-    """Writes whole lines in one write, so that several threads may share it."""
+    """Writes whole lines. Several threads may share it."""
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
         """`names` are the instances that are known already; prefixes are as wide as the longest."""
         self._out = out
+        # Text streams have no lock of their own: without it an event lands inside a log line. Reentrant, as a signal handler
+        # may print a message while its thread is in a write.
+        self._lock = threading.RLock()
         self.colour = has_colour(out)
         self._timestamps = timestamps
         self._prefix = prefix
@@ -46,21 +50,24 @@ class LogPrinter:
             if self.colour:
                 text = paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
             texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{text}\n")
-        self._out.write("".join(texts))
-        self._out.flush()
+        self._write("".join(texts))
 
     def event(self, event: Event) -> None:
         """Write an event; without prefixes, its time is written as well."""
         colour = LEVEL_COLOURS.get(event.level)
-        self._write(event.time, paint(printable(event.message), colour, self.colour), dated=True)
+        self._write_own(event.time, paint(printable(event.message), colour, self.colour), dated=True)
 
     def message(self, text: str) -> None:
         """Write a message of the command itself, with the prefix of events."""
-        self._write(time.time(), printable(text))
+        self._write_own(time.time(), printable(text))
 
-    def _write(self, stamp: float, text: str, *, dated: bool = False) -> None:
-        self._out.write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
-        self._out.flush()
+    def _write_own(self, stamp: float, text: str, *, dated: bool = False) -> None:
+        self._write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            self._out.write(text)
+            self._out.flush()
 
     def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
         """Return the time and the prefix of a line, as far as they are wanted."""

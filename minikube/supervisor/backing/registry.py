@@ -28,6 +28,7 @@ def registry_spec(
     if settings.tls:
         argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
+    # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env["REDIS_URL"] = redis_url
     env[SUPERVISOR_TOKEN_ENV] = secret

@@ -70,6 +70,7 @@ class BackingService:
                 reason = str(error)
             if self._stopping.is_set():
                 break
+            # The first failure after a stable run is followed by a start without delay.
             failures = 1 if trio.current_time() - started >= STABLE_S else failures + 1
             self._restarts += 1
             self._show(ProcessState.BACKOFF, reason)
@@ -82,6 +83,7 @@ class BackingService:
     async def stop(self) -> None:
         """Stop the service: TERM, after `STOP_TIMEOUT_S` KILL. Return when all its processes are dead."""
         self._stopping.set()
+        # A process that is just being started is ended as soon as it runs: `_run_process` sees `_stopping`.
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_TIMEOUT_S):
             await self._finished.wait()
 

@@ -47,7 +47,7 @@ def start_process(spec: BackingSpec) -> "subprocess.Popen[bytes]":
             bufsize=0,
             cwd=spec.cwd,
             env=spec.env,
-            start_new_session=True,
+            start_new_session=True,  # by its session `ProcessTable` recognizes what it starts
         )
     except OSError as error:
         raise StartError(f"{spec.name}: cannot start {spec.argv[0]}: {error.strerror}") from None

@@ -74,22 +74,28 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
 def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
     """Fork the supervisor, wait for its end, kill what it left, and exit."""
     os.setsid()
+    # Signals of the terminal are meant for `up`, which then asks for a stop. PIPE: `up` may end before the last message.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
     _leave_terminal(supervisor_log(directory))
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
+    # NOFOLLOW: a link in place of the lock file must not lead to writing to another file.
     lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
     read_end, write_end = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
         os.close(write_end)
+        # _exit: the handlers and buffers that this process has inherited are those of `up`.
         os._exit(_run_supervisor(manifest, options, sock, read_end, lock))
     os.close(read_end)
+    # A TERM for the guardian means the project.
     signal.signal(signal.SIGTERM, lambda *_: processes.send_signal(supervisor, signal.SIGTERM))
     status = _wait(supervisor)
     _kill_descendants()
     if _holds_lock(lock):
+        # A supervisor that ended by itself has recorded the reason and removed its containers.
         if status < 0:
             record_run_end(directory, f"the supervisor was killed by signal {-status}")
         _remove_containers(directory, status)
@@ -152,6 +158,7 @@ def _kill_descendants() -> None:
     end = time.monotonic() + KILL_TIMEOUT_S
     own_pid = os.getpid()
     while time.monotonic() < end:
+        # Reap first: the pid of a zombie would be found again and again.
         for pid in processes.children(own_pid):
             processes.reap(pid)
         alive = processes.descendants([own_pid])

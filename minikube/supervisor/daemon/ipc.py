@@ -85,6 +85,7 @@ class SupervisorHandle:
     def _receive(self, timeout: float) -> dict[str, Any] | None:
         end = time.monotonic() + timeout
         while b"\n" not in self._buffer:
+            # At least 1 ms: a time-out of 0 would mean a socket that does not block.
             self._sock.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 data = self._sock.recv(_MESSAGE_LIMIT)

@@ -46,6 +46,7 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     finally:
+        # Those that no `BackingService` has taken over, because an error came first.
         for popen in started:
             if popen.poll() is None:
                 popen.kill()
@@ -73,7 +74,9 @@ def _run(
     (directory / RUN_END_FILE).unlink(missing_ok=True)
     killed = orphans.kill_orphans(directory)
     removed, not_removed = remove_leftovers(directory)
+    # Orphans become children of the supervisor, which knows their owners. Only what the supervisor leaves reaches the guardian.
     processes.become_subreaper()
+    # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)
     os.environ.pop(orphans.RUN_ENV, None)
     redis = None if manifest.redis.url else redis_spec(directory, os.environ)
@@ -123,6 +126,7 @@ def _take_lock(lock: int, directory: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
+            # The pid in the file is the supervisor's, but its guardian holds the lock a little longer.
             holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
             stat = processes.read_stat(int(holder)) if holder.isdecimal() else None
             if (stat is not None and stat.is_alive) or time.monotonic() > end:
@@ -131,6 +135,7 @@ def _take_lock(lock: int, directory: Path) -> None:
                     " — `minikube dashboard` opens it, `minikube down` ends it"
                 ) from None
             time.sleep(LOCK_RETRY_S)
+    # Written into the open file, not replaced: the lock belongs to this very file.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 

@@ -124,6 +124,7 @@ async def _main(
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     try:
+        # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
             outer.start_soon(_reap_orphans, process_table)
             outer.start_soon(shutdown.obey_signals, context)
@@ -135,7 +136,7 @@ async def _main(
             try:
                 if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
-                    backing.insert(0, registry)
+                    backing.insert(0, registry)  # stopped first: it writes to Redis until its end
                     outer.start_soon(registry.run, started.pop())
                     if not manifest.registry.listen.port:
                         # It chooses a free port, which services need in their environment.
@@ -192,6 +193,7 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
             return make_reservations(specs, ((controller.spec, controller.id) for controller in replicas.all))
 
         registry_sync = RegistrySync(client, nursery, events.on_entry, events.on_rejected, is_leftover, reservations)
+        # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
             runtimes = Runtimes(context, plan.manifest, services)
             reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)

@@ -40,6 +40,7 @@ async def obey_up(context: RunContext, sock: socket.socket) -> None:
                 logger.info("stopping: the process of `up` has ended")
                 context.shutdown(now=True)
             return
+        # The last element is an incomplete line, usually empty.
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             logger.debug("`up` requests: %s", line.decode("utf-8", "replace"))

@@ -18,7 +18,7 @@ import trio
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState
-from minikube.project import graph
+from minikube.project import service_diff
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state, lifecycle, start_errors
 from minikube.supervisor.instance.collaborators import Collaborators
@@ -83,14 +83,14 @@ class InstanceController:
     # ------------------------------------------------------------ requests
 
     def start(self) -> None:
-        """Have it running. An instance that has ended by itself starts at once."""
+        """Request that the instance runs. One that has ended by itself starts at once."""
         if self._collaborators.stop_requested.is_set():
             return  # a roll-out or an apply may still be under way: nothing is started any more
         state = lifecycle.reset_failures(self.state, self.desired)
         if (
             self._start_under_way
             and not self.desired.running
-            and not graph.can_adjust_in_place(self.launched_spec, self.spec)
+            and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
         ):
             # A stop came too late to interrupt the start that is under way, and the manifest has been edited since then.
             # The process that this start makes is an old one: it is to be replaced.
@@ -102,20 +102,20 @@ class InstanceController:
             self.wake()
 
     def stop(self) -> None:
-        """Have it stopped, and keep its schedule from starting it."""
+        """Request that the instance stops. Its schedule does not start it any more either."""
         self._set_desired(desired_state.stop(self.desired))
 
     def restart(self) -> None:
-        """Have its process replaced by a new one."""
+        """Request a new process in place of the running one."""
         if not self._collaborators.stop_requested.is_set():
             self._set_desired(desired_state.restart(self.desired))
 
     def remove(self) -> None:
-        """Have it stopped for ever."""
+        """Request that the instance stops for ever."""
         self._set_desired(desired_state.remove(self.desired))
 
     def queue_restart(self) -> None:
-        """Note that a roll-out is to restart it; until it is reached, its process goes on."""
+        """Note that a roll-out will restart the instance. Its process runs until the roll-out reaches it."""
         self.desired = desired_state.queue_restart(self.desired)
 
     def unqueue_restart(self) -> None:
@@ -140,6 +140,7 @@ class InstanceController:
 
     def wake(self) -> None:
         """Make the task compare the desired state with the actual one again."""
+        # Replaced before it is set: what wakes up now waits for the next request.
         wakeup, self._wakeup = self._wakeup, CancelEvent()
         wakeup.set()
 
@@ -172,7 +173,7 @@ class InstanceController:
     @property
     def is_outdated(self) -> bool:
         """Whether the running process needs a restart to become what the manifest says now."""
-        return self.process is not None and not graph.can_adjust_in_place(self.launched_spec, self.spec)
+        return self.process is not None and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
 
     @property
     def is_down(self) -> bool:
@@ -203,7 +204,7 @@ class InstanceController:
     # ------------------------------------------------------------ the task
 
     async def run(self) -> None:
-        """Keep the instance as it is desired. Return once it was removed and no process of it is alive."""
+        """Keep the instance in its desired state. Return once it was removed and no process of it is alive."""
         try:
             while True:
                 # One wake-up event for the whole round: a request from here on is seen at every wait of the round.
@@ -248,9 +249,11 @@ class InstanceController:
         return not wakeup.is_set()
 
     async def _run_process(self, wakeup: CancelEvent) -> None:
+        """Start a process and watch it until it has ended."""
         process = None
         self._start_under_way = True
         try:
+            # A start that completes although it is cancelled returns a process: it is watched, and stopped, like any other.
             with wakeup.cancels():
                 process = await self._start_process()
         except Exception as error:
@@ -260,6 +263,7 @@ class InstanceController:
         finally:
             self._start_under_way = False
         if process is None:
+            # The start was undone; the process may have registered itself before that.
             self._registry_sync.deregister_soon(self.id)
             return
         self.process = process
@@ -277,6 +281,7 @@ class InstanceController:
         """Start a process. When cancelled, the start is undone, or completed."""
         spec, log = self.spec, self._open_log()
         self.desired = desired_state.on_start(self.desired)
+        # A log check must not see a line of the process before.
         log.clear()
         taken_ports = partial(self._collaborators.taken_ports, self.id)
         launch = Launch(spec, self.id, self.name, self.port, taken_ports, self._on_death)
@@ -288,12 +293,14 @@ class InstanceController:
         return await self._collaborators.select_runtime(spec).start(launch)
 
     def _on_started(self, process: Running) -> None:
+        """Take over a process that was started: its address, its readiness, its registration."""
         assert self._log is not None
         self.host, self.port = process.host, process.port
         description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port)
         self.readiness = Readiness(
             description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
         )
+        # Only now the whole environment is known, with what the project adds.
         self._log.mask(self._secrets(process.env))
         self._set_state(lifecycle.on_started(self.state, trio.current_time()))
         self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
@@ -321,6 +328,7 @@ class InstanceController:
             while not self.desired.ends_process and process.exit is None:
                 with self._wakeup.cancels():
                     await process.exited.wait()
+            # Before the stop: a probe of a process that is shutting down would fail, and make an event.
             self.readiness.stop_checks()
             by_supervisor = process.exit is None
             if by_supervisor:
@@ -344,12 +352,14 @@ class InstanceController:
             self._report_failure(state)
 
     async def _stop_process(self, process: Running) -> None:
-        """Take it out of discovery, give requests that are on their way a moment, then stop it."""
+        """Deregister the instance, wait for requests that are on their way (`drain`), then stop the process."""
         immediate, shutdown = self._collaborators.immediate_stop_requested, self._collaborators.stop_requested
         self._set_stopping("it leaves discovery")
         was_registered, drain = False, self.spec.stop.drain
         with immediate.cancels():
             was_registered = await self._registry_sync.deregister(self.id)
+        # Without a drain: no request comes to an instance that was not registered, or they fail anyway while it is unhealthy.
+        # Nothing waits for requests once the whole project stops.
         if was_registered and drain and not shutdown.is_set() and not self.desired.unhealthy:
             self._set_stopping(f"it finishes what it was asked, for {drain:g} s")
             with trio.move_on_after(drain), immediate.cancels():
@@ -358,6 +368,7 @@ class InstanceController:
         await stop_process(process, self.spec.stop, immediate, self._set_stopping, self.event, self._log.insert)
 
     def _on_exit(self, exit: Exit, by_supervisor: bool) -> None:
+        """Take over the exit of the process: the next state, and the event. `by_supervisor`: it was stopped."""
         # At once, before anything is cleaned up: lookups must not find it any more.
         self._registry_sync.deregister_soon(self.id)
         self.readiness = None
@@ -378,7 +389,7 @@ class InstanceController:
     # ------------------------------------------------------------ errors
 
     def _on_start_error(self, error: Exception, wakeup: CancelEvent | None = None) -> None:
-        """Decide on another try. A request (`wakeup`) that interrupted the start makes it no failed start."""
+        """Decide what follows a failed start: nothing, where a request (`wakeup`) interrupted it."""
         error = failures.classify(error)
         if failures.is_defect(error):
             logger.error("%s: an error of the supervisor itself", self.name, exc_info=error)
@@ -429,6 +440,7 @@ class InstanceController:
     # ------------------------------------------------------------ logs, events, the state store
 
     def _open_log(self) -> InstanceLog:
+        """Open the log of the instance, with the secrets of the manifest masked."""
         self._log = self._collaborators.open_log(self.spec, self.name, self._secrets(self.spec.env))
         return self._log
 
@@ -437,6 +449,7 @@ class InstanceController:
         return (*secrets_in(env), *self.spec.file_env.values())
 
     def _report_failure(self, state: InstanceState) -> None:
+        """Record an event for an instance that has ended or could not be started."""
         text, level = describe_end(state, self.last_lines, trio.current_time())
         self.event(f"instance.{state.process_state}", text, level)
 
@@ -458,6 +471,7 @@ class InstanceController:
 
     def publish(self) -> None:
         """Put the instance's row into the state store, as it is now."""
+        # The row was dropped when the instance finished: a late call must not bring it back.
         if self.desired.removed and self.finished.is_set():
             return
         process: RunningProcess | None = None
@@ -481,6 +495,7 @@ class InstanceController:
 
 
 async def _read_output(process: Running, log: InstanceLog, done: trio.Event) -> None:
+    """Read both streams of a process into its log; set `done` when both have ended."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.read, process.stdout, "stdout")
         nursery.start_soon(log.read, process.stderr, "stderr")

@@ -43,6 +43,7 @@ def _obstacle(service: str, condition: Condition, statuses: Sequence[DependencyS
     if not statuses:
         return f"{service} has no instance — `minikube scale {service}=1`"
     waiting = [status for status in statuses if not status.completed] if condition == "completed" else list(statuses)
+    # In the order of how much a user can do about them.
     for state, words in (
         (ProcessState.FATAL, "is fatal"),
         (ProcessState.EXITED, "has ended"),

@@ -110,6 +110,7 @@ def on_exit(
         return replace(
             state, process_state=ProcessState.EXITED, exit=exit, reason="" if success else cause, completed=success
         )
+    # Counted from the start, not from when it became healthy: a slow start is part of a long run.
     if state.healthy and now - state.started >= policy.reset_after:
         state = replace(state, quick_exits=0)
     state = replace(state, exit=exit, failed_starts=0 if state.healthy else state.failed_starts + 1)
@@ -141,6 +142,7 @@ def on_start_failed(
     """Return the state after a start that made no process (its port is taken): counts as a failed start."""
     state = replace(state, healthy=False, started=now)
     state = on_exit(state, policy, Exit(1), now, jitter, reason)
+    # With `restart = "never"` the policy gives `exited`; without a process that would look like a run.
     process_state = ProcessState.FATAL if state.process_state is ProcessState.EXITED else state.process_state
     return replace(state, process_state=process_state, exit=None, reason=reason)
 
@@ -156,6 +158,7 @@ def on_resource_exhausted(
     state: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float
 ) -> InstanceState:
     """Return the state after the machine had no process, descriptor, memory or disk for it: retried, never fatal."""
+    # Never at once: all instances that wait for the same memory would try in a busy loop.
     step = max(state.quick_exits, 1)
     return replace(
         state,

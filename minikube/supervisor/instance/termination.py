@@ -55,7 +55,7 @@ async def stop_process(
     killed: list[str] = []
     with immediate.cancels():
         async with trio.open_nursery() as nursery:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # an immediate stop that was asked for before needs no stop command
             if spec.command:
                 on_progress("its stop command runs")
                 await _run_stop_command(running, spec, deadline, event, log)
@@ -63,6 +63,7 @@ async def stop_process(
             nursery.start_soon(_report_slow_stop, running, spec, deadline, event)
             killed = await running.end(signal_number(spec.signal), max(deadline - trio.current_time(), 0.0))
             nursery.cancel_scope.cancel()
+    # The block above was cancelled by an immediate stop, or something survives: once more, with KILL for all.
     if running.exit is None:
         on_progress("KILL was sent")
         await running.end(signal.SIGKILL, 0.0)
@@ -77,6 +78,7 @@ async def stop_process(
 async def _run_stop_command(
     running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
 ) -> None:
+    """Run the stop command, at most until the deadline. Its failure is an event, and the stop goes on."""
     try:
         result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
@@ -92,13 +94,14 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
+    """Record events that name the processes that a stop waits for. For ever."""
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)
         interval *= 2
         holders = shorten(running.describe_alive())
         now = trio.current_time()
-        if holders and now < deadline:
+        if holders and now < deadline:  # after the deadline `instance.killed` says it
             text = f"is not down {now - sent:.0f} s after {spec.signal}: {holders}; KILL in {deadline - now:.0f} s"
             event("instance.slow_stop", text, "warning")
 

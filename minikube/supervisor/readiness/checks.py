@@ -27,7 +27,7 @@ OnProbe = Callable[[ProbeStatus, ProbeResult], object]
 
 
 class InstanceChecks:
-    """The probes of one process.
+    """The probes of one running instance.
 
     `on_probe` is called after each probe; `on_healthy` once an instance without a check has lived `HEALTHY_AFTER_S`.
     """
@@ -59,6 +59,7 @@ class InstanceChecks:
 
     async def run(self) -> None:
         """Probe for as long as the check needs it. Cancel it when the process exits or is to be stopped."""
+        # Without any check, an exit within the first second is all that tells a failed start.
         if self._healthy_by_age:
             await trio.sleep(HEALTHY_AFTER_S)
             self._on_healthy()
@@ -74,6 +75,7 @@ class InstanceChecks:
                 return  # a line that was printed stays printed
 
     async def _probe(self, health: HealthSpec, due: float) -> ProbeResult:
+        """Wait until `due`, probe once, return the result."""
         if health.kind == "log":
             return await self._wait_line(health, due)
         await trio.sleep_until(due)
@@ -93,6 +95,7 @@ class InstanceChecks:
         return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
 
     async def _run_command(self, health: HealthSpec) -> ProbeResult:
+        """Run the check command; return a pass for exit 0."""
         began = trio.current_time()
         try:
             result = await self._running.run(health.command, health.timeout)

@@ -26,7 +26,7 @@ from minikube.supervisor.runtime.interface import Running
 
 
 class ReadinessCallbacks(Struct, frozen=True):
-    """Calls into the controller of the instance."""
+    """What `Readiness` calls in the controller of its instance."""
 
     on_healthy: Callable[[], object]
     """A check passed, or the instance has no check and lives."""
@@ -114,6 +114,7 @@ class Readiness:
     def _state(self) -> CheckState | None:
         instance = self._instance
         registry = self.entry.state if self.entry else None
+        # A registered instance without an entry counts as starting, where something checks it.
         has_check = instance.spec.health is not None or instance.spec.register == "supervisor"
         if registry is None and instance.is_registered and has_check:
             registry = CheckState.STARTING
@@ -132,6 +133,7 @@ class Readiness:
     def on_registry_update(self, entry: Instance | None) -> None:
         """Take over what the registry says of this process; None: it has no entry of it."""
         self.entry = entry
+        # A reported check has made the instance healthy before the registry repeats it.
         if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:
             self._callbacks.on_healthy()
 
@@ -146,6 +148,7 @@ class Readiness:
                     self._since = time.time()
                 with self._check_replaced.cancels():
                     await checks.run()
+                # The checks are done, a log line for example: wait for others.
                 await self._check_replaced.wait()
 
     def stop_checks(self) -> None:
@@ -153,12 +156,14 @@ class Readiness:
         self._running_checks.cancel()
 
     def _on_alive(self) -> None:
+        """Take over that an instance without a check has lived long enough."""
         if self._running_checks.cancel_called:
             return
         self._callbacks.on_healthy()
         self._callbacks.on_change()
 
     def _on_probe(self, status: ProbeStatus, result: ProbeResult) -> None:
+        """Take over the result of a probe."""
         # A task that was already scheduled is not stopped by a cancel any more: without this, the result of a probe of a
         # dead process would register the instance again.
         if self._running_checks.cancel_called:
@@ -182,7 +187,7 @@ class Readiness:
         """Report a changed state to the registry or, for an instance that is not registered, as an event."""
         instance, passing = self._instance, status.state is CheckState.PASSING
         if status.state is CheckState.STARTING:
-            return
+            return  # failures before the first pass are expected
         if instance.is_reported:
             registration = instance.registration
             assert registration is not None

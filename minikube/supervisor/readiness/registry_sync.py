@@ -63,7 +63,7 @@ class StoreStatus(Struct, frozen=True, rename="pascal"):
 
 
 class MassFailureStatus(Struct, frozen=True, rename="pascal"):
-    """When and why the registry last suspected itself, because many checks failed at once."""
+    """The last time that many checks failed at once, so that the registry suspected its own network."""
 
     since: float
     detail: str
@@ -160,7 +160,7 @@ class RegistrySync:
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)
-        self._sent_reports.pop(id, None)
+        self._sent_reports.pop(id, None)  # sent again, also where it says the same
         self._request(id)
 
     def deregister_soon(self, id: str) -> None:
@@ -262,13 +262,16 @@ class RegistrySync:
                     nursery.start_soon(_then_cancel, self._reservations_changed.wait, nursery.cancel_scope)
 
     async def _renew_reports(self) -> NoReturn:
+        """Send every report again in intervals, as a lease needs."""
         while True:
             await trio.sleep(RENEW_S)
+            # Renew all reports: the registry keeps a report for its lease only.
             self._sent_reports.clear()
             for id in list(self._reports):
                 self._reconcile_soon(id)
 
     async def _refresh_checks(self) -> NoReturn:
+        """Fetch the time and output of checks that go on passing. For ever."""
         while True:
             await trio.sleep(REFRESH_S)
             try:
@@ -287,9 +290,11 @@ class RegistrySync:
     # ------------------------------------------------------------ what the registry has
 
     def _replace_entries(self, found: dict[str, Instance]) -> None:
+        """Take over all entries, after a connect or a reconnect."""
         logger.debug("connected to the registry, which has %d instances", len(found))
         lost = [id for id in self._entries if id not in found]
         self._entries = found
+        # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
         for id in lost:
             self._notify(id, None)
         for id, entry in found.items():
@@ -298,6 +303,7 @@ class RegistrySync:
             self._reconcile_soon(id)
 
     def _apply_change(self, change: Change) -> None:
+        """Take over one change that the watch pushed."""
         id = change.instance.uuid
         if change.kind is ChangeKind.GONE:
             self._entries.pop(id, None)
@@ -308,16 +314,18 @@ class RegistrySync:
         self._reconcile_soon(id)
 
     def _notify(self, id: str, entry: Instance | None) -> None:
+        """Pass an entry on; `None` for an entry that is gone."""
         if entry is not None and self._is_orphan(entry):
             self._exited.add(id)
         else:
             self._on_entry(id, entry)
         self._entries_changed.set()
-        self._entries_changed = trio.Event()
+        self._entries_changed = trio.Event()  # each event wakes its waiters once
 
     # ------------------------------------------------------------ reconciling one instance
 
     def _reconcile_soon(self, id: str) -> None:
+        """Start a task for the instance, if its entry differs and no task reconciles it yet."""
         if id not in self._reconciling and self._differs(id):
             self._reconciling[id] = trio.Event()
             self._nursery.start_soon(self._reconcile, id)
@@ -329,16 +337,18 @@ class RegistrySync:
         self._reconcile_soon(id)
 
     def _differs(self, id: str) -> bool:
+        """Return whether the registry has something else of the instance than it should have."""
         if id not in self._registrations:
             return id in self._entries and (id in self._exited or self._is_stale(id))
         if id in self._changed or self._is_stale(id):
             return True
         report = self._reports.get(id)
         if id not in self._entries:
-            return report is None or report.passing
+            return report is None or report.passing  # a reported check registers with its first pass
         return report is not None and self._sent_reports.get(id) is not report
 
     def _is_stale(self, id: str) -> bool:
+        """Return whether the entry is an earlier process'."""
         entry = self._entries.get(id)
         start_time = self._start_times.get(id)
         if entry is None or start_time is None:
@@ -370,6 +380,7 @@ class RegistrySync:
             del self._reconciling[id]
 
     async def _reconcile_once(self, id: str) -> None:
+        """Send the one request that the difference needs."""
         registration = self._registrations.get(id)
         if registration is None or self._is_stale(id):
             await self._deregister(id)
@@ -386,6 +397,7 @@ class RegistrySync:
             await self._send_report(id, report)
 
     async def _register(self, id: str, registration: Registration) -> None:
+        """Register the instance; wait a moment for the watch to push its entry."""
         await self._registry.register(registration)
         if id in self._registrations and id not in self._entries:
             # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
@@ -394,6 +406,7 @@ class RegistrySync:
                     await self._entries_changed.wait()
 
     async def _send_report(self, id: str, report: _Report) -> None:
+        """Report a check result; note that the registry has it."""
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
             await self._registry.renew(id, state, report.output)
@@ -405,11 +418,13 @@ class RegistrySync:
             self._sent_reports[id] = report
 
     async def _deregister(self, id: str) -> None:
+        """Remove the entry that is known, and no newer one."""
         entry = self._entries.get(id)
         if entry is None:
             return
         # With the incarnation: a late deregistration never removes a newer entry.
         await self._registry.deregister(id, entry.incarnation)
+        # At once, without waiting for the watch: unless it has pushed a newer entry meanwhile.
         if self._entries.get(id) is entry:
             del self._entries[id]
             self._notify(id, None)

@@ -9,7 +9,7 @@ REGISTERED_PRECISION_S = 0.001
 
 
 class StartTime(Struct, frozen=True):
-    """The time of a start by both clocks."""
+    """When a process was started, by the wall clock and by the monotonic clock."""
 
     wall: float
     """Unix seconds."""

@@ -51,6 +51,7 @@ class ServiceActions:
 
     async def stop(self, name: str) -> None:
         """Stop instances; return when no process of them is alive. Raise `StopTimeout` when one outlives its time."""
+        # `find` raises for an unknown name.
         await self._reconciler.stop_instances(self._replicas.find_with_removed(name) or self.find(name))
 
     async def restart(self, name: str) -> None:
@@ -75,6 +76,7 @@ class ServiceActions:
         """
         if not controllers:
             return
+        # Asked before anything is stopped: an old process that runs is better than none.
         if blocked := self._replicas.blocked_dependency(controllers[0].spec):
             name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
             raise RolloutFailed(f"{name}: was not restarted, it could not start again: {blocked}")
@@ -124,6 +126,7 @@ class ServiceActions:
             await registry_sync.set_maintenance(controller.id, on, reason)
 
     def _check_running(self) -> None:
+        """Raise `UsageError` while the project stops."""
         if self._reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was started")
 

@@ -27,7 +27,7 @@ class Apply(Protocol):
 
 
 class CommandHandler:
-    """Implements `ProjectCommands`. `apply` carries out an edited manifest."""
+    """Implements `ProjectCommands`, where the methods are described. `apply` carries out an edited manifest."""
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler

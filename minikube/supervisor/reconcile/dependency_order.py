@@ -17,7 +17,7 @@ async def act_in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], 
             if other in done:
                 await done[other].wait()
         await act(name)
-        done[name].set()
+        done[name].set()  # not in a `finally`: where `act` raises, the nursery cancels all others
 
     async with trio.open_nursery() as nursery:
         for name in after:

@@ -10,7 +10,7 @@ the starts. A process that is missing after a crash still has the project's mark
 
 
 class ProcessRecord:
-    """Belongs to the trio thread. `write` writes the record; its task belongs to `nursery`."""
+    """The record of running processes. `write` writes it, from a task in `nursery`."""
 
     def __init__(self, write: Callable[[], object], nursery: trio.Nursery) -> None:
         self._write = write

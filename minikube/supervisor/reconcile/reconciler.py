@@ -15,7 +15,7 @@ from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.model import ServiceView
-from minikube.project import graph, orphans
+from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
 from minikube.project.selection import select_services
 from minikube.supervisor.cancel_event import CancelEvent
@@ -87,7 +87,7 @@ class Reconciler:
     def start(self) -> None:
         """Create every instance of the manifest. Return at once."""
         self.started = True
-        for name in graph.start_order(_dependencies(self.specs)):
+        for name in dependency_graph.start_order(_dependencies(self.specs)):
             self.create_service(self.specs[name])
 
     def create_service(self, spec: ServiceSpec) -> None:
@@ -100,6 +100,7 @@ class Reconciler:
     def resize(self, name: str, replicas: int) -> list[InstanceController]:
         """Create or remove instances until the service has so many replicas; return those that are being removed."""
         spec, controllers = self.specs[name], self.replicas.of(name)
+        # A service that a user started, though `up` does not select it, gets running replicas, too.
         running = any(controller.desired.running for controller in controllers) or name in self._selected
         for index in range(len(controllers) + 1, replicas + 1):
             controller = self._create_instance(spec, index)
@@ -112,17 +113,19 @@ class Reconciler:
         return surplus
 
     def _create_instance(self, spec: ServiceSpec, index: int) -> InstanceController:
+        """Create the controller of a replica, and start its task."""
         selected = spec.name in self._selected and not self.stop_requested.is_set()
         desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
         id = instance_id(self.context.project_key, spec.name, index)
         controller = InstanceController(self._collaborators, spec, index, id, desired)
-        self.registry_sync.on_created(id)
+        self.registry_sync.on_created(id)  # an entry with this id is an earlier process'
         previous = self.replicas.add(controller)
         controller.publish()
         self._nursery.start_soon(self._run_instance, controller, previous)
         return controller
 
     async def _run_instance(self, controller: InstanceController, previous: InstanceController | None) -> None:
+        """Run a controller until it was removed; drop its row then."""
         if previous is not None:
             # It was removed a moment ago and has the same id: two at a time would end each other's processes.
             await previous.finished.wait()
@@ -131,6 +134,7 @@ class Reconciler:
             self.store.drop_instances(controller.id)
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
+        """Put the row of a service into the state store."""
         command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
         self.store.put_services(
             ServiceView(
@@ -155,11 +159,12 @@ class Reconciler:
         return specs
 
     def _select(self, manifest: Manifest) -> frozenset[str]:
-        return select_services(manifest.services, self.context.options.only, self.context.options.profiles)
+        """Return the names of the services that `up` starts."""
+        return select_services(manifest.services, self.context.options.services, self.context.options.profiles)
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
         """Return the instances that these depend on, are not running and are not started by `up` either."""
-        needed = graph.with_dependencies(
+        needed = dependency_graph.with_dependencies(
             _dependencies(self.specs), {controller.spec.name for controller in controllers}
         )
         return [
@@ -178,6 +183,7 @@ class Reconciler:
         self.manifest, self.specs = manifest, self._effective_specs(manifest)
         self._selected = self._select(manifest)
         self.registry_sync.reserve_soon()
+        # Replaced before it is set: a task that wakes up waits for the next manifest.
         adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
         adopted.set()
         return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]
@@ -256,14 +262,14 @@ class Reconciler:
         # manifest any more. So is what was scaled away and still stops.
         others = self.replicas.all.difference(*members.values())
         timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
-        longest, _ = graph.longest_stop(dependencies, timeouts)
+        longest, _ = dependency_graph.longest_stop(dependencies, timeouts)
         longest = max(longest, _longest_stop(others, shutdown=True)) + KILL_TIMEOUT_S
         async with trio.open_nursery() as watching:
             watching.start_soon(self._runtimes.watch_engine)
             with trio.move_on_after(longest) as deadline:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._stop_and_wait, list(others))
-                    dependents = {name: graph.dependents(dependencies, name) for name in dependencies}
+                    dependents = {name: dependency_graph.dependents(dependencies, name) for name in dependencies}
                     nursery.start_soon(act_in_order, dependents, lambda name: self._stop_and_wait(members[name]))
             if deadline.cancelled_caught:
                 self._report_stop_timeout(longest)
@@ -273,12 +279,14 @@ class Reconciler:
             self.store.event("containers.not_removed", str(leftovers), "error")
 
     async def _stop_and_wait(self, controllers: Sequence[InstanceController]) -> None:
+        """Stop instances; return when they are down."""
         for controller in controllers:
             controller.stop()
         for controller in controllers:
             await controller.wait_down()
 
     def _report_stop_timeout(self, waited: float) -> None:
+        """Record an event that names what is still alive when the time to stop is over."""
         alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
         names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
         self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
@@ -297,5 +305,6 @@ def _longest_stop(controllers: Iterable[InstanceController], shutdown: bool = Fa
 
 
 def _raise_stop_timeout(alive: Sequence[InstanceController]) -> None:
+    """Raise `StopTimeout` for these instances, if there are any."""
     if alive:
         raise StopTimeout("; ".join(map(not_down, alive)))

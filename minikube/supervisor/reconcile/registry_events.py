@@ -9,7 +9,7 @@ from minikube.supervisor.instance.status import external_instance_view
 
 
 class RegistryEvents:
-    """Belongs to the trio thread. `controllers` are those of the project's own instances, by id."""
+    """Receives the registry's entries. `controllers` are those of the project's own instances, by id."""
 
     def __init__(self, store: StateStore, controllers: Mapping[str, InstanceController]) -> None:
         self._store = store
@@ -26,6 +26,7 @@ class RegistryEvents:
             if view is not None:
                 self._drop_external_service(view.service)
             return
+        # Services that the manifest does not have are shown as external ones, as long as they have instances.
         if self._store.service(entry.name) is None:
             self._store.put_services(ServiceView(entry.name, "external", register="self", tags=entry.tags))
         self._store.put_instances(external_instance_view(entry))
@@ -35,6 +36,7 @@ class RegistryEvents:
         self._store.event("registry.rejected", text, "error")
 
     def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
+        """Pass an entry to the controller; record an event when the state of its check changes."""
         before = controller.registry_entry
         controller.on_registry_update(entry)
         after = controller.registry_entry  # None for an entry of an earlier process
@@ -47,6 +49,7 @@ class RegistryEvents:
         self._store.event(f"check.{after.state}", text, level, service=after.name, instance=controller.name)
 
     def _drop_external_service(self, name: str) -> None:
+        """Drop an externally registered service that has no instances any more."""
         view = self._store.service(name)
         has_instances = any(instance.service == name for instance in self._store.snapshot.instances)
         if view is not None and view.kind == "external" and not has_instances:

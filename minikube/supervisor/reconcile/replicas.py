@@ -13,7 +13,7 @@ from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_co
 
 
 class ReplicaSet:
-    """Belongs to the trio thread."""
+    """The controllers of the project's instances. Belongs to the trio thread."""
 
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
@@ -51,14 +51,17 @@ class ReplicaSet:
         return [*found, *removed]
 
     def add_service(self, service: str) -> None:
+        """Add a service without instances."""
         self._services[service] = []
 
     def remove_service(self, service: str) -> None:
+        """Remove a service; its instances that still stop stay in `all` and `by_id`."""
         del self._services[service]
 
     def add(self, controller: InstanceController) -> InstanceController | None:
         """Add an instance; return a removed one that still stops under the same id."""
         previous = self.by_id.get(controller.id)
+        # Ids are derived from the replica's number: a replica that is added again has the id of the removed one.
         self._services[controller.spec.name].append(controller)
         self.by_id[controller.id] = controller
         self.all.add(controller)
@@ -86,6 +89,7 @@ class ReplicaSet:
     # ------------------------------------------------------------ dependencies
 
     def dependency_statuses(self, service: str) -> list[DependencyStatus]:
+        """Return what the dependents of a service need to know of its instances."""
         return [controller.dependency_status for controller in self.of(service)]
 
     def unmet_dependency(self, spec: ServiceSpec) -> str:
@@ -114,5 +118,6 @@ class ReplicaSet:
         """Return whether the instance runs or will run, and waits for nothing that will not."""
         if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):
             return False
+        # The recursion ends: a manifest's dependencies have no cycle.
         pending = controller.state.process_state is ProcessState.PENDING
         return not pending or not self.blocked_dependency(controller.spec)

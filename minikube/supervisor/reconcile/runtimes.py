@@ -13,7 +13,7 @@ from minikube.project.registry_tokens import instance_token
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 
@@ -56,6 +56,7 @@ class Runtimes:
         return await self._containers.close()
 
     def _environment(self, spec: ServiceSpec) -> dict[str, str]:
+        """Return the variables that every process of the service gets before its own."""
         context = self._context
         env = project_environment(self._manifest, os.environ, context.registry_address, context.redis_url)
         env[orphans.PROJECT_ENV] = str(context.directory)

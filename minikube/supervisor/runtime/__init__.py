@@ -1,7 +1,7 @@
 """What runs an instance: processes of this machine and containers, behind one small interface.
 
     interface      the protocols `Runtime` (start an instance) and `Running` (signal, stop, wait), and their values
-    ports          choose ports for instances, so that no two starting instances take the same one
+    port_allocator choose ports for instances, so that no two starting instances take the same one
     exit_status    how a process or container ended
     failures       errors of a start, classified and put into words
     pipes          read a pipe without blocking

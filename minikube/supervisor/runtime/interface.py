@@ -61,33 +61,33 @@ class Running(Protocol):
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended; None while it runs."""
+        """The exit of the instance; None while it runs."""
 
     async def wait_exit(self) -> Exit:
-        """Wait for its exit and return it. One task has to wait, or the exit is never noticed; only one may."""
+        """Wait for the instance's exit and return it. Exactly one task has to call this: without it no exit is noticed."""
 
     async def send_signal(self, number: int) -> bool:
-        """Send a signal to the command, not to its children. False where it has ended."""
+        """Send a signal to the instance's command, not to its children. Return False where it has ended."""
 
     def describe_alive(self) -> list[str]:
-        """Return what of it is still alive, in words for messages: `pid 123 (python)`."""
+        """Return the parts of the instance that are still alive, in words for messages: `pid 123 (python)`."""
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        """Send a signal to the whole tree, wait until all of it is dead, kill what is alive after `timeout` seconds.
+        """Send a signal to the whole process tree, wait until it is dead, kill what is alive after `timeout` seconds.
 
         Returns what had to be killed, in words as from `describe_alive`. When cancelled it kills immediately, and still
         waits until all is dead, for as long as KILL is known to take.
         """
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """Run a helper command beside it: in its directory or container, with its environment, as its user.
+        """Run a helper command beside the instance: in its directory or container, with its environment, as its user.
 
         The helper's whole tree is dead when this returns, also when cancelled. Raises `StartError` when the helper cannot
         be executed.
         """
 
     def close(self) -> None:
-        """Release all resources held for it. It must have ended."""
+        """Release all resources held for the instance, which must have ended."""
 
 
 class Runtime(Protocol):

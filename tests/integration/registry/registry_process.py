@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import re
 import signal
 import socket
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.eventually import eventually
+from tests.untraced import untraced
 
 
 class RpcFailed(Exception):
@@ -77,13 +77,12 @@ class Client:
 class Registry:
     """`minikube registry` on a free port (later always the same one) that can be killed and started again.
 
-    `traced`: whether coverage is measured; not where the test measures times. `env`: more variables for it.
+    Coverage is not measured: the process ends by SIGKILL, which leaves no time to save it. `env`: more variables for it.
     """
 
-    def __init__(self, redis_url: str, *, port: int = 0, traced: bool = True, **env: str) -> None:
+    def __init__(self, redis_url: str, *, port: int = 0, **env: str) -> None:
         self.redis_url = redis_url
-        self.env = {name: value for name, value in os.environ.items() if traced or not name.startswith("COVERAGE_")}
-        self.env |= env
+        self.env = {**untraced(), **env}
         self.port = port
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[Client] = []

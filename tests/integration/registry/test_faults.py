@@ -213,7 +213,7 @@ def test_a_paused_registry_makes_no_instance_critical(registry: Registry, client
         watcher = registry.client()
         watcher.call("Watch", "*")
         revision = client.call("Status")["Revision"]
-        for _ in range(3):
+        for _ in range(2):
             registry.signal(signal.SIGSTOP)
             time.sleep(1.5)
             registry.signal(signal.SIGCONT)

@@ -18,7 +18,7 @@ from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups, find_hierarchies, group_name, remove_all
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.runtime.interface import Launch
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process import usage as sampler
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -144,12 +144,12 @@ async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_k
         script = f"echo asked; setsid sleep {mark} & sleep {mark}"
         ran = await process.run(("sh", "-c", script), 0.5)
         assert (ran.exit, ran.output) == (None, "asked\n")
-        assert marked(mark) == []
+        await soon(lambda: marked(mark) == [], what="the end of the processes that got KILL")
         ran = await process.run(("sh", "-c", f"seq 9000; setsid sleep {mark} & echo $INSTANCE_ID; exit 3"), 5.0)
         assert str(ran.exit) == "exit 3"
         assert len(ran.output) <= 4096
         assert "0badcafe" in ran.output
-        assert marked(mark) == []
+        await soon(lambda: marked(mark) == [], what="the end of the processes that got KILL")
         assert process.exit is None, "the instance itself must go on"
         await process.end(signal.SIGTERM, 5.0)
         await process.exited.wait()

@@ -157,12 +157,31 @@ def test_a_subscriber_that_missed_more_events_than_are_shown_gets_a_snapshot() -
 
 
 def test_a_subscriber_that_missed_a_forgotten_removal_gets_a_snapshot() -> None:
+    """Services, because a delta with this many removed instances is replaced by a snapshot for its length alone."""
     store = StateStore("shop")
-    for number in range(REMOVALS_KEPT + 1):
-        store.put_instances(view(str(number)))
-        store.drop_instances(str(number))
-    assert isinstance(store.update_since(1), Snapshot)
+    store.put_services(ServiceView("first"))
+    before = store.revision
+    store.drop_services("first")
+    after = store.revision
+    for number in range(REMOVALS_KEPT):
+        store.put_services(ServiceView(str(number)))
+        store.drop_services(str(number))
+    assert store.update_since(before) is store.snapshot
+    delta = store.update_since(after)
+    assert isinstance(delta, Delta)
+    assert len(delta.gone_services) == REMOVALS_KEPT
     assert store.update_since(store.revision) is None
+
+
+def test_a_subscriber_that_missed_very_many_removed_instances_gets_a_snapshot() -> None:
+    store = StateStore("shop")
+    store.put_instances(*(view(str(number)) for number in range(EVENTS_SHOWN + 1)))
+    before = store.revision
+    store.drop_instances("0")
+    after = store.revision
+    store.drop_instances(*(str(number) for number in range(1, EVENTS_SHOWN + 1)))
+    assert store.update_since(before) is store.snapshot
+    assert isinstance(store.update_since(after), Delta)
 
 
 def test_a_revision_from_the_future_gets_a_snapshot() -> None:

@@ -20,6 +20,7 @@ from minikube.logs.reader import LogReader, read_backlog, read_new
 from minikube.logs.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
+from tests.eventually import eventually
 
 PLAIN = LogSpec()
 
@@ -149,7 +150,7 @@ def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_mis
 
 
 def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missing(tmp_path: Path) -> None:
-    """The writer turns files over in a thread of its own, several thousand times, while the reader reads."""
+    """The writer rotates the files in a thread of its own, several thousand times, while the reader reads."""
     writer = LogWriter(lambda: None)
     log = InstanceLog("a", "a", tmp_path / "a.log", writer, LogSpec(256, 2))
     reader, log_filter = reader_of(log), LogFilter(LogQuery())
@@ -158,21 +159,28 @@ def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missin
     lines: list[LogLine] = []
     for number in range(0, 20_000, 20):
         log.feed("stdout", b"".join(b"%d\n" % n for n in range(number, number + 20)))
+        # How many lines are missed depends on which thread runs. Now and then 40 lines come at once, and are all on disk
+        # before the reader looks: its own file and the three that are kept hold 24 of them at most.
+        if number % 1_000 == 0:
+            continue
+        if number % 1_000 == 20:
+            eventually(lambda: log.pending == 0, what="all lines are written")
         lines += read_new([reader], log_filter) or ()
     writer.close(10.0)
     while found := read_new([reader], log_filter):
         lines += found
     reader.close()
-    expected = 0
+    expected = gaps = 0
     for line in lines:
         said = int(line.line.split()[0])
         if line.stream == "minikube":
             expected += said
+            gaps += 1
         else:
             assert said == expected
             expected += 1
     assert expected == 20_000
-    assert any(line.stream == "minikube" for line in lines)
+    assert gaps >= 20
 
 
 def test_a_tail_reaches_back_over_rotated_files_and_over_instances_by_time(tmp_path: Path, clock: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""Which files a service is made of: patterns, and what is left out."""
+"""Which files are a service's sources: patterns, and what is ignored."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_an_absolute_pattern_is_taken_as_it_is(tree: Path) -> None:
     assert sources(tree, str(tree / "lib"), f"{tree}/*.conf") == ["lib/d.py", "x.conf"]
 
 
-def test_gitignore_leaves_out_and_a_deeper_one_takes_back(tree: Path) -> None:
+def test_a_gitignore_file_ignores_and_a_deeper_one_includes_again(tree: Path) -> None:
     (tree / ".git").mkdir()
     (tree / ".gitignore").write_text("*.txt\nlogs/\nbuild/\n")
     (tree / "src" / "deep" / ".gitignore").write_text("*.py\n")
@@ -79,20 +79,20 @@ def test_gitignore_leaves_out_and_a_deeper_one_takes_back(tree: Path) -> None:
     assert tree / "src" / "logs" not in set(directories(parse_rules(["src"], tree), IgnoreRules()))
 
 
-def test_lines_that_are_no_patterns_are_passed_over(tree: Path) -> None:
+def test_lines_of_a_gitignore_file_that_are_no_patterns_are_skipped(tree: Path) -> None:
     (tree / ".gitignore").write_text("!\na\\\n*.txt\n/\n[\n")
     assert "src/a.txt" not in sources(tree, "**")
     assert "src/a.py" in sources(tree, "**")
 
 
-def test_what_is_named_although_it_is_ignored_is_meant(tree: Path) -> None:
+def test_an_ignored_directory_that_a_pattern_names_is_included(tree: Path) -> None:
     (tree / ".git").mkdir()
     (tree / ".gitignore").write_text("build/\n")
     assert sources(tree, "build") == ["build/out/e.js"]
     assert "build/out/e.js" not in sources(tree, "**")
 
 
-def test_other_tools_own_files_never_count(tree: Path) -> None:
+def test_files_of_other_tools_are_never_sources(tree: Path) -> None:
     for name in (
         "src/__pycache__/a.pyc",
         "src/.a.py.swp",

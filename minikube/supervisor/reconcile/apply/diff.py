@@ -22,7 +22,7 @@ from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.manifest.diagnostics import join_words
 from minikube.manifest.dump import dump_service
-from minikube.project import graph
+from minikube.project import dependency_graph, service_diff
 
 CHANGEABLE = ("services", "path", "directory", "warnings")
 """Fields of a manifest that may differ."""
@@ -50,14 +50,14 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     """Return how to get from `old` to `new`. Raise `UsageError` for what cannot change while the project runs."""
     _check_shared_settings(old, new)
     before, after = dict(old.services), dict(new.services)
-    diff = graph.diff(before, after)
+    diff = service_diff.diff(before, after)
     # A schedule that was added or removed changes what a running process means: a run, or the service itself.
     rescheduled = {name for name in diff.adjusted if bool(before[name].schedule) != bool(after[name].schedule)}
     replaced = {*diff.replaced, *rescheduled}
-    order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
+    order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
     follows = _followers(after, order, replaced)
     adjusted = [name for name in diff.adjusted if name not in rescheduled and name not in follows]
-    stop_order = graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
+    stop_order = dependency_graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
     found = ApplyPlan(
         added=_in_order(order, diff.added),
         removed=tuple(name for name in stop_order if name not in after),
@@ -79,7 +79,7 @@ def add_outdated(found: ApplyPlan, after: Mapping[str, ServiceSpec], running: Ma
     outdated = {name for name in running if name in after and name not in (*found.replaced, *found.follows)}
     if not outdated:
         return found
-    order = graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
+    order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
     changes = [change for change in found.reply.changes if change.service not in outdated]
     changes += [
         ServiceChange(name, "replaced", key_changes(running[name], after[name])) for name in order if name in outdated
@@ -94,6 +94,7 @@ def add_outdated(found: ApplyPlan, after: Mapping[str, ServiceSpec], running: Ma
 
 
 def _check_shared_settings(old: Manifest, new: Manifest) -> None:
+    """Raise `UsageError` where a setting that the whole project shares differs."""
     changed = []
     for name in old.__struct_fields__:
         if name not in CHANGEABLE and getattr(old, name) != getattr(new, name):
@@ -106,6 +107,7 @@ def _check_shared_settings(old: Manifest, new: Manifest) -> None:
 
 
 def _changed_paths(name: str, old: Any, new: Any) -> list[str]:
+    """Return the paths of the keys that differ in a setting."""
     if not isinstance(old, Struct) or type(old) is not type(new):
         return [name]
     fields = [field for field in old.__struct_fields__ if getattr(old, field) != getattr(new, field)]
@@ -123,11 +125,14 @@ def _followers(services: dict[str, ServiceSpec], order: tuple[str, ...], replace
 
 
 def _in_order(order: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """Return these names in start order."""
     wanted = set(names)
     return tuple(name for name in order if name in wanted)
 
 
 def _vacated(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
+    """Return the replaced services whose old address another service gets."""
+    # Addresses, not ports: two services may have the same port on two loopback addresses.
     held = {(before[name].host, before[name].port): name for name in found.replaced if before[name].port}
     wanted = {(after[name].host, after[name].port): name for name in (*found.added, *found.replaced)}
     return frozenset(holder for address, holder in held.items() if wanted.get(address, holder) != holder)
@@ -139,6 +144,7 @@ def _vacated(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, 
 def _reply(
     found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec], warnings: tuple[str, ...]
 ) -> ApplyReply:
+    """Return the reply to the command, with each changed key."""
     changes = [ServiceChange(name, "removed") for name in found.removed]
     touched = {*found.added, *found.replaced, *found.follows, *found.adjusted}
     for name in after:
@@ -153,6 +159,7 @@ def _reply(
 
 
 def _changed(old: ServiceSpec, new: ServiceSpec) -> list[str]:
+    """Return the fields that differ."""
     return [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
 
 
@@ -179,6 +186,7 @@ def key_changes(old: ServiceSpec, new: ServiceSpec) -> tuple[KeyChange, ...]:
 
 
 def _shorten(text: str) -> str:
+    """Return the text, cut at `VALUE_LENGTH`."""
     return text if len(text) <= VALUE_LENGTH else text[: VALUE_LENGTH - 1] + "…"
 
 

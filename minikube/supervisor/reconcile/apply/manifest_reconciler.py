@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class ManifestReconciler:
-    """Belongs to the trio thread; each apply is a task in `nursery`."""
+    """Carries out edited manifests, each in a task in `nursery`. Belongs to the trio thread."""
 
     def __init__(
         self, reconciler: Reconciler, actions: ServiceActions, rollouts: Rollouts, nursery: trio.Nursery
@@ -57,13 +57,16 @@ class ManifestReconciler:
                 result.append(error)
             done.set()
 
+        # A task of its own: half an apply is worse than one whose caller does not see the reply.
         self._nursery.start_soon(run)
         await done.wait()
+        # Raised here, in the caller's task: in the nursery it would end every service.
         if isinstance(result[0], Exception):
             raise result[0]
         return result[0]
 
     async def _apply(self, dry_run: bool, refuse_empty: bool) -> ApplyReply:
+        """Read the manifest, plan, carry out; see `apply`."""
         reconciler = self._reconciler
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")
@@ -109,6 +112,7 @@ class ManifestReconciler:
         async def stop(name: str) -> None:
             await attempt(reconciler.remove_service if name in found.removed else reconciler.stop_service, name)
 
+        # By the old dependencies: the new manifest may not have these services any more.
         await act_in_order(stopped_after, stop)
         for name in (*found.adjusted, *found.replaced, *found.follows):
             reconciler.adjust_service(name)
@@ -174,6 +178,7 @@ def _restore(before: Mapping[InstanceController, DesiredState]) -> None:
 
 
 def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
+    """Return the services that depend on `name` directly."""
     return tuple(other for other, needs in dependencies.items() if name in needs)
 
 

@@ -37,6 +37,7 @@ def next_step(replicas: Sequence[Replica], max_unavailable: int, *, failed: bool
     away = [replica for replica in replicas if replica.awaited and not replica.queued]
     if failed:
         return Step(skip=tuple(replica.name for replica in queued), done=not away)
+    # A replica that is queued again while it is awaited does not count as away: it is the first to be restarted.
     room = max(max_unavailable - len(away), 0)
     restart = tuple(replica.name for replica in sorted(queued, key=lambda replica: replica.ready)[:room])
     return Step(restart, done=not queued and not away)

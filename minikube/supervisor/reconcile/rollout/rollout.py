@@ -58,12 +58,14 @@ class Rollouts:
         Raise `RolloutFailed` when a replica did not come back.
         """
         service = controllers[0].spec.name
+        # Queued first: a roll-out that is under way takes these on.
         for controller in controllers:
             controller.queue_restart()
         rollout = self._under_way.get(service)
         if rollout is None:
             rollout = self._under_way[service] = Rollout()
             self._nursery.start_soon(self._run, service, rollout)
+        # A new request gives a replica that failed another chance: the manifest may have been corrected.
         rollout.failed.clear()
         rollout.skipped.clear()
         rollout.requested.set()
@@ -72,6 +74,7 @@ class Rollouts:
             raise rollout.error
 
     async def _run(self, service: str, rollout: Rollout) -> None:
+        """Carry out a roll-out; pass its result to every caller."""
         try:
             await self._restart_all(service, rollout)
             rollout.error = self._result(service, rollout)
@@ -84,7 +87,9 @@ class Rollouts:
             self._store.event("rollout.failed", f"{service}: {rollout.error}", "error", service=service)
 
     async def _restart_all(self, service: str, rollout: Rollout) -> None:
+        """Restart queued replicas step by step until none is queued or awaited."""
         while not self._stop_requested.is_set():
+            # Before the replicas are looked at: a change or a request from here on ends the wait below.
             rollout.requested, revision = CancelEvent(), self._store.revision
             controllers = {
                 controller.name: controller for controller in self._replicas.of(service) if controller.desired.running
@@ -119,6 +124,7 @@ class Rollouts:
                 rollout.failed[controller] = reason
 
     def _result(self, service: str, rollout: Rollout) -> RolloutFailed | None:
+        """Return the error that the callers get; None for a success."""
         if self._stop_requested.is_set():
             return Superseded(f"{service}: the project is stopping")
         if rollout.failed:
@@ -139,6 +145,7 @@ def restart_timeout(controller: InstanceController) -> float:
 
 
 def _is_back(controller: InstanceController) -> bool:
+    """Return whether a restarted replica is ready, or has completed."""
     if controller.desired.ends_process:
         return False
     return controller.is_ready or controller.state.completed
@@ -147,7 +154,7 @@ def _is_back(controller: InstanceController) -> bool:
 def _failure(controller: InstanceController, late: bool) -> str:
     """Return why the instance will not become ready; an empty string while it may."""
     if controller.desired.restart and not late:
-        return ""
+        return ""  # the old process is still being stopped
     reason = controller.dependency_status.reason
     if controller.state.process_state.has_ended:
         return reason or f"it is {controller.state.process_state}"

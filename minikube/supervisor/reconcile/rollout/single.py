@@ -44,6 +44,7 @@ async def wait_started(controllers: Sequence[InstanceController], store: StateSt
     def is_under_way(controller: InstanceController) -> bool:
         return controller.state.process_state is not ProcessState.PENDING or bool(controller.state.reason)
 
+    # When time is up, the start goes on: an image may take minutes, and that is no failure.
     with trio.move_on_after(WATCH_S):
         await store.wait_for(lambda _: all(map(is_under_way, controllers)))
     for controller in controllers:

@@ -18,7 +18,7 @@ MAX_SLEEP_S = 30.0
 
 
 class TaskScheduler:
-    """Belongs to the trio thread. `zone` replaces the machine's time zone."""
+    """Starts the scheduled services of a project. `zone` replaces the machine's time zone. Belongs to the trio thread."""
 
     def __init__(self, reconciler: Reconciler, zone: tzinfo | None = None) -> None:
         self._reconciler = reconciler
@@ -39,6 +39,7 @@ class TaskScheduler:
             await adopted.wait()
 
     async def _follow_schedule(self, name: str, schedule: str) -> None:
+        """Start one service whenever it is due. For ever."""
         zone = self._zone = self._zone or local_zone()
         _, due = self._due.get(name) or (schedule, next_run(schedule, time.time(), zone))
         while True:
@@ -54,6 +55,7 @@ class TaskScheduler:
             self._start(name)
 
     def _start(self, name: str) -> None:
+        """Start the instances of a service, without those that a user stopped or that still run."""
         reconciler = self._reconciler
         for controller in reconciler.replicas.of(name):
             if controller.desired.suspended or reconciler.stop_requested.is_set():

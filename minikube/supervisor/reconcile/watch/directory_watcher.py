@@ -43,6 +43,7 @@ class DirectoryWatcher:
         self._stop.set()
 
     def _run(self) -> None:
+        """Watch, in the thread."""
         # Here: the import costs 100 ms and 8 MB, which only a project that watches files should pay.
         from watchfiles import watch
 
@@ -71,5 +72,6 @@ class DirectoryWatcher:
         self.started.set()
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the trio thread."""
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, *arguments)

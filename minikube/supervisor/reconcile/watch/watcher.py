@@ -47,7 +47,7 @@ class Apply(Protocol):
 
 
 class WatchedFiles(Struct, frozen=True):
-    """What matters, for one manifest and the directories of one moment."""
+    """The files and directories to watch for one manifest."""
 
     rules: dict[str, tuple[Rule, ...]] = {}
     """Service → the rules of its sources."""
@@ -57,7 +57,7 @@ class WatchedFiles(Struct, frozen=True):
 
 
 class SourceWatcher:
-    """Belongs to the trio thread. `apply` carries out a saved manifest."""
+    """Watches sources and the manifest. `apply` carries out a saved manifest. Belongs to the trio thread."""
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler
@@ -121,6 +121,7 @@ class SourceWatcher:
         self._reconciler.store.event("watch.failed", text, "error")
 
     async def _open_watcher(self, paths: frozenset[Path]) -> DirectoryWatcher | None:
+        """Watch the directories; return None, with an event, where that is not possible."""
         if not paths:
             return None
         watcher = DirectoryWatcher(paths, self._on_change)
@@ -142,6 +143,7 @@ class SourceWatcher:
             self._wakeup.set()
 
     async def _follow_manifest(self) -> None:
+        """Compute the watched directories again for every adopted manifest."""
         while True:
             await self._reconciler.manifest_adopted.wait()
             self._outdated = True
@@ -162,6 +164,7 @@ class SourceWatcher:
     # ------------------------------------------------------------ what follows
 
     def _handle(self, paths: frozenset[Path], watched: WatchedFiles, nursery: trio.Nursery) -> None:
+        """Start what follows from changed paths."""
         if not paths.isdisjoint(watched.manifest_files):
             nursery.start_soon(self._apply_manifest)
         for name, rules in watched.rules.items():
@@ -171,11 +174,13 @@ class SourceWatcher:
                 else:
                     self._restarting[name] = changed
                     nursery.start_soon(self._restart, name)
+        # New and removed directories, and other ignore rules, change what has to be watched.
         self._outdated = self._outdated or any(
             path.name == IGNORE_FILE or path.is_dir() != (path in watched.directories) for path in paths
         )
 
     def _is_source(self, path: Path, rules: tuple[Rule, ...]) -> bool:
+        """Return whether a changed path is a source of the service with these rules."""
         base = base_of(path, rules)
         return base is not None and is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
 
@@ -183,6 +188,7 @@ class SourceWatcher:
         """Restart a service; again for what changes meanwhile. A service that a user stopped stays stopped."""
         reconciler = self._reconciler
         try:
+            # Until nothing more has changed: what is saved during a build is not in that build.
             while changed := self._restarting[name]:
                 self._restarting[name] = set()
                 controllers = reconciler.replicas.of(name)
@@ -200,12 +206,14 @@ class SourceWatcher:
             del self._restarting[name]
 
     def _describe(self, paths: Iterable[Path]) -> str:
+        """Return a path to show, and how many more changed."""
         first, *rest = sorted(paths)
         directory = self._reconciler.manifest.directory
         shown = first.relative_to(directory) if first.is_relative_to(directory) else first
         return f"{shown} and {len(rest)} more" if rest else str(shown)
 
     async def _apply_manifest(self) -> None:
+        """Apply the saved manifest; a failure is an event."""
         store = self._reconciler.store
         try:
             await self._apply(refuse_empty=True)
@@ -216,6 +224,7 @@ class SourceWatcher:
 
 
 def _files_in(paths: Iterable[Path]) -> frozenset[Path]:
+    """Return the files and directories directly in these directories."""
     found: set[Path] = set()
     for path in paths:
         try:

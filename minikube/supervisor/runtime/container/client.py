@@ -69,7 +69,7 @@ class EngineReply:
 
 
 class EngineClient:
-    """One engine as one supervisor uses it. Belongs to the trio thread."""
+    """Runs commands of one engine and knows whether the engine answers. Belongs to the trio thread."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class EngineClient:
 
         Without `needs_answer` the command is given up as soon as the engine is found unresponsive.
         """
+        # While the engine is watched, `is_unresponsive` is up to date, so this needs no try of its own.
         if not needs_answer and self.is_unresponsive and self._is_watched:
             await trio.lowlevel.checkpoint()
             return EngineReply()
@@ -159,13 +160,14 @@ class EngineClient:
             await trio.sleep(POLL_INTERVAL_S)
 
     async def _probe(self) -> None:
-        """Ask the engine for a list of containers. Callers that come while a probe runs share the next one."""
+        """Ask the engine for a list of containers; a failure makes it unresponsive. Callers during a probe share its result."""
         began = trio.current_time()
         async with self._probing:
-            if self._last_probe >= began:
+            if self._last_probe >= began:  # a probe ended while this task waited for the lock
                 return
             reply = await self.run("ps", "--quiet", "--filter", f"label={self.engine.label}", timeout=PROBE_TIMEOUT_S)
             self._last_probe = trio.current_time()
+            # A command that could not be started says nothing about the engine.
             if reply.start_error is None and reply.ok is self.is_unresponsive:
                 self.is_unresponsive = not reply.ok
                 change = "answers again" if reply.ok else "does not answer — nothing waits for it"
@@ -212,6 +214,7 @@ class EngineClient:
     async def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
         """Start a command of the engine; the caller has to call `end`. Raises as `ProcessTable.start`."""
         self._count += 1
+        # An owner for each command: ending one command must not end another one.
         owner = f"{self.engine.kind}.{self._count}"
         environment = {**client_environment(os.environ), **(env or {}), HELPER_ENV: owner}
         argv = (self.engine.program, *arguments)

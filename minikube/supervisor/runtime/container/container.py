@@ -90,7 +90,7 @@ class Container:
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended; None while it runs."""
+        """The exit of the instance; None while it runs."""
         return self._exit
 
     async def start(self) -> None:
@@ -99,6 +99,7 @@ class Container:
         self.stdout, self.stderr = process.stdout, process.stderr
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
+                # A container that ends at once ends `start --attach` too: then the loop ends without waiting.
                 with trio.move_on_after(INSPECT_INTERVAL_S):
                     await process.wait_exit()
                 state = await self._inspect()
@@ -156,6 +157,7 @@ class Container:
                 if await self._request_stop(number):
                     await self.exited.wait()
         finally:
+            # Shielded, and bounded by the time-outs of the calls inside: no container must be left behind by a cancel.
             with trio.CancelScope(shield=True):
                 if self._exit is None and scope.cancel_called and not self._is_dead:
                     killed += self.describe_alive()
@@ -295,6 +297,7 @@ class Container:
         if ended.status <= SIGNAL_BASE:
             return ended
         number = ended.status - SIGNAL_BASE
+        # Asked only where it can be: the question takes the engine some tenths of a second.
         may_be_oom = number == signal.SIGKILL and "memory" in self._launch.spec.limits
         out_of_memory = may_be_oom and (await self._inspect()).get("OOMKilled")
         return Exit(-number, "out of memory, limits.memory" if out_of_memory else "")

@@ -50,6 +50,7 @@ class ProjectNetwork:
         Raises `ResourceExhausted` while the engine is away, else `StartError`.
         """
         async with self._lock:
+            # Asked again each time: a user may have removed the network, for example with `docker network prune`.
             if self._existing is None or not (await self._inspect()).ok:
                 self._existing = await self._create()
         return self._existing
@@ -120,7 +121,7 @@ def read_container_network(name: str, text: str) -> ContainerNetwork | None:
     Docker and nerdctl call the list of subnets `IPAM.Config`, Podman `subnets`.
     """
     try:
-        (found,) = json.loads(text)
+        (found,) = json.loads(text)  # `inspect` returns a list, here with one network
         rows = found.get("subnets") or found["IPAM"]["Config"]
         for row in rows:
             lower = {key.lower(): str(value) for key, value in row.items()}

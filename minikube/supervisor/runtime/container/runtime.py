@@ -33,7 +33,7 @@ from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Co
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.container.network import ProjectNetwork
 from minikube.supervisor.runtime.interface import Launch, ShowProgress, fill_command
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"
@@ -47,7 +47,7 @@ BackingAddresses = Callable[[], tuple[str, str]]
 
 
 class ContainerRuntime:
-    """Implements `Runtime`. It looks for the engine when the first container is needed.
+    """Runs instances as containers. Implements `Runtime`. It looks for the engine when the first container is needed.
 
     `report_event` is called with events about the engine. `token` returns an instance's registry token.
     `unbuilt` are services whose build has just failed: see `Images`.
@@ -227,6 +227,7 @@ class ContainerRuntime:
         """Return the client; at the first call find the engine, and record it before anything is created there."""
         if self._client is None:
             engine = find_engine(self._manifest.containers.engine, self._project_dir, os.environ.get("PATH"))
+            # Kept: the leftovers of an earlier run may be at this engine, and are removed before the first start.
             earlier = read_engine_record(self._project_dir)
             self._may_have_leftovers = earlier is not None
             try:
@@ -249,6 +250,7 @@ class ContainerRuntime:
     ) -> Container:
         name = container_name(self._manifest.name, client.engine.mark, launch.name)
         container = Container(client, launch, name, env, port, self._unremoved)
+        # Before the engine is asked: a cancelled `create` may have made the container all the same.
         self._unremoved[name] = False
         reply = await client.run(*arguments, env=plain)
         if not reply.ok and "in use" in reply.error and name in reply.error:
@@ -263,7 +265,10 @@ class ContainerRuntime:
         return container
 
     async def _free_name(self, client: EngineClient, name: str) -> None:
-        """Remove a container of this project that has the name, left by a failure of the engine. Raises `StartError`."""
+        """Remove the project's own container that occupies a name. Raises `StartError` where it is not the project's.
+
+        An engine that fails during a removal leaves such a container.
+        """
         form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
         mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
         if mark != client.engine.mark:

@@ -194,6 +194,8 @@ class ProcessTable:
                         group.kill()
                     processes.kill_all(members)
                     await _wait_dead(members)
+        if killed:
+            logger.debug("%s: killed after %g s: %s", owner, timeout, ", ".join(killed.values()))
         return list(killed.values())
 
     def note_owners(self, owners: Mapping[int, str]) -> None:
@@ -206,17 +208,17 @@ class ProcessTable:
 
     @property
     def seen(self) -> dict[int, tuple[int, str]]:
-        """Pid → start time and owner of all tree members found so far."""
+        """Return pid → start time and owner of all tree members found so far."""
         return dict(self._seen)
 
     @property
     def roots(self) -> dict[int, str]:
-        """Pid → owner of all started commands and of the external processes."""
+        """Return pid → owner of all started commands and of the external processes."""
         return {pid: process.owner for pid, process in self._processes.items()} | self._external
 
     @property
     def identities(self) -> list[tuple[int, int]]:
-        """Pid and start time of all `roots`."""
+        """Return pid and start time of all `roots`."""
         own = [(pid, process.start_time) for pid, process in self._processes.items()]
         return own + [(pid, processes.start_time(pid)) for pid in self._external]
 

@@ -14,7 +14,7 @@ from minikube.project.environment import instance_environment
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, ShowProgress, fill_command
 from minikube.supervisor.runtime.pipes import collect
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
@@ -24,7 +24,7 @@ REAP_TIMEOUT_S = 1.0
 
 
 class ProcessRuntime:
-    """Implements `Runtime`.
+    """Runs instances as processes of this machine. Implements `Runtime`.
 
     `environment` returns the variables that every process of a service has before the service's own. `warn` is called with
     what could not be applied to an instance that runs nevertheless, such as a limit. `token` returns an instance's registry
@@ -95,7 +95,7 @@ class LocalProcess:
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended; None while it runs."""
+        """The exit of the instance; None while it runs."""
         return self._process.exit
 
     async def wait_exit(self) -> Exit:
@@ -108,11 +108,11 @@ class LocalProcess:
         return self._process.send_signal(number)
 
     def describe_alive(self) -> list[str]:
-        """Return the living processes of the tree, in words."""
+        """Return the living processes of the instance, in words for messages."""
         return [processes.describe(pid) for pid in self._process_table.members(self._process.owner)]
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        """End the whole tree: see `ProcessTable.end`."""
+        """End the instance's whole process tree; see `ProcessTable.end`."""
         return await self._process_table.end(self._process.owner, number, timeout)
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:

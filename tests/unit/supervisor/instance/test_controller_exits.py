@@ -11,7 +11,7 @@ from minikube.errors import StartError
 from minikube.manifest import HealthSpec, RestartSpec, ServiceSpec, StopSpec
 from minikube.model import ProcessState
 from minikube.supervisor.runtime.exit_status import Exit
-from tests.unit.supervisor.instance.test_controller import KILL, SPEC, FakeLog, FakeProcess, FakeSupervisor, Story
+from tests.unit.supervisor.instance.fakes import KILL, SPEC, FakeLog, FakeProcess, FakeSupervisor, Story
 
 
 class ReadyLog(FakeLog):
@@ -34,7 +34,7 @@ class ReadySupervisor(FakeSupervisor):
         return ReadyLog(spec)
 
     def deregister_soon(self, id: str) -> None:
-        self.note("gone")
+        self.note("deregistered soon")
 
 
 @pytest.mark.parametrize("attempt", range(12), ids=str)
@@ -46,8 +46,8 @@ async def test_the_result_of_a_check_of_a_dead_process_is_not_reported(autojump_
     story.supervisor.lifetime, story.supervisor.port = 1.0, 8080
     async with story:
         await story.wait(5)
-        told = [kind for _, kind, *_ in story.supervisor.happened if kind in ("reported", "gone")]
-        assert told in (["gone"], ["reported", "gone"])
+        noted = [kind for _, kind, *_ in story.supervisor.happened if kind in ("reported", "deregistered soon")]
+        assert noted in (["deregistered soon"], ["reported", "deregistered soon"])
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -81,15 +81,15 @@ async def test_a_stop_is_seen_at_once_though_all_dependencies_have_just_been_met
     story.supervisor.prepare_delay = 600.0
 
     def unmet_dependency(spec: ServiceSpec) -> str:
-        if not story.supervisor.times("asked"):
-            story.supervisor.note("asked")
+        if not story.supervisor.times("checked"):
+            story.supervisor.note("checked")
             story.controller.stop()
         return ""
 
     story.supervisor.unmet_dependency = unmet_dependency  # type: ignore[method-assign]
     async with story:
         await story.wait(1)
-        assert story.supervisor.times("asked") == [0]
+        assert story.supervisor.times("checked") == [0]
         assert (story.state(), story.supervisor.times("started")) == (ProcessState.STOPPED, [])
 
 
@@ -97,16 +97,16 @@ async def test_a_started_process_is_ended_where_recording_it_fails(
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = Story()
-    recorded, story.supervisor.start_delay = story.supervisor.record_processes, 0.1
+    record_processes, story.supervisor.start_delay = story.supervisor.record_processes, 0.1
 
     def fails_once() -> None:
-        story.supervisor.record_processes = recorded  # type: ignore[method-assign]
+        story.supervisor.record_processes = record_processes  # type: ignore[method-assign]
         raise RuntimeError("a defect")
 
     story.supervisor.record_processes = fails_once  # type: ignore[method-assign]
     async with story:
         await story.wait(5)
-        assert [one.exit for one in story.supervisor.processes] == [Exit(-KILL), None]
+        assert [process.exit for process in story.supervisor.processes] == [Exit(-KILL), None]
         assert (story.supervisor.most, story.supervisor.alive, story.state()) == (1, 1, ProcessState.RUNNING)
     assert "a defect" in caplog.text
 
@@ -127,21 +127,21 @@ async def test_a_start_that_a_stop_interrupts_is_no_failed_start(
             story.controller.start()
         story.controller.stop()
         await story.wait(10)
-        assert not [one.message for one in story.supervisor.store.events_since(0) if "nope" in one.message]
+        assert not [event for event in story.supervisor.store.events_since(0) if "nope" in event.message]
     logged = caplog.text
     assert "oops" in logged
     assert "nope" not in logged
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-async def test_a_drain_ends_when_the_project_stops(autojump_clock: object, at_once: bool) -> None:
+@pytest.mark.parametrize("immediate", [False, True])
+async def test_a_drain_ends_when_the_project_stops(autojump_clock: object, immediate: bool) -> None:
     """The instance is being restarted, and drains."""
     async with Story(replace(SPEC, stop=StopSpec(drain=30.0, timeout=4.0))) as story:
         await story.wait(2)
         story.controller.restart()
         await story.wait(1)
         assert story.supervisor.times("signal") == []
-        (story.supervisor.immediate_stop_requested if at_once else story.supervisor.stop_requested).set()
+        (story.supervisor.immediate_stop_requested if immediate else story.supervisor.stop_requested).set()
         story.controller.stop()
         await story.wait(1)
         assert (story.supervisor.times("signal"), story.state()) == ([3], ProcessState.STOPPED)

@@ -39,7 +39,7 @@ class FakeRegistry:
         self.clock = 0.0
         self._watchers: list[trio.MemorySendChannel[WatchSnapshot | Change]] = []
 
-    async def _answer(self, call: str) -> None:
+    async def _reply(self, call: str) -> None:
         await trio.sleep(0.001)
         if self.away:
             raise Unavailable("away")
@@ -63,24 +63,24 @@ class FakeRegistry:
         for watcher in self._watchers:
             watcher.send_nowait(WatchSnapshot(self.revision))
 
-    async def register(self, asked: Registration) -> str:
-        await self._answer("register")
-        assert isinstance(asked.addr, Address)
+    async def register(self, registration: Registration) -> str:
+        await self._reply("register")
+        assert isinstance(registration.addr, Address)
         self.put(
             Instance(
-                asked.uuid,
-                asked.name,
-                asked.addr,
-                asked.health_check,
+                registration.uuid,
+                registration.name,
+                registration.addr,
+                registration.health_check,
                 CheckState.PASSING,
                 incarnation=self.revision + 1,
                 registered=self.clock,
             )
         )
-        return asked.uuid
+        return registration.uuid
 
     async def deregister(self, id_: str, incarnation: int | None = None) -> bool:
-        await self._answer("deregister")
+        await self._reply("deregister")
         known = self.held.get(id_)
         if known is None or known.incarnation != incarnation:
             return False
@@ -88,7 +88,7 @@ class FakeRegistry:
         return True
 
     async def renew(self, id_: str, state: str = "", output: str = "") -> bool:
-        await self._answer(f"renew {state} {output}".strip())
+        await self._reply(f"renew {state} {output}".strip())
         known = self.held.get(id_)
         if known is None:
             raise NotFound("register again")
@@ -148,7 +148,7 @@ async def test_a_reported_check_registers_at_its_first_pass_and_is_reported_at_o
         await trio.sleep(0.1)
         assert (story.state(), story.registry.calls[-1]) == (CheckState.CRITICAL, "renew critical exit 3")
         await trio.sleep(2.5 * RENEW_S)
-        assert story.registry.calls[3:] == ["renew critical exit 3"] * 2, "and kept up"
+        assert story.registry.calls[3:] == ["renew critical exit 3"] * 2, "and renewed"
 
 
 async def test_an_exited_instance_is_deregistered_once_an_absent_registry_is_back(autojump_clock: object) -> None:
@@ -179,7 +179,7 @@ async def test_an_entry_of_an_earlier_run_is_removed_and_a_new_entry_is_kept(aut
 
 
 async def test_an_entry_of_an_earlier_process_is_replaced_however_late_it_is_seen(autojump_clock: object) -> None:
-    """The registry answers only after the new state has begun: what it still holds has another port."""
+    """The registry answers only after the new process was started: the entry that it still holds has another port."""
     async with Story() as story:
         story.registry.away = True
         story.sync.on_start(ID, StartTime(100.0, trio.current_time()))
@@ -245,7 +245,7 @@ async def test_a_new_request_does_not_wait_out_the_pause_after_a_rejection(autoj
         assert story.state() is CheckState.PASSING
 
 
-ACTS = st.sampled_from(["register", "pass", "fail", "gone", "away", "back", "lose", "foreign"])
+ACTS = st.sampled_from(["register", "pass", "fail", "exit", "away", "back", "lose", "replaced"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -268,17 +268,17 @@ def test_for_any_events_the_registry_ends_up_with_the_right_entry(acts: list[tup
                             and ID in story.sync._registrations
                             and ID not in story.sync._reports
                         ):
-                            continue  # checked by the registry: nobody reports
+                            continue  # the registry makes this check: there are no reports
                         story.sync.report(ID, registration(), act == "pass", act)
                         wanted = CheckState.PASSING if act == "pass" else CheckState.CRITICAL
-                    case "gone":
+                    case "exit":
                         story.sync.deregister_soon(ID)
                         wanted = None
                     case "away" | "back":
                         story.registry.away = act == "away"
                     case "lose":
                         story.registry.lose_all()
-                    case "foreign" if ID in story.registry.held:
+                    case "replaced" if ID in story.registry.held:
                         old = story.registry.held[ID]
                         story.registry.put(
                             Instance(ID, "x", old.addr, "ttl:", old.state, incarnation=old.incarnation + 100)
@@ -293,7 +293,7 @@ def test_for_any_events_the_registry_ends_up_with_the_right_entry(acts: list[tup
                 assert found is wanted
             calls = len(story.registry.calls)
             await trio.sleep(RENEW_S * 0.9)
-            assert len(story.registry.calls) - calls <= 1, "at rest"
+            assert len(story.registry.calls) - calls <= 1, "no request is repeated"
 
     trio.run(run_story, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -305,9 +305,9 @@ async def test_a_clock_that_is_set_back_between_two_checks_breaks_nothing(
     async with Story() as story:
         story.sync.register(ID, registration())
         await trio.sleep(0.1)
-        looks = iter([True, True])
-        monkeypatch.setattr(story.sync, "_is_stale", lambda _: next(looks, False))
+        results = iter([True, True])
+        monkeypatch.setattr(story.sync, "_is_stale", lambda _: next(results, False))
         story.sync._request(ID)
         await trio.sleep(0.1)
-        assert next(looks, None) is None
+        assert next(results, None) is None
         assert story.registry.calls == ["register"]

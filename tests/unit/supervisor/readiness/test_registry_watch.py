@@ -14,13 +14,13 @@ class FakeRegistry:
     """A registry whose status the test sets; None: it does not answer."""
 
     def __init__(self) -> None:
-        self.status: dict[str, Any] | None = self.well()
+        self.status: dict[str, Any] | None = self.healthy()
 
     @staticmethod
-    def well(state: str = "ok", detail: str = "", since: float = 0.0, doubt: str = "") -> dict[str, Any]:
+    def healthy(state: str = "ok", detail: str = "", since: float = 0.0, failure: str = "") -> dict[str, Any]:
         return {
             "Store": {"State": state, "Detail": detail, "Since": 1.0},
-            "LastDoubt": {"Since": since, "Detail": doubt},
+            "LastDoubt": {"Since": since, "Detail": failure},
         }
 
     async def call(self, method: str, params: tuple[Any, ...], timeout: float) -> Any:
@@ -37,15 +37,15 @@ async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) 
         registry_sync = RegistrySync(cast(Registry, registry), nursery, lambda id, entry: None, lambda text: None)
         nursery.start_soon(registry_sync.watch_registry, lambda *event: events.append(event))
         for status in (
-            registry.well(),
-            registry.well("down", "no disk"),
+            registry.healthy(),
+            registry.healthy("down", "no disk"),
             None,
-            registry.well("down", "no disk"),
+            registry.healthy("down", "no disk"),
             {"Version": "another"},
-            registry.well(),
-            registry.well(since=7.0, doubt="3 of 4 fell silent"),
-            registry.well(since=7.0, doubt="3 of 4 fell silent"),
-            registry.well(since=9.0, doubt="4 of 4 fell silent"),
+            registry.healthy(),
+            registry.healthy(since=7.0, failure="3 of 4 fell silent"),
+            registry.healthy(since=7.0, failure="3 of 4 fell silent"),
+            registry.healthy(since=9.0, failure="4 of 4 fell silent"),
         ):
             registry.status = status
             await trio.sleep(3 * STATUS_INTERVAL_S)

@@ -6,7 +6,7 @@ import pytest
 
 from minikube.model import Address, CheckState, Instance
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
-from tests.unit.supervisor.instance.test_controller import Story
+from tests.unit.supervisor.instance.fakes import Story
 
 
 async def test_an_entry_of_an_earlier_process_makes_no_event(autojump_clock: object) -> None:

@@ -11,7 +11,7 @@ from minikube.linux import ports
 from minikube.manifest import ServiceSpec
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Launch, Runtime
-from minikube.supervisor.runtime.ports import PortAllocator
+from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")

@@ -1,4 +1,4 @@
-"""What an edited manifest means: who is restarted, who goes on, what is refused, and how it is told."""
+"""What an edited manifest means: which services are restarted, which keep running, what is refused, and the reply."""
 
 from typing import Any
 
@@ -37,20 +37,20 @@ def edited(**services: dict[str, Any] | None) -> dict[str, Any]:
     return {name: keys for name, keys in {**SHOP, **whole}.items() if services.get(name, keys) is not None}
 
 
-def test_nothing_changed_is_nothing_to_do() -> None:
+def test_an_unchanged_manifest_needs_nothing() -> None:
     found = changed(SHOP, SHOP)
     assert found == ApplyPlan(reply=found.reply)
     assert found.reply.changes == ()
     assert found.reply.unchanged == ("db", "migrate", "api", "web")
 
 
-def test_a_new_process_is_needed_and_who_needs_it_healthy_goes_on() -> None:
+def test_a_changed_service_is_replaced_and_dependents_that_need_it_healthy_keep_running() -> None:
     found = changed(SHOP, edited(db={"env": {"A": "1"}}))
     assert (found.replaced, found.follows, found.adjusted) == (("db",), (), ())
     assert found.reply.changes[0].keys == (KeyChange("env.A", "", "1"),)
 
 
-def test_who_needs_it_completed_follows_and_who_needs_that_healthy_goes_on() -> None:
+def test_dependents_that_need_it_completed_follow_and_their_dependents_keep_running() -> None:
     found = changed(SHOP, edited(migrate={"command": "run -v"}))
     assert (found.replaced, found.follows) == (("migrate",), ("api",))
     assert [(one.service, one.change) for one in found.reply.changes] == [("migrate", "replaced"), ("api", "follows")]
@@ -70,25 +70,25 @@ def test_who_needs_it_completed_follows_and_who_needs_that_healthy_goes_on() -> 
         {"depends_on": ["db"]},
     ],
 )
-def test_what_a_running_process_can_follow_is_adjusted(keys: dict[str, Any]) -> None:
+def test_keys_that_a_running_process_can_follow_adjust_it(keys: dict[str, Any]) -> None:
     found = changed(SHOP, edited(api=keys))
     assert (found.replaced, found.adjusted) == ((), ("api",))
     assert {change.key.partition(".")[0] for change in found.reply.changes[0].keys} >= set(keys)
 
 
 @pytest.mark.parametrize("keys", [{"port": 2000}, {"cwd": "/"}, {"user": "nobody"}, {"umask": "077"}, {"args": ["-v"]}])
-def test_what_it_cannot_is_replaced(keys: dict[str, Any]) -> None:
+def test_keys_that_a_running_process_cannot_follow_replace_it(keys: dict[str, Any]) -> None:
     assert changed(SHOP, edited(api=keys)).replaced == ("api",)
 
 
-def test_getting_a_schedule_is_a_new_life_and_another_time_is_not() -> None:
+def test_a_new_schedule_replaces_the_service_and_a_changed_one_adjusts_it() -> None:
     one, two, none = ({**RUN, "schedule": "@daily"}, {**RUN, "schedule": "@hourly"}, {**RUN, "restart": "never"})
     assert changed({"x": one}, {"x": two}).adjusted == ("x",)
     assert changed({"x": one}, {"x": none}).replaced == ("x",)
     assert changed({"x": none}, {"x": one}).replaced == ("x",)
 
 
-def test_replicas_are_scaled_without_touching_those_that_stay() -> None:
+def test_replicas_are_scaled_without_touching_the_ones_that_stay() -> None:
     old = {"x": {**RUN, "port": "auto", "replicas": 2}}
     found = changed(old, {"x": {**old["x"], "replicas": 4}})
     assert (found.adjusted, found.scaled, found.replaced) == (("x",), {"x": 4}, ())
@@ -98,14 +98,14 @@ def test_replicas_are_scaled_without_touching_those_that_stay() -> None:
     assert (both.replaced, both.scaled) == (("x",), {"x": 1})
 
 
-def test_added_in_start_order_and_removed_in_stop_order() -> None:
+def test_services_are_added_in_start_order_and_removed_in_stop_order() -> None:
     found = changed({}, SHOP)
     assert found.added == ("db", "migrate", "api", "web")
     assert changed(SHOP, {}).removed == ("web", "api", "migrate", "db")
     assert [one.change for one in changed(SHOP, {}).reply.changes] == ["removed"] * 4
 
 
-def test_a_port_that_another_takes_is_freed_first() -> None:
+def test_a_port_that_another_service_takes_is_vacated_first() -> None:
     swapped = edited(db={"port": 1001}, api={"port": 1000})
     assert changed(SHOP, swapped).vacate == {"db", "api"}
     assert changed(SHOP, edited(db={"port": 2000}, new={**RUN, "port": 1000})).vacate == {"db"}
@@ -123,16 +123,16 @@ def test_a_port_that_another_takes_is_freed_first() -> None:
         ),
     ],
 )
-def test_what_the_project_rests_on_cannot_change(rest: dict[str, Any], told: str) -> None:
+def test_settings_that_the_project_shares_cannot_change(rest: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         plan(manifest(SHOP), manifest(edited(db={"env": {"A": "1"}}), **rest))
 
 
-def test_saying_what_is_the_default_changes_nothing() -> None:
+def test_writing_out_a_default_changes_nothing() -> None:
     assert plan(manifest(SHOP), manifest(SHOP, registry={"listen": "127.0.0.1:5555"})).reply.changes == ()
 
 
-def test_secrets_are_told_without_their_values() -> None:
+def test_secrets_are_shown_without_their_values() -> None:
     old = manifest({"x": {**RUN, "env": {"API_KEY": "${K}", "URL": "http://me:${K}@h"}}}, {"K": "hunter2"})
     new = manifest({"x": {**RUN, "env": {"API_KEY": "${K}", "URL": "http://me:${K}@h"}}}, {"K": "hunter3"})
     found = plan(old, new)
@@ -141,7 +141,7 @@ def test_secrets_are_told_without_their_values() -> None:
     assert "hunter" not in str(found.reply)
 
 
-def test_a_long_value_that_differs_at_its_end_differs() -> None:
+def test_a_long_value_that_differs_at_its_end_is_a_change() -> None:
     found = changed({"x": {**RUN, "env": {"A": "a" * 100}}}, {"x": {**RUN, "env": {"A": "a" * 99 + "b"}}})
     assert found.reply.changes[0].keys[0].key == "env.A"
     assert len(found.reply.changes[0].keys[0].after) == 60

@@ -26,7 +26,7 @@ from minikube.supervisor.reconcile.rollout.plan import Replica, Step, next_step
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.runtime.interface import Launch
-from tests.unit.supervisor.instance.test_controller import SPEC, FakeLog, FakeProcess, FakeSupervisor
+from tests.unit.supervisor.instance.fakes import SPEC, FakeLog, FakeProcess, FakeSupervisor
 
 OLD, READY = Replica("old", queued=True, ready=True), Replica("ready", ready=True)
 BAD, AWAY = Replica("bad", queued=True), Replica("away", awaited=True)
@@ -137,16 +137,16 @@ steps = st.lists(
     ]
 )
 def test_for_any_requests_during_a_roll_out_the_last_ones_hold_in_the_end(
-    asked: list[tuple[tuple[str, int], float]],
+    requests: list[tuple[tuple[str, int], float]],
 ) -> None:
     with TemporaryDirectory() as directory:
-        trio.run(_run_story, Path(directory), asked, clock=trio.testing.MockClock(autojump_threshold=0.001))
+        trio.run(_run_story, Path(directory), requests, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
-async def _run_story(directory: Path, asked: list[tuple[tuple[str, int], float]]) -> None:
+async def _run_story(directory: Path, requests: list[tuple[tuple[str, int], float]]) -> None:
     write(directory, 0, 3)
     replicas, version, runs, open_requests = 3, 0, True, 0
-    refusals: list[str] = []
+    errors: list[str] = []
     async with trio.open_nursery() as nursery:
         project = Project(directory, nursery)
         actions = project.actions
@@ -158,11 +158,11 @@ async def _run_story(directory: Path, asked: list[tuple[tuple[str, int], float]]
             try:
                 await act(*arguments)
             except MinikubeError as error:
-                refusals.append(str(error))
+                errors.append(str(error))
             finally:
                 open_requests -= 1
 
-        for (act, number), seconds in asked:
+        for (act, number), seconds in requests:
             match act:
                 case "scale":
                     replicas = number
@@ -185,7 +185,7 @@ async def _run_story(directory: Path, asked: list[tuple[tuple[str, int], float]]
                 await trio.lowlevel.checkpoint()
         await trio.sleep(120)
         assert open_requests == 0, "every request is answered"
-        assert all("stopped meanwhile" in one or "did not come back" in one for one in refusals), refusals
+        assert all("stopped meanwhile" in error or "did not come back" in error for error in errors), errors
         controllers = project.replicas.of("web")
         assert len(controllers) == replicas
         wanted = {controller.name: str(version) for controller in controllers if controller.desired.running}
@@ -196,9 +196,9 @@ async def _run_story(directory: Path, asked: list[tuple[tuple[str, int], float]]
             if controller.desired.running
         )
         assert "web" not in project.rollouts
-        if runs and all(act not in ("stop",) for (act, _), _ in asked):
+        if runs and all(act not in ("stop",) for (act, _), _ in requests):
             assert len(wanted) == replicas
-        if asked and asked[-1][0][0] == "stop":
+        if requests and requests[-1][0][0] == "stop":
             assert wanted == {}
         await project.actions.stop("web")
         assert project.alive() == {}
@@ -240,7 +240,9 @@ async def test_a_removed_service_that_is_slow_to_stop_is_gone_and_its_row_goes_w
                 await project.reconciler.remove_service("web")
         assert "web" not in project.replicas
         assert project.store.service("web") is None
-        assert [row.name for row in project.store.snapshot.instances] == ["web"], "it is still there"
+        assert [row.name for row in project.store.snapshot.instances] == ["web"], (
+            "the row of a process that is still there stays"
+        )
         project.running["web"][0][0].die(-9)
         await trio.testing.wait_all_tasks_blocked()
         assert project.store.snapshot.instances == ()

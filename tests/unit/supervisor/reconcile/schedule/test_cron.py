@@ -51,7 +51,7 @@ def test_a_run_that_is_due_now_is_not_the_next_one() -> None:
     assert runs("0 12 * * *", datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)) == ["02 12:00:00+0"]
 
 
-def test_an_hour_that_is_skipped_in_spring_is_made_up_for_right_after() -> None:
+def test_a_run_in_the_hour_that_is_skipped_in_spring_comes_right_after_it() -> None:
     """02:00 to 03:00 does not exist in Berlin on 29 March 2026."""
     evening = datetime(2026, 3, 28, 20, tzinfo=zone("Europe/Berlin"))
     assert runs("30 2 * * *", evening, 2) == ["29 03:00:00+2", "30 02:30:00+2"]

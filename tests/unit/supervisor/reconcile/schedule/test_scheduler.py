@@ -62,7 +62,7 @@ def reconciler(monkeypatch: pytest.MonkeyPatch) -> FakeReconciler:
     return FakeReconciler()
 
 
-async def test_a_period_goes_on_however_often_a_manifest_is_applied(
+async def test_applying_a_manifest_does_not_begin_a_period_anew(
     autojump_clock: object, reconciler: FakeReconciler
 ) -> None:
     began = trio.current_time()

@@ -1,24 +1,14 @@
-"""The dependency graph: in which order services start and stop, and what differs between two manifests. Pure.
+"""The dependency graph: in which order services start and stop. Pure.
 
 It refuses to know about processes, time and trio.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
-
-import msgspec
-from msgspec import Struct
 
 from minikube.errors import ManifestError
-from minikube.manifest import ServiceSpec
 
 Dependencies = Mapping[str, Iterable[str]]
 """Each service's name with the names of the services that it depends on. Every name is a key."""
-
-IN_PLACE = frozenset(
-    {"depends_on", "health", "logs", "meta", "profiles", "restart", "schedule", "stop", "tags", "watch"}
-)
-"""Keys of a service that can change while its processes run on. `replicas` is not among them: it adds or removes instances."""
 
 
 class CycleError(ManifestError):
@@ -38,6 +28,7 @@ def start_order(dependencies: Dependencies) -> tuple[str, ...]:
 
     Raises `CycleError` and `UnknownDependency`.
     """
+    # Depth first with a stack of its own: a chain of a thousand services must not reach Python's recursion limit.
     done: dict[str, None] = {}
     for root in dependencies:
         path: list[tuple[str, list[str]]] = []
@@ -106,46 +97,3 @@ def longest_stop(dependencies: Dependencies, seconds: Mapping[str, float]) -> tu
         below = max((best[need] for need in dependencies[name]), default=(0.0, ()))
         best[name] = (seconds.get(name, 0.0) + below[0], (name, *below[1]))
     return max(best.values(), default=(0.0, ()))
-
-
-class Diff(Struct, frozen=True):
-    """The difference between two sets of services. An unchanged service is in none of the fields."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    replaced: tuple[str, ...] = ()
-    """Changed, and new processes are needed."""
-    adjusted: tuple[str, ...] = ()
-    """Changed, and running processes go on with the same pids."""
-    fields: dict[str, tuple[str, ...]] = {}
-    """The changed keys of each replaced or adjusted service."""
-
-
-def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff:
-    """Return the difference between the services of two manifests."""
-    fields = {name: changed for name in new if name in old and (changed := _changed(old[name], new[name]))}
-    kind: dict[str, Literal["replaced", "adjusted"]] = {
-        name: "adjusted" if _all_in_place(changed) else "replaced" for name, changed in fields.items()
-    }
-    return Diff(
-        added=tuple(name for name in new if name not in old),
-        removed=tuple(name for name in old if name not in new),
-        replaced=tuple(name for name in fields if kind[name] == "replaced"),
-        adjusted=tuple(name for name in fields if kind[name] == "adjusted"),
-        fields=fields,
-    )
-
-
-def can_adjust_in_place(old: ServiceSpec, new: ServiceSpec) -> bool:
-    """Return whether a process started for `old` can go on running for `new`."""
-    return old is new or _all_in_place(_changed(old, new))
-
-
-def _all_in_place(changed: Iterable[str]) -> bool:
-    return IN_PLACE.union({"replicas"}).issuperset(changed)
-
-
-def _changed(old: ServiceSpec, new: ServiceSpec) -> tuple[str, ...]:
-    before: dict[str, Any] = msgspec.structs.asdict(old)
-    after: dict[str, Any] = msgspec.structs.asdict(new)
-    return tuple(key for key in after if before[key] != after[key])
