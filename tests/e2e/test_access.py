@@ -79,7 +79,7 @@ def steal(project: Project) -> None:
     mask = {**evil, "Addr": f"127.0.0.1:{project.ports['product']}"}
     for registration in (evil, {**evil, "Uuid": product["Uuid"]}, mask, {**evil, "Name": "new"}):
         assert call_as_nobody(project, "Register", registration)["error"]
-    for method, *params in (["Deregister"], ["Renew"], ["Maintenance", True]):
+    for method, params in {"Deregister": (), "Renew": (), "Maintenance": (True,)}.items():
         assert "conflict" in call_as_nobody(project, method, product["Uuid"], *params)["error"]
     for registration in ({**evil, "Uuid": product["Uuid"]}, mask):
         assert "conflict" in project.rpc("Discovery.Register", registration)["error"]

@@ -103,10 +103,12 @@ def test_another_user_may_look_up_and_change_nothing(registry: Registry, call_as
     client = registry.ready()
     id_ = client.call("Register", ttl("web", 8080))
     assert call_as(registry, NOBODY, ("Get", "web"))["Port"] == 8080
-    for call in [("Register", ttl("web", 6666)), ("Register", ttl("new", 6666))]:
+    for name in ("web", "new"):
+        call = ("Register", ttl(name, 6666))
         assert refused(UNAUTHORIZED, call_as, registry, NOBODY, call).startswith("unauthorized: user 65534 may not")
-    for call in [("Deregister", id_), ("Renew", id_), ("Maintenance", id_, True)]:
-        message = refused(CONFLICT, call_as, registry, NOBODY, call)
+    changes: list[tuple[Any, ...]] = [("Deregister", id_), ("Renew", id_), ("Maintenance", id_, True)]
+    for change in changes:
+        message = refused(CONFLICT, call_as, registry, NOBODY, change)
         assert f"({id_}) belongs to user {os.geteuid()}: user {NOBODY} may not change it" in message
     (entry,) = client.call("Instances")
     assert (entry["Uuid"], entry["Addr"]["Port"], entry["State"]) == (id_, 8080, "passing")
@@ -120,11 +122,11 @@ def test_only_the_registrys_user_and_root_see_the_output_of_checks(registry: Reg
     assert client.call("Instances", "web")[0]["Output"] == "secret"
     assert client.call("Watch", "web")["Instances"][0]["Output"] == "secret"
     reader = client.call("CreateToken", ["read"])["Token"]
-    for call in [("Instances", "web"), ("Instances",)]:
-        assert call_as(registry, NOBODY, call)[0]["Output"] == ""
-        assert call_as(registry, NOBODY, ("Authenticate", reader), call)[0]["Output"] == "secret"
-    for call in [("Wait", "web", 0, 0), ("Watch", "web")]:
-        assert call_as(registry, NOBODY, call)["Instances"][0]["Output"] == ""
+    for names in (("web",), ()):
+        assert call_as(registry, NOBODY, ("Instances", *names))[0]["Output"] == ""
+        assert call_as(registry, NOBODY, ("Authenticate", reader), ("Instances", *names))[0]["Output"] == "secret"
+    assert call_as(registry, NOBODY, ("Wait", "web", 0, 0))["Instances"][0]["Output"] == ""
+    assert call_as(registry, NOBODY, ("Watch", "web"))["Instances"][0]["Output"] == ""
 
 
 def test_changes_are_pushed_without_outputs_to_other_users(
