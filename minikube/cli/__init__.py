@@ -3,11 +3,11 @@
     app                 the group of all commands, errors as one line, exit codes
     commands/           commands that talk to a running project or to a registry
     manifest_commands/  commands that need nothing running
-    lifecycle/          how a supervisor is started, followed and ended
+    lifecycle/          start a supervisor, wait for it, and end it
     execute             replace this process by a command of a service: `run`, `exec`, `shell`
     options             click options that commands share, and how a command gets them as a struct
-    completion          what a shell completes
-    goals               what `wait` waits for
+    completion          shell completion of names
+    goals               the goals of `wait`, and which instances have reached them
     common              the manifest's path, the client, output
     render/             text and JSON of what commands print
     exit_codes
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 def main() -> "NoReturn":
-    """Run the `minikube` command and exit."""
+    """Run the `minikube` command line of this process and exit with its exit code."""
     # Ctrl-C while modules are still being imported ends the program like any other Ctrl-C: silently, with 130.
     try:
         from minikube.cli import app

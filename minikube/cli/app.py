@@ -68,7 +68,7 @@ COMMANDS = {name: command for section in SECTIONS.values() for name, command in 
 
 
 class LazyGroup(click.Group):
-    """Lists its commands by name, and imports a command's module only when that command is called."""
+    """A click group that lists its commands by name, and imports a command's module only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -108,7 +108,7 @@ def cli() -> None:
 
 
 def print_version(context: click.Context, _: click.Parameter, enabled: bool) -> None:
-    """Print the version and exit, for `--version`."""
+    """Print the version of minikube and exit: the callback of `--version`."""
     if enabled and not context.resilient_parsing:
         from minikube import __version__
 
@@ -129,7 +129,7 @@ cli.params.append(
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and exit with its code."""
+    """Run the command line of this process and exit with its exit code."""
     if "_MINIKUBE_COMPLETE" in os.environ:
         # While a shell completes words, an error message would be printed into the prompt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -137,7 +137,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit code; print errors to stderr, a line each."""
+    """Run the command line `arguments` and return its exit code. Errors are printed to stderr, not raised."""
     try:
         code = cli.main(arguments, prog_name="minikube", standalone_mode=False)
         sys.stdout.flush()
@@ -167,13 +167,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _help_hint(error: click.ClickException) -> str:
-    """Return where to read about a usage error: the help of its command; empty when the error is of no command."""
+    """Return a text that names the `--help` of the command with the usage error; empty where no command is known."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f" — see `{context.command_path} --help`" if context and context.parent else ""
 
 
 def _print_error(text: str) -> None:
-    """Print a message to stderr, each of its lines behind `minikube: `."""
+    """Print a message to stderr, with `minikube: ` before each of its lines."""
     from minikube.text import printable
 
     for line in text.splitlines() or [""]:

@@ -1,4 +1,4 @@
-"""What most commands need: the manifest's path, a client of the running supervisor, and output to stdout and stderr.
+"""Functions for most commands: the manifest's path, a client of the running supervisor, output to stdout and stderr.
 
 Results go to stdout, messages for people to stderr. It refuses to define options: `options` does.
 """
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def manifest_path(given: str | None) -> Path:
-    """Return the path of the manifest that a command is about.
+    """Return the path of the project's manifest. The file need not exist.
 
-    `given` is a file, or a directory that holds `supervisor.toml`. Without it, the manifest is `supervisor.toml` in the
-    working directory or in the nearest directory above. The file need not exist.
+    `given` is a file, or a directory that contains `supervisor.toml`. None: `supervisor.toml` in the working directory
+    or in the nearest directory above.
     """
     if given:
         path = Path(given)
@@ -35,14 +35,14 @@ def manifest_path(given: str | None) -> Path:
 
 
 def connect(manifest: str | None) -> ControlClient:
-    """Return a client of the supervisor that runs the manifest. Raises NothingRunning."""
+    """Return a client of the supervisor that runs the manifest. Raises NothingRunning where none runs."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
     return ControlClient(find_supervisor(manifest_path(manifest)))
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value, indented; characters that a terminal would obey are escaped."""
+    """Print a JSON value, indented. Control characters, which could change the terminal, are escaped."""
     import msgspec
 
     from minikube.control.encoding import encode
@@ -51,7 +51,7 @@ def print_json(value: Any) -> None:
 
 
 def print_instances_json(snapshot: Snapshot, names: tuple[str, ...]) -> None:
-    """Print the instances that `names` select as `ps --json` does; without names, all instances."""
+    """Print the selected instances as `ps --json` does; without names, all instances."""
     import time
 
     from minikube.cli.render.ps_table import instance_rows
@@ -61,12 +61,12 @@ def print_instances_json(snapshot: Snapshot, names: tuple[str, ...]) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print a JSON value on one line and flush it, for output that goes on."""
+    """Print a JSON value on one line and flush it, for commands that print more lines later."""
     print_json_lines((value,))
 
 
 def print_json_lines(values: Iterable[Any]) -> None:
-    """Print JSON values, each on its line, in one write; flush them."""
+    """Print JSON values, one on each line, in a single write, and flush them."""
     from minikube.control.encoding import encode
 
     sys.stdout.write("".join([encode(value).decode() + "\n" for value in values]))
@@ -74,12 +74,12 @@ def print_json_lines(values: Iterable[Any]) -> None:
 
 
 def print_message(text: str) -> None:
-    """Print a message for people to stderr, behind `minikube: `."""
+    """Print a message to stderr, with `minikube: ` before it."""
     from minikube.text import printable
 
     print(f"minikube: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def count_of(number: int, noun: str) -> str:
-    """Return a number and its noun: `1 service`, `2 services`."""
+    """Return a number with its noun, in the plural where needed: `1 service`, `2 services`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

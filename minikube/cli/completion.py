@@ -1,4 +1,4 @@
-"""Shell completion of names: those that run now, else those of the manifest, within a tenth of a second.
+"""Shell completion of names: of the running project, else of the manifest, within a tenth of a second.
 
 It asks the control API over a bare socket and reads the manifest as plain TOML: to import the client, msgspec and the
 manifest's checks would take longer than a key press may. It refuses to fail: after any error it offers fewer names.
@@ -27,27 +27,27 @@ CACHE_KEY = "minikube.rows"
 
 
 def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer names of services and instances."""
+    """Return completions: the names of services and instances that begin with `incomplete`."""
     return _items([*_column(context, "services", "name"), *_column(context, "instances", "name")], incomplete)
 
 
 def complete_services(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer names of services."""
+    """Return completions: the names of services that begin with `incomplete`."""
     return _items(_column(context, "services", "name"), incomplete)
 
 
 def complete_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer ids of instances."""
+    """Return completions: the ids of instances that begin with `incomplete`."""
     return _items(_column(context, "instances", "id"), incomplete)
 
 
 def complete_signals(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer names of signals."""
+    """Return completions: the names of signals that begin with `incomplete`."""
     return _items(SIGNALS, incomplete.upper())
 
 
 def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return the names that begin with the typed text, without those that a terminal would obey."""
+    """Return completions for the names that begin with `incomplete`; names with control characters are left out."""
     from click.shell_completion import CompletionItem
 
     matching = (name for name in dict.fromkeys(names) if name.startswith(incomplete) and name.isprintable())
@@ -55,7 +55,7 @@ def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _column(context: click.Context, table: str, column: str) -> list[str]:
-    """Return the values of a column of a table of `read_tables`."""
+    """Return the values of one column in a table that `read_tables` returns."""
     # Kept on the context: one key press makes one request.
     if CACHE_KEY not in context.meta:
         context.meta[CACHE_KEY] = read_tables(context.params.get("manifest"))
@@ -63,7 +63,10 @@ def _column(context: click.Context, table: str, column: str) -> list[str]:
 
 
 def read_tables(manifest: str | None) -> dict[str, Any]:
-    """Return the running project's status, else the manifest's services, as tables of rows; empty after any error."""
+    """Return tables of services and instances: the running project's status, else the services of the manifest.
+
+    Empty after any error, because a completion must not print one.
+    """
     try:
         path = manifest_path(manifest)
         try:
@@ -78,7 +81,7 @@ def read_tables(manifest: str | None) -> dict[str, Any]:
 
 
 def _running_status(path: Path) -> dict[str, Any]:
-    """Return the supervisor's answer to `GET /v1/status`. Raises any error of the connection and of parsing."""
+    """Return the supervisor's reply to `GET /v1/status` as parsed JSON. Raises the errors of HTTP and JSON unchanged."""
     import json
     import socket
 

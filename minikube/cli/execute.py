@@ -36,10 +36,11 @@ def execute_on_host(
     command: Sequence[str],
     variables: Sequence[str],
 ) -> NoReturn:
-    """Replace this process by a command with the environment of a service, or of its running instance.
+    """Replace this process by a command that has the environment, user, directory and limits of a service.
 
-    Without a command, the service's own is run. `snapshot` is None when nothing runs; `variables` are `NAME=VALUE`.
-    Raises MinikubeError when the service's user, directory or limits cannot be taken.
+    Without `command`, it is the service's own. `instance` is a running instance, whose port and id are used; None for
+    none. `snapshot` is None where no supervisor runs. `variables` are texts `NAME=VALUE`. Raises MinikubeError when the
+    user, directory or limits of the service cannot be used.
     """
     from minikube.linux.credentials import find_credentials, login_environment
     from minikube.manifest import fill_instance_variables
@@ -76,7 +77,10 @@ def execute_on_host(
 def execute_in_container(
     manifest: Manifest, instance: InstanceView, command: Sequence[str], variables: Sequence[str]
 ) -> NoReturn:
-    """Replace this process by the engine's `exec` of a command (without one: of /bin/sh) in the container of an instance."""
+    """Replace this process by the engine's `exec`, which runs a command (by default /bin/sh) in an instance's container.
+
+    `variables` are texts `NAME=VALUE`.
+    """
     from minikube.engine.command import client_environment, container_name, find_engine
     from minikube.project_dir import project_dir
 
@@ -95,7 +99,7 @@ def execute_in_container(
 
 
 def parse_variables(variables: Sequence[str]) -> dict[str, str]:
-    """Return the values of `NAME=VALUE` by name. Raises UsageError."""
+    """Return the variables by name from texts `NAME=VALUE`. Raises UsageError."""
     values = {}
     for text in variables:
         name, equals, value = text.partition("=")
@@ -106,9 +110,9 @@ def parse_variables(variables: Sequence[str]) -> dict[str, str]:
 
 
 def _is_in_root(pid: int, program: str) -> bool:
-    """Return whether the file system of a container's process has a program on its PATH.
+    """Return whether the file system of process `pid`, which is in a container, has `program` on its PATH.
 
-    This costs no process. It may be wrong where symbolic links lead out of the container's root.
+    No process is started for it. It may be wrong where symbolic links lead out of the container's root.
     """
     from minikube.linux import processes
 
@@ -118,7 +122,7 @@ def _is_in_root(pid: int, program: str) -> bool:
 
 
 def _is_missing(engine: str, container: str, program: str) -> bool:
-    """Return whether a shell in the container does not find a program; False too when the container has no shell."""
+    """Return whether a shell in the container does not find `program`. False where the container has no shell."""
     import subprocess
 
     argv = [engine, "exec", container, "/bin/sh", "-c", 'command -v "$1" || echo missing', "sh", program]
@@ -141,7 +145,7 @@ def _registry_token(directory: Path, spec: ServiceSpec, id: str) -> str:
 
 
 def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
-    """Return the port for the variable PORT: the instance's, else a free one or the service's; 0 for none."""
+    """Return the port for the variable PORT: the instance's, else the service's or a free one; 0 for no port."""
     if instance and instance.address:
         return int(instance.address.rpartition(":")[2])
     if spec.auto_port:
@@ -152,7 +156,7 @@ def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
 
 
 def _set_limits(spec: ServiceSpec) -> None:
-    """Set the service's resource limits for this process. Raises MinikubeError for a limit that is too high."""
+    """Set the resource limits of the service on this process. Raises MinikubeError for a limit above the hard limit."""
     from minikube.linux.rlimits import apply_rlimits, describe_excess, to_rlimits
 
     limits = to_rlimits(spec.limits)
@@ -163,7 +167,7 @@ def _set_limits(spec: ServiceSpec) -> None:
 
 
 def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
-    """Replace this process by a program; when that is not possible, exit with the code that a shell would exit with."""
+    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127."""
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these two, and an ignored signal stays ignored in the new program.

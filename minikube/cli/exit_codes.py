@@ -1,4 +1,4 @@
-"""The exit codes that no error class carries; those of errors are `MinikubeError.exit_code`."""
+"""Exit codes that belong to no error class. An error class has its code in `MinikubeError.exit_code`."""
 
 TIMED_OUT = 124
 """A wait ran out of time; the same code as `timeout(1)`."""

@@ -29,7 +29,7 @@ OTHERS_SHOWN = 4
 
 
 def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
-    """Raise NotFound for a name that is no service, instance or id."""
+    """Raise NotFound for the first name that is no service, instance name or instance id."""
     services = {service.name for service in snapshot.services}
     for name in names:
         if name not in services and not any(name in (view.name, view.id) for view in snapshot.instances):
@@ -37,10 +37,10 @@ def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
 
 
 def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
-    """Return a text for each instance that has not reached the goal, with the reason; empty when all have.
+    """Return a text for each instance that has not reached the goal, with the reason; empty when all have reached it.
 
-    Without names, all instances count but the stopped ones of services that `up` did not start. Raises MinikubeError when
-    an instance cannot reach the goal any more.
+    `names` select instances; without names, all are meant, except stopped ones of services that `up` did not start.
+    Raises MinikubeError when an instance cannot reach the goal any more.
     """
     not_started = {service.name for service in snapshot.services if not service.chosen}
     selected = [
@@ -62,7 +62,7 @@ def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[
 
 
 def has_reached(instance: InstanceView, goal: str) -> bool:
-    """Return whether an instance has reached a goal (any but `gone`)."""
+    """Return whether an instance has reached the goal, which is any except `gone`."""
     match goal:
         case "started":
             return instance.state.is_active or instance.state == "exited"
@@ -79,13 +79,13 @@ def has_reached(instance: InstanceView, goal: str) -> bool:
 
 
 def is_completed(instance: InstanceView) -> bool:
-    """Return whether an instance ended with success: with exit code 0, or with one that its manifest calls a success."""
+    """Return whether an instance has exited with success: with code 0, or with a code of `restart.success`."""
     # The supervisor gives no reason to an exit code that `restart.success` lists.
     return instance.state == "exited" and (instance.exit == "exit 0" or not instance.reason)
 
 
 def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:
-    """Return why an instance will never get ready by itself; empty while it may."""
+    """Return a text that says why an instance will not become ready without a user's request; empty while it may."""
     if instance.state == "fatal" or (instance.state == "exited" and not is_completed(instance)):
         state = "is fatal" if instance.state == "fatal" else "has failed"
         return f"{instance.name} {state}: {instance.reason or instance.exit}"
@@ -103,7 +103,10 @@ def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:
 def _describe_others(
     selected: list[InstanceView], missing: list[InstanceView], cause: InstanceView, goal: str
 ) -> list[str]:
-    """Return the states of the other instances: a text each for the first that miss the goal, then numbers."""
+    """Return texts about the selected instances other than `cause`, which cannot reach the goal.
+
+    A text each for the first `OTHERS_SHOWN` that are `missing` the goal, then the numbers of the rest.
+    """
     others = [view for view in missing if view is not cause]
     texts = [f"{view.name} is {_describe(view, goal)}" for view in others[:OTHERS_SHOWN]]
     if len(others) > OTHERS_SHOWN:
@@ -114,7 +117,7 @@ def _describe_others(
 
 
 def _describe_absent(snapshot: Snapshot, names: tuple[str, ...], selected: list[InstanceView]) -> list[str]:
-    """Return a text for each name (or each service to start, without names) that has no instance."""
+    """Return a text for each name that has no instance. Without names, the services that `up` started are checked."""
     services = {service.name: service for service in snapshot.services}
     wanted = names or tuple(
         service.name
@@ -130,7 +133,7 @@ def _describe_absent(snapshot: Snapshot, names: tuple[str, ...], selected: list[
 
 
 def _describe(instance: InstanceView, goal: str) -> str:
-    """Return the state that keeps an instance from the goal, with the reason in brackets."""
+    """Return the state of an instance that has not reached the goal as text, with the reason in parentheses."""
     if goal in ("stopped", "exited", "completed") and instance.state == "running":
         return "running"
     state = instance.check if instance.state == "running" and instance.check else instance.state

@@ -37,7 +37,10 @@ Callback = Callable[[click.Context, click.Parameter, str], Value]
 
 
 def pass_options(struct: Callable[..., Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
-    """Call a command with one struct that is made of click's parameters. The decorator stands directly above the function."""
+    """Decorate a function so that click's parameters become the fields of one `struct`, its only argument.
+
+    The decorator has to be the lowest one.
+    """
 
     def decorate(command: Callable[[Options], Result]) -> Callable[..., Result]:
         @functools.wraps(command)
@@ -50,7 +53,7 @@ def pass_options(struct: Callable[..., Options]) -> Callable[[Callable[[Options]
 
 
 def manifest_option(command: Command) -> Command:
-    """Add `-m FILE`: the manifest of the project that the command is about."""
+    """Decorate a click command with `-m FILE`, the manifest of the project."""
     return click.option(
         "-m",
         "--manifest",
@@ -62,7 +65,7 @@ def manifest_option(command: Command) -> Command:
 
 
 def manifest_argument(command: Command) -> Command:
-    """Add both `[MANIFEST]` and `-m FILE`, for commands that take no names."""
+    """Decorate a click command that takes no names with `[MANIFEST]` and `-m FILE`."""
 
     @functools.wraps(command)
     def with_manifest(*args: Any, positional: str | None, manifest: str | None, **options: Any) -> Any:
@@ -73,17 +76,17 @@ def manifest_argument(command: Command) -> Command:
 
 
 def json_option(command: Command) -> Command:
-    """Add `--json`, as the parameter `as_json`."""
+    """Decorate a click command with `--json`, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def names_argument(*, required: bool = True) -> Callable[[Command], Command]:
-    """Add `NAMES...`: services, instances (`product-2`) or ids of instances."""
+    """Decorate a click command with `NAMES...`: services, instances (`product-2`) or ids of instances."""
     return click.argument("names", nargs=-1, required=required, shell_complete=complete_names)
 
 
 def timeout_option(*, default: str | None, help: str) -> Callable[[Command], Command]:
-    """Add `--timeout DURATION`, in seconds; without a default, None means no limit."""
+    """Decorate a click command with `--timeout DURATION`, in seconds; without a `default`, None means no limit."""
     return click.option(
         "--timeout",
         metavar="DURATION",
@@ -95,7 +98,7 @@ def timeout_option(*, default: str | None, help: str) -> Callable[[Command], Com
 
 
 def optional(parse: Callback[Value]) -> Callback[Value | None]:
-    """Return a callback that gives None for an option that is missing or empty, as in `--registry "$REGISTRY"`."""
+    """Return a click callback that calls `parse`, but returns None for a missing or empty value (`--registry "$REGISTRY"`)."""
 
     def parse_if_given(context: click.Context, parameter: click.Parameter, text: str) -> Value | None:
         return parse(context, parameter, text) if text else None
@@ -104,7 +107,7 @@ def optional(parse: Callback[Value]) -> Callback[Value | None]:
 
 
 def parse_duration_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Return the seconds of a duration such as `5s`. Raises a usage error that names the option."""
+    """Return the seconds of a duration such as `5s`. Raises click's usage error, which names the option."""
     from minikube.durations import parse_duration
 
     try:
@@ -114,7 +117,7 @@ def parse_duration_option(_: click.Context, parameter: click.Parameter, text: st
 
 
 def parse_time_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Return Unix seconds for `5m` (ago), `14:30` or a date. Raises a usage error that names the option."""
+    """Return the Unix time of `5m` (ago), `14:30` or a date. Raises click's usage error, which names the option."""
     import time
 
     from minikube.durations import parse_moment
@@ -126,7 +129,7 @@ def parse_time_option(_: click.Context, parameter: click.Parameter, text: str) -
 
 
 def parse_address_option(_: click.Context, parameter: click.Parameter, text: str) -> HostPort:
-    """Return the address of `HOST:PORT`. Raises UsageError."""
+    """Return the host and port of `HOST:PORT`. Raises UsageError."""
     from minikube.manifest import parse_host_port
 
     try:

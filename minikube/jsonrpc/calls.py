@@ -70,9 +70,11 @@ class ClientProtocol:
         """Return the error to raise for a call that gets no reply because the connection has ended.
 
         It is `ConnectionLost` with `text`, or `Unavailable` with the server's reason if the server has ended the
-        connection: a new connection would be refused for the same reason.
+        connection: a new connection would be refused for the same reason, unless it was closed to make room for others.
         """
         reason = error_of(self._refusal) if self._refusal else None
+        if isinstance(reason, RemoteError) and reason.code == jsonrpc.CLOSED_FOR_ROOM:
+            return ConnectionLost(str(reason))
         return Unavailable(str(reason)) if reason else ConnectionLost(text)
 
 

@@ -18,10 +18,8 @@ _ESTABLISHED: Final = 1
 _FIN_WAIT1: Final = 4
 _FIN_WAIT2: Final = 5
 _CLOSE_WAIT: Final = 8
-CLIENT_STATES: Final = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
-"""States of the client's socket in which it is connected to ours (`include/net/tcp_states.h`)."""
-SERVER_STATES: Final = frozenset({_ESTABLISHED, _CLOSE_WAIT})
-"""States of our socket in which the client's socket, if there is one, is the one that connected."""
+CONNECTED_STATES: Final = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
+"""States of a TCP socket that is connected, half closed or not (`include/net/tcp_states.h`)."""
 
 PROC_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -82,17 +80,17 @@ def peer_uid(sock: ConnectedSocket) -> int | None:
     """
     ends = _ends_of(sock)
     # The kernel forgets a socket that was reset: the search for it would end in the slow tables.
-    if ends is None or not is_loopback(ends.peer_host) or _state(sock) not in SERVER_STATES:
+    if ends is None or not is_loopback(ends.peer_host) or _state(sock) not in CONNECTED_STATES:
         return None
     owner = _find(ends.reversed())
     # The order matters: while our socket is connected after the lookup, no other socket can have been connected with these
     # addresses. Without this check, the data of a connection that was reset could be taken for that of the user who got
     # the same port next.
-    if owner is None or _state(sock) not in SERVER_STATES:
+    if owner is None or _state(sock) not in CONNECTED_STATES:
         return None
     # A socket without an inode has no process: the kernel then gives user 0, which must not be taken for root. One that
     # listens, or is still connecting, has the client's port but is not the client's socket.
-    return owner.uid if owner.inode and owner.state in CLIENT_STATES else None
+    return owner.uid if owner.inode and owner.state in CONNECTED_STATES else None
 
 
 def is_loopback(host: bytes) -> bool:

@@ -98,7 +98,7 @@ class Client:
 
     @property
     def priority(self) -> tuple[Any, ...]:
-        return self.is_busy, self.is_trusted, self.requests, self.last_active
+        return self.is_busy, self.is_trusted, self.requests > 1, self.last_active
 
     def open_reading_scope(self) -> trio.CancelScope:
         """Return the scope for the wait for the next request."""

@@ -5,11 +5,11 @@
             └─► reconcile       the services of the manifest; apply, roll-outs, schedules, watched files, commands
                   └─► instance        one instance: desired state, lifecycle, start, stop, restart
                         ├─► readiness       its checks, and its entry in the registry
-                        └─► runtime         what runs it: a process or a container
+                        └─► runtime         runs it as a process or a container
 
-    context           what one run shares: directory, options, state store, process table, logs, addresses
-    launch_options    how `up` was called
-    cancel_event      an event that cancels the code that works under it
+    context           shared by all parts during one run: directory, options, state store, process table, logs, addresses
+    launch_options    the options of `up`
+    cancel_event      an event that can also cancel blocks of code
 
 Imports go down in this order. Decisions are pure modules that take states and a time and return what to do; the trio modules
 around them read, call and act. Which instances are discoverable is decided by the registry, not here.

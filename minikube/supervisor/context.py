@@ -1,6 +1,6 @@
-"""The context of one run of one project: its directory, options, state store, process table, logs and addresses.
+"""The context of one run of a project: its directory, options, state store, process table, logs and addresses.
 
-It knows no service. `reconcile` and `backing` take from here what they need.
+It holds nothing about services. `reconcile` and `backing` use it.
 """
 
 import os
@@ -17,7 +17,7 @@ from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 
 class RunContext:
-    """One run of one project. Belongs to the trio thread."""
+    """Holds what all parts of the supervisor share during one run of a project. Belongs to the trio thread."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class RunContext:
         """Containers and networks that the engine still has at the end."""
 
     def shutdown(self, now: bool = False) -> None:
-        """Begin to stop the whole project, with `now` without graceful stops. Return at once."""
+        """Request that the whole project stops; with `now`, kill everything without graceful stops. Return immediately."""
         if now:
             self.immediate_stop_requested.set()
         self.stop_requested.set()

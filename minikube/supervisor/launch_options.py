@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """The options of one `minikube up`."""
+    """The options of one call of `minikube up` that the supervisor needs."""
 
     detach: bool = False
     """Return to the shell once the project runs."""

@@ -2,7 +2,7 @@
 
     up           start a project: dashboard, log lines, or in the background
     down         stop a project
-    apply        let the supervisor read its manifest again
+    apply        request that the supervisor reads its manifest again
     ps           `ps` and `status`
     logs, events, describe, dashboard, wait
     start_stop   `start`, `stop`, `restart`, `kill`, `scale`, `maintenance`

@@ -1,4 +1,4 @@
-"""`apply`: let the supervisor read its manifest again, and print what it changed."""
+"""`apply`: request that the supervisor reads its manifest again, and print the changes."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CHANGES = {
 """By kind of change: the sign of its line, the colour, and what happens to the service."""
 
 SECRET = "(secret)"
-"""What the supervisor sends in place of a secret value."""
+"""The text that the supervisor sends in place of a secret value."""
 
 
 @click.command()
@@ -51,7 +51,7 @@ def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
 
 
 def difference_lines(reply: ApplyReply, colour: bool = False) -> Iterator[str]:
-    """Return a line for each changed service, with its changed keys below, and how many services have not changed."""
+    """Yield a line for each changed service, followed by its changed keys, and a line with the number of unchanged services."""
     for change in reply.changes:
         sign, shade, text = CHANGES[change.change]
         yield paint(f"{sign} {printable(change.service)} {text}", shade, colour)
@@ -65,7 +65,7 @@ def difference_lines(reply: ApplyReply, colour: bool = False) -> Iterator[str]:
 
 
 def _describe_key(key: KeyChange) -> str:
-    """Return the values of a changed key before and after; of a secret, only that it has changed."""
+    """Return the values of a changed key before and after as text; for a secret, only that it has changed."""
     if key.before == key.after == SECRET:
         return f"{key.key}: changed (not shown)"
     return f"{key.key}: {key.before or '(none)'} → {key.after or '(none)'}"

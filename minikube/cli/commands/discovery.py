@@ -34,7 +34,7 @@ SUPERVISOR_TIMEOUT_S = 1.0
 
 
 def registry_option(command: Command) -> Command:
-    """Add `--registry HOST:PORT` and `-m FILE`: the registry to ask."""
+    """Decorate a click command with `--registry HOST:PORT` and `-m FILE`, which select the registry to ask."""
     return click.option(
         "--registry",
         metavar="HOST:PORT",
@@ -44,7 +44,10 @@ def registry_option(command: Command) -> Command:
 
 
 class RegistryTarget(NamedTuple):
-    """A registry's address, token and TLS; the client takes what is None from the environment, or its defaults."""
+    """The address, token and TLS settings with which to connect to a registry.
+
+    For a None, the client uses the environment or its default.
+    """
 
     address: str | None
     token: str | None = None
@@ -53,7 +56,7 @@ class RegistryTarget(NamedTuple):
 
 @contextmanager
 def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Registry]:
-    """Connect to the registry. Raises NothingRunning (exit code 3) where none listens."""
+    """Yield a connection to the registry that `find_registry` selects. Raises NothingRunning where none listens."""
     from minikube import blocking
 
     address, token, tls = find_registry(given, manifest)
@@ -73,7 +76,10 @@ def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Regi
 
 
 def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarget:
-    """Return the registry to ask: the given one, that of the environment, or the project's."""
+    """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
+
+    With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError.
+    """
     from minikube.manifest import load_manifest
 
     if given:
@@ -91,7 +97,7 @@ def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarge
 
 
 def _running_registry(manifest: Path) -> tuple[str, str]:
-    """Return the address of the running project's registry and the token of commands for it; empty where nothing runs."""
+    """Return the address of the running project's registry and the token of commands for it; empty where no supervisor answers."""
     # The supervisor is asked because the registry may listen on another port than the manifest's: on any free one.
     from minikube.control.client.blocking import ControlClient, find_supervisor
     from minikube.project.registry_tokens import command_token, supervisor_token
@@ -151,7 +157,7 @@ def instances_command(name: str | None, registry: HostPort | None, manifest: str
 
 @dataclass(frozen=True)
 class RegisterOptions:
-    """The command line of `register`."""
+    """The arguments and options of `register`."""
 
     name: str
     address: str

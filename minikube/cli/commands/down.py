@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DownOptions:
-    """The command line of `down`."""
+    """The arguments and options of `down`."""
 
     manifest: str | None
     now: bool
@@ -70,7 +70,7 @@ def down_command(options: DownOptions) -> int:
 
 
 def _end_one_off_commands(manifest: Path) -> bool:
-    """End the commands that `minikube run` has started; return whether there were any."""
+    """End the commands that `minikube run` has started for the project; return whether there were any."""
     from minikube.project.orphans import stop_one_off_commands
     from minikube.project_dir import project_dir
 
@@ -81,7 +81,10 @@ def _end_one_off_commands(manifest: Path) -> bool:
 
 
 def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoint, timeout: float | None) -> int:
-    """Wait until the processes have ended, and print what the stop waits for; return the exit code."""
+    """Wait until the project's processes (`exits`) have ended; return the exit code.
+
+    While waiting, print what the stop waits for. The code is TIMED_OUT after `timeout` seconds.
+    """
     from minikube.control.client.blocking import ControlClient
 
     begin = reported = time.monotonic()

@@ -21,7 +21,7 @@ UNIX_TIME_DIGITS = 10
 
 
 class EventStart(NamedTuple):
-    """Which events to print: those after the event `number`, that happened at `time` (Unix seconds) or later."""
+    """Where to begin with printing: after event `number`, and not before `time` (Unix seconds). 0 means no limit."""
 
     number: int
     time: float
@@ -29,7 +29,7 @@ class EventStart(NamedTuple):
 
 @dataclass(frozen=True)
 class EventsOptions:
-    """The command line of `events`."""
+    """The arguments and options of `events`."""
 
     names: tuple[str, ...]
     """Empty: everything."""
@@ -41,7 +41,10 @@ class EventsOptions:
 
 
 def _parse_since(context: click.Context, parameter: click.Parameter, text: str) -> EventStart:
-    """Return the start that `--since` gives: a short number is an event's, everything else is a time."""
+    """Return the value of `--since`: the number of an event, or a time.
+
+    A number with fewer than `UNIX_TIME_DIGITS` digits is the number of an event.
+    """
     if text.isascii() and text.isdigit() and len(text) < UNIX_TIME_DIGITS:
         return EventStart(int(text), 0.0)
     return EventStart(0, parse_time_option(context, parameter, text))
@@ -89,7 +92,7 @@ def events_command(options: EventsOptions) -> None:
 
 
 def _read_events(client: ControlClient, options: EventsOptions, names: tuple[str, ...]) -> tuple[list[Event], int]:
-    """Return the events to print that have happened already, and the number of the last event of all."""
+    """Return the past events to print, and the number of the project's newest event."""
     number = options.since.number
     events: list[Event] = []
     while (reply := client.events(number)).events:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogsOptions:
-    """The command line of `logs`."""
+    """The arguments and options of `logs`."""
 
     names: tuple[str, ...]
     """Empty: all services."""
@@ -41,12 +41,12 @@ class LogsOptions:
     as_json: bool
 
     def selects_lines(self) -> bool:
-        """Return whether options select lines by time or content. Then all selected lines are printed, not the last 100."""
+        """Return whether options select lines by time or content: then the default is to print all of them, not the last 100."""
         return bool(self.since or self.until) or (bool(self.grep or self.level) and not self.follow)
 
 
 class LogBatches(NamedTuple):
-    """The instances that lines may come from, for the width of their prefix, and the lines in batches."""
+    """Log lines in batches, and the names of the instances they may come from, which determine the width of prefixes."""
 
     instances: list[str]
     batches: Iterable[list[LogLine]]
@@ -121,7 +121,7 @@ def logs_command(options: LogsOptions) -> None:
 
 
 def _parse_tail(options: LogsOptions) -> int:
-    """Return how many lines to print at most. Raises a usage error."""
+    """Return the most lines to print, `ALL_LINES` for all. Raises click's usage error for a wrong `--tail`."""
     from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX
 
     text = options.tail
@@ -134,12 +134,15 @@ def _parse_tail(options: LogsOptions) -> int:
     return int(text)
 
 
-def _print_batches(found: LogBatches, options: LogsOptions, reports_older: bool) -> None:
-    """Print lines as text or as JSON; with `reports_older`, only the last ones."""
+def _print_batches(log_batches: LogBatches, options: LogsOptions, reports_older: bool) -> None:
+    """Print log lines as text, or as JSON with `--json`.
+
+    With `reports_older`, print only the last `TAIL_DEFAULT` lines, after a message where there are older ones.
+    """
     from minikube.cli.render.log_printer import LogPrinter
 
-    printer = LogPrinter(sys.stdout, found.instances, timestamps=options.timestamps, prefix=not options.no_prefix)
-    for batch in _keep_last(found.batches) if reports_older else found.batches:
+    printer = LogPrinter(sys.stdout, log_batches.instances, timestamps=options.timestamps, prefix=not options.no_prefix)
+    for batch in _keep_last(log_batches.batches) if reports_older else log_batches.batches:
         if options.as_json:
             print_json_lines(batch)
         else:
@@ -147,7 +150,7 @@ def _print_batches(found: LogBatches, options: LogsOptions, reports_older: bool)
 
 
 def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
-    """Return the last `TAIL_DEFAULT` lines in a batch; print a message when there were more."""
+    """Yield the last `TAIL_DEFAULT` lines as one batch; print a message where there are older ones."""
     from minikube.logs.query import TAIL_DEFAULT
 
     lines = [line for batch in batches for line in batch]
@@ -157,7 +160,10 @@ def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
 
 
 def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -> LogBatches:
-    """Return lines as the supervisor sends them. Raises NothingRunning, but never after the first line."""
+    """Return the log lines that `query` selects, as the supervisor sends them. Raises NothingRunning where none runs.
+
+    It is raised here, not while the batches are read.
+    """
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
     client = ControlClient(find_supervisor(path))
@@ -168,7 +174,10 @@ def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -
 
 
 def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
-    """Return lines of the log files. Raises `nothing_running` where there are no files, NotFound for unknown names."""
+    """Return the lines that `query` selects from the project's log files.
+
+    Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
+    """
     from minikube.logs.file_format import kept_sources
     from minikube.logs.filter import LogFilter
     from minikube.logs.reader import LogReader, read_backlog
@@ -195,7 +204,7 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
 
 
 def _manifest_services(path: Path) -> list[str]:
-    """Return the manifest's services; none when it cannot be read: the names of the log files are enough then."""
+    """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
     from minikube.manifest import load_manifest
 
     try:

@@ -48,7 +48,10 @@ def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
 
 @contextmanager
 def _connect(manifest: str | None) -> Iterator[ControlClient]:
-    """Connect to the supervisor; when nothing is running, warn of processes that an earlier run left."""
+    """Yield a client of the running supervisor.
+
+    Where none runs, print a warning if processes of an earlier run are alive, and raise NothingRunning.
+    """
     try:
         with connect(manifest) as client:
             yield client
@@ -64,7 +67,10 @@ def _connect(manifest: str | None) -> Iterator[ControlClient]:
 
 
 def _print_table(client: ControlClient, revision: int = -1) -> int:
-    """Print the table and return its revision; after a `revision`, wait for a change and clear the screen first."""
+    """Print the table of instances and return its revision.
+
+    With a `revision`, first wait until the state has changed since then, and clear the screen.
+    """
     from minikube.cli.render.colors import has_colour
     from minikube.cli.render.ps_table import ps_lines
 
@@ -76,7 +82,7 @@ def _print_table(client: ControlClient, revision: int = -1) -> int:
 
 
 def _watch(client: ControlClient, as_json: bool) -> None:
-    """Print the table, or changed rows as JSON, until Ctrl-C or the supervisor's end."""
+    """Print the table after each change, or changed rows as JSON lines, until Ctrl-C or the end of the supervisor."""
     from minikube.cli.render.ps_table import instance_rows
 
     printed: dict[str, InstanceRow] = {}

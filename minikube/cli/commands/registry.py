@@ -28,7 +28,7 @@ DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
 
 @dataclass(frozen=True)
 class RegistryOptions:
-    """The command line of `registry`."""
+    """The arguments and options of `registry`."""
 
     listen: HostPort
     redis: str | None
@@ -41,7 +41,10 @@ class RegistryOptions:
     tls_ca: str | None
 
     def redis_url(self) -> str:
-        """Return the URL of Redis: of the option, of the environment, or the default. Raises UsageError."""
+        """Return the URL of Redis: of `--redis`, else of the variable REDIS_ENV, else the default.
+
+        Raises UsageError for a wrong URL.
+        """
         from minikube.manifest.parser import redis_url
         from minikube.registry.config import REDIS_ENV
         from minikube.text import mask_url
@@ -58,7 +61,7 @@ class RegistryOptions:
         return url
 
     def tls(self) -> TlsSettings | None:
-        """Return the TLS files, None without any. Raises UsageError when one is missing."""
+        """Return the certificate, key and CA files of the options; None without any. Raises UsageError when one is missing."""
         from minikube.manifest import TlsSettings
 
         if not (self.tls_cert or self.tls_key or self.tls_ca):

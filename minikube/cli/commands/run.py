@@ -1,4 +1,4 @@
-"""`run`, `exec` and `shell`: find out what to run; `cli.execute` replaces this process by it."""
+"""`run`, `exec` and `shell`: find the service or instance and the command; `cli.execute` then replaces this process by it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND_FOLLOWS = {"ignore_unknown_options": True, "allow_interspersed_args": Fa
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The command line of `run` and `exec`."""
+    """The arguments and options of `run` and `exec`."""
 
     name: str
     """`run`: a service; `exec`: a service, an instance or an id."""
@@ -35,7 +35,7 @@ class RunOptions:
 
 
 class Project(NamedTuple):
-    """The manifest as it is now, and the running project's snapshot; None where nothing runs."""
+    """The manifest, and the status of the running project; `snapshot` is None where no supervisor runs."""
 
     manifest: Manifest
     snapshot: Snapshot | None
@@ -121,7 +121,10 @@ def shell_command(name: str, manifest: str | None) -> NoReturn:
 
 
 def read_project(manifest: str | None) -> Project:
-    """Read the manifest, and the supervisor's snapshot where one runs. Raises ManifestError."""
+    """Return the manifest as it is now, and the supervisor's snapshot or None where no supervisor runs.
+
+    Raises ManifestError.
+    """
     from minikube.control.client.blocking import ControlClient, find_supervisor
     from minikube.manifest import load_manifest
 
@@ -135,9 +138,9 @@ def read_project(manifest: str | None) -> Project:
 
 
 def take_late_options(options: RunOptions) -> RunOptions:
-    """Return the options with `-m` and `-e` that stand between the name and the command taken out of the command.
+    """Return `options` after moving `-m` and `-e` from the beginning of `options.command` to their own fields.
 
-    No command begins with a dash, so options directly behind the name are minikube's. Raises UsageError.
+    click leaves options behind the name in the command, but no command begins with a dash. Raises UsageError.
     """
     words = list(options.command)
     manifest, variables = options.manifest, options.variables
@@ -165,7 +168,10 @@ def _execute_beside(
     command: tuple[str, ...],
     variables: tuple[str, ...],
 ) -> NoReturn:
-    """Replace this process by a command, or by a shell, beside a running instance; in its container where it has one."""
+    """Replace this process by `command` with the environment of a running instance, in its container where it has one.
+
+    Without a command, run a shell.
+    """
     spec = manifest.services.get(instance.service)
     if spec is not None and spec.runtime == "container":
         execute_in_container(manifest, instance, command, variables)
@@ -178,7 +184,7 @@ def _user_shell() -> tuple[str, ...]:
 
 
 def _find_service(manifest: Manifest, name: str) -> ServiceSpec:
-    """Return a service that runs as a process. Raises NotFound, and UsageError for a service that is a container."""
+    """Return the spec of a service. Raises NotFound for an unknown name, UsageError for a service that is a container."""
     if name not in manifest.services:
         from minikube.manifest.diagnostics import did_you_mean
 
@@ -194,15 +200,20 @@ def _find_service(manifest: Manifest, name: str) -> ServiceSpec:
 
 
 def _service_for_run(manifest: Manifest, name: str) -> str:
-    """Return the service that `name` (a service or a replica) belongs to; empty when `run` cannot run it: a container, or not
-    known."""
+    """Return the service of `name`, which is a service or a replica such as `web-2`.
+
+    Empty for an unknown name and for a container, which `minikube run` cannot run.
+    """
     service, _, number = name.rpartition("-")
     spec = manifest.services.get(name) or (manifest.services.get(service) if number.isdecimal() else None)
     return spec.name if spec and spec.runtime == "process" else ""
 
 
 def _find_instance(snapshot: Snapshot, name: str) -> InstanceView | None:
-    """Return a running instance of that name, a passing one first. Raises NotFound when the name is not known."""
+    """Return a running instance of the service or instance `name`, preferably a passing one; None where none runs.
+
+    Raises NotFound for an unknown name.
+    """
     matching = [view for view in snapshot.instances if name in (view.service, view.name, view.id)]
     if not matching and all(service.name != name for service in snapshot.services):
         raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")

@@ -20,9 +20,10 @@ Request = Callable[["ControlClient", str], object]
 
 
 def request_each(manifest: str | None, names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
-    """Make the request for each name and print `NAME done`, or with `as_json` the instances; return the exit code.
+    """Call `request` with each name and print `NAME done`, or with `as_json` the instances; return the exit code.
 
-    Raises NotFound for an unknown name before any request is made. A request that fails does not stop the next ones.
+    `done` is a word such as "stopped". Raises NotFound for an unknown name before the first request. A failed request
+    is printed, and the others are still made.
     """
     with connect(manifest) as client:
         for name in names:
@@ -85,7 +86,7 @@ def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool)
 @manifest_option
 @json_option
 def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_json: bool) -> int:
-    """Send a signal to the processes of services or instances. One that ends by it is restarted by its restart policy."""
+    """Send a signal to the processes of services or instances. Their restart policies decide whether they start again."""
     from minikube.manifest import parse_signal
 
     try:
@@ -110,7 +111,10 @@ def scale_command(assignments: tuple[str, ...], manifest: str | None, as_json: b
 
 
 def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
-    """Return the number of replicas by service, of `NAME=N` words or of `NAME N`. Raises UsageError."""
+    """Return the number of replicas by service, from words such as `web=2`, or from the two words `web 2`.
+
+    Raises UsageError.
+    """
     if len(words) == 2 and words[1].isdigit():
         words = (f"{words[0]}={words[1]}",)
     replicas: dict[str, int] = {}
@@ -124,7 +128,7 @@ def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class MaintenanceOptions:
-    """The command line of `maintenance`."""
+    """The arguments and options of `maintenance`."""
 
     names: tuple[str, ...]
     on: bool

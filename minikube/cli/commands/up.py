@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UpOptions:
-    """The command line of `up`."""
+    """The arguments and options of `up`."""
 
     words: tuple[str, ...]
     """`[MANIFEST] [SERVICE]...`: see `split_words`."""
@@ -46,7 +46,7 @@ class UpOptions:
     """A service, or empty."""
 
     def wants_dashboard(self) -> bool:
-        """Return whether to show the dashboard: on a terminal, unless options ask for something else."""
+        """Return whether to show the dashboard: stdout is a terminal, and no option asks for another output."""
         plain = self.detach or self.plain or bool(self.exit_with)
         return not plain and sys.stdout.isatty() and sys.stdin.isatty()
 
@@ -110,10 +110,10 @@ def up_command(options: UpOptions) -> int:
 
 
 def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
-    """Return the manifest's path and the names of services.
+    """Return the path of the manifest and the names of services, from the arguments of `up`.
 
     The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
-    manifest. Raises UsageError when `-m` has given another one.
+    manifest. `manifest` is the value of `-m`. Raises UsageError when both are given.
     """
     is_path = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
     if words and not manifest and not is_path and os.path.isdir(words[0]):
@@ -129,12 +129,15 @@ def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tup
 
 
 def _split_profiles(text: str) -> tuple[str, ...]:
-    """Return the names in a list that is separated by commas."""
+    """Return the names in the comma-separated list `text`."""
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, ...]:
-    """Return the services to start, in the manifest's order. Raises UsageError for names and profiles it does not have."""
+    """Return the names of the services that `up` starts, in the manifest's order.
+
+    Raises UsageError for a service or profile that the manifest does not have.
+    """
     from minikube.project.selection import check_selection, select_services
 
     check_selection(manifest.services, options.services, options.profiles)
@@ -147,7 +150,7 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
 
 
 def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, ...]:
-    """Build the images of the containers among the services; return the services whose build failed."""
+    """Build the images of those services that have a build; return the names of the services whose build failed."""
     from minikube.cli.manifest_commands.build import build_images
 
     containers = tuple(name for name in services if manifest.services[name].runtime == "container")
@@ -160,7 +163,7 @@ def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, .
 
 
 def _refuse_second_run(manifest: Path) -> None:
-    """Raise MinikubeError when a supervisor runs this manifest already."""
+    """Raise MinikubeError when a supervisor of this manifest is running."""
     from minikube.control.client.endpoint import find_supervisor
 
     try:

@@ -13,7 +13,7 @@ from minikube.cli.options import json_option, manifest_option, names_argument, p
 
 @dataclass(frozen=True)
 class WaitOptions:
-    """The command line of `wait`."""
+    """The arguments and options of `wait`."""
 
     names: tuple[str, ...]
     """Empty: all services that `up` starts."""

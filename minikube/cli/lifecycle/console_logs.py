@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from minikube.model import LogLine
 
 POLL_S = 0.05
-"""Between two looks at the files while nothing is written; a look costs one `fstat` for each instance."""
+"""Between two polls of the files while nothing is written; a poll costs one `fstat` for each instance."""
 
 ROTATIONS_LIMIT = 9_999
 """How many rotated files a reader looks for. The supervisor decides how many it keeps; the files themselves are counted."""
@@ -32,8 +32,10 @@ class ConsoleLogs:
     """Prints the log lines of all instances, in a thread. After `start`, `finish` must be called."""
 
     def __init__(self, directory: Path, since: float, printer: LogPrinter, on_closed: Callable[[], object]) -> None:
-        """Lines written before `since` (Unix seconds) are left out. `on_closed` is called in the thread when the output
-        cannot be written any more."""
+        """`directory` has the log files. `printer` prints the lines; those written before `since` (Unix seconds) are left out.
+
+        `on_closed` is called in the thread when stdout was closed by its reader.
+        """
         self._directory = directory
         self._since = since
         self._printer = printer
@@ -45,13 +47,14 @@ class ConsoleLogs:
         self._thread = threading.Thread(target=self._print_lines, daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread that prints."""
         self._thread.start()
 
     def finish(self, timeout: float, skip: Callable[[], bool]) -> int:
-        """Print the remaining lines of files that are complete, then end the thread; return how many were not printed.
+        """Print the remaining lines, then end the thread; return the number of lines that were not printed.
 
-        Printing ends after `timeout` seconds, or as soon as `skip` returns true.
+        Call it when no process writes to the log files any more. Printing ends after `timeout` seconds, or when `skip`
+        returns true.
         """
         self._deadline = time.monotonic() + timeout
         self._finishing.set()
@@ -80,7 +83,10 @@ class ConsoleLogs:
                 return
 
     def _read(self, *, read_all: bool) -> list[LogLine]:
-        """Return new lines in order of time, at most a block of each file; only of changed files, unless `read_all`."""
+        """Return new lines of all log files in order of time, at most one block of each file.
+
+        Files without a change are not read, except with `read_all`.
+        """
         try:
             mtime = os.stat(self._directory).st_mtime_ns
             if mtime != self._directory_mtime:  # a file is new, or was rotated

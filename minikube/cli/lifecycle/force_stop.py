@@ -28,9 +28,10 @@ LOCK_POLL_S = 0.025
 
 
 def kill_supervisor(manifest: Path) -> int:
-    """Kill a supervisor that does not answer; its guardian ends the rest. Kill the guardian too, if it hangs.
+    """Kill a supervisor that does not answer, and its guardian if that hangs too; return the exit code.
 
-    Returns the exit code. Raises Unavailable when the recorded pid belongs to another process now.
+    The guardian, or this command in its place, kills the remaining processes. Raises Unavailable when the recorded pid
+    is of another process by now.
     """
     from minikube.linux import processes
 
@@ -53,10 +54,10 @@ def kill_supervisor(manifest: Path) -> int:
 
 
 def stop_without_endpoint(manifest: Path, now: bool, nothing_running: NothingRunning) -> int:
-    """End a supervisor that has the project's lock but no endpoint (it is starting or ending), then what a run left.
+    """Stop a supervisor whose control API cannot be reached, because it is starting or ending; return the exit code.
 
-    Returns the exit code. Raises `nothing_running` when there was neither, and Unavailable when the process with the
-    lock does not end.
+    Then kill what an earlier run has left. `now`: with KILL, not TERM. Raises the given `nothing_running` where there
+    is no supervisor and nothing is left, and Unavailable when the supervisor does not end.
     """
     import fcntl
     import signal
@@ -99,7 +100,7 @@ def stop_without_endpoint(manifest: Path, now: bool, nothing_running: NothingRun
 
 
 def report_stopped(manifest: Path) -> int:
-    """Print that the project has ended, or which containers could not be removed; return the exit code."""
+    """Print that the project has stopped, or which containers could not be removed; return the exit code, 0 or 1."""
     from minikube.engine.leftovers import read_engine_record
 
     found = read_engine_record(project_dir(manifest))
@@ -111,7 +112,10 @@ def report_stopped(manifest: Path) -> int:
 
 
 def _lock_holder(lock: int, directory: Path) -> int:
-    """Return the pid of the supervisor that has the lock; 0 when it is dead or not known."""
+    """Return the pid of the supervisor that holds the lock; 0 where it is dead or unknown.
+
+    `lock` is the open lock file in `directory`.
+    """
     text = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
     if not text.isdecimal():
         return 0
@@ -125,9 +129,9 @@ def _lock_holder(lock: int, directory: Path) -> int:
 
 
 def _end_leftovers(directory: Path) -> tuple[str, EngineLeftovers | None]:
-    """End what an earlier run left running, as the next `up` would.
+    """Kill processes and remove containers that an earlier run has left in the project.
 
-    Returns a text that names what was ended (empty: there was nothing), and the containers that could not be removed.
+    Return a text that names them (empty for none), and the containers that could not be removed, None for none.
     """
     from minikube.engine.leftovers import remove_leftovers
     from minikube.linux import processes

@@ -28,8 +28,8 @@ def wait_for_goal(
 ) -> int:
     """Wait until the instances of `names` (all, without names) have reached the goal; return the exit code.
 
-    The code is 0, or TIMED_OUT after a message that says which instances are missing. `as_json` prints the instances in
-    both cases. Raises MinikubeError when an instance cannot reach the goal.
+    The code is 0, or TIMED_OUT after `timeout` seconds and a message that names the missing instances. `as_json` prints
+    the instances in both cases. Raises MinikubeError when an instance cannot reach the goal.
     """
     deadline = time.monotonic() + timeout
     try:
@@ -59,11 +59,12 @@ def wait_until(
     poll_s: float = POLL_S,
     keep_waiting: Callable[[], bool] = lambda: True,
 ) -> list[str]:
-    """Wait until all have reached the goal; return what is still missing at `deadline` (monotonic), or nothing.
+    """Wait until the selected instances have reached the goal, or until `deadline` (monotonic seconds).
 
-    `keep_waiting` is asked after each poll, so at least every `poll_s`: when it is false, the last answer is returned.
-    Raises MinikubeError when an instance cannot reach the goal, NothingRunning when the supervisor ends meanwhile, and
-    Unavailable when it does not answer several requests in a row.
+    Return a text for each that has not reached it; empty when all have. `keep_waiting` is called after each poll, at
+    least every `poll_s` seconds: when it returns false, return the last result. Raises MinikubeError when an instance
+    cannot reach the goal, NothingRunning when the supervisor ends meanwhile, and Unavailable when it does not answer
+    several requests in a row.
     """
     snapshot = _next_snapshot(client, -1, 0.0)
     missing: list[str] = []
@@ -76,7 +77,10 @@ def wait_until(
 
 
 def _next_snapshot(client: ControlClient, revision: int, timeout: float) -> Snapshot:
-    """Return the first snapshot after a revision. Raises NothingRunning also when the supervisor ends meanwhile."""
+    """Return a snapshot newer than `revision`, or the present one after `timeout` seconds.
+
+    Raises NothingRunning when the supervisor has ended, and Unavailable when it does not answer.
+    """
     with suppress(Unavailable):
         return client.status(after=revision, wait=timeout)
     # A supervisor that ends resets connections which its listener had accepted: that is Unavailable. Only a refused

@@ -11,7 +11,7 @@ from minikube.project_dir import project_dir, read_supervisor_record
 
 
 class ProcessExitWait:
-    """Waits for the end of a process through a pidfd. Make it before the process is asked to end."""
+    """Waits for the exit of a process that is no child, through a pidfd. Create it before the process is told to end."""
 
     # A pidfd stays bound to its process: when the kernel reuses the pid, this does not wait for the wrong one.
 
@@ -28,7 +28,7 @@ class ProcessExitWait:
             os.close(self._pidfd)
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the end of the process; return whether it has ended."""
+        """Wait up to `timeout` seconds for the exit of the process; return whether it has exited."""
         if self._pidfd is None:
             return True
         poll = select.poll()
@@ -37,6 +37,6 @@ class ProcessExitWait:
 
 
 def recorded_pids(manifest: Path) -> list[int]:
-    """Return the pids of the supervisor and of its guardian, which ends last; empty where no run is recorded."""
+    """Return the pids of the supervisor and its guardian, in this order, in which they end; empty where none are recorded."""
     record = read_supervisor_record(project_dir(manifest))
     return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []

@@ -1,4 +1,4 @@
-"""What a stop waits for: a line for each instance that has not ended yet."""
+"""The progress of a stop of the project: a line of text for each instance that has not ended yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST_TIMEOUT_S = 1.0
 
 
 def read_stop_progress(endpoint: Endpoint) -> list[str]:
-    """Ask the supervisor what its stop waits for; return a line for each, or none when it does not answer any more."""
+    """Return a line of text for each instance that the stop of the project waits for; empty where no supervisor answers."""
     from minikube.control.client.blocking import ControlClient
 
     try:
@@ -33,7 +33,7 @@ def read_stop_progress(endpoint: Endpoint) -> list[str]:
 
 
 def progress_lines(snapshot: Snapshot, now: float) -> Iterator[str]:
-    """Return a line for each instance that is being stopped; where there is none, for each that still has a process."""
+    """Yield a line for each instance that is being stopped; where there is none, for each that still has a process."""
     from minikube.cli.render.table import age
 
     alive = [view for view in snapshot.instances if view.pid and view.state.has_process]

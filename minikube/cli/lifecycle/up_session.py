@@ -1,4 +1,4 @@
-"""What `up` does from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
+"""One run of `up`, from the launch of the supervisor to its end: wait, print logs or show the dashboard, stop.
 
 This process is connected to the supervisor by a socket pair; the supervisor stops when this end closes. It refuses to leave
 anything running unless `detach` was called.
@@ -43,10 +43,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UpSession:
-    """One run of `up`. Methods that wait return an exit code, 0 for success."""
+    """One run of `up`, from the launch of the supervisor to its end. Methods that return an int return an exit code."""
 
     def __init__(self, handle: SupervisorHandle, manifest: Path, exit_with: str = "") -> None:
-        """`exit_with` is the service whose end stops the project; empty: none."""
+        """`handle` is the connection to the supervisor. `exit_with` is the service whose end stops the project; empty: none."""
         self._handle = handle
         self._manifest = manifest
         self._exit_with = exit_with
@@ -59,7 +59,7 @@ class UpSession:
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:
-        """Let INT, TERM and HUP call `stop`, until the context ends."""
+        """Call `stop` for each INT, TERM and HUP until the `with` block ends."""
         previous = {number: signal.signal(number, lambda *_: self.stop()) for number in STOP_SIGNALS}
         try:
             yield
@@ -68,7 +68,10 @@ class UpSession:
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Request a stop in reverse order; the second call requests one at once. May be called in a signal handler."""
+        """Request a graceful stop of the project at the first call, an immediate one at later calls.
+
+        May be called in a signal handler.
+        """
         self._stop_requests += 1
         if self._stop_requests == 1:
             self._handle.stop()
@@ -76,9 +79,9 @@ class UpSession:
             self._handle.stop_now()
 
     def wait_started(self) -> bool:
-        """Wait for the supervisor's control API; return False when a signal came first.
+        """Wait until the supervisor's control API listens; return False when `stop` was called first.
 
-        Raises MinikubeError, with the supervisor's message and exit code, when it could not start.
+        Raises MinikubeError, with the supervisor's message and exit code, when the supervisor could not start.
         """
         reply: dict[str, Any] = self._handle.wait_ready(START_TIMEOUT_S)
         if self._stop_requests:
@@ -94,9 +97,9 @@ class UpSession:
         return True
 
     def detach(self, given_manifest: str, services: tuple[str, ...], timeout: float) -> int:
-        """Leave everything running, then wait until `services` are ready; return the exit code.
+        """Let the supervisor run on, then wait until `services` are ready, for `timeout` seconds; return the exit code.
 
-        `given_manifest` is the path for the commands that are printed as advice.
+        `given_manifest` is the manifest's path as the user wrote it, for the commands in the message.
         """
         from minikube.cli.lifecycle.goal_wait import wait_for_goal
 
@@ -110,7 +113,10 @@ class UpSession:
         return wait_for_goal(services, "ready", timeout, str(self._manifest)) if services else 0
 
     def wait_ready(self, services: tuple[str, ...], timeout: float) -> int:
-        """Wait until `services` are ready or a stop is requested, and return 0; on failure, stop everything first."""
+        """Wait until `services` are ready or a stop is requested, and return 0.
+
+        When an instance fails or `timeout` seconds have passed, stop the project and return the exit code.
+        """
         from minikube.cli.lifecycle.goal_wait import wait_until
         from minikube.control.client.blocking import ControlClient
 
@@ -147,7 +153,10 @@ class UpSession:
         return code
 
     def show_dashboard(self) -> int:
-        """Show the dashboard until it is closed; then stop everything, unless the user chose to leave it running."""
+        """Show the dashboard until it is closed; then stop the project, unless the user chose to leave it running.
+
+        Return the exit code.
+        """
         from tui import run_dashboard
 
         assert self._endpoint is not None
@@ -166,7 +175,10 @@ class UpSession:
         return self.wait_stopped()
 
     def print_logs(self, services: tuple[str, ...], timeout: float, timestamps: bool) -> int:
-        """Print log lines and events until the supervisor ends; `services` and `timeout` are as for `wait_ready`."""
+        """Print log lines and events until the supervisor has ended; return the exit code.
+
+        `services` and `timeout` are as for `wait_ready`.
+        """
         from minikube.cli.lifecycle.console_logs import ConsoleLogs
         from minikube.cli.render.log_printer import LogPrinter
         from minikube.manifest import load_manifest
@@ -182,9 +194,9 @@ class UpSession:
         return self.wait_ready(services, timeout) or self.wait_stopped()
 
     def wait_stopped(self) -> int:
-        """Wait for the supervisor's end and return the exit code; while it stops, print what it waits for.
+        """Wait until the supervisor has ended, and return the exit code; meanwhile print what the stop waits for.
 
-        Raises MinikubeError when the supervisor ended with a failure and no stop was requested.
+        Raises MinikubeError when the supervisor failed and no stop was requested.
         """
         reported = time.monotonic()
         while (code := self._handle.wait_exit(POLL_S)) is None:
@@ -227,12 +239,12 @@ class UpSession:
             self._on_output_closed()
 
     def _on_output_closed(self) -> None:
-        """Stop, because nothing that is printed can be read any more."""
+        """Request a stop: the reader of stdout has closed it, so the user sees no output."""
         if not self._stop_requests:
             self.stop()
 
     def _print_remaining_logs(self) -> None:
-        """Print the lines that were not printed yet; another Ctrl-C skips them."""
+        """Print the log lines that were not printed yet. Another Ctrl-C skips them."""
         if self._console_logs is None:
             return
         requests = self._stop_requests
@@ -243,7 +255,7 @@ class UpSession:
             self._print_message(f"{unprinted} lines were not printed — `minikube logs` shows them")
 
     def _print_message(self, text: str) -> None:
-        """Print a message in the form of the other output: as a log line, or to stderr."""
+        """Print a message as a log line while log lines are printed, else to stderr."""
         with suppress(OSError):  # a closed terminal or pipe must not keep this process from waiting for the stop
             if self._printer:
                 self._printer.message(text)
@@ -252,5 +264,5 @@ class UpSession:
 
 
 def _describe_exit(code: int) -> str:
-    """Return `exit 3` or `signal KILL`."""
+    """Return `exit 3` for the exit code 3, and `signal KILL` for -9."""
     return f"exit {code}" if code > 0 else f"signal {signal.Signals(-code).name.removeprefix('SIG')}"

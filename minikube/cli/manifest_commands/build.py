@@ -47,9 +47,10 @@ def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | Non
 
 
 def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: bool = False) -> dict[str, str]:
-    """Build the images of the named services, or of all; print a line for each failure at the end.
+    """Build the images of the services `names`, or of all services with a build; print the engine's output.
 
-    Returns, by service, why its build failed; empty for a success. Raises MinikubeError where there is no engine.
+    Return the reason of failure by service, empty for a success; print a line for each failure at the end. Raises
+    MinikubeError where there is no engine.
     """
     from minikube.cli.render.log_printer import LogPrinter
     from minikube.engine.command import find_engine
@@ -72,7 +73,7 @@ def build_images(manifest: Manifest, names: tuple[str, ...] = (), *, no_cache: b
 
 
 def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer: LogPrinter, no_cache: bool) -> str:
-    """Build one image and print the engine's output; return why it failed, empty for a success."""
+    """Build the image of one service and print the engine's output; return why it failed, empty for a success."""
     from minikube.engine.arguments import build_arguments, image_name
     from minikube.engine.command import client_environment, error_line, is_unreachable
     from minikube.model import LogLine

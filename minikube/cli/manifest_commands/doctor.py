@@ -1,4 +1,4 @@
-"""`doctor`: what this machine offers to a project, a line for each finding; `minikube.doctor` does the checks."""
+"""`doctor`: check this machine for the project and print a line for each finding; `minikube.doctor` has the checks."""
 
 import sys
 

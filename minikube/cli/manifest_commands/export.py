@@ -24,7 +24,7 @@ MADE_BY = "# Made by minikube "
 
 @dataclass(frozen=True)
 class ExportCommandOptions:
-    """The command line of `export`; `minikube.export.ExportOptions` is what the export itself needs of it."""
+    """The arguments and options of `minikube export`. `minikube.export.ExportOptions` has those that select the content."""
 
     tool: str
     """`compose` or `kubernetes`."""
@@ -37,7 +37,7 @@ class ExportCommandOptions:
     manifest: str | None
 
     def directory(self) -> Path:
-        """Return the directory of the files, to which the paths in them are relative."""
+        """Return the directory of the written files; paths in the files are relative to it."""
         if self.output is None:
             return Path.cwd()
         return Path(self.output) if _is_directory(self.output) else Path(self.output).parent
@@ -99,7 +99,7 @@ def export_command(options: ExportCommandOptions) -> None:
 
 
 def _parse_images(pairs: Iterable[str]) -> dict[str, str]:
-    """Return image references by name. Raises UsageError."""
+    """Return image references by service, from texts `NAME=REF`. Raises UsageError."""
     images: dict[str, str] = {}
     for pair in pairs:
         name, equals, reference = pair.partition("=")
@@ -110,7 +110,10 @@ def _parse_images(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Path) -> dict[str, str]:
-    """Return texts by path; the path of standard output is empty. The plan's notes are in the first file."""
+    """Return the texts of the files by path; the path is empty for standard output.
+
+    The plan's notes, about keys that cannot be exported, are in the first file.
+    """
     from minikube import __version__
     from minikube.export import Document, compose_documents, kubernetes_documents, to_yaml
 
@@ -128,14 +131,14 @@ def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Pat
 
 
 def _is_directory(output: str) -> bool:
-    """Return whether a path is meant as a directory: it ends with a slash, is one, or has no file extension."""
+    """Return whether `--output` means a directory: it ends with a slash, is a directory, or has no file extension."""
     return output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix
 
 
 def _write_files(files: dict[Path, str], *, private: bool) -> None:
-    """Write all files, or none: raise UsageError before the first, when one was not made by this command.
+    """Write texts to files by path; with `private`, readable by their owner only.
 
-    A `private` file is readable by its owner only.
+    Raises UsageError, before the first is written, where a file exists that `minikube export` did not write.
     """
     for path in files:
         if path.exists() and not path.read_text(errors="replace").startswith(MADE_BY):

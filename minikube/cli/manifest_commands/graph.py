@@ -1,4 +1,4 @@
-"""`graph`: which service depends on which; with their states where the project is running."""
+"""`graph`: draw the dependencies of services; with the services' states while the project is running."""
 
 import click
 
@@ -32,7 +32,7 @@ def graph_command(manifest: str | None, output_format: str, as_json: bool) -> No
 
 
 def read_nodes(manifest: str | None) -> list[GraphNode]:
-    """Return the services of the running project, or of the manifest where nothing runs."""
+    """Return the services with their states while the project is running, else the services of the manifest."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
     path = manifest_path(manifest)
@@ -55,7 +55,7 @@ def nodes_of(snapshot: Snapshot) -> list[GraphNode]:
 
 
 def _summarize(snapshot: Snapshot, service: str) -> tuple[str, Readiness]:
-    """Return the states of a service's instances in words, and the worst readiness among them."""
+    """Return the states of a service's instances as text, and the worst readiness among them."""
     instances = [view for view in snapshot.instances if view.service == service]
     if not instances:
         return "no instance", "idle"
@@ -71,7 +71,7 @@ def _summarize(snapshot: Snapshot, service: str) -> tuple[str, Readiness]:
 
 
 def _readiness(instance: InstanceView) -> Readiness:
-    """Return how ready an instance is, for the colour of its service."""
+    """Return the readiness of an instance, from which its service gets its colour."""
     if instance.state == "exited":
         return "ready" if is_completed(instance) else "bad"
     if instance.state.has_failed or instance.check == "critical":

@@ -7,7 +7,7 @@ from minikube.errors import UsageError
 
 
 def complete_commands(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the commands that have `--json`."""
+    """Return completions: the commands with `--json` that begin with `incomplete`."""
     from minikube.cli.render.schemas import OUTPUTS
 
     return [name for name in OUTPUTS if name.startswith(incomplete)]

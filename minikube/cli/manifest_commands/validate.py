@@ -44,7 +44,7 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
 
 
 def _check_watch_patterns(manifest: Manifest) -> None:
-    """Raise ManifestError with a line for each invalid pattern of `watch`."""
+    """Raise ManifestError, with a line for each invalid pattern in the `watch` keys of the services."""
     problems = []
     for name, pattern in ((spec.name, pattern) for spec in manifest.services.values() for pattern in spec.watch):
         from minikube.project.watch_patterns import parse_rules
@@ -60,7 +60,7 @@ def _check_watch_patterns(manifest: Manifest) -> None:
 
 
 def _machine_warnings(manifest: Manifest) -> list[str]:
-    """Return what `up` would refuse here, but perhaps not on another machine: users and directories that do not exist."""
+    """Return a warning for each user and directory of the manifest that does not exist on this machine."""
     from minikube.linux.credentials import find_credentials
 
     warnings = []

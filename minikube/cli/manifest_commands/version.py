@@ -1,4 +1,4 @@
-"""`version`."""
+"""`version`: print the version of minikube and of Python."""
 
 import sys
 

@@ -24,7 +24,10 @@ STATE_COLOURS: dict[str, int] = {
 
 
 def has_colour(stream: IO[str]) -> bool:
-    """Return whether to print colours: on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb; always with FORCE_COLOR."""
+    """Return whether to print colours on `stream`: never with NO_COLOR (no-color.org), else always with FORCE_COLOR.
+
+    Without these variables: on a terminal, unless TERM is `dumb`.
+    """
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -33,12 +36,12 @@ def has_colour(stream: IO[str]) -> bool:
 
 
 def paint(text: str, colour: int | None, enabled: bool) -> str:
-    """Return `text` in a colour (an SGR number), unchanged without one or where colours are not enabled."""
+    """Return `text` in a colour (an SGR number); unchanged where `colour` is None or `enabled` is false."""
     return f"\x1b[{colour}m{text}\x1b[0m" if enabled and colour is not None else text
 
 
 def instance_colour(name: str) -> int:
-    """Return the colour of an instance: the same in every run and terminal, and another for each of the first replicas."""
+    """Return the colour of an instance as an SGR number: the same in every run, another for each of the first replicas."""
     head, _, number = name.rpartition("-")
     service, replica = (head, int(number)) if number.isdecimal() and len(number) < 6 else (name, 0)
     index = zlib.crc32(service.encode("utf-8", "surrogatepass")) + replica

@@ -15,7 +15,7 @@ LONGEST_OUTPUT = 200
 
 
 def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
-    """Return all that the supervisor knows of a service or an instance: settings, instances, last lines, events."""
+    """Yield the text of `minikube describe`: the settings, instances, last lines and events of a service or instance."""
     service = reply.service
     if service:
         yield from _facts(
@@ -46,7 +46,10 @@ def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
 
 
 def _setting(value: object) -> str:
-    """Return a manifest key's value on one line; what is off (0 or empty) is left out, but for numbers in a list."""
+    """Return the value of a manifest key as one line of text.
+
+    In a table, values that are off (0 or empty) are left out.
+    """
     match value:
         case dict():
             return ", ".join(f"{key} {_amount(key, item)}".strip() for key, item in value.items() if item)
@@ -56,14 +59,14 @@ def _setting(value: object) -> str:
 
 
 def _amount(key: str, value: object) -> str:
-    """Return a value inside a manifest's key; memory as a size, and nothing for a switch that is on."""
+    """Return the value of `key` in a table as text: a size for `memory`, empty for a switch that is on."""
     if key == "memory" and isinstance(value, int):
         return format_size(value)
     return "" if value is True else _setting(value)
 
 
 def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> dict[str, str]:
-    """Return the facts of an instance by title; those that are not known are empty."""
+    """Return the details of an instance as title → text; the text is empty for an unknown one."""
     check = f"{instance.check} for {age(instance.check_since, now)}" if instance.check else ""
     output = instance.output.strip().replace("\n", " ")
     has_uptime = instance.started and instance.state.has_process
@@ -86,13 +89,13 @@ def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> 
 
 
 def _facts(title: str, facts: dict[str, str]) -> Iterator[str]:
-    """Return a title and a line for each fact that has a value."""
+    """Yield a title, then a line for each detail that has a text."""
     yield title
     yield from (f"  {name + ':':<14} {printable(value)}" for name, value in facts.items() if value)
 
 
 def status_lines(snapshot: Snapshot, control: str, now: float) -> Iterator[str]:
-    """Return the state of the project, of Redis and of the registry, then a line for each instance that is not ready.
+    """Yield the text of `minikube status`: the project, Redis, the registry, and each instance that is not ready.
 
     `control` is the URL of the control API.
     """
@@ -112,7 +115,7 @@ def status_lines(snapshot: Snapshot, control: str, now: float) -> Iterator[str]:
 
 
 def _part(part: PartView, now: float) -> str:
-    """Return the state of Redis or of the registry in words."""
+    """Return the state of a backing service (Redis or the registry) as text."""
     since = f" for {age(part.since, now)}" if part.since else ""
     address = f" at {part.address}" if part.address else ""
     restarts = f", {part.restarts} restarts" if part.restarts else ""

@@ -13,7 +13,7 @@ MERMAID_CLASSES = {"ready": "fill:#dfd,stroke:#080", "bad": "fill:#fdd,stroke:#c
 
 
 class GraphNode(Struct, frozen=True):
-    """One service: what it depends on and, while the project is running, the states of its instances."""
+    """One service in the drawing: its dependencies and, while the project is running, the states of its instances."""
 
     name: str
     depends_on: dict[str, str]
@@ -25,9 +25,9 @@ class GraphNode(Struct, frozen=True):
 
 
 def tree_lines(nodes: list[GraphNode]) -> Iterator[str]:
-    """Return a tree for each service that no other depends on, with what it depends on below it.
+    """Yield a tree for each service that no other depends on, with its dependencies as branches.
 
-    A service that several depend on is drawn with its dependencies once; later it has a `…` instead of them.
+    The dependencies of a service are drawn once; where the service is drawn again, it has a `…` instead.
     """
     by_name = {node.name: node for node in nodes}
     dependencies = {name for node in nodes for name in node.depends_on}
@@ -39,7 +39,10 @@ def tree_lines(nodes: list[GraphNode]) -> Iterator[str]:
 
 
 def _dependency_lines(node: GraphNode, by_name: Mapping[str, GraphNode], drawn: set[str], indent: str) -> Iterator[str]:
-    """Return the lines below a service: its dependencies, each with its own below it."""
+    """Yield the lines below `node`: its dependencies, each followed by the lines below it, all behind `indent`.
+
+    `drawn` are the names already drawn; names are added to it.
+    """
     if node.name in drawn:
         return
     drawn.add(node.name)
@@ -57,7 +60,7 @@ def _line(branch: str, name: str, suffix: str, node: GraphNode) -> str:
 
 
 def mermaid_lines(nodes: list[GraphNode]) -> Iterator[str]:
-    """Return a flowchart with an arrow from each service to each that it depends on."""
+    """Yield a Mermaid flowchart, with an arrow from each service to each of its dependencies."""
     yield "flowchart LR"
     # Ids begin with `s-`, because a service may be called `end`, which is a keyword of Mermaid.
     for node in nodes:

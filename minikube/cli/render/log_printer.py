@@ -20,10 +20,10 @@ LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class LogPrinter:
-    """Writes whole lines. Several threads may share it."""
+    """Prints log lines, events and messages as whole lines to a text stream. Several threads may share it."""
 
     def __init__(self, out: IO[str], names: Sequence[str], *, timestamps: bool = False, prefix: bool = True) -> None:
-        """`names` are the instances that are known already; prefixes are as wide as the longest."""
+        """`out` is the text stream. `names` are the instances known so far: prefixes are as wide as the longest name."""
         self._out = out
         # Text streams have no lock of their own: without it an event lands inside a log line. Reentrant, as a signal handler
         # may print a message while its thread is in a write.
@@ -35,13 +35,13 @@ class LogPrinter:
         self._prefixes: dict[str, str] = {}
 
     def line(self, line: LogLine) -> None:
-        """Write a log line. See `lines`."""
+        """Print one log line. See `lines`."""
         self.lines((line,))
 
     def lines(self, lines: Iterable[LogLine]) -> None:
-        """Write log lines in one write.
+        """Print log lines in one write.
 
-        Warnings and errors have their colour, notices of minikube are dimmed.
+        On a terminal, warnings and errors are coloured, and lines of minikube itself are dimmed.
         """
         texts = []
         for line in lines:
@@ -53,12 +53,12 @@ class LogPrinter:
         self._write("".join(texts))
 
     def event(self, event: Event) -> None:
-        """Write an event; without prefixes, its time is written as well."""
+        """Print an event; where lines have no prefix, with its time."""
         colour = LEVEL_COLOURS.get(event.level)
         self._write_own(event.time, paint(printable(event.message), colour, self.colour), dated=True)
 
     def message(self, text: str) -> None:
-        """Write a message of the command itself, with the prefix of events."""
+        """Print a message of the command itself, with the prefix that events have."""
         self._write_own(time.time(), printable(text))
 
     def _write_own(self, stamp: float, text: str, *, dated: bool = False) -> None:
@@ -70,7 +70,7 @@ class LogPrinter:
             self._out.flush()
 
     def _head(self, stamp: float, name: str, *, dated: bool = False) -> str:
-        """Return the time and the prefix of a line, as far as they are wanted."""
+        """Return the beginning of a line: its time and the prefix with its instance, each as the options require."""
         date = f"{format_time(stamp)} " if self._timestamps or (dated and not self._prefix) else ""
         if not self._prefix:
             return date
@@ -86,7 +86,7 @@ class LogPrinter:
 
 
 def format_time(stamp: float) -> str:
-    """Return the local time, such as `14:03:07.250`; with the date where it is not today, `11-24 14:03:07.250`."""
+    """Return a Unix time as local time, `14:03:07.250`; on another day than today with the date, `11-24 14:03:07.250`."""
     moment, today = time.localtime(stamp), time.localtime()
     pattern = "%H:%M:%S" if (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday) else "%m-%d %H:%M:%S"
     return time.strftime(pattern, moment) + f".{int(stamp * 1000) % 1000:03}"

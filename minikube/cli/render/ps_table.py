@@ -18,14 +18,14 @@ HIDDEN_COLUMNS: tuple[frozenset[str], ...] = (
     frozenset({"WHY", "CPU", "MEM", "PID"}),
     frozenset({"WHY", "CPU", "MEM", "PID", "UPTIME", "RESTARTS"}),
 )
-"""What is left out as the terminal gets narrower; the first that fits is taken. Without WHY, reasons are lines below."""
+"""Sets of columns to hide; the first with which the table fits is used. Without WHY, reasons are lines below the table."""
 
 WHY_LEAST_WIDTH = 30
 """A narrower column WHY would cut most reasons; shorter reasons need less."""
 
 
 def instance_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
-    """Return what `ps --json` prints: all instances with their usage, and why each is not ready."""
+    """Return the rows of `ps --json`: all instances with their usage, and why each is not ready."""
     usage = {usage.id: usage for usage in snapshot.usage if usage.memory}
     not_started = {service.name for service in snapshot.services if not service.chosen}
     return [
@@ -42,9 +42,9 @@ def instance_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
 
 
 def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = False) -> Iterator[str]:
-    """Return the table, with as many columns as fit into `width` characters (0: no limit).
+    """Yield the table of `minikube ps`, with as many columns as fit into `width` characters (0: no limit).
 
-    Lines below tell why instances, Redis and the registry are not ready.
+    Lines below the table say why instances, Redis and the registry are not ready.
     """
     rows = instance_rows(snapshot, now)
     cells = [_cells(row, now) for row in rows]
@@ -82,7 +82,7 @@ def _cells(row: InstanceRow, now: float) -> tuple[str, ...]:
 
 
 def _fits(cells: list[tuple[str, ...]], hidden: frozenset[str], width: int) -> bool:
-    """Return whether a table without the hidden columns fits into `width` characters."""
+    """Return whether the table fits into `width` characters when the columns in `hidden` are left out."""
     widths = [
         max(len(name), *(len(printable(cell[index])) for cell in cells)) if cells else len(name)
         for index, name in enumerate(HEAD)
@@ -94,12 +94,12 @@ def _fits(cells: list[tuple[str, ...]], hidden: frozenset[str], width: int) -> b
 
 
 def _paint_state(cell: str) -> str:
-    """Return a cell in the colour of the state that it begins with; unchanged when it begins with no state."""
+    """Return a cell in the colour of the state that it begins with; unchanged where it begins with no state."""
     return paint(cell, STATE_COLOURS.get(cell.partition(" ")[0]), True)
 
 
 def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
-    """Return the instances in the order of their services in the manifest, replicas by number."""
+    """Return the instances in the order of their services in the manifest, and replicas by number."""
     positions = {service.name: position for position, service in enumerate(snapshot.services)}
     last = len(positions)
     return sorted(
@@ -110,7 +110,7 @@ def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:
-    """Return in one line why an instance is not ready; empty while it is ready, or when a command has stopped it."""
+    """Return a line of text that says why an instance is not ready; empty while it is, or after a stop command."""
     if is_ready(instance):
         return instance.reason
     reasons = [instance.reason or (instance.exit if instance.state.has_ended else "")]

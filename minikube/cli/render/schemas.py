@@ -1,4 +1,4 @@
-"""What each command prints with `--json`, as struct types, and their JSON Schema.
+"""The output types of each command's `--json`, and their JSON Schema.
 
 Structs stand here where neither the control API nor the registry has one for it; the others are theirs, in
 `minikube.model` and `minikube.control.client.messages`.
@@ -17,10 +17,10 @@ from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snap
 
 
 class InstanceRow(InstanceView, frozen=True):
-    """`ps`: an instance, with what its line shows besides.
+    """The output of `ps --json`: an instance, its usage, and why it is not ready.
 
-    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory` (bytes)
-    are of its whole process tree, null until they are known.
+    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
+    (bytes) are of its whole process tree, null until they are known.
     """
 
     ready: bool = False
@@ -30,7 +30,7 @@ class InstanceRow(InstanceView, frozen=True):
 
 
 class Validation(Struct, frozen=True):
-    """`validate`. `problems` are lines that name the file and the key."""
+    """The output of `validate --json`. `problems` are lines that name the file and the key."""
 
     valid: bool
     problems: tuple[str, ...] = ()
@@ -39,26 +39,26 @@ class Validation(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """`version`: of minikube and of Python."""
+    """The output of `version --json`: the versions of minikube and of Python."""
 
     version: str
     python: str
 
 
 class Registered(Struct, frozen=True):
-    """`register` and `deregister`: the id of the instance."""
+    """The output of `register --json` and `deregister --json`: the id of the instance."""
 
     id: str
 
 
 class Graph(Struct, frozen=True):
-    """`graph`: all services."""
+    """The output of `graph --json`: all services."""
 
     services: tuple[GraphNode, ...]
 
 
 class Output(Struct, frozen=True):
-    """What a command prints: one object of a type, a list of such objects, or an object on each line."""
+    """The form of a command's `--json`: one object of a type, a list of such objects, or one object on each line."""
 
     kind: Literal["object", "list", "lines"]
     type: Any
@@ -85,7 +85,7 @@ OUTPUTS: dict[str, Output] = {
 
 
 def output_schema(command: str) -> dict[str, Any]:
-    """Return the JSON Schema of what `command --json` prints; of one line, where it prints lines."""
+    """Return the JSON Schema of the output of `command --json`; of one line, where it prints a line for each object."""
     output = OUTPUTS[command]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

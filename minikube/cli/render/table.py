@@ -18,10 +18,10 @@ def columns(
     shrink: int = 0,
     paint: Callable[[str], str] | None = None,
 ) -> list[str]:
-    """Return lines with aligned columns, the head first.
+    """Return the rows as lines with aligned columns, the head first.
 
-    Lines longer than `width` characters (0: no limit) are shortened in the column `shrink`. `paint` adds colours to a cell;
-    they do not count for its width.
+    Where a line is longer than `width` characters (0: no limit), the texts in the column number `shrink` are shortened.
+    `paint` adds colours to a cell, which do not count for the width.
     """
     cells = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
@@ -39,10 +39,10 @@ def columns(
 
 
 def shorten(text: str, width: int) -> str:
-    """Return `text` in at most `width` characters, with an ellipsis where it was cut."""
+    """Return `text` cut to `width` characters, with an ellipsis at its end where it was cut."""
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def age(stamp: float, now: float) -> str:
-    """Return how long ago a Unix time was, such as `1h02m`; `-` for 0."""
+    """Return the time from `stamp` (Unix seconds) to `now` as text, such as `1h02m`; `-` for 0."""
     return format_duration(max(0.0, now - stamp)) if stamp else "-"

@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from minikube.jsonrpc.messages import CLOSED_FOR_ROOM
 from minikube.linux.socket_owner import peer_uid
 from minikube.net.peers import choose_connection, closed_for_room
 from minikube.net.rpc.client_socket import ClientSocket
@@ -253,7 +254,7 @@ class _Server:
             newcomer.connection.end(f"too many connections: {limit:,} are open; close some and try again")
             self._refused.add(newcomer.connection)
             return
-        client.connection.end(closed_for_room(limit, client.peer))
+        client.connection.end(closed_for_room(limit, client.peer), CLOSED_FOR_ROOM)
         self._refused.add(client.connection)
         self._run_step(client, self._update)
         if len(self._refused) > MAX_REFUSED:

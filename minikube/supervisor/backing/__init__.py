@@ -1,10 +1,10 @@
-"""Backing services: the embedded Redis and the registry, which the project's own services rest on.
+"""Backing services: the embedded Redis and the registry, which the project's own services use.
 
-    spec        what to execute for a backing service; start it without trio; how soon it is restarted
+    spec        the command of a backing service; start it without trio; the delay before a restart
     redis       the command line, socket and data directory of the embedded Redis
     registry    the command line and environment of the registry
-    service     keep one backing service running: show it, restart it when it dies, stop it at the end
-    startup     make both from their specs, and wait until they answer
+    service     keep one backing service running: show it, restart it when it exits, stop it at the end
+    startup     create both from their specs, and wait until they answer
 
 Both processes are started before the supervisor imports trio, because `up` waits for them; so `spec`, `redis` and `registry`
 import no trio. The folder refuses to decide whether an instance is healthy: the registry does.

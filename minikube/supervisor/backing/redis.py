@@ -17,11 +17,14 @@ from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
 from minikube.supervisor.backing.spec import BackingSpec
 
 SOCKET_PATH_LIMIT = 100
-"""In bytes: a socket address holds 108 (unix(7)), and clients may append something."""
+"""In bytes: a socket address holds 108 (unix(7)), and Redis clients may append a suffix."""
 
 
 def find_redis(environ: Mapping[str, str]) -> str:
-    """Return a server program: MINIKUBE_REDIS_SERVER, the first on the PATH, or the bundled one. Raises `StartError`."""
+    """Return the path of a Redis server: MINIKUBE_REDIS_SERVER, else the first on the PATH, else the bundled one.
+
+    Raises `StartError` where there is none.
+    """
     if given := environ.get("MINIKUBE_REDIS_SERVER"):
         return given
     for name in ("valkey-server", "redis-server"):
@@ -36,7 +39,7 @@ def find_redis(environ: Mapping[str, str]) -> str:
 
 
 def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
-    """Return the spec of the embedded server: a private unix socket, no TCP, append-only file on. Raises `StartError`."""
+    """Return the spec of the embedded Redis: on a unix socket, without TCP, with an append-only file. Raises `StartError`."""
     data = project_dir / REDIS_DATA_DIR
     data.mkdir(mode=0o700, exist_ok=True)
     path = prepare_socket_path(project_dir)
@@ -59,10 +62,10 @@ def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
 
 
 def prepare_socket_path(project_dir: Path) -> Path:
-    """Return the path on which the server listens, and make `.minikube/redis.sock` a link to it.
+    """Return the path of the socket on which Redis is to listen, and make `.minikube/redis.sock` a symbolic link to it.
 
-    The socket has a directory of its own, so that a container can be given that directory without the rest of `.minikube/`.
-    Where the path is too long for a socket address, that directory lies in a private temporary one.
+    The socket has a directory of its own, so that a container can be given that directory without the rest of
+    `.minikube/`. Where the path would be too long for a socket address, the directory is a private temporary one.
     """
     link, socket = project_dir / REDIS_SOCKET, project_dir / REDIS_SOCKET_DIR / REDIS_SOCKET
     if len(os.fsencode(socket)) > SOCKET_PATH_LIMIT:
@@ -75,7 +78,10 @@ def prepare_socket_path(project_dir: Path) -> Path:
 
 
 def _private_temporary_directory(project_dir: Path) -> Path:
-    """Return a directory for this project and user only. Raises `StartError` where another user owns or can enter it."""
+    """Return a temporary directory that only this user can enter, the same for each run of the project.
+
+    Raises `StartError` where another user owns it or can enter it.
+    """
     digest = sha256(os.fsencode(project_dir)).hexdigest()[:12]
     private = Path(tempfile.gettempdir(), f"minikube-{os.geteuid()}-{digest}")
     private.mkdir(mode=0o700, exist_ok=True)

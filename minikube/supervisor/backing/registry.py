@@ -14,9 +14,9 @@ from minikube.supervisor.backing.spec import BackingSpec
 def registry_spec(
     manifest: Manifest, listen: HostPort, redis_url: str, secret: str, environ: Mapping[str, str]
 ) -> BackingSpec:
-    """Return the spec of a registry that listens on `listen` (port 0: any free one) and stores in the Redis of the URL.
+    """Return the spec of a registry that listens on `listen` (port 0: a free port) and stores its data in `redis_url`.
 
-    `secret` is the supervisor token. The tokens and the URL, which may hold a password, travel in the environment: every user
+    `secret` is the supervisor token. The tokens and the URL, which may hold a password, are passed in the environment: every user
     can read a command line.
     """
     settings = manifest.registry

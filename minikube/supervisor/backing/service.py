@@ -1,4 +1,4 @@
-"""Keep one backing service running: show its state, restart it as soon as it dies, stop it at the end."""
+"""Keep one backing service running: show its state, restart it when its process exits, stop it at the end."""
 
 import signal
 import subprocess
@@ -24,9 +24,9 @@ STOP_TIMEOUT_S = 5.0
 
 
 class BackingService:
-    """The embedded Redis or the registry: one process at a time, started again whenever it dies before `stop`.
+    """Keeps the embedded Redis or the registry running: starts a new process whenever the process exits before `stop`.
 
-    `wait_ready` is called for each process; it returns the service's address as soon as the process answers.
+    `wait_ready` is called for each process. It waits until the process answers, and returns the service's address.
     """
 
     def __init__(
@@ -51,7 +51,10 @@ class BackingService:
         self._finished = trio.Event()
 
     async def run(self, first: "subprocess.Popen[bytes] | None") -> None:
-        """Run the service until `stop`. `first` is a process that was started already, without trio."""
+        """Run the service until `stop` is called, restarting its process when that exits.
+
+        `first` is a process of the service that was started before trio; None: start one.
+        """
         try:
             await self._run(first)
         finally:
@@ -81,7 +84,10 @@ class BackingService:
         self._show(ProcessState.STOPPED)
 
     async def stop(self) -> None:
-        """Stop the service: TERM, after `STOP_TIMEOUT_S` KILL. Return when all its processes are dead."""
+        """Stop the service: send TERM, after `STOP_TIMEOUT_S` KILL. Return when all processes of the service are dead.
+
+        Gives up after `STOP_TIMEOUT_S` and `KILL_TIMEOUT_S` together.
+        """
         self._stopping.set()
         # A process that is just being started is ended as soon as it runs: `_run_process` sees `_stopping`.
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_TIMEOUT_S):
@@ -98,7 +104,7 @@ class BackingService:
         return await self._process_table.start(Command(spec.argv, spec.env, spec.cwd, spec.name))
 
     async def _run_process(self, process: Process) -> None:
-        """Read the output of one process until the process has ended; then kill what it started."""
+        """Copy the output of `process` into the log until `process` exits; then kill its descendants."""
         self._process = process
         self._log.clear()  # lines of an earlier process must not be taken for this one's address
         self._show(ProcessState.STARTING)

@@ -1,4 +1,7 @@
-"""What to execute for a backing service, and how soon it is restarted. Imports no trio: see the folder's docstring."""
+"""The commands of the backing services (Redis and the registry), and the delay before a restart of one.
+
+Imports no trio: see the folder's docstring.
+"""
 
 import random
 import subprocess
@@ -17,7 +20,7 @@ STABLE_S = 5.0
 
 
 class BackingSpec(Struct, frozen=True):
-    """The command of a backing service, and the address under which its clients reach it."""
+    """The command of a backing service (Redis or the registry), and the address at which its clients connect to it."""
 
     name: str
     argv: tuple[str, ...]
@@ -28,16 +31,19 @@ class BackingSpec(Struct, frozen=True):
 
 
 def with_address(spec: BackingSpec, address: str) -> BackingSpec:
-    """Return the spec with its listen address replaced, in the command line too.
+    """Return a copy of `spec` with `address` in place of its old address, also in the command line.
 
-    A registry that chose its port is restarted on the same port, where its clients look for it.
+    Used for a registry that chose a free port: a restart must listen on the same port, which its clients know.
     """
     argv = tuple(address if word == spec.address else word for word in spec.argv)
     return structs.replace(spec, argv=argv, address=address)
 
 
 def start_process(spec: BackingSpec) -> "subprocess.Popen[bytes]":
-    """Start a backing service without trio; `ProcessTable.adopt` takes it over. Raises `StartError`."""
+    """Start the process of a backing service without trio and return it. Raises `StartError`.
+
+    Enter it into the process table with `ProcessTable.adopt` once trio runs.
+    """
     try:
         return subprocess.Popen(
             spec.argv,
@@ -47,14 +53,17 @@ def start_process(spec: BackingSpec) -> "subprocess.Popen[bytes]":
             bufsize=0,
             cwd=spec.cwd,
             env=spec.env,
-            start_new_session=True,  # by its session `ProcessTable` recognizes what it starts
+            start_new_session=True,  # `ProcessTable` recognizes its descendants by the session
         )
     except OSError as error:
         raise StartError(f"{spec.name}: cannot start {spec.argv[0]}: {error.strerror}") from None
 
 
 def retry_delay(failures: int) -> float:
-    """Return the seconds before the next start: 0 after the first failure in a row, then doubling up to 1 s, ±20 %."""
+    """Return the seconds to wait before the next start, after `failures` failed runs in a row.
+
+    0 after the first, then doubling from 0.05 s to 1 s, ±20 %.
+    """
     if failures <= 1:
         return 0.0
     delay = min(RETRY_DELAY_S * 2.0 ** min(failures - 2, 20), RETRY_MAX_S)

@@ -1,4 +1,4 @@
-"""Make the two backing services from their specs, and wait until they answer."""
+"""Create the two backing services, Redis and the registry, from their specs, and wait until they answer."""
 
 import contextlib
 import subprocess
@@ -24,7 +24,10 @@ LISTENING = "listening on "
 async def start_redis(
     spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: "subprocess.Popen[bytes]"
 ) -> BackingService:
-    """Run the embedded Redis in `nursery`, from its started process on; return when it answers or a stop is requested."""
+    """Run the embedded Redis in `nursery`; return its `BackingService` when Redis answers or a stop is requested.
+
+    `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
+    """
     context.redis_url = spec.address
     path = unquote(spec.address.removeprefix("unix://"))
 
@@ -40,7 +43,10 @@ async def start_redis(
 
 
 def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
-    """Return the registry, not running yet. Each of its processes sets the context's registry address when it listens."""
+    """Return the registry as a `BackingService` that is not running yet.
+
+    Whenever a process of the registry listens, its address is written into `context` and into the state store.
+    """
     log = context.logs.open("registry", "registry", LogSpec())
 
     async def wait_ready(process: Process) -> str:
@@ -62,7 +68,7 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
 
 
 async def wait_ready_or_stop(context: RunContext, service: BackingService) -> None:
-    """Wait until the service answers or a stop is requested. Raises `StartError` after `READY_TIMEOUT_S`."""
+    """Wait until the backing service answers or a stop is requested. Raises `StartError` after `READY_TIMEOUT_S`."""
     with trio.move_on_after(READY_TIMEOUT_S) as timeout, context.stop_requested.cancels():
         await service.ready.wait()
     if timeout.cancelled_caught:
@@ -71,7 +77,7 @@ async def wait_ready_or_stop(context: RunContext, service: BackingService) -> No
 
 
 async def wait_redis(path: str) -> None:
-    """Wait until the server on a unix socket answers PING. It never gives up: the caller has a deadline."""
+    """Wait until the Redis server on the unix socket `path` answers PING. Has no time-out: the caller sets one."""
     while True:
         with contextlib.suppress(OSError, trio.BrokenResourceError):
             async with await trio.open_unix_socket(path) as stream:

@@ -1,6 +1,6 @@
 """The supervisor as a process: how `up` starts it, its guardian, its trio run, and how everything ends.
 
-    guardian    the supervisor's parent; kills everything that a dead supervisor leaves
+    guardian    the supervisor's parent process; kills all remaining processes when the supervisor is dead
     ipc         the messages between `up`, the guardian and the supervisor
     launcher    the supervisor's process before trio: takes the lock, starts Redis and the registry
     run         the supervisor's trio run: starts everything, waits for a stop, stops everything

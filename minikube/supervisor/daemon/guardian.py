@@ -1,4 +1,4 @@
-"""The guardian: the supervisor's parent process, which kills everything that a dead supervisor leaves.
+"""The guardian: the supervisor's parent process, which kills all remaining processes when the supervisor is dead.
 
     up (CLI) ── fork ──► guardian (own session, child subreaper) ── fork ──► supervisor (trio)
         └────────── a socket pair: see `ipc` ──────────────────────────────────┘
@@ -7,7 +7,8 @@ A process whose parent dies becomes a child of the nearest subreaper. So when th
 guardian's children, also those that called setsid, and the guardian kills them. When the guardian dies, its end of a pipe
 closes, and the supervisor stops everything (`shutdown.watch_guardian`).
 
-Standard library only: the guardian is forked before anything heavy is imported, and stays small. It refuses to hold any policy.
+Standard library only: the guardian is forked before large modules are imported, and stays small. It refuses to decide
+anything about services.
 """
 
 import os
@@ -35,7 +36,7 @@ from minikube.supervisor.daemon.ipc import SupervisorHandle, send_message
 from minikube.supervisor.launch_options import LaunchOptions
 
 KILL_INTERVAL_S = 0.005
-"""Between two looks for living processes: a fork may have been under way during one."""
+"""Between two searches for living processes: a fork may have been under way during one."""
 
 KILL_TIMEOUT_S = 10.0
 """When the guardian gives up on processes that KILL does not end (uninterruptible sleep)."""
@@ -44,9 +45,9 @@ GROUPS_TIMEOUT_S = 1.0
 
 
 def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
-    """Fork the guardian, which forks the supervisor; return the connection to it. Raises `StartError`.
+    """Fork the guardian, which forks the supervisor; return the connection of `up` to them. Raises `StartError`.
 
-    Call it before threads exist, which a fork does not copy, and before anything heavy is imported.
+    Call it before any thread is started (a fork copies only the calling thread) and before large modules are imported.
     """
     directory = project_dir(manifest)
     try:
@@ -72,7 +73,10 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
 
 
 def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
-    """Fork the supervisor, wait for its end, kill what it left, and exit."""
+    """Fork the supervisor, wait for its exit, kill its remaining processes, clean up the project directory, and exit.
+
+    `sock` is the connection to `up`. `directory` is the project's `.minikube`.
+    """
     os.setsid()
     # Signals of the terminal are meant for `up`, which then asks for a stop. PIPE: `up` may end before the last message.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
@@ -107,10 +111,10 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
 
 
 def _holds_lock(lock: int) -> bool:
-    """Return whether the project directory belongs to this run, so that the guardian may clean it up.
+    """Return whether the project's lock belongs to this run, so that the guardian may clean up the project directory.
 
-    The supervisor locked this very open file, and the lock lasts until both processes have ended. Where another run holds
-    it, the supervisor was refused and nothing in the directory is this run's.
+    `lock` is the open lock file, which the supervisor of this run has inherited and locked. The lock is held by another
+    run where the supervisor was refused because the project was running already.
     """
     import fcntl
 
@@ -122,7 +126,10 @@ def _holds_lock(lock: int) -> bool:
 
 
 def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
-    """Run the supervisor in its own process; return its exit status. Everything heavy is imported from here on."""
+    """Run the supervisor in the forked process; return its exit code. The arguments are those of `launcher.run`.
+
+    Large modules are imported only here, after the fork.
+    """
     try:
         from minikube.supervisor.daemon.launcher import run
 
@@ -136,7 +143,7 @@ def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket,
 
 
 def _leave_terminal(log: Path) -> None:
-    """Replace the terminal's stdin, stdout and stderr by /dev/null and the supervisor's log."""
+    """Replace stdin by /dev/null, and stdout and stderr by the file `log`, so that the process uses no terminal."""
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     for target, source in ((0, null), (1, out), (2, out)):
@@ -146,7 +153,10 @@ def _leave_terminal(log: Path) -> None:
 
 
 def _wait(supervisor: int) -> int:
-    """Wait for the supervisor's exit, reaping orphans meanwhile; return its status, minus the number of a signal."""
+    """Wait for the exit of the process `supervisor`, and reap orphans meanwhile.
+
+    Return the exit code, or minus the number of the signal that killed the supervisor.
+    """
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == supervisor:
@@ -154,7 +164,7 @@ def _wait(supervisor: int) -> int:
 
 
 def _kill_descendants() -> None:
-    """Kill all descendants of the guardian, which are what the supervisor left, until none is alive."""
+    """Kill all descendants of the guardian until none is alive, for `KILL_TIMEOUT_S` at most."""
     end = time.monotonic() + KILL_TIMEOUT_S
     own_pid = os.getpid()
     while time.monotonic() < end:
@@ -169,7 +179,10 @@ def _kill_descendants() -> None:
 
 
 def _remove_containers(directory: Path, status: int) -> None:
-    """Remove the containers of a supervisor that was killed, unless it had given up on an engine that does not answer."""
+    """Remove the containers that the supervisor could not remove because it was killed (`status` below 0).
+
+    Where the supervisor exited by itself, containers are removed too, unless the engine had not answered it.
+    """
     if (directory / CONTAINERS_FILE).exists():
         # Late: only projects with containers need it.
         from minikube.engine.leftovers import read_engine_record, remove_leftovers
@@ -180,7 +193,7 @@ def _remove_containers(directory: Path, status: int) -> None:
 
 
 def _remove_groups(directory: Path, name: str) -> None:
-    """Remove the control groups; what is still busy after `GROUPS_TIMEOUT_S` is left to the next `up`."""
+    """Remove the project's control groups. Those still in use after `GROUPS_TIMEOUT_S` are removed by the next `up`."""
     # A group can be removed only a moment after its last process was killed.
     end = time.monotonic() + GROUPS_TIMEOUT_S
     while not cgroup.remove_all(directory, name) and time.monotonic() < end:

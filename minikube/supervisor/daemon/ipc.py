@@ -23,7 +23,7 @@ _MESSAGE_LIMIT = 65_536
 
 
 class SupervisorHandle:
-    """The connection of `up` to the supervisor that it has started: wait until it is ready, stop it, wait for its exit."""
+    """The connection of `up` to the guardian and the supervisor that it has started: to wait, to stop, to detach."""
 
     def __init__(self, sock: socket.socket, guardian: int) -> None:
         self._sock = sock
@@ -34,11 +34,15 @@ class SupervisorHandle:
         """How the service of `exit_with` ended: `{"service": …, "how": "exit 3", "code": 3}`."""
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, for `select`: readable when a message has come."""
+        """Return the file descriptor of the socket, for `select`: it is readable when a message has arrived."""
         return self._sock.fileno()
 
     def wait_ready(self, timeout: float) -> dict[str, Any]:
-        """Return `{"ready": …}` or `{"error": …, "exit_code": n}`. Raises `Unavailable` after `timeout` seconds."""
+        """Wait until the supervisor is ready or has failed to start; return its message.
+
+        The message is `{"ready": {"control": "host:port", "registry": "host:port"}}` or `{"error": text, "exit_code":
+        n}`. Raises `Unavailable` after `timeout` seconds.
+        """
         message = self._receive(timeout)
         if message is None:
             raise Unavailable(f"the supervisor is not ready after {timeout:g} s — see {SUPERVISOR_LOG_NAME}")
@@ -47,22 +51,22 @@ class SupervisorHandle:
         return message
 
     def stop(self) -> None:
-        """Request a graceful stop: services stop in reverse order of their dependencies."""
+        """Request a graceful stop of the project: services stop in reverse order of their dependencies. Return immediately."""
         self._send(b"stop\n")
 
     def stop_now(self) -> None:
-        """Request that everything is killed immediately."""
+        """Request that all processes of the project are killed. Return immediately."""
         self._send(b"now\n")
 
     def detach(self) -> None:
-        """Let the supervisor run on when this process ends. Closes the connection."""
+        """Tell the supervisor to keep running when `up` exits, and close the connection."""
         self._send(b"detach\n")
         self._sock.close()
 
     def wait_exit(self, timeout: float) -> int | None:
-        """Wait until no process of the run is alive; return the supervisor's exit status, minus the number of a signal.
+        """Wait until no process of the run is alive; return the exit code of the supervisor.
 
-        None: after `timeout` seconds something is still alive.
+        The code is minus the number of the signal where a signal killed it. None after `timeout` seconds.
         """
         end = time.monotonic() + timeout
         while self._exit is None:
@@ -108,7 +112,7 @@ class SupervisorHandle:
 
 
 def send_message(sock: socket.socket, message: dict[str, Any]) -> None:
-    """Send a message to `up`. Nothing happens where `up` has ended or detached."""
+    """Send a message to `up` as JSON. Does nothing where `up` has exited or detached."""
     try:
         sock.sendall(json.dumps(message).encode() + b"\n")
     except OSError:

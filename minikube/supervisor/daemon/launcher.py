@@ -1,7 +1,7 @@
 """The supervisor's process from the fork to trio: lock the project, clean up after an earlier run, start Redis and the registry.
 
-Both backing services are started before trio is imported, because `up` waits for them. `run` takes over from here. It refuses
-to decide anything about services.
+Both backing services are started before trio is imported, because `up` waits for them. The next step is `daemon.run`. It
+refuses to decide anything about services.
 """
 
 import os
@@ -46,7 +46,7 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     finally:
-        # Those that no `BackingService` has taken over, because an error came first.
+        # Processes that belong to no `BackingService` yet, because an error came first.
         for popen in started:
             if popen.poll() is None:
                 popen.kill()
@@ -74,7 +74,7 @@ def _run(
     (directory / RUN_END_FILE).unlink(missing_ok=True)
     killed = orphans.kill_orphans(directory)
     removed, not_removed = remove_leftovers(directory)
-    # Orphans become children of the supervisor, which knows their owners. Only what the supervisor leaves reaches the guardian.
+    # Orphans become children of the supervisor, which knows their owners; of the guardian only when the supervisor is dead.
     processes.become_subreaper()
     # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)
@@ -114,9 +114,10 @@ def _run(
 
 
 def _take_lock(lock: int, directory: Path) -> None:
-    """Lock the project directory and write this pid into the lock file. Raises `StartError` where the project is running.
+    """Lock the project directory and write the supervisor's pid into the lock file. Raises `StartError` on a second run.
 
-    Where the lock's supervisor is dead, it waits: the guardian is still killing what that supervisor left.
+    `lock` is the open lock file. Where the pid in it is of a dead supervisor, wait for `LOCK_TIMEOUT_S` at most: its
+    guardian still holds the lock while it kills that supervisor's processes.
     """
     import fcntl
 
@@ -141,10 +142,10 @@ def _take_lock(lock: int, directory: Path) -> None:
 
 
 def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:
-    """Return where the registry or the control API listens. Raises `StartError`.
+    """Return the address on which the registry or the control API (`key`) is to listen. Raises `StartError`.
 
-    Where the manifest sets no address (`is_set`) and another process has the default port, a free one is used, and a warning
-    is added.
+    `wanted` is the address of the manifest, or the default where `is_set` is false. A default port that another process
+    has is replaced by port 0 (a free one), and a warning is appended to `warnings`.
     """
     if not wanted.port:
         return wanted
@@ -163,7 +164,7 @@ def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str
 
 
 def _describe_obstacle(address: HostPort) -> str:
-    """Return what prevents listening on an address, in words; empty where nothing does."""
+    """Return a text that says why no socket can listen on `address`; empty where one can."""
     error = bind_error(address.host, address.port)
     if error is None:
         return ""
@@ -172,7 +173,7 @@ def _describe_obstacle(address: HostPort) -> str:
 
 
 def _describe_process(pid: int, name: str) -> str:
-    """Return the name of a process; for another project's registry or supervisor, the project's directory."""
+    """Return the name of a process for messages; for a process of another project, `minikube of` that project's directory."""
     project = str(Path(directory).parent) if (directory := processes.environment(pid).get(orphans.PROJECT_ENV)) else ""
     if name == "minikube" and not project:
         # A supervisor does not have the variable in the environment it was executed with; it runs where `up` was typed.

@@ -16,7 +16,7 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
 def configure_logging(environ: Mapping[str, str]) -> None:
-    """Write this process' log records to stderr: INFO and above, DEBUG with `DEBUG_ENV`; of libraries WARNING and above."""
+    """Write log records to stderr: INFO and above, with `DEBUG_ENV` in `environ` DEBUG too; of libraries WARNING and above."""
     formatter = logging.Formatter(FORMAT, TIME_FORMAT)
     formatter.converter = time.gmtime  # UTC, so that records of a machine that changes its time zone stay in order
     handler = logging.StreamHandler()

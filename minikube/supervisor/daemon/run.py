@@ -63,7 +63,7 @@ FOLLOWER_TIMEOUT_S = 3.0
 """How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
 
 TASK_RETRY_S = 5.0
-"""How soon a background task is started again that failed because the machine was short of something."""
+"""The delay before a background task is started again that failed because of a shortage of the machine."""
 
 LAST_DELTA_S = 0.06
 """A little more than one interval of the stream, so that its readers see the end before the connection closes."""
@@ -72,13 +72,13 @@ LOG_CLOSE_TIMEOUT_S = 5.0
 
 
 class LaunchPlan(Struct, frozen=True):
-    """What the launcher hands to the trio run: the manifest, what it has prepared, and what it has cleaned up."""
+    """The launcher's input to `run_supervisor`: manifest, options, addresses, and the results of the clean-up before it."""
 
     manifest: Manifest
     options: LaunchOptions
     project_dir: Path
     redis: BackingSpec | None
-    """None: the manifest names a Redis of its own."""
+    """The embedded Redis; None where the manifest sets `redis.url`."""
     registry: BackingSpec
     registry_secret: str
     """The supervisor token, which the registry has and from which the tokens of instances are derived."""
@@ -89,18 +89,19 @@ class LaunchPlan(Struct, frozen=True):
     removed: list[str]
     """The containers of an earlier run that were removed."""
     not_removed: EngineLeftovers | None = None
-    """What could not be removed, because the engine does not answer."""
+    """The containers and networks that could not be removed, because the engine does not answer."""
     warnings: tuple[str, ...] = ()
-    """Ports that differ from the default."""
+    """Messages about default ports that were taken, so that others are used."""
 
 
 def run_supervisor(
     plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
 ) -> int:
-    """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers.
+    """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers of it.
 
-    `started` are the processes of the plan's Redis, if it has one, and registry, in this order. Raises `MinikubeError` as
-    itself, not in the exception group of a nursery.
+    `started` are the processes of the embedded Redis (if the plan has one) and of the registry, in this order. `sock`
+    is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises `MinikubeError` without the
+    exception group of a nursery.
     """
     try:
         return trio.run(_main, plan, started, sock, guardian_pipe)
@@ -144,7 +145,7 @@ async def _main(
                 if not context.stop_requested.is_set():
                     await _serve(plan, context, registry, sock)
             finally:
-                # Also after an error of the supervisor itself: Redis must write what it has to the disk.
+                # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
                     for service in backing:
                         await service.stop()
@@ -158,7 +159,7 @@ async def _main(
 
 
 def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
-    """Put events into the store for what the launcher did before the store existed."""
+    """Record events for processes and containers of an earlier run that the launcher removed, and for its warnings."""
     if plan.killed:
         store.event("orphans.killed", f"killed {len(plan.killed)} processes that an earlier run left alive", "warning")
     if plan.removed:
@@ -170,15 +171,16 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("supervisor.port_changed", warning, "warning")
 
 
-def _is_leftover(project: str, replicas: ReplicaSet, found: Instance) -> bool:
-    """Return whether a registered instance is one of an earlier run, of a service or replica that the manifest has no more."""
-    return found.uuid not in replicas.by_id and is_replica(project, found.name, found.uuid)
+def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
+    """Return whether the registry entry `entry` is a replica that an earlier run registered and this run does not have."""
+    return entry.uuid not in replicas.by_id and is_replica(project, entry.name, entry.uuid)
 
 
 async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket) -> None:
-    """Run the control API and the services, until a stop is requested and all services have stopped.
+    """Run the control API and the services until a stop is requested; return when all services have stopped.
 
-    The first services start while the registry does: most take as long, and they retry their registration until it answers.
+    `registry` is starting: the first services start at the same time, and their registration is retried until it
+    answers.
     """
     store, replicas = context.store, ReplicaSet()
     token, tls = ensure_token(plan.project_dir), registry_tls(plan.manifest.registry)
@@ -244,7 +246,7 @@ async def _serve_control(
 
 
 def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
-    """Write `.minikube/supervisor.json`, by which the other commands find this supervisor."""
+    """Write `.minikube/supervisor.json` with the pids and addresses by which other commands find this supervisor."""
     own_pid = os.getpid()
     record = SupervisorRecord(
         pid=own_pid,
@@ -259,7 +261,10 @@ def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
 
 
 async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:
-    """Stop everything when a service (`exit_with`) has ended for good; send its exit to `up`, which exits likewise."""
+    """Wait until the service `name` (`up --exit-with`) has ended for good, then stop the project.
+
+    Sends the exit code of the service to `up`, which exits with it.
+    """
     ended = await reconciler.wait_exited(name)
     how, code = worst_exit(ended)
     reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
@@ -273,7 +278,10 @@ async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.soc
 async def _watch_files(
     reconciler: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]"
 ) -> None:
-    """Watch the manifest and the sources of services, as soon as the options or a manifest want that."""
+    """Watch the sources of services, and the manifest with `up --watch`, until cancelled.
+
+    Where nothing is to be watched, wait for the next manifest that the reconciler adopts.
+    """
     while True:
         adopted = reconciler.manifest_adopted
         if reconciler.context.options.watch or any(spec.watch for spec in reconciler.specs.values()):
@@ -284,7 +292,11 @@ async def _watch_files(
 
 
 async def _run_background(store: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a task that may fail without stopping any service. After a shortage of the machine it is run again."""
+    """Run a background task until it returns or fails; record an event when it fails. `what` names it in messages.
+
+    After `ResourceExhausted` it is run again, `TASK_RETRY_S` later. An error never reaches the caller, because it would
+    stop every service.
+    """
     reported = ""
     while True:
         try:

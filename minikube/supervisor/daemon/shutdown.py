@@ -1,4 +1,4 @@
-"""The requests to stop everything: a signal, a message from `up`, the guardian's death. Each is one task that never ends."""
+"""The sources of a request to stop the project: signals, messages from `up`, and the guardian's death; a task for each."""
 
 import logging
 import signal
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 async def obey_signals(context: RunContext) -> None:
-    """Stop everything at the first TERM or INT, immediately at the second."""
+    """Request a graceful stop of the project at the first TERM or INT, an immediate stop at the second."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for number in received:
             logger.info("stopping: received %s", signal.Signals(number).name)
@@ -21,9 +21,9 @@ async def obey_signals(context: RunContext) -> None:
 
 
 async def obey_up(context: RunContext, sock: socket.socket) -> None:
-    """Stop everything when `up` requests it.
+    """Carry out the requests of `up` that arrive on `sock`, until the connection closes.
 
-    The end of the stream without a `detach` means that `up` was killed: the terminal is gone, so stop immediately.
+    A connection that closes without a `detach` means that `up` was killed: its terminal is gone, so stop immediately.
     """
     sock.setblocking(False)
     buffer, detached = b"", False
@@ -51,7 +51,10 @@ async def obey_up(context: RunContext, sock: socket.socket) -> None:
 
 
 async def watch_guardian(context: RunContext, guardian_pipe: int) -> None:
-    """Stop everything when the guardian dies: its end of the pipe closes. The reason is kept for the next command."""
+    """Stop the project when the guardian dies, and record the reason for the next command.
+
+    The guardian's death closes the other end of `guardian_pipe`.
+    """
     await trio.lowlevel.wait_readable(guardian_pipe)
     # From now on, killing the supervisor would leave its processes alive: only the guardian ends them then.
     text = "the guardian was killed: a killed supervisor would leave processes alive now — stopping everything"

@@ -1,4 +1,4 @@
-"""What an instance's controller is given by the supervisor."""
+"""The functions and objects of the supervisor that an instance's controller is given."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from minikube.supervisor.runtime.interface import Runtime
 
 
 class Collaborators(Struct, frozen=True):
-    """The services of the supervisor that every instance's controller uses."""
+    """The functions and objects of the supervisor that each `InstanceController` uses."""
 
     store: StateStore
     registry_sync: RegistrySync
@@ -22,16 +22,16 @@ class Collaborators(Struct, frozen=True):
     stop_requested: CancelEvent
     """Set when the whole project is to stop: nothing is started any more, and drains end."""
     immediate_stop_requested: CancelEvent
-    """Set when no time is left: whatever is being stopped is killed."""
+    """Set when no time is left for graceful stops: all processes are killed."""
     select_runtime: Callable[[ServiceSpec], Runtime]
-    """Returns what runs the service: processes or containers."""
+    """Returns the runtime of a service, which starts processes or containers."""
     taken_ports: Callable[[str], frozenset[int]]
-    """Returns the ports of all instances but the one with the given id."""
+    """Returns the ports of all instances except the instance with the given id."""
     open_log: Callable[[ServiceSpec, str, tuple[str, ...]], InstanceLog]
     """Opens the log of an instance, by service, instance name and the secrets to mask."""
     unmet_dependency: Callable[[ServiceSpec], str]
-    """Returns why the service cannot start yet, in one line; an empty string when it can."""
+    """Returns a text that says why the service cannot start yet; empty when it can."""
     record_processes: Callable[[], object]
-    """Writes down soon which processes run, for the next `up` to find after a crash."""
+    """Has the pids of running processes written to the project directory, for the next `up` after a crash."""
     next_run: Callable[[str], float]
     """Returns when a service's schedule is due (Unix seconds, 0 for never)."""

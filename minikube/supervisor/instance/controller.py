@@ -1,9 +1,9 @@
-"""One instance, from its first start to its removal: the task round `desired_state` and `lifecycle`.
+"""The controller of one instance, from its creation to its removal.
 
-`InstanceController.run` is one task for the instance's whole time: wait for dependencies, start, watch, end the process tree,
-back off, start again. Requests change the desired state and wake the task. Whatever can be decided without I/O is decided in
-`desired_state`, `lifecycle`, `start_errors` and `readiness`; what runs the instance is `runtime`'s, how it is stopped
-`termination`'s. The file is past 400 lines because the requests and the task share every field.
+`InstanceController.run` is one task: wait for dependencies, start, watch, end the process tree, back off, start again.
+Requests change the desired state and wake the task. Decisions without I/O are made in `desired_state`, `lifecycle`,
+`start_errors` and `readiness`; `runtime` starts the process or container, and `termination` stops it. The file is past 400
+lines because the requests and the task share every field.
 """
 
 import logging
@@ -43,18 +43,21 @@ OUTPUT_DRAIN_S = 1.0
 
 
 class InstanceController:
-    """One replica of a service. Requests to it are synchronous."""
+    """Keeps one replica of a service in its desired state. Requests change that state and return immediately.
+
+    Belongs to the trio thread.
+    """
 
     def __init__(
         self, collaborators: Collaborators, spec: ServiceSpec, index: int, id: str, desired: DesiredState
     ) -> None:
-        """`index` is the replica's number, from 1 up."""
+        """`index` is the number of the replica, from 1 up; `desired` is its first desired state."""
         self.spec = spec
         self.id = id
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.host = spec.host
         self.port = spec.port
-        """Where it listens; 0 while an "auto" port has not been chosen."""
+        """The port on which the instance listens; 0 while an "auto" port has not been chosen."""
         self.desired = desired
         self.state = InstanceState()
         self.state_since = time.time()
@@ -64,7 +67,7 @@ class InstanceController:
         """The spec that the running process was started with."""
         self.start_time = StartTime(0.0, 0.0)
         self.readiness: Readiness | None = None
-        """Of the running process; None without one."""
+        """The readiness of the running process; None without a process."""
         self.last_lines: tuple[str, ...] = ()
         """The last lines of output of the last process."""
         self.finished = trio.Event()
@@ -73,7 +76,7 @@ class InstanceController:
         self._store = collaborators.store
         self._registry_sync = collaborators.registry_sync
         self._wakeup = CancelEvent()
-        """Set, and replaced, whenever a request changes what is wanted."""
+        """Set, and replaced by a new event, whenever a request changes the desired state."""
         self._start_under_way = False
         self._log: InstanceLog | None = None
         self._output_drained = trio.Event()
@@ -83,7 +86,7 @@ class InstanceController:
     # ------------------------------------------------------------ requests
 
     def start(self) -> None:
-        """Request that the instance runs. One that has ended by itself starts at once."""
+        """Request that the instance runs. A backoff or a final state (`exited`, `fatal`) ends: it starts immediately."""
         if self._collaborators.stop_requested.is_set():
             return  # a roll-out or an apply may still be under way: nothing is started any more
         state = lifecycle.reset_failures(self.state, self.desired)
@@ -102,32 +105,38 @@ class InstanceController:
             self.wake()
 
     def stop(self) -> None:
-        """Request that the instance stops. Its schedule does not start it any more either."""
+        """Request that the instance stops, and that its schedule does not start it either."""
         self._set_desired(desired_state.stop(self.desired))
 
     def restart(self) -> None:
-        """Request a new process in place of the running one."""
+        """Request that the process of the instance is replaced by a new one."""
         if not self._collaborators.stop_requested.is_set():
             self._set_desired(desired_state.restart(self.desired))
 
     def remove(self) -> None:
-        """Request that the instance stops for ever."""
+        """Request that the instance stops and that its task (`run`) returns. It cannot be started again."""
         self._set_desired(desired_state.remove(self.desired))
 
     def queue_restart(self) -> None:
-        """Note that a roll-out will restart the instance. Its process runs until the roll-out reaches it."""
+        """Mark the instance as waiting for a roll-out to restart it. The running process is not touched."""
         self.desired = desired_state.queue_restart(self.desired)
 
     def unqueue_restart(self) -> None:
-        """Note that the roll-out has ended before it reached the instance."""
+        """Remove the mark of `queue_restart`: the roll-out has ended without restarting the instance."""
         self.desired = desired_state.unqueue_restart(self.desired)
 
     def resume_schedule(self, before: DesiredState) -> None:
-        """Let its schedule count again, if it did `before` the instance was stopped for a moment."""
+        """Let the schedule start the instance again, unless the schedule was suspended in the desired state `before`.
+
+        Used after a stop that only made room for another service.
+        """
         self.desired = desired_state.resume_schedule(self.desired, before)
 
     def adjust(self, spec: ServiceSpec) -> None:
-        """Follow an edited manifest: what a running process can follow holds from now on, the rest at the next start."""
+        """Use `spec`, from an edited manifest, from now on.
+
+        The running process gets the settings that need no restart; the others hold from the next start.
+        """
         self.spec = spec
         if self._log is not None:
             self._log.spec = spec.logs
@@ -139,13 +148,16 @@ class InstanceController:
         self.publish()
 
     def wake(self) -> None:
-        """Make the task compare the desired state with the actual one again."""
+        """Wake the task in `run`, so that it compares the desired state with the actual state again."""
         # Replaced before it is set: what wakes up now waits for the next request.
         wakeup, self._wakeup = self._wakeup, CancelEvent()
         wakeup.set()
 
     def on_registry_update(self, entry: Instance | None) -> None:
-        """Take over what the registry says of the instance. An entry of an earlier process counts for nothing."""
+        """Use `entry` as the registry's entry of the instance; None: the registry has none.
+
+        An entry that an earlier process of the instance made is ignored.
+        """
         if entry is not None and self.start_time.is_after(entry, time.time(), trio.current_time()):
             entry = None
         if self.readiness is not None:
@@ -161,42 +173,42 @@ class InstanceController:
 
     @property
     def registry_entry(self) -> Instance | None:
-        """The registry's entry of the running process; None where there is none."""
+        """The registry's entry of the running process; None where the registry has none or no process runs."""
         return self.readiness.entry if self.readiness else None
 
     @property
     def is_ready(self) -> bool:
-        """Whether it runs, is healthy and, where it is to be registered, passes in the registry."""
+        """Whether the instance is running, passes its check and, if it has to be registered, passes in the registry."""
         running = self.state.process_state is ProcessState.RUNNING
         return running and self.readiness is not None and self.readiness.is_passing
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the running process needs a restart to become what the manifest says now."""
+        """Whether the running process was started with settings that differ from the manifest's and need a restart."""
         return self.process is not None and not service_diff.can_adjust_in_place(self.launched_spec, self.spec)
 
     @property
     def is_down(self) -> bool:
-        """Whether no process of it is alive or about to be started."""
+        """Whether no process of the instance is alive or about to be started."""
         state = self.state.process_state
         return self.process is None and not (state.has_process or state is ProcessState.PENDING)
 
     @property
     def not_ready_reason(self) -> str:
-        """Why it is not ready, in one line; an empty string where all is as it should be."""
+        """The reason why the instance is not ready, as one line of text; empty while it is ready."""
         if self.readiness is None:
             return self.state.reason
         return self.readiness.not_ready_reason(self.state.process_state, self.state.reason)
 
     @property
     def dependency_status(self) -> DependencyStatus:
-        """What its dependents need to know."""
+        """The status of the instance for services that depend on it."""
         ended = self.state.process_state.has_ended
         reason = self.not_ready_reason or (str(self.state.exit or "") if ended else "")
         return DependencyStatus(self.name, self.state.process_state, self.is_ready, self.state.completed, reason)
 
     async def wait_down(self) -> None:
-        """Return once it is down and its output has been read, or once it is to run again."""
+        """Wait until the instance is down and its output has been read, or until a request starts it again."""
         await self._store.wait_for(lambda _: self.is_down or self.desired.running)
         # The project may end right after the last instance: its last lines must have been logged by then.
         await self._output_drained.wait()
@@ -204,7 +216,7 @@ class InstanceController:
     # ------------------------------------------------------------ the task
 
     async def run(self) -> None:
-        """Keep the instance in its desired state. Return once it was removed and no process of it is alive."""
+        """Keep the instance in its desired state. Return once `remove` was called and no process of the instance is alive."""
         try:
             while True:
                 # One wake-up event for the whole round: a request from here on is seen at every wait of the round.
@@ -223,7 +235,7 @@ class InstanceController:
             self.finished.set()
 
     async def _wait_dependencies(self, wakeup: CancelEvent) -> bool:
-        """Wait until all dependencies are met at the same time. Return False when a request interrupts."""
+        """Wait until all dependencies of the service are met at the same time. Return False when `wakeup` is set first."""
         while reason := self._collaborators.unmet_dependency(self.spec):
             self._set_state(lifecycle.on_waiting(self.state, reason))
             revision = self._store.revision
@@ -237,7 +249,7 @@ class InstanceController:
         return not wakeup.is_set()
 
     async def _prepare(self, wakeup: CancelEvent) -> bool:
-        """Get what the start needs (an image). Return False when a request interrupts, or when it failed."""
+        """Prepare the runtime for the start (pull an image). Return False when `wakeup` is set first, or after a failure."""
         spec, log = self.spec, self._open_log()
         try:
             with wakeup.cancels():
@@ -249,7 +261,7 @@ class InstanceController:
         return not wakeup.is_set()
 
     async def _run_process(self, wakeup: CancelEvent) -> None:
-        """Start a process and watch it until it has ended."""
+        """Start a process and watch it until it has ended. `wakeup` interrupts the start, and only the start."""
         process = None
         self._start_under_way = True
         try:
@@ -278,7 +290,7 @@ class InstanceController:
             self._collaborators.record_processes()
 
     async def _start_process(self) -> Running:
-        """Start a process. When cancelled, the start is undone, or completed."""
+        """Start a process and return it. When cancelled, undo the start, or return the process if the start cannot be undone."""
         spec, log = self.spec, self._open_log()
         self.desired = desired_state.on_start(self.desired)
         # A log check must not see a line of the process before.
@@ -293,7 +305,7 @@ class InstanceController:
         return await self._collaborators.select_runtime(spec).start(launch)
 
     def _on_started(self, process: Running) -> None:
-        """Take over a process that was started: its address, its readiness, its registration."""
+        """Record the address of the started process, begin to observe its readiness, and register it."""
         assert self._log is not None
         self.host, self.port = process.host, process.port
         description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port)
@@ -309,7 +321,10 @@ class InstanceController:
         self.on_registry_update(self._registry_sync.entry(self.id))
 
     def _on_death(self) -> None:
-        """Note that the process is dead; a container's engine may tell only later how it ended."""
+        """Stop the checks and deregister the instance: its process is dead, although its exit code may not be known yet.
+
+        A container's process is seen to die before the engine reports the exit code.
+        """
         if self.readiness is not None:
             self.readiness.stop_checks()
         self._registry_sync.deregister_soon(self.id)
@@ -317,7 +332,7 @@ class InstanceController:
             self._set_stopping("it has ended; its engine has not told how, or removed it, yet")
 
     async def _watch(self, process: Running) -> None:
-        """Watch the process until it exits or is to end; end its tree then."""
+        """Read output and run checks until the process exits or is to be stopped; then stop it and kill its descendants."""
         log, readers_done = self._log, trio.Event()
         assert log is not None
         assert self.readiness is not None
@@ -352,7 +367,7 @@ class InstanceController:
             self._report_failure(state)
 
     async def _stop_process(self, process: Running) -> None:
-        """Deregister the instance, wait for requests that are on their way (`drain`), then stop the process."""
+        """Deregister the instance, wait `stop.drain` seconds for requests in progress, then stop the process."""
         immediate, shutdown = self._collaborators.immediate_stop_requested, self._collaborators.stop_requested
         self._set_stopping("it leaves discovery")
         was_registered, drain = False, self.spec.stop.drain
@@ -368,8 +383,11 @@ class InstanceController:
         await stop_process(process, self.spec.stop, immediate, self._set_stopping, self.event, self._log.insert)
 
     def _on_exit(self, exit: Exit, by_supervisor: bool) -> None:
-        """Take over the exit of the process: the next state, and the event. `by_supervisor`: it was stopped."""
-        # At once, before anything is cleaned up: lookups must not find it any more.
+        """Set the state that follows from the exit of the process, and record an event.
+
+        `by_supervisor`: the supervisor has stopped the process; otherwise it exited by itself.
+        """
+        # First, before the clean-up: lookups must not find the instance any more.
         self._registry_sync.deregister_soon(self.id)
         self.readiness = None
         self.process = None
@@ -389,7 +407,10 @@ class InstanceController:
     # ------------------------------------------------------------ errors
 
     def _on_start_error(self, error: Exception, wakeup: CancelEvent | None = None) -> None:
-        """Decide what follows a failed start: nothing, where a request (`wakeup`) interrupted it."""
+        """Set the state that follows from a failed start, and record an event.
+
+        Changes nothing where `wakeup` is set: a request interrupted the start, so the failure does not count.
+        """
         error = failures.classify(error)
         if failures.is_defect(error):
             logger.error("%s: an error of the supervisor itself", self.name, exc_info=error)
@@ -400,7 +421,10 @@ class InstanceController:
         self._report_failure(self.state)
 
     async def _on_watch_error(self, process: Running, error: Exception) -> None:
-        """Kill a process that cannot be watched any more, and try again."""
+        """Kill a process that `_watch` failed to handle because of an error of the supervisor. Counts as a failed start.
+
+        Where the process had exited before the error, its exit counts instead.
+        """
         # Where it had ended already, and only the cleaning up after it failed, its exit counts as it is.
         has_exited = self.process is None
         if self.readiness is not None:
@@ -440,21 +464,21 @@ class InstanceController:
     # ------------------------------------------------------------ logs, events, the state store
 
     def _open_log(self) -> InstanceLog:
-        """Open the log of the instance, with the secrets of the manifest masked."""
+        """Open the log of the instance and return it. The secrets of the manifest are masked in its lines."""
         self._log = self._collaborators.open_log(self.spec, self.name, self._secrets(self.spec.env))
         return self._log
 
     def _secrets(self, env: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the secrets in its environment: the manifest's, the inherited ones, those in the URL of Redis."""
+        """Return the secrets in the environment `env`: values of secret variables, of `env_file`, and passwords in URLs."""
         return (*secrets_in(env), *self.spec.file_env.values())
 
     def _report_failure(self, state: InstanceState) -> None:
-        """Record an event for an instance that has ended or could not be started."""
+        """Record an event that says why the instance is in `state` (ended, or could not be started), and what follows."""
         text, level = describe_end(state, self.last_lines, trio.current_time())
         self.event(f"instance.{state.process_state}", text, level)
 
     def event(self, kind: str, text: str, level: str = "info") -> None:
-        """Record an event of the instance; its name is put before `text`."""
+        """Record an event of the instance; `text` follows the name of the instance."""
         self._store.event(kind, f"{self.name} {text}", level, service=self.spec.name, instance=self.name)
 
     def _set_waiting(self, reason: str) -> None:
@@ -470,7 +494,7 @@ class InstanceController:
         self.publish()
 
     def publish(self) -> None:
-        """Put the instance's row into the state store, as it is now."""
+        """Write the present status of the instance into the state store."""
         # The row was dropped when the instance finished: a late call must not bring it back.
         if self.desired.removed and self.finished.is_set():
             return
@@ -495,7 +519,7 @@ class InstanceController:
 
 
 async def _read_output(process: Running, log: InstanceLog, done: trio.Event) -> None:
-    """Read both streams of a process into its log; set `done` when both have ended."""
+    """Copy stdout and stderr of a process into its log; set `done` when both are closed."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.read, process.stdout, "stdout")
         nursery.start_soon(log.read, process.stderr, "stderr")

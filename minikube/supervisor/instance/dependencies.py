@@ -1,4 +1,4 @@
-"""Whether what a service depends on is there, and if not, why. Pure."""
+"""Whether the dependencies of a service are met, and if not, the reason. Pure."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from minikube.model import ProcessState
 
 
 class DependencyStatus(Struct, frozen=True):
-    """One instance of a dependency, as its dependents see it."""
+    """The status of one instance of a dependency, reduced to what decides whether a dependent service can start."""
 
     name: str
     state: ProcessState
     ready: bool = False
-    """It passes its check, or has none and is healthy."""
+    """It passes its check, or has no check and has run for long enough."""
     completed: bool = False
     """It has ended with success, for good."""
     reason: str = ""
@@ -22,9 +22,10 @@ class DependencyStatus(Struct, frozen=True):
 
 
 def unmet_condition(service: str, condition: Condition, statuses: Sequence[DependencyStatus]) -> str:
-    """Return why a dependent of `service` cannot start yet, in one line; an empty string when it can.
+    """Return a text that says why services which depend on `service` cannot start yet; empty when they can.
 
-    `started` and `healthy` need one instance, `completed` needs all of them to have ended with success.
+    `statuses` are those of the instances of `service`. The conditions `started` and `healthy` need one such instance,
+    `completed` needs all of them to have ended with success.
     """
     if condition == "completed":
         met = bool(statuses) and all(status.completed for status in statuses)
@@ -39,7 +40,7 @@ def unmet_condition(service: str, condition: Condition, statuses: Sequence[Depen
 
 
 def _obstacle(service: str, condition: Condition, statuses: Sequence[DependencyStatus]) -> str:
-    """Return what keeps the dependency from the condition; an empty string while it starts as usual."""
+    """Return a text that names the instance which keeps `service` from the condition; empty while it starts as usual."""
     if not statuses:
         return f"{service} has no instance — `minikube scale {service}=1`"
     waiting = [status for status in statuses if not status.completed] if condition == "completed" else list(statuses)

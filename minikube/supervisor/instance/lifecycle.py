@@ -1,15 +1,15 @@
-"""The lifecycle of an instance's process. Pure: what happened and when, in; the next state and the next start, out.
+"""The lifecycle of an instance's process. Pure: each function takes a state and an event, and returns the next state.
 
     stopped ─► pending ─► starting ─► running ─► backoff ─► (pending …)      always, and on-failure after a failure
                              │           └─────► exited                      never, and on-failure after a success
                              └─► backoff, or fatal after `limit` failed starts in a row
 
 - An instance is *healthy* once it has passed its check or, without one, has lived a second.
-- A healthy instance that exits is restarted at once the first time, then after `delay`, doubling to `max_delay`, for as long
+- A healthy instance that exits is restarted immediately the first time, then after `delay`, doubling to `max_delay`, for as long
   as each process ends within `reset_after` of its start. It becomes fatal only where `max_restarts` within `window` says so.
 - An instance that exits before it was healthy has failed to start: always a delay, and fatal after `limit` of those in a row.
 - An instance that was ended for failing its check counts as one that exited.
-- A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried for ever.
+- A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried without limit.
 
 `desired_state` decides whether another process follows, and what an end by the supervisor counts for. Times are monotonic
 seconds, jitter is a number from -1 to 1. Nothing is started or waited for here.
@@ -31,7 +31,7 @@ JITTER = 0.2
 
 
 class RestartPolicy(Protocol):
-    """The fields of `manifest.RestartSpec` that are used here."""
+    """The restart policy of a service, as far as it is used here: fields of `manifest.RestartSpec`."""
 
     @property
     def policy(self) -> str: ...
@@ -64,7 +64,7 @@ class InstanceState(Struct, frozen=True):
     """Failed starts in a row."""
     restarts: int = 0
     recent_restarts: tuple[float, ...] = ()
-    """When it was restarted by the restart policy; kept only as far as `max_restarts` needs it."""
+    """Times of restarts by the restart policy within its `window`; empty without `max_restarts`."""
     completed: bool = False
     """It has ended with success, for good."""
     next_start: float = 0.0
@@ -76,12 +76,12 @@ class InstanceState(Struct, frozen=True):
 
 
 def on_waiting(state: InstanceState, reason: str) -> InstanceState:
-    """Return the state while something that the start needs is missing."""
+    """Return the state while a start waits for `reason` (a dependency, an image); empty: nothing is missing."""
     return replace(state, process_state=ProcessState.PENDING, reason=reason)
 
 
 def on_started(state: InstanceState, now: float) -> InstanceState:
-    """Return the state after its process was started."""
+    """Return the state after a process was started at the time `now`."""
     return replace(
         state,
         process_state=ProcessState.STARTING,
@@ -94,7 +94,7 @@ def on_started(state: InstanceState, now: float) -> InstanceState:
 
 
 def on_healthy(state: InstanceState) -> InstanceState:
-    """Return the state after its check passed, or after an instance without a check has lived long enough."""
+    """Return the state after the check passed, or after an instance without a check has run for long enough."""
     if not state.process_state.is_active:
         return state
     return replace(state, process_state=ProcessState.RUNNING, healthy=True, failed_starts=0, reason="")
@@ -103,7 +103,10 @@ def on_healthy(state: InstanceState) -> InstanceState:
 def on_exit(
     state: InstanceState, policy: RestartPolicy, exit: Exit, now: float, jitter: float, reason: str = ""
 ) -> InstanceState:
-    """Return the state after its process exited by itself, or was ended for failing its check (`reason`)."""
+    """Return the state after the process has exited: `exited`, `backoff` before a restart, or `fatal`.
+
+    `reason` is set where the supervisor ended the process because its check failed.
+    """
     cause = reason or str(exit)
     success = exit.code in policy.success and not reason
     if policy.policy == "never" or (policy.policy == "on-failure" and success):
@@ -119,7 +122,7 @@ def on_exit(
     recent = tuple(when for when in state.recent_restarts if now - when < policy.window)
     if 0 < policy.max_restarts <= len(recent):
         return _fatal(state, f"{cause}: restarted {len(recent)} times within {format_duration(policy.window)}")
-    # A failed start is never repeated at once: it would very likely fail again.
+    # A failed start is never repeated without delay: it would very likely fail again.
     step = state.quick_exits if state.healthy else max(state.quick_exits, 1)
     return replace(
         state,
@@ -139,7 +142,7 @@ def _fatal(state: InstanceState, reason: str) -> InstanceState:
 def on_start_failed(
     state: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float
 ) -> InstanceState:
-    """Return the state after a start that made no process (its port is taken): counts as a failed start."""
+    """Return the state after a start that made no process, for example because the port is taken: a failed start."""
     state = replace(state, healthy=False, started=now)
     state = on_exit(state, policy, Exit(1), now, jitter, reason)
     # With `restart = "never"` the policy gives `exited`; without a process that would look like a run.
@@ -148,7 +151,7 @@ def on_start_failed(
 
 
 def on_not_executable(state: InstanceState, reason: str) -> InstanceState:
-    """Return the state after a start that can never succeed: the command does not exist or may not be executed."""
+    """Return the state after a start that can never succeed, such as one of a missing command: `fatal`."""
     return replace(
         state, process_state=ProcessState.FATAL, failed_starts=state.failed_starts + 1, exit=None, reason=reason
     )
@@ -157,8 +160,11 @@ def on_not_executable(state: InstanceState, reason: str) -> InstanceState:
 def on_resource_exhausted(
     state: InstanceState, policy: RestartPolicy, reason: str, now: float, jitter: float
 ) -> InstanceState:
-    """Return the state after the machine had no process, descriptor, memory or disk for it: retried, never fatal."""
-    # Never at once: all instances that wait for the same memory would try in a busy loop.
+    """Return the state after a start for which the machine lacked a process, descriptor, memory or disk: `backoff`.
+
+    Such starts are retried without a limit, and never make the instance `fatal`.
+    """
+    # Never without delay: all instances that wait for the same memory would try in a busy loop.
     step = max(state.quick_exits, 1)
     return replace(
         state,
@@ -170,17 +176,17 @@ def on_resource_exhausted(
 
 
 def on_stopping(state: InstanceState, progress: str = "") -> InstanceState:
-    """Return the state while its process is being stopped; `progress` says what the stop waits for."""
+    """Return the state while the process is being stopped; `progress` is a text that says what the stop waits for."""
     return replace(state, process_state=ProcessState.STOPPING, next_start=0.0, reason=progress)
 
 
 def on_stopped(state: InstanceState, exit: Exit | None = None) -> InstanceState:
-    """Return the state after a wanted stop, without the history of failures."""
+    """Return the state after a requested stop: the history of failures is cleared."""
     return InstanceState(restarts=state.restarts, exit=exit or state.exit)
 
 
 def on_restart_requested(state: InstanceState) -> InstanceState:
-    """Return the state after a user's request to restart: counts as a restart, without the history of failures."""
+    """Return the state after a requested restart: one more restart, and the history of failures is cleared."""
     process_state = ProcessState.STOPPING if state.process_state is ProcessState.STOPPING else ProcessState.PENDING
     return InstanceState(process_state=process_state, restarts=state.restarts + 1, exit=state.exit)
 
@@ -188,48 +194,57 @@ def on_restart_requested(state: InstanceState) -> InstanceState:
 def on_terminated(
     state: InstanceState, desired: DesiredState, policy: RestartPolicy, exit: Exit, now: float, jitter: float
 ) -> InstanceState:
-    """Return the state after the supervisor has ended its process, for the reason that `desired` gives."""
+    """Return the state after the supervisor has ended the process to reach the state `desired`."""
     if desired.ends_as_failure:
         return on_exit(state, policy, exit, now, jitter, desired.unhealthy)
     return state if desired.restart else on_stopped(state, exit)
 
 
 def reset_failures(state: InstanceState, desired: DesiredState) -> InstanceState:
-    """Return the state after a user's request to start: an instance that had ended by itself begins without history."""
+    """Return the state after a user's request to start.
+
+    Where the instance was `backoff`, `exited` or `fatal`, it becomes `pending` and the history of failures is cleared.
+    """
     if desired.removed or not state.process_state.has_ended:
         return state
     return replace(on_stopped(state), process_state=ProcessState.PENDING)
 
 
 def follow_desired(state: InstanceState, desired: DesiredState) -> InstanceState:
-    """Return the state of an instance without a process, as far as the desired state changes it."""
+    """Return the state of an instance without a process, changed as `desired` requires: restarted or stopped."""
     if desired.restart:
         state = on_restart_requested(state)
     return state if desired.running else on_stopped(state)
 
 
 def next_start(state: InstanceState, desired: DesiredState) -> float:
-    """Return when its next process is to be started; infinity: not before the desired state changes."""
+    """Return when the next process is to be started (monotonic seconds): 0 for now, infinity for never."""
     if not desired.running or state.process_state.is_final:
         return math.inf
     return state.next_start if state.process_state is ProcessState.BACKOFF else 0.0
 
 
 def will_start(state: InstanceState, desired: DesiredState, has_schedule: bool) -> bool:
-    """Return whether a process of it runs, or will without a user's help: it is not stopped and has not ended for good."""
+    """Return whether the instance runs, or will run without a user's request: it is not stopped, `exited` or `fatal`."""
     final = state.process_state.is_final and not desired.restart
     return not final if desired.running else has_schedule and not desired.suspended
 
 
 def worst_exit(states: Iterable[InstanceState]) -> tuple[str, int]:
-    """Return how the worst of several instances has ended, in words and as an exit code: 1 for a failed start."""
+    """Return the exit with the highest code among the instances of a service, as a text and a code.
+
+    An instance that could not be started counts as code 1.
+    """
     exits = [(state.exit.code, str(state.exit)) if state.exit else (1, state.reason) for state in states]
     code, words = max(exits, key=lambda exit: exit[0])
     return words, code
 
 
 def backoff_delay(policy: RestartPolicy, step: int, jitter: float) -> float:
-    """Return the seconds before the start after `step` quick exits: 0, then `delay` doubling to `max_delay`, ±20 %."""
+    """Return the seconds of backoff after `step` quick exits: 0, then `delay` doubling to `max_delay`, ±20 %.
+
+    `jitter` from -1 to 1 selects the value within ±20 %.
+    """
     if step <= 0:
         return 0.0
     # Bounded: 2.0 ** 1024 raises OverflowError, and 2 ** 60 is beyond every `max_delay`.

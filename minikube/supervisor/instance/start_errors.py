@@ -1,8 +1,8 @@
-"""What becomes of an instance whose start failed. Pure.
+"""The next state of an instance whose start has failed, by the error. Pure.
 
-ResourceExhausted   the machine is short of something: retried with backoff, never counted, never given up
+ResourceExhausted   a shortage of memory, processes or disk: retried with backoff, no failed start, without limit
 PortTaken           the port may be free later: counts as a failed start
-StartError          the next try would fail in the same way: `fatal` at once
+StartError          the next try would fail in the same way: `fatal` immediately
 anything else       a defect of the supervisor: counts as a failed start, and the project goes on
 """
 
@@ -15,7 +15,7 @@ from minikube.supervisor.runtime.failures import describe
 def state_after(
     error: Exception, state: InstanceState, policy: RestartPolicy, now: float, jitter: float
 ) -> InstanceState:
-    """Return the state of an instance after its start raised `error`, as `failures.classify` returned it."""
+    """Return the state that follows `state` after a start that raised `error`, which `failures.classify` has returned."""
     if isinstance(error, ResourceExhausted):
         return lifecycle.on_resource_exhausted(state, policy, str(error), now, jitter)
     if isinstance(error, StartError) and not isinstance(error, PortTaken):

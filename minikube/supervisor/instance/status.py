@@ -1,4 +1,4 @@
-"""What users are shown of an instance: its row in the state store, and the text of the event when it ends. Pure."""
+"""The status of an instance for users: its row in the state store, and the text of the event when it ends. Pure."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
 
 
 class RunningProcess(Struct, frozen=True):
-    """The process or container of an instance. `pid` is 0 where it is not known."""
+    """The running process or container of an instance, for `instance_view`. `pid` is 0 where it is not known."""
 
     pid: int
     started: float
@@ -34,10 +34,11 @@ def instance_view(
     wall: float,
     monotonic: float,
 ) -> InstanceView:
-    """Return the row of an instance.
+    """Return the row of an instance for the state store.
 
-    `reason` is why it is not ready. `since` is when its process state was entered, `next_run` when its schedule is due (0 for
-    never), both in Unix seconds. `wall` and `monotonic` are the time now.
+    `check` is the state of its check, `reason` says why it is not ready, and `last_lines` are the last lines of its
+    output. `since` is when its process state was entered, `next_run` when its schedule is due (0 for never), both in
+    Unix seconds. `wall` and `monotonic` are the present time by both clocks.
     """
     view = InstanceView(
         id=instance.id,
@@ -66,7 +67,7 @@ def instance_view(
 
 
 def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) -> tuple[str, str]:
-    """Return the text and the level of the event for an instance that has ended, or could not be started."""
+    """Return the text and the level of the event for an instance that has ended or could not be started."""
     wait = state.next_start - now if state.process_state is ProcessState.BACKOFF else 0.0
     text = f"{state.process_state}: {state.reason or state.exit}" + (f", next try in {wait:.1f} s" if wait > 0 else "")
     if state.process_state is not ProcessState.FATAL:
@@ -77,7 +78,7 @@ def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) 
 
 
 def external_instance_view(entry: Instance) -> InstanceView:
-    """Return the row of an instance that is registered but not run by this supervisor."""
+    """Return the row of an instance that is in the registry but is not run by this supervisor."""
     return InstanceView(
         id=entry.uuid,
         service=entry.name,

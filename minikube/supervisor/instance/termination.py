@@ -1,4 +1,4 @@
-"""How the process of an instance is stopped: stop command, signal, time-out, KILL; with events about what holds it up."""
+"""Stop the process of an instance: stop command, signal, time-out, KILL; record events about processes that delay it."""
 
 import signal
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from minikube.supervisor.runtime.interface import Running
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
 
 SLOW_STOP_S = 2.0
-"""A stop that takes longer gets an event that names what it waits for; the next events come after doubling intervals."""
+"""For a stop that takes longer, an event names the processes still alive; the intervals to the next events double."""
 
 MARGIN_S = 20.0
-"""What a stop may take beyond its own times: a start that has to be undone first, an engine that is slow."""
+"""Added to the time of a stop: a start may have to be undone first, or the engine be slow."""
 
 SHUTDOWN_MARGIN_S = 1.0
-"""The same when the whole project stops: every instance in a chain has it, and KILL's time comes once, after the last."""
+"""The same when the whole project stops. Short, because it is added for each service in a chain of dependencies."""
 
 NAMES_SHOWN = 4
 
@@ -29,9 +29,9 @@ Event = Callable[[str, str, str], object]
 
 
 def stop_timeout(spec: StopSpec, shutdown: bool = False) -> float:
-    """Return the seconds that a stop may take: deregistration, drain, its own time-out, KILL.
+    """Return the most seconds that the stop of an instance may take: deregistration, drain, `spec.timeout`, KILL.
 
-    `shutdown`: the whole project is being stopped, and drains are left out.
+    With `shutdown` (the whole project is being stopped) there is no drain, and KILL is not counted.
     """
     if shutdown:
         return DEREGISTER_TIMEOUT_S + spec.timeout + SHUTDOWN_MARGIN_S
@@ -46,10 +46,10 @@ async def stop_process(
     event: Event,
     log: Callable[[str], object],
 ) -> None:
-    """End the whole process tree within `spec.timeout`, then kill it; kill it at once when `immediate` is set.
+    """Stop the whole process tree of an instance: stop command, signal, and KILL after `spec.timeout` seconds.
 
-    `on_progress` is called with what the stop waits for, whenever that changes; `log` with what the stop command prints.
-    When cancelled, it kills.
+    When `immediate` is set or the caller is cancelled, send KILL without waiting. `on_progress` is called with a text
+    whenever the stop waits for another step, `event` to record an event, `log` with the output of the stop command.
     """
     deadline = trio.current_time() + spec.timeout
     killed: list[str] = []
@@ -78,7 +78,7 @@ async def stop_process(
 async def _run_stop_command(
     running: Running, spec: StopSpec, deadline: float, event: Event, log: Callable[[str], object]
 ) -> None:
-    """Run the stop command, at most until the deadline. Its failure is an event, and the stop goes on."""
+    """Run the stop command until it exits or `deadline` (trio's clock) is reached. A failure is recorded as an event."""
     try:
         result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
@@ -94,7 +94,10 @@ async def _run_stop_command(
 
 
 async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, event: Event) -> None:
-    """Record events that name the processes that a stop waits for. For ever."""
+    """Record an event that names the processes which the stop still waits for, at doubling intervals, until cancelled.
+
+    After `deadline`, which KILL follows, no event is recorded.
+    """
     sent, interval = trio.current_time(), SLOW_STOP_S
     while True:
         await trio.sleep(interval)
@@ -107,6 +110,6 @@ async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, e
 
 
 def shorten(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first `NAMES_SHOWN` names as one text, and how many more there are."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

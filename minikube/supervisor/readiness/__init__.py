@@ -1,13 +1,14 @@
 """Whether a running instance is ready: its check, as the supervisor probes it and as the registry sees it.
 
-    readiness      one running instance: combines its own probes with the registry's entry, tells its controller
+    readiness      one running instance: combines its probes with the registry's entry, and calls its controller
     checks         the supervisor's probes of one instance: HTTP, TCP, command, log line
-    thresholds     what a row of probe results adds up to: passing, critical, hung
-    check_state    merges the states of both observers; words the reason why an instance is not ready
-    registration   what is registered for an instance, and which of its checks only the supervisor can make
-    registry_sync  keeps the registry's entries of the project's instances as they should be; follows the registry
+    thresholds     the state that follows from several probe results: passing, critical, hung
+    check_state    merges the supervisor's and the registry's state; gives the reason why an instance is not ready
+    registration   the registration and the check of an instance, and whether only the supervisor can make the check
+    registry_sync  keeps the registry's entries of the project's instances up to date, and receives all entries
     reservations   which names the manifest reserves in the registry, for which users and instances
-    start_time     tells an entry of the running process from one of an earlier process
+    start_time     distinguishes an entry of the running process from one of an earlier process
 
-Nothing here starts, stops or restarts an instance: the callbacks that `instance` passes in do.
+Nothing here starts, stops or restarts an instance: the callbacks that `instance` passes in do. A *reported* check is made by
+the supervisor, which sends each result to the registry (`ttl:`); the registry drops a result when its lease runs out.
 """

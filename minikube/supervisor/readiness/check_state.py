@@ -1,4 +1,4 @@
-"""The check state of an instance from its two observers, and the reason why it is not ready. Pure."""
+"""The check state of an instance, merged from the supervisor's probes and the registry's; the reason why it is not ready. Pure."""
 
 from msgspec import Struct
 
@@ -8,10 +8,10 @@ _WORST_FIRST = (CheckState.MAINTENANCE, CheckState.CRITICAL, CheckState.STARTING
 
 
 class CheckSummary(Struct, frozen=True):
-    """What is shown of an instance's check. Times are Unix seconds, 0 for never."""
+    """The state and output of an instance's check, as users see it. Times are Unix seconds, 0 for never."""
 
     state: CheckState | None = None
-    """None where nothing checks the instance."""
+    """None for an instance without a check."""
     output: str = ""
     """The output of the last probe."""
     since: float = 0.0
@@ -21,9 +21,10 @@ class CheckSummary(Struct, frozen=True):
 
 
 def merge_states(registry: CheckState | None, own: CheckState | None, *, reported: bool) -> CheckState | None:
-    """Return the worse of the registry's state and the own probes' state; None where nothing checks the instance.
+    """Return the worse of the registry's state and the state by the supervisor's probes (`own`); None without a check.
 
-    With `reported`, the registry repeats the supervisor's reports a moment later, and adds maintenance only.
+    `reported`: the supervisor reports its check to the registry (`ttl:`), so `own` is newer, and the registry's state
+    counts only while it is `maintenance`.
     """
     if reported and registry is not CheckState.MAINTENANCE:
         return own
@@ -34,9 +35,10 @@ def merge_states(registry: CheckState | None, own: CheckState | None, *, reporte
 def not_ready_reason(
     process: ProcessState, reason: str, check: CheckState | None, output: str, *, registered: bool, has_entry: bool
 ) -> str:
-    """Return in one line why an instance is not ready; an empty string where all is as it should be.
+    """Return a line of text that says why an instance is not ready; empty while it is ready.
 
-    `reason` is what the process' lifecycle gives. `registered`: the instance belongs in the registry. `has_entry`: it is there.
+    `process` and `reason` are its lifecycle state and the text of that. `check` and `output` are the state of its check
+    and the output of the last probe. `registered`: it has to be in the registry. `has_entry`: it is there.
     """
     if not process.is_active:
         return reason
@@ -59,5 +61,5 @@ def not_ready_reason(
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a check's output that is not blank."""
+    """Return the first line of a check's output that is not blank; empty where there is none."""
     return next((line for line in text.splitlines() if line.strip()), "").strip()

@@ -1,8 +1,8 @@
 """The supervisor's own probes of one running instance.
 
-The registry probes what is registered by address. The supervisor probes what the registry cannot see (`register = "none"`,
-no port), what the registry must not do (run a command, read output), and every check with `restart_after`.
-Thresholds are `thresholds`'; what follows for the process is the controller's.
+The registry probes registered instances over the network. The supervisor probes instances that are not registered, makes
+the checks that the registry must not make (run a command, read output), and every check with `restart_after`.
+`thresholds` counts the results; the controller decides what they mean for the process.
 """
 
 import random
@@ -27,9 +27,9 @@ OnProbe = Callable[[ProbeStatus, ProbeResult], object]
 
 
 class InstanceChecks:
-    """The probes of one running instance.
+    """Makes the supervisor's probes of one running instance, by the `health` table of the manifest.
 
-    `on_probe` is called after each probe; `on_healthy` once an instance without a check has lived `HEALTHY_AFTER_S`.
+    `on_probe` is called after each probe; `on_healthy` once an instance without a check has run for `HEALTHY_AFTER_S`.
     """
 
     def __init__(
@@ -54,12 +54,15 @@ class InstanceChecks:
         """The check that is made here; None where the registry makes it, or where there is none."""
         self._healthy_by_age = health is None and (local or instance.spec.register == "self")
         if health is not None and health.kind == "log":
-            # Here, before the first output is read: a line that is printed at once must not be missed.
+            # Here, before the first output is read: a line that is printed immediately must not be missed.
             log.expect(health.log, self._line_printed.set)
 
     async def run(self) -> None:
-        """Probe for as long as the check needs it. Cancel it when the process exits or is to be stopped."""
-        # Without any check, an exit within the first second is all that tells a failed start.
+        """Probe at the check's interval until cancelled. Return when no more probes are needed: a log line was found.
+
+        Cancel it when the process exits or is to be stopped.
+        """
+        # Without any check, an exit within the first second is the only sign of a failed start.
         if self._healthy_by_age:
             await trio.sleep(HEALTHY_AFTER_S)
             self._on_healthy()
@@ -75,7 +78,7 @@ class InstanceChecks:
                 return  # a line that was printed stays printed
 
     async def _probe(self, health: HealthSpec, due: float) -> ProbeResult:
-        """Wait until `due`, probe once, return the result."""
+        """Wait until `due` (trio's clock), probe once, and return the result. A failed probe is a result, not an exception."""
         if health.kind == "log":
             return await self._wait_line(health, due)
         await trio.sleep_until(due)
@@ -84,9 +87,9 @@ class InstanceChecks:
         return await self._prober.probe(self._instance.check_url, health.timeout)
 
     async def _wait_line(self, health: HealthSpec, due: float) -> ProbeResult:
-        """Return a pass as soon as the line is printed, a failure when it is not by `due`."""
+        """Return a pass as soon as a line of output matches the log check, or a failure when none has by `due`."""
         began = trio.current_time()
-        # The first probe is due at once: give the process a moment to print anything.
+        # The first probe is due immediately: give the process a moment to print a line.
         with trio.move_on_at(due if due > began else began + min(NEXT_RETRY_S, health.interval)):
             await self._line_printed.wait()
         now = trio.current_time()
@@ -95,7 +98,7 @@ class InstanceChecks:
         return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
 
     async def _run_command(self, health: HealthSpec) -> ProbeResult:
-        """Run the check command; return a pass for exit 0."""
+        """Run the check command; return a pass for exit code 0, else a failure or a time-out with the command's output."""
         began = trio.current_time()
         try:
             result = await self._running.run(health.command, health.timeout)

@@ -1,7 +1,7 @@
-"""Readiness of one running instance: what the registry says of it and what the supervisor's own probes say, combined.
+"""Readiness of one running instance: its entry in the registry and the results of the supervisor's own probes, combined.
 
-`checks` probes, `thresholds` counts, `check_state` merges and words. This module remembers the results, reports them to the
-registry, and tells the controller when the instance is healthy and when it hangs. It starts, stops and restarts nothing.
+`checks` probes, `thresholds` counts, `check_state` merges both results. This module stores the results, reports them to the
+registry, and calls the controller when the instance is healthy or hangs. It starts, stops and restarts nothing.
 """
 
 import time
@@ -26,22 +26,25 @@ from minikube.supervisor.runtime.interface import Running
 
 
 class ReadinessCallbacks(Struct, frozen=True):
-    """What `Readiness` calls in the controller of its instance."""
+    """The functions of an instance's controller that `Readiness` calls."""
 
     on_healthy: Callable[[], object]
-    """A check passed, or the instance has no check and lives."""
+    """Called when a check passed, or when an instance without a check has run for long enough."""
     on_hung: Callable[[str], object]
-    """The instance is to be restarted, for the given reason."""
+    """Called with the reason when the instance is to be restarted."""
     on_probe: Callable[[str, float], object]
-    """A probe was made: its outcome and how many seconds it took."""
+    """Called after each probe with its outcome and the seconds it took."""
     on_change: Callable[[], object]
-    """What is shown of the check has changed."""
+    """Called when `Readiness.summary` has changed."""
     event: Callable[[str, str, str], object]
-    """Something worth an event: kind, text, level."""
+    """Called to record an event: kind, text, level."""
 
 
 class Readiness:
-    """Readiness of one process of an instance; make a new one for each start. Belongs to the trio thread."""
+    """Observes whether one process of an instance is ready, from its probes and its registry entry.
+
+    Each process gets a new object. Belongs to the trio thread.
+    """
 
     def __init__(
         self, instance: InstanceDescription, registry_sync: RegistrySync, prober: Prober, callbacks: ReadinessCallbacks
@@ -62,13 +65,16 @@ class Readiness:
         self._running_checks = trio.CancelScope()
 
     def register(self) -> None:
-        """Register the instance, where that is the supervisor's part. A reported check registers it at its first pass."""
+        """Register the instance, unless it registers itself, is not to be registered, or has a reported (`ttl:`) check.
+
+        An instance with a reported check is registered when that check first passes.
+        """
         registration = self._instance.registration
         if registration is not None and not self._instance.is_reported:
             self._registry_sync.register(self._instance.id, registration)
 
     def adjust(self, spec: ServiceSpec) -> None:
-        """Follow an edited manifest without a restart: `spec` holds from now on."""
+        """Use `spec`, from an edited manifest, without a restart: a new check replaces the old one."""
         before, self._instance = self._instance, replace(self._instance, spec=spec)
         if before.spec.health != spec.health:
             self._check_replaced.set()
@@ -83,14 +89,14 @@ class Readiness:
 
     @property
     def is_passing(self) -> bool:
-        """Whether every observer of the instance says that it passes; True where nothing observes it."""
+        """Whether the instance passes in the registry, if it has to be registered, and by the supervisor's probes, if any."""
         if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
             return False
         return self.probe_status is None or self.probe_status.state is CheckState.PASSING
 
     @property
     def summary(self) -> CheckSummary:
-        """What is shown of the check."""
+        """The state and output of the check, as users see it."""
         entry, own = self.entry, self.probe_status
         return CheckSummary(
             state=self._state,
@@ -100,7 +106,10 @@ class Readiness:
         )
 
     def not_ready_reason(self, process: ProcessState, reason: str) -> str:
-        """Return in one line why the instance is not ready; `process` and `reason` are what its lifecycle says."""
+        """Return a line of text that says why the instance is not ready; empty while it is ready.
+
+        `process` and `reason` are from the lifecycle state of the instance.
+        """
         return not_ready_reason(
             process,
             reason,
@@ -131,14 +140,14 @@ class Readiness:
     # ------------------------------------------------------------ what the observers say
 
     def on_registry_update(self, entry: Instance | None) -> None:
-        """Take over what the registry says of this process; None: it has no entry of it."""
+        """Use `entry` as the registry's entry of this process; None: the registry has none."""
         self.entry = entry
         # A reported check has made the instance healthy before the registry repeats it.
         if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:
             self._callbacks.on_healthy()
 
     async def run_checks(self, running: Running, log: InstanceLog) -> None:
-        """Probe the instance until `stop_checks`; begin anew when `adjust` brings another check."""
+        """Probe the instance until `stop_checks` is called. When `adjust` brings another check, probe with that one."""
         with self._running_checks:
             while True:
                 checks = InstanceChecks(self._instance, running, log, self._prober, self._on_probe, self._on_alive)
@@ -152,18 +161,18 @@ class Readiness:
                 await self._check_replaced.wait()
 
     def stop_checks(self) -> None:
-        """End the probes and ignore their results from now on: the process has ended, or is about to be stopped."""
+        """End the probes and ignore their results from now on. Call it when the process has ended or is about to be stopped."""
         self._running_checks.cancel()
 
     def _on_alive(self) -> None:
-        """Take over that an instance without a check has lived long enough."""
+        """Report an instance without a check as healthy: it has run for `HEALTHY_AFTER_S`."""
         if self._running_checks.cancel_called:
             return
         self._callbacks.on_healthy()
         self._callbacks.on_change()
 
     def _on_probe(self, status: ProbeStatus, result: ProbeResult) -> None:
-        """Take over the result of a probe."""
+        """Store the result of a probe and call the callbacks that follow from it. `status` is the status after the probe."""
         # A task that was already scheduled is not stopped by a cancel any more: without this, the result of a probe of a
         # dead process would register the instance again.
         if self._running_checks.cancel_called:

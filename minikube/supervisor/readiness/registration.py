@@ -1,6 +1,6 @@
-"""What is registered for an instance, which check it has, and whether the registry can make that check. Pure.
+"""The registration and the check of an instance, from its spec and its address; whether the registry makes the check. Pure.
 
-Everything follows from the manifest and the address that the instance listens on. Nothing is probed or registered here.
+Nothing is probed or registered here.
 """
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ LEASE_S = 15.0
 
 
 class InstanceDescription(Struct, frozen=True):
-    """One instance of a service, and where it listens. `port` is 0 for an instance without a port."""
+    """The identity, spec and address of one instance. `port` is 0 for an instance without a port."""
 
     id: str
     name: str
@@ -23,17 +23,17 @@ class InstanceDescription(Struct, frozen=True):
 
     @property
     def is_registered(self) -> bool:
-        """Whether the instance belongs in the registry: registered by itself or by the supervisor."""
+        """Whether the instance has to be in the registry, registered by itself or by the supervisor."""
         return self.spec.register == "self" or (self.spec.register == "supervisor" and self.port > 0)
 
     @property
     def is_reported(self) -> bool:
-        """Whether the supervisor registers the instance and reports its check: the registry cannot make that check."""
+        """Whether the supervisor makes the check and reports its results to the registry, as a `ttl:` check."""
         return self.spec.register == "supervisor" and self.port > 0 and is_local_check(self.spec.health)
 
     @property
     def check_url(self) -> str:
-        """The check as a URL that the registry can probe, too. Empty for a check that only the supervisor can make."""
+        """The URL that the check probes, `tcp://` or `http://`; empty for a command or log check."""
         address, health = HostPort(self.host, self.port), self.spec.health
         if health is None or health.kind == "tcp":
             return f"tcp://{address}"
@@ -44,7 +44,7 @@ class InstanceDescription(Struct, frozen=True):
 
     @property
     def check_text(self) -> str:
-        """The check as it is shown to users. Empty where there is none."""
+        """The check as users see it: a URL, a command, or a log pattern; empty for an instance without a check."""
         health = self.spec.health
         if health is not None and health.kind == "command":
             return " ".join(health.command)
@@ -54,7 +54,7 @@ class InstanceDescription(Struct, frozen=True):
 
     @property
     def registration(self) -> Registration | None:
-        """What the supervisor registers for the instance; None where the supervisor does not register it."""
+        """The registration that the supervisor sends to the registry; None where it does not register the instance."""
         spec = self.spec
         if spec.register != "supervisor" or not self.port:
             return None
@@ -78,5 +78,5 @@ class InstanceDescription(Struct, frozen=True):
 
 
 def is_local_check(health: HealthSpec | None) -> bool:
-    """Return whether only the supervisor can make this check: it runs a command or reads the output."""
+    """Return whether only the supervisor can make the check, because it runs a command or reads the output."""
     return health is not None and health.kind in ("command", "log")

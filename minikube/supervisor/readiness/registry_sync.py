@@ -33,10 +33,10 @@ RENEW_S = 5.0
 """A third of `registration.LEASE_S`: two renewals may be lost."""
 
 DEREGISTER_TIMEOUT_S = 1.0
-"""How long a stop waits for the deregistration. A registry that is away is told once it is back."""
+"""How long a stop waits for the deregistration. Where the registry does not answer, the request is repeated later."""
 
 STATUS_INTERVAL_S = 1.0
-"""How often the registry is asked for its own status."""
+"""The interval of the requests for the registry's status."""
 
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
@@ -49,21 +49,21 @@ OnEntry = Callable[[str, Instance | None], object]
 
 
 class _Report(Struct, frozen=True):
-    """A check result of the supervisor. Compared by identity: sent until the registry has taken this very report."""
+    """A result of a check that the supervisor makes, to be sent to the registry. Compared by identity."""
 
     passing: bool
     output: str
 
 
 class StoreStatus(Struct, frozen=True, rename="pascal"):
-    """The state of the registry's store, as the registry reports it."""
+    """The state of the registry's store (Redis), from the registry's status reply."""
 
     state: str
     detail: str
 
 
 class MassFailureStatus(Struct, frozen=True, rename="pascal"):
-    """The last time that many checks failed at once, so that the registry suspected its own network."""
+    """The registry's last mass failure: so many checks failed at once that it suspected its own network."""
 
     since: float
     detail: str
@@ -78,9 +78,10 @@ class Refusal(Struct, frozen=True, rename="pascal"):
 
 
 class RegistrySync:
-    """Keeps the registry's entries in step with the instances. Belongs to the trio thread.
+    """Keeps the registry's entries of the project's instances up to date. Belongs to the trio thread.
 
-    `register`, `report` and `deregister_soon` return at once; what they ask for is repeated until the registry has it.
+    `register`, `report` and `deregister_soon` return immediately; their requests are sent again until the registry has
+    accepted them.
     """
 
     def __init__(
@@ -92,7 +93,10 @@ class RegistrySync:
         is_orphan: Callable[[Instance], bool] = lambda entry: False,
         reservations: Callable[[], Reservations] | None = None,
     ) -> None:
-        """`on_rejected` is called with a text. `is_orphan` tells entries that an earlier run of this project left behind.
+        """Tasks run in `nursery`. `on_entry` is called with the id and the new entry (None: removed) after each change.
+
+        `on_rejected` is called with a text when the registry rejects an instance. `is_orphan` returns whether an entry
+        is an instance of this project that an earlier run has left: such entries are removed.
         `reservations` returns what the manifest reserves now; None: the registry is not told.
         """
         self._reservations = reservations
@@ -103,9 +107,9 @@ class RegistrySync:
         self._on_rejected = on_rejected
         self._is_orphan = is_orphan
         self._entries: dict[str, Instance] = {}
-        """What the registry has, by id, as far as is known."""
+        """The registry's entries by id, as last received."""
         self._registrations: dict[str, Registration] = {}
-        """What the registry should have of the supervisor's registrations."""
+        """The registrations that the registry should have, by id."""
         self._reports: dict[str, _Report] = {}
         self._sent_reports: dict[str, _Report] = {}
         self._exited: set[str] = set()
@@ -121,16 +125,16 @@ class RegistrySync:
     # ------------------------------------------------------------ requests
 
     def entry(self, id: str) -> Instance | None:
-        """Return the registry's entry of an instance; None where it is known to have none."""
+        """Return the registry's entry of an instance, as last received; None where the registry has none."""
         return self._entries.get(id)
 
     @property
     def entries(self) -> Sequence[Instance]:
-        """Every entry that the registry is known to have."""
+        """All entries of the registry, as last received."""
         return tuple(self._entries.values())
 
     def on_created(self, id: str) -> None:
-        """Note a new instance without a process: what the registry has of it is from an earlier run."""
+        """Remove any entry with this id: the instance has just been created, so an entry is from an earlier run."""
         self._exited.add(id)
         self.reserve_soon()
 
@@ -139,13 +143,16 @@ class RegistrySync:
         self._reservations_changed.set()
 
     def on_start(self, id: str, start_time: StartTime) -> None:
-        """Note that a process of the instance is being started. It may register itself before its start is known here."""
+        """Record when a process of the instance is started: an entry that was registered before then is removed.
+
+        Call it before the start, because the process may register itself.
+        """
         self._exited.discard(id)
         self._start_times[id] = start_time
         self._reconcile_soon(id)
 
     def register(self, id: str, registration: Registration) -> None:
-        """Register the instance, or replace its registration, and keep it registered."""
+        """Register the instance, or replace its registration, and register it again whenever the registry loses it."""
         # It was to be deregistered and has not been yet: the entry, and its check state, are the earlier process'.
         leaving = id in self._exited and id in self._entries
         self._exited.discard(id)
@@ -156,7 +163,10 @@ class RegistrySync:
         self._request(id)
 
     def report(self, id: str, registration: Registration, passing: bool, output: str) -> None:
-        """Report a check result of an instance with a `ttl:` check. Its first pass registers it."""
+        """Send a check result (`passing`, and the probe's output) of an instance with a `ttl:` check to the registry.
+
+        The first passing result registers the instance with `registration`.
+        """
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)
@@ -164,7 +174,7 @@ class RegistrySync:
         self._request(id)
 
     def deregister_soon(self, id: str) -> None:
-        """Take the instance out of discovery: its process has ended or is about to."""
+        """Deregister the instance, whose process has ended or is about to be stopped. Return immediately."""
         self._changed.discard(id)
         self._start_times.pop(id, None)
         self._registrations.pop(id, None)
@@ -175,7 +185,10 @@ class RegistrySync:
             self._request(id)
 
     async def deregister(self, id: str) -> bool:
-        """Deregister the instance; wait for it, at most `DEREGISTER_TIMEOUT_S`. Return False where it had no entry."""
+        """Deregister the instance and wait until the registry has done so, for `DEREGISTER_TIMEOUT_S` at most.
+
+        Return whether the registry had an entry of the instance.
+        """
         had_entry = id in self._entries
         self.deregister_soon(id)
         with trio.move_on_after(DEREGISTER_TIMEOUT_S):
@@ -184,7 +197,7 @@ class RegistrySync:
         return had_entry
 
     async def set_maintenance(self, id: str, on: bool, reason: str) -> None:
-        """Take an instance out of discovery without deregistering it, or back in. Raise `NotFound` without an entry."""
+        """Hide the registered instance from lookups (`on`) or show it again. Raises `NotFound` where it is not registered."""
         await self._registry.maintenance(id, on, reason)
 
     async def status(self, timeout: float) -> RegistryStatus | None:
@@ -197,7 +210,7 @@ class RegistrySync:
     # ------------------------------------------------------------ tasks
 
     async def run(self) -> NoReturn:
-        """Follow the registry's entries for ever."""
+        """Receive the registry's entries, correct those that differ, and renew leases, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew_reports)
             nursery.start_soon(self._refresh_checks)
@@ -211,7 +224,10 @@ class RegistrySync:
         raise AssertionError("a watch never ends")
 
     async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
-        """Make events (kind, text, level) of the registry's status: its store away or back, a mass failure. For ever."""
+        """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
+
+        Also called after a mass failure of checks, and for each refusal of a call.
+        """
         store_away, last_failure, last_refusal = False, 0.0, 0
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
@@ -262,7 +278,10 @@ class RegistrySync:
                     nursery.start_soon(_then_cancel, self._reservations_changed.wait, nursery.cancel_scope)
 
     async def _renew_reports(self) -> NoReturn:
-        """Send every report again in intervals, as a lease needs."""
+        """Send the last check result of each `ttl:` instance to the registry every `RENEW_S`, until cancelled.
+
+        The registry drops a result whose lease (`LEASE_S`) has run out.
+        """
         while True:
             await trio.sleep(RENEW_S)
             # Renew all reports: the registry keeps a report for its lease only.
@@ -271,7 +290,10 @@ class RegistrySync:
                 self._reconcile_soon(id)
 
     async def _refresh_checks(self) -> NoReturn:
-        """Fetch the time and output of checks that go on passing. For ever."""
+        """Fetch the time and output of the last probe of each entry every `REFRESH_S`, until cancelled.
+
+        The watch pushes no change for a check that keeps passing.
+        """
         while True:
             await trio.sleep(REFRESH_S)
             try:
@@ -289,21 +311,21 @@ class RegistrySync:
 
     # ------------------------------------------------------------ what the registry has
 
-    def _replace_entries(self, found: dict[str, Instance]) -> None:
-        """Take over all entries, after a connect or a reconnect."""
-        logger.debug("connected to the registry, which has %d instances", len(found))
-        lost = [id for id in self._entries if id not in found]
-        self._entries = found
-        # After a reconnect anything may differ: notify of all of it, then compare all that should be there.
+    def _replace_entries(self, entries: dict[str, Instance]) -> None:
+        """Replace all known entries, after a connect or a reconnect of the watch, and correct those that differ."""
+        logger.debug("connected to the registry, which has %d instances", len(entries))
+        lost = [id for id in self._entries if id not in entries]
+        self._entries = entries
+        # After a reconnect any entry may differ: notify of each, then compare all wanted entries.
         for id in lost:
             self._notify(id, None)
-        for id, entry in found.items():
+        for id, entry in entries.items():
             self._notify(id, entry)
         for id in {**self._registrations, **self._start_times, **dict.fromkeys(self._exited)}:
             self._reconcile_soon(id)
 
     def _apply_change(self, change: Change) -> None:
-        """Take over one change that the watch pushed."""
+        """Store one changed or removed entry that the watch has pushed, and correct it where it differs."""
         id = change.instance.uuid
         if change.kind is ChangeKind.GONE:
             self._entries.pop(id, None)
@@ -314,7 +336,7 @@ class RegistrySync:
         self._reconcile_soon(id)
 
     def _notify(self, id: str, entry: Instance | None) -> None:
-        """Pass an entry on; `None` for an entry that is gone."""
+        """Call `on_entry`, unless the entry is an orphan, and wake the tasks that wait for changed entries."""
         if entry is not None and self._is_orphan(entry):
             self._exited.add(id)
         else:
@@ -325,19 +347,19 @@ class RegistrySync:
     # ------------------------------------------------------------ reconciling one instance
 
     def _reconcile_soon(self, id: str) -> None:
-        """Start a task for the instance, if its entry differs and no task reconciles it yet."""
+        """Start a task that corrects the registry's entry of the instance, if it differs and no such task runs yet."""
         if id not in self._reconciling and self._differs(id):
             self._reconciling[id] = trio.Event()
             self._nursery.start_soon(self._reconcile, id)
 
     def _request(self, id: str) -> None:
-        """Reconcile for a new request, which does not wait out the pause after an earlier rejection."""
+        """Correct the registry's entry of the instance now, without waiting for the retry delay after a rejection."""
         if id in self._reconciling:
             self._reconciling[id].set()
         self._reconcile_soon(id)
 
     def _differs(self, id: str) -> bool:
-        """Return whether the registry has something else of the instance than it should have."""
+        """Return whether the registry's entry of the instance differs from the wanted one: missing, surplus, old or stale."""
         if id not in self._registrations:
             return id in self._entries and (id in self._exited or self._is_stale(id))
         if id in self._changed or self._is_stale(id):
@@ -348,7 +370,7 @@ class RegistrySync:
         return report is not None and self._sent_reports.get(id) is not report
 
     def _is_stale(self, id: str) -> bool:
-        """Return whether the entry is an earlier process'."""
+        """Return whether the registry's entry of the instance was made by an earlier process of it."""
         entry = self._entries.get(id)
         start_time = self._start_times.get(id)
         if entry is None or start_time is None:
@@ -356,7 +378,7 @@ class RegistrySync:
         return start_time.is_after(entry, time.time(), trio.current_time())
 
     async def _reconcile(self, id: str) -> None:
-        """Ask the registry until it has what it should have; the watch tells when it does."""
+        """Send requests to the registry until its entry of the instance is as wanted; wait between failed tries."""
         rejection, pause = "", REJECTED_RETRY_S
         try:
             while self._differs(id):
@@ -380,7 +402,7 @@ class RegistrySync:
             del self._reconciling[id]
 
     async def _reconcile_once(self, id: str) -> None:
-        """Send the one request that the difference needs."""
+        """Send one request to the registry: deregister, register or report, whichever the instance needs first."""
         registration = self._registrations.get(id)
         if registration is None or self._is_stale(id):
             await self._deregister(id)
@@ -397,7 +419,7 @@ class RegistrySync:
             await self._send_report(id, report)
 
     async def _register(self, id: str, registration: Registration) -> None:
-        """Register the instance; wait a moment for the watch to push its entry."""
+        """Register the instance, then wait up to a second until the watch has pushed its entry."""
         await self._registry.register(registration)
         if id in self._registrations and id not in self._entries:
             # The watch may be about to push the entry: to register again meanwhile would make a new incarnation.
@@ -406,7 +428,11 @@ class RegistrySync:
                     await self._entries_changed.wait()
 
     async def _send_report(self, id: str, report: _Report) -> None:
-        """Report a check result; note that the registry has it."""
+        """Send a check result to the registry and mark it as sent.
+
+        Where the registry has no entry of the instance any more, forget the entry: the next passing result registers it
+        again.
+        """
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
             await self._registry.renew(id, state, report.output)
@@ -418,7 +444,7 @@ class RegistrySync:
             self._sent_reports[id] = report
 
     async def _deregister(self, id: str) -> None:
-        """Remove the entry that is known, and no newer one."""
+        """Remove the known entry of the instance from the registry; an entry that was made later stays."""
         entry = self._entries.get(id)
         if entry is None:
             return

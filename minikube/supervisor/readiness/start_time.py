@@ -1,4 +1,4 @@
-"""When the running process of an instance was started: tells its registry entry from an earlier process's. Pure."""
+"""The start time of an instance's process, by which entries of earlier processes in the registry are recognized. Pure."""
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ REGISTERED_PRECISION_S = 0.001
 
 
 class StartTime(Struct, frozen=True):
-    """When a process was started, by the wall clock and by the monotonic clock."""
+    """The time when a process of an instance was started, by the wall clock and by the monotonic clock."""
 
     wall: float
     """Unix seconds."""
@@ -19,7 +19,7 @@ class StartTime(Struct, frozen=True):
     """The incarnation of the entry that the registry had at the start; 0 for none."""
 
     def is_after(self, entry: Instance, wall: float, monotonic: float) -> bool:
-        """Return whether `entry` was registered by an earlier process. `wall` and `monotonic` are the time now."""
+        """Return whether `entry` was registered before this start. `wall` and `monotonic` are the present time by both clocks."""
         if self.incarnation_before and entry.incarnation == self.incarnation_before:
             return True
         # The wall clock may have been set back since the start: compare with the start by the clock as it is now.

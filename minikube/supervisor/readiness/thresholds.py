@@ -13,7 +13,7 @@ from minikube.model import CheckState
 
 
 class ProbeStatus(Struct, frozen=True):
-    """The state of an instance by its supervisor's probes."""
+    """The state of an instance by the supervisor's probes alone."""
 
     health: Health
     misses: int = 0
@@ -26,12 +26,12 @@ class ProbeStatus(Struct, frozen=True):
 
     @property
     def due(self) -> float:
-        """When the next probe is due (monotonic seconds); infinity for never."""
+        """When to make the next probe (trio's clock, seconds); infinity for never."""
         return self.health.due
 
 
 def probe_settings(spec: HealthSpec) -> ProbeSettings:
-    """Return the manifest's thresholds as the registry's rules take them."""
+    """Return the thresholds of a manifest check in the form that `minikube.health.state` takes."""
     return ProbeSettings(
         interval=spec.interval,
         timeout=spec.timeout,
@@ -42,14 +42,17 @@ def probe_settings(spec: HealthSpec) -> ProbeSettings:
 
 
 def new_probe_status(spec: HealthSpec, now: float) -> ProbeStatus:
-    """Return the status of a fresh process, which is probed at once."""
+    """Return the status of a process that was just started. Its first probe is due immediately."""
     return ProbeStatus(new_health(now, probe_settings(spec)))
 
 
 def update_probe_status(
     status: ProbeStatus, result: ProbeResult, spec: HealthSpec, *, started: float, now: float, jitter: float
 ) -> ProbeStatus:
-    """Return the status after one more probe. `started` is when the process was; `jitter` is in 0…1."""
+    """Return the status after one more probe with `result`.
+
+    `started` is when the process was started. `jitter`, from 0 to 1, spreads the time of the next probe.
+    """
     health = after_probe(status.health, result, probe_settings(spec), now, jitter=jitter)
     if result.outcome is Outcome.PASS:
         return ProbeStatus(health, 0, result.output)
@@ -58,5 +61,5 @@ def update_probe_status(
 
 
 def is_hung(status: ProbeStatus, spec: HealthSpec) -> bool:
-    """Return whether the instance is to be ended and started again."""
+    """Return whether the instance has failed so many probes in a row that it is to be restarted (`restart_after`)."""
     return 0 < spec.restart_after <= status.misses

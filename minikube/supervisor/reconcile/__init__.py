@@ -1,18 +1,19 @@
-"""Makes the running instances what the manifest, the users and the schedules ask for.
+"""Creates, changes and removes instances as the manifest, users and schedules request.
 
     reconciler          the services of the manifest: creates, adjusts, resizes, stops and removes their instances
-    replicas            the controllers of all instances, by service, name and id; what dependents need to know of them
-    runtimes            selects what runs a service: processes or containers
-    process_record      writes down which processes run, for the next `up` to find after a crash
-    registry_events     puts what the registry says of instances into the state store
-    dependency_order    acts on services in the order of their dependencies
-    actions             what users ask for by name: start, stop, restart, kill, scale, maintenance
-    commands            the control API's commands: the actions, apply, shutdown, and what is read
-    errors              what a roll-out or a stop fails with
-    apply/              an edited manifest: what differs, and how it is carried out
+    replicas            the controllers of all instances, by service, name and id; their status for dependents
+    runtimes            the process and the container runtime, and which one a service has
+    process_record      writes the pids of running processes to a file, for the next `up` to find after a crash
+    registry_events     writes the registry's entries into the state store
+    dependency_order    calls a function for services in the order of their dependencies
+    actions             users' requests by name: start, stop, restart, kill, scale, maintenance
+    commands            the control API's commands: the actions, apply, shutdown, and queries
+    errors              the errors of a roll-out and of a stop
+    apply/              an edited manifest: plan the changes, and make them
     rollout/            restarts of one instance, and of the replicas of a service one after another
     schedule/           when scheduled services run, and their starts
     watch/              restarts a service when its sources are saved; applies the manifest when it is saved
 
-How one instance is started and stopped is `instance`'s; HTTP is `control`'s. Services stop before what they depend on.
+The folder refuses to start and stop processes (`instance` does) and to serve HTTP (`control` does). Services stop before
+their dependencies.
 """

@@ -1,7 +1,7 @@
-"""What users ask for by name: start, stop, restart, kill, scale, maintenance.
+"""Users' requests for a service or an instance by name: start, stop, restart, kill, scale, maintenance.
 
-A name is a service's, an instance's name (`product-2`) or an instance's id. Unknown names raise `NotFound`, requests that make no
-sense raise `UsageError`; nothing was changed then. How an instance is started or stopped is `instance`'s.
+A name is that of a service, that of an instance (`product-2`), or the id of an instance. Unknown names raise `NotFound`,
+impossible requests raise `UsageError`; nothing was changed then. `instance` starts and stops each instance.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ START_TIMEOUT_S = 30.0
 
 
 class ServiceActions:
-    """Acts on services and instances by name. Belongs to the trio thread."""
+    """Starts, stops, restarts, signals and scales services and instances by name, as users request. Belongs to the trio thread."""
 
     def __init__(self, reconciler: Reconciler, rollouts: Rollouts) -> None:
         self._reconciler = reconciler
@@ -32,7 +32,10 @@ class ServiceActions:
         self._rollouts = rollouts
 
     def find(self, name: str) -> list[InstanceController]:
-        """Return the instances with that name. Raise `NotFound` or, for externally registered services, `UsageError`."""
+        """Return the instances of the service `name`, or the one instance with that name or id.
+
+        Raises `NotFound` for an unknown name, `UsageError` for an instance that another program registered.
+        """
         if (found := self._replicas.find(name)) or name in self._replicas:
             return found
         if self._store.service(name) is not None:
@@ -40,7 +43,10 @@ class ServiceActions:
         raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
 
     async def start(self, name: str) -> None:
-        """Start instances and what they depend on; return when they are being started or wait for something."""
+        """Start instances and their dependencies; return when each is starting or waits for a dependency or an image.
+
+        Raises `RolloutFailed` when an instance becomes `fatal` immediately.
+        """
         self._check_running()
         controllers = self.find(name)
         for controller in (*self._reconciler.unselected_dependencies(controllers), *controllers):
@@ -50,12 +56,16 @@ class ServiceActions:
         await wait_started(controllers, self._store, "cannot be started")
 
     async def stop(self, name: str) -> None:
-        """Stop instances; return when no process of them is alive. Raise `StopTimeout` when one outlives its time."""
+        """Stop instances; return when all their processes are dead. Raises `StopTimeout` when a process does not end in time."""
         # `find` raises for an unknown name.
         await self._reconciler.stop_instances(self._replicas.find_with_removed(name) or self.find(name))
 
     async def restart(self, name: str) -> None:
-        """Restart instances, those of one service one after another. Raise `RolloutFailed` when one does not come back."""
+        """Restart instances; replicas of a service one after another, each ready before the next.
+
+        Raises `RolloutFailed` when an instance does not become ready again, and `StopTimeout` when an old process does
+        not end.
+        """
         self._check_running()
         controllers = self.find(name)
         for controller in self._reconciler.unselected_dependencies(controllers):
@@ -70,13 +80,14 @@ class ServiceActions:
             await wait_running(controllers[0], self._store)
 
     async def replace(self, controllers: Sequence[InstanceController]) -> None:
-        """Give these instances of one service new processes. Raise `RolloutFailed` when one does not come back.
+        """Replace the processes of `controllers`, which are all of one service, as a roll-out.
 
-        Nothing is stopped where a dependency would keep it from starting again.
+        Raises `RolloutFailed` when an instance does not become ready again; before anything is stopped where a
+        dependency of the service is not met and will not be.
         """
         if not controllers:
             return
-        # Asked before anything is stopped: an old process that runs is better than none.
+        # Checked before the first stop: an old process that runs is better than none.
         if blocked := self._replicas.blocked_dependency(controllers[0].spec):
             name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
             raise RolloutFailed(f"{name}: was not restarted, it could not start again: {blocked}")
@@ -86,7 +97,7 @@ class ServiceActions:
             await self._rollouts.restart(controllers)
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
-        """Send a signal, by its name without SIG, to the instances' processes. What follows is the restart policy's."""
+        """Send a signal (a name such as `HUP`) to the processes of instances. Raises `UsageError` where no process is running."""
         try:
             number = signal_number(signal)
         except ValueError as error:
@@ -99,7 +110,11 @@ class ServiceActions:
             await process.send_signal(number)
 
     async def scale(self, name: str, replicas: int) -> None:
-        """Set the number of replicas of a service; return when removed instances are gone and new ones being started."""
+        """Set the number of replicas of the service `name`.
+
+        Return when the surplus instances have ended and the new ones are starting. Raises `StopTimeout` when one does
+        not end.
+        """
         self._check_running()
         reconciler = self._reconciler
         if name not in reconciler.specs or name not in self._replicas:
@@ -115,7 +130,7 @@ class ServiceActions:
             )
 
     async def set_maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Take instances out of discovery, or back in, without touching their processes."""
+        """Hide instances from lookups (`on`) or show them again; their processes go on. Raises `UsageError` if not registered."""
         registry_sync = self._reconciler.registry_sync
         registered = [controller for controller in self.find(name) if registry_sync.entry(controller.id)]
         if not registered:
@@ -126,7 +141,7 @@ class ServiceActions:
             await registry_sync.set_maintenance(controller.id, on, reason)
 
     def _check_running(self) -> None:
-        """Raise `UsageError` while the project stops."""
+        """Raise `UsageError` where a stop of the project was requested."""
         if self._reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was started")
 

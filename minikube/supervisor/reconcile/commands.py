@@ -1,4 +1,4 @@
-"""The control API's commands, as `control.interface.ProjectCommands` lists them. HTTP is `control`'s."""
+"""The commands of the control API, as `control.interface.ProjectCommands` defines them. `control` serves them over HTTP."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -21,13 +21,13 @@ STATUS_TIMEOUT_S = 1.0
 
 
 class Apply(Protocol):
-    """Carries out an edited manifest, see `ManifestReconciler.apply`."""
+    """The type of `ManifestReconciler.apply`, as the control API calls it."""
 
     async def __call__(self, dry_run: bool = False) -> ApplyReply: ...
 
 
 class CommandHandler:
-    """Implements `ProjectCommands`, where the methods are described. `apply` carries out an edited manifest."""
+    """Implements `ProjectCommands`, which documents the methods. `apply` is `ManifestReconciler.apply`."""
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler
@@ -64,23 +64,29 @@ class CommandHandler:
         self._context.shutdown(now)
 
     def settings(self, service: str) -> dict[str, Any]:
-        """Return how a service of the manifest is run, with defaults and without secrets; nothing for other services."""
+        """Return the manifest keys in `SETTINGS` of a service, with defaults and without secrets; empty for other services."""
         spec = self._reconciler.specs.get(service)
         keys = dump_service(spec, defaults=True) if spec else {}
         return {key: keys[key] for key in SETTINGS if keys.get(key)}
 
     def registered_instances(self) -> Sequence[Instance]:
-        """Return every entry that the registry is known to have, those of other programs included."""
+        """Return all entries of the registry, as last received, also those of other programs."""
         return self._reconciler.registry_sync.entries
 
     async def metrics_input(self) -> MetricsInput:
-        """Return what `/metrics` needs besides the state store; wait for the registry for `STATUS_TIMEOUT_S` at most."""
+        """Return the registry's status and the log counters for `/metrics`.
+
+        The status is None where the registry does not answer within `STATUS_TIMEOUT_S`.
+        """
         logs = self._context.logs.logs.values()
         counts = tuple(LogCount(log.service, log.instance, log.lines, log.dropped) for log in logs)
         return MetricsInput(await self._reconciler.registry_sync.status(STATUS_TIMEOUT_S), counts)
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
-        """Open the log lines of services, instances or parts; of all services where no name is given."""
+        """Return a context manager that opens the log lines selected by `query`, of the named services or instances.
+
+        `redis` and `registry` are names too. Without names, the lines are those of all services.
+        """
         wanted = {controller.name for name in names if name not in PARTS for controller in self._actions.find(name)}
         collector = self._context.logs
 

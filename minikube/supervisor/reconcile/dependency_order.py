@@ -1,4 +1,4 @@
-"""Acts on several services at the same time, but on each only after certain others."""
+"""Call an async function for several services at the same time, each after the calls for the services it has to follow."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -6,9 +6,10 @@ import trio
 
 
 async def act_in_order(after: Mapping[str, Iterable[str]], act: Callable[[str], Awaitable[None]]) -> None:
-    """Call `act` for every key of `after`; for each once the calls for its value's names have returned.
+    """Call `act` with each key of `after`, at the same time where the order allows it; return when all calls have returned.
 
-    Names in a value that are no keys are not waited for.
+    The call for a key begins when the calls for the names in its value have returned. Names that are no keys are
+    ignored.
     """
     done = {name: trio.Event() for name in after}
 

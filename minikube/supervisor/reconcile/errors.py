@@ -4,12 +4,12 @@ from minikube.errors import MinikubeError
 
 
 class RolloutFailed(MinikubeError):
-    """An instance did not start again; the instances after it were not restarted."""
+    """A restarted instance did not become ready; the replicas after it were not restarted."""
 
 
 class Superseded(RolloutFailed):
-    """A later request (a stop, the end of the project) has overtaken the restart."""
+    """A restart was given up because the instance or the whole project was stopped meanwhile."""
 
 
 class StopTimeout(MinikubeError):
-    """An instance is still alive although its time to stop is over."""
+    """An instance still has a process after the time allowed for its stop."""

@@ -1,4 +1,4 @@
-"""Writes down which processes run, for the next `up` to find after a crash."""
+"""Writes the pids of running processes to the project directory, for the next `up` to find after a crash."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ the starts. A process that is missing after a crash still has the project's mark
 
 
 class ProcessRecord:
-    """The record of running processes. `write` writes it, from a task in `nursery`."""
+    """Writes the record of running processes soon after a change. `write` writes it, from a task in `nursery`."""
 
     def __init__(self, write: Callable[[], object], nursery: trio.Nursery) -> None:
         self._write = write
@@ -18,7 +18,7 @@ class ProcessRecord:
         self._scheduled = False
 
     def write_soon(self) -> None:
-        """Write the record within `DELAY_S`. Return at once."""
+        """Have the record written within `DELAY_S`. Return immediately."""
         if not self._scheduled:
             self._scheduled = True
             self._nursery.start_soon(self._write_later)

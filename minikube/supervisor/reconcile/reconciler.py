@@ -2,8 +2,8 @@
 
     apply, actions, scheduler, watcher ──► Reconciler ──► InstanceController, InstanceController, …
 
-Creates, adjusts, resizes, stops and removes instances; services stop before what they depend on. Which user or file asks for
-that is `actions`', `apply`'s, `schedule`'s and `watch`'s; how one instance is started and stopped is `instance`'s.
+Creates, adjusts, resizes, stops and removes instances; services stop before their dependencies. Requests come from `actions`,
+`apply`, `schedule` and `watch`; `instance` starts and stops each instance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,10 @@ from minikube.text import mask_url
 
 
 class Reconciler:
-    """The services of one project. Belongs to the trio thread; its tasks belong to `nursery`."""
+    """Creates, adjusts, resizes, stops and removes the instances of a project's services. Belongs to the trio thread.
+
+    The tasks of the instances run in `nursery`.
+    """
 
     def __init__(
         self,
@@ -85,20 +88,20 @@ class Reconciler:
     # ------------------------------------------------------------ creating instances
 
     def start(self) -> None:
-        """Create every instance of the manifest. Return at once."""
+        """Create the instances of all services of the manifest. Return immediately."""
         self.started = True
         for name in dependency_graph.start_order(_dependencies(self.specs)):
             self.create_service(self.specs[name])
 
     def create_service(self, spec: ServiceSpec) -> None:
-        """Create the instances of a service, which start if `up` starts the service."""
+        """Create the instances of a service. They start only if `up` has selected the service."""
         self.replicas.add_service(spec.name)
         self._publish(spec, spec.replicas)
         for index in range(1, spec.replicas + 1):
             self._create_instance(spec, index)
 
     def resize(self, name: str, replicas: int) -> list[InstanceController]:
-        """Create or remove instances until the service has so many replicas; return those that are being removed."""
+        """Create or remove instances of the service `name` until it has `replicas`; return the controllers being removed."""
         spec, controllers = self.specs[name], self.replicas.of(name)
         # A service that a user started, though `up` does not select it, gets running replicas, too.
         running = any(controller.desired.running for controller in controllers) or name in self._selected
@@ -113,7 +116,7 @@ class Reconciler:
         return surplus
 
     def _create_instance(self, spec: ServiceSpec, index: int) -> InstanceController:
-        """Create the controller of a replica, and start its task."""
+        """Create the controller of replica number `index`, start its task, and return the controller."""
         selected = spec.name in self._selected and not self.stop_requested.is_set()
         desired = desired_state.scheduled(selected) if spec.schedule else DesiredState(running=selected)
         id = instance_id(self.context.project_key, spec.name, index)
@@ -125,7 +128,10 @@ class Reconciler:
         return controller
 
     async def _run_instance(self, controller: InstanceController, previous: InstanceController | None) -> None:
-        """Run a controller until it was removed; drop its row then."""
+        """Run a controller until its instance has been removed; then drop the instance's row from the state store.
+
+        `previous` is a removed controller with the same id, whose end is waited for first.
+        """
         if previous is not None:
             # It was removed a moment ago and has the same id: two at a time would end each other's processes.
             await previous.finished.wait()
@@ -134,7 +140,7 @@ class Reconciler:
             self.store.drop_instances(controller.id)
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
-        """Put the row of a service into the state store."""
+        """Write the row of a service into the state store."""
         command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
         self.store.put_services(
             ServiceView(
@@ -151,7 +157,7 @@ class Reconciler:
         )
 
     def _effective_specs(self, manifest: Manifest) -> dict[str, ServiceSpec]:
-        """Return the manifest's services as this `up` runs them: the one of `--exit-with` is not restarted on exit."""
+        """Return the manifest's services by name; the service of `up --exit-with` without the restart policy `always`."""
         name, specs = self.context.options.exit_with, dict(manifest.services)
         if name in specs and specs[name].restart.policy == "always":
             never = structs.replace(specs[name].restart, policy="never")
@@ -159,11 +165,11 @@ class Reconciler:
         return specs
 
     def _select(self, manifest: Manifest) -> frozenset[str]:
-        """Return the names of the services that `up` starts."""
+        """Return the names of the services that `up` starts, by its arguments and profiles."""
         return select_services(manifest.services, self.context.options.services, self.context.options.profiles)
 
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
-        """Return the instances that these depend on, are not running and are not started by `up` either."""
+        """Return the controllers of stopped instances that `controllers` depend on and that `up` has not selected."""
         needed = dependency_graph.with_dependencies(
             _dependencies(self.specs), {controller.spec.name for controller in controllers}
         )
@@ -178,7 +184,10 @@ class Reconciler:
     # ------------------------------------------------------------ changing services
 
     def adopt(self, manifest: Manifest) -> list[str]:
-        """Make this the manifest, without a change to what runs; return services that `up` starts now and did not."""
+        """Use `manifest` from now on, without a change to running instances.
+
+        Return the names of existing services that `up` did not select in the old manifest and selects in this one.
+        """
         before = self._selected
         self.manifest, self.specs = manifest, self._effective_specs(manifest)
         self._selected = self._select(manifest)
@@ -189,20 +198,23 @@ class Reconciler:
         return [name for name in self.specs if name in self._selected and name in self.replicas and name not in before]
 
     def adjust_service(self, name: str) -> None:
-        """Let the instances follow the manifest: what a running process can follow at once, the rest at the next start."""
+        """Pass the manifest's spec of a service to its instances.
+
+        They use settings that need no restart immediately, the others at their next start.
+        """
         controllers = self.replicas.of(name)
         for controller in controllers:
             controller.adjust(self.specs[name])
         self._publish(self.specs[name], len(controllers))
 
     def set_next_run(self, name: str, due: float) -> None:
-        """Show when a scheduled service runs next (Unix seconds)."""
+        """Show `due` (Unix seconds) as the next run of a scheduled service."""
         self._next_runs[name] = due
         for controller in self.replicas.of(name):
             controller.publish()
 
     async def rebuild_image(self, name: str) -> None:
-        """Build the image of a service again, where it has one to build. Raise `StartError` when that fails."""
+        """Build the image of a service again; does nothing for a service without a build. Raises `StartError` on failure."""
         spec, controllers = self.specs[name], self.replicas.of(name)
         log = self.context.logs.logs.get(controllers[0].name) if controllers else None
         if spec.runtime == "container" and spec.build and log is not None:
@@ -211,18 +223,18 @@ class Reconciler:
     # ------------------------------------------------------------ stopping and removing
 
     async def stop_instances(self, controllers: Sequence[InstanceController]) -> None:
-        """Stop the instances; raise `StopTimeout` for those that outlive their time."""
+        """Stop instances and wait until they are down. Raises `StopTimeout` for those that are not down in time."""
         with trio.move_on_after(_longest_stop(controllers)) as deadline:
             await self._stop_and_wait(controllers)
         if deadline.cancelled_caught:
             _raise_stop_timeout([controller for controller in controllers if not controller.is_down])
 
     async def stop_service(self, name: str) -> None:
-        """Stop the instances of a service; raise `StopTimeout` for those that outlive their time."""
+        """Stop the instances of a service and wait. Raises `StopTimeout` for those that are not down in time."""
         await self.stop_instances(self.replicas.of(name))
 
     async def remove_service(self, name: str) -> None:
-        """Stop a service and remove it; raise `StopTimeout` for instances that outlive their time."""
+        """Stop and remove the instances of a service, and the service. Raises `StopTimeout` for those not down in time."""
         controllers = self.replicas.of(name)
         for controller in controllers:
             controller.remove()
@@ -235,7 +247,7 @@ class Reconciler:
             self.store.drop_services(name)
 
     async def wait_removed(self, controllers: Sequence[InstanceController]) -> None:
-        """Wait until removed instances have finished; raise `StopTimeout` for those that outlive their time."""
+        """Wait until the tasks of removed instances have ended. Raises `StopTimeout` for those that do not end in time."""
         with trio.move_on_after(_longest_stop(controllers)) as deadline:
             for controller in controllers:
                 await controller.finished.wait()
@@ -243,7 +255,7 @@ class Reconciler:
             _raise_stop_timeout([controller for controller in controllers if not controller.finished.is_set()])
 
     async def wait_exited(self, name: str) -> list[InstanceState]:
-        """Wait until every instance of a service has ended for good; return their states."""
+        """Wait until every instance of the service `name` is `exited` or `fatal`; return their states."""
         states: list[InstanceState] = []
 
         def have_ended() -> bool:
@@ -254,12 +266,16 @@ class Reconciler:
         return states
 
     async def stop_all(self) -> None:
-        """Stop everything in reverse dependency order. Return when no process is alive, or no time is left."""
+        """Stop all services in reverse order of their dependencies; remove what the container engine has of the project.
+
+        Return when no process is alive, or when the time for the stop is over: then record an event that names the
+        rest.
+        """
         self.store.set_phase("stopping")
         dependencies = _dependencies(self.specs)
         members = {name: self.replicas.of(name) for name in dependencies}
         # An apply may be under way: a service that it has not created yet has no instances, and one that it removes is in no
-        # manifest any more. So is what was scaled away and still stops.
+        # manifest any more. The same holds for surplus replicas that are still being stopped.
         others = self.replicas.all.difference(*members.values())
         timeouts = {name: _longest_stop(controllers, shutdown=True) for name, controllers in members.items()}
         longest, _ = dependency_graph.longest_stop(dependencies, timeouts)
@@ -279,15 +295,19 @@ class Reconciler:
             self.store.event("containers.not_removed", str(leftovers), "error")
 
     async def _stop_and_wait(self, controllers: Sequence[InstanceController]) -> None:
-        """Stop instances; return when they are down."""
+        """Stop instances at the same time; return when all are down."""
         for controller in controllers:
             controller.stop()
         for controller in controllers:
             await controller.wait_down()
 
     def _report_stop_timeout(self, waited: float) -> None:
-        """Record an event that names what is still alive when the time to stop is over."""
-        alive = [(one.name, one.process.describe_alive()) for one in self.replicas.all if one.process is not None]
+        """Record an event that names the processes still alive after `waited` seconds."""
+        alive = [
+            (controller.name, controller.process.describe_alive())
+            for controller in self.replicas.all
+            if controller.process is not None
+        ]
         names = "; ".join(f"{name}: {', '.join(holders)}" for name, holders in sorted(alive))
         self.store.event("supervisor.stop_timed_out", f"gave up waiting after {waited:.0f} s: {names}", "error")
 
@@ -300,11 +320,11 @@ def _dependencies(specs: dict[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
 
 
 def _longest_stop(controllers: Iterable[InstanceController], shutdown: bool = False) -> float:
-    """Return the seconds that a stop of all these at the same time may take."""
+    """Return the seconds that a stop of all these instances at the same time may take; 0 for none."""
     return max((stop_timeout(controller.spec.stop, shutdown) for controller in controllers), default=0.0)
 
 
 def _raise_stop_timeout(alive: Sequence[InstanceController]) -> None:
-    """Raise `StopTimeout` for these instances, if there are any."""
+    """Raise `StopTimeout` that names the instances in `alive`; return where there are none."""
     if alive:
         raise StopTimeout("; ".join(map(not_down, alive)))

@@ -1,4 +1,4 @@
-"""Puts what the registry says of instances into the state store: of the project's own, and of externally registered ones."""
+"""Writes the registry's entries into the state store: of the project's instances, and of instances of other programs."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from minikube.supervisor.instance.status import external_instance_view
 
 
 class RegistryEvents:
-    """Receives the registry's entries. `controllers` are those of the project's own instances, by id."""
+    """Writes the registry's entries into the state store. `controllers` are those of the project's instances, by id."""
 
     def __init__(self, store: StateStore, controllers: Mapping[str, InstanceController]) -> None:
         self._store = store
         self._controllers = controllers
 
     def on_entry(self, id: str, entry: Instance | None) -> None:
-        """Take over an entry of the registry; None: the registry has none for this id any more."""
+        """Update the row of the instance `id` from its registry entry; None: the registry has none any more."""
         if controller := self._controllers.get(id):
             self._update_own(controller, entry)
             return
@@ -32,11 +32,11 @@ class RegistryEvents:
         self._store.put_instances(external_instance_view(entry))
 
     def on_rejected(self, text: str) -> None:
-        """Record that the registry rejects an instance of the project, for a reason that repetition does not mend."""
+        """Record an event: the registry has rejected a registration or report. `text` says which and why."""
         self._store.event("registry.rejected", text, "error")
 
     def _update_own(self, controller: InstanceController, entry: Instance | None) -> None:
-        """Pass an entry to the controller; record an event when the state of its check changes."""
+        """Pass an entry to the controller of the instance; record an event when the state of the check has changed."""
         before = controller.registry_entry
         controller.on_registry_update(entry)
         after = controller.registry_entry  # None for an entry of an earlier process
@@ -49,7 +49,7 @@ class RegistryEvents:
         self._store.event(f"check.{after.state}", text, level, service=after.name, instance=controller.name)
 
     def _drop_external_service(self, name: str) -> None:
-        """Drop an externally registered service that has no instances any more."""
+        """Drop the row of a service that other programs registered, once it has no instances."""
         view = self._store.service(name)
         has_instances = any(instance.service == name for instance in self._store.snapshot.instances)
         if view is not None and view.kind == "external" and not has_instances:

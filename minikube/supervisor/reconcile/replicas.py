@@ -1,6 +1,6 @@
-"""The controllers of all instances, by service, name and id, those of removed instances that still stop included.
+"""The controllers of all instances by service, name and id, also of removed instances that are still being stopped.
 
-Starts, stops and waits for none of them.
+It starts, stops and waits for no instance.
 """
 
 from collections.abc import Iterator
@@ -13,35 +13,35 @@ from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_co
 
 
 class ReplicaSet:
-    """The controllers of the project's instances. Belongs to the trio thread."""
+    """Holds the controllers of the project's instances. Belongs to the trio thread."""
 
     def __init__(self) -> None:
         self._services: dict[str, list[InstanceController]] = {}
         self.by_id: dict[str, InstanceController] = {}
-        """With removed instances that still stop."""
+        """The controllers by instance id, also of removed instances that are still being stopped."""
         self.all: set[InstanceController] = set()
-        """The same, and removed instances whose successor with the same id waits for their end."""
+        """The same, and removed instances that a new instance with the same id waits for."""
 
     def __contains__(self, service: object) -> bool:
         return service in self._services
 
     def __iter__(self) -> Iterator[InstanceController]:
-        """Iterate over the instances of all services, without removed ones."""
+        """Iterate over the controllers of all services, without those of removed instances."""
         for controllers in self._services.values():
             yield from controllers
 
     def of(self, service: str) -> list[InstanceController]:
-        """Return the instances of a service, without removed ones; none for an unknown service."""
+        """Return the controllers of a service, without removed instances; empty for an unknown service."""
         return list(self._services.get(service, ()))
 
     def find(self, name: str) -> list[InstanceController]:
-        """Return the instances of a service, or the one instance with that name or id; none for an unknown name."""
+        """Return the controllers of a service, or of the one instance with that name or id; empty for an unknown name."""
         if name in self._services:
             return self.of(name)
         return [controller for controller in self if name in (controller.name, controller.id)][:1]
 
     def find_with_removed(self, name: str) -> list[InstanceController]:
-        """Return what `find` does, and removed instances of that name that still stop: they can be stopped and killed."""
+        """Return the controllers of `find`, and those of removed instances with that name that are still being stopped."""
         found = self.find(name)
         removed = (
             controller
@@ -55,11 +55,14 @@ class ReplicaSet:
         self._services[service] = []
 
     def remove_service(self, service: str) -> None:
-        """Remove a service; its instances that still stop stay in `all` and `by_id`."""
+        """Remove a service. Its instances that are still being stopped stay in `all` and `by_id`."""
         del self._services[service]
 
     def add(self, controller: InstanceController) -> InstanceController | None:
-        """Add an instance; return a removed one that still stops under the same id."""
+        """Add a controller to its service.
+
+        Return the controller of a removed instance that has the same id and is still being stopped; None for none.
+        """
         previous = self.by_id.get(controller.id)
         # Ids are derived from the replica's number: a replica that is added again has the id of the removed one.
         self._services[controller.spec.name].append(controller)
@@ -68,14 +71,14 @@ class ReplicaSet:
         return previous
 
     def shrink(self, service: str, replicas: int) -> list[InstanceController]:
-        """Take the last instances out of the service until `replicas` are left; return those taken out."""
+        """Take the last controllers out of the service until `replicas` are left; return those taken out."""
         controllers = self._services[service]
         surplus = controllers[replicas:]
         del controllers[replicas:]
         return surplus
 
     def discard(self, controller: InstanceController) -> bool:
-        """Forget an instance that has finished. Return False where another one has its id already."""
+        """Forget a controller whose task has ended. Return False where a newer controller has its id."""
         self.all.discard(controller)
         if self.by_id.get(controller.id) is not controller:
             return False
@@ -83,24 +86,24 @@ class ReplicaSet:
         return True
 
     def ports_of_others(self, id: str) -> frozenset[int]:
-        """Return the ports of all instances but one, whether they listen yet or not."""
+        """Return the ports of all instances except the instance `id`, whether they listen yet or not."""
         return frozenset(controller.port for controller in self if controller.id != id and controller.port)
 
     # ------------------------------------------------------------ dependencies
 
     def dependency_statuses(self, service: str) -> list[DependencyStatus]:
-        """Return what the dependents of a service need to know of its instances."""
+        """Return the statuses of the instances of a service, for services that depend on it."""
         return [controller.dependency_status for controller in self.of(service)]
 
     def unmet_dependency(self, spec: ServiceSpec) -> str:
-        """Return why a service cannot start yet, in one line; an empty string when it can."""
+        """Return a text that names a dependency which is not met yet; empty when the service can start."""
         for name, condition in spec.depends_on.items():
             if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
                 return reason
         return ""
 
     def blocked_dependency(self, spec: ServiceSpec) -> str:
-        """Return why a service can start neither now nor later without a user's help; an empty string where it can."""
+        """Return a text that names a dependency which will not be met without a user's request; empty where there is none."""
         for name, condition in spec.depends_on.items():
             if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
                 controllers = self.of(name)
@@ -115,7 +118,7 @@ class ReplicaSet:
         return ""
 
     def _will_start(self, controller: InstanceController) -> bool:
-        """Return whether the instance runs or will run, and waits for nothing that will not."""
+        """Return whether the instance runs or will run without a user's request, its dependencies considered."""
         if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):
             return False
         # The recursion ends: a manifest's dependencies have no cycle.

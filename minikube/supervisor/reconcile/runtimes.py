@@ -1,4 +1,4 @@
-"""Selects what runs a service: a process of this machine or a container."""
+"""The runtimes of a project: processes of this machine and containers; selects one for each service."""
 
 import os
 
@@ -18,7 +18,10 @@ from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 
 
 class Runtimes:
-    """The runtimes of one project. Belongs to the trio thread; their tasks belong to `nursery`."""
+    """Makes the process and the container runtime of a project, and selects one for each service.
+
+    Belongs to the trio thread. Tasks of the container runtime run in `nursery`.
+    """
 
     def __init__(self, context: RunContext, manifest: Manifest, nursery: trio.Nursery) -> None:
         self._context = context
@@ -44,19 +47,19 @@ class Runtimes:
         return self._containers if spec.runtime == "container" else self._processes
 
     async def rebuild_image(self, spec: ServiceSpec, log: InstanceLog) -> None:
-        """Build the image of a container service again. Raise `StartError` when that fails."""
+        """Build the image of a container service again, with output to `log`. Raises `StartError` on failure."""
         await self._containers.rebuild(spec, log)
 
     async def watch_engine(self) -> None:
-        """Watch for an engine that does not answer while everything is being stopped."""
+        """Probe the container engine until cancelled, so that a stop does not wait for an engine that does not answer."""
         await self._containers.watch()
 
     async def close(self) -> EngineLeftovers | None:
-        """Remove what the engine still has of the project; return what could not be removed."""
+        """Remove the project's containers and network from the engine; return those not removed, None where all are."""
         return await self._containers.close()
 
     def _environment(self, spec: ServiceSpec) -> dict[str, str]:
-        """Return the variables that every process of the service gets before its own."""
+        """Return the environment variables that a process of the service gets from the project, before the service's own."""
         context = self._context
         env = project_environment(self._manifest, os.environ, context.registry_address, context.redis_url)
         env[orphans.PROJECT_ENV] = str(context.directory)
@@ -67,7 +70,7 @@ class Runtimes:
         return instance_token(self._context.registry_secret, spec.name, id)
 
     def _warn(self, spec: ServiceSpec, text: str) -> None:
-        """Record a warning about a service; once, however often the service is restarted."""
+        """Record a warning about a service as an event, only once for each text."""
         if (spec.name, text) not in self._warned:
             self._warned.add((spec.name, text))
             self._context.store.event("service.warning", f"{spec.name}: {text}", "warning", service=spec.name)

@@ -1,4 +1,4 @@
-"""How a process or container ended: exit code, or signal. Pure."""
+"""The exit of a process or container: exit code, or signal. Pure."""
 
 import signal
 
@@ -6,9 +6,9 @@ from msgspec import Struct
 
 
 class Exit(Struct, frozen=True):
-    """The end of a process or container.
+    """The exit of a process or container.
 
-    `status` is the exit code, or minus the number of the signal that killed it, as in `subprocess`.
+    `status` is the exit code, or minus the number of the signal that killed the process, as in `subprocess`.
     """
 
     status: int
@@ -17,12 +17,12 @@ class Exit(Struct, frozen=True):
 
     @property
     def code(self) -> int:
-        """Return the exit code as a shell reports it: 143 for a process killed by TERM."""
+        """The exit code as a shell reports it: 143 for a process killed by TERM."""
         return self.status if self.status >= 0 else 128 - self.status
 
     @property
     def clean(self) -> bool:
-        """Return whether the exit code is 0."""
+        """Whether the exit code is 0."""
         return self.status == 0
 
     def __str__(self) -> str:

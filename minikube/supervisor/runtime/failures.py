@@ -1,7 +1,7 @@
-"""Errors that a runtime raises, classified and put into words. Pure.
+"""Classify the errors of a runtime, and describe them for users. Pure.
 
-A shortage of the machine (processes, descriptors, memory, disk) becomes `ResourceExhausted`; other errors stay what they are.
-It refuses to decide what becomes of the instance: `instance.start_errors` does.
+A shortage of the machine (processes, descriptors, memory, disk) becomes `ResourceExhausted`; other errors are unchanged.
+It refuses to decide the next state of the instance: `instance.start_errors` does.
 """
 
 import errno
@@ -14,7 +14,10 @@ SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, e
 
 
 def classify(error: Exception) -> Exception:
-    """Return the error without the groups that nurseries wrap it in; a shortage of the machine as `ResourceExhausted`."""
+    """Return the error inside the exception groups of nurseries; a shortage of resources as `ResourceExhausted`.
+
+    Shortages are failures of the machine that may pass: no memory, thread, descriptor or disk space.
+    """
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     # Python raises a plain RuntimeError for a thread that the kernel refused (EAGAIN).
@@ -26,7 +29,7 @@ def classify(error: Exception) -> Exception:
 
 
 def describe(error: Exception) -> str:
-    """Return the error in one line for users; for a defect of the supervisor, where its traceback is."""
+    """Return a line of text about the error for users. For an error in the supervisor's code, it names the log file."""
     if isinstance(error, OSError):
         return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
     if isinstance(error, MinikubeError):
@@ -35,5 +38,5 @@ def describe(error: Exception) -> str:
 
 
 def is_defect(error: Exception) -> bool:
-    """Return whether a classified error is a defect of the supervisor, whose traceback must be logged."""
+    """Return whether an error that `classify` returned is a defect in the supervisor's code, to be logged with traceback."""
     return not isinstance(error, StartError)

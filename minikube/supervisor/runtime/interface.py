@@ -1,9 +1,9 @@
-"""The interface between an instance's controller and what runs the instance: a process or a container.
+"""The interface between an instance's controller and the runtimes, which run instances as processes or containers.
 
     Launch ──► Runtime.start ──► Running     signal, stop the whole tree, wait, output, a helper command beside it
 
-`process.runtime` and `container.runtime` implement it. It refuses to know policies: see the folder's docstring. Everything
-here belongs to the trio thread.
+`process.runtime` and `container.runtime` implement it. It refuses to decide when to start or restart: see the folder's
+docstring. Everything here belongs to the trio thread.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ ShowProgress = Callable[[str], None]
 
 
 class Launch(Struct, frozen=True):
-    """One start of one instance."""
+    """The argument of `Runtime.start`: the instance to start, and the ports that other instances have."""
 
     spec: ServiceSpec
     id: str
@@ -38,18 +38,18 @@ class Launch(Struct, frozen=True):
 
 
 class ExecResult(Struct, frozen=True):
-    """The result of a helper command: its exit (None: ended by the time-out) and both output streams as text."""
+    """The result of a helper command: its exit (None after a time-out), and stdout and stderr as one text."""
 
     exit: Exit | None
     output: str
 
 
 class Running(Protocol):
-    """A started instance."""
+    """A started instance: a process or container that can be signalled, stopped and waited for."""
 
     pid: int
     host: str
-    """The address at which other instances reach it."""
+    """The host address at which other instances reach the instance."""
     port: int
     env: Mapping[str, str]
     """The environment that it was started with."""
@@ -64,46 +64,53 @@ class Running(Protocol):
         """The exit of the instance; None while it runs."""
 
     async def wait_exit(self) -> Exit:
-        """Wait for the instance's exit and return it. Exactly one task has to call this: without it no exit is noticed."""
+        """Wait for the instance's exit and return it.
+
+        Exactly one task has to call this for each instance: `exit` and `exited` are set in it.
+        """
 
     async def send_signal(self, number: int) -> bool:
         """Send a signal to the instance's command, not to its children. Return False where it has ended."""
 
     def describe_alive(self) -> list[str]:
-        """Return the parts of the instance that are still alive, in words for messages: `pid 123 (python)`."""
+        """Return a text for each process or container of the instance that is still alive, such as `pid 123 (python)`."""
 
     async def end(self, number: int, timeout: float) -> list[str]:
-        """Send a signal to the whole process tree, wait until it is dead, kill what is alive after `timeout` seconds.
+        """Send signal `number` to the whole process tree, wait until it is dead, and after `timeout` seconds kill the rest.
 
-        Returns what had to be killed, in words as from `describe_alive`. When cancelled it kills immediately, and still
-        waits until all is dead, for as long as KILL is known to take.
+        Return the killed processes, in texts as from `describe_alive`. When cancelled, kill immediately and wait for
+        the death.
         """
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """Run a helper command beside the instance: in its directory or container, with its environment, as its user.
+        """Run a helper command (a hook, a check) with the directory or container, the environment and the user of the instance.
 
-        The helper's whole tree is dead when this returns, also when cancelled. Raises `StartError` when the helper cannot
-        be executed.
+        After `timeout` seconds, at its exit and when cancelled, the process tree of the helper is killed. Raises
+        `StartError` when the command cannot be executed.
         """
 
     def close(self) -> None:
-        """Release all resources held for the instance, which must have ended."""
+        """Release descriptors and records of the instance, which must have ended."""
 
 
 class Runtime(Protocol):
-    """Starts instances: processes or containers."""
+    """Starts instances as processes or as containers."""
 
     async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
-        """Make sure that everything that a start needs is there, such as the image. May take minutes. Raises as `start`."""
+        """Make the steps before `start` that may take minutes, such as pulling the image. Raises as `start`.
+
+        The output of a pull or build is written to `output`; `show_progress` is called with a text such as `pulling
+        image nginx`.
+        """
 
     async def start(self, launch: Launch) -> Running:
-        """Start an instance. When cancelled, the start is undone.
+        """Start an instance and return it. When cancelled, the start is undone, or the instance is returned.
 
-        Raises `ResourceExhausted` when the machine is short of something, `PortTaken` when the port is not free, and any
-        other `StartError` when no later try can succeed.
+        Raises `ResourceExhausted` when the machine lacks memory, processes, descriptors or disk space, `PortTaken` when
+        another process has the port, and another `StartError` when no later try can succeed.
         """
 
 
 def fill_command(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a command with the variables that only the instance knows, such as `${PORT}`, filled in."""
+    """Return the words of a command with instance variables, such as `${PORT}`, replaced by their values in `env`."""
     return tuple(fill_instance_variables(word, env) for word in words)

@@ -1,4 +1,4 @@
-"""Read a pipe that does not block."""
+"""Read non-blocking pipes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ READ_BYTES = 65_536
 
 
 async def chunks(descriptor: int) -> AsyncIterator[bytes]:
-    """Yield what is written to a pipe, until all its writers have closed it."""
+    """Yield the bytes written to a non-blocking pipe, until all its writers have closed it."""
     while True:
         await trio.lowlevel.wait_readable(descriptor)
         try:
@@ -22,7 +22,7 @@ async def chunks(descriptor: int) -> AsyncIterator[bytes]:
 
 
 async def collect(descriptor: int, into: bytearray, limit: int) -> None:
-    """Read a pipe to its end; keep the last `limit` bytes in `into`."""
+    """Read a non-blocking pipe until it is closed; keep the last `limit` bytes in `into`."""
     async for data in chunks(descriptor):
         into += data
         del into[:-limit]

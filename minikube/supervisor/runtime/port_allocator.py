@@ -10,9 +10,9 @@ from minikube.manifest import ServiceSpec
 
 
 class PortAllocator:
-    """The ports of instances that are starting: they are chosen but not listened on yet, so the kernel calls them free.
+    """Chooses ports for instances, and holds each until its instance listens: until then the kernel reports it as free.
 
-    One for all runtimes, because two services may have the same range. Belongs to the trio thread.
+    All runtimes share one, because two services may have the same port range. Belongs to the trio thread.
     """
 
     def __init__(self) -> None:
@@ -21,10 +21,11 @@ class PortAllocator:
 
     @asynccontextmanager
     async def claim(self, spec: ServiceSpec, last: int, used_ports: Callable[[], frozenset[int]]) -> AsyncIterator[int]:
-        """Yield a port for an instance; no other instance gets it until the block ends. Raises as `choose_port`.
+        """Yield a port for an instance of `spec` (0 for a service without ports); no other instance gets it meanwhile.
 
-        `last` is the port of the instance's last start, 0 for none. When the block ends, `used_ports` has to include the
-        port.
+        `last` is the port of the instance's last start, which is kept where it is free; 0 for none. `used_ports`
+        returns the ports of all other instances; it has to include this one when the block ends. Raises as
+        `choose_port`.
         """
         if not spec.port and not spec.auto_port:
             yield 0

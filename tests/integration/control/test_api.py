@@ -304,6 +304,22 @@ async def test_input_that_is_not_http_gets_a_json_error(raw: bytes) -> None:
         assert (await server.ask("GET", "/health"))[0] == 200
 
 
+async def test_a_connection_with_the_token_is_closed_for_room_after_those_without() -> None:
+    async with open_control(SMALL) as server:
+        address = (server.endpoint.host, server.endpoint.port)
+        async with await trio.open_tcp_stream(*address) as ours, await trio.open_tcp_stream(*address) as other:
+            request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+            await ours.send_all(request)
+            assert b" 200 " in await ours.receive_some(10_000)
+            for _ in range(3):
+                await other.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert b" 200 " in await other.receive_some(10_000)
+            assert (await server.ask("GET", "/health"))[0] == 200
+            assert (await other.receive_some(10_000)).startswith(b"HTTP/1.1 503 ")
+            await ours.send_all(request)
+            assert b" 200 " in await ours.receive_some(10_000)
+
+
 async def test_a_service_with_many_events_does_not_hide_those_of_another_service() -> None:
     async with open_control() as server:
         for number in range(60):

@@ -69,6 +69,12 @@ def test_the_user_of_an_open_socket_is_known(pair: Pair) -> None:
     assert peer_uid(pair.accepted) == os.getuid()
 
 
+@pytest.mark.usefixtures("way")
+def test_the_user_is_known_after_the_server_has_closed_its_side(pair: Pair) -> None:
+    pair.accepted.shutdown(socket.SHUT_WR)
+    assert peer_uid(pair.accepted) == os.getuid()
+
+
 @pytest.mark.usefixtures("way", "as_root")
 def test_the_user_of_another_process_is_known(server: socket.socket) -> None:
     host = "::1" if server.getsockname()[0] == "::1" else "127.0.0.1"

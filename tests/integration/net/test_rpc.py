@@ -1,10 +1,11 @@
 """The RPC server and its client on real sockets: ordinary calls, errors, limits and hostile clients."""
 
 import json
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -202,14 +203,14 @@ async def test_after_its_first_line_a_client_may_stay_silent() -> None:
 
 async def test_each_of_many_refused_connections_gets_an_error_and_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minikube.net.rpc.server.MAX_REFUSED", 1)
-    async with (
-        serving(SampleService(), limits=RpcLimits(connections=0)) as address,
-        raw(address) as one,
-        raw(address) as other,
-    ):
-        for client in (one, other):
+    limits = RpcLimits(connections=0, linger_s=60, half_closed_s=60)
+    async with serving(SampleService(), limits=limits) as address, AsyncExitStack() as stack:
+        open_files = len(os.listdir("/proc/self/fd"))
+        clients = [await stack.enter_async_context(raw(address)) for _ in range(5)]
+        for client in clients:
             assert "too many" in (await client.line())["error"]["message"]
-        assert await other.ended()
+            assert await client.ended()
+        assert len(os.listdir("/proc/self/fd")) - open_files == len(clients) + 1
 
 
 async def test_a_connection_that_is_reset_before_it_is_accepted_ends_nothing_else(

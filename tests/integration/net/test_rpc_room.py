@@ -69,6 +69,7 @@ async def ask(client: Raw, method: str = "ready") -> object:
 async def closed_for_room(client: Raw) -> bool:
     """Return whether the client is told that its connection was closed to make room."""
     line = await client.line()
+    assert line["error"]["code"] == -32028
     return "closed to make room" in line["error"]["message"] and await client.ended()
 
 
@@ -93,6 +94,17 @@ async def test_a_connection_that_sent_one_line_goes_before_an_idler_one_that_is_
                 assert await ask(newcomer) == "ready"
                 assert await closed_for_room(once)
                 assert await ask(used) == "ready"
+
+
+async def test_a_connection_that_only_waits_for_its_end_goes_first() -> None:
+    limits = RpcLimits(connections=2, linger_s=60, half_closed_s=60)
+    async with serving(SampleService(), limits=limits) as address, raw(address) as idle, raw(address) as ending:
+        await ask(idle)
+        await ending.send("GET / HTTP/1.1")
+        assert await ending.line()
+        async with raw(address) as newcomer:
+            assert await ask(newcomer) == "ready"
+            assert await ask(idle, "clients") == 2
 
 
 async def test_a_connection_with_a_waiting_call_goes_last() -> None:

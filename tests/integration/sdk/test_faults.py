@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -61,23 +62,70 @@ def test_what_is_too_long_to_send_is_told_and_never_sent(registers: Face) -> Non
 @every_face
 async def test_a_refused_connection_tells_the_registrys_own_word_at_once(registers: Face) -> None:
     async with trio.open_nursery() as nursery:
-        serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=RpcLimits(connections=1))
+        serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=RpcLimits(connections=0))
         ((host, port),) = await nursery.start(serve)
-        async with await trio.open_tcp_stream(host, port):
-            with pytest.raises(minikube.Unavailable, match="too many connections: 1 are open"):
-                await trio.to_thread.run_sync(registers, f"{host}:{port}", REGISTRATION)
+        with pytest.raises(minikube.Unavailable, match="too many connections: 0 are open"):
+            await trio.to_thread.run_sync(registers, f"{host}:{port}", REGISTRATION)
         nursery.cancel_scope.cancel()
+
+
+def blocking_asks(address: str, take_room: Callable[[], None]) -> list[str]:
+    with blocking.open_registry(address) as registry:
+        before = registry.status()["Version"]
+        take_room()
+        return [before, registry.status()["Version"]]
+
+
+def trio_asks(address: str, take_room: Callable[[], None]) -> list[str]:
+    async def main() -> list[str]:
+        async with minikube.open_registry(address) as registry:
+            before = (await registry.status())["Version"]
+            await trio.to_thread.run_sync(take_room)
+            return [before, (await registry.status())["Version"]]
+
+    return trio.run(main)
+
+
+def asyncio_asks(address: str, take_room: Callable[[], None]) -> list[str]:
+    async def main() -> list[str]:
+        async with aio.open_registry(address) as registry:
+            before = (await registry.status())["Version"]
+            await asyncio.to_thread(take_room)
+            return [before, (await registry.status())["Version"]]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("asks", [blocking_asks, trio_asks, asyncio_asks])
+async def test_a_connection_that_was_closed_to_make_room_is_opened_again(
+    asks: Callable[[str, Callable[[], None]], list[str]],
+) -> None:
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=RpcLimits(connections=1))
+            ((host, port),) = await nursery.start(serve)
+
+            def take_room() -> None:
+                sock = stack.enter_context(socket.create_connection((host, port), timeout=30))
+                sock.sendall(b'{"jsonrpc":"2.0","method":"Discovery.Status","id":1}\n')
+                assert sock.recv(1_000)
+
+            assert await trio.to_thread.run_sync(asks, f"{host}:{port}", take_room) == ["1", "1"]
+            nursery.cancel_scope.cancel()
 
 
 def test_blocking_goes_on_after_a_refused_connection() -> None:
     """The next call opens another connection."""
 
     async def main() -> None:
-        limits = RpcLimits(connections=1, first_line_s=0.2)
+        server = FakeRegistry()
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=limits)
+            serve = partial(serve_rpc, server, ("127.0.0.1", 0), limits=RpcLimits(connections=1))
             ((host, port),) = await nursery.start(serve)
             holder = await trio.open_tcp_stream(host, port)
+            await holder.send_all(b'{"jsonrpc":"2.0","method":"Discovery.Status","id":1}\n')
+            await holder.receive_some(1_000)
+            server.peers.pop().is_protected = True
             await trio.to_thread.run_sync(ask_twice, f"{host}:{port}", partial(trio.from_thread.run, holder.aclose))
             nursery.cancel_scope.cancel()
 

@@ -69,3 +69,12 @@ def test_an_error_without_an_id_is_the_reason_for_a_lost_connection() -> None:
     why = calls.lost_error("it was lost")
     assert type(why) is Unavailable, "not ConnectionLost: to connect again at once is of no use"
     assert str(why) == "too many connections"
+
+
+def test_a_connection_that_was_closed_for_room_is_lost_and_may_be_opened_again() -> None:
+    calls = ClientProtocol()
+    calls.feed(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32028,"message":"closed to make room"}}\n')
+    assert calls.refused
+    why = calls.lost_error("it was lost")
+    assert isinstance(why, ConnectionLost)
+    assert str(why) == "closed to make room"

@@ -5,6 +5,7 @@ import logging
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from minikube.net import http_server as http
 from minikube.net import websocket
@@ -20,6 +21,39 @@ async def stream_to(request: Request) -> Upgrade:
             raise AssertionError("nobody is there")
 
     return Upgrade(run)
+
+
+class Stalled(trio.abc.Stream):
+    """A stream that takes a few bytes of the second send, and then nothing."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+        self.sends = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sends += 1
+        self.taken += bytes(data[:4] if self.sends == 2 else data)
+        if self.sends == 2:
+            await trio.sleep_forever()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_no_close_frame_follows_a_part_of_a_frame(autojump_clock: MockClock) -> None:
+    """The client would take it for the rest of the frame."""
+    stream = Stalled()
+    request = Request("GET", "/", headers=(("sec-websocket-key", "MDEyMzQ1Njc4OWFiY2RlZg=="),))
+    async with open_frame_socket(stream, request) as socket:
+        await socket.send_frame(websocket.text_frame(b"hello"))
+    assert stream.taken.endswith(b"\r\n\r\n\x81\x05he")
 
 
 @pytest.mark.parametrize("goes", [True, False])

@@ -1,1 +1,1 @@
-"""An edited manifest: `diff` says what has to be done, `manifest_reconciler` does it in order."""
+"""Apply an edited manifest: `diff` plans the steps, `manifest_reconciler` makes them in the order of dependencies."""

@@ -33,7 +33,10 @@ VALUE_LENGTH = 60
 
 
 class ApplyPlan(Struct, frozen=True):
-    """What to do, as names of services in start order. A service is in one of the first five at most."""
+    """The steps of an apply: names of services by what is done to them, in start order.
+
+    A service is in one of the first five fields at most.
+    """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -47,7 +50,10 @@ class ApplyPlan(Struct, frozen=True):
 
 
 def plan(old: Manifest, new: Manifest) -> ApplyPlan:
-    """Return how to get from `old` to `new`. Raise `UsageError` for what cannot change while the project runs."""
+    """Return the steps from the manifest `old` to `new`.
+
+    Raises `UsageError` where a setting differs that cannot change while the project runs.
+    """
     _check_shared_settings(old, new)
     before, after = dict(old.services), dict(new.services)
     diff = service_diff.diff(before, after)
@@ -58,7 +64,7 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     follows = _followers(after, order, replaced)
     adjusted = [name for name in diff.adjusted if name not in rescheduled and name not in follows]
     stop_order = dependency_graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
-    found = ApplyPlan(
+    apply_plan = ApplyPlan(
         added=_in_order(order, diff.added),
         removed=tuple(name for name in stop_order if name not in after),
         replaced=_in_order(order, replaced),
@@ -67,34 +73,36 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
         scaled={name: after[name].replicas for name in order if "replicas" in diff.fields.get(name, ())},
     )
     return msgspec.structs.replace(
-        found, vacate=_vacated(found, before, after), reply=_reply(found, before, after, new.warnings)
+        apply_plan, vacate=_vacated(apply_plan, before, after), reply=_reply(apply_plan, before, after, new.warnings)
     )
 
 
-def add_outdated(found: ApplyPlan, after: Mapping[str, ServiceSpec], running: Mapping[str, ServiceSpec]) -> ApplyPlan:
-    """Return the plan with the services that an earlier apply could not replace added to `replaced`.
+def add_outdated(
+    apply_plan: ApplyPlan, after: Mapping[str, ServiceSpec], running: Mapping[str, ServiceSpec]
+) -> ApplyPlan:
+    """Return the plan with the services that an earlier apply failed to replace added to `replaced`.
 
-    `running` are those services, with the specs that their processes run with.
+    `after` are all services of the new manifest. `running` are the services to add, with the specs of their processes.
     """
-    outdated = {name for name in running if name in after and name not in (*found.replaced, *found.follows)}
+    outdated = {name for name in running if name in after and name not in (*apply_plan.replaced, *apply_plan.follows)}
     if not outdated:
-        return found
+        return apply_plan
     order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
-    changes = [change for change in found.reply.changes if change.service not in outdated]
+    changes = [change for change in apply_plan.reply.changes if change.service not in outdated]
     changes += [
         ServiceChange(name, "replaced", key_changes(running[name], after[name])) for name in order if name in outdated
     ]
-    unchanged = tuple(name for name in found.reply.unchanged if name not in outdated)
+    unchanged = tuple(name for name in apply_plan.reply.unchanged if name not in outdated)
     return msgspec.structs.replace(
-        found,
-        replaced=_in_order(order, outdated.union(found.replaced)),
-        adjusted=tuple(name for name in found.adjusted if name not in outdated),
-        reply=msgspec.structs.replace(found.reply, changes=tuple(changes), unchanged=unchanged),
+        apply_plan,
+        replaced=_in_order(order, outdated.union(apply_plan.replaced)),
+        adjusted=tuple(name for name in apply_plan.adjusted if name not in outdated),
+        reply=msgspec.structs.replace(apply_plan.reply, changes=tuple(changes), unchanged=unchanged),
     )
 
 
 def _check_shared_settings(old: Manifest, new: Manifest) -> None:
-    """Raise `UsageError` where a setting that the whole project shares differs."""
+    """Raise `UsageError` where a setting of the whole project (not of one service) differs between the manifests."""
     changed = []
     for name in old.__struct_fields__:
         if name not in CHANGEABLE and getattr(old, name) != getattr(new, name):
@@ -107,7 +115,7 @@ def _check_shared_settings(old: Manifest, new: Manifest) -> None:
 
 
 def _changed_paths(name: str, old: Any, new: Any) -> list[str]:
-    """Return the paths of the keys that differ in a setting."""
+    """Return the key paths, such as `registry.listen`, that differ between two values of the setting `name`."""
     if not isinstance(old, Struct) or type(old) is not type(new):
         return [name]
     fields = [field for field in old.__struct_fields__ if getattr(old, field) != getattr(new, field)]
@@ -115,7 +123,10 @@ def _changed_paths(name: str, old: Any, new: Any) -> list[str]:
 
 
 def _followers(services: dict[str, ServiceSpec], order: tuple[str, ...], replaced: set[str]) -> set[str]:
-    """Return the services that must run again because a replaced one has to have `completed` before them."""
+    """Return the services that have to run again because they depend on the completion of a replaced service.
+
+    `order` are the names of `services` in start order.
+    """
     restarted = set(replaced)
     for name in order:
         needs = services[name].depends_on
@@ -125,16 +136,16 @@ def _followers(services: dict[str, ServiceSpec], order: tuple[str, ...], replace
 
 
 def _in_order(order: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
-    """Return these names in start order."""
+    """Return those `names` that are in `order`, in that order."""
     wanted = set(names)
     return tuple(name for name in order if name in wanted)
 
 
-def _vacated(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
-    """Return the replaced services whose old address another service gets."""
+def _vacated(apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
+    """Return the replaced services whose old address another service of the new manifest has."""
     # Addresses, not ports: two services may have the same port on two loopback addresses.
-    held = {(before[name].host, before[name].port): name for name in found.replaced if before[name].port}
-    wanted = {(after[name].host, after[name].port): name for name in (*found.added, *found.replaced)}
+    held = {(before[name].host, before[name].port): name for name in apply_plan.replaced if before[name].port}
+    wanted = {(after[name].host, after[name].port): name for name in (*apply_plan.added, *apply_plan.replaced)}
     return frozenset(holder for address, holder in held.items() if wanted.get(address, holder) != holder)
 
 
@@ -142,14 +153,20 @@ def _vacated(found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, 
 
 
 def _reply(
-    found: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec], warnings: tuple[str, ...]
+    apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec], warnings: tuple[str, ...]
 ) -> ApplyReply:
-    """Return the reply to the command, with each changed key."""
-    changes = [ServiceChange(name, "removed") for name in found.removed]
-    touched = {*found.added, *found.replaced, *found.follows, *found.adjusted}
+    """Return the reply of `minikube apply`: each changed service with its changed keys, and the unchanged services."""
+    changes = [ServiceChange(name, "removed") for name in apply_plan.removed]
+    touched = {*apply_plan.added, *apply_plan.replaced, *apply_plan.follows, *apply_plan.adjusted}
     for name in after:
-        kind = next((kind for kind in ("added", "replaced", "follows", "adjusted") if name in getattr(found, kind)), "")
-        if kind == "adjusted" and name in found.scaled and set(_changed(before[name], after[name])) == {"replicas"}:
+        kind = next(
+            (kind for kind in ("added", "replaced", "follows", "adjusted") if name in getattr(apply_plan, kind)), ""
+        )
+        if (
+            kind == "adjusted"
+            and name in apply_plan.scaled
+            and set(_changed(before[name], after[name])) == {"replicas"}
+        ):
             kind = "scaled"
         if kind:
             keys = key_changes(before[name], after[name]) if name in before else ()
@@ -159,12 +176,12 @@ def _reply(
 
 
 def _changed(old: ServiceSpec, new: ServiceSpec) -> list[str]:
-    """Return the fields that differ."""
+    """Return the names of the spec's fields that differ."""
     return [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
 
 
 def key_changes(old: ServiceSpec, new: ServiceSpec) -> tuple[KeyChange, ...]:
-    """Return each key that differs, with its values before and after; secrets without their values."""
+    """Return the manifest keys of a service that differ, with the values before and after; secrets as `(secret)`."""
     before, after = (_flatten("", dump_service(spec, defaults=True)) for spec in (old, new))
     changes = [
         KeyChange(path, _shorten(before.get(path, "")), _shorten(after.get(path, "")))
@@ -191,7 +208,7 @@ def _shorten(text: str) -> str:
 
 
 def _flatten(path: str, value: Any) -> dict[str, str]:
-    """Return a nested table as one of key paths."""
+    """Return a nested table as a flat one: key path (`health.interval`) → value as text."""
     if not isinstance(value, dict):
         return {path: value if isinstance(value, str) else msgspec.json.encode(value).decode()}
     found: dict[str, str] = {}

@@ -1,9 +1,9 @@
-"""Carries out an edited manifest: `diff` says what has to be done, this does it in order.
+"""Changes the running services to an edited manifest, by the plan that `diff` has made.
 
-1. Stop what has to go (removed services, and services on a port that another one gets), dependents before what they need.
-2. Adjust what keeps running, restart what changed, each after what it depends on; start what is new.
+1. Stop removed services, and services with a port that another service gets; dependents before their dependencies.
+2. Adjust, restart and start services; dependencies before their dependents.
 
-One apply at a time. Each is carried out to its end, also when its caller goes away.
+One apply runs at a time. Each runs to its end, also when its caller is cancelled.
 """
 
 import logging
@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class ManifestReconciler:
-    """Carries out edited manifests, each in a task in `nursery`. Belongs to the trio thread."""
+    """Changes the running services to what an edited manifest says. Belongs to the trio thread.
+
+    Each apply runs as a task in `nursery`, one at a time.
+    """
 
     def __init__(
         self, reconciler: Reconciler, actions: ServiceActions, rollouts: Rollouts, nursery: trio.Nursery
@@ -41,10 +44,11 @@ class ManifestReconciler:
         self._lock = trio.Lock()
 
     async def apply(self, dry_run: bool = False, *, refuse_empty: bool = False) -> ApplyReply:
-        """Read the manifest and carry it out; return when everything is under way, whether it is ready or not.
+        """Read the manifest and change the services to it; return what was changed, when every change is under way.
 
-        Raise `ManifestError` for a manifest that is wrong and `UsageError` for what cannot change; nothing is changed then.
-        With `refuse_empty`, a manifest that has lost all its services is wrong: an editor may have written only half of it.
+        With `dry_run` nothing is changed. Raises `ManifestError` for a wrong manifest and `UsageError` for a setting
+        that cannot change; then nothing was changed. With `refuse_empty`, a manifest that has lost all its services is
+        refused too: an editor may have written only half of it.
         """
         result: list[ApplyReply | Exception] = []
         done = trio.Event()
@@ -66,40 +70,43 @@ class ManifestReconciler:
         return result[0]
 
     async def _apply(self, dry_run: bool, refuse_empty: bool) -> ApplyReply:
-        """Read the manifest, plan, carry out; see `apply`."""
+        """Read the manifest and change the services to it, in the task that `apply` has started."""
         reconciler = self._reconciler
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")
         new = await trio.to_thread.run_sync(load_manifest, reconciler.manifest.path)
         if refuse_empty and reconciler.manifest.services and not new.services:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
-        found = add_outdated(plan(reconciler.manifest, new), new.services, self._outdated_services())
+        apply_plan = add_outdated(plan(reconciler.manifest, new), new.services, self._outdated_services())
         if dry_run:
-            return structs.replace(found.reply, dry_run=True)
+            return structs.replace(apply_plan.reply, dry_run=True)
         if reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was changed")
-        changes = summarize(found.reply)
+        changes = summarize(apply_plan.reply)
         logger.debug("apply of %s: %s", new.path, changes or "no changes")
-        if found.reply.changes:
+        if apply_plan.reply.changes:
             reconciler.store.event("apply.started", f"applying the manifest: {changes}")
-        errors = await self._carry_out(new, found)
+        errors = await self._carry_out(new, apply_plan)
         if errors:
             text = f"the manifest was not applied whole: {'; '.join(errors)}"
             reconciler.store.event("apply.failed", text, "error")
-        elif found.reply.changes:
+        elif apply_plan.reply.changes:
             reconciler.store.event("apply.done", f"manifest applied: {changes}")
-        return structs.replace(found.reply, troubles=tuple(errors))
+        return structs.replace(apply_plan.reply, troubles=tuple(errors))
 
-    async def _carry_out(self, new: Manifest, found: ApplyPlan) -> list[str]:
-        """Carry out the plan; return what failed, which is no reason to leave the rest undone."""
+    async def _carry_out(self, new: Manifest, apply_plan: ApplyPlan) -> list[str]:
+        """Change the running services to the manifest `new` by the steps of `apply_plan`.
+
+        Return the messages of failed steps; a failed step does not prevent the next ones.
+        """
         reconciler = self._reconciler
         before = {name: tuple(spec.depends_on) for name, spec in reconciler.manifest.services.items()}
         newly_selected = reconciler.adopt(new)
         after = {name: tuple(spec.depends_on) for name, spec in new.services.items()}
-        stopped_after = {name: _dependents(before, name) for name in (*found.removed, *found.vacate)}
+        stopped_after = {name: _dependents(before, name) for name in (*apply_plan.removed, *apply_plan.vacate)}
         vacated = {
             name: {controller: controller.desired for controller in reconciler.replicas.of(name)}
-            for name in found.vacate
+            for name in apply_plan.vacate
         }
         errors: list[str] = []
 
@@ -110,36 +117,36 @@ class ManifestReconciler:
                 errors.append(str(error))
 
         async def stop(name: str) -> None:
-            await attempt(reconciler.remove_service if name in found.removed else reconciler.stop_service, name)
+            await attempt(reconciler.remove_service if name in apply_plan.removed else reconciler.stop_service, name)
 
         # By the old dependencies: the new manifest may not have these services any more.
         await act_in_order(stopped_after, stop)
-        for name in (*found.adjusted, *found.replaced, *found.follows):
+        for name in (*apply_plan.adjusted, *apply_plan.replaced, *apply_plan.follows):
             reconciler.adjust_service(name)
-        for name in found.added:
+        for name in apply_plan.added:
             reconciler.create_service(reconciler.specs[name])
 
         async def replace(name: str) -> None:
             # Scale first: a surplus instance need not be restarted, and a new one is up to date.
-            if name in found.scaled:
-                await attempt(self._actions.scale, name, found.scaled[name])
+            if name in apply_plan.scaled:
+                await attempt(self._actions.scale, name, apply_plan.scaled[name])
             if name in vacated:
                 _restore(vacated[name])
             else:
                 await attempt(self._replace_instances, name)
 
-        await act_in_order({name: after[name] for name in (*found.replaced, *found.follows)}, replace)
-        for name, replicas in found.scaled.items():
-            if name not in found.replaced:
+        await act_in_order({name: after[name] for name in (*apply_plan.replaced, *apply_plan.follows)}, replace)
+        for name, replicas in apply_plan.scaled.items():
+            if name not in apply_plan.replaced:
                 await attempt(self._actions.scale, name, replicas)
         for name in newly_selected:
             await attempt(self._actions.start, name)
         return errors
 
     def _outdated_services(self) -> dict[str, ServiceSpec]:
-        """Return services whose processes an earlier apply could not replace, with the specs that these run with.
+        """Return the services whose processes an earlier apply failed to replace, with the specs of these processes.
 
-        A roll-out that is under way replaces them without another request.
+        Services with a roll-out under way are left out: it replaces their processes.
         """
         return {
             controller.spec.name: controller.launched_spec
@@ -148,7 +155,7 @@ class ManifestReconciler:
         }
 
     async def _replace_instances(self, name: str) -> None:
-        """Give a service new processes: restart what runs, start what has ended, leave alone what was stopped."""
+        """Start new processes of a service: restart running instances, start ended ones; stopped ones stay stopped."""
         controllers = self._reconciler.replicas.of(name)
         running = [controller for controller in controllers if controller.desired.running]
         if self._reconciler.stop_requested.is_set():
@@ -169,7 +176,10 @@ def _has_no_process(controller: InstanceController) -> bool:
 
 
 def _restore(before: Mapping[InstanceController, DesiredState]) -> None:
-    """Start instances that were stopped to make room, as far as they were running before."""
+    """Start the instances of a service that was stopped to free its port, as far as they were running before.
+
+    `before` are their desired states before that stop.
+    """
     for controller, desired in before.items():
         if desired.running:
             controller.start()
@@ -178,12 +188,12 @@ def _restore(before: Mapping[InstanceController, DesiredState]) -> None:
 
 
 def _dependents(dependencies: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
-    """Return the services that depend on `name` directly."""
+    """Return the names of the services that depend on `name` directly. `dependencies` is service → its dependencies."""
     return tuple(other for other, needs in dependencies.items() if name in needs)
 
 
 def summarize(reply: ApplyReply) -> str:
-    """Return the changes in one line: `web added, product replaced (env.MODE), order adjusted (restart.policy)`."""
+    """Return the changes as a line of text: `web added, product replaced (env.MODE), order adjusted (restart.policy)`."""
     words = []
     for change in reply.changes:
         keys = ", ".join(key.key for key in change.keys[:3]) + (", …" if len(change.keys) > 3 else "")

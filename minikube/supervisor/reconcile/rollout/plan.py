@@ -1,7 +1,7 @@
-"""What a roll-out does next. Pure: the states of a service's replicas in, the replicas to restart now out.
+"""The next step of a roll-out: which replicas to restart now, from the states of all replicas of the service. Pure.
 
-A queued replica is restarted when there is room: `max_unavailable` may be away at once, and replicas that are not ready anyway go
-first. When one does not come back, the roll-out ends and leaves the others alone: what runs is better than what might not.
+At most `max_unavailable` replicas restart at a time, and replicas that are not ready are restarted first. When a restarted
+replica does not become ready, the roll-out ends, and the old processes of the other replicas go on.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Replica(Struct, frozen=True):
-    """The state of one replica that is to run."""
+    """The state of one replica, for `next_step`."""
 
     name: str
     queued: bool = False
@@ -21,7 +21,7 @@ class Replica(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """What to do next, by names of replicas."""
+    """The next step of a roll-out. Replicas are given by name."""
 
     restart: tuple[str, ...] = ()
     """Restart these now."""
@@ -32,7 +32,11 @@ class Step(Struct, frozen=True):
 
 
 def next_step(replicas: Sequence[Replica], max_unavailable: int, *, failed: bool = False) -> Step:
-    """Return what to do next. `failed`: a replica did not come back since the last request."""
+    """Return the next step of a roll-out. `replicas` are those of the service that are to run.
+
+    `max_unavailable` is the most replicas that may be restarting at a time. `failed`: a restarted replica did not
+    become ready.
+    """
     queued = [replica for replica in replicas if replica.queued]
     away = [replica for replica in replicas if replica.awaited and not replica.queued]
     if failed:

@@ -1,8 +1,8 @@
-"""Rolling restarts: the replicas of a service one after another, each ready before the next, so that lookups keep finding some.
+"""Rolling restarts: the replicas of a service one after another, each ready before the next, so that lookups find the others.
 
-A service has one roll-out at most. A request while one is under way makes it go on, with the manifest of that moment, until
-every replica was started after the last request; all requests are answered at its end. Replicas that are added, removed or
-stopped meanwhile are left to whatever did that. `plan` decides what is next; this holds the deadlines.
+A service has one roll-out at most. A request during a roll-out extends it until every requested replica was started after
+that request; all callers get its result. Replicas that are added, removed or stopped meanwhile are not restarted.
+`plan` decides the next step; this module has the deadlines.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ READY_TIMEOUT_S = 30.0
 
 
 class Rollout:
-    """The state of one roll-out that is under way."""
+    """The state of one roll-out under way. `Rollouts` changes it."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
@@ -38,7 +38,11 @@ class Rollout:
 
 
 class Rollouts:
-    """The roll-outs under way. They run in `nursery`, also when the caller that asked for one is cancelled."""
+    """Restarts the replicas of services one after another, with one roll-out per service.
+
+    The roll-outs run in `nursery` and go on when their callers are cancelled. `service in rollouts` tells whether one
+    is under way.
+    """
 
     def __init__(
         self, store: StateStore, replicas: ReplicaSet, stop_requested: CancelEvent, nursery: trio.Nursery
@@ -53,9 +57,10 @@ class Rollouts:
         return service in self._under_way
 
     async def restart(self, controllers: Sequence[InstanceController]) -> None:
-        """Restart these replicas of one service one after another; return when no roll-out of it is under way.
+        """Restart replicas of one service one after another; return when the roll-out of the service has ended.
 
-        Raise `RolloutFailed` when a replica did not come back.
+        A roll-out that is under way takes the replicas on. Raises `RolloutFailed` when a replica does not become ready,
+        and `Superseded` when the service or the project is stopped meanwhile.
         """
         service = controllers[0].spec.name
         # Queued first: a roll-out that is under way takes these on.
@@ -74,7 +79,7 @@ class Rollouts:
             raise rollout.error
 
     async def _run(self, service: str, rollout: Rollout) -> None:
-        """Carry out a roll-out; pass its result to every caller."""
+        """Run the roll-out of a service to its end, and store its result for the callers of `restart`."""
         try:
             await self._restart_all(service, rollout)
             rollout.error = self._result(service, rollout)
@@ -87,9 +92,9 @@ class Rollouts:
             self._store.event("rollout.failed", f"{service}: {rollout.error}", "error", service=service)
 
     async def _restart_all(self, service: str, rollout: Rollout) -> None:
-        """Restart queued replicas step by step until none is queued or awaited."""
+        """Restart queued replicas step by step, until none is queued and none is awaited, or the project is stopping."""
         while not self._stop_requested.is_set():
-            # Before the replicas are looked at: a change or a request from here on ends the wait below.
+            # Before the states of the replicas are read: a change or a request from here on ends the wait below.
             rollout.requested, revision = CancelEvent(), self._store.revision
             controllers = {
                 controller.name: controller for controller in self._replicas.of(service) if controller.desired.running
@@ -113,7 +118,10 @@ class Rollouts:
                 await self._store.wait_past(revision)
 
     def _update_awaited(self, controllers: dict[str, InstanceController], rollout: Rollout) -> None:
-        """Stop awaiting replicas that are ready, stopped, queued again or failed."""
+        """Remove the replicas from `rollout.awaited` that are ready, stopped, queued again or failed.
+
+        `controllers` are the replicas that are to run, by name.
+        """
         now = trio.current_time()
         for controller, deadline in list(rollout.awaited.items()):
             stopped = controllers.get(controller.name) is not controller
@@ -124,7 +132,7 @@ class Rollouts:
                 rollout.failed[controller] = reason
 
     def _result(self, service: str, rollout: Rollout) -> RolloutFailed | None:
-        """Return the error that the callers get; None for a success."""
+        """Return the error of an ended roll-out, which its callers raise; None for a success."""
         if self._stop_requested.is_set():
             return Superseded(f"{service}: the project is stopping")
         if rollout.failed:
@@ -139,20 +147,23 @@ class Rollouts:
 
 
 def restart_timeout(controller: InstanceController) -> float:
-    """Return the seconds from the request to restart an instance until it has to be ready."""
+    """Return the seconds that an instance has from the request to restart it until it is ready."""
     health = controller.spec.health
     return stop_timeout(controller.spec.stop) + READY_TIMEOUT_S + (health.start_period if health else 0.0)
 
 
 def _is_back(controller: InstanceController) -> bool:
-    """Return whether a restarted replica is ready, or has completed."""
+    """Return whether the new process of a replica is ready or has completed."""
     if controller.desired.ends_process:
         return False
     return controller.is_ready or controller.state.completed
 
 
 def _failure(controller: InstanceController, late: bool) -> str:
-    """Return why the instance will not become ready; an empty string while it may."""
+    """Return a text that says why a restarted replica has failed; empty while it may still become ready.
+
+    `late`: its deadline has passed.
+    """
     if controller.desired.restart and not late:
         return ""  # the old process is still being stopped
     reason = controller.dependency_status.reason

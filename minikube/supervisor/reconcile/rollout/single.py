@@ -1,4 +1,4 @@
-"""Restarts one instance, and watches the first moments of a start so that its failure can be told to the user."""
+"""Restart one instance, and watch the first seconds of a start, so that an early failure is reported to the user."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from minikube.supervisor.instance.termination import stop_timeout
 from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout, Superseded
 
 WATCH_S = 2.0
-"""How long a start is watched: a command that cannot be executed fails at once."""
+"""How long a start is watched: a command that cannot be executed fails within this time."""
 
 
 async def restart_instance(controller: InstanceController, store: StateStore) -> None:
-    """Restart an instance; return when its new process is being started or waits for something.
+    """Restart an instance; return when its new process is starting, or waits for a dependency or an image.
 
-    Raise `StopTimeout` when the old process does not end, `Superseded` when the instance is stopped meanwhile, and
-    `RolloutFailed` when the new process is fatal at once.
+    Raises `StopTimeout` when the old process does not end, `Superseded` when the instance is stopped meanwhile, and
+    `RolloutFailed` when the instance becomes `fatal` immediately.
     """
     controller.restart()
 
@@ -36,9 +36,9 @@ async def restart_instance(controller: InstanceController, store: StateStore) ->
 
 
 async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
-    """Wait until each instance is started or waits for something. Raise `RolloutFailed` when one is fatal at once.
+    """Wait until each instance is started or waits for a dependency or an image, for `WATCH_S` at most.
 
-    `failure` is how the message says that, such as "cannot be started".
+    Raises `RolloutFailed` when an instance is `fatal`; `failure` is a part of the message, such as "cannot be started".
     """
 
     def is_under_way(controller: InstanceController) -> bool:
@@ -54,7 +54,10 @@ async def wait_started(controllers: Sequence[InstanceController], store: StateSt
 
 
 async def wait_running(controller: InstanceController, store: StateStore) -> None:
-    """Wait until a starting instance runs. Raise `RolloutFailed` when it ends at once, and without success."""
+    """Wait until an instance has left the state `starting`, for `WATCH_S` at most.
+
+    Raises `RolloutFailed` when it has ended without success.
+    """
     with trio.move_on_after(WATCH_S):
         await store.wait_for(lambda _: controller.state.process_state is not ProcessState.STARTING)
     state = controller.state
@@ -64,5 +67,5 @@ async def wait_running(controller: InstanceController, store: StateStore) -> Non
 
 
 def not_down(controller: InstanceController) -> str:
-    """Return the message for an instance that is still there although its time to stop is over."""
+    """Return the message for an instance that is not down in time."""
     return f"{controller.name}: is not down yet: {controller.dependency_status.reason or 'it is being stopped'}"

@@ -1,1 +1,1 @@
-"""Scheduled services: `cron` says when a schedule is due, `scheduler` starts the service then."""
+"""Scheduled services: `cron` computes when a schedule is due, `scheduler` starts the service at that time."""

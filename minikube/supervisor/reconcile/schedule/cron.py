@@ -14,7 +14,10 @@ LOCALTIME = Path("/etc/localtime")
 
 
 def next_run(schedule: str, now: float, zone: tzinfo) -> float:
-    """Return the first time after `now` when the schedule is due; `schedule` is as `manifest.values` normalized it."""
+    """Return the first time after `now` (Unix seconds) when the schedule is due.
+
+    `schedule` is `every DURATION` or five cron fields in local time of `zone`, as the manifest's parser returns it.
+    """
     if schedule.startswith("every "):
         return now + parse_duration(schedule.removeprefix("every "))
     from cronsim import CronSim  # here: a project without schedules need not import it
@@ -23,7 +26,7 @@ def next_run(schedule: str, now: float, zone: tzinfo) -> float:
 
 
 def local_zone(environ: dict[str, str] | None = None, file: Path = LOCALTIME) -> tzinfo:
-    """Return the machine's time zone with its rules for summer time: TZ, else /etc/localtime, else UTC."""
+    """Return the machine's time zone: of the variable TZ, else of the file /etc/localtime, else UTC."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     name = (os.environ if environ is None else environ).get("TZ", "").removeprefix(":")

@@ -1,8 +1,8 @@
 """Starts scheduled services when they are due: one task for each.
 
-A run that is still going on when the next is due goes on, and that one is skipped with an event: never two at a time. What was
-missed while the machine was suspended, or when the clock was set, is run once. A service that a user stopped is not started
-until a user starts it, which also runs it.
+Where an instance still runs when its next run is due, that run is skipped, with an event. Runs that were missed while the
+machine was suspended, or when the clock was set, are made up for by one run. A service that a user stopped is not started
+until a user starts it, which also runs it immediately.
 """
 
 import time
@@ -18,7 +18,10 @@ MAX_SLEEP_S = 30.0
 
 
 class TaskScheduler:
-    """Starts the scheduled services of a project. `zone` replaces the machine's time zone. Belongs to the trio thread."""
+    """Starts scheduled services when they are due. Belongs to the trio thread.
+
+    `zone` is used instead of the machine's time zone.
+    """
 
     def __init__(self, reconciler: Reconciler, zone: tzinfo | None = None) -> None:
         self._reconciler = reconciler
@@ -27,7 +30,7 @@ class TaskScheduler:
         """Service → its schedule and when it is due next: an edited manifest does not begin a period anew."""
 
     async def run(self) -> None:
-        """Start services for ever; follow the manifest."""
+        """Start each scheduled service whenever its schedule is due, until cancelled; use the schedules of adopted manifests."""
         while True:
             adopted = self._reconciler.manifest_adopted
             schedules = {name: spec.schedule for name, spec in self._reconciler.specs.items() if spec.schedule}
@@ -39,7 +42,7 @@ class TaskScheduler:
             await adopted.wait()
 
     async def _follow_schedule(self, name: str, schedule: str) -> None:
-        """Start one service whenever it is due. For ever."""
+        """Start the service `name` whenever `schedule` is due, until cancelled."""
         zone = self._zone = self._zone or local_zone()
         _, due = self._due.get(name) or (schedule, next_run(schedule, time.time(), zone))
         while True:
@@ -55,7 +58,7 @@ class TaskScheduler:
             self._start(name)
 
     def _start(self, name: str) -> None:
-        """Start the instances of a service, without those that a user stopped or that still run."""
+        """Start the instances of a service, except those that a user stopped and those that still run."""
         reconciler = self._reconciler
         for controller in reconciler.replicas.of(name):
             if controller.desired.suspended or reconciler.stop_requested.is_set():

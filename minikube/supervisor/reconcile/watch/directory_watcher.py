@@ -1,6 +1,6 @@
-"""Reports what changes in directories: a thread with watchfiles' notifier, which calls back in the trio thread.
+"""Watches directories with the library watchfiles, in a thread, and reports changed paths in the trio thread.
 
-It filters nothing and knows no meaning of a path.
+It refuses to filter paths: `watcher` does.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ OnChange = Callable[[frozenset[Path]], object]
 
 
 class DirectoryWatcher:
-    """Watches from its making to `close`; each directory is named, none is searched recursively.
+    """Watches directories, not their subdirectories, for changes from its creation until `close`, in a thread.
 
-    `on_change` is called in the trio thread with paths that were made, changed or removed.
+    `on_change` is called in the trio thread with the paths that were created, changed or removed.
     """
 
     def __init__(self, directories: Iterable[Path], on_change: OnChange) -> None:
@@ -39,11 +39,11 @@ class DirectoryWatcher:
         threading.Thread(target=self._run, name="directory-watcher", daemon=True).start()
 
     def close(self) -> None:
-        """Stop watching. Return at once; the thread ends within a step."""
+        """Stop watching. Return immediately; the thread ends a moment later."""
         self._stop.set()
 
     def _run(self) -> None:
-        """Watch, in the thread."""
+        """Watch until `close` is called or watching fails. Runs in the thread."""
         # Here: the import costs 100 ms and 8 MB, which only a project that watches files should pay.
         from watchfiles import watch
 
@@ -72,6 +72,6 @@ class DirectoryWatcher:
         self.started.set()
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function in the trio thread."""
+        """Call a function in the trio thread, without waiting for it."""
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, *arguments)

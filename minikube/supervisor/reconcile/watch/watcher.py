@@ -1,8 +1,8 @@
-"""Reacts to saved files: restarts a service whose `watch`ed sources changed; with `up --watch` applies a saved manifest.
+"""Restarts a service whose sources (`watch`) were saved; with `up --watch` applies a saved manifest.
 
-A `DirectoryWatcher` reports changes in the directories that matter; ignored directories are not watched at all. Changes are handled
-together once no more come. A manifest that is wrong, or empty because an editor has written only half of it, makes an error
-event and changes nothing. Imported only where something is watched.
+A `DirectoryWatcher` reports changed paths; ignored directories are not watched. Changes within a short time are handled
+together. A manifest that is wrong, or empty because an editor has written only half of it, is reported as an event and
+changes nothing. Imported only where files are watched.
 """
 
 from collections.abc import Awaitable, Iterable
@@ -29,19 +29,19 @@ from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
 
 QUIET_S = 0.15
-"""Without a change for that long, what is being saved is complete."""
+"""Changes are handled when there was no other change for this long: then saving is complete."""
 
 MAX_WAIT_S = 2.0
-"""Files that keep changing (a build that goes on writing) are acted on after that long all the same."""
+"""Changes that do not pause (a build that keeps writing) are handled after this time all the same."""
 
 RETRY_S = 1.0
 
 MAX_DIRECTORIES = 20_000
-"""A pattern that takes in more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""
+"""A pattern that selects more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""
 
 
 class Apply(Protocol):
-    """Carries out an edited manifest, see `ManifestReconciler.apply`."""
+    """The type of `ManifestReconciler.apply`, as the watcher calls it."""
 
     def __call__(self, *, refuse_empty: bool) -> Awaitable[object]: ...
 
@@ -57,7 +57,10 @@ class WatchedFiles(Struct, frozen=True):
 
 
 class SourceWatcher:
-    """Watches sources and the manifest. `apply` carries out a saved manifest. Belongs to the trio thread."""
+    """Restarts services whose sources were saved; with `up --watch` applies a saved manifest by calling `apply`.
+
+    Belongs to the trio thread.
+    """
 
     def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
         self._reconciler = reconciler
@@ -69,10 +72,10 @@ class SourceWatcher:
         self._outdated = False
         """Whether the set of watched directories has to be computed again."""
         self._restarting: dict[str, set[Path]] = {}
-        """Services that are being restarted, and what has changed since that began."""
+        """Service that is being restarted → the paths that have changed since its restart began."""
 
     async def run(self) -> None:
-        """Watch for ever; close the watcher when cancelled."""
+        """Watch files and act on changes until cancelled."""
         watcher: DirectoryWatcher | None = None
         watched_directories: frozenset[Path] = frozenset()
         async with trio.open_nursery() as nursery:
@@ -103,7 +106,7 @@ class SourceWatcher:
     # ------------------------------------------------------------ what changed
 
     def _find_files(self, manifest: Manifest) -> WatchedFiles:
-        """Return what to watch. Runs in a thread: it walks directories."""
+        """Return the files and directories to watch for `manifest`. Runs in a thread, because it walks directories."""
         specs = manifest.services.values()
         rules = {spec.name: parse_rules(spec.watch, manifest.directory) for spec in specs if spec.watch}
         files: frozenset[Path] = frozenset()
@@ -121,7 +124,7 @@ class SourceWatcher:
         self._reconciler.store.event("watch.failed", text, "error")
 
     async def _open_watcher(self, paths: frozenset[Path]) -> DirectoryWatcher | None:
-        """Watch the directories; return None, with an event, where that is not possible."""
+        """Return a watcher of the directories `paths`; None, after an event, where they cannot be watched."""
         if not paths:
             return None
         watcher = DirectoryWatcher(paths, self._on_change)
@@ -143,14 +146,14 @@ class SourceWatcher:
             self._wakeup.set()
 
     async def _follow_manifest(self) -> None:
-        """Compute the watched directories again for every adopted manifest."""
+        """Have the watched directories computed again whenever the reconciler adopts a manifest, until cancelled."""
         while True:
             await self._reconciler.manifest_adopted.wait()
             self._outdated = True
             self._wakeup.set()
 
     async def _next_changes(self) -> frozenset[Path]:
-        """Wait for changes, then until no more come; return the changed paths."""
+        """Wait for a change, then until `QUIET_S` pass without one; return all changed paths."""
         await self._wakeup.wait()
         with trio.move_on_after(MAX_WAIT_S):
             while self._wakeup.is_set():
@@ -164,7 +167,10 @@ class SourceWatcher:
     # ------------------------------------------------------------ what follows
 
     def _handle(self, paths: frozenset[Path], watched: WatchedFiles, nursery: trio.Nursery) -> None:
-        """Start what follows from changed paths."""
+        """Start tasks in `nursery` for changed paths: an apply of the manifest, or restarts of services.
+
+        Changes of directories or ignore files, which change the set of `watched` files, have that set computed again.
+        """
         if not paths.isdisjoint(watched.manifest_files):
             nursery.start_soon(self._apply_manifest)
         for name, rules in watched.rules.items():
@@ -174,21 +180,21 @@ class SourceWatcher:
                 else:
                     self._restarting[name] = changed
                     nursery.start_soon(self._restart, name)
-        # New and removed directories, and other ignore rules, change what has to be watched.
+        # New and removed directories, and changed ignore rules, change the set of directories to watch.
         self._outdated = self._outdated or any(
             path.name == IGNORE_FILE or path.is_dir() != (path in watched.directories) for path in paths
         )
 
     def _is_source(self, path: Path, rules: tuple[Rule, ...]) -> bool:
-        """Return whether a changed path is a source of the service with these rules."""
+        """Return whether a changed path is a source file that `rules` (of one service) select and no ignore file excludes."""
         base = base_of(path, rules)
         return base is not None and is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
 
     async def _restart(self, name: str) -> None:
-        """Restart a service; again for what changes meanwhile. A service that a user stopped stays stopped."""
+        """Rebuild and restart a service whose sources changed, unless a user stopped it; repeat for later changes."""
         reconciler = self._reconciler
         try:
-            # Until nothing more has changed: what is saved during a build is not in that build.
+            # Until no more files have changed: a file saved during a build is not in that build.
             while changed := self._restarting[name]:
                 self._restarting[name] = set()
                 controllers = reconciler.replicas.of(name)
@@ -200,20 +206,20 @@ class SourceWatcher:
                     await reconciler.rebuild_image(name)
                     running = [controller for controller in reconciler.replicas.of(name) if controller.desired.running]
                     await self._actions.replace(running)
-                except MinikubeError as error:  # go on: what was saved meanwhile may be the correction
+                except MinikubeError as error:  # continue: a file saved meanwhile may be the correction
                     reconciler.store.event("sources.changed", f"{name}: {error}", "warning", service=name)
         finally:
             del self._restarting[name]
 
     def _describe(self, paths: Iterable[Path]) -> str:
-        """Return a path to show, and how many more changed."""
+        """Return a text with the first of the changed paths, and how many more there are."""
         first, *rest = sorted(paths)
         directory = self._reconciler.manifest.directory
         shown = first.relative_to(directory) if first.is_relative_to(directory) else first
         return f"{shown} and {len(rest)} more" if rest else str(shown)
 
     async def _apply_manifest(self) -> None:
-        """Apply the saved manifest; a failure is an event."""
+        """Apply the saved manifest; record a failure as events."""
         store = self._reconciler.store
         try:
             await self._apply(refuse_empty=True)
@@ -224,7 +230,7 @@ class SourceWatcher:
 
 
 def _files_in(paths: Iterable[Path]) -> frozenset[Path]:
-    """Return the files and directories directly in these directories."""
+    """Return the paths of the files and directories directly in these directories."""
     found: set[Path] = set()
     for path in paths:
         try:

@@ -1,8 +1,8 @@
-"""Run the engine's command: for one question, for a pull or build, or for as long as a container runs.
+"""Run the engine's command (`docker`, `podman`, `nerdctl`): short requests, pulls and builds, or attached to a container.
 
-Every client process is a child of the supervisor like any other, so none outlives the supervisor. An engine that hangs costs one
-time-out, not one for each question: while a question is open for long, the engine is probed, and questions to an
-unresponsive engine are given up together. It refuses to know what a container is for.
+Every command is a child of the supervisor, so none outlives it. An engine that hangs costs one time-out, not one for each
+request: while a request takes long, the engine is probed, and all requests to an unresponsive engine are given up together.
+It refuses to know about services and instances.
 """
 
 import os
@@ -23,10 +23,10 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV, ProcessTable
 
 COMMAND_TIMEOUT_S = 30.0
-"""For one question. An engine under load takes seconds; an engine that hangs must not hold up a stop for ever."""
+"""For one request. An engine under load takes seconds; an engine that hangs must not hold up a stop without limit."""
 
 DOUBT_DELAY_S = 1.0
-"""After how long an open question makes the client probe whether the engine answers at all."""
+"""How long a request may take before the client probes whether the engine answers at all."""
 
 PROBE_TIMEOUT_S = 2.0
 """An engine that lists no containers in this time is unresponsive. A busy engine takes some tenths of a second for it."""
@@ -42,11 +42,11 @@ ReportEvent = Callable[[str, str], object]
 
 
 class EngineReply:
-    """What a command of the engine has printed, and how it ended."""
+    """The output and exit of a command of the engine."""
 
     def __init__(self, start_error: StartError | None = None) -> None:
         self.start_error = start_error
-        """Why the command could not be started; None where it was."""
+        """The error when the command could not be started; None where it was started."""
         self.exit: Exit | None = None
         """None: it took too long and was killed, or could not be started."""
         self.stdout = bytearray()
@@ -54,22 +54,25 @@ class EngineReply:
 
     @property
     def ok(self) -> bool:
-        """Return whether the command ended with exit code 0."""
+        """Whether the command ended with exit code 0."""
         return self.exit is not None and self.exit.status == 0
 
     @property
     def text(self) -> str:
-        """Return its output on stdout."""
+        """The output on stdout, without white space around it."""
         return self.stdout.decode("utf-8", "replace").strip()
 
     @property
     def error(self) -> str:
-        """Return its output on stderr."""
+        """The output on stderr, without white space around it."""
         return self.stderr.decode("utf-8", "replace").strip()
 
 
 class EngineClient:
-    """Runs commands of one engine and knows whether the engine answers. Belongs to the trio thread."""
+    """Runs commands of one container engine (`docker …`) and tracks whether the engine answers. Belongs to the trio thread.
+
+    `report_event` is called when the engine stops answering, and when it answers again.
+    """
 
     def __init__(
         self,
@@ -96,9 +99,10 @@ class EngineClient:
         timeout: float = COMMAND_TIMEOUT_S,
         needs_answer: bool = True,
     ) -> EngineReply:
-        """Run one command to its end, for `timeout` seconds at most. A failure is in the reply, not raised.
+        """Run the engine's command with these arguments until it exits, for `timeout` seconds at most; return its reply.
 
-        Without `needs_answer` the command is given up as soon as the engine is found unresponsive.
+        Raises nothing: a failed start, a time-out and an error of the command are in the reply. With `needs_answer`
+        false, the command is killed as soon as the engine is found unresponsive.
         """
         # While the engine is watched, `is_unresponsive` is up to date, so this needs no try of its own.
         if not needs_answer and self.is_unresponsive and self._is_watched:
@@ -127,7 +131,7 @@ class EngineClient:
         return reply
 
     async def wait_while_responsive(self, timeout: float, wait: Callable[[], Awaitable[object]]) -> None:
-        """Wait for something that the engine has to do, until `timeout` or until the engine is found unresponsive."""
+        """Call `wait`, and cancel it after `timeout` seconds or when the engine is found unresponsive."""
         with trio.move_on_after(timeout) as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_when_unresponsive, scope)
@@ -145,7 +149,10 @@ class EngineClient:
             await trio.sleep(PROBE_INTERVAL_S)
 
     async def watch(self) -> NoReturn:
-        """Probe the engine every `PROBE_INTERVAL_S`. Meanwhile questions to an unresponsive engine are given up at once."""
+        """Probe the engine every `PROBE_INTERVAL_S` until cancelled.
+
+        Meanwhile `run` without `needs_answer` returns immediately where the engine is unresponsive.
+        """
         try:
             while True:
                 await self._probe()
@@ -155,12 +162,15 @@ class EngineClient:
             self._is_watched = False
 
     async def wait_responsive(self) -> None:
-        """Wait until the engine answers again. A task has to run `watch` meanwhile."""
+        """Wait until the engine answers again. Has no time-out, and needs a task that runs `watch`."""
         while self.is_unresponsive:
             await trio.sleep(POLL_INTERVAL_S)
 
     async def _probe(self) -> None:
-        """Ask the engine for a list of containers; a failure makes it unresponsive. Callers during a probe share its result."""
+        """List containers to find out whether the engine answers, and set `is_unresponsive`.
+
+        Callers that come during a probe wait for its result instead of making their own.
+        """
         began = trio.current_time()
         async with self._probing:
             if self._last_probe >= began:  # a probe ended while this task waited for the lock
@@ -174,9 +184,10 @@ class EngineClient:
                 self._report_event(f"{self.engine.kind} {change}", "info" if reply.ok else "warning")
 
     async def run_checked(self, what: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """Run a command that must succeed, and return its output. `what` begins the message of an error.
+        """Run the engine's command with these arguments and return its stdout. `what` begins the message of an error.
 
-        Raises `ResourceExhausted` while the engine does not answer, else `StartError`.
+        Raises `ResourceExhausted` where a later try may succeed, such as while the engine does not answer, else
+        `StartError`.
         """
         reply = await self.run(*arguments, env=env)
         if reply.ok:
@@ -186,7 +197,11 @@ class EngineClient:
     async def run_with_output(
         self, log: InstanceLog, *arguments: str, env: Mapping[str, str] | None = None
     ) -> EngineReply:
-        """Run a command that takes long (a pull, a build) without a time-out; write its lines to an instance's log."""
+        """Run the engine's command with these arguments, such as a pull or build, without a time-out; return its reply.
+
+        The output is written to `log` while the command runs; the reply has only its stderr and exit. Raises
+        `StartError` when the command cannot be started; a command that fails is in the reply.
+        """
         process = await self.start(*arguments, env=env)
         reply = EngineReply()
         try:
@@ -199,7 +214,10 @@ class EngineClient:
         return reply
 
     def failure(self, what: str, reply: EngineReply) -> StartError:
-        """Return the error of a failed command in one line; a `ResourceExhausted` where a later try may succeed."""
+        """Return the error for a failed command as one line that begins with `what`.
+
+        It is a `ResourceExhausted` where a later try may succeed, else a `StartError`.
+        """
         kind = self.engine.kind
         if reply.start_error is not None:
             is_shortage = isinstance(reply.start_error, ResourceExhausted)
@@ -212,7 +230,10 @@ class EngineClient:
         return StartError(f"{what}: {error_line(reply.error or reply.text)}")
 
     async def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start a command of the engine; the caller has to call `end`. Raises as `ProcessTable.start`."""
+        """Start the engine's command with these arguments and return its process. The caller has to call `end`.
+
+        Raises as `ProcessTable.start`.
+        """
         self._count += 1
         # An owner for each command: ending one command must not end another one.
         owner = f"{self.engine.kind}.{self._count}"
@@ -221,7 +242,7 @@ class EngineClient:
         return await self.process_table.start(Command(argv, environment, self._directory, owner))
 
     async def end(self, process: Process) -> None:
-        """Kill what is still alive of a command, and release its process."""
+        """Kill the process tree of a command if it is still alive, and release its process."""
         with trio.move_on_after(REAP_TIMEOUT_S, shield=True):
             if process.exit is None:
                 await self.process_table.end(process.owner, signal.SIGKILL, 0.0)
@@ -230,7 +251,7 @@ class EngineClient:
 
 
 async def _collect_and_log(descriptor: int, into: bytearray, log: InstanceLog) -> None:
-    """Write a command's stderr to the log, and keep it: the reason of a failure stands there."""
+    """Read stderr of a command to its end: write it to `log`, and keep the last `OUTPUT_LIMIT` bytes in `into`."""
     async for data in chunks(descriptor):
         log.feed("stderr", data)
         into += data

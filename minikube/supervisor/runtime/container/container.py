@@ -25,7 +25,7 @@ from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV
 
 INSPECT_INTERVAL_S = 0.1
-"""Between two questions whether the container runs: a start takes the engine three to five tenths of a second."""
+"""Between two inspections of a starting container: a start takes the engine three to five tenths of a second."""
 
 START_TIMEOUT_S = 60.0
 EXIT_CODE_TIMEOUT_S = 5.0
@@ -36,7 +36,7 @@ REMOVE_RETRY_TIMEOUT_S = 1.0
 """The time-out of a removal after one that the engine did not finish in time."""
 
 KILL_DELAY_S = 1.0
-"""How long the engine's own KILL, a part of `rm --force`, is waited for before the supervisor kills."""
+"""How long the engine may take to kill the container in `rm --force` before the supervisor kills it."""
 
 SIGNAL_BASE = 128
 """An exit code above it means a signal, as in a shell."""
@@ -50,9 +50,10 @@ NOT_EXECUTABLE = (126, 127)
 
 
 class Container:
-    """A container as an instance. Implements `Running`.
+    """A container as a running instance. Implements `Running`.
 
-    `unremoved` is the runtime's record of containers at the engine: name → whether all its processes are dead.
+    `name` is the container's name at the engine. `unremoved` is shared with the runtime: the names of containers not
+    removed yet → whether all their processes are dead.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Container:
         self.port = port
         self.env = env
         self.network = ""
-        """The engine's network on which it has its address; empty: it is reached at an address of this machine."""
+        """The engine's network on which the container has its address; empty where it is reached at an address of this machine."""
         self.stdout = self.stderr = -1
         self.exited = trio.Event()
         self._exit: Exit | None = None
@@ -94,12 +95,12 @@ class Container:
         return self._exit
 
     async def start(self) -> None:
-        """Start the created container; return when it runs, or has run. Raises as `Runtime.start`."""
+        """Start the container, which was created before; return when it runs, or has already ended. Raises as `Runtime.start`."""
         self._process = process = await self._client.start("start", "--attach", self._name)
         self.stdout, self.stderr = process.stdout, process.stderr
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
-                # A container that ends at once ends `start --attach` too: then the loop ends without waiting.
+                # A container that exits immediately ends `start --attach` too: then the loop ends without waiting.
                 with trio.move_on_after(INSPECT_INTERVAL_S):
                     await process.wait_exit()
                 state = await self._inspect()
@@ -129,7 +130,7 @@ class Container:
         return self._exit
 
     async def send_signal(self, number: int) -> bool:
-        """Send a signal to the container's first process. False where it has ended."""
+        """Send a signal to the container's first process. Return False where it has ended."""
         if self._exit is not None:
             return False
         if self._pidfd >= 0:
@@ -139,7 +140,10 @@ class Container:
         return (await self._client.run("kill", "--signal", str(number), self._name, needs_answer=False)).ok
 
     def describe_alive(self) -> list[str]:
-        """Return the container, or the engine that has not returned its exit code, in words; empty after the exit."""
+        """Return a text with the container's name, in a list; empty once its exit is known.
+
+        Where only the exit code is missing, the text names the engine that has not returned it.
+        """
         if self._exit is not None:
             return []
         kind = self._client.engine.kind
@@ -167,12 +171,15 @@ class Container:
                     if self._exit is None:
                         await self._client.wait_while_responsive(EXIT_CODE_TIMEOUT_S, self.exited.wait)
                     nursery.cancel_scope.cancel()
-                if self._exit is None:  # the engine does not answer: `start --attach` would wait for ever
+                if self._exit is None:  # the engine does not answer: `start --attach` would not end
                     await self._client.process_table.end(self._attached.owner, signal.SIGKILL, 0.0)
         return killed
 
     async def _kill_after_delay(self) -> None:
-        """Kill the container, unless the engine has removed it first; immediately where the engine is unresponsive."""
+        """Kill the container's processes after `KILL_DELAY_S`, immediately where the engine is unresponsive.
+
+        The caller cancels it once the engine has removed the container.
+        """
         if not self._client.is_unresponsive:
             await trio.sleep(KILL_DELAY_S)
         self._kill()
@@ -184,13 +191,13 @@ class Container:
                 self._mark_dead()
 
     def _mark_dead(self) -> None:
-        """Note that no process of the container runs; the engine may still have the container."""
+        """Record that no process of the container runs. The engine may still list the container."""
         self._is_dead = True
         if self._name in self._unremoved:
             self._unremoved[self._name] = True
 
     async def _request_stop(self, number: int) -> bool:
-        """Send the stop signal. False: no process in the container handles it, so that waiting would be in vain."""
+        """Send the stop signal. Return False where no process of the container will handle it, so that a wait is useless."""
         if self._pidfd < 0 or processes.handles_signal(self.pid, number):
             return await self.send_signal(number)
         # The usual reason why a container takes its whole time-out to stop: the kernel drops a signal that a first process
@@ -205,7 +212,7 @@ class Container:
         return delivered
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """Run a helper command in the container (`exec`); see `Running.run`."""
+        """Run a helper command in the container with the engine's `exec`; see `Running.run`."""
         self._helper_count += 1
         owner = f"{self._launch.id}.{self._helper_count}"
         words = ("exec", "--env", f"{HELPER_ENV}={owner}", self._name, *fill_command(argv, self.env))
@@ -220,7 +227,10 @@ class Container:
         return ExecResult(reply.exit, (reply.stdout + reply.stderr)[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
 
     async def _kill_helper(self, owner: str) -> None:
-        """Kill the processes of a helper in the container. Another user's processes are looked for from inside."""
+        """Kill the processes of a helper command; `owner` is the value of `HELPER_ENV` in their environment.
+
+        Processes of another user are invisible from outside: a shell in the container kills them.
+        """
         found = [
             stat.pid for stat in processes.scan_processes() if processes.environment(stat.pid).get(HELPER_ENV) == owner
         ]
@@ -231,13 +241,13 @@ class Container:
                 await self._client.run(*words, needs_answer=False)
 
     def close(self) -> None:
-        """Release the pidfd and the process of `start --attach`."""
+        """Release the pidfd of the first process and the process of `start --attach`."""
         self._close_first_process()
         if self._process is not None:
             self._client.process_table.forget(self._process)
 
     async def undo_start(self) -> None:
-        """Remove a container that could not be started."""
+        """Remove the container after a failed or cancelled `start`."""
         await self._remove()
         if self._process is not None:
             await self._client.end(self._process)
@@ -249,7 +259,10 @@ class Container:
         return self._process
 
     def _open_first_process(self, pid: int) -> None:
-        """Open a pidfd of the container's first process, if the engine is on this machine."""
+        """Open a pidfd of the container's first process and enter it into the process table.
+
+        Does nothing where the engine is on another machine.
+        """
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -268,7 +281,11 @@ class Container:
             self._pidfd = -1
 
     async def _watch_first_process(self) -> None:
-        """Report the death of the first process; end `start --attach` where the engine does not notice the death."""
+        """Wait for the death of the first process and call `launch.on_exit`.
+
+        Where the engine does not return the exit code within `EXIT_CODE_TIMEOUT_S`, kill `start --attach`, which waits
+        for it.
+        """
         await trio.lowlevel.wait_readable(self._pidfd)
         self._launch.on_exit()
         self._mark_dead()
@@ -277,7 +294,7 @@ class Container:
         await self._client.process_table.end(self._attached.owner, signal.SIGKILL, 0.0)
 
     async def _inspect(self) -> dict[str, object]:
-        """Return the container's state as the engine has it; empty where the engine does not answer."""
+        """Return the state of the container from `inspect`, by the engine's keys; empty where the engine does not answer."""
         words = ("container", "inspect", "--format", "{{json .State}}", self._name)
         reply = await self._client.run(*words, needs_answer=False)
         try:
@@ -291,7 +308,7 @@ class Container:
         return await self._client.run_checked("its address", "container", "inspect", "--format", form, self._name)
 
     async def _read_exit(self, ended: Exit) -> Exit:
-        """Return the container's exit, from the exit of `start --attach` and what the engine knows."""
+        """Return the exit of the container. `ended` is the exit of `start --attach`."""
         if self._exit_unknown:
             return Exit(ended.status, f"{self._client.engine.kind} did not return the exit code")
         if ended.status <= SIGNAL_BASE:
@@ -303,7 +320,7 @@ class Container:
         return Exit(-number, "out of memory, limits.memory" if out_of_memory else "")
 
     def _start_error(self, message: str) -> StartError:
-        """Return why the engine could not start the container. `message` is the engine's own, if it has one."""
+        """Return the error for a container that could not be started; `message` is the engine's, empty where there is none."""
         if not message:
             with contextlib.suppress(OSError):
                 message = os.read(self.stderr, 65_536).decode("utf-8", "replace")
@@ -324,7 +341,7 @@ class Container:
 
 
 async def remove(client: EngineClient, name: str, timeout: float = REMOVE_TIMEOUT_S) -> bool:
-    """Kill and remove a container; return whether the engine has no container of that name any more."""
+    """Kill and remove a container; return whether the engine has no container of that name afterwards."""
     reply = await client.run("rm", *client.engine.remove_options, name, timeout=timeout, needs_answer=False)
     return reply.ok or "no such container" in reply.error.lower()
 

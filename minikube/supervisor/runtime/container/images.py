@@ -1,4 +1,4 @@
-"""The images of services: pulled as the manifest's `pull` says, or built where they are missing, before an instance starts."""
+"""The images of services, pulled or built before an instance starts. `pull` in the manifest says when to pull."""
 
 import os
 
@@ -16,10 +16,9 @@ NETWORK_ERRORS = ("dial tcp", "no such host", "timeout", "connection reset", "TL
 
 
 class Images:
-    """The project's images at the engine. Replicas that need the same image wait for one build or pull.
+    """Pulls and builds the images of the project's services, once for all replicas that need the same image.
 
-    `unbuilt` are services whose build has just failed in `up --build`: the engine may have an older image of theirs, which must
-    not be started.
+    `unbuilt` are services whose build has just failed in `up --build`: an older image of theirs must not be started.
     """
 
     def __init__(self, client: EngineClient, project: str, unbuilt: tuple[str, ...] = ()) -> None:
@@ -32,7 +31,11 @@ class Images:
         self._unbuilt = set(unbuilt)
 
     async def ensure(self, spec: ServiceSpec, log: InstanceLog, show_progress: ShowProgress) -> None:
-        """Make sure that the service's image is there. Raises `ResourceExhausted` while the engine is away, else `StartError`."""
+        """Pull or build the image of the service unless the engine has it; write the output to `log`.
+
+        Raises `ResourceExhausted` where a later try may succeed, such as while the engine does not answer, else
+        `StartError`.
+        """
         name = image_name(self._client.engine, self._project, spec)
         async with self._locks.setdefault(name, trio.Lock()):
             must_pull = spec.pull == "always" and not spec.build and name not in self._pulled
@@ -48,9 +51,9 @@ class Images:
                 self._pulled.add(name)
 
     def _refuse_unbuilt(self, spec: ServiceSpec) -> None:
-        """Raise `StartError` for the first start of each replica whose build has failed in `up --build`.
+        """Raise `StartError` for the first start of each replica of a service whose build failed in `up --build`.
 
-        The error was shown then, and the same build would fail again. Later starts, by hand, try it again.
+        That build would fail again, and its error was shown. Later starts, which a user requests, try it again.
         """
         refused = self._refused_starts.get(spec.name, 0)
         if spec.name in self._unbuilt and refused < spec.replicas:
@@ -58,7 +61,7 @@ class Images:
             raise StartError(f"its build failed when `up` began — `minikube start {spec.name}` tries it again")
 
     async def build(self, spec: ServiceSpec, log: InstanceLog) -> None:
-        """Build the service's image although it may be there. Raises as `ensure`."""
+        """Build the image of the service even if the engine has it. Raises as `ensure`."""
         name = image_name(self._client.engine, self._project, spec)
         async with self._locks.setdefault(name, trio.Lock()):
             await self._build(spec, name, log, lambda _: None)

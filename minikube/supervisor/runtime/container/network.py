@@ -24,7 +24,7 @@ REMOVE_TIMEOUT_S = 10.0
 
 
 class ContainerNetwork(Struct, frozen=True):
-    """A network that exists at the engine."""
+    """A network at the engine, as `network inspect` describes it."""
 
     name: str
     gateway: str
@@ -33,7 +33,10 @@ class ContainerNetwork(Struct, frozen=True):
 
 
 class ProjectNetwork:
-    """The network of one supervisor's containers, and the relays on its gateway, which run in `nursery`."""
+    """The network of the project's containers. Creates it, removes it, and opens relays on its gateway address.
+
+    The relays run in `nursery`.
+    """
 
     def __init__(self, client: EngineClient, project: str, nursery: trio.Nursery) -> None:
         self._client = client
@@ -45,9 +48,9 @@ class ProjectNetwork:
         """(Gateway, `registry` or `redis`) → port. By gateway, because a network that is created again may have another one."""
 
     async def ensure(self) -> ContainerNetwork:
-        """Return the network; create it where it does not exist.
+        """Create the network unless it exists, and return it.
 
-        Raises `ResourceExhausted` while the engine is away, else `StartError`.
+        Raises `ResourceExhausted` while the engine does not answer, else `StartError`.
         """
         async with self._lock:
             # Asked again each time: a user may have removed the network, for example with `docker network prune`.
@@ -58,9 +61,10 @@ class ProjectNetwork:
     async def replace_loopback(
         self, network: ContainerNetwork, env: Mapping[str, str], registry: Callable[[], str]
     ) -> dict[str, str]:
-        """Return a container's variables with the loopback addresses of registry and Redis replaced by those of relays.
+        """Return the variables `env` with loopback addresses of the registry and Redis replaced by addresses of relays.
 
-        `registry` returns the registry's address; it is called for each connection, because a restart may change it.
+        A container cannot reach this machine's loopback, but it reaches a relay on the network's gateway. `registry`
+        returns the registry's address; it is called for each connection, because a restart may change the address.
         """
         found = dict(env)
         address = parse_host_port(env["MINIKUBE_REGISTRY"])
@@ -76,7 +80,10 @@ class ProjectNetwork:
         return found
 
     async def remove(self) -> str:
-        """Remove the network, which has no container any more. Return its name where the engine does not answer, else empty."""
+        """Remove the network, which must have no containers.
+
+        Return a text with its name where the engine did not answer, so that it may still exist; else an empty one.
+        """
         if self._existing is not None:
             reply = await self._client.run("network", "rm", self._name, timeout=REMOVE_TIMEOUT_S, needs_answer=False)
             if reply.exit is None or is_unreachable(reply.error):
@@ -85,7 +92,10 @@ class ProjectNetwork:
         return ""
 
     async def _relay(self, network: ContainerNetwork, server: str, target: Callable[[], str]) -> int:
-        """Return the port of a relay to a server on the loopback; open the relay where there is none."""
+        """Return the port of the relay to `server` (`registry` or `redis`) on the network's gateway; open it at first use.
+
+        `target` returns the address of the server.
+        """
         async with self._lock:
             key = (network.gateway, server)
             if key not in self._relays:
@@ -116,7 +126,7 @@ class ProjectNetwork:
 
 
 def read_container_network(name: str, text: str) -> ContainerNetwork | None:
-    """Return the network from the JSON of `network inspect`; None where it has no IPv4 gateway.
+    """Return the network `name` from `text`, the JSON of `network inspect`; None where it has no IPv4 gateway.
 
     Docker and nerdctl call the list of subnets `IPAM.Config`, Podman `subnets`.
     """

@@ -24,7 +24,10 @@ READ_BYTES = 65_536
 
 
 class Relay:
-    """A relay on one gateway address. `target` returns the server's address; it is called for each connection."""
+    """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted.
+
+    `target` returns the address of the server; it is called for each connection.
+    """
 
     def __init__(self, gateway: str, subnet: IPv4Network, target: Callable[[], str]) -> None:
         self._gateway = gateway
@@ -33,7 +36,7 @@ class Relay:
         self._clients = 0
 
     async def open(self) -> tuple[trio.SocketListener, int]:
-        """Listen on a free port of the gateway's address; return the listener and the port."""
+        """Listen on a free port of the gateway address; return the listener and the port."""
         sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
         await sock.bind((self._gateway, 0))
@@ -41,7 +44,7 @@ class Relay:
         return trio.SocketListener(sock), int(sock.getsockname()[1])
 
     async def serve(self, listener: trio.SocketListener) -> NoReturn:
-        """Forward connections until cancelled."""
+        """Accept connections and forward them until cancelled."""
         await trio.serve_listeners(self._accept, [listener])
 
     async def _accept(self, client: trio.SocketStream) -> None:
@@ -77,7 +80,7 @@ def _is_local_ipv4(host: str) -> bool:
 
 
 async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
-    """Copy until the source's end, and pass that end on; a broken connection cancels both directions."""
+    """Copy bytes until `source` is closed, then close `sink` for writing; cancel `scope` when a connection breaks."""
     try:
         while data := await source.receive_some(READ_BYTES):
             await sink.send_all(data)

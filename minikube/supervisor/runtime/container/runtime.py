@@ -37,20 +37,21 @@ from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"
-"""HOST of a container with a network address of its own: what comes from outside reaches no loopback there."""
+"""HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
 
 LAST_TRY_TIMEOUT_S = 1.0
-"""At the end of a stop: how long an unresponsive engine may take to answer again, before its containers are left."""
+"""At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
 
 BackingAddresses = Callable[[], tuple[str, str]]
 """Return the registry's address and the URL of Redis, as they are now."""
 
 
 class ContainerRuntime:
-    """Runs instances as containers. Implements `Runtime`. It looks for the engine when the first container is needed.
+    """Runs instances as containers. Implements `Runtime`. Looks for the engine when the first container is needed.
 
-    `report_event` is called with events about the engine. `token` returns an instance's registry token.
-    `unbuilt` are services whose build has just failed: see `Images`.
+    `backing_addresses` returns the addresses of the registry and Redis. `report_event` is called with events about the
+    engine. `token` returns an instance's registry token. `unbuilt` are services whose build has just failed: see
+    `Images`.
     """
 
     def __init__(
@@ -77,17 +78,17 @@ class ContainerRuntime:
         self._network: ProjectNetwork | None = None
         self._nursery: trio.Nursery | None = None
         self._unremoved: dict[str, bool] = {}
-        """Containers that the engine has, as far as is known: name → whether all its processes are dead."""
+        """Containers that were created and not removed: name → whether all their processes are dead."""
         self._removing_leftovers = trio.Lock()
         self._may_have_leftovers = False
-        """Whether the engine may have something of an earlier run, which could not be removed because it did not answer."""
+        """Whether the engine may have containers of an earlier run, which could not be removed because it did not answer."""
 
     async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
         """Pull or build the service's image; see `Runtime.prepare`."""
         await self._open_images().ensure(spec, output, show_progress)
 
     async def rebuild(self, spec: ServiceSpec, output: InstanceLog) -> None:
-        """Build the service's image although it is there. Raises as `start`."""
+        """Build the image of the service even if the engine has it. Raises as `start`."""
         await self._open_images().build(spec, output)
 
     async def start(self, launch: Launch) -> Container:
@@ -139,18 +140,21 @@ class ContainerRuntime:
         return container
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Set the nursery in which the relays of the project's network run. Call it before the first start."""
+        """Set the nursery in which the relays of the project's network run. Call it before the first `start`."""
         self._nursery = nursery
 
     async def watch(self) -> None:
-        """Probe the engine while everything is stopped, so that the stop does not wait for an engine that hangs."""
+        """Probe the engine until cancelled, if it may have containers of the project.
+
+        Run it during a stop of the project: then no instance waits long for an engine that does not answer.
+        """
         if self._client is not None and self._may_have_something:
             await self._client.watch()
 
     async def close(self) -> EngineLeftovers | None:
-        """Remove what is left after all instances have stopped; return what the engine still has, None for nothing.
+        """Remove remaining containers and the network after all instances have stopped; return those not removed, or None.
 
-        Where the engine does not answer, the record stays for the next `up`.
+        Where some remain because the engine does not answer, they are recorded, and the next `up` removes them.
         """
         client = self._client
         if client is None or not self._may_have_something:
@@ -189,7 +193,10 @@ class ContainerRuntime:
             self._unremoved.pop(name, None)  # the end of its instance may have removed it, too
 
     async def _remove_leftovers(self, client: EngineClient) -> None:
-        """Remove what an earlier run had to leave. Raises `ResourceExhausted` while the engine does not answer."""
+        """Remove containers and networks that an earlier run could not remove.
+
+        Raises `ResourceExhausted` while the engine does not answer.
+        """
         async with self._removing_leftovers:
             if not self._may_have_leftovers:
                 return
@@ -224,7 +231,11 @@ class ContainerRuntime:
         return self._network
 
     def _open_client(self) -> EngineClient:
-        """Return the client; at the first call find the engine, and record it before anything is created there."""
+        """Return the engine's client. At the first call, find the engine and record it in the project directory.
+
+        The record is written before the first container is created, so that containers can be removed after a crash.
+        Raises `StartError`.
+        """
         if self._client is None:
             engine = find_engine(self._manifest.containers.engine, self._project_dir, os.environ.get("PATH"))
             # Kept: the leftovers of an earlier run may be at this engine, and are removed before the first start.
@@ -265,9 +276,10 @@ class ContainerRuntime:
         return container
 
     async def _free_name(self, client: EngineClient, name: str) -> None:
-        """Remove the project's own container that occupies a name. Raises `StartError` where it is not the project's.
+        """Remove a container of this project that has the name of a new one.
 
-        An engine that fails during a removal leaves such a container.
+        An engine that fails during a removal leaves such a container. Raises `StartError` where another program created
+        it.
         """
         form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
         mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
@@ -278,9 +290,9 @@ class ContainerRuntime:
 
 @contextlib.contextmanager
 def _env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
-    """Yield a file with the variables that only this user can read; None for no variables. Raises `ResourceExhausted`.
+    """Yield the path of a file with the variables, readable by this user only; None for no variables.
 
-    The file exists only while the engine's command reads it.
+    The file is removed when the block ends. Raises `ResourceExhausted` when it cannot be written.
     """
     if not variables:
         yield None

@@ -1,8 +1,8 @@
 """Start one command: fork and exec, and all code that runs in the child between the two.
 
-What a child is born with: a session of its own, /dev/null as stdin, pipes as stdout and stderr, its user and groups, its
-umask, its resource limits, its control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember
-the child: `process_table` does.
+A child starts with a new session, /dev/null as stdin, pipes as stdout and stderr, its user and groups, umask, resource
+limits and control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember the child:
+`process_table` does.
 """
 
 import errno
@@ -22,7 +22,7 @@ from minikube.supervisor.runtime.failures import SHORTAGES
 
 
 class Command(Struct, frozen=True):
-    """One command to execute, with everything that its process is born with."""
+    """A command to execute, and the attributes that its process has from the start."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
@@ -31,7 +31,7 @@ class Command(Struct, frozen=True):
     """The id of the instance or backing service that the process tree belongs to."""
     credentials: Credentials = Credentials()
     umask: int = -1
-    """-1: the supervisor's own."""
+    """-1: the supervisor's umask."""
     rlimits: Mapping[str, int | float] = {}
     """Limits of each process, by name (`nofile`); -1 is unlimited."""
     group_limits: Mapping[str, int | float] = {}
@@ -39,7 +39,10 @@ class Command(Struct, frozen=True):
 
 
 def spawn(command: Command, limits: list[Rlimit], group: Group | None) -> "subprocess.Popen[bytes]":
-    """Start the command in the control group. Blocks until the child has executed it. Raises as `subprocess.Popen`."""
+    """Start the command in the control group and return its process. Blocks until the child has called exec.
+
+    Raises as `subprocess.Popen`.
+    """
     credentials = command.credentials
     with group.open_for_child() if group and command.group_limits else nullcontext(()) as group_files:
         popen = subprocess.Popen(
@@ -65,16 +68,19 @@ def spawn(command: Command, limits: list[Rlimit], group: Group | None) -> "subpr
 
 
 def _before_exec(limits: list[Rlimit], group_files: tuple[int, ...]) -> None:
-    """Join the control groups and set the limits. Runs in the child, between fork and exec.
+    """Join the control groups and set the resource limits, in the child, between fork and exec.
 
-    Limits set later, by the supervisor, would not hold for the first instructions nor for children forked by then.
+    Limits that the supervisor sets later would miss the first instructions, and children that were forked by then.
     """
     join_groups(group_files)
     apply_rlimits(limits)
 
 
 def start_error(command: Command, error: OSError) -> StartError:
-    """Return the error of a failed start as one line with its remedy; a shortage of the machine as `ResourceExhausted`."""
+    """Return the error for a command that could not be started, in one line with advice.
+
+    A shortage of memory, processes, descriptors or disk space is a `ResourceExhausted`, anything else a `StartError`.
+    """
     program = command.argv[0]
     if error.errno in SHORTAGES:
         return ResourceExhausted(f"cannot start {program}: {error.strerror} — trying again")

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Process:
-    """A child of the supervisor. Made by `ProcessTable` only; belongs to the trio thread."""
+    """A started child process of the supervisor. Only `ProcessTable` creates it. Belongs to the trio thread."""
 
     def __init__(self, popen: "subprocess.Popen[bytes]", pidfd: int, owner: str, group: Group | None = None) -> None:
         assert popen.stdout is not None
@@ -36,7 +36,7 @@ class Process:
         self._pidfd = pidfd
 
     async def wait_exit(self) -> Exit:
-        """Wait until the command has exited, reap it and return its exit. One task at a time may wait."""
+        """Wait until the process has exited, reap it and return its exit. Only one task at a time may wait."""
         while self.exit is None:
             # A pidfd becomes readable at the exit: no polling, and no signal handler that would have to be shared.
             await trio.lowlevel.wait_readable(self._pidfd)
@@ -49,7 +49,7 @@ class Process:
         return self.exit
 
     def send_signal(self, number: int) -> bool:
-        """Send a signal to the command, not to its children. False where it has exited."""
+        """Send a signal to the process, not to its children. Return False where it has exited."""
         return self.exit is None and processes.send_signal(self.pid, number)
 
     def close(self) -> None:

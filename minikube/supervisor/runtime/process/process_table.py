@@ -1,9 +1,9 @@
 """All processes of the supervisor: which instance each belongs to, ending a whole process tree, reaping orphans.
 
-A tree is everything that descends from a command, orphans that left its session included. Where control groups can be made,
-the tree is a group. Everywhere the supervisor is a child subreaper, so orphans become its children; it finds out their owner
-from earlier walks, from their session, and from INSTANCE_ID in their environment. It refuses to restart anything and to read
-output.
+A process tree is a command and all its descendants, also orphans that have left its session. Where control groups are
+available, each tree has one. The supervisor is a child subreaper, so orphans become its children; their owner is found from
+earlier scans of `/proc`, from their session, and from INSTANCE_ID in their environment. It refuses to restart processes and
+to read output.
 """
 
 import contextlib
@@ -38,7 +38,10 @@ HELPER_ENV = "MINIKUBE_HELPER"
 
 
 class ProcessTable:
-    """Every process that descends from the supervisor. Belongs to the trio thread."""
+    """Tracks all processes that descend from the supervisor, and the owner of each. Belongs to the trio thread.
+
+    An owner is the id of an instance, the name of a backing service, or the name of a helper command.
+    """
 
     def __init__(self, groups: ProjectGroups | None = None) -> None:
         self._groups = groups
@@ -60,10 +63,10 @@ class ProcessTable:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._file_limits[1], self._file_limits[1]))
 
     async def start(self, command: Command) -> Process:
-        """Start a command and return its process. The caller has to wait for its exit, end its tree and `forget` it.
+        """Start a command and return its process. The caller has to wait for its exit, `end` its tree and `forget` it.
 
-        Raises `ResourceExhausted` when the machine is short of something, else `StartError` when the command cannot be
-        executed. When cancelled, the start is completed and the process is returned nevertheless.
+        Raises `ResourceExhausted` when the machine lacks memory, processes, descriptors or disk space, and another
+        `StartError` when the command cannot be executed. When cancelled, complete the start and return the process.
         """
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() does nothing meanwhile.
         self._starting += 1
@@ -93,7 +96,10 @@ class ProcessTable:
             self.reap()  # the SIGCHLD of orphans that died meanwhile has come already
 
     def adopt(self, popen: "subprocess.Popen[bytes]", owner: str, group: Group | None = None) -> Process:
-        """Enter a child with piped output that was started by other means. Raises OSError, and kills the child then."""
+        """Add the child `popen`, which was started without this table, and return its process. Its output must be pipes.
+
+        Raises OSError after killing the child, where no pidfd can be opened.
+        """
         try:
             pidfd = os.pidfd_open(popen.pid)
         except OSError:
@@ -108,7 +114,7 @@ class ProcessTable:
         return process
 
     def _child_rlimits(self, command: Command) -> list[Rlimit]:
-        """Return the limits that the child sets for itself."""
+        """Return the resource limits that the child has to set for itself before exec."""
         limits = to_rlimits(command.rlimits)
         # The supervisor cannot change the limits of another user's process afterwards (`_restore_file_limit`).
         if command.credentials.user is not None and "nofile" not in command.rlimits:
@@ -116,16 +122,16 @@ class ProcessTable:
         return limits
 
     def _restore_file_limit(self, process: Process, command: Command) -> None:
-        """Give the child the file limits that the supervisor was started with, instead of the raised one.
+        """Set the limit on open files of a new child to the one that the supervisor was started with.
 
-        From outside, because a limit that the child sets for itself costs a slower start: see `spawn`.
+        Set by the supervisor, because a limit that the child sets for itself makes its start slower: see `spawn`.
         """
         if "nofile" not in command.rlimits:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._file_limits)
 
     def forget(self, process: Process) -> None:
-        """Remove a process that has exited and whose tree has been ended; close its descriptors, remove its group."""
+        """Remove an exited process whose tree has been ended; close its descriptors and remove its control group."""
         self._processes.pop(process.pid, None)
         process.close()
         self._remove_group(process.group)
@@ -135,15 +141,15 @@ class ProcessTable:
         self._stale_groups = [candidate for candidate in candidates if not candidate.remove()]
 
     def add_external(self, pid: int, owner: str) -> None:
-        """Enter a process that is no child of the supervisor but belongs to an instance: a container's first process."""
+        """Add the first process of a container: it belongs to an instance, but is no child of the supervisor."""
         self._external[pid] = owner
 
     def remove_external(self, pid: int) -> None:
-        """Remove what `add_external` entered; nothing where the pid is not there."""
+        """Remove a process that `add_external` added. Does nothing for an unknown pid."""
         self._external.pop(pid, None)
 
     def members(self, owner: str) -> list[int]:
-        """Return the pids of all living processes of an owner's trees, the commands themselves included."""
+        """Return the pids of all living processes of an owner: its commands and their descendants, orphans included."""
         roots = [pid for pid, process in self._processes.items() if process.owner == owner]
         grouped = [pid for group in self._groups_of(owner) for pid in group.members()]
         sessions = set(roots)
@@ -158,7 +164,7 @@ class ProcessTable:
         return [process.group for process in self._processes.values() if process.owner == owner and process.group]
 
     def reap(self) -> None:
-        """Reap all dead orphans. Called for every SIGCHLD."""
+        """Reap all dead orphans, which are children of the supervisor. Called for every SIGCHLD."""
         if self._starting:
             return
         for pid in processes.adopted_children(os.getpid()):
@@ -167,10 +173,10 @@ class ProcessTable:
                 self._seen.pop(pid, None)
 
     async def end(self, owner: str, number: int, timeout: float) -> list[str]:
-        """Send a signal to all processes of an owner, wait for their exit, kill those still alive after `timeout` seconds.
+        """Send signal `number` to all processes of an owner, wait for their exit, and kill the rest after `timeout` seconds.
 
-        Returns the killed processes, described for messages. When cancelled it kills immediately, and still waits until all
-        are dead, for `KILL_TIMEOUT_S` at most.
+        Return a text for each killed process. When cancelled, kill immediately; wait for the deaths in any case, but
+        for `KILL_TIMEOUT_S` at most.
         """
         killed: dict[int, str] = {}
         all_ended = False
@@ -199,7 +205,7 @@ class ProcessTable:
         return list(killed.values())
 
     def note_owners(self, owners: Mapping[int, str]) -> None:
-        """Remember the owners (pid → owner) that a walk over all processes has found; forget processes that are dead."""
+        """Remember the owner of each process (pid → owner) that a scan of `/proc` has found, and forget dead processes."""
         for pid, owner in owners.items():
             self._note_if_alive(pid, owner)
         self._seen = {
@@ -208,17 +214,17 @@ class ProcessTable:
 
     @property
     def seen(self) -> dict[int, tuple[int, str]]:
-        """Return pid → start time and owner of all tree members found so far."""
+        """All processes whose owner was found so far: pid → start time and owner."""
         return dict(self._seen)
 
     @property
     def roots(self) -> dict[int, str]:
-        """Return pid → owner of all started commands and of the external processes."""
+        """The roots of the process trees, which are started commands and first processes of containers: pid → owner."""
         return {pid: process.owner for pid, process in self._processes.items()} | self._external
 
     @property
     def identities(self) -> list[tuple[int, int]]:
-        """Return pid and start time of all `roots`."""
+        """The pid and start time of each process in `roots`."""
         own = [(pid, process.start_time) for pid, process in self._processes.items()]
         return own + [(pid, processes.start_time(pid)) for pid in self._external]
 
@@ -243,7 +249,7 @@ class ProcessTable:
 
 
 async def _wait_dead(pids: list[int]) -> None:
-    """Wait until each process has died. Where a process cannot be watched, wait `RECHECK_DELAY_S` instead."""
+    """Wait until all these processes are dead. For a process that cannot be watched, wait `RECHECK_DELAY_S` instead."""
     for pid in pids:
         try:
             pidfd = os.pidfd_open(pid)

@@ -26,9 +26,9 @@ REAP_TIMEOUT_S = 1.0
 class ProcessRuntime:
     """Runs instances as processes of this machine. Implements `Runtime`.
 
-    `environment` returns the variables that every process of a service has before the service's own. `warn` is called with
-    what could not be applied to an instance that runs nevertheless, such as a limit. `token` returns an instance's registry
-    token.
+    `environment` returns the variables that every process of a service has before the service's own. `warn` is called
+    with a text about a setting, such as a limit, that could not be applied to an instance that runs all the same.
+    `token` returns an instance's registry token.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ProcessRuntime:
 
 
 class LocalProcess:
-    """An instance as a process of this machine. Implements `Running`."""
+    """A process of this machine as a running instance. Implements `Running`."""
 
     def __init__(self, process_table: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
         self.pid = process.pid
@@ -99,16 +99,16 @@ class LocalProcess:
         return self._process.exit
 
     async def wait_exit(self) -> Exit:
-        """Wait for the command's exit and return it."""
+        """Wait until the command has exited, and return its exit."""
         return await self._process.wait_exit()
 
     async def send_signal(self, number: int) -> bool:
-        """Send a signal to the command. False where it has exited."""
+        """Send a signal to the command, not to its children. Return False where it has exited."""
         await trio.lowlevel.checkpoint()
         return self._process.send_signal(number)
 
     def describe_alive(self) -> list[str]:
-        """Return the living processes of the instance, in words for messages."""
+        """Return a text for each living process of the instance, such as `pid 123 (python)`."""
         return [processes.describe(pid) for pid in self._process_table.members(self._process.owner)]
 
     async def end(self, number: int, timeout: float) -> list[str]:
@@ -116,7 +116,7 @@ class LocalProcess:
         return await self._process_table.end(self._process.owner, number, timeout)
 
     async def run(self, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        """Run a helper command as the same user in the same directory; kill its tree at the end."""
+        """Run a helper command with the user, directory and environment of the instance; see `Running.run`."""
         self._helper_count += 1
         owner = f"{self._process.owner}.{self._helper_count}"
         env = {**self.env, HELPER_ENV: owner}
@@ -141,5 +141,5 @@ class LocalProcess:
         return ExecResult(ended, output.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Remove the process from the table and close its pipes."""
+        """Remove the process from the process table and close its pipes."""
         self._process_table.forget(self._process)

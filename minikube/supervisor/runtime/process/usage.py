@@ -1,4 +1,4 @@
-"""Measure what each instance's process tree uses: CPU and memory, from one walk over `/proc` every two seconds."""
+"""Measure CPU and memory of each instance's process tree, with one scan of `/proc` every two seconds."""
 
 import os
 import time
@@ -17,7 +17,7 @@ MAX_DEPTH = 64
 
 
 async def sample_usage(process_table: ProcessTable, store: StateStore) -> None:
-    """Put the usage of all instances into the state store every `INTERVAL_S`, until cancelled."""
+    """Measure CPU and memory of all instances every `INTERVAL_S` and put them into the state store, until cancelled."""
     before: dict[int, tuple[int, int]] = {}
     last = time.monotonic()
     while True:
@@ -47,7 +47,11 @@ async def sample_usage(process_table: ProcessTable, store: StateStore) -> None:
 def _walk(
     roots: dict[int, str], seen: dict[int, tuple[int, str]], own_pid: int
 ) -> tuple[dict[int, str], dict[int, tuple[int, int]], dict[str, int]]:
-    """Return the owners (by pid), start times and CPU ticks (by pid) and resident bytes (by owner) of all trees."""
+    """Scan `/proc` once; return the owner by pid, the start time and CPU ticks by pid, and the memory (bytes) by owner.
+
+    `roots` are the roots of the process trees (pid → owner), `seen` the results of earlier scans, as in `ProcessTable`.
+    The search for the root of a process ends at the supervisor (`own_pid`).
+    """
     found = {stat.pid: stat for stat in processes.scan_processes() if stat.is_alive}
     # An orphan in a session of its own still belongs to the owner that an earlier walk found for it.
     known = {pid: owner for pid, (start, owner) in seen.items() if pid in found and found[pid].start_time == start}
