@@ -94,6 +94,7 @@ class DiscoveryService:
             "Discovery.Tokens": self._tokens,
             "Discovery.RevokeToken": self._revoke_token,
             "Discovery.Reserve": self._reserve,
+            "Discovery.TokenRights": self._token_rights,
         }
 
     def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
@@ -390,6 +391,13 @@ class DiscoveryService:
         await self._access.tokens.revoke(as_type(name, str, "Name"))
         self._access.drop_revoked()
         return True
+
+    async def _token_rights(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the rights of a token to the supervisor, whose control API takes it, too."""
+        (token,) = arguments(request.params, "Token", required=1)
+        self._access.check_supervisor(connection)
+        found = await self._access.find_token(as_type(token, str, "Token"))
+        return found.rights.texts() if found else []
 
     async def _reserve(self, request: Request, connection: RpcConnection) -> Any:
         """Take the names that the manifest reserves, in parts of at most a line: `[services, is_first, is_last]`."""

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -156,6 +158,31 @@ def test_the_command_line_makes_lists_and_revokes_tokens(project: Project) -> No
     assert "token is wrong" in call_as_nobody(project, "Authenticate", token)["error"]
     project.run("registry", "token", "revoke", "ci", code=4)
     project.run("registry", "token", "create", "--right", "write", code=1)
+
+
+def test_the_control_api_takes_the_registrys_tokens(project: Project) -> None:
+    def status(token: str, method: str, path: str) -> int:
+        url = f"http://127.0.0.1:{project.ports['control']}{path}"
+        request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    def made(*rights: str) -> str:
+        return project.run("registry", "token", "create", *(f"--right={right}" for right in rights)).strip()
+
+    reader, registrar, admin = made("read"), made("register *"), made("admin")
+    restart = "/v1/services/talkative/restart"
+    assert [status(token, "GET", "/v1/status") for token in (reader, registrar, admin, "0" * 64)] == [
+        200,
+        401,
+        200,
+        401,
+    ]
+    assert [status(token, "POST", restart) for token in (reader, registrar, admin)] == [401, 401, 200]
 
 
 def test_minikubes_own_commands_may_remove_every_entry(project: Project) -> None:

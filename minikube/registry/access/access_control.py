@@ -3,6 +3,7 @@
 The user at the other end of a connection is asked of the kernel only for calls that need it: lookups never ask.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -28,7 +29,7 @@ from minikube.registry.access.policy import (
     refuse_registration,
 )
 from minikube.registry.access.rights import Rights
-from minikube.registry.access.tokens import REFRESH_S, TokenTable
+from minikube.registry.access.tokens import REFRESH_S, StoredToken, TokenTable
 from minikube.registry.catalog.records import Record
 from minikube.registry.config import RegistryConfig
 
@@ -119,6 +120,15 @@ class AccessControl:
             return False
         return self.authenticate_known(connection, token)
 
+    async def find_token(self, token: str) -> StoredToken | None:
+        """Return a stored token, also one that another registry made a moment ago; None for an unknown one."""
+        found = self.tokens.find(token)
+        if found is None:
+            with contextlib.suppress(Unavailable):
+                await self.tokens.refresh()
+            found = self.tokens.find(token)
+        return found
+
     def drop_revoked(self) -> None:
         """Take the rights of revoked tokens from the connections that presented them."""
         for connection, (_, hash) in list(self._credentials.items()):
@@ -203,7 +213,7 @@ class AccessControl:
     def check_supervisor(self, connection: RpcConnection) -> None:
         """Raise RpcError -32001 unless the caller is the supervisor."""
         if not self._credential(connection).is_supervisor:
-            self._refuse(UNAUTHORIZED, "only the supervisor reserves names")
+            self._refuse(UNAUTHORIZED, "only the supervisor may call this")
 
     def refuse_token(self, connection: RpcConnection) -> NoReturn:
         """Raise RpcError -32001 for a wrong token."""

@@ -207,6 +207,15 @@ class RegistrySync:
         except (MinikubeError, msgspec.ValidationError):
             return None
 
+    async def token_rights(self, token: str, timeout: float) -> Sequence[str]:
+        """Return the rights of a token that the registry has made; none for others, or without an answer in `timeout` seconds."""
+        try:
+            return msgspec.convert(
+                await self._registry.call("Discovery.TokenRights", (token,), timeout), tuple[str, ...]
+            )
+        except (MinikubeError, msgspec.ValidationError):
+            return ()
+
     # ------------------------------------------------------------ tasks
 
     async def run(self) -> NoReturn:

@@ -75,6 +75,9 @@ class FakeSupervisor:
     def registered_instances(self) -> Sequence[Instance]:
         return ()
 
+    async def token_rights(self, token: str) -> Sequence[str]:
+        return {"reader": ["read"], "admin": ["admin"]}.get(token, [])
+
     async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 
