@@ -5,6 +5,7 @@
     peers          shares of a server's connections: which one is closed when there is no room
     websocket      a server's websocket that only sends, over a connection of `http_server`
     auth           which HTTP requests are allowed: tokens, Host headers, no web pages
+    peers          shares of a server's connections by user or address; which connection makes room for a new one
     tls            TLS without a socket, for the RPC server's loop
     listen_errors  the error for an address that a server cannot listen on
     background     a nursery for background tasks that leaves the exception of its block as it is

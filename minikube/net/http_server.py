@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from minikube.linux.socket_owner import peer_uid
-from minikube.net.peers import Peer, choose_connection, closed_for_room
+from minikube.net.peers import Peer, RoomMaker, closed_for_room
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Client:
         """The scope of the whole connection."""
         self.lingers = True
         """Whether the connection is kept open after an error until the client has read it."""
+        self.is_closed = False
         self.closed_reason = ""
         """Why the connection is closed to make room for another one; empty if it is not."""
         self.last_active = trio.current_time()
@@ -91,6 +92,10 @@ class Client:
         except OSError:  # the client has reset the connection
             host = ""
         return Peer(host, peer_uid(sock))
+
+    @property
+    def is_open(self) -> bool:
+        return not (self.is_closed or self.closed_reason)
 
     @property
     def is_protected(self) -> bool:
@@ -201,11 +206,12 @@ async def serve_http(
     limits = limits or HttpLimits()
     clients: dict[Client, None] = {}
     refused: set[Client] = set()
+    room_maker = RoomMaker[Client]()
 
     async def serve(stream: trio.SocketStream) -> None:
         client = Client(stream)
         if len(clients) >= limits.connections:
-            chosen = choose_connection(clients, client)
+            chosen = room_maker.choose(clients, client)
             if chosen is None:
                 await refuse(stream, client)
                 return
@@ -218,6 +224,7 @@ async def serve_http(
             with client.serving:
                 await contain_errors(serve_connection, stream, handler, on_error, limits, client)
         finally:
+            client.is_closed = True
             clients.pop(client, None)
             refused.discard(client)
 

@@ -45,6 +45,10 @@ class ClientSocket:
         return self.connection.peer
 
     @property
+    def is_open(self) -> bool:
+        return not self.connection.closed.is_set()
+
+    @property
     def is_protected(self) -> bool:
         return self.connection.is_protected
 

@@ -23,7 +23,7 @@ import trio
 
 from minikube.jsonrpc.messages import CLOSED_FOR_ROOM
 from minikube.linux.socket_owner import peer_uid
-from minikube.net.peers import choose_connection, closed_for_room
+from minikube.net.peers import RoomMaker, closed_for_room
 from minikube.net.rpc.client_socket import ClientSocket
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection, RpcService
@@ -46,6 +46,8 @@ TASKS_PER_TURN: Final = 64
 """Tasks started in one turn: trio runs all tasks that are ready before it looks at sockets again."""
 TASK_USAGE_BYTES: Final = 4_096
 """Usage that a call with a task of its own is charged with: it costs as much (60 µs) as this many bytes of quick calls."""
+CONNECT_USAGE_BYTES: Final = 8_192
+"""Usage that a new connection is charged with: in a flood of connections the clients that are there already come first."""
 DEADLINE_INTERVAL_S: Final = 0.25
 MAX_REFUSED: Final = 64
 """Refused connections, and those closed to make room, that are kept open for a moment: their clients can read the error."""
@@ -99,6 +101,7 @@ class _Server:
         self._nursery = nursery
         self._poller = selectors.DefaultSelector()
         self._clients: dict[RpcConnection, ClientSocket] = {}
+        self._room_maker = RoomMaker[ClientSocket]()
         self._refused: set[RpcConnection] = set()
         """Connections that are not counted: refused ones, and those that were closed to make room."""
         self._scheduled: deque[RpcConnection] = deque()
@@ -238,6 +241,7 @@ class _Server:
         client = ClientSocket(sock, connection, tls)
         if is_full:
             self._make_room(client)
+        client.add_usage(CONNECT_USAGE_BYTES, perf_counter())
         client.first_line_deadline = trio.current_time() + self._limits.first_line_s
         self._clients[connection] = client
         self._add_deadline(client)
@@ -249,7 +253,7 @@ class _Server:
         """End the connection of another client, or refuse the newcomer's if all others are protected."""
         limit = self._limits.connections
         others = (client for connection, client in self._clients.items() if connection not in self._refused)
-        client = choose_connection(others, newcomer)
+        client = self._room_maker.choose(others, newcomer)
         if client is None:
             newcomer.connection.end(f"too many connections: {limit:,} are open; close some and try again")
             self._refused.add(newcomer.connection)
