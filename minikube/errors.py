@@ -1,6 +1,6 @@
 """The errors that the program raises on purpose. All have one base class.
 
-The class says where the fault is: `UsageError` is the caller's (a manifest, an option, a request), `RemoteError` is the reply
+The class shows where the fault is: `UsageError` is the caller's (a manifest, an option, a request), `RemoteError` is the reply
 of a peer, `Unavailable` means a peer that did not reply. Every message is one line that says what happened, to what, and
 what to do next.
 """

@@ -64,7 +64,7 @@ def supervisor_log(directory: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
-    """How other processes find a running supervisor. `start_time` and `boot_id` tell a reused pid from the recorded one."""
+    """How other processes find a running supervisor. `start_time` and `boot_id` show whether the pid was reused since."""
 
     pid: int
     guardian_pid: int
@@ -82,8 +82,11 @@ def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
     """Return the record of a project directory; None where there is none or it is damaged."""
     try:
         found = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:RECORD_LIMIT])
+        pid = int(found["pid"])
+        if pid <= 0:
+            return None  # never a supervisor's; kill(2) takes 0 and negative numbers for groups of processes
         return SupervisorRecord(
-            int(found["pid"]),
+            pid,
             int(found.get("guardian_pid", 0)),
             found.get("start_time"),
             str(found.get("boot_id", "")),

@@ -23,7 +23,7 @@ Task = Callable[[], Awaitable[None]]  # runs beside the requests until it is can
 
 
 def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]]) -> None:
-    """Run what `build` returns until it is stopped. `name` and `port` hold where the environment says nothing else."""
+    """Run what `build` returns until it is stopped. `name` and `port` are defaults: the environment comes first."""
     name, word = os.environ.get("SERVICE_NAME") or name, os.environ.get("PORT") or str(port)
     if not (word.isascii() and word.isdigit() and int(word) <= 65535):
         print(f"{name}: PORT must be 0 to 65535, not {word!r}", file=sys.stderr)
@@ -33,7 +33,7 @@ def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]
 
     async def health(_request: Request) -> Reply:
         # 200 without Redis, too: restarting this process would not bring it back.
-        return 200, {"status": "ok", "store": store.trouble or "ok"}
+        return 200, {"status": "ok", "store": store.error or "ok"}
 
     routes = {**routes, "/health": {"GET": health, "HEAD": health}}
     trio.run(serve, name, os.environ.get("HOST") or "127.0.0.1", int(word), routes, [store.run, *tasks])

@@ -3,11 +3,11 @@
     GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409, 502 when product's answer
                                  makes no sense, 503 while no product passes its check, 504 when the outcome is not known
     GET /orders                  the latest 100, newest first
-    GET /health                  200 while the process serves; "store" says how Redis is
+    GET /health                  200 while the process serves; "store" is "ok", or why Redis cannot be used
 
 A purchase is one `Idempotency-Key` for product, however often it is sent: when an instance dies or does not answer, or the
-order cannot be written, it is sent again for at most `PURCHASE_S`. So nothing is taken twice. 503 says that nothing was
-done. A client's own key makes its purchase safe to send again, for ten minutes; a 504 names the key for that.
+order cannot be written, it is sent again for at most `PURCHASE_S`. So nothing is taken twice. 503 means that nothing was
+done. A client's own key makes its purchase safe to send again, for ten minutes; the error of a 504 names the key to send.
 """
 
 import random
@@ -40,7 +40,7 @@ class Answer(msgspec.Struct):
     status: int = 0
     name: str = ""
     quantity: int = -1
-    error: str = "it does not say why"
+    error: str = "without a reason"
 
 
 class Purchase(msgspec.Struct):
@@ -57,7 +57,7 @@ class OrderApi:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.registry: minikube.Registry  # set by `run`
-        self._passing: list[minikube.Address] | None = None  # what the registry said last; None: nothing yet
+        self._passing: list[minikube.Address] | None = None  # the registry's last reply; None: there was none yet
         self._missing = "the registry cannot be reached"
         self._connections = trio.CapacityLimiter(CONNECTIONS_MAX)
 
@@ -83,9 +83,9 @@ class OrderApi:
         """Take one from product, with the same key until an answer comes, and write the order. Raise HttpError."""
         tried, began = set[minikube.Address](), trio.current_time()
         while True:
-            address = next((one for one in await self._look_up() if one not in tried), None)
+            address = next((address for address in await self._look_up() if address not in tried), None)
             if address is None:
-                # Once product may have done it, 503 would be wrong: only an answer can say what came of it.
+                # Once product may have done it, 503 would be wrong: only a reply shows whether it did.
                 if not purchase.maybe_done and (self._passing == [] or trio.current_time() > began + REFUSED_S):
                     raise HttpError(503, self._missing)
                 await trio.sleep(PAUSE_S)
@@ -114,15 +114,16 @@ class OrderApi:
         with trio.move_on_after(REGISTRY_S):
             try:
                 instances = await self.registry.instances("product")
-                self._passing = [one.addr for one in instances if one.state == minikube.CheckState.PASSING]
+                passing = [instance for instance in instances if instance.state == minikube.CheckState.PASSING]
+                self._passing = [instance.addr for instance in passing]
                 reached = "no passing instance of product can be reached"
                 self._missing = reached if self._passing else "no instance of product passes its check"
             except minikube.MinikubeError as error:
-                self._missing = f"the registry does not say where product is: {error}"
+                self._missing = f"the registry did not return an address of product: {error}"
         return random.sample(self._passing or [], len(self._passing or []))
 
     async def _find(self, order_id: str) -> dict[str, Any] | None:
-        """Return an order that was written before; None where there is none, or Redis does not say."""
+        """Return an order that was written before; None where there is none, or Redis does not answer."""
         with trio.move_on_after(FIND_S), suppress(StoreError):
             if row := await self._store.script(ORDERS, "find", order_id):
                 return {name: value for name, value in msgspec.json.decode(row).items() if name != "time"}

@@ -1,10 +1,10 @@
-"""The product service: a stock of things. `python -m services.product`.
+"""The product service: products and how many there are of each. `python -m services.product`.
 
     GET /product/{id}    200 {"id", "name", "quantity"}, 404
     PUT /product/{id}    without a body takes one: 200, 404, 409 when none is left
                          with {"name"?, "quantity"?} sets them: 200, 201 created, 400, 507 when there are too many
     GET /products        all products
-    GET /health          200 while the process serves; "store" says how Redis is
+    GET /health          200 while the process serves; "store" is "ok", or why Redis cannot be used
 
 A PUT with an `Idempotency-Key` may be sent again: the second time it gets the first reply and changes nothing; the same
 key for another request is 422. Without Redis: 503 when nothing was done, 504 when that is not known.
@@ -68,7 +68,7 @@ def read_change(body: bytes) -> Change:
 
 
 def _reply(row: list[Any]) -> Reply:
-    """Return what the script says as a reply; raise it where it is an error."""
+    """Return the script's result as a reply; raise HttpError where it is an error."""
     if row[0] >= 400:
         raise HttpError(row[0], row[1])
     return row[0], {"id": row[1], "name": row[2], "quantity": int(row[3])}

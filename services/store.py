@@ -26,14 +26,14 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.trouble = "not connected yet"  # empty while Redis can be used
+        self.error = "not connected yet"  # empty while Redis can be used
         self._client: Any = None
         self._threads = trio.CapacityLimiter(THREADS_MAX)
 
     async def run(self) -> None:
-        """Connect before a request needs it. Importing redis-py takes the processor: being found by others comes first."""
+        """Connect before a request needs it. The registration comes first: importing redis-py keeps the processor busy."""
         await trio.sleep(CONNECT_AFTER_S)
-        with suppress(StoreError):  # `trouble` says it
+        with suppress(StoreError):  # `error` has the reason, which /health shows
             await self.script("return 1")
 
     async def script(self, source: str, *args: str | bytes, keys: Sequence[str] = ()) -> Any:
@@ -44,19 +44,19 @@ class Store:
     def _script(self, source: str, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         import redis  # here: it takes as long as all other imports together
 
-        status, trouble = 503, "Redis cannot be reached, nothing was done"
+        status, failure = 503, "Redis cannot be reached, nothing was done"
         try:
             client = self._client = self._client or open_redis(self.url)
             # The pool connects where it has no live connection: what fails until here was never sent.
             client.connection_pool.release(client.connection_pool.get_connection())
-            status, trouble = 504, "Redis did not answer, it may be done; repeat it with the same Idempotency-Key"
+            status, failure = 504, "Redis did not answer, it may be done; repeat it with the same Idempotency-Key"
             reply = client.register_script(source)(keys, args)
         except (redis.RedisError, OSError, ValueError) as error:
             if isinstance(error, redis.ResponseError | redis.BusyLoadingError):
-                status, trouble = 503, "Redis refuses, nothing was done"
-            self.trouble = f"{trouble}: {error}"
-            raise StoreError(status, self.trouble) from error
-        self.trouble = ""
+                status, failure = 503, "Redis refuses, nothing was done"
+            self.error = f"{failure}: {error}"
+            raise StoreError(status, self.error) from error
+        self.error = ""
         return reply
 
 
@@ -68,7 +68,7 @@ def open_redis(url: str) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    # No retries: after one, a refusal would not say any more that nothing was done.
+    # No retries: after one, a refusal would not mean any more that nothing was done.
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "decode_responses": True, "protocol": 2}
     options |= {"socket_timeout": REPLY_TIMEOUT_S, "socket_connect_timeout": CONNECT_TIMEOUT_S}
     parts = urlsplit(url)

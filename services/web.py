@@ -42,7 +42,7 @@ Routes = Mapping[str, Mapping[str, Callable[[Request], Awaitable[Reply]]]]
 
 
 class HttpError(Exception):
-    """Raised by a handler to answer an error. A 503 says that nothing was done, and when to try again."""
+    """Raised by a handler to reply with an error. A 503 means that nothing was done; it names the time to try again."""
 
     def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         super().__init__(message)
@@ -132,7 +132,7 @@ class _Connection:
             raise
         except Exception:
             print(f"{self.method} {self.path!r} failed:\n{traceback.format_exc()}", flush=True)
-            raise HttpError(500, "internal error; the service's log tells more") from None
+            raise HttpError(500, "internal error; the traceback is in the service's log") from None
         raise HttpError(504, f"there was no answer within {HANDLE_S:g} s")
 
     async def _read(self) -> tuple[Mapping[bytes, bytes], bytes]:

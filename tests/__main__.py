@@ -80,7 +80,7 @@ def run_tests(arguments: list[str]) -> tuple[bool, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run every step, also after one failed, and tell all of it."""
+    """Run every step, also after a failed one, and print the result of each."""
     passed = [run_step(step) for step in STATIC]
     if arguments == ["--quick"]:
         return 0 if all(passed) else 1

@@ -1,4 +1,4 @@
-"""Ports that nobody has at the moment, and that nobody is given by chance."""
+"""Ports that no process has at the moment, and that the kernel gives to none by chance."""
 
 import os
 import socket

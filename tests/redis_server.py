@@ -82,7 +82,7 @@ class RedisServer:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     def kill(self, sig: int = signal.SIGKILL) -> None:
-        """End it (with SIGKILL unless told otherwise) and wait until it is gone."""
+        """End the server, by default with SIGKILL, and wait for its exit."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(sig)

@@ -38,7 +38,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end the dashboard as Ctrl-C does."""
 
 MAX_LISTED_ROWS = 8
-"""The most rows that a question lists; of more it says how many."""
+"""The most rows that a dialog lists; the number of further rows follows."""
 
 MAX_PALETTE_ROWS = 500
 """The most rows for which the command palette has entries."""
@@ -209,7 +209,7 @@ class Dashboard(App[str]):
         """Copy `curl -i http://…` with the address of the row's instance; of several, a passing one if there is one."""
         row = event.row
         candidates = [row.instance] if row.instance else list(row.instances)
-        instance = next((one for one in sorted(candidates, key=_is_not_passing) if one.address), None)
+        instance = next((view for view in sorted(candidates, key=_is_not_passing) if view.address), None)
         if instance is None:
             self.notify(f"{single_line(row.target)} has no address", severity="warning", markup=False)
             return

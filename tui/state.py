@@ -40,7 +40,7 @@ class DashboardState:
         self.snapshot = snapshot
         usage = {sample.id: sample for sample in snapshot.usage}
         for key, sample in usage.items():
-            # A snapshot without new figures carries the samples of the one before: the same objects.
+            # A snapshot without new usage has the usage of the snapshot before: the same objects.
             if sample is not self._usage.get(key):
                 self._cpu_history.setdefault(key, deque(maxlen=CPU_SAMPLES)).append(sample.cpu)
         for key in self._cpu_history.keys() - usage.keys():

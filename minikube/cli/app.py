@@ -26,7 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("manifest_commands.export", "Write the manifest as files for Compose or Kubernetes."),
         "schema": ("manifest_commands.schema", "Print the manifest's JSON Schema, for editors."),
     },
-    "Look at what runs": {
+    "See what runs": {
         "dashboard": ("commands.dashboard", "Open the dashboard of the running project."),
         "ps": ("commands.ps", "List instances: state, health, address, usage, reason."),
         "status": ("commands.ps", "Summarize the running project in a few lines."),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 ANSWER_TIMEOUT_S = 0.1
-"""For the whole answer of the supervisor: one that hangs must not block the prompt."""
+"""For the supervisor's whole reply: a supervisor that hangs must not block the prompt."""
 
 ANSWER_LIMIT = 16 * 1024 * 1024
 SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT")

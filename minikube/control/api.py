@@ -135,7 +135,7 @@ class Api:
     # ------------------------------------------------------------ reading
 
     async def _health(self, request: Request) -> Response:
-        """Tell that a server listens, to clients without a token."""
+        """Return `{"status": "ok"}`: the server listens. Clients need no token."""
         return _json({"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
@@ -193,7 +193,7 @@ class Api:
         return await self._logs((), request)
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
-        """Return log lines of `names`; if there are none, of those that the query names, or of all services."""
+        """Return log lines of `names`; if empty, of the services that the query names, or of all services."""
         known = ("tail", "follow", "since", "until", "grep", "level")
         query = parse_query(request, *known, repeated="name" if not names else "")
         names = names or repeated_values(request, "name")

@@ -6,7 +6,7 @@ from minikube.net.auth import reject_web_page, require_bearer_token
 from minikube.net.http_server import Reply, Request
 
 OPEN_PATHS = frozenset({"/health"})
-"""Paths that need no token. They tell any user of this machine that a server listens, nothing more."""
+"""Paths that need no token. They show any user of this machine that a server listens, nothing more."""
 
 
 def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:

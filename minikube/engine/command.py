@@ -69,7 +69,7 @@ def find_engine(wanted: str, project_dir: Path, path: str | None) -> Engine:
 
 
 def project_mark(project_dir: Path) -> str:
-    """Return 12 hex digits that tell this checkout's containers from those of any other checkout."""
+    """Return 12 hex digits that distinguish this checkout's containers from those of any other checkout."""
     return sha256(os.fsencode(project_dir)).hexdigest()[:12]
 
 

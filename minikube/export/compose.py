@@ -21,7 +21,7 @@ from minikube.export.workloads import (
     variable_name,
 )
 from minikube.export.yaml_documents import Document, Tree
-from minikube.manifest import HealthSpec
+from minikube.manifest import HealthSpec, VolumeSpec
 
 DEPENDENCY_CONDITIONS = {
     "started": "service_started",
@@ -229,11 +229,7 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
         ]
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
-        tree["volumes"] = [
-            f"{_escape_dollars(_host_path(plan, Path(one.source)) if one.is_path else one.source)}:{_escape_dollars(one.target)}"
-            f"{':ro' if one.read_only else ''}"
-            for one in spec.volumes
-        ]
+        tree["volumes"] = [_mount(plan, volume) for volume in spec.volumes]
     if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
         tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
     # Compose counts the current file as well, the manifest only the rotated ones.
@@ -251,6 +247,12 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     return tree
 
 
+def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
+    """Return a volume of the manifest as Compose writes it: `source:target`, with `:ro` where it is read only."""
+    source = _host_path(plan, Path(volume.source)) if volume.is_path else volume.source
+    return f"{_escape_dollars(source)}:{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
+
+
 def _replace_instance_id(text: str, name: str) -> str:
     """Return `text` escaped, with the service's name in place of the instance id."""
     return _escape_dollars(text.replace(INSTANCE_ID_MARKER, name))
@@ -266,7 +268,7 @@ def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
 
 
 def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return `depends_on`: the registry, and the services of the manifest's `depends_on`."""
+    """Return the Compose file's `depends_on`: the registry, and the services of the manifest's `depends_on`."""
     conditions: Tree = {plan.registry: {"condition": "service_healthy"}}
     spec = workload.spec
     for name, condition in spec.depends_on.items():

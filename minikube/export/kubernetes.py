@@ -212,9 +212,10 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
         tree["resources"] = resources
     tree["securityContext"] = {"allowPrivilegeEscalation": False}
     tree["volumeMounts"] = [CERT_MOUNT] + [
-        {"name": _volume_name(one.source), "mountPath": one.target} | ({"readOnly": True} if one.read_only else {})
-        for one in spec.volumes
-        if not one.is_path
+        {"name": _volume_name(volume.source), "mountPath": volume.target}
+        | ({"readOnly": True} if volume.read_only else {})
+        for volume in spec.volumes
+        if not volume.is_path
     ]
     return tree
 

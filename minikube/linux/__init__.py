@@ -8,5 +8,6 @@
     ports          free ports, and the process that has a port
 
 Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the
-guardian and the short commands import them. The folder refuses to know services, instances and policies.
+guardian and the short commands import them. The folder refuses to know instances and policies; of a service it takes the name
+and the settings that are read from the kernel.
 """

@@ -81,7 +81,7 @@ def split_name(file: str) -> tuple[str, int] | None:
 
 
 def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
-    """Return the logs in a folder, by instance name. `services` are the manifest's: they tell replica 2 of `a` from a service
+    """Return the logs in a folder, by instance name. `services`, the manifest's, distinguish replica 2 of `a` from a service
     named `a-2`."""
     highest: dict[str, int] = {}
     with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """One instance's output: read from its pipes, cut into lines, masked, and handed to the writing thread.
 
-A child is blocked for at most `PATIENCE_S` in a burst. Lines that the disk does not take are dropped, counted, reported
+A child is blocked for at most `MAX_BLOCK_S` in a burst. Lines that the disk does not take are dropped, counted, reported
 through `notice`, and named in the log itself (stream `minikube`) as soon as it can be written again. Memory is bounded for
 each instance and for all together. It refuses to interpret what a program prints.
 
@@ -44,7 +44,9 @@ PENDING_LIMIT_ALL = 16 * 1024 * 1024
 PENDING_FLOOR = 65_536
 """Bytes that an instance may have waiting even while the others fill `PENDING_LIMIT_ALL`."""
 
-PATIENCE_S = 1.0
+MAX_BLOCK_S = 1.0
+"""How long a child that writes faster than the disk is held back before its lines are dropped."""
+
 LAST_LINES = 20
 LAST_LINE_BYTES = 400
 DISK_RETRY_S = 1.0
@@ -86,8 +88,8 @@ class InstanceLog:
         """How many lines were read."""
         self.dropped = 0
         """How many lines never reached the file."""
-        self.trouble = ""
-        """Why the disk refuses to write at the moment; empty while it does not."""
+        self.write_error = ""
+        """Why the last write failed; empty after a write that succeeded."""
         self.written = 0
         """How many lines this run wrote to the files."""
         self.write_count = 0
@@ -110,7 +112,8 @@ class InstanceLog:
         self._on_match: Callable[[], object] | None = None
         self._file = -1
         self._size = 0
-        self._born = 0.0
+        self._first_line_time = 0.0
+        """When the first line of the present file was written (Unix seconds)."""
         self._retry = 0.0
 
     # ------------------------------------------------------------ in the trio thread
@@ -243,11 +246,11 @@ class InstanceLog:
         return text
 
     async def _wait_for_room(self) -> None:
-        """Wait for the disk for at most `PATIENCE_S`: meanwhile the child blocks on its full pipe."""
+        """Wait for the disk for at most `MAX_BLOCK_S`: meanwhile the child blocks on its full pipe."""
         if self._dropping:
             await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(MAX_BLOCK_S):
             while self.pending > PENDING_LIMIT // 2 or self._is_behind():
                 await trio.sleep(0.002)
 
@@ -256,21 +259,21 @@ class InstanceLog:
     def write(self, data: bytes) -> None:
         """Append whole lines to the file. After an error the lines of the next second are dropped, then it is tried again."""
         now = time.monotonic()
-        if self.trouble and now < self._retry:
-            self._drop(data.count(b"\n"), self.trouble)
+        if self.write_error and now < self._retry:
+            self._drop(data.count(b"\n"), self.write_error)
             return
         before = self.written
         try:
             if self._file < 0:
                 self._open()
-            if self.trouble and (text := self._take_unreported(self.trouble)):
+            if self.write_error and (text := self._take_unreported(self.write_error)):
                 data = encode_lines(OWN_STREAM, text.encode() + b"\n", self.spec.format) + data
             for part in self._fitting(data):
                 self._write(part, part.count(b"\n"))
-            self.trouble = ""
+            self.write_error = ""
         except OSError as error:
             self._drop(data.count(b"\n") - (self.written - before), error.strerror or str(error))
-            self.trouble = error.strerror or str(error)
+            self.write_error = error.strerror or str(error)
             self._retry = now + DISK_RETRY_S
             self._close()
         self.write_count += 1
@@ -304,12 +307,12 @@ class InstanceLog:
     def _is_old(self, now: float) -> bool:
         """Whether the file spans more than its share of `max_age`, so that all files together span hardly more than that."""
         share = self.spec.max_age / min(self.spec.keep + 1, FILES_BY_AGE)
-        return bool(self.spec.max_age) and now - self._born > share
+        return bool(self.spec.max_age) and now - self._first_line_time > share
 
     def _write(self, data: bytes, lines: int) -> None:
         view = memoryview(data)
         if not self._size:
-            self._born = time.time()
+            self._first_line_time = time.time()
         while view:
             count = os.write(self._file, view)
             self._size += count
@@ -327,7 +330,7 @@ class InstanceLog:
             status = os.fstat(self._file)
             self._size = status.st_size
             if self._size:
-                self._born = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
+                self._first_line_time = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
                 if os.pread(self._file, 1, self._size - 1) != b"\n":
                     self._write(b"\n", 0)  # end the line that a full disk cut
             if not self._size or not self.origins or self.origins[-1].inode != status.st_ino:

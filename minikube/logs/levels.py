@@ -121,10 +121,10 @@ def search_pattern(least: str) -> str:
     if at_least(UNKNOWN, least):
         return ""
     names = "|".join(name for name, level in _NAMES.items() if at_least(level, least))
-    trouble = "|exception|traceback|caused by|interrupt|exit" if at_least("error", least) else ""
+    tracebacks = "|exception|traceback|caused by|interrupt|exit" if at_least("error", least) else ""
     number = r'"(?:level|severity|lvl)"\s*:\s*-?(?:[4-6][0-9]|[0-9]+[.e])'
     escaped = r"\\u00"  # JSON may escape any letter
-    return rf"{names}{trouble}|{number}|{escaped}|^<[0-4]>|^[WEF][0-9]{{4}} [0-9]{{2}}:|^[0-9]+:[A-Z] .* # "
+    return rf"{names}{tracebacks}|{number}|{escaped}|^<[0-4]>|^[WEF][0-9]{{4}} [0-9]{{2}}:|^[0-9]+:[A-Z] .* # "
 
 
 def message_of(line: str) -> str:

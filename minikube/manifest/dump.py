@@ -107,11 +107,11 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
         case dict() if name == "env" or name == "args":
             return {key: _string("env", text) for key, text in mask_env(value).items()}
         case dict() if name == "limits":
-            return {key: "unlimited" if one == -1 else one for key, one in value.items()}
+            return {key: "unlimited" if limit == -1 else limit for key, limit in value.items()}
         case dict():
-            return {key: _string(name, str(one)) for key, one in value.items()}
+            return {key: _string(name, str(item)) for key, item in value.items()}
         case tuple():
-            return [_value(name, None, one, defaults) for one in value]
+            return [_value(name, None, item, defaults) for item in value]
         case bool():
             return value
         case float() if kind is float:

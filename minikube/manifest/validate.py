@@ -55,14 +55,15 @@ def check_listeners(
         )
     _check_self_registration(reading, registry, services)
     taken: list[_Listener] = []
-    for one in _listeners(registry, control, services):
+    for listener in _listeners(registry, control, services):
         for other in taken:
-            together = _same_host(one.host, other.host) and _run_together(one.service, other.service)
-            if together and one.first <= other.last and other.first <= one.last:
-                first = max(one.first, other.first)
-                reading.fail(one.path, f'expected a port of its own or "auto", got {first}, which {other.path} has')
+            together = _same_host(listener.host, other.host) and _run_together(listener.service, other.service)
+            if together and listener.first <= other.last and other.first <= listener.last:
+                first = max(listener.first, other.first)
+                text = f'expected a port of its own or "auto", got {first}, which {other.path} has'
+                reading.fail(listener.path, text)
                 break
-        taken.append(one)
+        taken.append(listener)
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
@@ -269,8 +270,8 @@ def _same_host(one: str, other: str) -> bool:
 _LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))
 
 
-def _run_together(one: ServiceSpec | None, other: ServiceSpec | None) -> bool:
+def _run_together(first: ServiceSpec | None, second: ServiceSpec | None) -> bool:
     """Return whether two listeners may run together: services of different profiles may be alternatives."""
-    if one is None or other is None or not one.profiles or not other.profiles:
+    if first is None or second is None or not first.profiles or not second.profiles:
         return True
-    return bool(set(one.profiles) & set(other.profiles))
+    return bool(set(first.profiles) & set(second.profiles))

@@ -27,4 +27,4 @@ class RegistryConfig(Struct, frozen=True):
     node: str = ""
     """This node's id among the registries on one Redis; empty: a random one at each start."""
     metrics: HostPort | None = None
-    """The loopback address that serves `/metrics`; None: none, a supervisor reads the figures over RPC."""
+    """The loopback address that serves `/metrics`; None: none, a supervisor reads the metrics over RPC."""

@@ -1,7 +1,7 @@
 """The registry's process: `run(config)` serves until TERM or Ctrl-C.
 
-It listens at once, also while Redis is down, and says so in one line on stdout; requests that come before Redis was read
-wait for that, up to a bound. It refuses to listen beyond loopback without a token and TLS.
+It listens at once, also while Redis is down, and prints its address in one line on stdout; requests that arrive before Redis
+was read wait for that, up to a bound. It refuses to listen beyond loopback without a token and TLS.
 """
 
 import gc
@@ -91,7 +91,7 @@ async def _main(config: RegistryConfig) -> None:
 
 
 async def _start_metrics(service: DiscoveryService, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:
-    """Start to serve `/metrics` if the settings say so; return the address."""
+    """Start to serve `/metrics` if the settings ask for it; return the address, else None."""
     if (address := config.metrics) is None:
         return None
     from minikube.registry.metrics import serve_metrics  # late: only for `--metrics`; it imports h11

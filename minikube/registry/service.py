@@ -241,7 +241,7 @@ class DiscoveryService:
         }
 
     def metrics(self, clients: int | None = None) -> RegistryStatus:
-        """Return the figures that `/metrics` shows."""
+        """Return the metrics that `/metrics` shows. `clients` is the number of connections, where it is known."""
         catalog, stale = self._node.catalog, not self._node.store.state.ok
         return RegistryStatus(self._uptime(), len(catalog.records), catalog.revision, clients, stale, self._counters())
 

@@ -3,13 +3,13 @@
     trio          `Registry`, `registered`, `discover`, `watch` for trio programs: `import minikube`
     asyncio       the same for asyncio programs: `from minikube import aio`
     blocking      the same for blocking programs, with a daemon thread that renews: `from minikube import blocking`
-    methods       the registry's methods, said once for the three
+    methods       the registry's methods, defined once for the three clients
     requests      each method as a value: what to send and the shape of the reply
     registration  what to register, and the state machine that keeps it registered
     watch         the state machine of a watch over any number of connections
     session       the registry's address and credentials, retry delays
     tls           the TLS context for a registry with TLS
 
-`requests`, `registration`, `watch` and `session` decide and do no I/O; the three faces connect, send and wait. The SDK
+`requests`, `registration`, `watch` and `session` decide and do no I/O; the three clients connect, send and wait. The SDK
 refuses to import the supervisor, the registry or the control API.
 """

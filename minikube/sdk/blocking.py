@@ -3,8 +3,8 @@
     with blocking.registered("web", 8080):
         app.run(port=8080)
 
-Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to
-send and when to try again; this module connects, sends and waits. No trio here.
+Any thread may call; calls of one Registry take turns. `registration` and `watch` decide what to send and when to try again;
+this module connects, sends and waits. No trio here.
 """
 
 import logging
@@ -90,8 +90,7 @@ class Registry(BlockingMethods):
     """A client of one registry. It connects at the first call, and again when the connection was lost.
 
     Any thread may call; the calls take turns. A call that a lost connection interrupted is repeated: every method is safe to
-    repeat. A registry that was never
-    reached, or that accepts no more connections, raises `Unavailable` at once.
+    repeat. A registry that was never reached, or that accepts no more connections, raises `Unavailable` at once.
     """
 
     def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:

@@ -1,4 +1,4 @@
-"""The registry's methods, said once for the SDK's three faces.
+"""The registry's methods, defined once for the SDK's three clients: trio, asyncio and blocking.
 
 Each attribute below turns a function of `requests` into a method with the same parameters and docstring: awaitable in
 `AsyncMethods`, blocking in `BlockingMethods`. A new RPC method is a function in `requests` and a line in both tables.

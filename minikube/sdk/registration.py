@@ -1,6 +1,6 @@
 """What a service registers, and the state machine that keeps it registered. It does no I/O and reads no clock.
 
-A face of the SDK carries out the steps:
+The trio, asyncio and blocking clients carry out the steps:
 
     step = keeper.next_step(now)     a number: seconds to wait; a `Call`: to be sent; None: finished, after `leave`
     keeper.succeeded(now, step, …)   the call's result
@@ -28,7 +28,7 @@ WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 
 
 class RegisterOptions(TypedDict, total=False):
-    """The options of `registered` besides name and port, the same in the three faces."""
+    """The options of `registered` besides name and port, the same for trio, asyncio and blocking programs."""
 
     health: str
     """`/path` (HTTP), `tcp`, `ttl` (no probe: each renewal is the sign of life), or a URL. Default `/health`."""

@@ -1,4 +1,4 @@
-"""Where the registry is, how to be let in, and how long to wait between attempts. It does no I/O."""
+"""The registry's address, the credentials for it, and the delays between attempts. It does no I/O."""
 
 import os
 from collections.abc import Mapping

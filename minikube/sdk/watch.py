@@ -1,10 +1,10 @@
 """The state machine of one watch over any number of connections: each change once, in order, resumed by revision.
 
 It does no I/O. A watch has a connection of its own, so that TCP holds back a slow consumer and no queue grows here. When
-the registry ends the connection of a slow consumer, or goes away, the face connects again, and the watch resumes after the
+the registry ends the connection of a slow consumer, or stops, the client connects again, and the watch resumes after the
 last revision that it returned. When the registry's change log no longer reaches back that far, a `WatchSnapshot` comes again.
 
-The face waits `silence_limit_s` for the next bytes and then calls `on_silence`.
+The client waits `silence_limit_s` for the next bytes and then calls `on_silence`.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Output: what a million lines from one child cost it, beside supervisord and circus, and what everyone else notices.
+"""Output: what a million lines from one child cost, beside supervisord and circus, and how much others are slowed down.
 
 Every line is one write(2), as services without a buffer make them: the case that is hardest for who reads. All keep the lines in
 files that rotate; a run ends when the child has written its last line and the files hold what they will hold.
@@ -107,8 +107,8 @@ def _rows(runs: dict[str, list[Run]], answers: list[float], lines: int) -> Itera
             ("the supervisor's CPU time", "cpu", "s"),
             ("the supervisor's peak memory", "peak", "MB"),
         ):
-            mine, other = (median([getattr(one, name) for one in all_runs] or [0.0]) for all_runs in (ours, theirs))
-            yield Row(f"{what}: {words}", mine, unit, peer, other, "1 x" if name == "seconds" else "")
+            own, other = (median([getattr(one, name) for one in all_runs] or [0.0]) for all_runs in (ours, theirs))
+            yield Row(f"{what}: {words}", own, unit, peer, other, "1 x" if name == "seconds" else "")
     yield Row(f"{what}: lines lost", max(one.lost for one in ours), "", goal="0")
     yield Row("/v1/status meanwhile, p99", percentile(answers, 0.99) * 1e3, "ms", goal="50 ms")
 
@@ -117,7 +117,7 @@ def _ours(lines: int, answers: list[float] | None = None) -> Run:
     with open_project(OURS.format(python=sys.executable, count=lines)) as project:
         directory = project.manifest.parent
         (directory / "child.py").write_text(CHILD)
-        pid = project.wait(lambda board: bool(board.instances and board.instances[0].pid)).pid
+        pid = project.wait(lambda snapshot: bool(snapshot.instances and snapshot.instances[0].pid)).pid
         with nullcontext() if answers is None else _asking(project.manifest, answers):
             seconds = _seconds(directory / "done")
         missing = _missing(lines, directory / ".minikube" / "logs")

@@ -46,7 +46,7 @@ class Supervisor(ABC):
         self.env = {**python_path(), "PYTHONPATH": str(programs)}
 
     def marked(self, program: Program) -> list[str]:
-        """The service's command, with the mark in its environment and in nobody else's."""
+        """The service's command, with a variable by which its processes are found."""
         return ["env", f"{MARK}={self.home}", *program.argv]
 
     @abstractmethod
@@ -268,7 +268,7 @@ class Pm2(Supervisor):
 
 
 def install_others(directory: Path) -> list[type[Supervisor]]:
-    """Puts the others into `directory`, unless they are there, and tells which can be run: pm2 needs npm."""
+    """Install the other supervisors into `directory`, unless they are there; return which can run: pm2 needs npm."""
     if not (directory / "supervisor").exists():
         install(directory, HERE / "peers.lock")
     kinds: list[type[Supervisor]] = [Minikube, Supervisord, Circus]

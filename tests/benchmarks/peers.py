@@ -31,7 +31,7 @@ SETTLE_S = 2.0
 VICTIMS = 3
 STATUS_CALLS = 3
 WELL_S = 1.5
-"""An instance lives so long before it is killed: what dies at once is delayed on purpose, by everyone."""
+"""How long an instance runs before it is killed: all supervisors delay the restart of a process that ends at once."""
 
 TREE = """
 import signal, subprocess, sys
@@ -147,7 +147,7 @@ class Trial:
             one.start()
             wait_until(lambda: len(one.survivors()) == VICTIMS, "the services")
             time.sleep(WELL_S)
-            # Each is killed once: who dies again and again is restarted later and later, by us and by pm2.
+            # Each is killed once: a process that ends again and again is restarted with growing delays, by minikube and by pm2.
             for victim in one.survivors():
                 before = one.children()
                 began = time.perf_counter()

@@ -82,7 +82,7 @@ class Project:
             raise SystemExit(f"{arguments}: {done.stdout}{done.stderr}")
 
     def wait(self, ready: Callable[[Snapshot], bool]) -> Snapshot:
-        """Until the board is as wanted; a long poll, so that the moment is not missed."""
+        """Wait for a snapshot that satisfies the condition, and return it; a long poll, so that none is missed."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
             with contextlib.suppress(MinikubeError), ControlClient(find_supervisor(self.manifest)) as client:
@@ -115,12 +115,14 @@ def open_project(services: str) -> Iterator[Project]:
 
 def all_passing(count: int) -> Callable[[Snapshot], bool]:
     """So many instances, every one passing."""
-    return lambda board: [i.check for i in board.instances].count(CheckState.PASSING) == count == len(board.instances)
+    return lambda snapshot: (
+        [i.check for i in snapshot.instances].count(CheckState.PASSING) == count == len(snapshot.instances)
+    )
 
 
 def all_started(count: int) -> Callable[[Snapshot], bool]:
     """So many processes. (What has no check is called running after a second, and that is not what takes time.)"""
-    return lambda board: sum(i.pid > 0 for i in board.instances) == count
+    return lambda snapshot: sum(i.pid > 0 for i in snapshot.instances) == count
 
 
 def resident(pid: int) -> float:
@@ -133,10 +135,10 @@ def measure_up(rounds: int) -> list[Row]:
     times, supervisor, registry = [], [], []
     for _ in range(rounds):
         with open_project(SHOP.format(root=ROOT)) as project:
-            board = project.wait(all_passing(2))
+            snapshot = project.wait(all_passing(2))
             times.append((time.perf_counter() - project.launched) * 1e3)
-            supervisor.append(resident(board.pid))
-            registry.append(resident(next(part.pid for part in board.parts if part.name == "registry")))
+            supervisor.append(resident(snapshot.pid))
+            registry.append(resident(next(part.pid for part in snapshot.parts if part.name == "registry")))
     return [
         Row(f"up until product and order pass, median of {rounds}", median(times), "ms", goal="1,500 ms"),
         Row("supervisor, resident", median(supervisor), "MB"),
@@ -159,8 +161,8 @@ def measure_exits(count: int, kills: int) -> list[Row]:
     times = []
     with open_project(VICTIMS.format(count=count)) as project:
         for number in range(kills):
-            board = project.wait(all_passing(count))
-            victim = board.instances[number % count]
+            snapshot = project.wait(all_passing(count))
+            victim = snapshot.instances[number % count]
             with Rpc(project.registry) as watcher:
                 watcher.call("Watch", "victim")
                 started = time.perf_counter()

@@ -136,16 +136,16 @@ def running(argv: Sequence[str], *, env: dict[str, str] | None = None, ready: st
         start_new_session=True,
     )
     assert server.stdout is not None
-    said = []
+    printed = []
     reader = threading.Thread(target=collections.deque, args=(server.stdout, 0), daemon=True)
     try:
         for line in server.stdout:
-            said.append(line)
+            printed.append(line)
             if ready in line:
                 reader.start()  # what it says later is read and dropped, so that it never blocks
                 yield server.pid, line.strip()
                 return
-        raise SystemExit(f"{argv} did not start:\n{''.join(said)}")
+        raise SystemExit(f"{argv} did not start:\n{''.join(printed)}")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)

@@ -27,11 +27,11 @@ from tests.untraced import UNTRACED, untraced
 ROOT = Path(__file__).parents[2]
 MINIKUBE = str(Path(sys.executable).parent / "minikube")
 PORTS = {"registry": 5555, "control": 5556, "product": 7070, "order": 6060}
-"""Those of the sample manifest."""
+"""The ports that the sample manifest names."""
 
 
 class Answer(NamedTuple):
-    """Of a service: status, headers (lower case), the JSON body."""
+    """The reply of a service: status, headers (lower case), JSON body."""
 
     status: int
     headers: dict[str, str]
@@ -53,14 +53,14 @@ class Project:
         self.output = directory / "up.log"
 
     def translate(self, text: str) -> str:
-        """`text` with this project's ports in place of the sample's."""
+        """Return `text` with this project's ports in place of the sample's."""
         return re.sub("|".join(map(str, PORTS.values())), lambda found: str(self._port(int(found[0]))), text)
 
     def _port(self, sample: int) -> int:
         return next(self.ports[name] for name, port in PORTS.items() if port == sample)
 
     def start(self) -> None:
-        """`minikube up` without a terminal; returns at once."""
+        """Start `minikube up` without a terminal, and do not wait for it."""
         with self.output.open("ab") as log:
             self.up = subprocess.Popen(
                 [MINIKUBE, "up", "supervisor.toml"],
@@ -72,14 +72,14 @@ class Project:
             )
 
     def stop(self) -> int:
-        """TERM, and the exit code."""
+        """Send TERM to `minikube up`, and return its exit code."""
         assert self.up is not None
         up, self.up = self.up, None
         up.terminate()
         return up.wait(timeout=60)
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """A command of `minikube`, which has to exit with `code`; its standard output."""
+        """Run a command of `minikube`, which has to exit with `code`; return its standard output."""
         done = subprocess.run(
             [MINIKUBE, *arguments], cwd=self.directory, env=untraced(), capture_output=True, text=True, timeout=120
         )
@@ -87,7 +87,7 @@ class Project:
         return done.stdout
 
     def status(self) -> dict[str, Any]:
-        """What `/v1/status` says."""
+        """Return the reply to `/v1/status`."""
         token = (self.directory / ".minikube" / "token").read_text().strip()
         address = f"http://127.0.0.1:{self.ports['control']}/v1/status"
         request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
@@ -96,7 +96,7 @@ class Project:
         return status
 
     def instance(self, service: str) -> dict[str, Any]:
-        """The service's first instance on the board; empty when it is not there (yet)."""
+        """Return the row of the service's first instance; empty when there is none (yet)."""
         try:
             rows = self.status()["instances"]
         except (OSError, ValueError):
@@ -113,21 +113,22 @@ class Project:
             raise AssertionError(f"{error}\n{self.output.read_text()}") from None
 
     def rpc(self, method: str, *params: object) -> Any:
-        """One call of the registry over a plain socket: the whole reply."""
+        """Call the registry once over a plain socket, and return the whole reply."""
         line = json.dumps({"method": method, "params": list(params), "id": 1}) + "\n"
         with socket.create_connection(("127.0.0.1", self.ports["registry"]), 30) as sock, sock.makefile("rb") as file:
             sock.sendall(line.encode())
             return json.loads(file.readline())
 
-    def kill_and_hear(self, service: str) -> Change:
-        """Kill the service's first instance; what the registry then tells its watchers: an end, or the next life. What a
-        probe finds of the same life may come before, and is left out."""
-        with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as told:
-            first = next(told)
+    def kill_and_watch(self, service: str) -> Change:
+        """Kill the service's first instance; return the first change that watchers get: its removal, or its next registration.
+
+        A result of a probe of the killed process may come before, and is ignored."""
+        with blocking.watch(service, address=f"127.0.0.1:{self.ports['registry']}") as updates:
+            first = next(updates)
             assert isinstance(first, WatchSnapshot)
             lives = {instance.incarnation for instance in first.instances}
             os.kill(self.instance(service)["pid"], signal.SIGKILL)
-            for change in told:
+            for change in updates:
                 if isinstance(change, Change) and (
                     change.kind is ChangeKind.GONE or change.instance.incarnation not in lives
                 ):
@@ -159,7 +160,7 @@ class Project:
 
 
 def http(port: int, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
-    """One request on a connection of its own; errors of HTTP are answers too."""
+    """Send one request on a connection of its own, and return the reply, also that of an HTTP error."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, method=method)
     try:
         reply = urllib.request.urlopen(request, timeout=60)
@@ -201,7 +202,7 @@ class running(Project):
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process is paused meanwhile."""
+    """Pause the process inside the `with` block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

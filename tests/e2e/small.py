@@ -42,7 +42,7 @@ class Small:
         self.command("down", "--now", env=UNTRACED)
 
     def write(self, services: str) -> None:
-        """As an editor saves: never half."""
+        """Write the file as an editor saves it: the program never reads half of it."""
         fresh = self.directory / ".supervisor.toml.new"
         fresh.write_text(AUTO + services)
         fresh.replace(self.path)
@@ -53,7 +53,7 @@ class Small:
         self.write(text.removeprefix(AUTO).replace(old, new))
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """A command of `minikube`, run in the project."""
+        """Run a command of `minikube` in the project."""
         base = os.environ if arguments[0] in TRACED else untraced()
         return subprocess.run(
             [*MINIKUBE, *arguments],
@@ -66,7 +66,7 @@ class Small:
         )
 
     def run(self, *arguments: str, code: int | None = 0) -> str:
-        """The same; it has to exit with `code`. What it prints, on both streams."""
+        """Run a command that has to exit with `code`, and return what it prints on both streams."""
         done = self.command(*arguments)
         text = done.stdout + done.stderr
         assert code is None or done.returncode == code, f"{arguments} exited with {done.returncode}: {text}"
@@ -83,7 +83,7 @@ class Small:
         return self.ask(lambda client: client.status())
 
     def instance(self, name: str) -> InstanceView | None:
-        """By its name, or by its service's."""
+        """Return the row of the instance with this name, or of the service with this name."""
         try:
             rows = self.status().instances
         except MinikubeError:
@@ -91,23 +91,23 @@ class Small:
         return next((row for row in rows if name in (row.name, row.service)), None)
 
     def states(self) -> dict[str, str]:
-        """Instance names and their states."""
+        """Return the state of each instance, by its name."""
         return {row.name: str(row.state) for row in self.status().instances}
 
     def pid(self, name: str) -> int:
-        """Of the instance, once it runs."""
+        """Wait until the instance runs, and return its pid."""
         found = eventually(lambda: (row := self.instance(name)) and row.state == "running" and row.pid, what=name)
         assert isinstance(found, int)
         return found
 
     def until(self, name: str, state: str) -> InstanceView:
-        """The instance, once it is in that state."""
+        """Wait until the instance is in that state, and return its row."""
         row = eventually(lambda: (row := self.instance(name)) and row.state == state and row, what=f"{name} {state}")
         assert isinstance(row, InstanceView)
         return row
 
     def events(self, kind: str = "") -> list[str]:
-        """Messages of all events of a kind (a prefix)."""
+        """Return the messages of all events whose kind begins with `kind`."""
         found = self.ask(lambda client: client.events(0)).events
         return [event.message for event in found if event.kind.startswith(kind)]
 

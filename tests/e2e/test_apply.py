@@ -1,4 +1,4 @@
-"""An edited manifest, applied by hand or on save, and edited sources: what restarts, what goes on, what is said."""
+"""An edited manifest, applied by hand or on save, and edited sources: what restarts, what keeps running, the messages."""
 
 import json
 import threading
@@ -38,10 +38,10 @@ def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> 
         db, api = small.pid("db"), small.pid("api")
         small.edit("echo one", "echo two")
         small.edit("services.old", "services.new")
-        told = small.run("apply", "--dry-run")
-        assert "- old is stopped and removed\n~ migrate is restarted\n" in told
-        assert "~ api is restarted after a task that it depends on\n+ new is started\n" in told
-        assert told.endswith("1 service unchanged — nothing was done yet\n")
+        output = small.run("apply", "--dry-run")
+        assert "- old is stopped and removed\n~ migrate is restarted\n" in output
+        assert "~ api is restarted after a task that it depends on\n+ new is started\n" in output
+        assert output.endswith("1 service unchanged — nothing was done yet\n")
         assert (small.pid("api"), small.lines("migrate")) == (api, ["one"])
         assert small.run("apply").endswith("1 service unchanged\n")
         eventually(lambda: small.lines("migrate") == ["one", "two"], what="the second migration")
@@ -50,8 +50,8 @@ def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> 
         assert small.pid("new")
         assert small.instance("old") is None
         small.edit('"hunter2"', '"hunter3"')
-        told = small.run("apply")
-        assert "~ api is restarted\n    env.API_TOKEN: changed (not shown)" in told
+        output = small.run("apply")
+        assert "~ api is restarted\n    env.API_TOKEN: changed (not shown)" in output
         done = json.loads(small.run("apply", "--json"))
         assert (done["changes"], done["unchanged"]) == ([], ["db", "migrate", "api", "new"])
 
@@ -77,12 +77,12 @@ def test_a_stop_meanwhile_waits_for_those_that_leave_and_starts_nothing(tmp_path
         assert "Traceback" not in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
 
 
-def test_a_bad_edit_changes_nothing_and_tells_every_problem(tmp_path: Path) -> None:
+def test_a_bad_edit_changes_nothing_and_reports_every_problem(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait", "db", "old")
         pids = small.pid("db"), small.pid("old")
         good = small.path.read_text()
-        for bad, told in (
+        for bad, problems in (
             (
                 good.replace("command", "comand", 1) + "[services.x]\nport = 0\n",
                 ("services.db.comand", "services.x.port"),
@@ -92,7 +92,7 @@ def test_a_bad_edit_changes_nothing_and_tells_every_problem(tmp_path: Path) -> N
         ):
             small.path.write_text(bad)
             text = small.run("apply", code=2)
-            assert all(part in text for part in told)
+            assert all(part in text for part in problems)
         assert (small.pid("db"), small.pid("old")) == pids
 
 
@@ -198,13 +198,13 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         save(src / "main.py", "2")
         eventually(lambda: small.pid("a") != a, what="another a")
         all_is_noticed()
-        told = ["a restarts: src/main.py changed"]
-        assert restarts("a") == told
+        events = ["a restarts: src/main.py changed"]
+        assert restarts("a") == events
         new = src / "new" / "deep"
         new.mkdir(parents=True)
         (new / "more.py").write_text("1")
-        told.append("a restarts: src/new/deep/more.py changed")
-        eventually(lambda: restarts("a")[-1] == told[-1], what="a file in a new directory")
+        events.append("a restarts: src/new/deep/more.py changed")
+        eventually(lambda: restarts("a")[-1] == events[-1], what="a file in a new directory")
         small.run("stop", "a")
         save(src / "main.py", "3")
         save(src / "gen" / "y.py", "x")
@@ -213,11 +213,11 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         small.run("apply")
         small.run("start", "a")
         save(src / "gen" / "y.py", "y")
-        told.append("a restarts: src/gen/y.py changed")
-        eventually(lambda: restarts("a")[-1] == told[-1], what="the new pattern")
+        events.append("a restarts: src/gen/y.py changed")
+        eventually(lambda: restarts("a")[-1] == events[-1], what="the new pattern")
         all_is_noticed()
         # The file in the new directory is found by a look into it, and may be reported by the kernel as well.
-        assert [event for event in restarts("a") if event != told[1]] == [told[0], told[2]]
+        assert [event for event in restarts("a") if event != events[1]] == [events[0], events[2]]
         assert small.pid("b") == b
 
 
@@ -243,9 +243,9 @@ def test_an_apply_during_a_rolling_restart_reaches_every_replica(tmp_path: Path)
         rolling.start()
         eventually(lambda: len(list(tmp_path.glob("ready-old-*"))) == 4, what="the first one rolls")
         small.edit('"old"', '"new"')
-        told = small.run("apply")
+        output = small.run("apply")
         rolling.join()
-        assert "being restarted already" not in told
+        assert "being restarted already" not in output
         pids = {row.pid for row in small.status().instances}
         modes = {Path(f"/proc/{pid}/environ").read_bytes().split(b"\0MODE=")[1][:3] for pid in pids}
         assert modes == {b"new"}

@@ -1,4 +1,4 @@
-"""The single binary, built as docs/operations.md says, works on a Debian without Python like the installed form."""
+"""The single binary, built as in docs/operations.md, works on a Debian without Python like the installed form."""
 
 import os
 import pty

@@ -23,7 +23,7 @@ ENTRIES = "\n# entries of the page\n"
 """In the manifest of the running shop: what follows comes from the page that is being followed."""
 
 
-def test_each_block_says_what_it_is() -> None:
+def test_each_block_has_a_class() -> None:
     for page in PAGES:
         found = blocks(page)
         assert read(page).count("\n```") == 2 * len(found), f"{page} has a fence that is not closed"
@@ -46,7 +46,7 @@ def test_the_second_command_is_what_ci_runs() -> None:
     assert second in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_first_command_differs_only_in_the_lock_and_the_last_word() -> None:
+def test_the_two_commands_of_the_readme_differ_only_in_the_lock_and_the_last_word() -> None:
     first, second = (block.text.strip().split(" && ") for block in find("sh", "install"))
     assert [word.replace("-dev.lock", ".lock") for word in second[:-1]] == first[:-1]
     assert first[-1] == ".venv/bin/minikube up supervisor.toml"
@@ -212,19 +212,19 @@ def test_a_page_can_be_followed_line_by_line(page: str, place: Project, need: Ca
         elif block.kind == "shop":
             printed = "".join(said_by(place, block, following))
         elif block.kind == "output":
-            said = iter(shape(printed))
+            remaining = iter(shape(printed))
             for line in shape(place.translate(block.text)):
-                assert line in said, f"{block.place}: {line!r} is not printed (in this order):\n{printed}"
+                assert line in remaining, f"{block.place}: {line!r} is not printed (in this order):\n{printed}"
 
 
 def said_by(shop: Project, block: Block, following: Block | None) -> Iterator[str]:
     """Run the lines of a block, each of which has to print something, and no error of the registry."""
     for line in block.text.splitlines():
-        said = type_line(shop, line)
-        assert said.strip() or re.search(r" wait |>", line), f"{block.place}: {line} prints nothing"
+        output = type_line(shop, line)
+        assert output.strip() or re.search(r" wait |>", line), f"{block.place}: {line} prints nothing"
         if following is None or following.kind != "output":
-            assert '"error":"' not in said, f"{block.place}: {line}: {said}"
-        yield said.rstrip("\n") + "\n"
+            assert '"error":"' not in output, f"{block.place}: {line}: {output}"
+        yield output.rstrip("\n") + "\n"
 
 
 # ---------------------------------------------------------------- the registry's protocol
@@ -236,7 +236,7 @@ def keys(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("block", places(find("json", "dialogue")))
-def test_each_dialogue_is_what_the_registry_says(block: Block, shop: Project) -> None:
+def test_each_dialogue_is_what_the_registry_replies(block: Block, shop: Project) -> None:
     """Replies and notifications have the keys that the page shows; what the page shows empty may have more."""
     with socket.create_connection(("127.0.0.1", shop.ports["registry"]), 30) as sock, sock.makefile("rb") as replies:
         for line in block.text.splitlines():

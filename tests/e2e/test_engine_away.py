@@ -71,7 +71,7 @@ class Containers(Small):
 
 
 @pytest.mark.parametrize("away", [EngineProxy.hangs, stopped])
-def test_a_stop_without_the_engine_is_short_and_says_what_is_left(
+def test_a_stop_without_the_engine_is_short_and_names_the_leftovers(
     tmp_path: Path, built: Built, proxy: EngineProxy, away: Callable[[EngineProxy], AbstractContextManager[None]]
 ) -> None:
     """All processes are ended, the engine costs one time-out in all, and the next `down` removes what it still has."""

@@ -1,4 +1,4 @@
-"""Wheel and source archive, built as docs/operations.md says: their contents, and a project that runs from the wheel."""
+"""Wheel and source archive, built as in docs/operations.md: their contents, and a project that runs from the wheel."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PACKAGES = ("minikube", "tui")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the build made, which says nothing but the files' names."""
+    """Return the directory of the built files. The build prints only their names."""
     directory = tmp_path_factory.mktemp("dist")
     (line,) = [line for block in find("sh", "build") for line in block.text.splitlines() if "hatchling" in line]
     program = line.replace(".venv/bin", str(Path(sys.executable).parent)).split()

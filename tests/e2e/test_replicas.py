@@ -95,7 +95,7 @@ def test_scaling_and_rolling_restarts_lose_no_purchase_and_no_lookup(shop: Shop)
 
 
 def test_a_rolling_restart_stops_at_the_first_that_does_not_come_back(tmp_path: Path) -> None:
-    """The others are left alone, and the command says who, why and what was not done."""
+    """The other replicas are not restarted; the error names the failed replica, the reason and the skipped ones."""
     from tests.e2e.small import Small
 
     command = 'command = ["sh", "-c", "test ! -f broken && exec sleep 1000; echo no more; exit 3"]'
@@ -104,8 +104,8 @@ def test_a_rolling_restart_stops_at_the_first_that_does_not_come_back(tmp_path: 
         small.up()
         before = {name: small.pid(name) for name in ("many-1", "many-2", "many-3")}
         (tmp_path / "broken").touch()
-        told = small.run("restart", "many", code=1)
-        assert "many-1 did not come back: exit 3: 1 failed starts in a row; many-2, many-3 not restarted" in told
+        output = small.run("restart", "many", code=1)
+        assert "many-1 did not come back: exit 3: 1 failed starts in a row; many-2, many-3 not restarted" in output
         assert small.pid("many-2") == before["many-2"]
         assert small.pid("many-3") == before["many-3"]
 
@@ -128,7 +128,9 @@ def test_what_is_scaled_away_is_not_brought_back_by_a_rolling_restart(tmp_path: 
         assert small.until("many-1", "running").restarts == 1
 
 
-def test_what_is_stopped_during_a_rolling_restart_stays_so_and_everybody_is_answered(tmp_path: Path) -> None:
+def test_a_replica_stopped_during_a_rolling_restart_stays_stopped_and_each_caller_gets_an_answer(
+    tmp_path: Path,
+) -> None:
     from tests.e2e.small import Small
 
     command = """command = ["sh", "-c", "trap 'sleep 0.3; exit' TERM; while :; do sleep 0.02; done"]"""

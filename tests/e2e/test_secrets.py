@@ -34,7 +34,7 @@ env_file = ["secret.env"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The sample shop with a password in every place that takes one, and a service that tells all it knows."""
+    """The sample shop with a password in every place that takes one, and a service that prints its whole environment."""
     tmp_path = tmp_path_factory.mktemp("project")
     data = tmp_path / "redis"
     data.mkdir()

@@ -47,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running]:
 
 @pytest.fixture
 def shop(shared: running) -> running:
-    """One that others have used, as good as new: both services passing, ten apples."""
+    """The shop that other tests have used, reset: both services pass, ten apples."""
     shared.wait_passing("product", "order")
     assert shared.http("product", "/product/aaa", "PUT", b'{"name": "apple", "quantity": 10}').status in (200, 201)
     return shared
@@ -87,13 +87,13 @@ def test_redis_shows_every_instance_with_name_address_and_health(shop: running) 
 
 
 def test_a_killed_product_is_gone_at_once_and_back_by_itself(shop: running) -> None:
-    """Its end is told as such, before the next probe and before its next life; the 100 ms are measured in tests/benchmarks."""
+    """Watchers get the removal before the next probe and the next start; the 100 ms are measured in tests/benchmarks."""
     before = shop.instance("product")
-    told = shop.kill_and_hear("product")
-    assert (told.kind, told.instance.uuid) == ("gone", before["id"])
+    change = shop.kill_and_watch("product")
+    assert (change.kind, change.instance.uuid) == ("gone", before["id"])
     with shop.redis() as client:
         rows = [client.hgetall(key) for key in client.keys("{minikube}:instance:product:*")]
-        assert all(int(row["incarnation"]) > told.instance.incarnation for row in rows)
+        assert all(int(row["incarnation"]) > change.instance.incarnation for row in rows)
     eventually(lambda: shop.instance("product")["pid"] != before["pid"], what="its end on the board")
     shop.wait_passing("product")
     row = shop.instance("product")
@@ -118,7 +118,7 @@ def test_without_product_a_purchase_is_503_with_retry_after(shop: running) -> No
 
 
 def test_parallel_purchases_while_product_is_killed_sell_exactly_what_there_is(shop: running) -> None:
-    """A customer who gets 503 (nothing was done) comes again."""
+    """After a 503 (nothing was done) a client buys again."""
     shop.http("product", "/product/many", "PUT", b'{"name": "thing", "quantity": 60}')
 
     def buy(_n: int) -> int:

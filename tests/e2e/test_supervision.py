@@ -63,8 +63,8 @@ def test_every_kind_of_check_works_and_a_reason_is_shown_until_it_passes(small: 
     broken = small.until("broken", "fatal")
     assert (broken.exit, broken.reason) == ("exit 3", "exit 3: 2 failed starts in a row")
     eventually(lambda: small.until("broken", "fatal").last_lines == ("the reason stands here",))
-    said = "broken fatal: exit 3: 2 failed starts in a row — last line: the reason stands here"
-    eventually(lambda: said in small.events())
+    text = "broken fatal: exit 3: 2 failed starts in a row — last line: the reason stands here"
+    eventually(lambda: text in small.events())
     assert small.until("odd", "exited").reason == ""
     assert small.until("herald", "running").check == "passing"
     eventually(lambda: small.until("waits", "pending").reason.endswith("broken is fatal: " + broken.reason))
@@ -77,7 +77,7 @@ def test_every_kind_of_check_works_and_a_reason_is_shown_until_it_passes(small: 
     assert small.until("gate", "running").output == "come in"
     assert "127.0.0.1" in small.run("get", "gate")
 
-    # Checked again at every restart of who depends on it; and the registry hears the supervisor's verdict at once.
+    # Checked again at every restart of a dependent; and the registry gets the supervisor's result at once.
     (tmp_path / "open").unlink()
     eventually(lambda: small.until("gate", "running").check == "critical")
     small.run("get", "gate", code=4)
@@ -184,8 +184,10 @@ def test_the_guardians_death_stops_everything_and_is_named_as_the_reason(tmp_pat
         assert (tmp_path / "told").read_text() == "told\n", "TERM came first"
         assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
         for command in ("ps", "events", "down"):
-            told = small.run(command, code=3)
-            assert re.search(r"nothing is running \(the last run ended at [\d:]{8}: the guardian was killed\) — ", told)
+            output = small.run(command, code=3)
+            assert re.search(
+                r"nothing is running \(the last run ended at [\d:]{8}: the guardian was killed\) — ", output
+            )
         small.up()
         small.run("down")
         assert "the last run" not in small.run("ps", code=3), "that one ended as it was told to"
@@ -212,10 +214,10 @@ def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -
         state = tmp_path / ".minikube"
         assert (state / "redis.sock").exists()
         for key in ("guardian_pid", "pid"):
-            told = json.loads((state / "supervisor.json").read_text())
-            os.kill(told[key], signal.SIGSTOP)
+            record = json.loads((state / "supervisor.json").read_text())
+            os.kill(record[key], signal.SIGSTOP)
         for key in ("pid", "guardian_pid"):
-            os.kill(told[key], signal.SIGKILL)
+            os.kill(record[key], signal.SIGKILL)
         text = small.run("ps", code=3)
         assert re.search(r"warning: an earlier run left 3 processes alive \(pid .*\) — `minikube down` ends them", text)
         text = small.run("down")
@@ -289,5 +291,5 @@ restart = "never"
         small.up()
         eventually(lambda: set(small.states().values()) == {"exited"}, what="the end of all")
         eventually(lambda: small.command("get", "brief").returncode == 4, what="an empty answer")
-        for _ in range(3):  # nor is anybody back a moment later
+        for _ in range(3):  # no ended instance is registered again a moment later
             small.run("get", "brief", code=4)

@@ -14,7 +14,7 @@ from tests.e2e.small import MINIKUBE, SLEEP, Small
 from tests.eventually import eventually
 
 
-def test_a_task_is_done_once_and_who_waits_for_it_starts_then(tmp_path: Path) -> None:
+def test_a_task_runs_once_and_its_dependents_start_after_it(tmp_path: Path) -> None:
     services = f"""
 [services.migrate]
 command = ["sh", "-c", "echo migrated"]
@@ -122,8 +122,8 @@ def test_a_command_by_hand_sees_what_the_service_would(tmp_path: Path) -> None:
         small.up("--wait", "a")
         row = small.until("a", "running")
         port = row.address.rpartition(":")[2]
-        told = small.run("exec", "a", "--", "sh", "-c", "echo $PORT $INSTANCE_ID $MINIKUBE_REGISTRY")
-        assert told.split() == [port, row.id, small.status().registry]
+        output = small.run("exec", "a", "--", "sh", "-c", "echo $PORT $INSTANCE_ID $MINIKUBE_REGISTRY")
+        assert output.split() == [port, row.id, small.status().registry]
         shell = small.command("shell", "a", env={"SHELL": sys.executable})
         assert (shell.returncode, shell.stdout, shell.stderr) == (0, "", "")
         small.run("stop", "a")

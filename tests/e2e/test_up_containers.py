@@ -161,8 +161,8 @@ def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
         assert client.hgetall(key)["addr"] == f"127.0.0.1:{shop.ports['product']}"
 
     before = shop.instance("product")
-    told = shop.kill_and_hear("product")
-    assert (told.kind, told.instance.uuid) == ("gone", before["id"])
+    change = shop.kill_and_watch("product")
+    assert (change.kind, change.instance.uuid) == ("gone", before["id"])
     eventually(lambda: shop.instance("product")["pid"] != before["pid"], what="its end on the board")
     shop.wait_passing("product")
     row = shop.instance("product")

@@ -91,7 +91,7 @@ def test_the_blocking_program_survives_the_registrys_death(registry: Registry, p
 
 
 @pytest.mark.parametrize("source", WATCHES, ids=["trio", "blocking", "asyncio"])
-def test_the_programs_that_watch_tell_what_is_there_then_what_changes(source: str, registry: Registry) -> None:
+def test_the_programs_that_watch_print_the_instances_then_the_changes(source: str, registry: Registry) -> None:
     client = registry.ready()
     with services(1) as (product,), run(source, 8080) as watcher:
         try:
@@ -99,8 +99,8 @@ def test_the_programs_that_watch_tell_what_is_there_then_what_changes(source: st
             assert watcher.stdout.readline() == "now []\n"
             id_ = client.call("Register", product.registration("product"))
             here = f"127.0.0.1:{product.port}"
-            said = next(line for line in watcher.stdout if "passing" in line)
-            assert said == f"put {here} passing\n"
+            update = next(line for line in watcher.stdout if "passing" in line)
+            assert update == f"put {here} passing\n"
             assert client.call("Deregister", id_) is True
             assert next(line for line in watcher.stdout if "gone" in line).startswith(f"gone {here} ")
         finally:

@@ -1,4 +1,4 @@
-"""The tests' own Redis keeps its word: what was acknowledged survives its kill."""
+"""The tests' own Redis is durable: an acknowledged write survives a kill."""
 
 from tests.redis_server import RedisServer
 

@@ -1,4 +1,4 @@
-"""Durations and sizes: what people write, what comes out, what is refused."""
+"""Durations and sizes: which texts are accepted, their values, and which are refused."""
 
 from datetime import datetime
 
@@ -138,12 +138,12 @@ def test_every_text_that_the_published_pattern_of_sizes_takes_is_a_size(text: st
 
 @given(st.from_regex(DURATION_PATTERN, fullmatch=True))
 def test_every_text_that_the_published_pattern_of_durations_takes_is_a_duration_or_too_long(text: str) -> None:
-    told = ""
+    message = ""
     try:
         parse_duration(text)
     except ValueError as error:
-        told = str(error)
-    assert told in ("", "expected a duration of at most ten years")
+        message = str(error)
+    assert message in ("", "expected a duration of at most ten years")
 
 
 NOW = datetime(2026, 11, 24, 14, 30, 15).timestamp()

@@ -1,4 +1,4 @@
-"""The shared structs on the wire: what Go's client decodes, what a stream's reader tells apart."""
+"""The shared structs on the wire: what Go's client decodes, and that a stream's reader distinguishes its messages."""
 
 import msgspec
 import pytest
@@ -33,12 +33,12 @@ def test_the_rpc_speaks_pascal_case() -> None:
 
 
 def test_an_unknown_key_of_a_registration_is_refused() -> None:
-    """A misspelt option is told, not ignored."""
+    """A misspelt option is an error."""
     with pytest.raises(msgspec.ValidationError, match="Intervall"):
         msgspec.convert({"Name": "a", "Addr": "h:1", "HealthCheck": "ttl:", "Intervall": 1}, Registration)
 
 
-def test_the_stream_tells_snapshots_from_deltas() -> None:
+def test_the_stream_marks_snapshots_and_deltas() -> None:
     """One union decodes both."""
     snapshot = Snapshot("shop", 1, 0.0, 0.0, "0.1.0", 1)
     delta = Delta(2, 1, 0.0)

@@ -37,7 +37,7 @@ def test_a_line_of_output_loses_its_colours_and_keeps_its_tabs() -> None:
 
 
 @given(st.text())
-def test_nothing_printable_says_is_a_control_or_bidirectional_character(text: str) -> None:
+def test_printable_text_has_no_control_or_bidirectional_character(text: str) -> None:
     for shown in (printable(text), printable_line(text).replace("\t", "")):
         assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI for char in shown)
         shown.encode()

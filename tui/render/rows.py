@@ -140,7 +140,7 @@ def _sort_key(
     def key(service: ServiceView) -> tuple[object, ...]:
         """Return the sort key of a service."""
         own = instances.get(service.name, ())
-        samples = [usage_by_id[one.id] for one in own if one.pid and one.id in usage_by_id]
+        samples = [usage_by_id[instance.id] for instance in own if instance.pid and instance.id in usage_by_id]
         weight = {
             "problems first": any(has_problem(instance) for instance in own),
             "CPU": sum(sample.cpu for sample in samples),

@@ -1,7 +1,8 @@
 """The main screen: the table, and below it a pane with events, logs and details.
 
 The pane shows the row that is selected in the table. Enter gives the pane the whole screen, Escape gives it back. Commands
-are posted to the app as messages.
+are posted to the app as messages. The file has more than 400 lines because Textual finds the actions of all keys, and the
+handlers of all messages, in the screen's own class.
 """
 
 # Longer than other files: what a key does depends on the tab, the focus, the filter and whether the pane has the whole

@@ -1,4 +1,4 @@
-"""Ending a project without its control API: a supervisor that hangs, one that is starting or ending, and leftovers.
+"""End a project without its control API: a supervisor that hangs, that is still starting or ending already, and leftovers.
 
 It identifies a process before it ends it: by the recorded start time and boot, or by the lock file that it has open.
 """

@@ -11,7 +11,7 @@ from minikube.project_dir import project_dir, read_supervisor_record
 
 
 class ProcessExitWait:
-    """Waits for the exit of a process that is no child, through a pidfd. Create it before the process is told to end."""
+    """Waits for the exit of a process that is no child, through a pidfd. Create it before the process is requested to end."""
 
     # A pidfd stays bound to its process: when the kernel reuses the pid, this does not wait for the wrong one.
 

@@ -44,7 +44,7 @@ def instance_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
 def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = False) -> Iterator[str]:
     """Yield the table of `minikube ps`, with as many columns as fit into `width` characters (0: no limit).
 
-    Lines below the table say why instances, Redis and the registry are not ready.
+    Lines below the table give the reasons why instances, Redis and the registry are not ready.
     """
     rows = instance_rows(snapshot, now)
     cells = [_cells(row, now) for row in rows]

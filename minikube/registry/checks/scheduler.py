@@ -299,7 +299,7 @@ class CheckScheduler:
             return
         before, now = target.health, trio.current_time()
         if self._tick() or self._pauses.overlaps_pause(result.started):
-            target.health = replace(before, due=now)  # this process was paused: the result says nothing, so probe again
+            target.health = replace(before, due=now)  # the probe measured the pause of this process: probe again
             return
         self.probes.record(record.instance.name, result.outcome.value, result.seconds)
         self._node.catalog.record_probe(target.id, time.time(), result.output)

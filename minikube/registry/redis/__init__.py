@@ -1,6 +1,6 @@
 """Redis as the registry's store: what is written there, and how the catalog and Redis are kept the same.
 
-    gateway      the trio side: queue a write, wait for its result, know whether Redis is there
+    gateway      the trio side: queue a write, wait for its result, read whether Redis can be used
     writer       the writer thread: connect, recover, send batches of writes, send heartbeats
     follower     the follower thread: read the change log as it grows
     bridge       the state that trio and the two threads share

@@ -94,7 +94,7 @@ class RedisCommands:
         )
 
     def renewal_command(self, id_: str) -> Command:
-        """Return the command that tells the other registries of a lease renewal."""
+        """Return the command that announces a lease renewal to the other registries."""
         return ("EVALSHA", _RENEW, 2, self._keys.registrations, self._keys.leases, id_)
 
     def revision_command(self) -> Command:

@@ -1,12 +1,12 @@
-"""Redis as the rest of the registry uses it: queue a write, wait for its result, know whether Redis is there.
+"""Redis as the rest of the registry uses it: queue a write, wait for its result, read whether Redis can be used.
 
-Two threads do the work: the writer (`writer.py`) and the follower (`follower.py`). Both are daemons: at the end they are told
-to stop and not waited for.
+Two threads do the work: the writer (`writer.py`) and the follower (`follower.py`). Both are daemons: at the end they are
+asked to stop, and nothing waits for their end.
 
 A write has one deadline for queueing, sending and answering. When it passes, the caller gets `Unavailable`, and Redis
 refuses the write by its own clock should it arrive later: a write that was reported as failed is not done afterwards.
 There is one exception: a write that the master has and too few replicas confirmed in time. It is reported as failed, since
-a failover could lose it; where none does, it stands, and the change log says so.
+a failover could lose it; without a failover it stands, and its entry is in the change log.
 """
 
 import logging

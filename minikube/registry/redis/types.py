@@ -23,13 +23,13 @@ class Write(Struct, frozen=True):
 
 
 class LeaseRenewal(Struct, frozen=True):
-    """Tell the other registries that the `ttl:` instance with this id renewed its lease."""
+    """A request to announce to the other registries that the `ttl:` instance with this id renewed its lease."""
 
     id: str
 
 
 class RevisionQuery(Struct, frozen=True):
-    """Ask for the revision of the last write in Redis."""
+    """A request for the revision of the last write in Redis."""
 
 
 class CommitResult(NamedTuple):
@@ -43,7 +43,7 @@ class CommitResult(NamedTuple):
 
 
 class PendingRequest:
-    """A request on its way to Redis. Once `done` is set, it has a `result`, or a `failure` that says why not."""
+    """A request on its way to Redis. Once `done` is set, it has a `result`, or a `failure` with the reason."""
 
     __slots__ = ("attempts", "deadline", "done", "failure", "nonce", "request", "result")
 

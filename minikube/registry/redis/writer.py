@@ -188,7 +188,7 @@ class Writer:
     # ------------------------------------------------------------ synchronizing
 
     def _synchronize(self) -> None:
-        """Bring catalog and Redis to the same history, as the module's docstring says."""
+        """Bring catalog and Redis to the same history, by the rules in the module's docstring."""
         connection, bridge = self._connection, self._bridge
         assert connection is not None
         for _ in range(MAX_SYNCHRONIZE_ATTEMPTS):

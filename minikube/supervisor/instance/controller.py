@@ -329,7 +329,7 @@ class InstanceController:
             self.readiness.stop_checks()
         self._registry_sync.deregister_soon(self.id)
         if self.state.process_state is ProcessState.STOPPING:
-            self._set_stopping("it has ended; its engine has not told how, or removed it, yet")
+            self._set_stopping("it has ended; its engine has not reported the exit code, or removed it, yet")
 
     async def _watch(self, process: Running) -> None:
         """Read output and run checks until the process exits or is to be stopped; then stop it and kill its descendants."""

@@ -5,7 +5,7 @@
     restart             the running process is to end, and a new one to follow
     queue_restart       the same, but only when the roll-out reaches the instance; a start before that makes it unnecessary
     remove              no process is to run, and later requests to start are ignored
-    mark_unhealthy      the running process is to end because its check says so; the restart policy decides what follows
+    mark_unhealthy      the running process is to end because its check failed; the restart policy decides what follows
 
 It holds the desired state only; the actual state is in `lifecycle`.
 """

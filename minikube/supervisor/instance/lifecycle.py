@@ -6,7 +6,7 @@
 
 - An instance is *healthy* once it has passed its check or, without one, has lived a second.
 - A healthy instance that exits is restarted immediately the first time, then after `delay`, doubling to `max_delay`, for as long
-  as each process ends within `reset_after` of its start. It becomes fatal only where `max_restarts` within `window` says so.
+  as each process ends within `reset_after` of its start. It becomes fatal only after `max_restarts` within `window`.
 - An instance that exits before it was healthy has failed to start: always a delay, and fatal after `limit` of those in a row.
 - An instance that was ended for failing its check counts as one that exited.
 - A shortage of the machine (no process, no descriptor, no memory) is not a failed start: it is retried without limit.

@@ -104,7 +104,7 @@ async def _report_slow_stop(running: Running, spec: StopSpec, deadline: float, e
         interval *= 2
         holders = shorten(running.describe_alive())
         now = trio.current_time()
-        if holders and now < deadline:  # after the deadline `instance.killed` says it
+        if holders and now < deadline:  # after the deadline, `instance.killed` is the event
             text = f"is not down {now - sent:.0f} s after {spec.signal}: {holders}; KILL in {deadline - now:.0f} s"
             event("instance.slow_stop", text, "warning")
 

@@ -137,7 +137,7 @@ class Readiness:
             return entry.output
         return own.output if own else ""
 
-    # ------------------------------------------------------------ what the observers say
+    # ------------------------------------------------------------ results of checks
 
     def on_registry_update(self, entry: Instance | None) -> None:
         """Use `entry` as the registry's entry of this process; None: the registry has none."""

@@ -170,7 +170,7 @@ class RegistrySync:
         self._exited.discard(id)
         self._registrations[id] = registration
         self._reports[id] = _Report(passing, output)
-        self._sent_reports.pop(id, None)  # sent again, also where it says the same
+        self._sent_reports.pop(id, None)  # an equal report is sent again, too: it renews the lease
         self._request(id)
 
     def deregister_soon(self, id: str) -> None:

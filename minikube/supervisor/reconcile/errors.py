@@ -1,4 +1,4 @@
-"""What a roll-out or a stop fails with. The message says which instance, why, and what to do next."""
+"""Errors of a roll-out or a stop. The message names the instance, the reason, and what to do next."""
 
 from minikube.errors import MinikubeError
 

@@ -6,7 +6,7 @@ import trio
 
 DELAY_S = 0.01
 """All starts and exits within this time are written down together: one record for each of a hundred starts took longer than
-the starts. A process that is missing after a crash still has the project's mark in its environment."""
+the starts. A process that is missing in the record is found by the project's directory in its environment."""
 
 
 class ProcessRecord:

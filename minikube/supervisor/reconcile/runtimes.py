@@ -25,8 +25,8 @@ class Runtimes:
 
     def __init__(self, context: RunContext, manifest: Manifest, nursery: trio.Nursery) -> None:
         self._context = context
+        # Not the edited manifest: the registry's and the containers' settings cannot change while the project runs.
         self._manifest = manifest
-        # An edited manifest does not matter here: it cannot change what the runtimes take from it.
         self._warned: set[tuple[str, str]] = set()
         ports = PortAllocator()
         self._processes = ProcessRuntime(context.process_table, self._environment, self._warn, ports, self._token)

@@ -20,7 +20,7 @@ OUTPUT_LIMIT = 4096
 """How many bytes of a helper's output are kept: its end, where the reason of a failure stands."""
 
 ShowProgress = Callable[[str], None]
-"""Called with a few words that say what a start is waiting for, such as `pulling image nginx`."""
+"""Called with what a start is waiting for, in a few words, such as `pulling image nginx`."""
 
 
 class Launch(Struct, frozen=True):

@@ -142,7 +142,7 @@ async def test_any_bytes_in_other_headers_of_a_handshake_are_harmless(caplog: py
 
 
 @pytest.mark.parametrize(
-    "said",
+    "first_bytes",
     [
         b"\x81\x85\0\0\0\0hello",
         b"\x81\x05hello",
@@ -153,7 +153,7 @@ async def test_any_bytes_in_other_headers_of_a_handshake_are_harmless(caplog: py
     ],
 )
 async def test_a_reader_that_sends_a_message_or_breaks_the_protocol_ends_only_its_own_connection(
-    said: bytes, caplog: pytest.LogCaptureFixture
+    first_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In turn: text, an unmasked frame, random bytes, an endless frame, a close frame, an end of the connection."""
     async with open_control() as server, open_stream(server.endpoint) as other:
@@ -161,8 +161,8 @@ async def test_a_reader_that_sends_a_message_or_breaks_the_protocol_ends_only_it
         stream = await _open_raw(server)
         frames = _Frames(stream)
         await anext(frames)
-        if said:
-            await stream.send_all(said)
+        if first_bytes:
+            await stream.send_all(first_bytes)
         else:
             await stream.send_eof()
         with trio.fail_after(30):

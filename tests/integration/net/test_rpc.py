@@ -116,9 +116,9 @@ async def test_the_reply_to_a_batch_comes_before_the_notifications_of_its_calls(
     async with serving(SampleService()) as address, raw(address) as client:
         await client.send(f"[{','.join([call_line('watch', 1), *others])}]", call_line("open", 3, "g"))
         lines = [await client.line() for _ in range(3)]
-        batch, told = [line for line in lines if not (isinstance(line, dict) and line.get("id") == 3)]
+        batch, notification = [line for line in lines if not (isinstance(line, dict) and line.get("id") == 3)]
         assert [answer["result"] for answer in batch] == ["snapshot", "g"][: 1 + len(others)]
-        assert told["params"] == [1]
+        assert notification["params"] == [1]
 
 
 # ---------------------------------------------------------------- errors

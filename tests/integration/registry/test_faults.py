@@ -56,7 +56,7 @@ def store_is(client: Client, state: str) -> bool:
     return bool(client.call("Status")["Store"]["State"] == state)
 
 
-def test_a_killed_registry_knows_everything_after_its_restart(
+def test_a_killed_registry_has_all_registrations_after_its_restart(
     registry: Registry, client: Client, service: Service
 ) -> None:
     passing = client.call("Register", service.registration("product"))

@@ -1,4 +1,4 @@
-"""What goes wrong around the SDK's three faces: the same word for each, and nobody left hanging."""
+"""Faults around the SDK's trio, asyncio and blocking clients: each raises the same error, and no call hangs."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from minikube.net.rpc.limits import RpcLimits
 from minikube.net.rpc.server import serve_rpc
 from minikube.sdk.requests import Call
 from tests.eventually import eventually
-from tests.integration.sdk.test_faces import REGISTRATION, FakeRegistry, background, serving
+from tests.integration.sdk.test_clients import REGISTRATION, FakeRegistry, background, serving
 
 TOO_LONG = minikube.Registration(
     "web", minikube.Address("127.0.0.1", 80), "ttl:", meta={f"k{number}": "x" * 1_024 for number in range(64)}
@@ -51,8 +51,8 @@ every_face = pytest.mark.parametrize("registers", [blocking_registers, trio_regi
 
 
 @every_face
-def test_what_is_too_long_to_send_is_told_and_never_sent(registers: Face) -> None:
-    """The registry ends a connection that sends such a line, and with it the calls of everybody else on it."""
+def test_a_call_that_is_too_long_is_refused_and_never_sent(registers: Face) -> None:
+    """The registry ends a connection that sends such a line, and with it all other calls on it."""
     with background() as running:
         with pytest.raises(minikube.UsageError, match=r"Discovery\.Register: the call is .* bytes, at most 65,536"):
             registers(running.address, TOO_LONG)
@@ -60,7 +60,7 @@ def test_what_is_too_long_to_send_is_told_and_never_sent(registers: Face) -> Non
 
 
 @every_face
-async def test_a_refused_connection_tells_the_registrys_own_word_at_once(registers: Face) -> None:
+async def test_a_refused_connection_raises_the_registrys_own_reason_at_once(registers: Face) -> None:
     async with trio.open_nursery() as nursery:
         serve = partial(serve_rpc, FakeRegistry(), ("127.0.0.1", 0), limits=RpcLimits(connections=0))
         ((host, port),) = await nursery.start(serve)

@@ -14,7 +14,7 @@ from services import product, store
 from services.store import Store
 from services.web import Server
 from tests.eventually import soon
-from tests.integration.sdk.test_faces import FakeRegistry, serving
+from tests.integration.sdk.test_clients import FakeRegistry, serving
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.shop import Service, open_service
@@ -182,7 +182,7 @@ async def test_a_redis_is_found_through_a_sentinel(tmp_path: Path) -> None:
             assert master.client().hget("{shop}:product:aaa", "quantity") == "9"
 
 
-async def test_a_process_registers_where_others_reach_it_and_says_how_redis_is(
+async def test_a_process_registers_a_reachable_address_and_reports_the_state_of_redis(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = FakeRegistry()

@@ -1,4 +1,4 @@
-"""Purchases over HTTP against real product processes: exactly what there is is sold, whatever dies in the middle."""
+"""Purchases over HTTP against real product processes: exactly the stock is sold, whichever process dies meanwhile."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from services.order import OrderApi
 from services.store import Store
 from services.web import HttpError, Reply, Request, Routes
 from tests.eventually import soon
-from tests.integration.sdk.test_faces import FakeRegistry, serving
+from tests.integration.sdk.test_clients import FakeRegistry, serving
 from tests.paths import ROOT
 from tests.redis_server import RedisServer
 from tests.shop import Answer, Service, open_service
@@ -81,7 +81,7 @@ class Products:
 
 
 class Shop:
-    """Products, the registry that says where they are, and an order service of this process."""
+    """Products, the registry with their addresses, and an order service of this process."""
 
     def __init__(self, products: Products, registry: Registry, service: Service) -> None:
         self.products, self.registry, self.service = products, registry, service
@@ -135,7 +135,7 @@ def ids(answers: Iterable[Answer]) -> set[str]:
     return {answer.body["order_id"] for answer in answers if answer.status == 200}
 
 
-async def test_a_purchase_says_what_was_bought_and_what_remains(shop: Shop) -> None:
+async def test_a_purchase_returns_the_product_and_the_remaining_stock(shop: Shop) -> None:
     await shop.start()
     answer = await shop.buy("aaa")
     sold = answer.body
@@ -188,10 +188,10 @@ async def test_a_registry_that_never_answered_is_503_with_the_reason(shop: Shop)
     shop.registry.error = "wrong token"
     answer = await shop.buy("aaa")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert answer.body["error"] == "the registry does not say where product is: wrong token"
+    assert answer.body["error"] == "the registry did not return an address of product: wrong token"
 
 
-async def test_while_the_registry_is_away_what_it_said_last_is_used(shop: Shop) -> None:
+async def test_while_the_registry_is_away_its_last_reply_is_used(shop: Shop) -> None:
     await shop.start()
     assert (await shop.buy("aaa")).status == 200
     shop.registry.error = "connection refused"
@@ -273,7 +273,7 @@ async def test_exactly_what_there_is_is_sold_when_an_instance_is_killed_in_the_m
 async def test_exactly_what_there_is_is_sold_when_redis_is_killed_in_the_middle(
     redis_server: RedisServer, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A customer who gets 503 comes again; one who gets 504 asks again with the key that the answer names."""
+    """After a 503 a client buys again; after a 504 it sends the request again with the key that the error names."""
     monkeypatch.setattr(order, "PURCHASE_S", 2.0)
     # What is answered is on disk: more than is promised by default.
     redis_server.client().config_set("appendfsync", "always")

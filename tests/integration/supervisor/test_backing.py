@@ -1,4 +1,4 @@
-"""A backing service that dies is started again, and is ready only when its new process says so. Real processes."""
+"""A backing service that dies is started again, and is ready only when its new process answers. Real processes."""
 
 import errno
 import os

@@ -113,7 +113,7 @@ async def test_a_whole_tree_is_ended_and_killed_processes_are_named(
     groups: ProjectGroups | None, subreaper: None, tmp_path: Path
 ) -> None:
     mark = f"6{os.getpid()}"
-    # Without a known environment, session and parent, only the control group tells the owner.
+    # Without a known environment, session and parent, only the control group shows the owner.
     env = "{}" if groups else "os.environ"
     (tmp_path / "nine.py").write_text(NINE.replace("MARK", mark).replace("ENV", env))
     async with trio.open_nursery() as nursery:
@@ -158,7 +158,7 @@ async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_k
 
 
 @pytest.mark.parametrize("groups", ["groups"], indirect=True)
-async def test_a_limit_is_enforced_or_a_warning_says_that_it_is_not(
+async def test_a_limit_is_enforced_or_a_warning_reports_that_it_is_not(
     groups: ProjectGroups, subreaper: None, tmp_path: Path
 ) -> None:
     """Root has v1 controllers; a v2 controller is there only where it has been delegated."""
@@ -202,7 +202,7 @@ async def test_limits_hold_from_the_first_instruction(groups: ProjectGroups, sub
 async def test_a_process_that_was_seen_in_a_tree_still_belongs_to_it_after_leaving_it(
     subreaper: None, tmp_path: Path
 ) -> None:
-    """Without control groups: it has no environment, session or parent that tells the owner, but a walk saw it earlier."""
+    """Without control groups: no environment, session or parent shows the owner, but an earlier walk found it."""
     mark = f"7{os.getpid()}"
     script = f"(setsid env -i /bin/sleep {mark} & wait) & echo $!; wait; exec sleep 600"
     async with trio.open_nursery() as nursery:

@@ -81,7 +81,7 @@ def test_an_instance_that_waits_for_a_fatal_one_is_an_error_that_names_the_chain
     assert find_missing(in_backoff, ("c",), "healthy") == ["c is pending"]
 
 
-def test_an_error_also_tells_the_states_of_the_other_instances() -> None:
+def test_an_error_also_names_the_states_of_the_other_instances() -> None:
     waiting = [
         instance(S.PENDING, name="b", reason="waiting for a"),
         *(instance(S.STARTING, C.STARTING, name=f"d-{number}", service="d") for number in range(6)),
@@ -103,7 +103,7 @@ def test_an_error_also_tells_the_states_of_the_other_instances() -> None:
     ]
 
 
-def test_every_replica_has_to_reach_the_goal_and_each_that_has_not_is_told_with_its_reason() -> None:
+def test_every_replica_has_to_reach_the_goal_and_each_missing_one_is_named_with_its_reason() -> None:
     rows = [
         instance(S.RUNNING, C.PASSING, name="x-1", service="x"),
         instance(S.RUNNING, C.CRITICAL, name="x-2", service="x", output="connection refused\nmore"),

@@ -1,4 +1,4 @@
-"""The user and groups of an instance: names become ids, and errors say what to do."""
+"""The user and groups of an instance: names become ids, and errors name the remedy."""
 
 import os
 import pwd
@@ -53,7 +53,7 @@ def test_an_unknown_name_is_an_error_with_a_suggestion(
         find_credentials("x", user, group)
 
 
-def test_without_root_another_user_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_another_user_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, NOBODY.pw_uid)
     with pytest.raises(StartError, match=r"x: only root may run it as user root, this is user nobody — start .*sudo"):
         find_credentials("x", "root", "")

@@ -54,7 +54,7 @@ from minikube.logs.levels import LEVELS, at_least, is_continuation, level_of, me
         ("", '{"level":"\ud800"}'),
     ],
 )
-def test_the_level_is_the_one_that_the_line_says(level: str, line: str) -> None:
+def test_the_level_is_read_from_the_line(level: str, line: str) -> None:
     assert level_of(line) == level
 
 

@@ -1,4 +1,4 @@
-"""Logs on disk and read back: rotation, tails, times, and what a reader that was late is told."""
+"""Logs on disk and read back: rotation, tails, times, and the number of lines that a late reader has missed."""
 
 import os
 import time
@@ -114,7 +114,7 @@ def test_what_is_no_line_of_ours_is_left_out(raw: bytes) -> None:
     looks=st.sets(st.integers(0, 25)),
     style=st.sampled_from(["plain", "json"]),
 )
-def test_a_follower_gets_every_line_once_and_in_order_or_is_told_how_many_it_missed(
+def test_a_follower_gets_every_line_once_in_order_or_the_number_of_lines_it_missed(
     writes: list[list[int]], keep: int, looks: set[int], style: str
 ) -> None:
     """Files of 1 KiB, written and rotated while one reader looks now and then."""
@@ -172,12 +172,12 @@ def test_what_fast_rotation_costs_a_reader_is_counted_exactly_where_it_is_missin
     reader.close()
     expected = gaps = 0
     for line in lines:
-        said = int(line.line.split()[0])
+        number = int(line.line.split()[0])
         if line.stream == "minikube":
-            expected += said
+            expected += number
             gaps += 1
         else:
-            assert said == expected
+            assert number == expected
             expected += 1
     assert expected == 20_000
     assert gaps >= 20
@@ -299,7 +299,7 @@ def test_garbage_empty_lines_and_a_last_line_without_an_end_are_lines(tmp_path: 
     ]
 
 
-def test_a_disk_that_is_too_slow_drops_lines_and_says_how_many(tmp_path: Path) -> None:
+def test_a_disk_that_is_too_slow_drops_lines_and_reports_how_many(tmp_path: Path) -> None:
     notices: list[str] = []
     writer = Directly(stuck=True)
     log = capture_in(tmp_path, writer=writer, notice=lambda _, text: notices.append(text))

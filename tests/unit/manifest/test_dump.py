@@ -1,4 +1,4 @@
-"""`minikube config`: what is printed says the same as what was read, and no secret."""
+"""`minikube config`: the printed manifest means the same as the file, and holds no secret."""
 
 import tomllib
 from typing import Any

@@ -63,10 +63,10 @@ def test_what_is_refused(text: str, message: str) -> None:
         interpolate(text, VARIABLES)
 
 
-def test_a_variable_that_is_not_set_is_told() -> None:
-    told: list[str] = []
-    interpolate("${A} ${NOPE} ${ALSO:-x} ${EMPTY}", VARIABLES, warn=told.append)
-    assert told == ["NOPE"]
+def test_a_variable_that_is_not_set_is_a_warning() -> None:
+    warned: list[str] = []
+    interpolate("${A} ${NOPE} ${ALSO:-x} ${EMPTY}", VARIABLES, warn=warned.append)
+    assert warned == ["NOPE"]
 
 
 @pytest.mark.parametrize("name", INSTANCE_VARIABLES)

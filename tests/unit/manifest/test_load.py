@@ -1,4 +1,4 @@
-"""Files: what is found, read, and said about those that cannot be."""
+"""A manifest's files: which are found and read, and the errors for files that cannot be."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_the_projects_name_is_its_directorys(tmp_path: Path) -> None:
         assert load_manifest(write(directory, SERVICE), {}).name == label
 
 
-def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
     assert "no such file — `minikube init` writes a first one" in problem(tmp_path / "x.toml")
 
 
@@ -71,12 +71,12 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
         ("a = " + "[" * 5000, ": not TOML: nested too deeply"),
     ],
 )
-def test_a_syntax_error_tells_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_syntax_error_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     assert problem(path).startswith(f"{path}{message}")
 
 
-def test_a_file_that_is_not_utf8_tells_the_line_and_byte(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_an_error_with_line_and_byte(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"name = 'a'\n# \xff\n")
     assert problem(path) == f"{path}:2: expected UTF-8, got the byte 0xff"
@@ -129,11 +129,11 @@ def test_env_files_are_read_later_ones_win(tmp_path: Path) -> None:
 def test_env_files_that_cannot_be_used(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE + 'env_file = "x.env"\n')
     env_file = tmp_path / "x.env"
-    told = f"{path}: services.x.env_file: "
-    assert problem(path) == f"{told}expected a file that can be read, got {env_file} (no such file or directory)"
+    prefix = f"{path}: services.x.env_file: "
+    assert problem(path) == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory)"
     env_file.write_text("?")
-    assert problem(path) == f"{told}{env_file}: line 1: expected NAME=value"
+    assert problem(path) == f"{prefix}{env_file}: line 1: expected NAME=value"
     env_file.write_bytes(b"\xff")
-    assert problem(path) == f"{told}{env_file}: expected UTF-8"
+    assert problem(path) == f"{prefix}{env_file}: expected UTF-8"
     env_file.write_bytes(b"#" * (1 << 20) + b"\n")
-    assert problem(path) == f"{told}{env_file}: expected at most 1M"
+    assert problem(path) == f"{prefix}{env_file}: expected at most 1M"

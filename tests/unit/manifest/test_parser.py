@@ -133,7 +133,7 @@ def test_a_variable_that_is_not_set_is_a_warning_with_its_place() -> None:
     )
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     raw = manifest_with(".port", 0)
     raw["nam"] = "x"
     raw["services"]["y"]["health"] = {"http": "h", "timeout": 2}

@@ -1,4 +1,4 @@
-"""The published JSON Schema and the parser say the same, as far as a schema can: manifests made from the schema itself.
+"""The published JSON Schema and the parser agree, as far as a schema can: manifests made from the schema itself.
 
 A schema sees one value at a time. What it cannot say (names that must exist, ports that two would take, signals, regular
 expressions, files) is the parser's alone; unknown keys, types, bounds, words and missing keys are both's.
@@ -23,7 +23,7 @@ BOTHS = re.compile(
     r"unknown key|expected it to be set|expected exactly one of|as the key$"
     r"|expected (a string|a table|a list|true|an integer from|a number from|a size such)\b"
 )
-"""What the parser says of mistakes that the schema finds, too."""
+"""The parser's errors for mistakes that the schema finds, too."""
 
 DURATIONS = st.sampled_from(["250ms", "1.5s", "2m", "1h30m"])
 WORDS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
@@ -99,7 +99,7 @@ LOOSE = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, H
 
 @LOOSE
 @given(values(SCHEMA))
-def test_what_the_schema_takes_the_parser_takes_but_for_what_a_schema_cannot_say(raw: dict[str, Any]) -> None:
+def test_the_parser_takes_what_the_schema_takes_but_for_rules_that_a_schema_cannot_express(raw: dict[str, Any]) -> None:
     assume(VALIDATOR.is_valid(raw))
     _, problems = build(raw)
     assert [problem for problem in problems if BOTHS.search(problem)] == []

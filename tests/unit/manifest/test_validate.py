@@ -157,7 +157,7 @@ def test_a_combination_that_does_is_taken(raw: dict[str, Any]) -> None:
         ({"services": {"x": 5, "y": {**RUN, "depends_on": ["x"]}}}, {"services.x"}),
     ],
 )
-def test_what_follows_from_a_told_problem_is_not_told_again(raw: dict[str, Any], only: set[str]) -> None:
+def test_a_consequence_of_a_reported_problem_is_not_reported(raw: dict[str, Any], only: set[str]) -> None:
     assert {problem.partition(":")[0] for problem in build(raw)[1]} == only
 
 

@@ -52,7 +52,7 @@ def test_retries_begin_quickly_and_slow_down_to_a_second() -> None:
 ENVIRON = {"SERVICE_NAME": "web", "PORT": "8080", "HOST": "10.0.0.5", "INSTANCE_ID": "0badcafe"}
 
 
-def test_under_a_supervisor_the_environment_says_everything() -> None:
+def test_under_a_supervisor_the_environment_replaces_all_arguments() -> None:
     registration = make_registration(None, None, {}, ENVIRON)
     assert registration == Registration("web", Address("10.0.0.5", 8080), "/health", "0badcafe")
 
@@ -86,7 +86,9 @@ def test_a_second_service_of_the_same_process_does_not_take_the_firsts_id() -> N
         ("a", 65536, {}, "1 to 65535"),
     ],
 )
-def test_what_is_missing_is_said(name: str | None, port: int | None, environ: dict[str, str], words: str) -> None:
+def test_missing_arguments_are_reported(
+    name: str | None, port: int | None, environ: dict[str, str], words: str
+) -> None:
     with pytest.raises(UsageError, match=words):
         make_registration(name, port, {}, environ)
 
@@ -233,7 +235,7 @@ def test_a_wildcard_host_becomes_the_address_that_the_registry_sees() -> None:
     ("host", "known_as"),
     [("localhost", "127.0.0.1"), ("Web.Example", "web.example"), ("2001:DB8:0::1", "2001:db8::1"), ("::1", "::1")],
 )
-def test_it_knows_itself_in_the_registrys_spelling(host: str, known_as: str) -> None:
+def test_an_instance_recognizes_its_address_in_the_registrys_spelling(host: str, known_as: str) -> None:
     keep = keeper(host=host)
     keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
     own = Instance("id", "web", as_address(Address(host, 80)), "", CheckState.PASSING, incarnation=7)
@@ -243,7 +245,7 @@ def test_it_knows_itself_in_the_registrys_spelling(host: str, known_as: str) -> 
     assert keep.next_step(0.0) == requests.deregister("id", 7)
 
 
-def test_an_id_that_somebody_else_took_is_left_alone() -> None:
+def test_an_id_that_another_program_has_taken_is_not_deregistered() -> None:
     keep = keeper()
     keep.succeeded(0.0, call(keep.next_step(0.0)), "id")
     keep.succeeded(0.0, call(keep.next_step(0.0)), [instance("id", 81)])

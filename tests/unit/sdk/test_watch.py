@@ -54,7 +54,7 @@ def test_a_token_goes_first() -> None:
     assert revisions(watcher.feed(line(id=1, result=True) + started(3, id_=2))) == [3]
 
 
-def test_a_wrong_token_is_told() -> None:
+def test_a_wrong_token_is_reported() -> None:
     watcher = Watcher("*", "secret")
     watcher.on_connect()
     with pytest.raises(RemoteError, match="wrong token"):
@@ -96,7 +96,7 @@ def test_other_messages_are_ignored() -> None:
     assert watcher.feed(changed(2, "Discovery.Other") + line(method="Discovery.Changed")) == []
 
 
-def test_a_registry_that_is_quiet_is_asked_for_a_word_and_given_up_when_none_comes() -> None:
+def test_a_silent_registry_is_asked_for_its_status_and_given_up_without_a_reply() -> None:
     watcher = Watcher()
     watcher.on_connect()
     assert watcher.silence_limit_s == REPLY_S

@@ -61,10 +61,10 @@ def test_a_port_that_is_taken_is_an_error_in_one_line() -> None:
         with start(PORT=place.rpartition(":")[2]) as second:
             assert second.wait(timeout=30) == 1
             assert second.stderr is not None
-            said = second.stderr.read()
+            stderr = second.stderr.read()
         first.kill()
     reason = os.strerror(errno.EADDRINUSE)
-    assert said == f"product: cannot listen on {place}: {reason} — set PORT or stop what uses it\n"
+    assert stderr == f"product: cannot listen on {place}: {reason} — set PORT or stop what uses it\n"
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ def test_a_text_view_wraps_and_keeps_its_scroll_position() -> None:
 def test_the_picture_in_the_readme_shows_the_current_columns_and_keys() -> None:
     """If it fails, make the picture again: `minikube up -d` in the checkout, then `python -m tui.screenshot`."""
     picture = html.unescape((paths.ROOT / "dashboard.svg").read_text(encoding="utf-8"))
-    said = re.sub(r"<[^>]+>", " ", picture).replace("\N{NO-BREAK SPACE}", " ")
+    text = re.sub(r"<[^>]+>", " ", picture).replace("\N{NO-BREAK SPACE}", " ")
     for column, _ in fit_columns(120, ()):
-        assert column.title in said
+        assert column.title in text
     for words in ("open", "filter", "help", "quit", "Events", "live", "passing"):
-        assert words in said
+        assert words in text
 
 
 @pytest.mark.parametrize(

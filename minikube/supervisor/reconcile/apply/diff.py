@@ -1,4 +1,4 @@
-"""What an edited manifest means for what runs. Pure: two manifests in; what to do, and the reply that says it, out.
+"""What an edited manifest changes of the running services. Pure: two manifests in; a plan and the command's reply out.
 
     added      started as at `up`
     removed    stopped, then removed
@@ -8,7 +8,7 @@
     scaled     replicas added or removed
 
 Dependents that need a replaced service `started` or `healthy` keep running: they find it again in the registry. The settings that
-the whole project shares (its name, registry, control, redis, containers) cannot change while it runs: `plan` refuses them.
+the whole project shares (its name, registry, control, redis, containers) cannot change while it runs: `plan` refuses that.
 """
 
 from collections.abc import Iterable, Mapping

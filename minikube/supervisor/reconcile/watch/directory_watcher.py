@@ -30,7 +30,7 @@ class DirectoryWatcher:
 
     def __init__(self, directories: Iterable[Path], on_change: OnChange) -> None:
         self.started = trio.Event()
-        """Set once the directories are watched, or cannot be: then `error` says why."""
+        """Set once the directories are watched, or cannot be: then `error` is the reason."""
         self.error = ""
         self._paths = sorted(map(str, directories))
         self._on_change = on_change

@@ -177,7 +177,7 @@ class EngineClient:
                 return
             reply = await self.run("ps", "--quiet", "--filter", f"label={self.engine.label}", timeout=PROBE_TIMEOUT_S)
             self._last_probe = trio.current_time()
-            # A command that could not be started says nothing about the engine.
+            # Where the command could not even be started, the engine may be all right.
             if reply.start_error is None and reply.ok is self.is_unresponsive:
                 self.is_unresponsive = not reply.ok
                 change = "answers again" if reply.ok else "does not answer — nothing waits for it"

@@ -314,7 +314,7 @@ class Container:
         if ended.status <= SIGNAL_BASE:
             return ended
         number = ended.status - SIGNAL_BASE
-        # Asked only where it can be: the question takes the engine some tenths of a second.
+        # Only where it may be the reason: the query takes the engine some tenths of a second.
         may_be_oom = number == signal.SIGKILL and "memory" in self._launch.spec.limits
         out_of_memory = may_be_oom and (await self._inspect()).get("OOMKilled")
         return Exit(-number, "out of memory, limits.memory" if out_of_memory else "")

@@ -1,4 +1,4 @@
-"""The images of services, pulled or built before an instance starts. `pull` in the manifest says when to pull."""
+"""The images of services, pulled or built before an instance starts. `pull` in the manifest decides when to pull."""
 
 import os
 

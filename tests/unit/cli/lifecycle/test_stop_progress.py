@@ -1,4 +1,4 @@
-"""The lines that tell what a stop waits for."""
+"""The lines that name what a stop waits for."""
 
 from msgspec import structs
 

@@ -10,7 +10,7 @@ from minikube.model import LogLine
 from tests.unit.cli.render.samples import NOW
 
 
-def test_colours_are_printed_on_a_terminal_unless_the_environment_says_otherwise(
+def test_colours_are_printed_on_a_terminal_unless_the_environment_forbids_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Terminal(io.StringIO):

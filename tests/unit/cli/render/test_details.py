@@ -6,7 +6,7 @@ from minikube.model import CheckState, Event, InstanceView, PartView, ProcessSta
 from tests.unit.cli.render.samples import NOW, ORDER, PRODUCT, snapshot_of
 
 
-def test_status_tells_how_many_instances_are_ready_and_why_others_are_not() -> None:
+def test_status_counts_ready_instances_and_explains_why_others_are_not() -> None:
     parts = (PartView("registry", ProcessState.RUNNING, "127.0.0.1:1", restarts=2, since=NOW - 5),)
     lines = list(status_lines(snapshot_of(PRODUCT, ORDER, parts=parts, phase="running"), "http://c", NOW))
     assert "  phase:         running for 1m00s, pid 1" in lines

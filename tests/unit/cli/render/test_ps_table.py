@@ -9,7 +9,7 @@ from minikube.model import CheckState, InstanceView, PartView, ProcessState, Ser
 from tests.unit.cli.render.samples import NOW, ORDER, PRODUCT, snapshot_of
 
 
-def test_the_table_fits_80_columns_and_tells_why_instances_are_not_ready() -> None:
+def test_the_table_fits_80_columns_and_explains_why_instances_are_not_ready() -> None:
     parts = (
         PartView("redis", ProcessState.RUNNING, detail="fine"),
         PartView("registry", ProcessState.BACKOFF, detail="signal KILL"),
@@ -35,7 +35,7 @@ def test_the_table_fits_80_columns_and_tells_why_instances_are_not_ready() -> No
 
 
 @pytest.mark.parametrize("width", range(50, 140, 7))
-def test_the_table_fits_any_width_and_tells_every_reason(width: int) -> None:
+def test_the_table_fits_any_width_and_has_every_reason(width: int) -> None:
     services = (ServiceView("product"), ServiceView("order"))
     lines = list(ps_lines(snapshot_of(PRODUCT, ORDER, services=services), NOW, width))
     assert max(map(len, lines)) <= width

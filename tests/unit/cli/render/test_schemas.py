@@ -1,4 +1,4 @@
-"""`--json` prints what its struct says: docs/cli.md and the schemas follow the structs."""
+"""`--json` prints the fields of its struct: docs/cli.md and the schemas follow the structs."""
 
 import importlib
 import json

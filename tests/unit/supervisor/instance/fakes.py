@@ -168,7 +168,7 @@ class FakeSupervisor:
 
     # ------------------------------------------------------------ Runtime
 
-    async def prepare(self, spec: ServiceSpec, log: object, tell: object) -> None:
+    async def prepare(self, spec: ServiceSpec, log: object, show_progress: object) -> None:
         self.note("prepared")
         await trio.sleep(self.prepare_delay)
 

@@ -283,7 +283,7 @@ async def test_an_instance_stopped_during_its_start_is_down_only_when_the_proces
         assert [process.exit for process in story.supervisor.processes] == [Exit(-TERM)], "it was started, and ended"
 
 
-async def test_an_instance_stopped_and_started_again_during_its_start_runs_as_the_edited_manifest_says(
+async def test_an_instance_stopped_and_started_again_during_its_start_follows_the_edited_manifest(
     autojump_clock: object,
 ) -> None:
     """The start that is under way cannot be interrupted, and makes a process of the manifest before."""

@@ -1,4 +1,4 @@
-"""How a process of an instance ends when something comes in between, in virtual time: late results, defects, requests."""
+"""Exits of an instance's process while something else happens, in virtual time: late results, defects, requests."""
 
 import errno
 from collections.abc import Callable

@@ -34,7 +34,7 @@ STOPPED = DependencyStatus("db", ProcessState.STOPPED)
         ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
     ],
 )
-def test_the_reason_says_what_a_dependent_waits_for(
+def test_the_reason_names_what_a_dependent_waits_for(
     condition: Condition, statuses: list[DependencyStatus], reason: str
 ) -> None:
     assert unmet_condition("db", condition, statuses) == reason

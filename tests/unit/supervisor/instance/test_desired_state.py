@@ -83,7 +83,7 @@ STOPPING = InstanceState(ProcessState.STOPPING, healthy=True, restarts=3, quick_
     ],
     ids=["stop", "start", "restart", "hung", "hung, restart", "hung, stop"],
 )
-def test_a_process_ended_by_the_supervisor_counts_as_the_desired_state_says(
+def test_a_process_ended_by_the_supervisor_counts_by_the_desired_state(
     desired: DesiredState, process_state: ProcessState, reason: str
 ) -> None:
     state = lifecycle.on_terminated(STOPPING, desired, RestartSpec(), ENDS, 9.0, 0.0)

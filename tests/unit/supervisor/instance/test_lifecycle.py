@@ -120,7 +120,7 @@ def test_the_state_after_an_exit_for_each_policy(
 
 
 @pytest.mark.parametrize(("status", "good"), [(0, True), (143, True), (-15, True), (1, False), (-9, False), (3, True)])
-def test_the_manifest_says_which_exit_codes_are_success_with_signals_as_in_a_shell(status: int, good: bool) -> None:
+def test_the_manifest_lists_the_exit_codes_of_success_with_signals_as_in_a_shell(status: int, good: bool) -> None:
     policy = RestartSpec(policy="on-failure", success=(0, 3, 143))
     state = lived(InstanceState(), 0.0, 2.0, policy, Exit(status), healthy=True)
     assert state.completed is good

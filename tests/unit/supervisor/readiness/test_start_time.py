@@ -1,4 +1,4 @@
-"""A registry entry of an earlier process is told from one of the running process, whatever is done to the clock."""
+"""A registry entry of an earlier process is distinguished from the running process' entry, also when the clock is set."""
 
 import pytest
 

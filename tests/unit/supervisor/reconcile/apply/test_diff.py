@@ -113,7 +113,7 @@ def test_a_port_that_another_service_takes_is_vacated_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "told"),
+    ("rest", "message"),
     [
         ({"name": "other"}, "supervisor.toml: name cannot change while it runs"),
         ({"registry": {"listen": "127.0.0.1:1"}}, "registry.listen cannot change"),
@@ -123,8 +123,8 @@ def test_a_port_that_another_service_takes_is_vacated_first() -> None:
         ),
     ],
 )
-def test_settings_that_the_project_shares_cannot_change(rest: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_settings_that_the_project_shares_cannot_change(rest: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         plan(manifest(SHOP), manifest(edited(db={"env": {"A": "1"}}), **rest))
 
 

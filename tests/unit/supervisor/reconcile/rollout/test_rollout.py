@@ -79,7 +79,7 @@ class Project:
     def select(self, spec: ServiceSpec) -> Any:
         return self
 
-    async def prepare(self, spec: ServiceSpec, log: object, tell: object) -> None:
+    async def prepare(self, spec: ServiceSpec, log: object, show_progress: object) -> None:
         await trio.lowlevel.checkpoint()
 
     async def start(self, launch: Launch) -> FakeProcess:

@@ -1,4 +1,4 @@
-"""The SDK's three faces against a registry on a real socket: the same promises for each."""
+"""The SDK's trio, asyncio and blocking clients against a registry on a real socket: the same promises for each."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ from tests.ports import free_port
 
 
 class FakeRegistry:
-    """A registry in memory: whoever is registered passes."""
+    """A registry in memory: every registered instance passes."""
 
     notifying_methods = frozenset({"Discovery.Watch"})
 
@@ -100,16 +100,16 @@ class FakeRegistry:
         id_ = registration.get("Uuid") or f"{len(self.instances):08x}"
         plain = {key: registration[key] for key in ("Name", "Addr", "HealthCheck")}
         self.instances[id_] = {**plain, "Uuid": id_, "State": "passing", "Incarnation": 7}
-        self.tell("put", self.instances[id_])
+        self.notify("put", self.instances[id_])
         return str(id_)
 
     def drop(self, id_: str) -> bool:
         gone = self.instances.pop(id_, None)
         if gone:
-            self.tell("gone", gone)
+            self.notify("gone", gone)
         return gone is not None
 
-    def tell(self, kind: str, instance: dict[str, Any]) -> None:
+    def notify(self, kind: str, instance: dict[str, Any]) -> None:
         self.revision += 1
         change = {"Watch": 1, "Revision": self.revision, "Kind": kind, "Instance": instance}
         for peer in self.watchers:
@@ -371,7 +371,7 @@ async def test_a_registry_that_restarts_is_waited_for() -> None:
             await nursery.start(come_back)
 
 
-async def test_nobody_there_is_unavailable_at_once() -> None:
+async def test_a_refused_connection_is_unavailable_at_once() -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(minikube.Unavailable, match="Connection refused") as caught:
         await minikube.discover("web", address=address)
@@ -381,7 +381,7 @@ async def test_nobody_there_is_unavailable_at_once() -> None:
     assert isinstance(blocked.value.__cause__, ConnectionRefusedError)
 
 
-def test_asyncio_nobody_there_is_unavailable_at_once() -> None:
+def test_asyncio_a_refused_connection_is_unavailable_at_once() -> None:
     with pytest.raises(minikube.Unavailable) as caught:
         asyncio.run(aio.discover("web", address=f"127.0.0.1:{free_port()}"))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
@@ -396,8 +396,8 @@ async def test_no_answer_in_time_is_unavailable_and_a_connection_that_is_silent_
         assert len(registry.peers) == 2
 
 
-def test_asyncio_a_registry_that_accepts_and_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where our own address has to be learnt from the connection first."""
+def test_asyncio_a_registry_that_accepts_and_never_replies_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the client first has to learn its own address from the connection."""
 
     async def main(port: int) -> None:
         async with aio.registered("web", 80, address=f"127.0.0.1:{port}", token="t", host="0.0.0.0") as keeper:
@@ -426,7 +426,7 @@ def test_no_answer_in_time_is_unavailable_everywhere() -> None:
         assert len(running.registry.peers) == 4, "who was silent is replaced"
 
 
-async def test_the_token_is_given_first_and_a_wrong_one_is_told() -> None:
+async def test_the_token_is_sent_first_and_a_wrong_token_is_reported() -> None:
     registry = FakeRegistry("secret")
     async with serving(registry) as address:
         async with minikube.open_registry(address, token="secret") as client:
