@@ -143,7 +143,7 @@ class ChangeKind(StrEnum):
 
 
 class Change(Struct, frozen=True, rename="pascal"):
-    """One entry of the change log. Revisions only grow. `instance` is its state after the change, before it for `gone`."""
+    """One change of an instance in the registry, with its revision. `instance` is the state after it; for `gone`, before it."""
 
     revision: int
     kind: ChangeKind
@@ -202,7 +202,7 @@ class ServiceView(Struct, frozen=True):
 
 
 def is_ready(instance: InstanceView) -> bool:
-    """Return whether an instance runs and passes its check, if it has one: services that need it healthy may start."""
+    """Return whether an instance runs and passes its check, if it has one. Services that depend on it being healthy may start."""
     return instance.state is ProcessState.RUNNING and instance.check in (None, CheckState.PASSING)
 
 
@@ -232,7 +232,7 @@ PARTS = ("redis", "registry")
 
 
 class PartView(Struct, frozen=True):
-    """One of the supervisor's backing services: `redis` or `registry`. `detail` is one line."""
+    """A backing service in a snapshot: `redis` or `registry`, which the supervisor starts itself. `detail` is one line."""
 
     name: str
     state: ProcessState
@@ -266,7 +266,7 @@ class Snapshot(Struct, frozen=True, tag="snapshot"):
 
 
 class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
-    """The changes after revision `since` up to `revision`, as whole rows that replace those of the same name or id."""
+    """The changes of a snapshot after revision `since` up to `revision`, as rows that replace those with the same name or id."""
 
     revision: int
     since: int

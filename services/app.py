@@ -1,7 +1,7 @@
-"""What both services share: settings from the environment, registration, and the graceful stop.
+"""The code that both services share: settings from the environment, registration, and the graceful stop.
 
-TERM or Ctrl-C: deregister first, so that no new request comes; finish the requests under way, for at most `DRAIN_S`; exit
-0. A second signal exits at once.
+TERM or Ctrl-C: deregister first, so that no new request comes; finish the open requests within `DRAIN_S`; exit with 0. A
+second signal exits at once.
 """
 
 import errno
@@ -23,7 +23,10 @@ Task = Callable[[], Awaitable[None]]  # runs beside the requests until it is can
 
 
 def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]]) -> None:
-    """Run what `build` returns until it is stopped. `name` and `port` are defaults: the environment comes first."""
+    """Run a service until a signal stops it. `build` returns its routes and background tasks.
+
+    `name` and `port` are used if the environment has no SERVICE_NAME and PORT.
+    """
     name, word = os.environ.get("SERVICE_NAME") or name, os.environ.get("PORT") or str(port)
     if not (word.isascii() and word.isdigit() and int(word) <= 65535):
         print(f"{name}: PORT must be 0 to 65535, not {word!r}", file=sys.stderr)
@@ -40,7 +43,7 @@ def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]
 
 
 async def serve(name: str, host: str, port: int, routes: Routes, tasks: list[Task]) -> None:
-    """Listen, stay registered until a signal comes, finish the requests under way, and return."""
+    """Serve `routes` and run `tasks`, registered as `name`. After a signal deregister, finish the open requests, and return."""
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:

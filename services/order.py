@@ -1,4 +1,4 @@
-"""The order service: it finds product in the registry and buys from it. `python -m services.order`.
+"""The order service: it finds the product service in the registry and buys from it. `python -m services.order`.
 
     GET or POST /purchase/{id}   200 {"order_id", "product_id", "product", "remaining"}, 404, 409, 502 when product's answer
                                  makes no sense, 503 while no product passes its check, 504 when the outcome is not known
@@ -35,7 +35,7 @@ CONNECTIONS_MAX, ANSWER_BYTES = 128, 64 * 1024
 
 
 class Answer(msgspec.Struct):
-    """The JSON that product answers, a product or an error, and the HTTP status: 0 without a whole answer."""
+    """A response of the product service: its JSON, a product or an error, and the HTTP status; 0 for an incomplete response."""
 
     status: int = 0
     name: str = ""
@@ -44,7 +44,7 @@ class Answer(msgspec.Struct):
 
 
 class Purchase(msgspec.Struct):
-    """One purchase on its way; `maybe_done` once product may have taken one for it."""
+    """A purchase that is not finished. `maybe_done`: the product service may have reduced the stock for it."""
 
     id: str
     order_id: str
@@ -52,7 +52,7 @@ class Purchase(msgspec.Struct):
 
 
 class OrderApi:
-    """The requests, answered with the instances of product and the orders in Redis."""
+    """The handlers of the order service's requests. They call the product service, and keep orders in Redis."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class OrderApi:
         self._connections = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def run(self) -> None:
-        """Keep one connection to the registry for all purchases."""
+        """Open the registry client that all purchases share; close it when cancelled."""
         async with minikube.open_registry() as self.registry:
             await trio.sleep_forever()
 
@@ -80,7 +80,10 @@ class OrderApi:
         raise HttpError(504, f"no answer within {PURCHASE_S:g} s; find out by repeating it with Idempotency-Key: {key}")
 
     async def _buy(self, purchase: Purchase) -> dict[str, Any]:
-        """Take one from product, with the same key until an answer comes, and write the order. Raise HttpError."""
+        """Buy one item from the product service, write the order and return it. Raise HttpError.
+
+        The request is repeated with the same `Idempotency-Key` until an instance responds.
+        """
         tried, began = set[minikube.Address](), trio.current_time()
         while True:
             address = next((address for address in await self._look_up() if address not in tried), None)
@@ -110,7 +113,7 @@ class OrderApi:
                 raise HttpError(502, f"product answered {answer.status}, which makes no sense here")
 
     async def _look_up(self) -> list[minikube.Address]:
-        """Return the addresses of product's passing instances, in any order; the last known while the registry is away."""
+        """Return the addresses of the product service's passing instances, shuffled; the last known if the registry is down."""
         with trio.move_on_after(REGISTRY_S):
             try:
                 instances = await self.registry.instances("product")
@@ -123,7 +126,7 @@ class OrderApi:
         return random.sample(self._passing or [], len(self._passing or []))
 
     async def _find(self, order_id: str) -> dict[str, Any] | None:
-        """Return an order that was written before; None where there is none, or Redis does not answer."""
+        """Return the order with this id from Redis; None if there is none or Redis fails."""
         with trio.move_on_after(FIND_S), suppress(StoreError):
             if row := await self._store.script(ORDERS, "find", order_id):
                 return {name: value for name, value in msgspec.json.decode(row).items() if name != "time"}
@@ -131,7 +134,7 @@ class OrderApi:
 
 
 async def _take(address: minikube.Address, purchase: Purchase) -> Answer | None:
-    """Ask an instance of product to take one; return None where it cannot be connected to."""
+    """Send the purchase to an instance of the product service and return its response; None if it cannot be connected to."""
     http, status, body, answer, stream = h11.Connection(h11.CLIENT), 0, b"", Answer(), None
     headers = [("host", f"{address}"), ("content-length", "0"), ("connection", "close")]
     headers += [("idempotency-key", f"order-{purchase.order_id}")]

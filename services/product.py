@@ -1,4 +1,4 @@
-"""The product service: products and how many there are of each. `python -m services.product`.
+"""The product service: products and the quantity of each in stock. `python -m services.product`.
 
     GET /product/{id}    200 {"id", "name", "quantity"}, 404
     PUT /product/{id}    without a body takes one: 200, 404, 409 when none is left
@@ -26,14 +26,14 @@ PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z"
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a PUT."""
+    """The body of a PUT request: the values to set."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=PRINTABLE)] | None = None
     quantity: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
 
 
 class ProductApi:
-    """The requests, answered from the stock in Redis."""
+    """The handlers of the product service's requests. They read and change the stock in Redis."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -57,7 +57,7 @@ class ProductApi:
 
 
 def read_change(body: bytes) -> Change:
-    """Return what a PUT's body sets; raise HttpError 400."""
+    """Decode the body of a PUT request. Raise HttpError 400 if it is invalid or sets nothing."""
     try:
         change = msgspec.json.decode(body, type=Change)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -68,7 +68,7 @@ def read_change(body: bytes) -> Change:
 
 
 def _reply(row: list[Any]) -> Reply:
-    """Return the script's result as a reply; raise HttpError where it is an error."""
+    """Return the reply for a row that the Redis script returned. Raise HttpError if the row is an error."""
     if row[0] >= 400:
         raise HttpError(row[0], row[1])
     return row[0], {"id": row[1], "name": row[2], "quantity": int(row[3])}

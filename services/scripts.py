@@ -1,4 +1,4 @@
-"""What the shop does in Redis: each request is one Lua script, so replicas together never sell more than there is.
+"""The Redis operations of the shop: each request is one Lua script, so all replicas together never sell more than the stock.
 
 Keys, all in one slot of a cluster: `{shop}:product:ID` (a hash: name, quantity), `{shop}:products` (ids), `{shop}:reply:KEY`
 (written with the change, for ten minutes), `{shop}:order` (a hash: id to JSON), `{shop}:orders` (ids, newest first).

@@ -1,7 +1,7 @@
 """Redis for a trio program: redis-py's blocking client in worker threads, one call at a time in each.
 
-A call that fails is 503, nothing was done, or 504, it may have been done. Nothing is sent twice here: a change that must
-survive a 504 carries a key by which Redis knows it again, and the caller repeats it.
+A failed call has the status 503 if nothing was done, or 504 if it may have been done. Nothing is sent twice here: a caller
+that repeats a change after a 504 must give it a key, so that the Lua script recognizes the repetition.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ CONNECT_AFTER_S, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, THREADS_MAX = 0.15, 1.0, 2.
 
 
 class StoreError(HttpError):
-    """Redis did not do what it was asked to: 503 where that is certain, else 504."""
+    """A call to Redis failed. The status is 503 if Redis certainly did nothing, else 504."""
 
 
 class Store:
-    """The Redis at `url`, connected when first needed."""
+    """A client of the Redis at `url`. It connects at the first call."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -31,7 +31,8 @@ class Store:
         self._threads = trio.CapacityLimiter(THREADS_MAX)
 
     async def run(self) -> None:
-        """Connect before a request needs it. The registration comes first: importing redis-py keeps the processor busy."""
+        """Connect to Redis shortly after the start, so that the first request need not wait for it."""
+        # After the service's registration: importing redis-py takes CPU time that would delay it.
         await trio.sleep(CONNECT_AFTER_S)
         with suppress(StoreError):  # `error` has the reason, which /health shows
             await self.script("return 1")

@@ -22,14 +22,14 @@ CONNECTIONS_MAX, HEADER_BYTES, BODY_BYTES = 1024, 16 * 1024, 64 * 1024
 
 
 class Request(NamedTuple):
-    """A whole request. `id` is the path's last segment; names of headers are lower case."""
+    """A request with its body. `id` is the last segment of the path; header names are lower case."""
 
     id: str
     headers: Mapping[bytes, bytes]
     body: bytes
 
     def key(self) -> str | None:
-        """Return the `Idempotency-Key`, None without one; raise HttpError 400."""
+        """Return the `Idempotency-Key` header, or None without one. Raise HttpError 400 if it is malformed."""
         key = self.headers.get(b"idempotency-key")
         if key is not None and not re.fullmatch(rb"[!-~]{1,128}", key):
             raise HttpError(400, "Idempotency-Key must be 1 to 128 visible ASCII characters")
@@ -42,7 +42,7 @@ Routes = Mapping[str, Mapping[str, Callable[[Request], Awaitable[Reply]]]]
 
 
 class HttpError(Exception):
-    """Raised by a handler to reply with an error. A 503 means that nothing was done; it names the time to try again."""
+    """Raised by a handler to reply with an error. A 503 says that nothing was done, and when to try again."""
 
     def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         super().__init__(message)
@@ -51,21 +51,21 @@ class HttpError(Exception):
 
 
 class Server:
-    """Answers requests by `routes` from `run` until `stop`."""
+    """An HTTP server for `routes`, from `run` until `stop`."""
 
     def __init__(self, routes: Routes) -> None:
         self.routes, self.stopping, self.connections = routes, False, set[_Connection]()
         self._accepting, self._serving = trio.CancelScope(), trio.CancelScope()
 
     async def run(self, listeners: list[trio.SocketListener]) -> None:
-        """Serve until `stop`; return when the last connection is closed."""
+        """Serve the listeners until `stop` is called; return when the last connection is closed."""
         with self._serving:
             async with trio.open_nursery() as connections:
                 with self._accepting:
                     await trio.serve_listeners(self._serve, listeners, handler_nursery=connections)
 
     def stop(self, grace: float) -> None:
-        """Accept no more, close idle connections, and give the requests under way `grace` seconds."""
+        """Accept no more connections, close idle ones, and cancel requests that are not finished after `grace` seconds."""
         self.stopping = True
         self._accepting.cancel()
         self._serving.deadline = trio.current_time() + grace
@@ -81,7 +81,7 @@ class Server:
 
 
 class _Connection:
-    """One client's requests, answered one after the other."""
+    """One client's connection. Its requests are handled one after the other."""
 
     def __init__(self, server: Server, stream: trio.SocketStream) -> None:
         self.server, self.stream, self.method, self.path = server, stream, "", ""
@@ -103,7 +103,7 @@ class _Connection:
                 self.method = ""
 
     async def _wait(self) -> bool:
-        """Return whether a request begins: False when the client leaves or waits too long, or the server stops."""
+        """Wait for the next request. Return False if the client closes or idles too long, or if the server stops."""
         if self.http.trailing_data[0]:  # it was sent together with the last one
             return True
         with trio.move_on_after(IDLE_S) as self.waiting:
@@ -113,7 +113,7 @@ class _Connection:
         return False
 
     async def _answer(self) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
-        """Read a request and let its handler answer; return the reply. Raise HttpError."""
+        """Read a request, call its handler, and return the reply: status, body and extra headers. Raise HttpError."""
         with trio.move_on_after(READ_S) as reading:
             headers, body = await self._read()
         if reading.cancelled_caught:
@@ -136,7 +136,7 @@ class _Connection:
         raise HttpError(504, f"there was no answer within {HANDLE_S:g} s")
 
     async def _read(self) -> tuple[Mapping[bytes, bytes], bytes]:
-        """Read a request to its end; return its headers and body."""
+        """Read a whole request and return its headers and body. Raise HttpError."""
         head = await next_event(self.http, self.stream)
         assert isinstance(head, h11.Request)
         self.method, headers, body = head.method.decode(), dict(head.headers), b""
@@ -157,7 +157,7 @@ class _Connection:
         return headers, body
 
     async def _send(self, status: int, body: bytes, more: tuple[tuple[str, str], ...]) -> None:
-        """Send a reply; close the connection where the request was not read to its end, or the server stops."""
+        """Send a reply; close the connection if the request was not read completely, or if the server stops."""
         close = self.server.stopping or self.http.their_state is not h11.DONE
         headers = [("date", formatdate(usegmt=True)), ("content-type", "application/json"), *more]
         headers += [("content-length", str(len(body))), *([("connection", "close")] if close else [])]
@@ -174,7 +174,7 @@ class _Connection:
 
 
 async def next_event(http: h11.Connection, stream: trio.SocketStream) -> object:
-    """Return h11's next event, for a server or a client."""
+    """Return the next event of an h11 connection; receive from the stream until there is one."""
     while (event := http.next_event()) is h11.NEED_DATA:
         http.receive_data(await stream.receive_some())
     return event

@@ -24,11 +24,11 @@ __all__ = ["run_dashboard"]
 
 
 def run_dashboard(endpoint: "Endpoint", *, owner: bool) -> str:
-    """Show the project behind `endpoint` until the user quits. Call it on the main thread: it blocks.
+    """Run the dashboard for the project of the control API at `endpoint` until the user quits. Call it on the main thread.
 
-    Return `quit`, `stop` (stop the project) or `detach` (leave the project running). `owner` says that the calling command
-    started the project: only then are `stop` and `detach` possible, and Ctrl-C, TERM, HUP and a failure of the dashboard
-    mean `stop`. Signal handlers are restored before it returns.
+    Return `quit`, `stop` (the caller must stop the project) or `detach` (the project must keep running). `owner` says that
+    the calling command started the project: only then are `stop` and `detach` possible, and Ctrl-C, TERM, HUP and a failure
+    of the dashboard return `stop`. Signal handlers are restored before it returns.
     """
     # Textual is imported here: it takes longer to import than most commands of the CLI take to run.
     from tui.run import run

@@ -51,7 +51,7 @@ PAST_PARTICIPLES = {"start": "started", "stop": "stopped", "restart": "restarted
 
 
 class Dashboard(App[str]):
-    """The dashboard. `run` returns `quit`, `stop` or `detach`, or None after a failure."""
+    """The Textual app of the dashboard. `run` returns `quit`, `stop` or `detach`, or None after a failure."""
 
     TITLE = "minikube"
     CSS_PATH = "dashboard.tcss"
@@ -69,7 +69,7 @@ class Dashboard(App[str]):
         signals: bool = False,
         driver_class: type[Driver] | None = None,
     ) -> None:
-        """`owner`: the calling command started the project, so quitting may stop it. `signals`: handle `SIGNALS`."""
+        """Create the app. `owner`: the calling command started the project; quitting may stop it. `signals`: handle `SIGNALS`."""
         super().__init__(driver_class=driver_class)
         self.state = DashboardState()
         self.owner = owner
@@ -141,7 +141,7 @@ class Dashboard(App[str]):
 
     @on(CommandFinished)
     def _command_finished(self, event: CommandFinished) -> None:
-        """Notify the user about the result of a command."""
+        """Show the result of a command as a notification."""
         verb, target = event.command
         self.state.command_finished(target)
         name = single_line(target)
@@ -161,11 +161,11 @@ class Dashboard(App[str]):
 
     @on(MainScreen.CommandRequested)
     def _command_requested(self, event: MainScreen.CommandRequested) -> None:
-        """Handle a command from a key or a click."""
+        """Handle a `CommandRequested` of the main screen."""
         self._request_command(event.verb, event.rows)
 
     def _request_command(self, verb: str, rows: Sequence[Row]) -> None:
-        """Send a command for each row; ask first when it is destructive."""
+        """Send the command `verb` for each row; for `stop`, `restart` and `kill` ask the user first."""
         if self.state.connection != "live":
             self.notify("not connected to the supervisor: nothing was done", severity="warning", markup=False)
             return
@@ -185,7 +185,7 @@ class Dashboard(App[str]):
         )
 
     def _consequences(self, rows: Sequence[Row]) -> list[str]:
-        """Return lines that say which processes a command affects, and which other services depend on them."""
+        """Return lines for the confirmation: the processes that a command affects, and the services that depend on them."""
         lines = [_affected_processes(row) for row in rows]
         if len(rows) > 1:
             lines = [f"{single_line(row.target)}: {line}" for row, line in zip(rows, lines, strict=True)]
@@ -206,7 +206,7 @@ class Dashboard(App[str]):
 
     @on(MainScreen.CopyAddressRequested)
     def _copy_address(self, event: MainScreen.CopyAddressRequested) -> None:
-        """Copy `curl -i http://…` with the address of the row's instance; of several, a passing one if there is one."""
+        """Copy `curl -i http://…` with the address of an instance of the row, preferably a passing one."""
         row = event.row
         candidates = [row.instance] if row.instance else list(row.instances)
         instance = next((view for view in sorted(candidates, key=_is_not_passing) if view.address), None)
@@ -271,7 +271,7 @@ class Dashboard(App[str]):
 
 
 def _affected_processes(row: Row) -> str:
-    """Return which processes a command for this row affects."""
+    """Return the processes that a command for this row affects, in words."""
     if row.depth and row.instance:
         return f"one instance of {row.service.name}, pid {row.instance.pid}" if row.instance.pid else "not running now"
     running = [instance for instance in row.instances if instance.pid]
@@ -283,5 +283,5 @@ def _affected_processes(row: Row) -> str:
 
 
 def _is_not_passing(instance: InstanceView) -> bool:
-    """Return a sort key that puts passing and unchecked instances first."""
+    """Return False for passing and unchecked instances: a sort key that puts them first."""
     return instance.check not in (CheckState.PASSING, None)

@@ -1,4 +1,4 @@
-"""What the dashboard knows: the newest snapshot, the connection's state, recent CPU usage and the commands in flight."""
+"""The state of the dashboard: the newest snapshot, the connection's state, recent CPU usage and the commands in flight."""
 
 import time
 from collections import deque
@@ -12,8 +12,9 @@ CPU_SAMPLES = 32
 
 
 class DashboardState:
-    """The state that the app updates and the screens read. It holds nothing that the supervisor did not report, but for
-    the history of CPU usage and the commands in flight."""
+    """The state that the app updates and the screens read: the newest snapshot, the state of the connection, the history of
+    CPU usage, and the commands in flight.
+    """
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
@@ -28,7 +29,7 @@ class DashboardState:
 
     @property
     def render_context(self) -> RenderContext:
-        """What rows are drawn with at this moment."""
+        """The `RenderContext` for the current state."""
         now = time.time()
         # While the connection is lost, ages stand still: nothing newer than the snapshot is known.
         if self.connection != "live" and self.snapshot is not None:

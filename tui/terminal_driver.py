@@ -7,7 +7,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 
 class TerminalDriver(LinuxDriver):
-    """A `LinuxDriver` that drops output after the terminal was closed."""
+    """Textual's `LinuxDriver`, except that it drops output after the terminal was closed."""
 
     # Textual writes to the terminal from a thread with a bounded queue. The thread ends at the first write error, such as
     # a closed terminal; after that `write` and `close` would block on the full queue for ever.

@@ -1,4 +1,4 @@
-"""The control API's requests, as docs/cli.md lists them: which path and method does what.
+"""The requests of the control API by path and method, as docs/cli.md lists them.
 
 State comes from the `StateStore`, whose snapshot is also what the stream sends. Commands, log lines, registered instances and
 the registry's metrics come from `ProjectCommands`. Unknown paths, methods, query parameters and body fields are refused with
@@ -52,7 +52,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """The handler of the control API's HTTP server.
+    """Handles the HTTP requests of the control API.
 
     `token` is the bearer token of its clients, `hosts` are the names by which they may address the server.
     """
@@ -135,11 +135,11 @@ class Api:
     # ------------------------------------------------------------ reading
 
     async def _health(self, request: Request) -> Response:
-        """Return `{"status": "ok"}`: the server listens. Clients need no token."""
+        """Return `{"status": "ok"}`. The request needs no token."""
         return _json({"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
-        """Return the metrics for Prometheus."""
+        """Return the project's metrics in the format of Prometheus."""
         parse_query(request)
         metrics_input = await self._commands.metrics_input()
         store = self._store
@@ -152,13 +152,13 @@ class Api:
         return Reply(200, body, content_type)
 
     async def _service_discovery(self, request: Request) -> Response:
-        """Return the passing instances for Prometheus."""
+        """Return the addresses of passing instances in the format of Prometheus' HTTP service discovery."""
         query = parse_query(request, "service", "tag")
         instances = self._commands.registered_instances()
         return _json(target_groups(instances, query.get("service", ""), query.get("tag", "")))
 
     async def _status(self, request: Request) -> Response:
-        """Return the snapshot; with `wait`, once its revision is above `after`."""
+        """Return the snapshot. With `wait`, first wait up to that many seconds for a revision above `after`."""
         query = parse_query(request, "after", "wait")
         after, wait = integer(query, "after", -1), seconds(query, "wait")
         if wait:
@@ -167,7 +167,11 @@ class Api:
         return Reply(200, self._encode_snapshot(self._store.snapshot))
 
     async def _events(self, request: Request) -> Response:
-        """Return the events after `since`; with `wait`, once there is one; with `follow`, for ever."""
+        """Return the events with a number above `since`.
+
+        With `wait`, first wait up to that many seconds for one. With `follow`, also send new events until the client closes the
+        connection.
+        """
         query = parse_query(request, "since", "wait", "follow")
         since, wait = integer(query, "since", 0), seconds(query, "wait")
         store = self._store
@@ -182,18 +186,18 @@ class Api:
         return _json(EventsReply(tuple(events), events[-1].number if events else since, missed))
 
     async def _service(self, name: str, request: Request) -> Response:
-        """Return a service with its instances, or one instance."""
+        """Return the service `name` with its instances, or the instance with that name or id."""
         parse_query(request)
         reply = make_service_reply(self._store, name)
         settings = dict(self._commands.settings(reply.service.name)) if reply.service else {}
         return _json(msgspec.structs.replace(reply, settings=settings))
 
     async def _all_logs(self, request: Request) -> Response:
-        """Return log lines of the services that the query names, or of all."""
+        """Return log lines of the services and instances in the query's `name` parameters; without any, of all services."""
         return await self._logs((), request)
 
     async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
-        """Return log lines of `names`; if empty, of the services that the query names, or of all services."""
+        """Return log lines of the services and instances in `names`; if it is empty, do as `_all_logs` does."""
         known = ("tail", "follow", "since", "until", "grep", "level")
         query = parse_query(request, *known, repeated="name" if not names else "")
         names = names or repeated_values(request, "name")
@@ -216,17 +220,17 @@ class Api:
         return StreamReply(lambda: open_ndjson(self._commands.logs(names, log_query), keepalive=keepalive))
 
     async def _open_stream(self, request: Request) -> Response:
-        """Open the websocket."""
+        """Return the upgrade to the websocket that sends snapshots and deltas, or an error reply."""
         return self._stream.respond(request)
 
     # ------------------------------------------------------------ commands
 
     async def _apply(self, request: Request) -> Response:
-        """Apply the changed manifest."""
+        """Read the manifest again, change what differs in the running project, and return the changes."""
         return _json(await self._commands.apply(parse_body(request, ApplyBody).dry_run))
 
     async def _shutdown(self, request: Request) -> Response:
-        """Reply, then begin to stop everything."""
+        """Reply with status 202; after that begin to stop all services and the supervisor."""
         now = parse_body(request, ShutdownBody).now
         # After the reply: the shutdown closes this connection.
         return Reply(202, encode({"ok": True}) + b"\n", after_send=lambda: self._commands.shutdown(now))

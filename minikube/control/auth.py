@@ -10,7 +10,10 @@ OPEN_PATHS = frozenset({"/health"})
 
 
 def authorize(request: Request, hosts: Collection[str], token: str) -> Reply | None:
-    """Return the error reply to a request that is not allowed, else None. `hosts` are those of `net.auth.allowed_hosts`."""
+    """Return the error reply to a request that is not allowed, else None.
+
+    `hosts` are the names that the Host header may have (`net.auth.allowed_hosts`), `token` is the bearer token.
+    """
     denied = reject_web_page(request, hosts)
     if denied is not None or request.path in OPEN_PATHS:
         return denied

@@ -16,7 +16,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as one line of JSON, without the line's end."""
+    """Return `value` as one line of JSON, without a newline at the end."""
     try:
         data = _encoder.encode(value)
     except UnicodeEncodeError:
@@ -25,7 +25,7 @@ def encode(value: Any) -> bytes:
 
 
 def encode_lines(values: Sequence[Any]) -> bytes:
-    """Return each of `values` as a line of JSON, with the lines' ends."""
+    """Return `values` as NDJSON: each as one line of JSON that ends with a newline."""
     try:
         data = _encoder.encode_lines(values)
     except UnicodeEncodeError:
@@ -34,7 +34,7 @@ def encode_lines(values: Sequence[Any]) -> bytes:
 
 
 class EncodeCache:
-    """Encodes an object once for many readers: remembers the `size` latest objects and their encodings.
+    """Encodes each object once for many readers: a cache of the `size` latest objects with their encodings.
 
     Fast on purpose: with an update's frame encoded once, 200 readers of the stream get 180,000 messages/s instead of 27,000.
     For `/v1/status` it saves 0.5 ms per request, with 500 services.

@@ -20,7 +20,7 @@ PATH_KEY = "metrics_path"
 
 
 class TargetGroup(Struct, frozen=True):
-    """An element of the list that Prometheus reads."""
+    """Addresses with common labels: an element of the list that Prometheus' HTTP service discovery reads."""
 
     targets: tuple[str, ...]
     labels: dict[str, str]
@@ -40,7 +40,7 @@ def target_groups(instances: Iterable[Instance], service: str = "", tag: str = "
 
 
 def _labels(instance: Instance) -> dict[str, str]:
-    """Return the labels of an instance, as in the module's docstring."""
+    """Return the Prometheus labels of an instance; the module's docstring lists them."""
     meta = {
         f"__meta_minikube_meta_{_NOT_IN_LABEL.sub('_', key)}": value for key, value in sorted(instance.meta.items())
     }

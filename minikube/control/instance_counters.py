@@ -10,7 +10,7 @@ from minikube.model import InstanceView, ProcessState, is_ready
 
 
 class ExitCount(Struct, frozen=True):
-    """Exits of one instance in one way: `stopped` (on request), `success`, `failure` or `signal`."""
+    """The number of exits of one instance, by `kind`: `stopped` (on request), `success`, `failure` or `signal`."""
 
     service: str
     instance: str
@@ -19,14 +19,14 @@ class ExitCount(Struct, frozen=True):
 
 
 class InstanceCounts(Struct, frozen=True):
-    """The present values. `starts` are the times from start to readiness, by service."""
+    """The values of all counters. `starts` has the seconds from start to readiness, by service."""
 
     exits: tuple[ExitCount, ...]
     starts: dict[str, HistogramView]
 
 
 class InstanceCounters:
-    """The counters of a state store, which reports every changed row to it."""
+    """Counts starts and exits of instances. The state store reports every changed row."""
 
     def __init__(self) -> None:
         self.probes = ProbeCounters()
@@ -37,7 +37,7 @@ class InstanceCounters:
         """The start time with which an instance was last seen ready, by instance id."""
 
     def on_row_changed(self, old: InstanceView | None, new: InstanceView, now: float) -> None:
-        """Count the exit or the start that a change of an instance's row means. `now` is in Unix seconds."""
+        """Compare two versions of an instance's row, and count an exit or a start between them. `now` is in Unix seconds."""
         if old is not None and old.started and not new.started:
             exits = self._exits.setdefault(new.id, (new.service, new.name, {}))[2]
             kind = exit_kind(new)
@@ -48,13 +48,13 @@ class InstanceCounters:
             starts.observe(max(0.0, now - new.started))
 
     def on_row_dropped(self, id: str) -> None:
-        """Forget the instance."""
+        """Drop the counters of an instance."""
         self._exits.pop(id, None)
         self._last_ready_start.pop(id, None)
 
     @property
     def view(self) -> InstanceCounts:
-        """The present values."""
+        """The values of all counters now."""
         exits = (
             ExitCount(service, instance, kind, count)
             for service, instance, counts in self._exits.values()

@@ -1,4 +1,4 @@
-"""What the control API asks of the supervisor: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
+"""The interface of the supervisor for the control API: `ProjectCommands`, implemented in `supervisor.reconcile.commands`.
 
 A name is that of a service, that of an instance (`product-2`), or an instance's id. A method that raises `NotFound` (an unknown
 name) or `UsageError` (an invalid request) has changed nothing.
@@ -17,7 +17,7 @@ from minikube.model import Instance, LogLine
 
 
 class LogCount(Struct, frozen=True):
-    """Lines of an instance's output: how many were read, and how many of them were not written to the disk."""
+    """The number of lines of an instance's output, and how many of them were not written to the disk."""
 
     service: str
     instance: str
@@ -26,7 +26,7 @@ class LogCount(Struct, frozen=True):
 
 
 class MetricsInput(Struct, frozen=True):
-    """What the supervisor knows for `/metrics` that is not in the state store."""
+    """The supervisor's values for `/metrics` that are not in the state store."""
 
     registry: RegistryStatus | None = None
     """None if the registry did not answer."""
@@ -34,7 +34,9 @@ class MetricsInput(Struct, frozen=True):
 
 
 class ProjectCommands(Protocol):
-    """The commands on a running project, and what the control API shows that is not in the state store.
+    """The commands on a running project, and the data of the control API that is not in the state store.
+
+    `name` is a service, which means all its instances, or one instance.
 
     If the caller of an async method is cancelled, its command is completed or undone, never left half done.
     """
@@ -55,18 +57,18 @@ class ProjectCommands(Protocol):
         """Set the number of a service's replicas, 0 or more."""
 
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Take the instances out of discovery, or put them back. Their processes keep running."""
+        """Start (`on`) or end the maintenance of the instances: discovery does not return them. Their processes keep running."""
 
     async def apply(self, dry_run: bool = False) -> ApplyReply:
         """Read the manifest again and change what differs. Return what was changed, or would be with `dry_run`."""
 
     def shutdown(self, now: bool = False) -> None:
-        """Begin to stop everything in reverse dependency order, or with `now` at once. Return immediately."""
+        """Begin to stop all services in reverse dependency order, or with `now` all at once; then exit. Return immediately."""
 
     def settings(self, service: str) -> Mapping[str, Any]:
-        """Return how the manifest runs a service: keys with their defaults, without secrets.
+        """Return the keys of a service in the manifest with their values or defaults, without secrets.
 
-        It is empty for a service that is not in the manifest.
+        The mapping is empty for a service that is not in the manifest.
         """
 
     def registered_instances(self) -> Sequence[Instance]:
@@ -79,8 +81,8 @@ class ProjectCommands(Protocol):
         """Return the rights of a token that the registry has made; none for others, and while the registry is away."""
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
-        """Open the log lines of the named services, instances or parts (no name: of all services), in order of time.
+        """Open the log lines of services, instances, `redis` or `registry` (no name: of all services), in order of time.
 
-        Lines that were read together come in one list. If the query follows, new lines come as they are written. Memory is
-        limited: a reader that is too slow misses lines, and gets one of stream `minikube` with their number instead.
+        The iterator yields lists of lines that were read together. If the query follows, it also yields new lines. Memory is
+        limited: a reader that is too slow misses lines, and gets a line of stream `minikube` with their number instead.
         """

@@ -36,7 +36,7 @@ INSTANCE_LABELS = ("service", "instance")
 
 
 class Scrape(Struct, frozen=True):
-    """Everything that is shown by one scrape."""
+    """The data for one reply to `/metrics`."""
 
     snapshot: Snapshot
     counts: InstanceCounts
@@ -71,7 +71,7 @@ class MetricsCollector:
         yield from self._logs()
 
     def _supervisor(self) -> Iterator[Metric]:
-        """Yield the metrics of the supervisor and of its own parts."""
+        """Yield the metrics of the supervisor and of its backing services, Redis and the registry."""
         snapshot = self._scrape.snapshot
         info = gauge("build_info", "Always 1; the labels are the version and the project.", ("version", "project"))
         info.add_metric((snapshot.version, snapshot.project), 1)
@@ -135,7 +135,7 @@ class MetricsCollector:
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
     def _logs(self) -> Iterator[Metric]:
-        """Yield the counts of log lines."""
+        """Yield the metrics of log lines: how many were read, and how many were dropped."""
         lines = counter("log_lines", "Lines of output that were read.", INSTANCE_LABELS)
         dropped = counter("log_dropped_lines", "Lines of output that were not written to the disk.", INSTANCE_LABELS)
         for count in self._scrape.input.logs:

@@ -26,9 +26,9 @@ KEEPALIVE_S = 1.0
 async def open_ndjson(
     source: AbstractAsyncContextManager[AsyncIterator[Sequence[Any]]], *, keepalive: float = math.inf
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Open `source` and yield an iterator over chunks of whole lines, each as large as what was ready.
+    """Open `source` and yield an iterator over its items as NDJSON. Each chunk has all lines that were ready.
 
-    The iterator gives an empty line whenever there was nothing for `keepalive` seconds.
+    The iterator yields an empty line after every `keepalive` seconds without an item.
     """
     async with source as items, trio.open_nursery() as nursery:
         buffer = _LineBuffer(keepalive)
@@ -39,7 +39,7 @@ async def open_ndjson(
 
 @asynccontextmanager
 async def follow_events(store: StateStore, since: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
-    """Yield an iterator over the events with a number above `since`, and then new ones, for ever."""
+    """Yield an iterator over the events with a number above `since`, then new ones until cancelled."""
     async with aclosing(_events(store, since)) as events:
         yield events
 
@@ -64,7 +64,7 @@ class _LineBuffer(AsyncIterator[bytes]):
         self._changed = trio.lowlevel.ParkingLot()
 
     async def fill(self, items: AsyncIterator[Sequence[Any]]) -> None:
-        """Encode all items. Wait while the buffer is full."""
+        """Encode `items` into the buffer until they end. Wait while the buffer is full."""
         async for batch in items:
             for start in range(0, len(batch), ENCODE_BATCH):
                 self._lines += encode_lines(batch[start : start + ENCODE_BATCH])

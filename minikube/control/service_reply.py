@@ -1,4 +1,4 @@
-"""What the control API answers about one service or instance. Pure functions over the state store."""
+"""The reply of the control API for one service or instance. Pure functions over the state store."""
 
 from itertools import islice
 
@@ -15,8 +15,7 @@ MAX_EVENTS = 50
 def make_service_reply(store: StateStore, name: str) -> ServiceReply:
     """Return a service with its instances, or one instance by its name or id. Raise `NotFound`.
 
-    The events are the latest of all that the store knows, not only of those in the snapshot: services with many events do
-    not hide those of a service with few.
+    The reply has the service's latest events in the store, which keeps more events than a snapshot has.
     """
     snapshot = store.snapshot
     service, instances = find(snapshot, name)
@@ -35,9 +34,9 @@ def make_service_reply(store: StateStore, name: str) -> ServiceReply:
 
 
 def find(snapshot: Snapshot, name: str) -> tuple[ServiceView | None, tuple[InstanceView, ...]]:
-    """Return the service named `name` and its instances, or the instances with that name or id and their service.
+    """Return the service `name` and all its instances, or the instances with that name or id and their service.
 
-    Raise `NotFound` if there are none.
+    The service is None for instances of a removed service. Raise `NotFound` if nothing has that name.
     """
     service = next((service for service in snapshot.services if service.name == name), None)
     if service is not None:

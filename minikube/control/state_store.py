@@ -43,7 +43,7 @@ Update = Snapshot | Delta
 
 
 class _Table(Generic[Row]):
-    """Rows of one kind by key, in the order of insertion, with the revision of each row's last change."""
+    """Rows by key in the order of insertion, with the revision of each row's last change."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
@@ -74,18 +74,18 @@ class _Table(Generic[Row]):
             self.forgotten_revision = self._removed.pop(oldest)
 
     def changed_since(self, revision: int) -> tuple[Row, ...]:
-        """Return the rows that changed after `revision`, in the table's order: new rows can simply be appended."""
+        """Return the rows that were added or changed after `revision`, in the table's order."""
         keys = list(_newer(self._changed, revision))
         keys.sort(key=self._positions.__getitem__)
         return tuple(self.rows[key] for key in keys)
 
     def removed_since(self, revision: int) -> tuple[str, ...]:
-        """Return the keys that were removed after `revision`. A key that was added again is in `changed_since`, too."""
+        """Return the keys of rows that were removed after `revision`, also of those that were added again since."""
         return tuple(_newer(self._removed, revision))
 
 
 class StateStore:
-    """The state of the project. All methods except `wait_…` are synchronous and cheap.
+    """Holds the project's state as one versioned snapshot. All methods except `wait_…` are synchronous and cheap.
 
     `clock` returns Unix seconds. Putting a row that equals the present one changes nothing and makes no revision.
     """
@@ -139,7 +139,7 @@ class StateStore:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The present state. It is the same object until the next change."""
+        """The current state. The same object is returned until the next change."""
         if self._snapshot is None:
             shown = islice(reversed(self._events), EVENTS_SHOWN)
             self._snapshot = Snapshot(
@@ -161,11 +161,11 @@ class StateStore:
         return self._snapshot
 
     def instance(self, id: str) -> InstanceView | None:
-        """Return the instance's row, if there is one."""
+        """Return the row of the instance with this id, or None."""
         return self._instances.rows.get(id)
 
     def service(self, name: str) -> ServiceView | None:
-        """Return the service's row, if there is one."""
+        """Return the row of the service with this name, or None."""
         return self._services.rows.get(name)
 
     def events_since(self, number: int, limit: int = EVENTS_KEPT) -> list[Event]:
@@ -177,7 +177,7 @@ class StateStore:
         return [event for _, event in islice(self._events, start, start + limit)]
 
     def update_since(self, revision: int) -> Update | None:
-        """Return a delta from `revision` to the present state, a snapshot if that is shorter, or None if it is current."""
+        """Return the delta from `revision` to the current state, a snapshot if that is shorter, or None if nothing changed."""
         if revision == self._revision:
             return None
         if not self._can_make_delta(revision):
@@ -190,7 +190,7 @@ class StateStore:
         return self.snapshot if self._is_too_long(delta) else delta
 
     def subscribe(self) -> "Subscription":
-        """Return an async iterator over the snapshot and then its updates, for ever. It need not be closed."""
+        """Return an async iterator over the snapshot, then its updates. It never ends and need not be closed."""
         return Subscription(self)
 
     async def wait_for(self, predicate: Callable[[Snapshot], bool]) -> Snapshot:
@@ -201,14 +201,14 @@ class StateStore:
         return snapshot
 
     async def wait_past(self, revision: int) -> None:
-        """Wait until the store's revision is above `revision`, without the pauses of `subscribe`."""
+        """Wait until the store's revision is above `revision`. Unlike `subscribe`, it returns at once after each change."""
         while self._revision <= revision:
             await self._change_waiters.park()
 
     # ------------------------------------------------------------ writing
 
     def put_parts(self, *parts: PartView) -> None:
-        """Add or replace rows of the supervisor's own parts."""
+        """Add or replace the rows of Redis and the registry."""
         self._put(self._parts, ((part.name, part) for part in parts))
 
     def put_services(self, *services: ServiceView) -> None:
@@ -230,7 +230,7 @@ class StateStore:
                 self.counters.on_row_changed(old, new, self._time)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
-        """Add or replace the usage of running instances; ignore that of others. It is dropped with its instance."""
+        """Add or replace the resource usage of running instances; ignore other instances. It is dropped with the instance's row."""
         known = self._instances.rows
         # The measurement may have begun before an instance exited, hence the check of the pid.
         running = ((usage.id, usage) for usage in usages if usage.id in known and known[usage.id].pid)
@@ -272,7 +272,7 @@ class StateStore:
             self._wake_waiters()
 
     def event(self, kind: str, message: str, level: str = "info", *, service: str = "", instance: str = "") -> Event:
-        """Add an event with the next number and the present time, and return it. `message` is cut at 2,000 characters."""
+        """Add an event with the next number and the current time, and return it. `message` is cut at 2,000 characters."""
         revision = self._start_revision()
         self._last_event += 1
         event = Event(self._last_event, self._time, kind, message[:MESSAGE_LIMIT], level, service, instance)
@@ -292,7 +292,7 @@ class StateStore:
             self._wake_waiters(is_minor=is_minor)
 
     def _start_revision(self) -> int:
-        """Begin a change, and return its revision. What was made for the last revision is dropped."""
+        """Begin a change, and return its revision. Drop the cached snapshot and deltas."""
         self._revision += 1
         self._time = self._clock()
         self._snapshot = None
@@ -300,7 +300,7 @@ class StateStore:
         return self._revision
 
     def _wake_waiters(self, *, is_minor: bool = False) -> None:
-        """Wake the tasks that wait for a change: call it when the change is complete."""
+        """Wake the tasks that wait for a change. With `is_minor`, wake only those that wait for any revision."""
         if not is_minor:
             self._major_revision = self._revision
             self._major_change_waiters.unpark_all()
@@ -308,14 +308,15 @@ class StateStore:
             self._change_waiters.unpark_all()
 
     def _can_make_delta(self, revision: int) -> bool:
-        """Whether all removals since `revision` are known. A revision from the future belongs to another supervisor."""
+        """Whether a delta from `revision` is possible: all removals since then are known."""
         forgotten = max(
             self._instances.forgotten_revision, self._services.forgotten_revision, self._usage.forgotten_revision
         )
+        # A revision above the store's own belongs to another supervisor.
         return forgotten <= revision < self._revision and revision >= 0
 
     def _make_delta(self, revision: int) -> Delta:
-        """Return the changes since `revision`, with one event more than is shown if there are too many."""
+        """Return the changes since `revision`. More than `EVENTS_SHOWN` events mean that the delta lacks older ones."""
         events: list[Event] = []
         for event_revision, event in reversed(self._events):
             if event_revision <= revision or len(events) > EVENTS_SHOWN:
@@ -336,11 +337,11 @@ class StateStore:
         )
 
     def _is_too_long(self, delta: Delta) -> bool:
-        """Whether the delta lacks events, or has more removals than a snapshot would be long."""
+        """Whether subscribers should get a snapshot instead: the delta lacks events, or has too many removals."""
         return len(delta.events) > EVENTS_SHOWN or len(delta.gone_instances) > EVENTS_SHOWN
 
     async def _wait_round(self, seen: int) -> None:
-        """Wait until a subscriber that has seen revision `seen` may get its next update."""
+        """Wait for a change after revision `seen`, and for the minimum interval between updates of subscribers."""
         # The first subscriber that finds the interval over opens a round for all: those that have not seen the round's
         # revision go at once. So subscribers that keep up stay together and share their deltas.
         while True:
@@ -363,7 +364,7 @@ class StateStore:
 
 
 class Subscription:
-    """A subscriber's position: the revision that it has seen. Iterate with `async for`; stop at any time."""
+    """An async iterator over the updates of a store for one subscriber. The iteration may be stopped at any time."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -385,7 +386,7 @@ class Subscription:
 
 
 def _differ_in_check_only(old: InstanceView, new: InstanceView) -> bool:
-    """Whether the rows differ at most in the time and the output of the last check."""
+    """Return whether the rows differ at most in the time and the output of the last check."""
     return old == msgspec.structs.replace(new, checked=old.checked, output=old.output)
 
 

@@ -15,7 +15,7 @@ MAX_READERS = 256
 
 
 class Stream:
-    """What all readers of one store share."""
+    """Serves `/v1/stream`. All its connections share one cache of encoded updates."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Stream:
         """Number of connected readers."""
 
     def respond(self, request: Request) -> Reply | Upgrade:
-        """Return the upgrade to a websocket, or an error reply."""
+        """Return the upgrade to a websocket, or an error reply: no handshake, or too many readers."""
         rejected = reject_handshake(request)
         if rejected is not None:
             return rejected

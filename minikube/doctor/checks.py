@@ -1,4 +1,4 @@
-"""The checks of `minikube doctor`: one finding for each thing that `up` needs of this machine.
+"""The checks of `minikube doctor`: one finding for each requirement of `minikube up` on this machine.
 
 Each check takes a few seconds at most and changes nothing. Every finding that is not `ok` says what to do.
 """
@@ -29,7 +29,7 @@ from minikube.supervisor.backing.redis import find_redis
 from minikube.text import mask_url
 
 QUESTION_TIMEOUT_S = 3.0
-"""For each question to Redis, an engine or the supervisor."""
+"""The time to wait for Redis, an engine or the supervisor."""
 
 MIN_FILES = 4_096
 MIN_WATCHES = 8_192
@@ -101,7 +101,7 @@ def _external_redis(url: str) -> Finding:
 
 
 def _own_pids(directory: Path) -> set[int]:
-    """Return the pids of the project's supervisor and its descendants; empty where it does not run."""
+    """Return the pids of the project's supervisor and its descendants; empty if it does not run."""
     record = read_supervisor_record(directory)
     if record is None:
         return set()
@@ -111,17 +111,20 @@ def _own_pids(directory: Path) -> set[int]:
 
 
 class _PortHolders(Struct, frozen=True):
-    """The project's processes and containers, whose ports are not conflicts."""
+    """The processes of the project and the ports of its containers: these ports are not conflicts."""
 
     pids: set[int] = set()
-    """Of its processes, and of its containers' processes."""
+    """Pids of the project's processes and of the processes in its containers."""
     published: set[int] = set()
-    """Ports that the engine itself listens on for a running container of the project."""
+    """Ports on which the container engine listens for running containers of the project."""
     shared: set[int] = set()
-    """Ports of running containers on this machine's network: the project's, where `/proc` does not show the owner."""
+    """Ports of the project's running containers on this machine's network, whose owner `/proc` may not show."""
 
     def have(self, port: int, owner: tuple[int, str] | None) -> bool:
-        """Return whether the project has a port; `owner` is the pid and name of the listening process."""
+        """Return whether the project itself listens on `port`.
+
+        `owner` is the pid and name of the listening process, None if it is not known.
+        """
         return port in self.published or (owner[0] in self.pids if owner else port in self.shared)
 
 
@@ -144,7 +147,7 @@ def _port_holders(manifest: Manifest, directory: Path) -> _PortHolders:
 
 
 def _instances(path: Path) -> tuple[InstanceView, ...]:
-    """Return the project's instances; none where its supervisor does not answer."""
+    """Return the project's instances as its supervisor reports them; empty if it does not answer."""
     try:
         with ControlClient(find_supervisor(path), timeout=QUESTION_TIMEOUT_S) as client:
             return client.status().instances
@@ -219,7 +222,8 @@ def _groups(manifest: Manifest | None) -> Finding:
 
 
 def _has_kill(unified: Path) -> bool:
-    """Return whether groups below `unified` have `cgroup.kill` (Linux 5.14). The root group itself never has the file."""
+    """Return whether cgroups below the directory `unified` have the file `cgroup.kill` (Linux 5.14)."""
+    # The root cgroup itself never has the file, so the kernel's version decides there.
     version = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit())
     return (unified / "cgroup.kill").exists() or version >= (5, 14)
 

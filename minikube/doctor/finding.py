@@ -1,4 +1,4 @@
-"""The result of one check of `minikube doctor`. Few imports: `minikube schema` shows its shape without running checks."""
+"""The result of one check of `minikube doctor`. Few imports: `minikube schema` shows its fields without running checks."""
 
 from typing import Literal
 
@@ -6,9 +6,10 @@ from msgspec import Struct
 
 
 class Finding(Struct, frozen=True):
-    """One line of `minikube doctor`.
+    """The result of one check: one line of `minikube doctor`.
 
-    `fail`: something in the manifest cannot run. `warn`: it runs worse, or something is unusual.
+    `fail`: something in the manifest cannot run. `warn`: it runs with a limitation, or something is unusual. `found` says
+    what the check found.
     """
 
     check: str
@@ -19,5 +20,5 @@ class Finding(Struct, frozen=True):
 
 
 def ok(check: str, found: str) -> Finding:
-    """Return the finding of a check that is in order."""
+    """Return the finding of a check that passed, with the text `found`."""
     return Finding(check, "ok", found)

@@ -61,7 +61,7 @@ nc -z 127.0.0.1 {port} 2>/dev/null || python3 -c 'import socket; socket.create_c
 
 
 def compose_documents(plan: ExportPlan) -> list[Document]:
-    """Return the Compose file, as a list of one document. Add a note to the plan for each key that Compose does not have."""
+    """Return the Compose file as a list of one document. Add a note to `plan` for each manifest key without a counterpart."""
     services: Tree = {}
     if plan.redis:
         services[plan.redis] = _redis(plan)
@@ -83,7 +83,7 @@ def compose_documents(plan: ExportPlan) -> list[Document]:
 
 
 def _note_secrets(plan: ExportPlan, *, without_certificate: bool) -> None:
-    """Add notes about the secrets that the user has to provide: the registry's certificate, variables."""
+    """Add notes to the plan about the secrets that the user has to provide: the registry's certificate, variables."""
     if without_certificate:
         plan.add_note(
             "registry.tls",
@@ -97,7 +97,7 @@ def _note_secrets(plan: ExportPlan, *, without_certificate: bool) -> None:
 
 
 def _secret_variables(plan: ExportPlan) -> list[tuple[str, str]]:
-    """Return the variable and the value of each secret."""
+    """Return the environment variable and the value of each secret of the project."""
     variables = [(TOKEN_ENV, plan.manifest.registry.token)]
     if plan.redis_url_is_secret:
         variables.append(("REDIS_URL", plan.redis_url))
@@ -109,12 +109,12 @@ def _secret_variables(plan: ExportPlan) -> list[tuple[str, str]]:
 
 
 def _env_secrets(workload: Workload) -> dict[str, str]:
-    """Return the secrets from `env`; those from `env_file` are read by Compose itself."""
+    """Return the variables of a workload's `env` that are secrets. Compose itself reads those in `env_file`."""
     return {name: value for name, value in workload.secrets.items() if name in workload.spec.env}
 
 
 def _secret_value(plan: ExportPlan, variable: str, value: str) -> str:
-    """Return the value of a secret, or a reference to the variable that Compose takes it from."""
+    """Return the secret `value` if the user wants secrets in the file, else a reference to `variable` for Compose."""
     if plan.options.with_secrets and value:
         return _escape_dollars(value)
     return f"${{{variable}:?set it in .env or in the environment}}"
@@ -126,7 +126,7 @@ def _escape_dollars(text: str) -> str:
 
 
 def _redis(plan: ExportPlan) -> Tree:
-    """Return the service of Redis."""
+    """Return the Compose service of Redis."""
     return {
         "image": plan.redis_image,
         "command": ["redis-server", "--appendonly", "yes"],
@@ -138,7 +138,7 @@ def _redis(plan: ExportPlan) -> Tree:
 
 
 def _registry(plan: ExportPlan) -> Tree:
-    """Return the service of the registry."""
+    """Return the Compose service of the registry."""
     settings = plan.manifest.registry
     command = ["registry", "--listen", f"0.0.0.0:{REGISTRY_PORT}"]
     command += ["--tls-cert", f"/run/secrets/{CERT}", "--tls-key", f"/run/secrets/{KEY}"]
@@ -161,7 +161,7 @@ def _registry(plan: ExportPlan) -> Tree:
 
 
 def _shared_environment(plan: ExportPlan, *, for_registry: bool = False) -> dict[str, str]:
-    """Return the variables of every container: where Redis and the registry are, the token, the certificate."""
+    """Return the environment of every container: the addresses of Redis and the registry, the token, the certificate."""
     url = (
         _secret_value(plan, "REDIS_URL", plan.redis_url)
         if plan.redis_url_is_secret
@@ -172,7 +172,7 @@ def _shared_environment(plan: ExportPlan, *, for_registry: bool = False) -> dict
 
 
 def _host_path(plan: ExportPlan, path: Path) -> str:
-    """Return a path of the manifest for the Compose file.
+    """Return the text that the Compose file has for a host path in the manifest.
 
     It is relative to the file when both are in the project's directory, which may be moved or cloned; otherwise absolute.
     """
@@ -185,7 +185,7 @@ def _host_path(plan: ExportPlan, path: Path) -> str:
 
 
 def _service(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return the service of a workload."""
+    """Return the Compose service of a workload."""
     spec = workload.spec
     key = f"services.{spec.name}"
     tree: Tree = {"image": workload.image}
@@ -259,7 +259,7 @@ def _replace_instance_id(text: str, name: str) -> str:
 
 
 def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
-    """Return all variables of a workload's container."""
+    """Return the environment of a workload's container."""
     name = workload.spec.name
     env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | ({"PORT": str(workload.port)} if workload.port else {})
     env |= _shared_environment(plan) | {key: _replace_instance_id(value, name) for key, value in workload.env.items()}
@@ -268,7 +268,7 @@ def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
 
 
 def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return the Compose file's `depends_on`: the registry, and the services of the manifest's `depends_on`."""
+    """Return Compose's `depends_on`: the registry, and the services of the manifest's `depends_on`."""
     conditions: Tree = {plan.registry: {"condition": "service_healthy"}}
     spec = workload.spec
     for name, condition in spec.depends_on.items():
@@ -288,7 +288,7 @@ def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
-    """Return the health check of a workload, or None when it has none that Compose could run."""
+    """Return the health check of a workload as Compose's `healthcheck`, or None if it has none that Compose can run."""
     health = workload.spec.health
     if health is None or health.kind == "log":
         return None
@@ -312,7 +312,7 @@ def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
 
 
 def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
-    """Return a health check with the manifest's intervals and thresholds."""
+    """Return Compose's `healthcheck` that runs `test` with the manifest's intervals and thresholds."""
     return {
         "test": test,
         "interval": _duration(health.interval),
@@ -324,7 +324,7 @@ def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
 
 
 def _ports(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return the published or exposed ports. A fixed port is published on the machine as it is here."""
+    """Return `ports` or `expose` of a workload. A fixed port is published with the same number."""
     # Not for replicas or a container with an address of its own: they cannot share one port of the machine.
     spec = workload.spec
     if spec.port and (spec.has_own_address or spec.replicas > 1):
@@ -336,7 +336,7 @@ def _ports(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _resource_limits(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return the replicas, the resource limits and the ulimits."""
+    """Return a workload's replicas, resource limits and ulimits."""
     limits = workload.spec.limits
     resources: Tree = {}
     if limits.get("cpus", -1) > 0:

@@ -39,7 +39,7 @@ _CRON_SCHEDULES = (
 
 
 def kubernetes_documents(plan: ExportPlan) -> list[Document]:
-    """Return the objects of all services. Add a note to the plan for each key that Kubernetes does not have."""
+    """Return the Kubernetes objects of all services. Add a note to `plan` for each manifest key without a counterpart."""
     documents = shared_documents(plan, PLACEHOLDER)
     documents += [Document(VOLUMES_FILE, tree) for tree in _volume_claims(plan)]
     for name, workload in plan.workloads.items():
@@ -51,12 +51,12 @@ def kubernetes_documents(plan: ExportPlan) -> list[Document]:
 
 
 def _is_excluded(plan: ExportPlan, workload: Workload) -> bool:
-    """Return whether a service belongs to profiles of which none is exported."""
+    """Return whether a service is left out: it has profiles, and none of them is exported."""
     return bool(workload.spec.profiles) and not plan.options.profiles & set(workload.spec.profiles)
 
 
 def _volume_claims(plan: ExportPlan) -> list[Tree]:
-    """Return a PersistentVolumeClaim for each named volume; services may share one."""
+    """Return a PersistentVolumeClaim for each named volume of all services."""
     pods_by_volume: dict[str, int] = {}
     for workload in plan.workloads.values():
         pods = 0 if _is_excluded(plan, workload) else workload.spec.replicas if workload.kind == "service" else 1
@@ -78,7 +78,7 @@ def _volume_claims(plan: ExportPlan) -> list[Tree]:
 
 
 def _workload_objects(plan: ExportPlan, workload: Workload) -> list[Tree]:
-    """Return a service's ConfigMap, Secret, controller and Service, as far as it needs them."""
+    """Return a service's Deployment, Job or CronJob, and its ConfigMap, Secret and Service where it needs them."""
     name = workload.spec.name
     trees: list[Tree] = []
     if config := _config_data(workload):
@@ -221,7 +221,7 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _config_data(workload: Workload) -> dict[str, str]:
-    """Return the variables for the ConfigMap: those that are the same in all pods, with names that a ConfigMap accepts."""
+    """Return the environment variables for the ConfigMap: not secret, equal in all pods, with names that it accepts."""
     return {
         key: value
         for key, value in workload.env.items()
@@ -230,7 +230,7 @@ def _config_data(workload: Workload) -> dict[str, str]:
 
 
 def _init_containers(plan: ExportPlan, workload: Workload) -> list[Tree]:
-    """Return `depends_on` as init containers that wait until a dependency accepts connections."""
+    """Return an init container for each dependency, which waits until the dependency accepts connections."""
     # A Service without a ready pod refuses connections: one that is accepted means that the dependency is healthy.
     containers = []
     for name, condition in workload.spec.depends_on.items():
@@ -273,7 +273,7 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _resources(spec: ServiceSpec) -> Tree:
-    """Return the container's limits of CPU and memory."""
+    """Return the `resources` of a container: its limits of CPU and memory."""
     limits: Tree = {}
     if spec.limits.get("cpus", -1) > 0:
         limits["cpu"] = f"{math.ceil(spec.limits['cpus'] * 1000)}m"
@@ -326,12 +326,15 @@ def _annotation_key(name: str) -> str:
 
 
 def _volume_names(spec: ServiceSpec) -> list[str]:
-    """Return the claims of a service's named volumes, each once, however often it is mounted."""
+    """Return the names of a service's named volumes without duplicates."""
     return list(dict.fromkeys(_volume_name(volume.source) for volume in spec.volumes if not volume.is_path))
 
 
 def _volume_name(source: str) -> str:
-    """Return the name of a volume as a DNS label. Other names get a digest, so that `a.b`, `a_b` and `a-b` stay three volumes."""
+    """Return the name of a volume as a DNS label.
+
+    A digest is added to names that are none, so that `a.b`, `a_b` and `a-b` stay three volumes.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-")
     if name == source and name != CERT_VOLUME["name"]:
         return name

@@ -13,7 +13,7 @@ from minikube.export.yaml_documents import Tree
 
 
 def container_probes(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return the probes of a container: none, a readiness probe, or all three."""
+    """Return the probes of a container by their Kubernetes key: none, a readiness probe, or all three."""
     health = workload.spec.health
     if health is None or health.kind == "log" or workload.kind != "service":
         return {}
@@ -35,7 +35,7 @@ def container_probes(plan: ExportPlan, workload: Workload) -> Tree:
 
 
 def _action(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return what a probe does: run a command, open a TCP connection, or send an HTTP request."""
+    """Return the action of a probe as in Kubernetes: `exec`, `tcpSocket` or `httpGet`."""
     health = workload.spec.health
     assert health is not None
     if health.kind == "command":

@@ -40,7 +40,7 @@ def metadata(plan: ExportPlan, name: str, component: str = "") -> Tree:
 
 
 def shared_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
-    """Return the shared configuration, Redis and the registry; `placeholder` takes the place of secret values."""
+    """Return the objects of the shared configuration, Redis and the registry, with `placeholder` for secret values."""
     config, secret = shared_config_names(plan)
     config_data = {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"{CERT_DIR}/tls.crt"}
     secrets = {TOKEN_ENV: plan.manifest.registry.token}

@@ -29,11 +29,11 @@ INSTANCE_ID_MARKER = "\0id\0"
 replaces the marker by what its tool offers."""
 
 Kind = Literal["service", "task", "schedule"]
-"""How a workload runs: for ever, once, or by a schedule."""
+"""A `service` runs until it is stopped, a `task` runs once, `schedule` runs at the times of its schedule."""
 
 
 class Note(Struct, frozen=True):
-    """A note for the user: what is lost or changed by the export, and what to do about it."""
+    """A note for the user: a part of the manifest that the export loses or changes, and the remedy."""
 
     key: str
     """The manifest's key, such as `services.x.umask`."""
@@ -57,7 +57,7 @@ class ExportOptions(Struct, frozen=True):
 
 
 class Workload(Struct, frozen=True):
-    """One service of the manifest as a container."""
+    """One service of the manifest as a container, with expanded command and environment."""
 
     spec: ServiceSpec
     kind: Kind
@@ -72,7 +72,7 @@ class Workload(Struct, frozen=True):
 
 
 class ExportPlan(Struct, frozen=True):
-    """The whole project, ready to be written by one of the exports."""
+    """The input of both exports: all workloads, the registry, Redis, secrets and the notes so far."""
 
     manifest: Manifest
     options: ExportOptions
@@ -85,11 +85,11 @@ class ExportPlan(Struct, frozen=True):
     workloads: dict[str, Workload]
     """By the name of the service."""
     notes: list[Note]
-    """The exports add theirs."""
+    """The notes for the user so far; each export adds its own."""
 
     @property
     def registry_address(self) -> str:
-        """The registry's host and port for the services."""
+        """The registry's `host:port`, as the exported services connect to it."""
         return f"{self.registry}:{REGISTRY_PORT}"
 
     def add_note(self, key: str, text: str) -> None:
@@ -141,7 +141,7 @@ def _unused_name(name: str, manifest: Manifest) -> str:
 
 
 def _external_redis_url(manifest: Manifest, notes: list[Note]) -> str:
-    """Return `redis.url` if it can be reached from other machines, else "": the export then has a Redis of its own."""
+    """Return `redis.url` if other machines can reach it, else "": the export then includes a Redis server."""
     url = manifest.redis.url
     if not url:
         return ""
@@ -200,8 +200,10 @@ def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
 
 
 def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
-    """Return how a service runs. A task ends by itself: other services wait for its end, or it is not always restarted and
-    has neither a port nor a check.
+    """Return the kind of a service's workload: `schedule` if it has a schedule.
+
+    It is a `task` if other services wait for its end, or if it is not always restarted and has neither a port nor a check.
+    Else it is a `service`.
     """
     if spec.schedule:
         return "schedule"
@@ -249,5 +251,5 @@ def uses_instance_id(workload: Workload) -> bool:
 
 
 def variable_name(*words: str) -> str:
-    """Return words as the name of an environment variable: `product`, `API_KEY` become `PRODUCT_API_KEY`."""
+    """Join words to the name of an environment variable: `product` and `API_KEY` become `PRODUCT_API_KEY`."""
     return re.sub(r"[^A-Z0-9]+", "_", "_".join(words).upper())

@@ -13,7 +13,7 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 class HttpResponse:
-    """A response that is being received: feed it what arrives until it is `complete`."""
+    """Parses one HTTP/1.x response from received bytes. Call `feed` until it is `complete`."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -30,9 +30,9 @@ class HttpResponse:
         self._chunked = False
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes; `b""` means that the server closed the connection.
+        """Parse received bytes; `b""` means that the server closed the connection.
 
-        Raises EOFError when it closed before a response, ValueError when the bytes are no HTTP/1.x response.
+        Raises EOFError if the server closed it before a response, ValueError if the bytes are not an HTTP/1.x response.
         """
         if not data:
             if not self._parse_head():
@@ -58,12 +58,12 @@ class HttpResponse:
 
     @property
     def room(self) -> int:
-        """How many more bytes may be received; interim 1xx responses count too, so that a server cannot send them endlessly."""
+        """The number of bytes that may still be received, interim 1xx responses included."""
         return self._room
 
     @property
     def output(self) -> str:
-        """The response as text, `200 OK: body`; bytes that are no UTF-8 are replaced."""
+        """The response as text, `200 OK: body`. Bytes that are not UTF-8 are replaced."""
         head = f"{self.status} {self._reason}".strip()
         body = self._buffer[self._body_start :] if self._body_start >= 0 else b""
         if self._chunked:

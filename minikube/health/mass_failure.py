@@ -11,7 +11,7 @@ MIN_SILENT = 3
 
 
 class MassFailure(Struct, frozen=True):
-    """`silent` of `probed` instances stopped answering together."""
+    """A mass failure: `silent` of `probed` instances stopped answering together."""
 
     silent: int
     probed: int
@@ -24,7 +24,7 @@ class MassFailure(Struct, frozen=True):
 
 
 class MassFailureDetector:
-    """The latest probe result of each instance that passed before, and whether most of them time out.
+    """Detects a mass failure from the latest probe result of each instance that passed before.
 
     A time-out always counts. An answer counts only if its probe started at or after the oldest time-out.
     """
@@ -44,12 +44,12 @@ class MassFailureDetector:
             self._silent_since.pop(key, None)
 
     def forget(self, key: str) -> None:
-        """Drop an instance that was removed or is critical: it counts for neither side any more."""
+        """Drop the results of an instance that was removed or is critical."""
         self._latest.pop(key, None)
         self._silent_since.pop(key, None)
 
     def detect(self) -> MassFailure | None:
-        """Return the mass failure: at least `MIN_SILENT` instances and half of those probed are silent; else None."""
+        """Return the current mass failure, or None. It needs at least `MIN_SILENT` silent instances, and half of those probed."""
         silent = len(self._silent_since)
         if silent < MIN_SILENT:
             return None

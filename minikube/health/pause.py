@@ -4,14 +4,14 @@ A probe that was under way during a pause measured the pause, not the instance: 
 """
 
 PAUSE_S = 1.0
-"""A gap between two ticks from which on the process counts as paused."""
+"""The least time between two ticks that counts as a pause of the process."""
 
 TICK_S = 0.25
-"""How often `PauseDetector.tick` is to be called."""
+"""The seconds between two calls of `PauseDetector.tick`."""
 
 
 class PauseDetector:
-    """Finds the times in which this process did not run, from calls that should come every `TICK_S`."""
+    """Detects pauses of this process, in which it did not run, from the time between calls of `tick`, due every `TICK_S`."""
 
     def __init__(self, monotonic: float, boottime: float) -> None:
         self._monotonic = monotonic
@@ -19,9 +19,10 @@ class PauseDetector:
         self._pause_end = float("-inf")
 
     def tick(self, monotonic: float, boottime: float) -> float:
-        """Record that the process runs now. Return the length of the pause that just ended, 0.0 if there was none.
+        """Record that the process runs now, and return the seconds of the pause that just ended; 0.0 if there was none.
 
-        Code that reads a probe result must call it first: after a pause the task that ticks may run last.
+        The arguments are the readings of CLOCK_MONOTONIC and CLOCK_BOOTTIME in seconds. Call it also before reading a probe
+        result: after a pause, the task that calls it regularly may run later than the one that reads the result.
         """
         # CLOCK_MONOTONIC stands still while the machine is suspended, CLOCK_BOOTTIME does not: a gap in either counts.
         gap = max(monotonic - self._monotonic, boottime - self._boottime)
@@ -32,5 +33,5 @@ class PauseDetector:
         return gap
 
     def overlaps_pause(self, started: float) -> bool:
-        """Return whether a pause ended between `started` (monotonic) and now."""
+        """Return whether a pause ended after `started` (monotonic seconds)."""
         return started <= self._pause_end

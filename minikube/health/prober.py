@@ -17,10 +17,10 @@ from minikube.health.state import Outcome, ProbeResult
 
 
 class Prober:
-    """Probes by URL, with up to `max_idle` connections kept alive between probes, one for each URL.
+    """Sends probes to URLs. Keeps up to `max_idle` connections open between probes, one for each URL.
 
-    The default is none: an idle kept connection blocks a server that serves one connection at a time. Set it where so many
-    instances are probed that new connections would fill the kernel's table of closed ones (TIME_WAIT).
+    The default is 0, because an idle connection blocks a server that serves one connection at a time. Set `max_idle` if so
+    many instances are probed that new connections would fill the kernel's table of closed ones (TIME_WAIT).
     """
 
     def __init__(self, max_idle: int = 0) -> None:
@@ -39,7 +39,7 @@ class Prober:
         return ProbeResult(outcome, output, started, trio.current_time())
 
     def forget(self, url: str) -> None:
-        """Drop all state of `url` and close its idle connection; for an instance that is not probed any more."""
+        """Close the idle connection of `url` and drop its state, after its last probe."""
         self._parsed.pop(url, None)
         stream = self._idle.pop(url, None)
         if stream is not None:
@@ -73,7 +73,7 @@ class Prober:
         return await self._exchange(url, stream, request)
 
     async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
-        """Send the request, read the response; then keep the connection or close it."""
+        """Send the request and read the response; return the outcome and its text. Then keep the connection or close it."""
         response = HttpResponse()
         keep = False
         try:

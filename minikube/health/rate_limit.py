@@ -14,14 +14,14 @@ DEFAULT_INTERVAL_S = ProbeSettings().interval
 
 
 class ProbeRateLimiter:
-    """The probe slots of one process, given out in order."""
+    """Spreads the probes of one process over time, so that it sends at most `PROBES_PER_S`."""
 
     def __init__(self) -> None:
         self._given_until = 0.0
         """All slots before this time are given out."""
 
     def next_probe_at(self, health: Health, settings: ProbeSettings, now: float) -> float:
-        """Return when the next probe may run; takes a slot, so call it once for each probe."""
+        """Return the time (in the unit of `now`) at which the instance's next probe may run. Call it once for each probe."""
         # Passing instances with the default interval or a longer one are exempt: a flood must not delay them.
         if health.state is CheckState.PASSING and settings.interval >= DEFAULT_INTERVAL_S:
             return health.due

@@ -32,7 +32,7 @@ REPORT_FROM_MISSES = 2
 """Misses in a row from which on watchers get the reason. The first refused connection is how every service starts."""
 
 MIN_FORGET_S = 30.0
-"""How long an absent instance is kept at least after its checks are taken over, unless `forget_after` is shorter."""
+"""The least time that an instance is kept after another process has taken over its checks, unless `forget_after` is shorter."""
 
 NEVER = float("inf")
 
@@ -70,7 +70,7 @@ class ProbeResult(Struct, frozen=True):
 
     @property
     def seconds(self) -> float:
-        """How long the probe took."""
+        """The duration of the probe."""
         return self.ended - self.started
 
 
@@ -130,10 +130,11 @@ def initial_health(
     forget_in: float,
     jitter: float,
 ) -> Health:
-    """Return the health of an instance in `state` as its checks start: it registered just now, or is taken over.
+    """Return the health of an instance in `state` for the start of its checks by this process.
 
-    `forget_in` is how many seconds an absent instance has left, by the wall clock of its last state change.
-    `jitter` is as for `resumed_health`. A passing `ttl:` instance gets a whole lease.
+    `just_registered` is False if another process checked it before. `forget_in` is the number of seconds until an instance
+    that does not pass is removed, by the wall clock. `jitter` is as for `resumed_health`. A passing `ttl:` instance gets a
+    full lease.
     """
     if just_registered and state is CheckState.STARTING:
         return new_health(now, settings)
@@ -146,7 +147,7 @@ def initial_health(
 
 
 def next_step(health: Health, now: float, *, is_ttl: bool, has_result: bool, was_paused: bool) -> NextStep:
-    """Return what to do with an instance that is due.
+    """Return the action for an instance that is due.
 
     `has_result`: its first check has ended. `was_paused`: this process did not run for a part of the last lease.
     """
@@ -162,12 +163,15 @@ def next_step(health: Health, now: float, *, is_ttl: bool, has_result: bool, was
 
 
 def should_report(health: Health, reported: str, output: str) -> bool:
-    """Return whether watchers get `output` although the state stays: a repeated miss with a new reason."""
+    """Return whether to send watchers `output` without a change of state: after repeated misses, if the reason is new.
+
+    `reported` is the output that they were sent last.
+    """
     return health.failures + health.timeouts >= REPORT_FROM_MISSES and _reason(output) != _reason(reported)
 
 
 def _reason(output: str) -> str:
-    """Return the kind of a result without the service's own text: `404 Not Found`, `connection refused`."""
+    """Return the reason at the start of a probe's output, without the response body: `404 Not Found`, `connection refused`."""
     # A body with a clock in it would otherwise be a new reason at each probe.
     return output.partition("\n")[0].partition(":")[0]
 
@@ -175,7 +179,7 @@ def _reason(output: str) -> str:
 def after_probe(
     health: Health, result: ProbeResult, settings: ProbeSettings, now: float, *, jitter: float, extra_timeouts: int = 0
 ) -> Health:
-    """Return the health after `result`. `jitter` is in 0…1; 0.5 makes the next delay exactly the interval."""
+    """Return the health after a probe with `result`. `jitter` is in 0…1; 0.5 makes the next delay exactly the interval."""
     if result.outcome is Outcome.PASS:
         return _after_pass(health, settings, now, jitter)
     timed_out = result.outcome is Outcome.TIMEOUT

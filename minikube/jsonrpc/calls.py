@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class ConnectionLost(Unavailable):
-    """The connection is closed or could not be opened. Unlike after a time-out, connecting again may well help."""
+    """The connection is closed or could not be opened. A new connection may succeed."""
 
 
 class ClientProtocol:
-    """Numbers and encodes calls; decodes what the server sends."""
+    """Encodes the calls of a client with increasing ids, and decodes the server's messages."""
 
     def __init__(self, max_line: int = MAX_REPLY_BYTES) -> None:
         self.stale = False
@@ -43,7 +43,7 @@ class ClientProtocol:
         return self._last_id, line
 
     def feed(self, data: bytes) -> list[ServerMessage]:
-        """Return the messages that `data` completes, in order.
+        """Return the messages in received bytes, in order; buffer an incomplete message for the next call.
 
         Raise `ConnectionLost` if they are not JSON-RPC: the connection cannot be used any more.
         """
@@ -62,7 +62,7 @@ class ClientProtocol:
     def refused(self) -> bool:
         """Whether the server has ended the connection with an error that has no id, such as "too many connections".
 
-        Calls under way get no reply then.
+        Pending calls get no reply then.
         """
         return self._refusal is not None
 
@@ -96,14 +96,14 @@ def error_of(message: ServerMessage) -> MinikubeError | None:
 
 
 def result_of(message: ServerMessage, kind: type[T]) -> T:
-    """Return the result of a reply as `kind`. Raise the reply's error, or `RemoteError` if the result is no `kind`."""
+    """Return the result of a reply decoded as the type `kind`. Raise the reply's error, or `RemoteError` if it does not fit."""
     if error := error_of(message):
         raise error
     return decode_as(message.result, kind)
 
 
 def decode_as(raw: Raw | Any, kind: type[T]) -> T:
-    """Return the JSON decoded as `kind`. Raise `RemoteError` if it is something else."""
+    """Return the JSON value decoded as the type `kind`. Raise `RemoteError` if it does not fit."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 
 
 class FastGetMatcher:
-    """Finds the dialect 1 calls of one method with one parameter, a service name."""
+    """Recognizes JSON-RPC 1.0 calls of one method with one parameter, a service name, without decoding JSON."""
 
     def __init__(self, method: str) -> None:
         self._start = b'{"method":"%b","params":["' % method.encode("ascii")
@@ -24,12 +24,12 @@ class FastGetMatcher:
         self._find = re.compile(line, re.MULTILINE).findall
 
     def match_one(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return the name and the id if `data` is exactly one such call, else None."""
+        """Return the service name and the call's id (as JSON) if `data` is exactly one such call, else None."""
         match = self._match(data)
         return None if match is None else match.group(1, 2)  # type: ignore[return-value]
 
     def match_all(self, data: bytes) -> tuple[Sequence[bytes], Sequence[bytes]] | None:
-        """Return the names and the ids, in order, if `data` is nothing but such calls, at least one; else None."""
+        """Return the service names and the ids of all calls, in order, if `data` consists of one or more such calls; else None."""
         if not data.startswith(self._start) or not data.endswith(b"\n"):
             return None
         calls = self._find(data)

@@ -8,7 +8,7 @@ MAX_LINE_BYTES = 65_536
 
 
 class LineTooLong(Exception):
-    """A line is longer than the limit. `lines` are the whole lines before it; the reader cannot be used any more."""
+    """Raised for a line longer than the limit. `lines` are the complete lines before it. The reader must not be used again."""
 
     def __init__(self, limit: int, lines: list[bytes]) -> None:
         super().__init__(f"line is longer than {limit} bytes")
@@ -16,7 +16,7 @@ class LineTooLong(Exception):
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines. It holds at most one unfinished line, so its memory is limited."""
+    """Splits a stream of bytes into lines. It buffers at most one unfinished line, so its memory is limited."""
 
     __slots__ = ("_held", "_held_bytes", "max_line")
 
@@ -27,9 +27,9 @@ class LineReader:
         self._held_bytes = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that `data` completes, without their ends. Raise `LineTooLong`.
+        """Return the complete lines, without newlines; buffer an unfinished one for the next call. Raise `LineTooLong`.
 
-        The lines do not depend on how the stream is split into pieces.
+        The result does not depend on how the stream is split into calls.
         """
         lines = data.split(b"\n")
         rest = lines.pop()
@@ -62,7 +62,7 @@ class LineReader:
 
     @property
     def pending(self) -> int:
-        """Number of bytes held of an unfinished line."""
+        """The number of buffered bytes of an unfinished line."""
         return self._held_bytes
 
     @property

@@ -15,7 +15,10 @@ BLOCK = 65_536
 
 
 def find_candidates(block: bytes, log_filter: LogFilter | None) -> tuple[list[bytes], Sequence[int]]:
-    """Return the lines of a block and the indexes of those that the filter may select; no lines where there is none."""
+    """Return the lines of a block and the indexes of those that the filter may select. Both are empty if there are none.
+
+    Without a filter all indexes are returned. The caller must check the lines with `LogFilter.selects`.
+    """
     if log_filter is None or not log_filter.narrows:
         lines = block.split(b"\n")
         return lines, range(len(lines))
@@ -32,7 +35,7 @@ def find_candidates(block: bytes, log_filter: LogFilter | None) -> tuple[list[by
 
 
 def blocks_backwards(file: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole lines before offset `end` as (offset, block), the last block first."""
+    """Yield the complete lines before offset `end` in blocks, as (offset, block), the last block first."""
     at, data, whole = end, b"", False
     while at > 0:
         step = min(BLOCK, at)
@@ -52,7 +55,7 @@ def blocks_backwards(file: int, end: int) -> Iterator[tuple[int, bytes]]:
 
 
 def offset_of(file: int, since: float) -> int:
-    """Return the offset of a line at or shortly before the first line written at `since` (Unix seconds)."""
+    """Return the offset of the first line written at `since` (Unix seconds) or later, or of a line shortly before it."""
     low, high = 0, os.fstat(file).st_size
     while since and high - low > BLOCK:
         middle = (low + high) // 2
@@ -67,7 +70,7 @@ def offset_of(file: int, since: float) -> int:
 
 
 def count_lines(file: int, start: int) -> int:
-    """Return the number of lines from offset `start` on."""
+    """Return the number of lines in a file from offset `start` to its end."""
     count = 0
     while data := os.pread(file, 16 * BLOCK, start):
         count += data.count(b"\n")
@@ -76,7 +79,8 @@ def count_lines(file: int, start: int) -> int:
 
 
 def _has_json(block: bytes) -> bool:
-    """Whether a line, or its text, may be JSON: there a character may be written as an escape."""
+    """Return whether a line of the block may be JSON."""
+    # A pattern may not match bytes of JSON: any character may be written as an escape.
     return block.startswith(b"{") or b"\n{" in block or b" {" in block
 
 

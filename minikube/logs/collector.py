@@ -1,7 +1,7 @@
 """The logs of all instances of a run: opened when an instance starts, swept by age, and read for the control API.
 
-Files are read in worker threads, so that a disk that hangs delays only its readers. The files are the truth: a reader
-costs a descriptor and an offset for each instance, however slow it is.
+Files are read in worker threads, so that a disk that hangs delays only its readers. Readers use nothing but the files: a
+reader costs a descriptor and an offset for each instance, however slow it is.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ GATHER_S = 0.01
 """The pause between two reads of logs that are written all the time."""
 
 READERS = 8
-"""How many worker threads read for all callers: a disk that hangs takes no more than these."""
+"""The most worker threads that read for all callers, so that a disk that hangs blocks no more threads than these."""
 
 Result = TypeVar("Result")
 
 
 class LogCollector:
-    """The logs of a run by instance name. Belongs to the trio thread.
+    """Owns the logs of all instances of a run, and opens readers of them. For use in the trio thread.
 
-    `notice` is called with a service, an instance and a text: that lines of its log are dropped, or are kept again.
+    `notice` is called with a service, an instance and a text when lines of its log begin or cease to be dropped.
     """
 
     def __init__(self, directory: Path, notice: Callable[[str, str, str], object] = lambda *_: None) -> None:
@@ -47,7 +47,7 @@ class LogCollector:
         self.writer = LogWriter(self._on_write, self._sweep)
 
     def open(self, service: str, instance: str, spec: LogSpec, secrets: Iterable[str] = ()) -> InstanceLog:
-        """Return the log of an instance, which goes on where it has one already, with the settings and secrets given."""
+        """Return the log of an instance, with these settings and secrets to mask. A log that is open already is reused."""
         log = self.logs.get(instance)
         if log is None:
             path = self.directory / f"{instance}.log"
@@ -58,7 +58,7 @@ class LogCollector:
         return log
 
     def source(self, service: str, instance: str, spec: LogSpec) -> Source:
-        """Return the files of an instance, whether it has run in this run or not."""
+        """Return the log files of an instance, which may not exist yet."""
         return Source(service, instance, self.directory / f"{instance}.log", spec.keep)
 
     def next_write(self) -> trio.Event:
@@ -70,9 +70,9 @@ class LogCollector:
     async def lines(
         self, sources: Callable[[], list[Source]], query: LogQuery
     ) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
-        """Read the lines that a query selects, in batches; see `ProjectCommands.logs`.
+        """Open the lines that a query selects, in batches, as `ProjectCommands.logs` says.
 
-        `sources` returns the files to read; it is called again in every round, as instances come and go.
+        `sources` returns the log files to read. It is called in every round, because instances are added and removed.
         """
         follower = LogFollower(self.logs, query)
         async with aclosing(self._lines(follower, sources, query)) as found:
@@ -119,7 +119,7 @@ class LogCollector:
         self._changed = trio.Event()
 
     def _sweep(self) -> None:
-        """Remove files that are too old, those of instances that do not exist any more included."""
+        """Remove log files that are too old, including those of removed instances."""
         now = time.time()
         known = dict(self.logs)
         for log in known.values():

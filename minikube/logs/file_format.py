@@ -47,7 +47,9 @@ class Source(Struct, frozen=True):
 
 
 class FileOrigin(NamedTuple):
-    """A file by its inode, and the number of the line at `offset`: counted from the run's first line."""
+    """The place of a log file in the output of a run: its inode, and the number (from the run's first line) of the line at
+    `offset`.
+    """
 
     inode: int
     first: int
@@ -56,12 +58,12 @@ class FileOrigin(NamedTuple):
 
 
 def rotated(path: Path, number: int) -> Path:
-    """Return the path of a rotated file: `x.log`, `x.log.1`, …; 0 is the file that is written, the highest the oldest."""
+    """Return the path of file `number` of a log: `x.log`, `x.log.1`, …; 0 is the newest, the highest the oldest."""
     return path.with_name(f"{path.name}.{number}") if number else path
 
 
 def file_numbers(path: Path, keep: int) -> Iterator[int]:
-    """Yield the numbers of the files that exist, from 0 up."""
+    """Yield the numbers of the existing files of a log, from 0 up to at most `keep`."""
     # One number may be missing: a rotation is in progress.
     missing = 0
     for number in range(keep + 1):
@@ -75,14 +77,16 @@ def file_numbers(path: Path, keep: int) -> Iterator[int]:
 
 
 def split_name(file: str) -> tuple[str, int] | None:
-    """Split a file name into instance and number: `product-2.log.1` → (`product-2`, 1). None for another file."""
+    """Split the name of a log file into instance and number: `product-2.log.1` → (`product-2`, 1). None for other names."""
     match = _NUMBERED.fullmatch(file)
     return (match["name"], int(match["number"] or 0)) if match else None
 
 
 def kept_sources(directory: Path, services: Iterable[str]) -> list[Source]:
-    """Return the logs in a folder, by instance name. `services`, the manifest's, distinguish replica 2 of `a` from a service
-    named `a-2`."""
+    """Return the logs in a folder, sorted by instance name.
+
+    `services` are the names of the manifest's services. They tell replica 2 of `a` from a service named `a-2`.
+    """
     highest: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
@@ -103,7 +107,7 @@ def service_of(instance: str, services: frozenset[str]) -> str:
 
 
 def encode_lines(stream: str, whole: bytes, style: str) -> bytes:
-    """Return whole lines in the form of the file, all with the present time. `style` is `plain` or `json`."""
+    """Return complete lines of output in the format of the log file, with the current time. `style` is `plain` or `json`."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
     if style == "json":
@@ -115,7 +119,7 @@ def encode_lines(stream: str, whole: bytes, style: str) -> bytes:
 
 
 def parse_line(raw: bytes, service: str, instance: str) -> LogLine | None:
-    """Parse a line of a file. None for a malformed line, such as one that a full disk cut."""
+    """Parse a line of a log file. Return None for a malformed line, such as one that a full disk cut."""
     global _prefix
     prefix, moment, source = _prefix
     if raw.startswith(prefix):  # lines of one read have the same prefix
@@ -141,9 +145,9 @@ def parse_line(raw: bytes, service: str, instance: str) -> LogLine | None:
 
 
 def texts_of(lines: list[bytes]) -> bytes | None:
-    """Return the text of each line without time and stream, joined by newlines; None where a line has another form.
+    """Return the text of each log file line without time and stream, joined by newlines; None if a line has another format.
 
-    It is for searching: only `parse_line` checks the form of each line.
+    The text is for searching only: a malformed line may stay undetected, which `parse_line` rejects.
     """
     if not lines[0].startswith(b"{"):
         if any(line.startswith(b"{") for line in lines):
@@ -157,7 +161,7 @@ def texts_of(lines: list[bytes]) -> bytes | None:
 
 
 def written_at(raw: bytes) -> float:
-    """Return the time (Unix seconds) of the line that begins with these bytes, in either format; 0 where there is none."""
+    """Return the time (Unix seconds) of the log file line that begins with `raw`; 0 if it has none."""
     text = raw[:64].decode("ascii", "replace")
     stamp = text.removeprefix('{"time":"')[:STAMP_LENGTH]
     with contextlib.suppress(ValueError):

@@ -22,7 +22,7 @@ _WHOLE_TEXT = re.compile(r"\\[AzQ]|\(\?[imsU]*-")
 
 
 class LogFilter:
-    """A compiled query. The constructor raises `UsageError` for an unknown level or a malformed pattern."""
+    """Decides which log lines a `LogQuery` selects. Raises `UsageError` for an unknown level or a malformed pattern."""
 
     def __init__(self, query: LogQuery) -> None:
         self._since = query.since
@@ -45,7 +45,10 @@ class LogFilter:
         """Whether `is_in` may search a block with its times and streams: the pattern has no anchor of a line."""
 
     def _search_pattern(self, grep: str) -> Any:
-        """Return a pattern that is found among many lines wherever one of them may be selected; None where there is none."""
+        """Return a compiled pattern that matches in every line that may be selected, for a search in many lines at once.
+
+        Return None if no pattern can do that.
+        """
         if grep:
             return None if _WHOLE_TEXT.search(grep) else compile_pattern(f"(?m){grep}")
         search = levels.search_pattern(self._level) if self._level else ""
@@ -53,11 +56,11 @@ class LogFilter:
         return compile_pattern(rf"(?im)^[ \t]|{search}") if search else None
 
     def is_in(self, data: bytes) -> bool:
-        """Whether a line of `data` may be selected; messages inside JSON are not considered."""
+        """Return whether a line of `data` may be selected; escaped characters in JSON messages are not considered."""
         return bool(self._search.search(data))
 
     def candidates(self, texts: bytes) -> list[int]:
-        """Return the indexes, in order, of the lines that `selects` may select; `texts` is UTF-8, one line for each text."""
+        """Return the indexes, in order, of the lines in `texts` that `selects` may select. `texts` must be UTF-8."""
         found = _matching_lines(self._search, texts)
         if self._pattern is None or not (texts.startswith(b"{") or b"\n{" in texts):
             return found
@@ -73,13 +76,13 @@ class LogFilter:
         return [numbers[found] for found in _matching_lines(self._search, joined)]
 
     def selects(self, line: LogLine) -> bool:
-        """Whether the query selects the line. A pattern is searched in the printed line and, of JSON, in its message."""
+        """Return whether the query selects the line. The pattern is searched in the line and, if it is JSON, in its message."""
         if self._level and not levels.at_least(line.level, self._level):
             return False
         return self.selects_text(line)
 
     def selects_text(self, line: LogLine) -> bool:
-        """Whether the query selects the line, its level apart."""
+        """Return whether the query selects the line by time and pattern, whatever its level."""
         if not self._since <= line.time < self._until:
             return False
         return self._pattern is None or self._is_found(line.line)
@@ -93,7 +96,7 @@ class LogFilter:
 
 
 def _matching_lines(pattern: Any, texts: bytes) -> list[int]:
-    """Return the indexes of all lines that a match touches: among them is every line that matches on its own."""
+    """Return the indexes of all lines with a part of a match. Every line that matches on its own is among them."""
     found: list[int] = []
     at = number = 0
     while match := pattern.search(texts, at):

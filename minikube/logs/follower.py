@@ -15,9 +15,10 @@ Result = TypeVar("Result")
 
 
 class LogFollower:
-    """The `LogReader`s of one query. Used by one thread at a time; `close` may be called from another.
+    """Reads the logs of several instances for one query: first the existing lines, then new ones.
 
-    `live` are the logs that this process writes, by instance name.
+    For one thread at a time; only `close` may be called from another. `live` are the logs that this process writes, by
+    instance name.
     """
 
     def __init__(self, live: Mapping[str, LiveLog], query: LogQuery) -> None:
@@ -30,7 +31,7 @@ class LogFollower:
         self._started = time.time()
 
     def backlog(self, sources: Iterable[Source]) -> Iterator[list[LogLine]]:
-        """Yield the selected lines that exist, in batches; `new_lines` continues where they end."""
+        """Yield the selected lines that exist, in batches. `new_lines` then returns the lines after them."""
         for source in sources:
             self._readers[source.instance] = LogReader(source, self._live.get(source.instance))
         batches = read_backlog(list(self._readers.values()), self._query, self._filter)
@@ -40,7 +41,7 @@ class LogFollower:
             reader.follow()
 
     def new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
-        """Return the selected lines since the last call, at most a block of each instance; None where there are none."""
+        """Return the selected lines since the last call, at most a block of each instance; None if there are none."""
         return self._run_locked(lambda: self._new_lines(sources))
 
     def _new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
@@ -61,7 +62,7 @@ class LogFollower:
                     self._close_readers()
 
     def close(self) -> None:
-        """Close the files: at once, or as soon as a thread that was abandoned in the middle of a read has left it."""
+        """Close the files. If another thread is reading, it closes them at the end of its read."""
         self._closed = True
         for reader in tuple(self._readers.values()):
             reader.cancel()

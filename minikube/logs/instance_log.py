@@ -63,10 +63,10 @@ FILES_BY_AGE = 8
 
 
 class InstanceLog:
-    """The log of one instance over all its restarts.
+    """Writes the output of one instance to its log files, over all restarts of the instance.
 
-    `feed` and `read` belong to the trio thread, `write` and `expire` to the writing thread. `notice` is called from either
-    with a text when lines begin to be dropped, and when they are kept again.
+    `feed` and `read` are for the trio thread, `write` and `expire` for the writing thread. `notice` is called from either
+    with a text when lines begin or cease to be dropped.
     """
 
     def __init__(
@@ -119,24 +119,24 @@ class InstanceLog:
     # ------------------------------------------------------------ in the trio thread
 
     def mask(self, secrets: Iterable[str]) -> None:
-        """Replace the values that are masked from now on."""
+        """Replace the secrets that are masked in new lines."""
         self._secrets = _as_bytes(secrets)
 
-    def expect(self, pattern: str, found: Callable[[], object]) -> None:
-        """Call `found` once, at the next line that matches the RE2 pattern. Replaces an earlier expectation."""
-        self._awaited, self._on_match = compile_pattern(pattern), found
+    def expect(self, pattern: str, on_match: Callable[[], object]) -> None:
+        """Call `on_match` once, at the next line that matches the RE2 pattern. A new call replaces the previous one."""
+        self._awaited, self._on_match = compile_pattern(pattern), on_match
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """The last lines of the present process: since `clear`, at most `LAST_LINES`."""
+        """The last lines of the current process (those since `clear`), at most `LAST_LINES`."""
         return tuple(line.decode("utf-8", "replace") for line in self._last)
 
     def clear(self) -> None:
-        """Forget the last lines: a new process starts."""
+        """Empty `last_lines`, because a new process starts."""
         self._last.clear()
 
     async def read(self, descriptor: int, stream: str) -> None:
-        """Read a pipe to its end into the log. `stream` is `stdout` or `stderr`."""
+        """Log the output from the pipe `descriptor` until its end. `stream` is `stdout` or `stderr`."""
         with contextlib.suppress(OSError):  # the kernel bounds the pipe pages of a user: then the size stays
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         due = 0.0
@@ -159,7 +159,7 @@ class InstanceLog:
             due = trio.current_time() + (GATHER_S if len(data) < PIPE_BYTES // 16 else 0.0)
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Take bytes that were read: whole lines go to the file, the rest waits for its newline."""
+        """Log bytes of a stream: complete lines are written to the file, the rest waits for its newline."""
         data = self._partial[stream] + data
         cut = data.rfind(b"\n") + 1
         whole, rest = data[:cut], data[cut:]
@@ -175,17 +175,17 @@ class InstanceLog:
             self._accept(stream, whole)
 
     def finish(self, stream: str) -> None:
-        """Take the end of a pipe: a last line without a newline is logged, too."""
+        """Log the last line of a stream that has ended without a newline."""
         rest, self._partial[stream] = self._partial[stream], b""
         if rest:
             self._accept(stream, rest + b"\n")
 
     def write_notice(self, text: str) -> None:
-        """Log a line of the supervisor's own, in stream `minikube`."""
+        """Add a notice of the supervisor to the log, as a line of the stream `minikube`."""
         self._queue(OWN_STREAM, text.encode("utf-8", "replace") + b"\n")
 
     def insert(self, text: str) -> None:
-        """Log the output of a helper command (a stop command) between the instance's own lines."""
+        """Log the output of a stop command between the lines of the instance."""
         self._accept("stdout", text.encode("utf-8", "replace") + b"\n")
 
     def _masked(self, data: bytes) -> bytes:
@@ -216,7 +216,7 @@ class InstanceLog:
         self._queue(stream, whole)
 
     def _is_behind(self) -> bool:
-        """Whether more bytes wait for the disk than may."""
+        """Return whether too many bytes wait for the disk: of this log, or of all logs together."""
         if self.pending > PENDING_LIMIT:
             return True
         return self.pending > PENDING_FLOOR and self._writer.pending > PENDING_LIMIT_ALL
@@ -225,7 +225,7 @@ class InstanceLog:
         self._writer.put(self, encode_lines(stream, whole, self.spec.format))
 
     def _drop(self, lines: int, why: str) -> None:
-        """Count lines that are not kept, and report the first of them. Callable from both threads."""
+        """Add `lines` to the count of dropped lines, and report the first with the reason `why`. Callable from both threads."""
         with self._count_lock:
             self.dropped += lines
             self._unreported += lines
@@ -234,7 +234,7 @@ class InstanceLog:
             self._notice(self, f"{self.instance}: output is not kept: {why} ({self.path})")
 
     def _take_unreported(self, why: str) -> str:
-        """Return a text about the lines dropped since the last call; empty when none were."""
+        """Return a text with the number of lines dropped since the last call and the reason `why`; empty if none were."""
         with self._count_lock:
             lines, self._unreported = self._unreported, 0
         if not lines:
@@ -246,7 +246,7 @@ class InstanceLog:
         return text
 
     async def _wait_for_room(self) -> None:
-        """Wait for the disk for at most `MAX_BLOCK_S`: meanwhile the child blocks on its full pipe."""
+        """Wait until fewer bytes wait for the disk, at most `MAX_BLOCK_S`. Meanwhile the child blocks on its full pipe."""
         if self._dropping:
             await trio.lowlevel.checkpoint()
             return
@@ -257,7 +257,7 @@ class InstanceLog:
     # ------------------------------------------------------------ in the writing thread
 
     def write(self, data: bytes) -> None:
-        """Append whole lines to the file. After an error the lines of the next second are dropped, then it is tried again."""
+        """Append complete lines to the file. After an error, drop the lines of the next second, then try again."""
         now = time.monotonic()
         if self.write_error and now < self._retry:
             self._drop(data.count(b"\n"), self.write_error)
@@ -279,9 +279,9 @@ class InstanceLog:
         self.write_count += 1
 
     def _fitting(self, data: bytes) -> Iterator[bytes]:
-        """Yield parts of whole lines, each to be written to the file as it is then: it is rotated between them when it is full.
+        """Yield `data` in parts of complete lines that fit into the file; rotate the file between them when it is full.
 
-        Only a single line may be longer than `max_size`.
+        The caller must write each part before it takes the next. Only a single line may be longer than `max_size`.
         """
         start = 0
         while start < len(data):
@@ -295,7 +295,7 @@ class InstanceLog:
             start = end
 
     def expire(self, now: float) -> None:
-        """Rotate and remove files older than `max_age`; `now` is in Unix seconds. Errors are left to the next call."""
+        """Rotate and remove files older than `max_age`; `now` is in Unix seconds. Errors are ignored: the next call tries again."""
         with contextlib.suppress(OSError):
             if self._file >= 0 and self._size and self._is_old(now):
                 self._rotate()
@@ -305,7 +305,7 @@ class InstanceLog:
                     remove_older(rotated(self.path, number), now - self.spec.max_age)
 
     def _is_old(self, now: float) -> bool:
-        """Whether the file spans more than its share of `max_age`, so that all files together span hardly more than that."""
+        """Return whether the file must be rotated because it spans more than its share of `max_age`."""
         share = self.spec.max_age / min(self.spec.keep + 1, FILES_BY_AGE)
         return bool(self.spec.max_age) and now - self._first_line_time > share
 
@@ -354,14 +354,14 @@ class InstanceLog:
 
 
 def remove_older(path: Path, then: float) -> None:
-    """Remove a file that was last written before `then` (Unix seconds); ignore a file that cannot be removed."""
+    """Remove the file `path` if it was last written before `then` (Unix seconds). Ignore errors."""
     with contextlib.suppress(OSError):
         if path.stat().st_mtime < then:
             path.unlink()
 
 
 def _cut_long(whole: bytes) -> bytes:
-    """Return whole lines, those longer than `LINE_LIMIT` cut by newlines; the same object where none is longer."""
+    """Return complete lines with newlines inserted into lines longer than `LINE_LIMIT`; the same object if none is longer."""
     pieces, begin, start = [], 0, 0
     while len(whole) - start > LINE_LIMIT + 1:
         end = whole.rfind(b"\n", start, start + LINE_LIMIT + 1) + 1
@@ -374,9 +374,9 @@ def _cut_long(whole: bytes) -> bytes:
 
 
 def _as_bytes(secrets: Iterable[str]) -> tuple[bytes, ...]:
-    """Return the secrets to mask, longest first, so that a secret that contains another is masked whole.
+    """Return the secrets as bytes, longest first, so that a secret that contains another is masked whole.
 
-    Each line of a secret of several lines is a secret.
+    Each line of a multi-line secret is returned as a secret of its own.
     """
     lines = (line for secret in secrets for line in secret.splitlines())
     found = {line.encode("utf-8", "surrogateescape") for line in lines if len(line) >= SHORTEST_SECRET}

@@ -73,7 +73,7 @@ _TROUBLE = re.compile(
 
 
 class _Record(msgspec.Struct):
-    """The fields of a JSON line that hold its level and its message."""
+    """The fields of a JSON log line that hold its level and its message."""
 
     level: str | float | None = None
     severity: str | float | None = None
@@ -88,7 +88,7 @@ _RECORD = msgspec.json.Decoder(_Record)
 
 
 def level_of(line: str) -> str:
-    """Return the level of a line: one of `LEVELS`, or `UNKNOWN`."""
+    """Return the level that a line of output states: one of `LEVELS`, or `UNKNOWN`."""
     if line.startswith("{"):
         record = _read(line)
         if record is not None:
@@ -114,9 +114,9 @@ def level_of(line: str) -> str:
 
 
 def search_pattern(least: str) -> str:
-    """Return an RE2 pattern that is found in every line of level `least` or higher, and in few others.
+    """Return an RE2 pattern that matches in every line of level `least` or higher, and in few other lines.
 
-    It is empty where lines without a level qualify. With `(?im)` it can be searched in many lines at once.
+    It is empty if lines without a level count as `least`. With `(?im)` it can be searched in many lines at once.
     """
     if at_least(UNKNOWN, least):
         return ""
@@ -128,13 +128,13 @@ def search_pattern(least: str) -> str:
 
 
 def message_of(line: str) -> str:
-    """Return the message of a JSON line; any other line unchanged."""
+    """Return the message of a JSON log line; return any other line unchanged."""
     record = _read(line) if line.startswith("{") else None
     return line if record is None else _message(record, line)
 
 
 def messages_of(lines: list[bytes]) -> list[str]:
-    """Return `message_of` each line; the lines begin with a brace and are UTF-8."""
+    """Return the messages of JSON log lines, each as `message_of` does. The lines must begin with a brace and be UTF-8."""
     if all(line.endswith(b"}") for line in lines):  # then no value spans two lines
         try:
             records = _RECORD.decode_lines(b"\n".join(lines))
@@ -146,7 +146,7 @@ def messages_of(lines: list[bytes]) -> list[str]:
 
 
 def parse_level(text: str) -> str:
-    """Return the level that a word means: `warn` → `warning`. Raises ValueError for another word."""
+    """Return the level for its name or a synonym: `warn` → `warning`. Raises ValueError for another word."""
     level = _NAMES.get(text.lower())
     if level is None:
         raise ValueError(f"expected a level, one of {', '.join(LEVELS)}")
@@ -154,17 +154,17 @@ def parse_level(text: str) -> str:
 
 
 def at_least(level: str, least: str) -> bool:
-    """Whether `level`, which may be `UNKNOWN`, is `least` or higher."""
+    """Return whether `level`, which may be `UNKNOWN`, is as severe as `least` or more."""
     return _RANKS[level] >= _RANKS[least]
 
 
 def is_continuation(line: str) -> bool:
-    """Whether a line continues the line before it, as in a stack trace."""
+    """Return whether a line is indented, so that it continues the line before it, as in a stack trace."""
     return line[:1] in (" ", "\t") and not line.isspace()
 
 
 def _has_clue(text: str) -> bool:
-    """Whether a line may have a level in one of the forms that begin with a letter: most lines have none."""
+    """Return whether a line may state a level: a fast check that most lines fail."""
     # Written out: a loop over the words takes three times as long, and this runs for every line.
     return (
         "info" in text
@@ -207,7 +207,7 @@ def _read(line: str) -> _Record | None:
 
 
 def _named(value: str | float | None) -> str:
-    """Return the level of a JSON field; numbers are those of pino and bunyan: 10 trace, 20 debug, 30 info … 60 fatal."""
+    """Return the level for the value of a JSON field: a name, or a number as in pino and bunyan (10 trace, 20 debug … 60 fatal)."""
     if isinstance(value, str):
         return _NAMES.get(value.strip().lower(), UNKNOWN)
     if value is None or not 10 <= value < 70:

@@ -12,7 +12,7 @@ class LogQuery(Struct, frozen=True):
     """A selection of log lines: the query of `/v1/logs` and the options of `minikube logs`."""
 
     tail: int = TAIL_DEFAULT
-    """How many of the last matching lines; `ALL_LINES` for every line on disk."""
+    """The number of last matching lines to return; `ALL_LINES` for every line on disk."""
     follow: bool = False
     since: float = 0.0
     """Unix seconds; 0: from the beginning."""
@@ -24,7 +24,7 @@ class LogQuery(Struct, frozen=True):
     """The lowest level; a line without a level counts as info."""
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Return the same selection as query parameters of `/v1/logs`."""
+        """Return the query as parameters of `/v1/logs`: pairs of name and value."""
         given = [("tail", "all" if self.tail == ALL_LINES else str(self.tail))]
         given += [("follow", "true")] if self.follow else []
         for name in ("since", "until"):

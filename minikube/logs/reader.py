@@ -32,7 +32,7 @@ STREAMS = ("stdout", "stderr")
 
 
 class LiveLog(Protocol):
-    """What a reader asks of the log of a running instance: see `InstanceLog`."""
+    """The attributes of an `InstanceLog` that a reader of its files uses."""
 
     written: int
     write_count: int
@@ -43,17 +43,17 @@ class LiveLog(Protocol):
 
 
 class LogPosition(NamedTuple):
-    """The beginning of a line: the index of the open file (0 is the newest) and the offset in it."""
+    """The position of a line: the index of its open file (0 is the newest) and the offset in the file."""
 
     file: int
     offset: int
 
 
 class LogReader:
-    """The files of one instance as one sequence of lines. For one thread at a time; must be closed.
+    """Reads the log files of one instance as one sequence of lines. For one thread at a time; must be closed.
 
-    `live` is the log that writes the files, where this process does. `with_levels` says whether lines get their levels, which
-    takes longer than all other work.
+    `live` is the log that writes the files, or None if another process does. `with_levels` says whether the returned lines
+    have their levels, which takes longer than all other work.
     """
 
     def __init__(self, source: Source, live: LiveLog | None = None, *, with_levels: bool = True) -> None:
@@ -79,16 +79,16 @@ class LogReader:
         self._leveled_to: dict[str, int] = {}
 
     def set_filter(self, log_filter: LogFilter) -> None:
-        """Return only lines that the filter selects from now on."""
+        """From the next read on, return only lines that the filter selects."""
         self._filter = log_filter
         self._with_levels = self._with_levels or log_filter.levels
 
     def cancel(self) -> None:
-        """End the present read soon, as at the end of the files. Callable from any thread."""
+        """Make a running read return soon, as at the end of the files. Callable from any thread."""
         self._cancelled = True
 
     def open(self) -> None:
-        """Open the files that exist. Lines that are written later are not read before `follow`."""
+        """Open the existing files. Only lines that exist now are read, until `follow` is called."""
         with self._no_rotation():
             self._open()
 
@@ -107,7 +107,7 @@ class LogReader:
         self._written = self._live.written if self._live else 0
 
     def follow(self) -> None:
-        """Read from now on what is written later, too."""
+        """From now on also read lines that were written after `open`."""
         self._end = None
 
     def close(self) -> None:
@@ -118,9 +118,9 @@ class LogReader:
     # ------------------------------------------------------------ finding a position
 
     def backwards(self, since: float) -> Iterator[tuple[LogLine, LogPosition]]:
-        """Yield the selected lines from the last one back to the first that was written at `since` (Unix seconds).
+        """Yield the selected lines, newest first, back to the first that was written at `since` (Unix seconds).
 
-        A continuation line has no level here.
+        Continuation lines are yielded without a level.
         """
         for number, file in enumerate(self._files):
             end = self._end if number == 0 else os.fstat(file).st_size
@@ -146,7 +146,7 @@ class LogReader:
         return log_filter.selects(replace(line, level=_own_level(line)))
 
     def seek(self, position: LogPosition) -> None:
-        """Read on from a position."""
+        """Set the position from which the next read continues."""
         while len(self._files) > position.file + 1:
             os.close(self._files.pop())
         self._move_to(position.offset)
@@ -157,7 +157,7 @@ class LogReader:
         self._leveled_to = dict.fromkeys(STREAMS, offset)
 
     def seek_time(self, since: float) -> None:
-        """Read on from the first line that was written at `since` (Unix seconds) or later."""
+        """Set the position to the first line that was written at `since` (Unix seconds) or later."""
         self._floor = since
         number = len(self._files) - 1
         while number > 0 and 0 < written_at(os.pread(self._files[number - 1], 64, 0)) < since:
@@ -166,13 +166,13 @@ class LogReader:
 
     @property
     def end(self) -> LogPosition:
-        """The position behind the last line that existed at `open`."""
+        """The position after the last line that existed at `open`."""
         return LogPosition(0, self._end or 0)
 
     # ------------------------------------------------------------ reading forwards
 
     def read(self) -> list[LogLine]:
-        """Return the next selected lines of at most a block; empty when there are no more at present."""
+        """Return the selected lines of the next block that has any; empty at the end of the files."""
         while not self._cancelled:
             if not self._files:
                 lost = self._open_first() if self._end is None else None
@@ -200,12 +200,12 @@ class LogReader:
         return []
 
     def lines(self) -> Iterator[LogLine]:
-        """Yield the selected lines up to the end at `open`."""
+        """Yield the selected lines from the position to the end of the files."""
         while batch := self.read():
             yield from batch
 
     def read_new(self) -> list[LogLine]:
-        """Return `read`, without a system call where the live log has written nothing since."""
+        """Return what `read` does. If the live log has written nothing since, return an empty list without a system call."""
         seen = self._live.write_count if self._live else -1
         if seen == self._seen_writes and self._live is not None:
             return []
@@ -215,11 +215,11 @@ class LogReader:
         return lines
 
     def has_more(self) -> bool:
-        """Whether the file that is being read has grown or is not the newest. Costs one system call."""
+        """Return whether there are unread bytes, with one system call."""
         return len(self._files) != 1 or os.fstat(self._files[0]).st_size > self._offset
 
     def count_unread(self) -> int:
-        """Return how many lines were not read yet, and close the reader."""
+        """Close the reader, and return the number of unread lines."""
         count = 0
         self._with_levels = False
         while self._files:
@@ -261,9 +261,9 @@ class LogReader:
     def _continued_level(
         self, lines: list[bytes], number: int, stream: str, begin: int, known: dict[str, tuple[int, str]]
     ) -> str:
-        """Return the level of a continuation line: that of the line of its stream which it continues.
+        """Return the level of continuation line `number` in a block: the level of the last line of `stream` that has one.
 
-        `known` holds what was found for each stream of the block so far, so that no line is parsed twice.
+        `begin` is the block's offset. `known` caches, by stream, the last line with a known level and the level.
         """
         last, level = known.get(stream, (-1, ""))
         found = self._level_of_last(lines[last + 1 : number], stream)
@@ -275,7 +275,7 @@ class LogReader:
         return level
 
     def _level_of_last(self, lines: Sequence[bytes], stream: str) -> str | None:
-        """Return the level of the last of the lines that belongs to the stream and is no continuation; None without one."""
+        """Return the level of the last line of `stream` in `lines` that is not a continuation line; None if there is none."""
         name = stream.encode()
         for raw in reversed(lines):
             if name not in raw:
@@ -289,7 +289,7 @@ class LogReader:
         return None
 
     def _level_before(self, end: int, stream: str) -> str:
-        """Return `_level_of_last` of what lies before offset `end` in the file that is being read."""
+        """Return the level of the last line of `stream` before offset `end` of the current file, without continuation lines."""
         name, least = stream.encode(), self._leveled_to.get(stream, 0)
         for offset, block in blocks_backwards(self._files[-1], end):
             if offset + len(block) < least:
@@ -302,7 +302,7 @@ class LogReader:
         return self._level.get(stream, "")
 
     def _close_oldest(self) -> None:
-        """Close the file that was read to its end."""
+        """Close the oldest open file, after it was read to its end."""
         if self._with_levels:
             end = self._offset
             self._level = {stream: self._level_before(end, stream) for stream in STREAMS}
@@ -314,16 +314,16 @@ class LogReader:
         return os.open(rotated(self.source.path, number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _notice(self, text: str) -> list[LogLine]:
-        """Return a line of the supervisor's own, where there is a text and the filter selects it."""
+        """Return `text` as a line of the supervisor, in a list; empty if there is no text or the filter rejects it."""
         line = LogLine(time.time(), self.source.service, self.source.instance, OWN_STREAM, text, "warning")
         return [line] if text and (self._filter is None or self._filter.selects(line)) else []
 
     def _no_rotation(self) -> AbstractContextManager[object]:
-        """Return a context in which no file is renamed, where this process writes the log."""
+        """Return a context in which this process renames no file of the log."""
         return self._live.rotation_lock if self._live else contextlib.nullcontext()
 
     def _open_first(self) -> str | None:
-        """Open the oldest file where none was open. Returns as `_open_next` does."""
+        """Open the oldest file. Return None if there is none, else a text as `_open_next` does."""
         with self._no_rotation():
             oldest = self._oldest()
             if oldest is None:
@@ -334,10 +334,10 @@ class LogReader:
             return _lost_lines(self._origin.first - self._written) if self._origin else ""
 
     def _open_next(self) -> str | None:
-        """Move to the file that followed this one, if this one was rotated.
+        """Close the current file and open the next newer one, if the current one was rotated.
 
-        Returns None where there is none, else a text about lines that were removed before they could be read; empty where
-        none were.
+        Return None if there is no newer file, else a text about lines that were removed before they could be read; empty if no
+        lines were.
         """
         with self._no_rotation():
             file = self._files[-1]
@@ -353,7 +353,10 @@ class LogReader:
         return lost
 
     def _following(self, file: int) -> tuple[int | None, int | None]:
-        """Return the present number of an open file, and the descriptor of the file after it; None for either that is not there."""
+        """Return the current number of an open file, and the descriptor of the next newer file.
+
+        The number is None if the file was removed, the descriptor is None if there is no newer file.
+        """
         inode = os.fstat(file).st_ino
         while True:
             number = self._number_of(inode)
@@ -380,13 +383,13 @@ class LogReader:
         return max(file_numbers(self.source.path, self.source.keep), default=None)
 
     def _origin_of(self, file: int) -> FileOrigin | None:
-        """Return the origin of an open file: the last one with its inode, as inodes are reused."""
+        """Return the origin of an open file; None if the live log does not know it."""
         inode = os.fstat(file).st_ino
         origins = self._live.origins if self._live else ()
         return next((origin for origin in reversed(origins) if origin.inode == inode), None)
 
     def _lost(self, file: int, after: FileOrigin | None) -> str:
-        """Return a text about the lines between `file` and the file that is read after it; empty when there were none."""
+        """Return a text about lost lines between `file` and the file of origin `after`; empty if no line was lost."""
         if self._origin is None or after is None:
             return "lines may have been rotated away before they could be shown"
         end = self._origin.first + count_lines(file, self._origin.offset)
@@ -403,7 +406,7 @@ def _lost_lines(lines: int) -> str:
 
 
 def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogFilter) -> Iterator[list[LogLine]]:
-    """Open the readers and yield, in batches by time, the selected lines that exist. The readers are then at their ends."""
+    """Open the readers and yield the selected existing lines of all, in batches and in order of time."""
     for reader in readers:
         reader.set_filter(log_filter)
         reader.open()
@@ -418,7 +421,7 @@ def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogF
 
 
 def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
-    """Move each reader to the first of its lines that is among the last `tail` of all readers."""
+    """Set each reader to its first line that is among the last `tail` selected lines of all readers together."""
     positions = {number: reader.end for number, reader in enumerate(readers)}
     runs = [zip(reader.backwards(query.since), repeat(number), strict=False) for number, reader in enumerate(readers)]
     left = query.tail
@@ -433,7 +436,7 @@ def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
 
 
 def read_new(readers: Iterable[LogReader], log_filter: LogFilter) -> list[LogLine] | None:
-    """Return the selected lines since the last read, by time, at most a block of each reader; None where there are none."""
+    """Return the selected lines since the last read in order of time, at most a block of each reader; None if there are none."""
     found = []
     for reader in readers:
         reader.set_filter(log_filter)

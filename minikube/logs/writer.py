@@ -16,14 +16,14 @@ class LogSink(Protocol):
     """Bytes that wait in the queue."""
 
     def write(self, data: bytes) -> None:
-        """Append whole lines to the file. Raises nothing."""
+        """Append complete lines to the file. Never raises."""
 
 
 class LogWriter:
-    """The writing thread and its queue.
+    """Writes queued lines to the logs in a thread of its own.
 
-    `on_write` is called in the thread after every round, `sweep` every hour. The thread is a daemon: it never delays the end
-    of the process.
+    `on_write` is called in the thread after every round of writes, `sweep` every hour. The thread is a daemon: it never
+    delays the end of the process.
     """
 
     def __init__(self, on_write: Callable[[], object], sweep: Callable[[], object] = lambda: None) -> None:
@@ -38,7 +38,7 @@ class LogWriter:
         self._thread.start()
 
     def put(self, log: LogSink, data: bytes) -> None:
-        """Queue whole lines for a log; callable from any thread."""
+        """Queue complete lines for a log; callable from any thread."""
         with self._ready:
             self._queue.append((log, data))
             self.pending += len(data)
@@ -46,7 +46,7 @@ class LogWriter:
             self._ready.notify()
 
     def close(self, timeout: float) -> None:
-        """Write what is queued, for at most `timeout` seconds."""
+        """Write the queued lines and end the thread. Return after at most `timeout` seconds."""
         with self._ready:
             self._closed = True
             self._ready.notify()

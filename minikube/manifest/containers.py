@@ -51,18 +51,21 @@ def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec:
     return spec.VolumeSpec(str(source), volume.target, volume.read_only)
 
 
-def build_shape(directory: Shape[Path], value: Shape[str]) -> Shape[spec.BuildSpec]:
-    """Return the shape of `build`: a directory, or a table with `context`."""
+def build_shape(directory_shape: Shape[Path], argument_shape: Shape[str]) -> Shape[spec.BuildSpec]:
+    """Return the `Shape` that reads the key `build`: a directory, or a table with `context`.
+
+    The arguments are the shapes of a directory and of the value of a build argument.
+    """
     word = Text("a non-empty string", r"^(?s:.+)$")
     keys: dict[str, Shape[Any]] = {
-        "context": directory,
+        "context": directory_shape,
         "dockerfile": word,
         "target": Text(),
-        "args": TableOf(value, "strings", r"^[^=\s]+$", "a name"),
+        "args": TableOf(argument_shape, "strings", r"^[^=\s]+$", "a name"),
     }
     return OneOf(
         {
-            str: Converted(directory, lambda context, _: spec.BuildSpec(context)),
+            str: Converted(directory_shape, lambda context, _: spec.BuildSpec(context)),
             dict: Converted(
                 KnownKeys(keys, required=("context",)),
                 lambda found, _: spec.BuildSpec(**found) if "context" in found else None,
@@ -80,9 +83,9 @@ SHAPES: dict[str, Shape[Any]] = {
     "init": Boolean(),
     "pull": Choice(PULLS),
 }
-"""The keys of a container besides `image` and `build`, which need the parser's own shapes."""
+"""The shapes of the container keys, except `image` and `build`: those need shapes of `parser`."""
 
 CONTAINERS: Shape[spec.ContainerSettings] = Converted(
     KnownKeys({"engine": Choice(ENGINES)}), lambda keys, _: spec.ContainerSettings(**keys)
 )
-"""`[containers]`."""
+"""The shape of `[containers]`."""

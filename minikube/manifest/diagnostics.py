@@ -16,7 +16,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class ManifestReading:
-    """The state of one load: problems and warnings so far, and the variables for interpolation."""
+    """The state of reading one manifest: problems and warnings so far, and the variables for interpolation."""
 
     def __init__(self, file: str, directory: Path, variables: Mapping[str, str]) -> None:
         self.file = file
@@ -27,7 +27,7 @@ class ManifestReading:
         self.warnings: dict[str, None] = {}
 
     def fail(self, path: str, message: str) -> None:
-        """Record a problem at a key path, unless one is recorded there."""
+        """Record a problem at a key path; ignore it if the path has a problem already."""
         where = f"{self.file}: {path}" if path else self.file
         self.problems.setdefault(path, printable(f"{where}: {message}"))
 
@@ -48,25 +48,28 @@ class KeyPath(Struct, frozen=True):
     secret: bool = False
 
     def key(self, name: str) -> "KeyPath":
-        """Return the path of a key of this table."""
+        """Return the path of the key `name` of the table at this path."""
         part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
         return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
 
     def item(self, index: int) -> "KeyPath":
-        """Return the path of an item of this list."""
+        """Return the path of item `index` of the list at this path."""
         return KeyPath(self.reading, f"{self.path}[{index}]", self.secret)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
-        """Record a problem at this key and return None, so that a shape can `return key.fail(…)`."""
+        """Record a problem at this key and return None, so that a caller can `return key.fail(…)`."""
         self.reading.fail(self.path, message)
         return None
 
     def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:  # noqa: RUF020
-        """Record that something else than `expected` stands at this key, and return None."""
+        """Record the problem "expected `expected`, got `value`" with an optional hint at this key, and return None."""
         return self.fail(f"expected {expected}, got {describe_value(value, secret=self.secret)}{hint}")
 
     def text(self, value: str, *, later: bool = False) -> str | None:
-        """Return `value` with its variables replaced; None after a problem. `later` leaves those of an instance."""
+        """Return `value` with its variables replaced; None after recording a problem.
+
+        With `later`, the variables of an instance (`${PORT}`) stay in place.
+        """
         if "\0" in value:
             return self.fail("expected no NUL character")
         try:
@@ -79,7 +82,7 @@ class KeyPath(Struct, frozen=True):
 
 
 def describe_value(value: object, *, secret: bool = False) -> str:
-    """Return a raw TOML value in words for an error message; a secret is not shown."""
+    """Return a raw TOML value in words for an error message; with `secret` its content is not shown."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -104,5 +107,5 @@ def did_you_mean(name: str, valid: Collection[str]) -> str:
 
 
 def join_words(names: Sequence[str], word: str = "or") -> str:
-    """Return `a`, `a or b` or `a, b or c`."""
+    """Return the names as `a`, `a or b` or `a, b or c`; `word` replaces `or`."""
     return f" {word} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

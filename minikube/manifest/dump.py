@@ -31,7 +31,7 @@ _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 
 def dump_manifest(manifest: Manifest, *, defaults: bool = False) -> dict[str, Any]:
-    """Return a manifest as plain values that TOML and JSON can hold."""
+    """Return a manifest as a dict for TOML or JSON. With `defaults`, keys that have their default value are included."""
     whole: dict[str, Any] = {"name": manifest.name}
     for name in manifest.__struct_fields__:
         value = getattr(manifest, name)
@@ -42,7 +42,7 @@ def dump_manifest(manifest: Manifest, *, defaults: bool = False) -> dict[str, An
 
 
 def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]:
-    """Return the keys of one service as plain values."""
+    """Return the keys of one service as a dict for TOML or JSON. `defaults` is as for `dump_manifest`."""
     written = _table(spec, defaults)
     keys = {name: written.pop(name) for name in FIRST if name in written} | written
     keys.pop("port", None)

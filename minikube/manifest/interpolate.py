@@ -40,19 +40,19 @@ def interpolate(
 
 
 def fill_instance_variables(text: str, variables: Mapping[str, str]) -> str:
-    """Return a string of a loaded manifest with INSTANCE_VARIABLES replaced from the environment of an instance."""
+    """Return `text`, a string of a loaded manifest, with the INSTANCE_VARIABLES in it replaced by values of `variables`."""
     return interpolate(text, variables) if _LATER.search(text) else text
 
 
 def escape_dollars(text: str, *, later: bool = False) -> str:
-    """Return what a manifest must contain for `interpolate` to return `text`."""
+    """Return `text` with dollars doubled, so that `interpolate` of the result returns `text`."""
     return text if later and _LATER.search(text) else text.replace("$", "$$")
 
 
 def _expand(
     text: str, variables: Mapping[str, str], later: bool, warn: Callable[[str], object], depth: int
 ) -> list[tuple[str, bool]]:
-    """Return the pieces of the result, each with whether it is a reference that stays in place."""
+    """Return the result of `interpolate` in pieces, each with True if it is a reference that stays in place."""
     if depth > MAX_DEPTH:
         raise ValueError(f"expected at most {MAX_DEPTH} nested ${{…}}")
     pieces: list[tuple[str, bool]] = []

@@ -20,9 +20,9 @@ _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re
 
 
 def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manifest:
-    """Load the manifest in the file or directory `path`; its variables are those of `environ` (default os.environ) and `.env`.
+    """Load the manifest in the file or directory `path` and return it.
 
-    Raises `ManifestError` with one line for each problem.
+    Variables come from `environ` (default os.environ) and `.env`. Raises `ManifestError` with one line for each problem.
     """
     environ = os.environ if environ is None else environ
     path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises PermissionError
@@ -44,7 +44,7 @@ def schema_json() -> str:
 
 
 def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) -> Manifest:
-    """Return the manifest of a parsed TOML file; problems are recorded in `reading`."""
+    """Return the manifest for `raw`, the content of a TOML file. Record its problems in `reading`."""
     keys = parser.MANIFEST.read(raw, KeyPath(reading)) or {}
     raw_services = raw.get("services")
     # Valid services are validated further although other services have problems.
@@ -61,7 +61,7 @@ def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) ->
 
 
 def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
-    """Return the services that can be read, where others have problems, which are recorded already."""
+    """Return the valid services by name. Used after other services had problems, which are recorded already."""
     shape = parser.MANIFEST.shapes["services"]
     quiet = ManifestReading(reading.file, reading.directory, reading.variables)
     found: dict[str, Any] = {}

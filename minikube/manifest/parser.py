@@ -97,7 +97,7 @@ def _env_value(value: int | float, _: KeyPath) -> str:
 
 
 def redis_url(text: str) -> str:
-    """Return a Redis URL of a known scheme. Raises ValueError."""
+    """Return `text` if it is a Redis URL of a known scheme. Raises ValueError."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in REDIS_SCHEMES or not rest or re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(
@@ -119,7 +119,7 @@ def _regex(text: str) -> str:
 
 
 class _Limit(Struct, frozen=True):
-    """A number, `"10M"` where the limit is a size, or `"unlimited"` (-1)."""
+    """The `Shape` of a resource limit: a number, `"10M"` where the limit is a size, or `"unlimited"` (read as -1)."""
 
     shape: Shape[int]
 

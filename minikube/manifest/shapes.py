@@ -1,4 +1,4 @@
-"""The kinds of values in a manifest. Each kind reads a value and describes it in the JSON Schema.
+"""The kinds of values in a manifest, called shapes. A shape reads a value and describes it in the JSON Schema.
 
 `Shape.read` takes the raw TOML value at a key and returns what it means, or None after it has recorded a problem: all
 problems of a manifest are reported together. The keys themselves are in `parser`.
@@ -29,13 +29,13 @@ Schema = dict[str, Any]
 
 
 class Shape(Protocol[T_co]):
-    """A kind of value."""
+    """A kind of value in a manifest. It reads a raw TOML value, and describes valid values in the JSON Schema."""
 
     def read(self, value: object, key: KeyPath) -> T_co | None:
-        """Return the meaning of a raw value; None after a problem was recorded."""
+        """Return the converted raw value at `key`; None after recording a problem there."""
 
     def schema(self) -> Schema:
-        """Return the JSON Schema of such values."""
+        """Return the JSON Schema of valid values."""
 
 
 def _is_whole(pattern: str, text: str) -> bool:
@@ -45,7 +45,7 @@ def _is_whole(pattern: str, text: str) -> bool:
 
 
 class Text(Struct, frozen=True):
-    """A string, interpolated, and matched as a whole by `pattern` where one is given."""
+    """A string with its variables replaced. If `pattern` is set, the whole string must match it."""
 
     expected: str = "a string"
     pattern: str = ""
@@ -67,7 +67,7 @@ class Text(Struct, frozen=True):
 
 
 class Parsed(Struct, Generic[T], frozen=True):
-    """A string that `parse` converts; the text of its ValueError says what was expected."""
+    """A string that `parse` converts. The ValueError of `parse` has the text of the problem."""
 
     parse: Callable[[str], T]
     expected: str
@@ -94,7 +94,7 @@ def _plain(bound: float) -> str:
 
 
 class Number(Struct, Generic[T], frozen=True):
-    """An integer, or with `kind=float` a number, between two bounds; `"${VAR}"` is accepted in its key."""
+    """An integer, or with `kind=float` a number, between two bounds. A string whose variables give a number is accepted, too."""
 
     kind: type[T]
     least: float
@@ -164,7 +164,7 @@ class Boolean(Struct, frozen=True):
 
 
 class ListOf(Struct, Generic[T], frozen=True):
-    """A list of values of one shape, read as a tuple; with `lone`, a single string means a list of one."""
+    """A list of values of one shape, read as a tuple. With `lone`, a single string is read as a list of one item."""
 
     each: Shape[T]
     noun: str
@@ -217,7 +217,7 @@ class TableOf(Struct, Generic[T], frozen=True):
 
 
 class OneOf(Struct, Generic[T], frozen=True):
-    """One shape for each TOML type: `{str: …, dict: …}`."""
+    """A value of several TOML types, with a shape for each type: `{str: …, dict: …}`."""
 
     by_type: dict[type, Shape[T]]
     expected: str
@@ -231,7 +231,7 @@ class OneOf(Struct, Generic[T], frozen=True):
 
 
 class Converted(Struct, Generic[T], frozen=True):
-    """The value of another shape, converted by `step`, which may record a problem and return None."""
+    """A value read by another shape and then converted by `step`, which may record a problem and return None."""
 
     shape: Shape[Any]
     step: Callable[[Any, KeyPath], T | None]
@@ -245,7 +245,7 @@ class Converted(Struct, Generic[T], frozen=True):
 
 
 class KnownKeys(Struct, frozen=True):
-    """A table with known keys, read as a dict of those that are present and valid."""
+    """A table whose keys are fixed, with a shape for each. It is read as a dict of the keys that are present and valid."""
 
     shapes: dict[str, Shape[Any]]
     required: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class HostPort(Struct, frozen=True):
 
 
 class TlsSettings(Struct, frozen=True):
-    """`tls = {cert, key, ca}`: PEM files. With `ca`, clients must show a certificate it signed."""
+    """The PEM files in `tls = {cert, key, ca}`. With `ca`, clients must present a certificate signed by it."""
 
     cert: Path
     key: Path
@@ -42,7 +42,7 @@ class TlsSettings(Struct, frozen=True):
 
 
 class RegistrySettings(Struct, frozen=True):
-    """`[registry]`."""
+    """The settings in `[registry]`."""
 
     listen: HostPort = HostPort("127.0.0.1", 5555)
     chosen: bool = False
@@ -57,27 +57,27 @@ class RegistrySettings(Struct, frozen=True):
 
 
 class ControlSettings(Struct, frozen=True):
-    """`[control]`. `chosen` as in `RegistrySettings`."""
+    """The settings in `[control]`. `chosen` is as in `RegistrySettings`."""
 
     listen: HostPort = HostPort("127.0.0.1", 5556)
     chosen: bool = False
 
 
 class RedisSettings(Struct, frozen=True):
-    """`[redis]`. An empty `url` means the embedded server."""
+    """The settings in `[redis]`. An empty `url` means the embedded server."""
 
     url: str = ""
     prefix: str = "{minikube}"
 
 
 class ContainerSettings(Struct, frozen=True):
-    """`[containers]`. An empty `engine` means the first on the PATH of docker, podman and nerdctl."""
+    """The settings in `[containers]`. An empty `engine` means the first on the PATH of docker, podman and nerdctl."""
 
     engine: str = ""
 
 
 class VolumeSpec(Struct, frozen=True):
-    """`source:target[:ro]`. `source` is an absolute path of this machine, or the name of a volume that the engine keeps."""
+    """A mounted volume: `source:target[:ro]`. `source` is an absolute path of this machine, or a named volume of the engine."""
 
     source: str
     target: str
@@ -90,7 +90,7 @@ class VolumeSpec(Struct, frozen=True):
 
 
 class BuildSpec(Struct, frozen=True):
-    """`build = "dir"` or a table: the source of a container's image."""
+    """The source of a container's image: the key `build`, a directory or a table."""
 
     context: Path
     dockerfile: str = "Dockerfile"
@@ -99,7 +99,7 @@ class BuildSpec(Struct, frozen=True):
 
 
 class HealthSpec(Struct, frozen=True):
-    """`[services.x.health]`. The fields of the three other kinds are empty."""
+    """The health check in `[services.x.health]`. Of the fields for the kinds of check, only that of `kind` is set."""
 
     kind: HealthKind
     http: str = ""
@@ -117,7 +117,7 @@ class HealthSpec(Struct, frozen=True):
 
 
 class RestartSpec(Struct, frozen=True):
-    """`[services.x.restart]`."""
+    """The restart policy in `[services.x.restart]`."""
 
     policy: RestartPolicy = "always"
     delay: float = 0.5
@@ -136,7 +136,7 @@ class RestartSpec(Struct, frozen=True):
 
 
 class StopSpec(Struct, frozen=True):
-    """`[services.x.stop]`. `signal` is a name without SIG; `command` runs first, inside the time-out."""
+    """The stop settings in `[services.x.stop]`. `signal` is a name without SIG; `command` runs first, inside the time-out."""
 
     signal: str = "TERM"
     timeout: float = 10.0
@@ -146,7 +146,7 @@ class StopSpec(Struct, frozen=True):
 
 
 class LogSpec(Struct, frozen=True):
-    """`[services.x.logs]`. A log file is rotated at `max_size`, or when it spans its share of `max_age`.
+    """The log settings in `[services.x.logs]`. A file is rotated at `max_size`, or when it spans its share of `max_age`.
 
     The `keep` latest rotated files are kept, unless they are older than `max_age`.
     """
@@ -159,7 +159,7 @@ class LogSpec(Struct, frozen=True):
 
 
 class ServiceSpec(Struct, frozen=True):
-    """`[services.x]`. `runtime` says whether `command` runs as a process, or `image` or `build` as a container.
+    """One service: `[services.x]`. `runtime` says whether `command` runs as a process, or `image` or `build` as a container.
 
     Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may contain
     `${PORT}` and other variables of an instance: `interpolate.fill_instance_variables` replaces them at its start.

@@ -20,7 +20,10 @@ Services = Mapping[str, ServiceSpec]
 
 
 def check(reading: ManifestReading, raw_services: Mapping[str, object], services: Services) -> None:
-    """Check every rule about services. `raw_services` also has services with problems, as their names exist."""
+    """Check every rule about services, and record problems in `reading`.
+
+    `services` are the valid ones. `raw_services` are all, because a reference to an invalid service is no problem itself.
+    """
     for name, raw in raw_services.items():
         if isinstance(raw, dict):
             _check_runtime(reading, f"services.{name}", raw)
@@ -37,7 +40,7 @@ def check(reading: ManifestReading, raw_services: Mapping[str, object], services
 def check_listeners(
     reading: ManifestReading, registry: RegistrySettings, control: ControlSettings, services: Services
 ) -> None:
-    """Check addresses beyond loopback, which need a token and TLS, and ports that two listeners would use."""
+    """Record addresses beyond loopback without a token and TLS, and ports that two listeners would use."""
     if is_exposed(registry.listen, registry.token, registry.tls):
         missing = [f"registry.{key}" for key in ("token", "tls") if not getattr(registry, key)]
         missing = [path for path in missing if not reading.failed(path)]
@@ -67,7 +70,9 @@ def check_listeners(
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
-    """Warn where a container cannot register itself: its loopback is not the registry's, or it has no client certificate."""
+    """Warn about containers that cannot register themselves: the registry is on this machine's loopback, or asks for a client
+    certificate.
+    """
     for service in services.values():
         if service.container_port and service.register == "self" and is_loopback(registry.listen.host):
             reading.warn(
@@ -86,7 +91,7 @@ def _check_self_registration(reading: ManifestReading, registry: RegistrySetting
 
 
 def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return one cycle for each group of names that depend on each other, from the name that comes first."""
+    """Return one cycle for each group of names that depend on each other. `edges` maps each name to its dependencies."""
     cycles: list[tuple[str, ...]] = []
     done: set[str] = set()
     for start in edges:
@@ -224,7 +229,7 @@ def _check_instance_names(reading: ManifestReading, services: Services) -> None:
 
 
 def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> None:
-    """Raise `UsageError` where the service cannot have so many replicas. `names` are the manifest's services."""
+    """Raise `UsageError` if the service cannot have `replicas` replicas. `names` are the manifest's services."""
     key = f"services.{spec.name}.port"
     if not 0 <= replicas <= MAX_REPLICAS:
         raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
@@ -242,7 +247,7 @@ def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> N
 
 
 class _Listener(Struct, frozen=True):
-    """A listener, and the first and last port that it may use."""
+    """An address to listen on in the manifest: its key path, its host, and its first and last port."""
 
     path: str
     host: str
@@ -261,17 +266,20 @@ def _listeners(registry: RegistrySettings, control: ControlSettings, services: S
             yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
 
 
-def _same_host(one: str, other: str) -> bool:
-    """Return whether listening on one host takes a port of the other."""
+def _same_host(first: str, second: str) -> bool:
+    """Return whether two listeners on these hosts cannot use the same port."""
     everywhere = ("0.0.0.0", "::")
-    return one == other or one in everywhere or other in everywhere or (one, other) in _LOOPBACK_PAIRS
+    return first == second or first in everywhere or second in everywhere or (first, second) in _LOOPBACK_PAIRS
 
 
 _LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))
 
 
 def _run_together(first: ServiceSpec | None, second: ServiceSpec | None) -> bool:
-    """Return whether two listeners may run together: services of different profiles may be alternatives."""
+    """Return whether two listeners can run at the same time; None is the registry or the control API.
+
+    Services without a common profile may be alternatives.
+    """
     if first is None or second is None or not first.profiles or not second.profiles:
         return True
     return bool(set(first.profiles) & set(second.profiles))

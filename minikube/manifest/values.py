@@ -35,7 +35,7 @@ def parse_listen(text: str) -> HostPort:
 
 
 def parse_host_port(text: str) -> HostPort:
-    """Parse `127.0.0.1:5555`, `localhost:0` or `[::1]:5555`."""
+    """Parse a host and port: `127.0.0.1:5555`, `localhost:0` or `[::1]:5555`. Raises ValueError."""
     try:
         host, port = split_host_port(text)
         if text.startswith("["):
@@ -48,7 +48,7 @@ def parse_host_port(text: str) -> HostPort:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is a loopback address or localhost. Another name may resolve to any address, so it is not."""
+    """Return whether `host` is a loopback address or localhost. Other host names are not resolved and return False."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -56,12 +56,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
-    """Return whether a registry there would be open to other machines: beyond loopback it needs a token and TLS."""
+    """Return whether a registry at `listen` would be open to other machines without both a token and TLS."""
     return not is_loopback(listen.host) and not (token and tls)
 
 
 def parse_signal(text: str) -> str:
-    """Return the name of a signal without SIG: `TERM` for `TERM`, `sigterm` and `15`."""
+    """Return the name of a signal without SIG: `TERM` for `TERM`, `sigterm` and `15`. Raises ValueError."""
     names = {known.name.removeprefix("SIG"): known.value for known in signal.Signals}
     name = text.upper().removeprefix("SIG")
     if name in names:
@@ -73,7 +73,7 @@ def parse_signal(text: str) -> str:
 
 
 def parse_schedule(text: str) -> str:
-    """Return a schedule as five cron fields (`@hourly` expanded), or `every 30s` unchanged."""
+    """Return a schedule as five cron fields (`@hourly` expanded), or `every 30s` unchanged. Raises ValueError."""
     words = text.split()
     if words[:1] == ["every"]:
         if len(words) != 2 or parse_duration(words[1]) < LEAST_EVERY_S:
@@ -94,14 +94,14 @@ def parse_schedule(text: str) -> str:
 
 
 def parse_watch(text: str) -> str:
-    """Parse a pattern in the syntax of `.gitignore`, relative to the manifest's directory; `!` excludes."""
+    """Check a pattern of watched files in the syntax of `.gitignore` and return it; `!` excludes. Raises ValueError."""
     if not text.removeprefix("!").strip("/ ") or text.endswith("\\") or "\n" in text:
         raise ValueError(f"expected {WATCH_FORM}")
     return text
 
 
 def parse_umask(text: str) -> int:
-    """Return a umask as a number, from `022` or `0o77`."""
+    """Parse a umask, `022` or `0o77`, and return it as a number. Raises ValueError."""
     digits = text.removeprefix("0o")
     if not re.fullmatch(r"[0-7]{1,4}", digits) or int(digits, 8) > 0o777:
         raise ValueError('expected an octal mask such as "022"')

@@ -56,7 +56,7 @@ class RegistryCounters(Struct, frozen=True, rename="pascal"):
 
 
 class RegistryStatus(Struct, frozen=True, rename="pascal"):
-    """What `/metrics` shows of a registry: a `Discovery.Status` with its counters."""
+    """The state of a registry for `/metrics`: the result of `Discovery.Status` with its counters."""
 
     uptime: float
     """Seconds since the start of the registry."""
@@ -85,7 +85,7 @@ class Histogram:
 
     @property
     def view(self) -> HistogramView:
-        """The present values."""
+        """The current values of the histogram."""
         return HistogramView(self._bounds, tuple(self._counts), self._sum)
 
 
@@ -116,14 +116,14 @@ class ProbeCounters:
 
     @property
     def view(self) -> tuple[ProbeCount, ...]:
-        """The present values of each service."""
+        """The counts of each service now."""
         return tuple(
             ProbeCount(name, dict(counter.results), counter.seconds.view) for name, counter in self._services.items()
         )
 
 
 def counter_for(counters: dict[str, T], name: str, make: Callable[[], T]) -> T:
-    """Return the counter of `name`, made if there is none yet; above `MAX_NAMES` names, the shared counter `OTHERS`."""
+    """Return the counter of `name`; call `make` for a new one. Above `MAX_NAMES` names, return the shared counter `OTHERS`."""
     # Any client can register any name: names must not fill the memory, nor push out the counters of other names.
     counter = counters.get(name)
     if counter is None and len(counters) >= MAX_NAMES:

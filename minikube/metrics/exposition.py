@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def render(collector: Collector, accept: str) -> tuple[bytes, str]:
-    """Return the collector's metrics and those of this process, and their content type.
+    """Return the metrics of `collector` and of this process as text, and their content type.
 
     The format is OpenMetrics if the request's Accept header asks for it, else Prometheus' text format.
     """
@@ -54,7 +54,7 @@ def registry_families(status: RegistryStatus) -> Iterator[Metric]:
 
 
 def probe_families(probers: Mapping[str, Sequence[ProbeCount]]) -> Iterator[Metric]:
-    """Yield the metric families of health probes. `probers` are the processes that made them, by name."""
+    """Yield the metric families of health probes. `probers` maps `registry` or `supervisor` to the counts of its probes."""
     results = counter("probes", "Health probes by result.", ("service", "prober", "result"))
     seconds = histogram("probe_duration_seconds", "How long probes took.", ("service", "prober"))
     for prober, probes in probers.items():
@@ -66,21 +66,21 @@ def probe_families(probers: Mapping[str, Sequence[ProbeCount]]) -> Iterator[Metr
 
 
 def gauge(name: str, text: str, labels: tuple[str, ...] = (), *, value: float | None = None) -> GaugeMetricFamily:
-    """Return a gauge named `minikube_NAME`, with one value or with labels."""
+    """Return a gauge named `minikube_NAME` with help text `text`: with one value, or with labels and no value yet."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     return GaugeMetricFamily(f"minikube_{name}", text, value=value, labels=labels if value is None else None)
 
 
 def counter(name: str, text: str, labels: tuple[str, ...] = (), *, value: float | None = None) -> CounterMetricFamily:
-    """Return a counter named `minikube_NAME_total`, with one value or with labels."""
+    """Return a counter named `minikube_NAME_total` with help text `text`: with one value, or with labels and no value yet."""
     from prometheus_client.metrics_core import CounterMetricFamily
 
     return CounterMetricFamily(f"minikube_{name}", text, value=value, labels=labels if value is None else None)
 
 
 def histogram(name: str, text: str, labels: tuple[str, ...]) -> HistogramMetricFamily:
-    """Return a histogram named `minikube_NAME`, with labels."""
+    """Return a histogram named `minikube_NAME` with help text `text` and labels, without values yet."""
     from prometheus_client.metrics_core import HistogramMetricFamily
 
     return HistogramMetricFamily(f"minikube_{name}", text, labels=labels)

@@ -8,7 +8,7 @@
     peers          shares of a server's connections by user or address; which connection makes room for a new one
     tls            TLS without a socket, for the RPC server's loop
     listen_errors  the error for an address that a server cannot listen on
-    background     a nursery for background tasks that leaves the exception of its block as it is
+    background     a nursery for background tasks that does not wrap the exception of its block in a group
 
 It refuses to know the registry, the supervisor, and the paths and methods that they serve.
 """

@@ -12,11 +12,11 @@ from collections.abc import Collection
 from minikube.net.http_server import Reply, Request, error_reply
 
 ANY_ADDRESS = "*"
-"""Stands for every IP address in the set of allowed hosts: an IP address cannot be rebound, unlike a DNS name."""
+"""An item of the set of allowed hosts that allows every IP address: an IP address cannot be rebound, unlike a DNS name."""
 
 
 def is_token(given: object, token: str) -> bool:
-    """Return whether `given` is the token. An empty `token` never matches.
+    """Return whether `given` equals `token`; False for an empty `token`.
 
     The comparison takes the same time however much of the token is right.
     """

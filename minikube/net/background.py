@@ -1,4 +1,4 @@
-"""A nursery for background tasks that leaves the exception of its block as it is.
+"""A nursery for background tasks that does not wrap the exception of its block in an ExceptionGroup.
 
 A plain trio nursery raises an ExceptionGroup for an exception of its block. The caller's `except NotFound` around a block
 that merely owns a connection would not catch it.

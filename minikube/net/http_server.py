@@ -128,7 +128,7 @@ class Client:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A whole request. `path` is percent-decoded, `query` is not; header names are lower case."""
+    """A request with its body. `path` is percent-decoded, `query` is not; header names are lower case."""
 
     method: str
     path: str
@@ -144,7 +144,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole response."""
+    """A response with its body."""
 
     status: int
     body: bytes = b""
@@ -155,14 +155,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class StreamReply(msgspec.Struct, frozen=True):
-    """A response of unknown length. An exception that `open` raises before it yields is handled like the handler's."""
+    """A streamed response. An exception from `open` before its yield gets an error reply, as one from the handler does."""
 
     open: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
     content_type: str = "application/x-ndjson"
 
 
 class Upgrade(msgspec.Struct, frozen=True):
-    """A switch to another protocol. `run` gets the stream and the bytes that came after the request."""
+    """A response that switches to another protocol. `run` gets the stream and the bytes received after the request."""
 
     run: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
 
@@ -173,12 +173,12 @@ ErrorHandler = Callable[[Exception], Reply]
 
 
 def error_reply(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Return a reply with the message as JSON."""
+    """Return a reply with the body `{"error": message}`."""
     return Reply(status, msgspec.json.encode({"error": message}) + b"\n", headers=headers)
 
 
 class RequestRejected(Exception):
-    """Raised for a request that does not reach the handler. `reply` is sent before the connection is closed."""
+    """A request is rejected before the handler. `reply` is sent, then the connection is closed."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -306,7 +306,7 @@ async def _refuse_connection(stream: trio.abc.Stream, limits: HttpLimits, linger
 
 
 class _Connection:
-    """The HTTP state (h11's) of one stream. Its reads and writes have deadlines."""
+    """One stream with its HTTP state (of h11). All reads and writes have deadlines."""
 
     def __init__(self, stream: trio.abc.Stream, limits: HttpLimits, client: Client) -> None:
         self._stream = stream
@@ -324,7 +324,7 @@ class _Connection:
     # ------------------------------------------------------------ reading
 
     async def read_request(self, *, is_first: bool) -> Request | None:
-        """Return the next request, or None if the client has closed the connection. Raise `RequestRejected`."""
+        """Return the next request, or None if the client has closed the connection or idles too long. Raise `RequestRejected`."""
         timeout = self._limits.request_s if is_first else self._limits.idle_s
         if not self._head:
             with trio.move_on_after(timeout) as scope:
@@ -366,7 +366,7 @@ class _Connection:
                 self._http.receive_data(data)
 
     async def _read_whole_request(self) -> Request | None:
-        """Read the head and the body of the next request, within the limits of size."""
+        """Read the head and the body of the next request and return it. Raise `RequestRejected` beyond the limits of size."""
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
@@ -408,7 +408,7 @@ class _Connection:
             raise RequestRejected(400, f"the header {repeated[0]} is there twice")
 
     async def _next_event(self) -> Any:
-        """Return h11's next event, and receive until there is one."""
+        """Return h11's next event; receive from the stream until there is one."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -421,7 +421,7 @@ class _Connection:
         return event
 
     def start_next_cycle(self) -> bool:
-        """Prepare for the next request. Return False if the connection must be closed instead."""
+        """Prepare for the next request. Return True, or False if the connection must be closed instead."""
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         # Not h11's `start_next_cycle`: it would take an empty line before the next request for a malformed request line.
@@ -433,14 +433,14 @@ class _Connection:
         return True
 
     def leave_http(self) -> bytes:
-        """Leave the stream to another protocol, and return the bytes that came after the request."""
+        """Stop parsing HTTP, because another protocol takes the stream over. Return the bytes received after the request."""
         self._has_left_http = True
         return bytes(self._http.trailing_data[0])
 
     # ------------------------------------------------------------ writing
 
     async def send_reply(self, reply: Reply, *, close: bool = False) -> None:
-        """Send a whole reply with one send. Do nothing if a response was sent already."""
+        """Send a reply in one piece. Do nothing if a response was sent already."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         headers = [*_common_headers(reply.content_type), *reply.headers, ("Content-Length", str(len(reply.body)))]
@@ -458,7 +458,7 @@ class _Connection:
                 reply.after_send()
 
     async def send_stream(self, reply: StreamReply, on_error: ErrorHandler) -> None:
-        """Send the chunks as they come, until they end or the client closes. The connection must be closed after it."""
+        """Send the chunks of a reply until they end or the client closes. The caller must then close the connection."""
         is_head_sent = False
         try:
             async with reply.open() as chunks, trio.open_nursery() as nursery:
@@ -477,7 +477,7 @@ class _Connection:
             await self.send_reply(on_error(error))
 
     async def _cancel_when_closed(self, scope: trio.CancelScope) -> None:
-        """Cancel the scope when the client closes the connection. Ignore what it sends until then."""
+        """Cancel the scope when the client closes the connection. Ignore bytes from the client until then."""
         try:
             while await self._stream.receive_some(RECEIVE_BYTES):
                 pass

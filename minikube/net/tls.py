@@ -7,7 +7,7 @@ READ_BYTES: Final = 65_536
 
 
 class TlsFilter:
-    """The TLS state of one connection."""
+    """The TLS state of one server connection: converts between ciphertext and plaintext without a socket."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -18,9 +18,9 @@ class TlsFilter:
         """Whether the client has closed its side properly."""
 
     def receive(self, ciphertext: bytes) -> bytes:
-        """Take ciphertext from the socket and return its plaintext.
+        """Take ciphertext from the socket and return its plaintext, empty during the handshake.
 
-        Raise `ssl.SSLError` if the client breaks the protocol; the alert for it is in the next `send`.
+        Raise `ssl.SSLError` if the client breaks the protocol; the next `send` then returns the TLS alert for the client.
         """
         self._incoming.write(ciphertext)
         plaintext: list[bytes] = []

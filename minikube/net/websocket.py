@@ -47,7 +47,7 @@ class SlowReader(Exception):
 
 
 def reject_handshake(request: Request) -> Reply | None:
-    """Return the error reply to a request that is no websocket handshake (RFC 6455), else None."""
+    """Return the error reply to a request that is not a websocket handshake (RFC 6455); None for a handshake."""
     upgrade = request.header("upgrade").lower()
     connection = {token.strip() for token in request.header("connection").lower().split(",")}
     if upgrade != "websocket" or "upgrade" not in connection:
@@ -157,10 +157,11 @@ class FrameSocket:
 async def open_frame_socket(
     stream: trio.abc.Stream, request: Request, trailing: bytes = b""
 ) -> AsyncIterator[FrameSocket]:
-    """Accept a handshake that `reject_handshake` does not reject, and yield the websocket; close it after the block.
+    """Accept a handshake that passed `reject_handshake`, and yield the websocket; close it after the block.
 
-    The block is cancelled when the client closes, breaks the protocol, or sends a message: none is expected. When the
-    caller is cancelled, the client gets a close frame "going away" if it reads within `DISCONNECT_S`.
+    `trailing` are the bytes received after the request. The block is cancelled when the client closes, breaks the protocol
+    or sends any message. When the caller is cancelled, the client gets a close frame "going away" if it reads within
+    `DISCONNECT_S`.
 
     Raise `trio.BrokenResourceError` if the client does not take the reply to its handshake within `HANDSHAKE_S`.
     """

@@ -39,7 +39,7 @@ class CallCounters:
         self._fast_seconds = 0.0
 
     def count_fast(self, count: int, seconds: float) -> None:
-        """Count `count` (at least one) fast answers that took `seconds` together; each counts with its share of them."""
+        """Count `count` (at least one) replies of the fast path to `Discovery.Get`, which took `seconds` together."""
         if self._fast_others:
             count -= self._fast_others
             self._fast_others = 0
@@ -49,7 +49,7 @@ class CallCounters:
         self._fast_seconds += seconds
 
     def count_fast_other(self, method: str, result: str, seconds: float) -> None:
-        """Count a fast answer of another method than `Discovery.Get`; the next `count_fast` leaves it out."""
+        """Count a reply of the fast path to another method than `Discovery.Get`; the next `count_fast` leaves it out."""
         self._fast_others += 1
         self.count(method, result, seconds)
 

@@ -72,19 +72,19 @@ class RegistryNode:
     # ------------------------------------------------------------ StoreListener
 
     def position(self) -> CatalogPosition:
-        """Return where the catalog stands."""
+        """Return the catalog's position in the history of changes."""
         catalog = self.catalog
         return CatalogPosition(catalog.epoch, catalog.revision, catalog.nonce, len(catalog.records), catalog.has_gap)
 
     def dump(self) -> CatalogDump:
-        """Return everything that the catalog knows."""
+        """Return the whole content of the catalog."""
         catalog = self.catalog
         return CatalogDump(
             self.position(), tuple(catalog.records.values()), tuple(catalog.tombstones()), tuple(catalog.log)
         )
 
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
-        """Take over the snapshot, then write again what Redis lost."""
+        """Load the snapshot into the catalog, then write `unsaved` again: changes that Redis lost."""
         self.catalog.apply_snapshot(snapshot)
         for write in unsaved:
             self.nursery.start_soon(self._write_again, write)
@@ -97,7 +97,7 @@ class RegistryNode:
         self.store.mark_applied(self.catalog.revision)
 
     def on_entries(self, entries: Sequence[Entry]) -> None:
-        """Apply what other nodes wrote."""
+        """Apply changes that other nodes wrote."""
         for entry in entries:
             self.catalog.apply(entry)
         self.store.mark_applied(self.catalog.revision)
@@ -119,7 +119,7 @@ class RegistryNode:
         return to_remove
 
     def on_state(self, state: StoreState) -> None:
-        """Learn that Redis can or cannot be used now."""
+        """Store whether Redis can be used; replies are marked as stale while it cannot."""
         self.is_stale = not state.ok
 
     def _notify_shard_change(self) -> None:
@@ -219,7 +219,7 @@ class RegistryNode:
             raise Unavailable(self.store.unavailable_text())
 
     async def _commit(self, write: Write) -> Record | None:
-        """Return the record as stored; None if another node changed it first, and the catalog has that change since."""
+        """Write to Redis and return the stored record; None if another node changed it first: that change is then applied."""
         result = await self.store.commit(write)
         if self.catalog.revision < result.revision:
             await self._wait_revision(result.revision)

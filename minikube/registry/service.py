@@ -98,7 +98,7 @@ class DiscoveryService:
         }
 
     def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
-        """Return the answers to a receive of nothing but lookups in the one form of Go's client; None for any other."""
+        """Return the replies if `data` consists only of lookups exactly as Go's client writes them; else None."""
         if self._node.is_stale or (self._config.token and not connection.authenticated):
             return None
         began, count = time.perf_counter(), 1
@@ -208,7 +208,10 @@ class DiscoveryService:
         return await self._make_list(connection, self._node.catalog.services)
 
     async def _make_list(self, connection: RpcConnection, make: Callable[[], T]) -> T:
-        """Return a large result, made only when the connection has room to send it. The caller must return it without waiting."""
+        """Wait until the connection is writable, then return `make()`, a large result.
+
+        The caller must return it without waiting, so that few large results are in memory at the same time.
+        """
         # Made earlier, the lists of one connection's calls would take hundreds of MB while they wait to be sent.
         while True:
             await connection.wait_writable()

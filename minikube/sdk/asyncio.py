@@ -43,7 +43,7 @@ async def _connect(address: RegistryAddress, tls: "ssl.SSLContext | None") -> St
 
 
 async def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close the connection at once and wait until its socket is closed: the event loop may end right after."""
+    """Close the connection at once and wait until its socket is closed, because the event loop may end right after."""
     writer.transport.abort()
     with suppress(OSError):
         await writer.wait_closed()
@@ -113,10 +113,8 @@ class _Connection:
 class Registry(AsyncMethods):
     """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Any task of the event loop may call.
-
-    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
-    reached, or that accepts no more connections, raises `Unavailable` at once.
+    Any task of the event loop may call. A call that a lost connection interrupted is repeated: every method is safe to
+    repeat. A call raises `Unavailable` at once if the registry was never reached or accepts no more connections.
     """
 
     def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
@@ -164,7 +162,7 @@ class Registry(AsyncMethods):
             raise Unavailable(f"no answer from {self.address} in time") from None
 
     async def wait_lost(self, seconds: float) -> bool:
-        """Wait at most `seconds` for the loss of the connection, and return whether it was lost."""
+        """Wait until the connection is lost, at most `seconds`. Return whether it was lost."""
         task = self._connection.task if self._connection else None
         if task is None or task.done():
             await asyncio.sleep(seconds)
@@ -228,7 +226,10 @@ class Registry(AsyncMethods):
 
 
 async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watcher: Watcher) -> bytes:
-    """Return the next bytes of the connection; empty at its end. Raises `ConnectionLost` when the registry is silent too long."""
+    """Return the next bytes of the connection; empty at its end.
+
+    Keeps the watch alive while the registry is silent. Raises `ConnectionLost` when the registry is silent too long.
+    """
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(watcher.silence_limit_s):
@@ -264,7 +265,7 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s.
+    If the registry is unreachable, nothing is raised: registration is tried again. Leaving the block takes at most 1 s.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     async with open_registry(address, token=token, tls=tls) as registry:

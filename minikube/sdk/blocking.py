@@ -89,8 +89,8 @@ def _seconds_until(deadline: float) -> float:
 class Registry(BlockingMethods):
     """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Any thread may call; the calls take turns. A call that a lost connection interrupted is repeated: every method is safe to
-    repeat. A registry that was never reached, or that accepts no more connections, raises `Unavailable` at once.
+    Any thread may call; only one call runs at a time. A call that a lost connection interrupted is repeated: every method is
+    safe to repeat. A call raises `Unavailable` at once if the registry was never reached or accepts no more connections.
     """
 
     def __init__(self, address: RegistryAddress, tls: "ssl.SSLContext | None" = None) -> None:
@@ -132,7 +132,7 @@ class Registry(BlockingMethods):
             return str(self._connect(time.monotonic() + CALL_TIMEOUT_S).sock.getsockname()[0])
 
     def wait_lost(self, seconds: float, stop: socket.socket) -> bool:
-        """Wait at most `seconds`, or until `stop` is readable, for the loss of the connection; return whether it was lost."""
+        """Wait until the connection is lost, `stop` is readable or `seconds` are over. Return whether the connection was lost."""
         sockets: list[socket.socket] = [stop, *([self._connection.sock] if self._connection else [])]
         return stop not in (readable := _wait_readable(sockets, seconds)) and bool(readable)
 
@@ -199,7 +199,10 @@ def _wait_readable(sockets: Sequence[socket.socket], seconds: float) -> list[Any
 
 
 def _receive(sock: socket.socket, watcher: Watcher) -> bytes:
-    """Return the next bytes of the connection; empty at its end. Raises `ConnectionLost` when the registry is silent too long."""
+    """Return the next bytes of the connection; empty at its end.
+
+    Keeps the watch alive while the registry is silent. Raises `ConnectionLost` when the registry is silent too long.
+    """
     while True:
         sock.settimeout(watcher.silence_limit_s)
         try:
@@ -236,7 +239,7 @@ def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: a daemon thread tries again. Leaving takes at most about 1 s.
+    If the registry is unreachable, nothing is raised: a daemon thread tries again. Leaving the block takes about 1 s at most.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     found = find_registry(address, token)
@@ -258,11 +261,14 @@ def registered(
 
 
 def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
-    """Keep the service registered until `keeper.leave`; the body of the daemon thread. `stopped` is readable from then on."""
+    """Keep the service registered until `keeper.leave` is called. Runs as the daemon thread.
+
+    `stopped` is a socket that becomes readable when `keeper.leave` is called.
+    """
     with stopped:
         while not keeper.leaving:
             try:
-                _follow(keeper, registry, stopped)
+                _run_steps(keeper, registry, stopped)
             except Exception:
                 # Any error: a thread that ends is not noticed before the instance's lease is over.
                 LOGGER.exception("%s: the thread that keeps it registered failed; going on", keeper.name)
@@ -273,7 +279,7 @@ def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket
                 registry.close()
 
 
-def _follow(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
+def _run_steps(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
     while not keeper.leaving and (step := keeper.next_step(time.monotonic())) is not None:
         if isinstance(step, float):
             if registry.wait_lost(step, stopped):

@@ -1,4 +1,4 @@
-"""The registry's methods, defined once for the SDK's three clients: trio, asyncio and blocking.
+"""The methods of the three `Registry` classes, defined once for `trio`, `asyncio` and `blocking`.
 
 Each attribute below turns a function of `requests` into a method with the same parameters and docstring: awaitable in
 `AsyncMethods`, blocking in `BlockingMethods`. A new RPC method is a function in `requests` and a line in both tables.
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def _awaitable(request: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncMethods, P], Awaitable[T]]":
-    """Return a method that sends `request(…)` and returns an awaitable of its result."""
+    """Make a method of `AsyncMethods` from a function of `requests`: it sends the call and returns an awaitable of the result."""
 
     @wraps(request)
     async def method(self: "AsyncMethods", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -27,7 +27,7 @@ def _awaitable(request: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncMeth
 
 
 def _blocking(request: Callable[P, Call[T]]) -> "Callable[Concatenate[BlockingMethods, P], T]":
-    """Return a method that sends `request(…)`, blocks, and returns its result."""
+    """Make a method of `BlockingMethods` from a function of `requests`: it sends the call, blocks, and returns the result."""
 
     @wraps(request)
     def method(self: "BlockingMethods", /, *args: P.args, **kwargs: P.kwargs) -> T:

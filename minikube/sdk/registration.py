@@ -1,6 +1,6 @@
-"""What a service registers, and the state machine that keeps it registered. It does no I/O and reads no clock.
+"""The registration of a service, and the state machine that keeps it registered. It does no I/O and reads no clock.
 
-The trio, asyncio and blocking clients carry out the steps:
+The modules `trio`, `asyncio` and `blocking` do the I/O of each step:
 
     step = keeper.next_step(now)     a number: seconds to wait; a `Call`: to be sent; None: finished, after `leave`
     keeper.succeeded(now, step, …)   the call's result
@@ -23,12 +23,12 @@ from minikube.sdk.session import Backoff
 
 RENEW_S: Final = 5.0
 LEAVE_S: Final = 1.0
-"""The most seconds that leaving may take: without a deregistration the registry's own checks remove the instance."""
+"""The longest time for the deregistration. Without it, the registry's own checks remove the instance later."""
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 
 
 class RegisterOptions(TypedDict, total=False):
-    """The options of `registered` besides name and port, the same for trio, asyncio and blocking programs."""
+    """The keyword options of `registered` for trio, asyncio and blocking programs."""
 
     health: str
     """`/path` (HTTP), `tcp`, `ttl` (no probe: each renewal is the sign of life), or a URL. Default `/health`."""
@@ -54,8 +54,10 @@ def make_registration(
     options: RegisterOptions,
     environ: Mapping[str, str] = os.environ,
 ) -> Registration:
-    """Return what to register, completed from the environment that a supervisor sets. Raises `UsageError` without a name or
-    port."""
+    """Return the registration of a service, with missing values from the environment that a supervisor sets.
+
+    Raises `UsageError` if neither the arguments nor the environment have a name or a port.
+    """
     known = {**options}
     own_name = environ.get("SERVICE_NAME", "")
     name = name or own_name
@@ -100,7 +102,7 @@ def _normalized(address: Address | str) -> Address:
 
 
 class RegistrationKeeper:
-    """Decides what to call next, and when, to keep one registration alive."""
+    """Decides which call to send next, and when, to register an instance and keep it registered. Does no I/O."""
 
     def __init__(self, registration: Registration) -> None:
         self.name = registration.name
@@ -127,16 +129,16 @@ class RegistrationKeeper:
         return isinstance(address, Address) and address.IP in WILDCARDS
 
     def set_local_host(self, host: str) -> None:
-        """Register with `host`, the local address of a connection to the registry."""
+        """Replace the wildcard address by `host`, the local address of a connection to the registry."""
         address = self._registration.addr
         assert isinstance(address, Address)
         ip, _, zone = host.partition("%")
         self._registration = replace(self._registration, addr=Address(ip, address.Port, zone))
 
     def next_step(self, now: float) -> Call[Any] | float | None:
-        """Return the call to send, or the seconds to wait before asking again; None after `leave` when nothing is left.
+        """Return the next call to send, or the seconds to wait before the next step; None after `leave` if no call is left to send.
 
-        The wait ends early when `connection_lost` is called.
+        The caller must end the wait early after `connection_lost`.
         """
         if self.leaving:
             return self._next_leaving_step()
@@ -161,7 +163,7 @@ class RegistrationKeeper:
         return requests.deregister(self.id, self._incarnation) if self.id else None
 
     def succeeded(self, now: float, call: Call[Any], result: Any) -> None:
-        """Take the result of a call that `next_step` returned."""
+        """Record the result of a call that `next_step` returned."""
         self._backoff.reset()
         self.problem = self._logged = ""
         match call.method:
@@ -187,8 +189,7 @@ class RegistrationKeeper:
                 self._has_asked = False  # another service has taken the id: there is no entry of ours to deregister
 
     def failed(self, now: float, call: Call[Any], error: MinikubeError) -> str:
-        """Take the error of a call that `next_step` returned, or that was not answered. Returns the line to log; empty for
-        a problem that was logged already."""
+        """Record the error of a call that `next_step` returned. Return the line to log; empty if it was logged already."""
         if call.method == "Discovery.Instances":
             self._incarnation = 0  # only a precaution: deregister by the id alone
             return ""
@@ -207,9 +208,9 @@ class RegistrationKeeper:
         return f"{self.name} is not registered: {self.problem}; trying again"
 
     def connection_lost(self, now: float) -> None:
-        """Renew as soon as the registry is back: it may have been replaced by one that does not know the instance."""
+        """Make the next step a renewal after a short delay: a restarted registry may not know the instance."""
         self._due = min(self._due, now + self._backoff.next())
 
     def leave(self) -> None:
-        """Return only the steps that deregister from now on."""
+        """Make `next_step` return only the calls that deregister the instance."""
         self.leaving = True

@@ -1,4 +1,4 @@
-"""The registry's methods as values: what to send and the shape of the reply. It refuses to send anything.
+"""The registry's methods as values: what to send and the type of the result. It refuses to send anything.
 
 `methods` makes the SDK's methods of these functions, with their docstrings.
 """
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class Call(Struct, Generic[T], frozen=True):
-    """One call. `kind` is the type of the result."""
+    """A call of one method of the registry. `kind` is the type of the result."""
 
     method: str
     params: tuple[Any, ...]
     kind: Any
     extra_s: float = 0.0
-    """How long the registry may take on purpose, in seconds: added to the caller's time-out."""
+    """The seconds that the registry waits on purpose before it replies: added to the caller's time-out."""
 
 
 class WatchSnapshot(Struct, frozen=True, rename="pascal"):
@@ -30,7 +30,7 @@ class WatchSnapshot(Struct, frozen=True, rename="pascal"):
 
 
 def register(registration: Registration) -> Call[str]:
-    """Register an instance once and return its id. `registered` also keeps it registered.
+    """Register an instance and return its id. It is not renewed: use `registered` to keep it registered.
 
     The registry replies once it has made the first probe, and after 1 s at the latest.
     """
@@ -48,7 +48,7 @@ def deregister(id_: str, incarnation: int | None = None) -> Call[bool]:
 
 
 def renew(id_: str, state: str = "", output: str = "") -> Call[bool]:
-    """Renew the lease of an instance. Raises `NotFound` when the registry does not know the id: register again.
+    """Renew the lease of an instance and return True. Raises `NotFound` if the registry does not know the id: register again.
 
     An instance with a `ttl:` check reports its own state: `state` is "passing" or "critical", `output` says why.
     Critical takes effect at once.
@@ -67,12 +67,12 @@ def services() -> Call[dict[str, dict[str, int]]]:
 
 
 def wait(name: str, revision: int, timeout: float = 30.0) -> Call[WatchSnapshot]:
-    """Return the instances of a service once its revision is greater than `revision`, or after `timeout` seconds."""
+    """Wait until the service's revision is greater than `revision`, at most `timeout` seconds; then return its instances."""
     return Call("Discovery.Wait", (name, revision, timeout), WatchSnapshot, extra_s=timeout)
 
 
 def maintenance(id_: str, on: bool, reason: str = "") -> Call[bool]:
-    """Take an instance out of `get` without deregistering it, or put it back. Returns True."""
+    """Start (`on`) or end the maintenance of an instance: `get` does not return it meanwhile. Returns True."""
     return Call("Discovery.Maintenance", (id_, on, reason), bool)
 
 

@@ -1,4 +1,4 @@
-"""The registry's address, the credentials for it, and the delays between attempts. It does no I/O."""
+"""The registry's address and credentials from arguments and environment, and the delays between attempts. No I/O."""
 
 import os
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def find_registry(address: str | None, token: str | None, environ: Mapping[str, 
 
 
 class Backoff:
-    """The delays between attempts: 20 ms, doubling to 1 s."""
+    """The delays between attempts to reach the registry: 20 ms, doubled after each attempt up to 1 s."""
 
     def __init__(self) -> None:
         self._next = FIRST_RETRY_S

@@ -35,10 +35,8 @@ T = TypeVar("T")
 class Registry(AsyncMethods):
     """A client of one registry. It connects at the first call, and again when the connection was lost.
 
-    Any task may call.
-
-    A call that a lost connection interrupted is repeated: every method is safe to repeat. A registry that was never
-    reached, or that accepts no more connections, raises `Unavailable` at once.
+    Any task may call. A call that a lost connection interrupted is repeated: every method is safe to repeat. A call raises
+    `Unavailable` at once if the registry was never reached or accepts no more connections.
     """
 
     def __init__(self, address: RegistryAddress, tls: ssl.SSLContext | None, nursery: trio.Nursery) -> None:
@@ -76,7 +74,7 @@ class Registry(AsyncMethods):
         return (await self._connect(CALL_TIMEOUT_S)).local_host
 
     async def wait_lost(self) -> None:
-        """Wait until the connection is lost; for ever when there is none."""
+        """Wait until the connection is lost. Without a connection, wait until cancelled."""
         if self._connection is None or self._connection.closed.is_set():
             await trio.sleep_forever()
         else:
@@ -139,9 +137,9 @@ class Registry(AsyncMethods):
 
 
 async def _ask(connection: RpcClient, call: Call[T], seconds: float) -> T:
-    """Send one call and return its result.
+    """Send one call on an open connection and return its result; `seconds` is the time-out.
 
-    A connection on which no byte arrived within the time-out is closed: the next call connects anew.
+    After a time-out without a received byte the connection is closed, so that the next call opens a new one.
     """
     received = connection.received
     try:
@@ -154,7 +152,10 @@ async def _ask(connection: RpcClient, call: Call[T], seconds: float) -> T:
 
 
 async def _receive(stream: trio.abc.Stream, watcher: Watcher) -> bytes:
-    """Return the next bytes of the connection; empty at its end. Raises `ConnectionLost` when the registry is silent too long."""
+    """Return the next bytes of the connection; empty at its end.
+
+    Keeps the watch alive while the registry is silent. Raises `ConnectionLost` when the registry is silent too long.
+    """
     while True:
         with trio.move_on_after(watcher.silence_limit_s):
             return bytes(await stream.receive_some(RECEIVE_BYTES))
@@ -187,7 +188,8 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s, also when cancelled.
+    If the registry is unreachable, nothing is raised: registration is tried again. Leaving the block takes at most 1 s, also
+    when cancelled.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     try:

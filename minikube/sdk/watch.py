@@ -1,10 +1,10 @@
 """The state machine of one watch over any number of connections: each change once, in order, resumed by revision.
 
 It does no I/O. A watch has a connection of its own, so that TCP holds back a slow consumer and no queue grows here. When
-the registry ends the connection of a slow consumer, or stops, the client connects again, and the watch resumes after the
+the registry ends the connection of a slow consumer, or goes away, the caller connects again, and the watch resumes after the
 last revision that it returned. When the registry's change log no longer reaches back that far, a `WatchSnapshot` comes again.
 
-The client waits `silence_limit_s` for the next bytes and then calls `on_silence`.
+The caller waits `silence_limit_s` for the next bytes and then calls `on_silence`.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class _Started(Struct, frozen=True, rename="pascal"):
 
 
 class Watcher:
-    """The state of one watch."""
+    """The state machine of one watch: takes received bytes, returns updates and bytes to send. Does no I/O."""
 
     def __init__(self, name: str = "*", token: str = "") -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Watcher:
         self._output = b""
 
     def on_connect(self) -> bytes:
-        """Return what to send on a new connection."""
+        """Return the bytes to send on a new connection: they start or resume the watch."""
         self._calls = ClientProtocol()
         self._pending.clear()
         self.accepted = False
@@ -57,22 +57,22 @@ class Watcher:
 
     @property
     def silence_limit_s(self) -> float:
-        """How many seconds to wait for the next bytes before calling `on_silence`."""
+        """The number of seconds to wait for the next bytes before calling `on_silence`."""
         return REPLY_S if self._pending else QUIET_S
 
     def on_silence(self) -> bytes:
-        """Return what to send after `silence_limit_s` without a byte. Raises `ConnectionLost` when a reply is overdue."""
+        """Return the bytes to send after `silence_limit_s` without input. Raises `ConnectionLost` if a reply is overdue."""
         if self._pending:
             raise ConnectionLost(f"no answer within {REPLY_S:g} s")
         return self._encode(requests.status())
 
     def take_output(self) -> bytes:
-        """Return what to send after `feed`; empty in most cases."""
+        """Return the bytes to send after `feed`; empty in most cases."""
         output, self._output = self._output, b""
         return output
 
     def feed(self, data: bytes) -> list[WatchSnapshot | Change]:
-        """Return the updates that `data` completes.
+        """Return the updates in the received bytes; an incomplete one waits for the next call.
 
         Raises `ConnectionLost` when the connection can no longer be used, other errors when the registry refuses the watch.
         """

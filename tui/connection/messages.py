@@ -59,7 +59,7 @@ class LogsEnded(Message):
 
 
 class CommandFinished(Message):
-    """The supervisor answered a command."""
+    """The supervisor replied to a command, or could not be reached."""
 
     def __init__(self, command: Command, error: str = "") -> None:
         super().__init__()

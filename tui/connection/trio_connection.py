@@ -39,7 +39,7 @@ BATCH_LINES = 2_000
 
 
 class TrioConnection:
-    """See `tui.connection.interface.SupervisorConnection`."""
+    """A `SupervisorConnection` that runs trio in its thread."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -66,12 +66,12 @@ class TrioConnection:
         self._run_in_trio(self._cancel)
 
     def send_command(self, command: Command) -> None:
-        """Send a command on a connection of its own; post `CommandFinished` when it is answered."""
+        """Send a command on a connection of its own; post `CommandFinished` with the result."""
         if not self._run_in_trio(lambda: self._start_command(command)):
             self._post(CommandFinished(command, "the dashboard is not connected yet"))
 
     def follow_logs(self, request: int, names: Sequence[str] | None) -> None:
-        """Follow these logs instead of the ones followed before."""
+        """Follow the logs of `names`, as `SupervisorConnection.follow_logs` says."""
         followed = (request, None if names is None else tuple(names))
         self._run_in_trio(lambda: self._start_following(followed))
 
@@ -88,7 +88,7 @@ class TrioConnection:
     # ------------------------------------------------------------ in the trio thread
 
     async def _main(self) -> None:
-        """Run until `stop` cancels it."""
+        """Run all tasks of the connection until `stop` cancels them."""
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as self._nursery:
                 self._token = trio.lowlevel.current_trio_token()
@@ -103,7 +103,7 @@ class TrioConnection:
             self._scope.cancel()
 
     async def _receive_snapshots(self) -> None:
-        """Post every snapshot of the stream; reconnect when the stream ends."""
+        """Post every snapshot of `/v1/stream`; reconnect when the stream ends. Run until cancelled."""
         attempts = 0
         while True:
             try:
@@ -148,7 +148,7 @@ class TrioConnection:
     # ------------------------------------------------------------ logs
 
     def _start_following(self, followed: tuple[int, tuple[str, ...] | None]) -> None:
-        """Stop the log that is followed, and start a task for the new one."""
+        """Cancel the task that follows logs, and start one for `followed`, if there is any."""
         self._followed = followed
         if self._log_scope is not None:
             self._log_scope.cancel()
@@ -180,7 +180,7 @@ class TrioConnection:
                 self._post(LogsEnded(request, str(_first_error(group))))
 
     async def _post_lines(self, request: int, waiting: list[LogLine]) -> None:
-        """Every `BATCH_S`, post the lines in `waiting` and empty it."""
+        """Every `BATCH_S`, post the lines in `waiting` and clear it, until cancelled."""
         while True:
             await trio.sleep(BATCH_S)
             if waiting:

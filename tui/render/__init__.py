@@ -1,4 +1,4 @@
-"""What the dashboard shows, computed from a snapshot by pure functions.
+"""The contents of the dashboard, computed from a snapshot by pure functions.
 
     rows        a snapshot becomes the table's rows: grouping, sorting, folding, filters
     columns     which columns fit a width, and the text of each cell

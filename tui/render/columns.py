@@ -31,7 +31,7 @@ class Column(NamedTuple):
     """On a narrow terminal the column with the highest number is dropped first."""
     align_right: bool = False
     max_width: int = 0
-    """What the column may grow to when there is room; 0: it does not grow."""
+    """The largest width that the column may get when there is room; 0: it does not grow."""
 
 
 class Cell(NamedTuple):
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
 
 class RenderContext(NamedTuple):
-    """What rendering a row needs besides the row."""
+    """The data for rendering a row besides the row itself."""
 
     now: float = 0.0
     """Seconds since the epoch; ages are measured from it."""
@@ -75,7 +75,7 @@ COLUMNS = (
 def fit_columns(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
     """Return the columns that fit `width`, in order, each with its width.
 
-    Spare room goes to the name, then to the address, then to the last output.
+    Spare width goes to the name, then to the address, then to the last output. `rows` are the rows to show.
     """
     shown = list(COLUMNS)
     gap = column_gap(width)
@@ -130,7 +130,7 @@ def _name_cell(row: Row, context: RenderContext) -> Cell:
 
 
 def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> Cell:
-    """Return a cell of an instance."""
+    """Return the cell of the column `key` for an instance."""
     running = instance.pid > 0
     match key:
         case "state":
@@ -161,9 +161,9 @@ def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> 
 
 
 def instance_reason(instance: InstanceView, now: float) -> Cell:
-    """Return the most important line about an instance.
+    """Return the most important line about an instance, as a cell.
 
-    That is the reason why it is not ready; else the output of its last check; else how its last process ended.
+    It is the reason why it is not ready, else the output of its last check, else how its last process ended.
     """
     wait = f" · again in {format_duration(instance.next_try - now)}" if instance.next_try > now else ""
     if instance.next_run > now:
@@ -182,7 +182,7 @@ def row_reason(row: Row, context: RenderContext) -> Cell:
 
 
 def _service_cell(key: str, row: Row, context: RenderContext) -> Cell:
-    """Return a cell of a service with several instances, or with none."""
+    """Return the cell of the column `key` for a service with several instances, or with none."""
     if not row.instances:
         return Cell("■ no copies", "muted") if key == "state" else Cell("")
     match key:
@@ -212,7 +212,7 @@ def _service_cell(key: str, row: Row, context: RenderContext) -> Cell:
 
 
 def _usage_cell(key: str, ids: Sequence[str], context: RenderContext) -> Cell:
-    """Return the `cpu`, `memory` or `spark` cell for the running instances with these ids."""
+    """Return the `cpu`, `memory` or `spark` (sparkline of CPU usage) cell for the running instances with these ids."""
     if key == "spark":
         history = context.cpu_history.get(ids[0], ()) if len(ids) == 1 else ()
         return Cell(sparkline(history, 8) if history else "", "spark")

@@ -18,7 +18,7 @@ MAX_CELL_CHARACTERS = 512
 
 
 class Badge(NamedTuple):
-    """How a state is shown: `● running`."""
+    """The symbol, word and style that show a state: `● running`."""
 
     symbol: str
     word: str

@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 class InstanceCounts(NamedTuple):
-    """How many instances are in each condition; every instance is counted in `total` and in one other field."""
+    """The number of instances in each condition. Every instance is counted in `total` and in exactly one other field."""
 
     total: int = 0
     passing: int = 0
@@ -84,7 +84,7 @@ def count_instances(instances: Iterable[InstanceView]) -> InstanceCounts:
 
 
 def _condition(instance: InstanceView) -> str:
-    """Return the field of `InstanceCounts` for an instance. The check decides where the process runs."""
+    """Return the name of the `InstanceCounts` field for an instance: by its check if its process runs, else by its state."""
     if instance.state.has_failed:
         return "failed"
     if instance.state in (ProcessState.STOPPED, ProcessState.STOPPING, ProcessState.EXITED):
@@ -190,7 +190,7 @@ def _matches(words: list[str], service: ServiceView, instance: InstanceView | No
 
 
 def without_covered_instances(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows without instances of services that are also among them: a command to a service includes these."""
+    """Return `rows` without the instances whose service is also in `rows`: a command for a service includes its instances."""
     rows = list(rows)
     services = {row.service.name for row in rows if not row.depth}
     return [row for row in rows if not row.depth or row.service.name not in services]

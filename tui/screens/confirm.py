@@ -15,17 +15,17 @@ from minikube.text import printable
 
 
 class Choice(NamedTuple):
-    """A button of the dialog besides Cancel."""
+    """A button of the dialog besides Cancel, with a key and a result of its own."""
 
     result: str
-    """What the dialog returns for this choice."""
+    """The result of the dialog for this choice."""
     label: str
     key: str
     """The key that chooses it."""
 
 
 class ConfirmScreen(ModalScreen[str]):
-    """A modal dialog with a title, lines of explanation and buttons. Its result is a choice's, or "" for Cancel."""
+    """A modal dialog with a title, lines of explanation and buttons. It returns the result of a `Choice`, or "" for Cancel."""
 
     # Enter on a dialog that appeared unexpectedly must not confirm.
     AUTO_FOCUS = "#cancel"
@@ -54,16 +54,16 @@ class ConfirmScreen(ModalScreen[str]):
                     yield Button(label, id=f"do-{choice.result}", variant="error", compact=True)
 
     def on_key(self, event: events.Key) -> None:
-        """Choose by a choice's key."""
+        """Close the dialog with the choice of the pressed key."""
         for choice in self._choices:
             if event.character == choice.key:
                 self.dismiss(choice.result)
                 return
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Choose by a button."""
+        """Close the dialog with the choice of the pressed button."""
         self.dismiss((event.button.id or "cancel").removeprefix("do-").replace("cancel", ""))
 
     def action_cancel(self) -> None:
-        """Close the dialog without a choice."""
+        """Close the dialog with the result "" (Cancel)."""
         self.dismiss("")

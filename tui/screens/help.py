@@ -69,7 +69,7 @@ LEFT_WIDTH = 53
 
 
 class HelpScreen(ModalScreen[None]):
-    """Shows the keys on the left and the symbols of states on the right."""
+    """The help page: keys on the left, symbols of states on the right."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,enter", "dismiss", "Back"),

@@ -49,7 +49,7 @@ FOLLOW_DELAY_S = 0.12
 
 
 class MainScreen(Screen[None]):
-    """The table, the pane below it, and the keys for both."""
+    """The main screen: the header, the table of services, the pane with events, logs and details, and their keys."""
 
     class CommandRequested(Message):
         """The user asked for `start`, `stop`, `restart` or `kill` of these rows."""
@@ -140,7 +140,7 @@ class MainScreen(Screen[None]):
         yield KeyFooter(id="keys")
 
     def on_mount(self) -> None:
-        """Look the widgets up, once: they exist as long as the screen does."""
+        """Store the widgets in attributes, and prepare them."""
         self.header = self.query_one(Header)
         self.table = self.query_one(ServiceTable)
         self.tabs = self.query_one(TabBar)
@@ -158,18 +158,18 @@ class MainScreen(Screen[None]):
 
     @property
     def row(self) -> Row | None:
-        """The row that is selected in the table."""
+        """The row that is selected in the table, or None."""
         return self.table.row
 
     @property
     def zoomed(self) -> bool:
-        """Whether the pane has the whole screen."""
+        """Whether the pane fills the whole screen."""
         return self.has_class("-zoomed")
 
     # ------------------------------------------------------------ showing data
 
     def refresh_data(self) -> None:
-        """Show the state as it is now: after a snapshot, a change of the connection, a command, and every second."""
+        """Show the current state. Called after a snapshot, a change of the connection, a command, and every second."""
         state = self._state
         self.set_class(state.connection == "lost", "-stale")
         notes = [f"“{self.pattern}”"] if self.pattern else []
@@ -194,14 +194,14 @@ class MainScreen(Screen[None]):
             self.call_after_refresh(self._show_pane)
 
     def _show_pane(self) -> None:
-        """Show events, details and the tab bar."""
+        """Update the pane: events, details and the tab bar."""
         self._pane_update_scheduled = False
         self._show_events()
         self._show_details()
         self._show_tab_bar()
 
     def _build_rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
-        """Return the table's rows; the same object while nothing that they are made from changed."""
+        """Return the table's rows; the same object as before while the snapshot, filters and order are unchanged."""
         usage = snapshot.usage if self.order in ("CPU", "memory") else ()
         data = snapshot.services, snapshot.instances, usage
         settings = self.pattern, self.problems_only, frozenset(self.folded), self.order
@@ -241,7 +241,10 @@ class MainScreen(Screen[None]):
             self.events.extend([event_entry(event) for event in new])
 
     def _show_details(self) -> None:
-        """Show the selected row in the details tab, or beside the pane on a wide terminal; and its reason on a narrow one."""
+        """Show the details of the selected row in their tab, or beside the pane on a wide terminal.
+
+        On a narrow terminal, which has no column for it, also show the reason of the row's state.
+        """
         snapshot, row = self._state.snapshot, self.row
         if snapshot is None:
             return
@@ -265,7 +268,7 @@ class MainScreen(Screen[None]):
         self._show_details()
 
     def _show_tab_bar(self) -> None:
-        """Show the active tab, what it is about and its flags, and the keys that fit the situation."""
+        """Show the active tab with its row and flags in the tab bar, and the keys that can be used now in the footer."""
         view = self._log_view()
         flags: list[str] = []
         if view is not None:
@@ -304,7 +307,7 @@ class MainScreen(Screen[None]):
 
     @on(ServiceTable.Highlighted)
     def _row_selected(self) -> None:
-        """Show the details of the selected row, and follow its logs when the cursor rests."""
+        """Show the details of the selected row. Follow its logs when the cursor has stayed on it for a moment."""
         self._show_details()
         for view in (self.details, self._side):
             view.scroll_to(y=0, animate=False, force=True)
@@ -326,7 +329,7 @@ class MainScreen(Screen[None]):
 
     @on(ServiceTable.Opened)
     def _row_opened(self) -> None:
-        """Give the row's logs, or its details, the whole screen."""
+        """Show the opened row's logs, or its details, on the whole screen."""
         self.action_zoom("logs" if self.tab == "events" else self.tab)
 
     @on(LogView.StatusChanged)
@@ -336,13 +339,13 @@ class MainScreen(Screen[None]):
 
     @on(TabBar.Selected)
     def _tab_clicked(self, event: TabBar.Selected) -> None:
-        """Go to the clicked tab."""
+        """Activate the clicked tab."""
         self._select_tab(TABS[event.number])
 
     # ------------------------------------------------------------ tabs and zoom
 
     def _select_tab(self, tab: str) -> None:
-        """Go to a tab, and show what belongs to it."""
+        """Activate a tab, and show its view."""
         self.tab = tab
         self.switcher.current = tab
         self._show_details()
@@ -360,7 +363,7 @@ class MainScreen(Screen[None]):
         return {"events": self.events, "logs": self.logs}.get(self.tab)
 
     def action_open_row(self) -> None:
-        """Give the selected row's logs, or its details, the whole screen."""
+        """Show the selected row's logs, or its details, on the whole screen."""
         self.table.action_open()
 
     def action_next_match(self) -> None:
@@ -382,7 +385,7 @@ class MainScreen(Screen[None]):
             view.action_edge(True)
 
     def action_zoom(self, tab: str) -> None:
-        """Give the pane with this tab the whole screen."""
+        """Show the pane with this tab on the whole screen."""
         self.all_logs = False
         self.add_class("-zoomed")
         self._select_tab(tab)
@@ -394,12 +397,14 @@ class MainScreen(Screen[None]):
         self._select_tab("logs")
 
     def action_tab(self, by: int) -> None:
-        """Go to the next tab (`by` 1) or the previous one (-1)."""
+        """Activate the next tab (`by` 1) or the previous one (-1)."""
         self._select_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     def action_back(self) -> None:
-        """Undo one step: the filter being typed, the search or the zoom of the pane, the focus on the pane, the marks, the
-        table's filter, problems only. It never quits.
+        """Undo the first of these that applies; it never quits.
+
+        The filter being typed, the search or the zoom of the pane, the focus on the pane, the marks, the table's filter, problems
+        only.
         """
         if self.focused is self.input:
             self.input.value = ""
@@ -437,7 +442,7 @@ class MainScreen(Screen[None]):
 
     @on(Input.Changed)
     def _filter_typed(self, event: Input.Changed) -> None:
-        """Filter while the user types."""
+        """Apply the filter that the user is typing."""
         if not self.input.has_class("-open"):
             return
         if self._filtered_view is not None:
@@ -464,7 +469,7 @@ class MainScreen(Screen[None]):
         self.refresh_data()
 
     def action_order(self) -> None:
-        """Sort the services by the next order; the cursor stays on its row."""
+        """Sort the services by the next of `SORT_ORDERS`; the cursor stays on its row."""
         self.order = SORT_ORDERS[(SORT_ORDERS.index(self.order) + 1) % len(SORT_ORDERS)]
         self.refresh_data()
 
@@ -477,7 +482,7 @@ class MainScreen(Screen[None]):
             self.refresh_data()
 
     def action_level(self) -> None:
-        """Go to the next level: all lines, warnings and errors, errors."""
+        """Show only log lines of the next level: all lines, warnings and errors, errors."""
         view = self._log_view()
         if view is not None:
             view.filter(level=LEVELS[(LEVELS.index(view.level) + 1) % len(LEVELS)])

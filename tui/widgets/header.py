@@ -30,16 +30,19 @@ _COUNTS = (
 
 
 class Header(StaticText):
-    """Shows its attributes; `draw` is called after they changed, and every second. No line is wider than the terminal."""
+    """The lines at the top: project, connection, instance counts, Redis and the registry.
+
+    The owner sets the attributes and calls `draw` after a change, and every second. No line is wider than the terminal.
+    """
 
     snapshot: Snapshot | None = None
     connection: ConnectionState = "connecting"
     connection_detail: str = ""
     note: str = ""
-    """What limits or sorts the table: the filter, problems only, the order."""
+    """A text about the table's filter, order and marked rows; empty: all rows in the default order."""
 
     def draw(self) -> None:
-        """Show the attributes as they are now."""
+        """Redraw the header from its attributes."""
         width = self.size.width
         if width:
             styles = styles_for(self.app)
@@ -77,7 +80,7 @@ class Header(StaticText):
         return Text(f"{spinner} supervisor unreachable{reason}, reconnecting ", styles["bad"])
 
     def _counts(self, styles: Styles, room: int) -> Text:
-        """Return the instances by condition, in `room` cells: with words for all, for `passing`, or for problems alone."""
+        """Return the number of instances by condition in at most `room` terminal cells: words are left out where it is narrow."""
         counts = count_instances(self.snapshot.instances) if self.snapshot else InstanceCounts()
         text = Text()
         for with_word in (("passing", "running", "starting", "maintenance", "stopped"), ("passing",), ()):
@@ -96,7 +99,7 @@ class Header(StaticText):
         return text
 
     def _parts(self, styles: Styles, *, addresses: bool) -> Text:
-        """Return the states of Redis and the registry, and what is wrong with them; `addresses` adds where they listen."""
+        """Return the states of Redis and the registry with their errors; `addresses` adds the addresses on which they listen."""
         text = Text()
         directory = f"unix://{PurePath(self.snapshot.manifest).parent}/" if self.snapshot else ""
         for part in self.snapshot.parts if self.snapshot else ():

@@ -14,9 +14,9 @@ class Key(NamedTuple):
     """A key of the footer."""
 
     key: str
-    """The key as it is shown."""
+    """The name of the key, as shown."""
     label: str
-    """What it does, in a word."""
+    """The effect of the key, in a word."""
     action: str
     """The Textual action that a click runs."""
 
@@ -60,14 +60,14 @@ LAST_KEYS = (Key("?", "help", "app.help"), Key("q", "quit", "app.leave"))
 
 
 class KeyFooter(StaticText):
-    """Shows keys from the left while there is room, then help and quit."""
+    """The bottom line: as many keys as fit, then help and quit."""
 
     _keys: Sequence[Key] = TABLE_KEYS
     _click_regions: Sequence[tuple[int, int, str]] = ()
     """The first column, the column after the last one, and the action of each shown key."""
 
     def draw(self, keys: Sequence[Key] | None = None) -> None:
-        """Show these keys; without `keys`, draw the same keys again for another width or theme."""
+        """Show these keys; if `keys` is None, redraw the current ones for another width or theme."""
         self._keys = self._keys if keys is None else keys
         width = self.size.width
         if not width:

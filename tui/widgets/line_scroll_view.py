@@ -59,5 +59,5 @@ class LineScrollView(ScrollView, can_focus=True):
         self.scroll_to(y=self.scroll_offset.y + by * max(1, self.size.height - 1), animate=False, force=True)
 
     def action_edge(self, last: bool) -> None:
-        """Scroll to the first line, or to the last."""
+        """Scroll to the first line, or with `last` to the last one."""
         self.scroll_to(y=max(0, self.virtual_size.height - self.size.height) if last else 0, animate=False, force=True)

@@ -37,10 +37,10 @@ LEVELS = ("all", "warning", "error")
 
 
 class LogView(LineScrollView):
-    """Shows entries, newest last. It follows new ones while it is scrolled to the end, and stays in place otherwise."""
+    """A view of log entries, newest last. While it is scrolled to the end it follows new entries; else it stays in place."""
 
     class StatusChanged(Message):
-        """Following, the filter or the selected match changed: the tab bar shows them."""
+        """The follow state, the filter or the selected match changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "next_match(1)", "Next match", show=False),
@@ -81,7 +81,7 @@ class LogView(LineScrollView):
         return self._entries
 
     def clear(self, empty_text: str = "") -> None:
-        """Drop all entries, and follow. `empty_text` is shown until there is an entry."""
+        """Drop all entries, and follow new ones. `empty_text` is shown until there is an entry."""
         self.empty_text = empty_text or self.empty_text
         self._entries, self._lines, self._characters, self._label_width = [], [], 0, 0
         self.current = None
@@ -113,7 +113,7 @@ class LogView(LineScrollView):
         self.refresh()
 
     def filter(self, *, pattern: str | None = None, level: str | None = None) -> None:
-        """Search for a pattern, or show only entries of a level and above; None leaves either as it is."""
+        """Set the pattern to search for and the lowest level to show; None leaves either unchanged."""
         if pattern is not None and pattern.lower() != self.pattern:
             self.pattern, self.current = pattern.lower(), None
         self.level = level or self.level
@@ -180,9 +180,10 @@ class LogView(LineScrollView):
         self._update_scroll(0)
 
     def _update_scroll(self, removed: int, added: int = -1) -> None:
-        """Set the height after `removed` lines at the top and `added` ones at the end; -1: the lines are new altogether.
+        """Adjust height and scroll position after `removed` lines left at the top and `added` ones came at the end.
 
-        A view that follows is scrolled to the end, another one keeps its lines where they are on the screen.
+        `added` is -1 after all lines were replaced. A view that follows is scrolled to the end; any other keeps its lines at
+        their place on the screen.
         """
         self.set_line_count(len(self._lines))
         if self.following:
@@ -196,7 +197,7 @@ class LogView(LineScrollView):
     # ------------------------------------------------------------ drawing
 
     def _prefix_width(self) -> int:
-        """Return the cells before the text: a space, the time, the label."""
+        """Return the number of terminal cells before an entry's text: a space, the time, the label."""
         label = self._label_width + 1 if self._label_width else 0
         return 1 + (9 if self.timestamps else 0) + label
 
@@ -312,11 +313,11 @@ class LogView(LineScrollView):
         return f"{matches.index(line) + 1}/{len(matches)}" if line in matches else str(len(matches))
 
     def _match_lines(self) -> list[int]:
-        """Return the first line of each entry that contains the pattern."""
+        """Return the line numbers at which entries that contain the pattern begin."""
         return [n for n, (entry, _) in enumerate(self._lines) if self._is_first(n) and self._matches(entry)]
 
     def _line_of_current(self) -> int | None:
-        """Return the first line of the selected match."""
+        """Return the number of the line at which the selected match begins; None without a selected match."""
         if self.current is None:
             return None
         return next((n for n, (entry, _) in enumerate(self._lines) if entry is self.current), None)
@@ -330,7 +331,7 @@ class LogView(LineScrollView):
         return line == 0 or self._lines[line - 1][0] is not self._lines[line][0]
 
     def action_edge(self, last: bool) -> None:
-        """Scroll to the first line, or to the end and follow."""
+        """Scroll to the first entry, or with `last` to the end and follow new entries."""
         super().action_edge(last)
         if last:
             self.following = True

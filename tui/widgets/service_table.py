@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class ServiceTable(ScrollView, can_focus=True):
-    """Shows rows below a line of column titles, which does not scroll."""
+    """The table of services and instances, with column titles that do not scroll."""
 
     class Highlighted(Message):
         """The cursor moved to another row, or there is no row any more."""
@@ -81,7 +81,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
 
     def show(self, rows: Sequence[Row], context: RenderContext, empty_text: str = "") -> None:
-        """Show these rows, or `empty_text` when there are none.
+        """Replace the shown rows. `empty_text` is shown if there are no rows.
 
         The cursor stays on its row, and the row on its line of the screen, as long as the row exists.
         """
@@ -142,7 +142,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return strip
 
     def _discard_drawn(self) -> None:
-        """Make every line be computed and drawn again."""
+        """Drop the cached lines, so that every line is computed and drawn again."""
         self._strips.clear()
         self._lines.clear()
 
@@ -169,7 +169,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return starts[changed[0]], min(starts[changed[-1] + 1], self.size.width)
 
     def _draw(self, line: Line) -> Strip:
-        """Return a line as it is drawn."""
+        """Return the strip to draw for a line."""
         if self._styles is None:
             self._styles = styles_for(self.app)
         width, base = self.scrollable_content_region.width, self.rich_style
@@ -181,7 +181,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return Strip([Segment(fit_to_width(text, width), base + self._styles[style])])
 
     def _draw_cells(self, cells: Sequence[Cell], styles: Styles, base: Style, width: int) -> Strip:
-        """Return a line of cells, each fitted to its column."""
+        """Return the strip of a row of cells, each fitted to its column."""
         gap = Segment(" " * column_gap(width), base)
         segments: list[Segment] = []
         for (text, style), (column, column_width) in zip(cells, self._columns, strict=True):
@@ -191,7 +191,7 @@ class ServiceTable(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, base)
 
     def _update_columns(self, width: int) -> bool:
-        """Choose the columns for this width; return whether they differ from the ones before."""
+        """Choose the columns for this width. Return whether the columns changed."""
         if self._columns_for[0] == width and self._columns_for[1] is self.rows:
             return False
         before, self._columns_for = self._columns, (width, self.rows)
@@ -240,7 +240,7 @@ class ServiceTable(ScrollView, can_focus=True):
         self._move_to(self.cursor + by)
 
     def action_edge(self, last: bool) -> None:
-        """Move the cursor to the first row, or to the last."""
+        """Move the cursor to the first row, or with `last` to the last one."""
         self._move_to(len(self.rows) - 1 if last else 0)
 
     def action_page(self, by: int) -> None:

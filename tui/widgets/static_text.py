@@ -22,7 +22,7 @@ class StaticText(Static):
     _updating = False
 
     def show(self, text: Text) -> None:
-        """Show `text` instead of the one before."""
+        """Replace the shown text by `text`."""
         before = self._shown
         if before is not None and before.plain == text.plain and before.spans == text.spans:
             return

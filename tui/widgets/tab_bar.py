@@ -11,7 +11,7 @@ from tui.widgets.static_text import StaticText
 
 
 class TabBar(StaticText):
-    """Shows `Events  Logs  Details  product` with flags on the right."""
+    """The tab names and the subject of the active tab, as in `Events  Logs  Details  product`; flags are on the right."""
 
     class Selected(Message):
         """The user clicked a tab."""
@@ -24,12 +24,15 @@ class TabBar(StaticText):
         super().__init__(id=id)
         self._names = names
         self._drawn: tuple[object, ...] = ()
-        """What was drawn last: nothing is done while it stays the same."""
+        """The arguments of the last `draw`: a call with the same ones does nothing."""
         self._ends: list[int] = []
         """The column after each tab, for clicks."""
 
     def draw(self, active: int, subject: str, flags: str) -> None:
-        """Show the active tab, what it is about, and the flags. Both texts are printable already."""
+        """Show the tab with index `active`, the service or instance that it shows (`subject`), and its flags.
+
+        Both texts must be printable.
+        """
         styles = styles_for(self.app)
         drawn = (active, subject, flags, self.size.width, styles)
         if drawn == self._drawn or not self.size.width:

@@ -12,7 +12,7 @@ from tui.widgets.line_scroll_view import LineScrollView
 
 
 class TextView(LineScrollView):
-    """Shows one text, wrapped to its width; keeps its scroll position when the text changes."""
+    """A view of one text, wrapped to the width of the view. It keeps its scroll position when the text changes."""
 
     # It wraps and draws the text itself. A widget of automatic height would lay out and redraw the whole screen whenever a
     # line is added or removed, at the very moment when the described service changes.
@@ -25,7 +25,7 @@ class TextView(LineScrollView):
         self._width = 0
 
     def show(self, text: Text) -> None:
-        """Show `text` instead of the one before."""
+        """Replace the shown text by `text`."""
         if not _equal(text, self._text):
             self._text = text
             self._wrap()
@@ -64,7 +64,7 @@ class TextView(LineScrollView):
         return self.selectable(strip.adjust_cell_length(width, base), number)
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """Return the text that was selected with the mouse, and a line end."""
+        """Return the text that was selected with the mouse, and a newline as the separator of selections."""
         return selection.extract("\n".join(line.plain for line in self._wrapped)), "\n"
 
 

@@ -51,7 +51,7 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection of the last request."""
+        """Close the connection to the supervisor, if one is open."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -78,7 +78,7 @@ class ControlClient:
             yield from batch
 
     def log_batches(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[list[LogLine]]:
-        """Yield log lines of the named services or instances (no name: of all), in lists of what arrived together.
+        """Yield log lines of the named services or instances (no name: of all services), in lists of lines that arrived together.
 
         If the query follows, new lines come as they are written, until the supervisor exits. Closing the generator closes
         the connection.
@@ -113,16 +113,19 @@ class ControlClient:
         self._command(name, "scale", {"replicas": replicas})
 
     def maintenance(self, name: str, on: bool, reason: str = "") -> None:
-        """Take a service or an instance out of discovery, or put it back."""
+        """Start (`on`) or end the maintenance of a service or an instance: discovery does not return it meanwhile."""
         self._command(name, "maintenance", {"on": on, "reason": reason})
 
     def apply(self, *, dry_run: bool = False) -> ApplyReply:
-        """Have the supervisor read its manifest again and change what differs. Raise `UsageError` if it cannot."""
+        """Apply the changes of the manifest to the running project, and return them; with `dry_run`, only return them.
+
+        Raise `UsageError` if the manifest is invalid or has a change that needs a restart of the supervisor.
+        """
         body = msgspec.json.encode({"dry_run": dry_run})
         return self._request("POST", "/v1/apply", ApplyReply, body, COMMAND_TIMEOUT_S)
 
     def shutdown(self, now: bool = False) -> None:
-        """Have the supervisor begin to stop everything. Return before that is done."""
+        """Ask the supervisor to stop all services and exit, with `now` all services at once. Return immediately."""
         self._request("POST", "/v1/shutdown", dict[str, Any], msgspec.json.encode({"now": now}), self._timeout)
 
     # ------------------------------------------------------------ inside
@@ -150,7 +153,7 @@ class ControlClient:
     def _batches(
         self, path: str, query: list[tuple[str, str]], shape: type[Shape], *, follow: bool
     ) -> Iterator[list[Shape]]:
-        """Yield the lines of an NDJSON response, decoded as `shape`, in lists of what arrived together."""
+        """Yield the lines of an NDJSON response, decoded as the type `shape`, in lists of lines that arrived together."""
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
         decoder = msgspec.json.Decoder(shape)
         try:

@@ -1,4 +1,4 @@
-"""Where a project's supervisor listens, and the token for its control API: read from `.minikube/`.
+"""The address of a project's supervisor and the token for its control API, read from `.minikube/`.
 
 It refuses to write, and to use a token file that another user owns or can read.
 """
@@ -42,7 +42,7 @@ class Endpoint:
 
 
 def find_supervisor(manifest: Path) -> Endpoint:
-    """Return the endpoint of the supervisor that runs this manifest. Raise `NothingRunning`. It does not connect."""
+    """Return the endpoint of the supervisor that runs this manifest, without connecting. Raise `NothingRunning` if none does."""
     directory = project_dir(manifest)
     record = read_supervisor_record(directory)
     if record is None or not _is_alive(record.pid):
@@ -61,7 +61,7 @@ def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
 
 
 def _last_end(directory: Path) -> str:
-    """Return, in brackets, when and why the last run ended if it was not stopped by a user; else an empty text."""
+    """Return a text in brackets: when and why the last run ended. Empty if a user stopped it."""
     end = read_run_end(directory)
     if end is None:
         return ""

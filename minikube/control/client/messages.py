@@ -10,13 +10,13 @@ from minikube.model import Event, InstanceView, ServiceView, Usage
 
 
 class ErrorReply(Struct, frozen=True):
-    """The body of every reply with a status of 400 or above."""
+    """The JSON body of every reply with a status of 400 or above."""
 
     error: str
 
 
 class ServiceReply(Struct, frozen=True):
-    """`GET /v1/services/{name}`: a service with its instances, or one instance."""
+    """The reply of `GET /v1/services/{name}`: a service with its instances, or one instance."""
 
     revision: int
     service: ServiceView | None
@@ -32,7 +32,7 @@ class ServiceReply(Struct, frozen=True):
 
 
 class EventsReply(Struct, frozen=True):
-    """`GET /v1/events`."""
+    """The reply of `GET /v1/events`."""
 
     events: tuple[Event, ...]
     last: int
@@ -42,7 +42,7 @@ class EventsReply(Struct, frozen=True):
 
 
 class KeyChange(Struct, frozen=True):
-    """A key of a service that differs, with its values as `minikube config` shows them. Empty: the key was not there."""
+    """A changed key of a service, with both values as `minikube config` shows them; empty where the key is not set."""
 
     key: str
     before: str = ""
@@ -50,7 +50,7 @@ class KeyChange(Struct, frozen=True):
 
 
 class ServiceChange(Struct, frozen=True):
-    """What `apply` does to a service.
+    """The change that `apply` makes to one service.
 
     `change` is `added`, `removed`, `replaced`, `follows` (restarted after a dependency), `adjusted` or `scaled`.
     """
@@ -61,14 +61,14 @@ class ServiceChange(Struct, frozen=True):
 
 
 class ApplyReply(Struct, frozen=True):
-    """`POST /v1/apply`: what was done, or with `dry_run` would be done."""
+    """The reply of `POST /v1/apply`: the changes that were made, or that `dry_run` would make."""
 
     changes: tuple[ServiceChange, ...] = ()
     unchanged: tuple[str, ...] = ()
     """Names of the services that are not touched."""
     warnings: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
-    """What did not start again as it should. The other changes were made all the same."""
+    """Errors of services and instances that did not start again. All other changes were made."""
     dry_run: bool = False
 
 
@@ -81,7 +81,7 @@ def status_of(error: MinikubeError) -> int:
 
 
 def error_for(status: int, body: bytes) -> MinikubeError:
-    """Return the error that an error reply stands for."""
+    """Return the exception for an error reply with this HTTP status and body."""
     try:
         message = msgspec.json.decode(body, type=ErrorReply).error
     except (msgspec.DecodeError, RecursionError):

@@ -19,12 +19,12 @@ _decoder: msgspec.json.Decoder[Snapshot | Delta] = msgspec.json.Decoder(Snapshot
 
 
 def decode_update(data: bytes | str) -> Snapshot | Delta:
-    """Return a message of the stream. Raise `msgspec.DecodeError` if it is malformed."""
+    """Decode a message of `/v1/stream`. Raise `msgspec.DecodeError` if it is malformed."""
     return _decoder.decode(data)
 
 
 def apply_update(snapshot: Snapshot | None, update: Snapshot | Delta) -> Snapshot:
-    """Return the snapshot after a message of the stream. Raise ValueError for a delta that does not continue it."""
+    """Return the snapshot that follows after `update`. Raise ValueError for a delta that starts from another revision."""
     if isinstance(update, Snapshot):
         return update
     if snapshot is None:
@@ -65,7 +65,7 @@ def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
 def _merge(
     rows: tuple[Row, ...], changed: Iterable[Row], removed: frozenset[str], key: Callable[[Row], str]
 ) -> tuple[Row, ...]:
-    """Return the rows without the removed ones, with changed ones replaced in place and new ones appended in order."""
+    """Return the rows after a delta: without the `removed` keys, changed rows replaced in place, new ones appended."""
     if not changed and not removed:
         return rows
     merged = {key(row): row for row in rows if key(row) not in removed}

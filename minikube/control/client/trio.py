@@ -105,7 +105,7 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
 
 
 async def _connect(endpoint: Endpoint) -> trio.SocketStream:
-    """Return a connection to the control API."""
+    """Open a connection to the control API. Raise `NothingRunning` or `Unavailable`."""
     try:
         with trio.fail_after(CONNECT_S):
             return await trio.open_tcp_stream(endpoint.host, endpoint.port)
@@ -145,7 +145,7 @@ async def send_command(endpoint: Endpoint, command: str, name: str, **body: Any)
 
 
 class NdjsonReader(Generic[Shape]):
-    """Reads the lines of an NDJSON response."""
+    """Reads the lines of an NDJSON response in batches."""
 
     def __init__(self, exchange: "_Exchange", shape: type[Shape]) -> None:
         self._exchange = exchange
@@ -168,7 +168,7 @@ class NdjsonReader(Generic[Shape]):
 async def follow_logs(
     endpoint: Endpoint, names: Sequence[str] = (), *, tail: int = 100, follow: bool = True
 ) -> AsyncIterator[NdjsonReader[LogLine]]:
-    """Open the last `tail` log lines of the named services or instances (no name: of all), then new ones.
+    """Open a reader of the last `tail` log lines of services or instances (no name: of all services), then of new lines.
 
     The response ends when the supervisor exits. Raise `NotFound` for an unknown name; reading raises `Unavailable` when the
     connection breaks.
@@ -183,7 +183,7 @@ async def follow_logs(
 
 
 class _Exchange:
-    """A request and its response on a connection of their own."""
+    """One HTTP request and its response, on a new connection."""
 
     def __init__(self, endpoint: Endpoint, stream: trio.abc.Stream) -> None:
         self._endpoint = endpoint
@@ -209,7 +209,7 @@ class _Exchange:
         return head.status_code
 
     async def read(self) -> bytes:
-        """Return a part of the response's body; empty at its end."""
+        """Return the next bytes of the response's body; empty at its end."""
         try:
             while not self._has_ended:
                 event = await self._next_event()

@@ -67,7 +67,7 @@ class RpcClient:
                     await self.aclose()
 
     async def read(self) -> None:
-        """Pass each reply to the task that waits for it, until the connection ends; then close it."""
+        """Receive replies and pass each to the task that waits for it. Return after the connection ended and is closed."""
         try:
             while data := await self._stream.receive_some(RECEIVE_BYTES):
                 self.received += 1
@@ -101,7 +101,7 @@ class RpcClient:
             self._waiting[message.id].set()
 
     async def aclose(self) -> None:
-        """Close the connection. Calls under way raise `ConnectionLost`."""
+        """Close the connection. Pending calls raise `ConnectionLost`."""
         await trio.aclose_forcefully(self._stream)
 
 

@@ -21,7 +21,7 @@ class ClientSocket:
         self.connection = connection
         self.tls = tls
         self.unsent: bytes | memoryview = b""
-        """What the last send left over; ciphertext if the connection uses TLS."""
+        """The bytes that the last send did not take; ciphertext if the connection uses TLS."""
         self.unsent_output = 0
         """Size of the connection's output (before TLS) that `unsent` was made from."""
         self.events = 0
@@ -60,7 +60,7 @@ class ClientSocket:
     # ------------------------------------------------------------ usage
 
     def add_usage(self, count: int, now: float) -> None:
-        """Charge the client with `count` bytes of work."""
+        """Add `count` bytes to the client's usage. `now` is in seconds of `perf_counter`."""
         # Bytes, not seconds: on a busy machine seconds measure what other processes do.
         self._usage = self.usage_at(now) + count
         self._usage_time = now
@@ -71,5 +71,5 @@ class ClientSocket:
 
     @property
     def deadline(self) -> float:
-        """The earliest deadline."""
+        """The earliest of the client's deadlines."""
         return min(self.first_line_deadline, self.send_deadline, self.close_deadline)

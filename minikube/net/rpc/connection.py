@@ -33,7 +33,10 @@ BatchCall = tuple[int, Request]
 
 
 class ServerConnection(RpcConnection):
-    """Implements `RpcConnection`, and for the server: what was received goes in, what is to be sent comes out."""
+    """A client's connection without its socket: takes received bytes, calls the service, returns bytes to send.
+
+    Implements `RpcConnection` for the service; the other public methods are for the server.
+    """
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ for the server
 
     def feed(self, data: bytes) -> None:
-        """Handle what was received. Replies that are ready at once are in `take_output` afterwards."""
+        """Handle received bytes. `take_output` then returns the replies that needed no waiting."""
         if self.end_reason:
             return
         has_rest = self._postponed or self._reader.pending
@@ -142,7 +145,7 @@ class ServerConnection(RpcConnection):
             self._handle_lines([line])
 
     def end(self, reason: str, code: int = jsonrpc.REFUSED) -> None:
-        """Send the client an error with the reason, and have the connection closed after that."""
+        """Queue an error with the reason for the client, and ignore its further input. The server then closes the connection."""
         self._end_with(jsonrpc.encode_error(None, code, reason), reason)
 
     def _end_with(self, error: bytes, reason: str) -> None:
@@ -152,14 +155,14 @@ class ServerConnection(RpcConnection):
             self._put(error)
 
     def take_output(self) -> bytes:
-        """Return everything that is ready to be sent. The caller must report its size to `on_sent`."""
+        """Return the output that is queued. The caller must report the bytes that it has sent to `on_sent`."""
         output = self._output
         data = output[0] if len(output) == 1 else b"".join(output)
         output.clear()
         return data
 
     def on_sent(self, count: int) -> None:
-        """Record that `count` bytes of the output were sent."""
+        """Record that `count` bytes of the output were sent. Wake tasks that wait until the connection is writable."""
         self._unsent -= count
         if self.is_writable:
             self._became_writable.set()
@@ -167,12 +170,12 @@ class ServerConnection(RpcConnection):
 
     @property
     def unsent(self) -> int:
-        """Bytes of output that are not sent yet, taken or not."""
+        """Number of bytes of output that are not sent yet, including those that `take_output` has returned."""
         return self._unsent
 
     @property
     def is_full(self) -> bool:
-        """Whether no more input may be read for now."""
+        """Whether the server must not read from the client for now: too much output, or too many calls wait."""
         return self._has_too_many_calls or not self.is_writable
 
     @property
@@ -278,7 +281,7 @@ class ServerConnection(RpcConnection):
             return error_line(request, error)
 
     async def _run_task(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
-        """Run a task of the service. It is cancelled when the connection is closed."""
+        """Run a task of the service until it ends or the connection is closed. End the connection if the task raises."""
         with trio.CancelScope() as scope:
             self._add_scope(scope)
             try:
@@ -291,7 +294,7 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ handling batches
 
     def _handle_batch(self, batch: Batch) -> None:
-        """Reply to the batch now if none of its calls must wait; otherwise start a task for it."""
+        """Handle a batch: queue the reply at once if none of its calls must wait, else start a task for them."""
         replies: list[bytes] = []
         calls: list[BatchCall] = []
         notifying: list[BatchCall] = []
@@ -311,9 +314,9 @@ class ServerConnection(RpcConnection):
             self._put_batch(replies, position)
 
     def _handle_calls_sync(self, calls: list[BatchCall], replies: list[bytes]) -> list[BatchCall]:
-        """Fill in the replies that need no waiting, and return the calls that must wait.
+        """Handle the calls that need no waiting and put their replies into `replies`. Return the calls that must wait.
 
-        Stop when the replies exceed the limit: the batch is refused anyway.
+        Stop when the replies exceed the limit: the batch is refused then.
         """
         start = perf_counter()
         waiting: list[BatchCall] = []
@@ -337,7 +340,7 @@ class ServerConnection(RpcConnection):
         return waiting
 
     async def _finish_batch(self, replies: list[bytes], waiting: list[BatchCall], notifying: list[BatchCall]) -> None:
-        """Handle the calls of a batch that must wait, then the notifying ones, and queue the reply to the batch."""
+        """Handle the `waiting` calls of a batch, then the `notifying` ones, and queue the reply to the batch."""
         # All batches of a connection share one limit for the replies that they hold back. A batch that exceeds it is
         # refused: its waiting calls are cancelled, and no further ones are handled.
         limit = self._limits.backlog
@@ -383,7 +386,7 @@ class ServerConnection(RpcConnection):
         self._server.schedule_update(self)
 
     def _put_batch(self, replies: list[bytes], position: int) -> None:
-        """Queue the reply to a batch in front of what its own methods have sent, which starts at `position`."""
+        """Queue the reply to a batch in front of the notifications of its own methods, which start at `position`."""
         if line := batch_line(replies, self._limits.backlog):
             self._output.insert(position, line)
             self._unsent += len(line)
@@ -391,12 +394,12 @@ class ServerConnection(RpcConnection):
     # ------------------------------------------------------------ state
 
     def _put(self, line: bytes) -> None:
-        """Add a line to the output."""
+        """Add a line to the queued output."""
         self._output.append(line)
         self._unsent += len(line)
 
     def _add_scope(self, scope: trio.CancelScope) -> None:
-        """Have the scope cancelled when the connection is closed."""
+        """Cancel the scope when the connection is closed; at once if it is closed already."""
         self._scopes.add(scope)
         if self.closed.is_set():
             scope.cancel()
@@ -407,7 +410,7 @@ class ServerConnection(RpcConnection):
         return own >= limits.in_flight or (own >= limits.share and self._server.waiting_calls >= limits.waiting)
 
     def _add_waiting_calls(self, count: int) -> None:
-        """Count calls that begin to wait; with a negative count, calls that are done."""
+        """Add `count` to the number of waiting calls; it is negative for calls that are done."""
         self._waiting_calls += count
         self._server.waiting_calls += count
 

@@ -1,8 +1,8 @@
 """The interfaces between an RPC server, its connections and the service whose methods it serves.
 
 - `RpcService` is implemented by a service, such as `registry.service`.
-- `RpcConnection` is a client's connection as a service sees it, implemented by `connection`.
-- `ServerContext` is what a connection asks of its server, implemented by `server`.
+- `RpcConnection` has the methods of a client's connection that a service calls, implemented by `connection`.
+- `ServerContext` has the methods of the server that a connection calls, implemented by `server`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from minikube.net.peers import Peer
 
 
 class RpcConnection(Protocol):
-    """A client's connection, as a service sees it."""
+    """A client's connection: the methods of it that a service may call."""
 
     address: str
     """The client's address, as `HOST:PORT`."""
@@ -49,7 +49,7 @@ class RpcConnection(Protocol):
         """
 
     def send(self, line: bytes) -> None:
-        """Queue a whole encoded line, which many connections can share. Otherwise like `notify`."""
+        """Queue an encoded notification, which many connections can share. Otherwise like `notify`."""
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run a task until the connection is closed. If the task raises, the connection is ended."""
@@ -91,13 +91,13 @@ class RpcService(Protocol):
 
 
 class ServerContext(Protocol):
-    """What a connection asks of its server."""
+    """The RPC server: the methods of it that a `ServerConnection` calls."""
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task in the server's nursery."""
 
     def schedule_update(self, connection: RpcConnection) -> None:
-        """Serve the connection soon: it has bytes to send, may read again, or is to be closed."""
+        """Update the connection's socket in the next round of the server: send, read again, or close it."""
 
     @property
     def clients(self) -> int:

@@ -6,7 +6,7 @@ from minikube.jsonrpc.lines import MAX_LINE_BYTES
 
 
 class RpcLimits(Struct, frozen=True):
-    """What one RPC server allows its clients. Durations are in seconds, sizes in bytes."""
+    """The limits of one RPC server for its clients. Durations are in seconds, sizes in bytes."""
 
     line: int = MAX_LINE_BYTES
     """Longest line."""

@@ -90,7 +90,7 @@ async def serve_rpc(
 
 
 class _Server:
-    """Implements `ServerContext`."""
+    """The sockets of all clients and the tasks that serve them. Implements `ServerContext`."""
 
     def __init__(
         self, service: RpcService, limits: RpcLimits, tls: ssl.SSLContext | None, nursery: trio.Nursery
@@ -129,7 +129,7 @@ class _Server:
     # ------------------------------------------------------------ the server's tasks
 
     async def serve_sockets(self) -> NoReturn:
-        """Serve the sockets that can be read or written, for ever."""
+        """Poll the clients' sockets, and serve those that can be read or written, until cancelled."""
         descriptor = self._poller.fileno()
         select = self._poller.select
         while True:
@@ -154,7 +154,7 @@ class _Server:
                 self._receive_bytes = BUSY_RECEIVE_BYTES if busy else RECEIVE_BYTES
 
     async def run_scheduled_updates(self) -> NoReturn:
-        """Update the connections that were passed to `schedule_update`, for ever."""
+        """Update the connections that were passed to `schedule_update`, until cancelled."""
         while True:
             await self._is_scheduled.wait()
             self._is_scheduled = trio.Event()
@@ -172,7 +172,7 @@ class _Server:
                         turn_end, last_task = now + TURN_S, self._tasks_started + TASKS_PER_TURN
 
     async def enforce_deadlines(self) -> NoReturn:
-        """Close the connections whose deadline has passed, for ever."""
+        """Close the connections whose deadline has passed, until cancelled."""
         while True:
             if not self._with_deadline:
                 self._has_deadline = trio.Event()
@@ -183,7 +183,7 @@ class _Server:
                 self._check_deadlines(client, now)
 
     async def accept_connections(self, listener: socket.socket) -> NoReturn:
-        """Accept the listener's connections, for ever."""
+        """Accept the listener's connections, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(listener)
             turn_end = perf_counter() + TURN_S
@@ -210,7 +210,7 @@ class _Server:
     # ------------------------------------------------------------ serving one client
 
     def _serve(self, client: ClientSocket, step: Callable[[ClientSocket], None]) -> float:
-        """Run one step and charge the client for the tasks that it started. Return the time."""
+        """Call `step(client)`, and add the tasks that it started to the client's usage. Return the time after it."""
         tasks_before = self._tasks_started
         if not client.connection.closed.is_set():
             self._run_step(client, step)
@@ -220,7 +220,7 @@ class _Server:
         return now
 
     def _run_step(self, client: ClientSocket, step: Callable[[ClientSocket], None]) -> None:
-        """Run one step. An exception closes this connection only."""
+        """Call `step(client)`. If it raises, log the exception and close this connection only."""
         try:
             step(client)
         except Exception:
@@ -266,7 +266,7 @@ class _Server:
             self._close(client)
 
     def _receive(self, client: ClientSocket) -> None:
-        """Receive once, handle what came, and update the connection."""
+        """Receive once from the client, handle the bytes, and update the connection."""
         try:
             data = client.sock.recv(self._receive_bytes)
         except BlockingIOError:
@@ -318,7 +318,7 @@ class _Server:
             self._set_events(client, events)
 
     def _flush(self, client: ClientSocket) -> bool:
-        """Send as much as the socket takes. Return False if more is left, or if the connection broke and was closed."""
+        """Send queued output as far as the socket takes it. Return True if all was sent and the connection is open."""
         connection = client.connection
         try:
             while True:
@@ -361,7 +361,7 @@ class _Server:
                 client.sock.shutdown(socket.SHUT_WR)
 
     def _set_events(self, client: ClientSocket, events: int) -> None:
-        """Have the poller watch the client's socket for `events`."""
+        """Register the client's socket with the poller for `events`; 0 means none."""
         if not events:
             self._poller.unregister(client.sock)
         elif not client.events:

@@ -29,14 +29,14 @@ class Compacted(Exception):
 
 
 class LastProbe(Struct, frozen=True):
-    """The last check result of this node: newer than the record, which changes with the state only."""
+    """The last check result of an instance at this node. A record changes only with the state, so it may be older."""
 
     checked: float
     output: str
 
 
 class Catalog:
-    """All records by id, by name and by address, with the change log that led to them."""
+    """Holds all records by id, name and address, with the latest changes. Answers lookups and notifies subscribers."""
 
     def __init__(self) -> None:
         self.epoch = Epoch()
@@ -85,7 +85,7 @@ class Catalog:
         return self.records if name == ALL_NAMES else self.by_name.get(name, {})
 
     def services(self) -> dict[str, dict[str, int]]:
-        """Return for each name how many of its instances are in each state."""
+        """Return the names of all services, each with its number of instances by check state."""
         counts: dict[str, dict[str, int]] = {}
         for name in sorted(self.by_name):
             counts[name] = dict.fromkeys((state.value for state in CheckState), 0)
@@ -146,7 +146,7 @@ class Catalog:
             self._apply(following)
 
     def apply_snapshot(self, snapshot: StoreSnapshot) -> None:
-        """Take over everything in the snapshot, and notify subscribers of every difference to what was known."""
+        """Replace the catalog's content by the snapshot, and notify subscribers of every difference."""
         # The first snapshot is no change: subscribers know nothing yet.
         is_first = not self.epoch
         is_same_epoch = snapshot.epoch == self.epoch
@@ -166,7 +166,7 @@ class Catalog:
         self._early = {number: entry for number, entry in self._early.items() if number > self.revision}
 
     def record_probe(self, id_: str, checked: float, output: str) -> None:
-        """Show `output` as the instance's last check result; no change, so subscribers are not notified."""
+        """Store `output` as the instance's last check result. Subscribers are not notified, as it is no change of a record."""
         if id_ in self.records:
             self._last_probes[id_] = LastProbe(checked, output)
             self._listing.invalidate(id_)  # lists without output do not show the last probe
@@ -227,7 +227,7 @@ class Catalog:
                 subscriber(change)
 
     def _drop_old_name_revisions(self) -> None:
-        """Keep the table as small as the log: a name without an entry has the revision `compacted`."""
+        """Drop the revisions of names whose last change is not in the change log any more."""
         if len(self._name_revisions) > 2 * MAX_ENTRIES + len(self.by_name):
             self._name_revisions = {name: at for name, at in self._name_revisions.items() if at > self.compacted}
 

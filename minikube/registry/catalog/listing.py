@@ -14,7 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonListing:
-    """A cache of encoded instances and of the order of each list. The owner must report every change.
+    """Encodes lists of instances as JSON, with a cache. The owner must report every change.
 
     `ids` returns the ids of a list, `instance` the instance of an id as clients see it.
     """

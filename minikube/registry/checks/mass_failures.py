@@ -14,7 +14,7 @@ DETECT_S = 0.05
 
 
 class MassFailureMonitor:
-    """The mass failure that lasts now, and the last one."""
+    """Detects mass failures of this node's instances, and logs when one begins and ends."""
 
     def __init__(self) -> None:
         self.current = ""
@@ -33,7 +33,7 @@ class MassFailureMonitor:
         self._detector.forget(id_)
 
     def extra_timeouts(self, now: float, share: int) -> int:
-        """Look for a mass failure; return how many time-outs more than usual make an instance critical.
+        """Detect a mass failure; return how many additional time-outs an instance needs to become critical: 1 or 0.
 
         `share` is how many instances this node checks.
         """

@@ -66,7 +66,7 @@ MAX_CROSS_CHECKS = 128
 
 
 class CheckScheduler:
-    """The checks of one registry node, for its trio thread."""
+    """Runs the checks of all instances that this node owns. For use in the trio thread."""
 
     def __init__(self, node: RegistryNode) -> None:
         self.mass_failures = MassFailureMonitor()
@@ -88,7 +88,7 @@ class CheckScheduler:
         node.catalog.subscribe(ALL_NAMES, self._on_change)
 
     async def run(self) -> NoReturn:
-        """Check every instance when it is due."""
+        """Check every instance when it is due, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 now = trio.current_time()
@@ -103,7 +103,7 @@ class CheckScheduler:
                     await self._earlier.wait()
 
     async def watch_pauses(self) -> NoReturn:
-        """Find the pauses of this process: tick every `TICK_S`."""
+        """Detect pauses of this process with a tick every `TICK_S`, until cancelled."""
         while True:
             self._tick()
             await trio.sleep(TICK_S)
@@ -180,7 +180,7 @@ class CheckScheduler:
     # ------------------------------------------------------------ which instances
 
     def _on_shard_change(self) -> None:
-        """Start to check what is this node's now, and stop to check what is not."""
+        """Start checks of the instances that this node owns now, and stop checks of those that it does not own any more."""
         records = self._node.catalog.records
         for record in list(records.values()):
             self._update_target(record, just_registered=False)
@@ -236,7 +236,7 @@ class CheckScheduler:
     # ------------------------------------------------------------ one check
 
     async def _check(self, target: CheckTarget) -> None:
-        """Do what is due for a target: probe it, expire its lease or forget it; then schedule what comes next."""
+        """Do the step that is due for an instance: probe it, expire its lease or remove it; then schedule the next step."""
         record = self._node.catalog.records.get(target.id)
         if record is None:
             return
@@ -278,7 +278,7 @@ class CheckScheduler:
         return self._other_slots if target.first_result.is_set() else self._first_slots
 
     def _release(self, target: CheckTarget) -> None:
-        """End a check: the target is not busy any more, and is scheduled again if it is still this node's."""
+        """End the check of an instance: mark it as not busy, and schedule its next check if this node still owns it."""
         target.busy = False
         target.idle.set()
         target.idle = trio.Event()

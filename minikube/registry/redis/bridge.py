@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class ThreadBridge:
-    """Settings, queue and flags of one gateway. Without a `listener` (before `attach`) the threads do not run."""
+    """The data that the trio thread and the two Redis threads of one gateway share: settings, queue and flags."""
 
     def __init__(self, url: str, prefix: str, node_id: str) -> None:
         self.url, self.prefix, self.node_id = url, prefix, node_id
@@ -58,7 +58,7 @@ class ThreadBridge:
 
     @property
     def listener(self) -> StoreListener:
-        """The receiver of what the threads read."""
+        """The `StoreListener` that gets the data that the threads read. Set by `attach`."""
         assert self._listener is not None, "the threads run after `attach` only"
         return self._listener
 

@@ -19,7 +19,7 @@ def has_diverged(heartbeat: Heartbeat, position: CatalogPosition) -> bool:
 
 
 def should_take_over(snapshot: StoreSnapshot, dump: CatalogDump) -> bool:
-    """Return whether the catalog takes over the snapshot; False: Redis lost data and must be restored from the catalog."""
+    """Return whether to load the snapshot into the catalog. False: Redis lost data and must be restored from the catalog."""
     return snapshot.epoch > dump.position.epoch or (bool(snapshot.epoch) and _contains_all(snapshot, dump))
 
 

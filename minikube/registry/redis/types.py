@@ -102,7 +102,7 @@ class CatalogPosition(Struct, frozen=True):
 
 
 class CatalogDump(Struct, frozen=True):
-    """Everything that the catalog knows, for a Redis that lost it."""
+    """The whole content of the catalog, for restoring a Redis that lost data."""
 
     position: CatalogPosition
     records: tuple[Record, ...]
@@ -111,16 +111,16 @@ class CatalogDump(Struct, frozen=True):
 
 
 class StoreListener(Protocol):
-    """The receiver of what the threads read. All methods run in the trio thread and must not block."""
+    """The interface for data that the Redis threads have read. All methods run in the trio thread and must not block."""
 
     def position(self) -> CatalogPosition:
-        """Return where the catalog stands."""
+        """Return the catalog's position in the history of changes."""
 
     def dump(self) -> CatalogDump:
-        """Return everything that the catalog knows."""
+        """Return the whole content of the catalog."""
 
     def on_snapshot(self, snapshot: StoreSnapshot, unsaved: Sequence[Write]) -> None:
-        """Take over the snapshot, then write `unsaved` again: changes that Redis lost."""
+        """Load the snapshot into the catalog, then write `unsaved` again: changes that Redis lost."""
 
     def on_committed(self, write: Write, result: CommitResult, nonce: str) -> None:
         """Apply a write of this node that is durable now."""
@@ -129,7 +129,7 @@ class StoreListener(Protocol):
         """Apply entries of the change log that other registries wrote."""
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> Sequence[str]:
-        """Take a heartbeat's reply; return the ids of nodes to remove from Redis."""
+        """Process the reply to a heartbeat; return the ids of nodes to remove from Redis."""
 
     def on_state(self, state: StoreState) -> None:
-        """Learn that Redis can or cannot be used now."""
+        """Store the new state of Redis."""

@@ -48,7 +48,7 @@ CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
 class Writer:
-    """The state of the writer thread; no other thread touches it."""
+    """Writes requests to Redis and sends heartbeats, in a thread of its own. No other thread uses its attributes."""
 
     def __init__(self, bridge: ThreadBridge) -> None:
         self._bridge = bridge
@@ -88,13 +88,13 @@ class Writer:
         return bool(bridge.queue) or bridge.resync_requested or bridge.heartbeat_requested
 
     def _wait(self, seconds: float) -> None:
-        """Wait for work; while there is no connection, just wait."""
+        """Wait `seconds`, or with a connection only until a request is queued."""
         with self._bridge.wake:
             if not self._bridge.stopping and (self._connection is None or not self._has_work()):
                 self._bridge.wake.wait(max(0.001, seconds))
 
     def _work(self) -> None:
-        """Do everything that is due, and handle every way in which Redis can fail it."""
+        """Synchronize, write the queued requests and send the heartbeat, as far as each is due. Handle all errors of Redis."""
         bridge = self._bridge
         batch = [bridge.queue.popleft() for _ in range(min(len(bridge.queue), MAX_BATCH))]
         try:

@@ -16,9 +16,9 @@ from minikube.project_dir import TOKEN_FILE
 
 
 def ensure_token(directory: Path) -> str:
-    """Return the token of a project directory. Make a new one if there is none, or if the file is not safe.
+    """Return the bearer token in `directory`, a project's `.minikube`.
 
-    The directory is made, too, with mode 0700.
+    Write a new token if the file is missing or unsafe (see `read_token`). Make the directory with mode 0700 if it is missing.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(MinikubeError):
