@@ -20,6 +20,8 @@ from minikube.cli.exit_codes import COMMAND_NOT_FOUND, NOT_EXECUTABLE
 from minikube.errors import MinikubeError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
 
@@ -43,13 +45,15 @@ def execute_on_host(
     from minikube.linux.credentials import find_credentials, login_environment
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
+    from minikube.project.registry_tokens import RUN_PREFIX
     from minikube.project_dir import project_dir
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
     redis = redis_address(manifest, project_dir(manifest.path))
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
-    env = instance_environment(base, spec, id, spec.host, _port(spec, instance)) | parse_variables(variables)
+    token = _registry_token(project_dir(manifest.path), spec, instance.id if instance else RUN_PREFIX + id)
+    env = instance_environment(base, spec, id, spec.host, _port(spec, instance), token) | parse_variables(variables)
     argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
     credentials = find_credentials(spec.name, spec.user, spec.group)
     _set_limits(spec)
@@ -127,6 +131,17 @@ def _is_missing(engine: str, container: str, program: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and done.stdout == "missing\n"
+
+
+def _registry_token(directory: Path, spec: ServiceSpec, id: str) -> str:
+    """Return the command's token for the project's registry; empty where the project has never run."""
+    from minikube.control.client.endpoint import read_token
+    from minikube.project.registry_tokens import instance_token, supervisor_token
+
+    try:
+        return instance_token(supervisor_token(read_token(directory)), spec.name, id)
+    except MinikubeError:
+        return ""
 
 
 def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:

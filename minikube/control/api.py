@@ -89,7 +89,7 @@ class Api:
     async def handle(self, request: Request) -> Response:
         """Return the response to a request, or raise an exception for `on_error`."""
         denied = authorize(request, self._hosts, self._token)
-        if denied is not None:
+        if denied is not None and not await self._has_registry_token(request, denied):
             return denied
         if request.client is not None and request.path not in OPEN_PATHS:
             request.client.is_trusted = True
@@ -102,6 +102,14 @@ class Api:
             message = f"{shorten(request.path)} takes {allowed}, not {shorten(request.method)}"
             return error_reply(405, message, (("Allow", allowed),))
         return await endpoint(request)
+
+    async def _has_registry_token(self, request: Request, denied: Reply) -> bool:
+        """Return whether a request without the project's token has a registry token: `admin`, or `read` to read."""
+        scheme, _, token = request.header("authorization").partition(" ")
+        if denied.status != 401 or scheme.lower() != "bearer" or not token.strip():
+            return False
+        rights = await self._commands.token_rights(token.strip())
+        return "admin" in rights or ("read" in rights and request.method in ("GET", "HEAD"))
 
     def on_error(self, error: Exception) -> Reply:
         """Return the reply for an exception of `handle`. An unexpected one is logged, and sent as an internal error."""

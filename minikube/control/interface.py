@@ -77,6 +77,9 @@ class ProjectCommands(Protocol):
     async def metrics_input(self) -> MetricsInput:
         """Return the input of `/metrics`. Wait at most a second for the registry."""
 
+    async def token_rights(self, token: str) -> Sequence[str]:
+        """Return the rights of a token that the registry has made; none for others, and while the registry is away."""
+
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
         """Open the log lines of services, instances, `redis` or `registry` (no name: of all services), in order of time.
 

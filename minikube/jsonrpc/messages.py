@@ -25,9 +25,13 @@ REFUSED: Final = -32000
 """A limit of the server was exceeded: connections, time to the first line, size of a reply."""
 UNAUTHORIZED: Final = -32001
 NOT_FOUND: Final = -32004
+CONFLICT: Final = -32009
+"""The entry belongs to another owner, which the error names."""
 STORE_UNAVAILABLE: Final = -32010
 CLOSED_FOR_ROOM: Final = -32028
 """The server closed the connection to make room for others. The client may connect again at once."""
+LIMIT_EXCEEDED: Final = -32029
+"""A bound of the service was passed, such as the number of entries."""
 COMPACTED: Final = -32011
 
 MAX_BATCH: Final = 256

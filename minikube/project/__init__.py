@@ -5,6 +5,7 @@
     service_diff       what differs between the services of two manifests
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances
+    registry_tokens    the tokens for the registry that are derived from the project's secret
     orphans            find and kill processes that an earlier run left
     watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 

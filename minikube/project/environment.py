@@ -84,9 +84,16 @@ def redis_address(manifest: Manifest, project_dir: Path) -> str:
     return f"unix://{quote(str(path))}"
 
 
-def instance_environment(base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int) -> dict[str, str]:
-    """Return the variables of one instance: `base`, HOST, PORT, SERVICE_NAME and INSTANCE_ID, `env_file`, `env`; later ones win."""
+def instance_environment(
+    base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int, token: str
+) -> dict[str, str]:
+    """Return the variables of one instance: `base`, HOST, PORT, SERVICE_NAME and INSTANCE_ID, `env_file`, `env`; later ones win.
+
+    `token` is the instance's own for the registry; empty: it gets the one in `base`, if any.
+    """
     known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
+    if token:
+        known[TOKEN_ENV] = token
     if port:
         known["PORT"] = str(port)
     return known | {name: fill_instance_variables(value, known) for name, value in (spec.file_env | spec.env).items()}

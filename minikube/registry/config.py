@@ -19,6 +19,8 @@ class RegistryConfig(Struct, frozen=True):
     """The prefix of all keys in Redis. Its braces put all keys into one slot of a Redis cluster."""
     token: str = ""
     """The token that clients must send; empty: none."""
+    supervisor_token: str = ""
+    """The token of the supervisor that started this registry and tells it the reserved names; empty: there is none."""
     tls: TlsSettings | None = None
     allow_checks: tuple[str, ...] = ()
     """Hosts and networks that a check may point at besides the host that it registers; `("*",)` allows any."""

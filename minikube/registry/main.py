@@ -21,6 +21,8 @@ from minikube.manifest.values import is_exposed, is_loopback
 from minikube.net.background import open_background_nursery
 from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
+from minikube.registry.access.access_control import AccessControl
+from minikube.registry.access.tokens import TokenTable
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
 from minikube.registry.earlier_run import EarlierRun
@@ -66,7 +68,8 @@ async def _main(config: RegistryConfig) -> None:
         earlier_run = EarlierRun.parse(config.run, os.uname().nodename)
         node = RegistryNode(node_id, store, nursery, earlier_run)
         checks = CheckScheduler(node)
-        service = DiscoveryService(node, checks, config)
+        access = AccessControl(config, TokenTable(config.redis_url, config.prefix))
+        service = DiscoveryService(node, checks, config, access)
         try:
             listen = (config.listen.host, config.listen.port)
             addresses = await nursery.start(
@@ -80,6 +83,7 @@ async def _main(config: RegistryConfig) -> None:
         nursery.start_soon(_freeze_after_load, node)
         nursery.start_soon(checks.watch_pauses)
         nursery.start_soon(checks.run)
+        nursery.start_soon(access.refresh_tokens)
         print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
         if metrics_address:
             print(f"registry: metrics on http://{metrics_address}/metrics", flush=True)

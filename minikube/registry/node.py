@@ -13,7 +13,8 @@ from itertools import islice
 import trio
 from msgspec.structs import replace
 
-from minikube.errors import MinikubeError, Unavailable
+from minikube.errors import Unavailable
+from minikube.jsonrpc.messages import LIMIT_EXCEEDED, RpcError
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES, Catalog
 from minikube.registry.catalog.records import Entry, Record, StoreSnapshot, json_size
@@ -40,12 +41,11 @@ CATCH_UP_S = 1.0
 LOAD_TIMEOUT_S = 2.0
 """How long a request that comes before Redis was read waits for that."""
 
-MAX_REGISTRATIONS = 20_000
-MAX_BYTES = 33_554_432
-"""Of all registrations as JSON. Any client can register, so a registration past either bound is refused."""
-
 RecordChange = Callable[[Record], Record | None]
 """Returns the changed record, or None to leave it as it is."""
+
+ChangeCheck = Callable[[Record], object]
+"""Called with a record that is about to be replaced or removed; raises to refuse that."""
 
 
 class RegistryNode:
@@ -168,18 +168,25 @@ class RegistryNode:
 
     # ------------------------------------------------------------ writes
 
-    async def register(self, record: Record) -> Record:
+    async def register(
+        self, record: Record, check_replace: ChangeCheck = lambda _: None, *, may_use_reserve: bool = False
+    ) -> Record:
         """Store `record` in place of one with the same id, or with the same name and address; then it takes that one's id.
 
-        Raises Unavailable, and MinikubeError where there are too many registrations.
+        `check_replace` may refuse the replacement. `may_use_reserve`: the record is of the supervisor's project.
+        Raises Unavailable, and RpcError where there are too many registrations.
         """
         for _ in range(MAX_ATTEMPTS):
             target = record
             holder = self._address_holder(record)
             if holder is not None and holder != record.id:
+                replaced = self.catalog.records[holder]
+                check_replace(replaced)
                 if record.id in self.catalog.records:
                     # The id moves to an address that another record holds: that record is replaced as well.
-                    await self.remove(holder)
+                    check_replace(self.catalog.records[record.id])
+                    # Of this incarnation only: a later one may have another owner.
+                    await self.remove(holder, replaced.instance.incarnation)
                     continue
                 target = replace(record, instance=replace(record.instance, uuid=holder))
             await self._wait_write_turn(target.id)
@@ -188,9 +195,11 @@ class RegistryNode:
                 if self._address_holder(record) not in (None, target.id):
                     continue
                 old = self.catalog.records.get(target.id)
+                if old is not None:
+                    check_replace(old)
                 new = target if old is None else _merge_registration(old, target)
                 # Registrations under way at the same time may pass the bound by a few.
-                self._check_limits(old, new)
+                self._check_limits(old, new, may_use_reserve)
                 if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
                     return stored
             finally:
@@ -228,20 +237,13 @@ class RegistryNode:
         else:
             del self._writers[id_]
 
-    def _check_limits(self, old: Record | None, new: Record) -> None:
-        """Raise MinikubeError for one registration too many, or one too large for the room that is left."""
-        catalog, name = self.catalog, new.instance.name
-        if old is None and len(catalog.records) >= MAX_REGISTRATIONS:
-            raise MinikubeError(
-                f"{name}: {len(catalog.records)} instances are registered, {MAX_REGISTRATIONS} are the most — "
-                "deregister some, or let absent ones be forgotten sooner (ForgetAfter)"
-            )
+    def _check_limits(self, old: Record | None, new: Record, may_use_reserve: bool) -> None:
+        """Raise RpcError for one registration too many, or one too large for the room that is left."""
+        is_more = old is None or old.owner != new.owner
         growth = json_size(new) - (json_size(old) if old else 0)
-        if growth > 0 and catalog.total_bytes + growth > MAX_BYTES:
-            raise MinikubeError(
-                f"{name}: all registrations together would have over {MAX_BYTES} bytes — "
-                "deregister some, or give them less Meta and fewer Tags"
-            )
+        usage = self.catalog.usage
+        if reason := usage.refuse_growth(new.owner, int(is_more), growth, may_use_reserve=may_use_reserve):
+            raise RpcError(LIMIT_EXCEEDED, f"{new.instance.name}: {reason}")
 
     async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
         """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""
@@ -260,8 +262,13 @@ class RegistryNode:
             self._end_write_turn(id_)
         return None
 
-    async def remove(self, id_: str, incarnation: int | None = None) -> bool:
-        """Remove a record; return False if there is none, or only one of another incarnation. Raises Unavailable."""
+    async def remove(
+        self, id_: str, incarnation: int | None = None, check_remove: ChangeCheck = lambda _: None
+    ) -> bool:
+        """Remove a record; return False if there is none, or only one of another incarnation. Raises Unavailable.
+
+        `check_remove` may refuse the removal.
+        """
         await self._wait_write_turn(id_)
         try:
             for _ in range(MAX_ATTEMPTS):
@@ -269,6 +276,7 @@ class RegistryNode:
                 if old is None or (incarnation and old.instance.incarnation != incarnation):
                     await trio.lowlevel.checkpoint()  # trio's rule: every path of an async function waits once
                     return False
+                check_remove(old)
                 if await self._commit(Write(ChangeKind.GONE, old, old.revision, old, old.instance.incarnation)):
                     return True
         finally:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 import minikube
 from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
@@ -29,8 +30,10 @@ from minikube.jsonrpc.messages import (
     splice_reply,
 )
 from minikube.metrics.counters import RegistryCounters, RegistryStatus
-from minikube.net.auth import is_token
 from minikube.net.rpc.interface import RpcConnection
+from minikube.registry.access.access_control import AccessControl
+from minikube.registry.access.policy import ServiceReservation
+from minikube.registry.access.rights import parse_rights
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
 from minikube.registry.call_order import ORDERED_METHODS, CallOrder
 from minikube.registry.catalog.catalog import ALL_NAMES
@@ -57,7 +60,7 @@ MAX_WAIT_S = 300.0
 WRONG_TOKEN_DELAY_S = 0.1
 """How long the answer to a wrong token is delayed, against guessing."""
 
-_METHODS_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate"}
+_METHODS_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate", "Discovery.Reserve"}
 
 Method = Callable[[Request, RpcConnection], Awaitable[Any]]
 T = TypeVar("T")
@@ -70,10 +73,13 @@ class DiscoveryService:
 
     notifying_methods = frozenset({"Discovery.Watch"})
 
-    def __init__(self, node: RegistryNode, checks: CheckScheduler, config: RegistryConfig) -> None:
+    def __init__(
+        self, node: RegistryNode, checks: CheckScheduler, config: RegistryConfig, access: AccessControl
+    ) -> None:
         self._node = node
         self._checks = checks
         self._config = config
+        self._access = access
         self._started = time.monotonic()
         self._subscriptions = Subscriptions(node.catalog)
         # A list of thousands of instances takes milliseconds: one at a time, with other tasks in between.
@@ -94,6 +100,11 @@ class DiscoveryService:
             "Discovery.Unwatch": self._unwatch,
             "Discovery.Status": self._status,
             "Discovery.Authenticate": self._authenticate,
+            "Discovery.CreateToken": self._create_token,
+            "Discovery.Tokens": self._tokens,
+            "Discovery.RevokeToken": self._revoke_token,
+            "Discovery.Reserve": self._reserve,
+            "Discovery.TokenRights": self._token_rights,
         }
 
     def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
@@ -120,11 +131,13 @@ class DiscoveryService:
 
     def handle_sync(self, request: Request, connection: RpcConnection) -> bytes | None:
         """Return the whole line of the answer if it needs no waiting, else None. Raises RpcError."""
-        if self._config.token and not connection.authenticated:
-            if request.method == "Discovery.Authenticate" and self._is_token(request.params):
-                connection.authenticated = True  # without waiting: later calls of the same receive rely on it
+        if request.method == "Discovery.Authenticate":
+            # Without waiting: later calls of the same receive rely on it.
+            if self._access.authenticate_known(connection, _token_argument(request.params)):
                 self._calls.count_fast_other(request.method, OK, 0.0)
                 return encode_reply(request, True)
+            return None
+        if self._config.token and not connection.authenticated:
             return None
         if request.method == "Discovery.Get":
             params = request.params
@@ -136,7 +149,7 @@ class DiscoveryService:
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             began, result = time.perf_counter(), OK
             try:
-                line = encode_reply(request, self._subscriptions.start(request, connection))
+                line = encode_reply(request, self._start_watch(request, connection))
                 return mark_stale(line) if self._node.is_stale else line
             except Exception as error:
                 result = result_name(error)
@@ -201,7 +214,10 @@ class DiscoveryService:
     async def _instances(self, request: Request, connection: RpcConnection) -> Any:
         (name_argument,) = arguments(request.params, "Name")
         name = ALL_NAMES if name_argument in (None, "") else as_name(name_argument, allow_all=True)
-        return await self._make_list(connection, lambda: msgspec.Raw(self._node.catalog.instances_json(name)))
+        catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
+        return await self._make_list(
+            connection, lambda: msgspec.Raw(catalog.instances_json(name, with_output=with_output))
+        )
 
     async def _services(self, request: Request, connection: RpcConnection) -> Any:
         arguments(_without_placeholder(request), "")
@@ -236,6 +252,8 @@ class DiscoveryService:
             "Doubt": self._checks.mass_failures.current,
             "LastDoubt": dict(zip(("Since", "Detail"), self._checks.mass_failures.last, strict=True)),
             "Clients": connection.clients,
+            "Refused": self._access.refusal_count,
+            "Refusals": list(self._access.refusals) if self._access.caller(connection).is_admin else [],
             **({"Counters": self._counters()} if with_counters else {}),
         }
 
@@ -255,7 +273,7 @@ class DiscoveryService:
         name = as_name(name_argument, allow_all=True)
         revision = as_type(after or 0, int, "Revision")
         timeout = as_seconds(limit, "Timeout", 30.0, 0.0, MAX_WAIT_S)
-        catalog = self._node.catalog
+        catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
         changed = trio.Event()
         unsubscribe = catalog.subscribe(name, lambda _: changed.set())
         try:
@@ -269,14 +287,18 @@ class DiscoveryService:
             connection,
             lambda: {
                 "Revision": catalog.name_revision(name),
-                "Instances": msgspec.Raw(catalog.instances_json(name)),
+                "Instances": msgspec.Raw(catalog.instances_json(name, with_output=with_output)),
             },
         )
 
     async def _watch(self, request: Request, connection: RpcConnection) -> Any:
         """Start a watch that came before Redis was read; every other one is answered by `handle_sync`."""
         # No await between here and the queueing of the result: `_HeldNotifications` relies on it.
-        return self._subscriptions.start_waited(request, connection)
+        with_output = self._access.may_read_output(connection)
+        return self._subscriptions.start_waited(request, connection, with_output=with_output)
+
+    def _start_watch(self, request: Request, connection: RpcConnection) -> Any:
+        return self._subscriptions.start(request, connection, with_output=self._access.may_read_output(connection))
 
     async def _unwatch(self, request: Request, connection: RpcConnection) -> Any:
         (number,) = arguments(request.params, "Watch", required=1)
@@ -286,7 +308,14 @@ class DiscoveryService:
 
     async def _register(self, request: Request, connection: RpcConnection) -> Any:
         record = as_record(request.params, self._config.allow_checks, secrets.token_hex(4), time.time())
-        stored = await self._node.register(record)
+        caller = self._access.caller(connection)
+        await self._access.wait_reserved(caller)
+        record = replace(record, owner=self._access.check_registration(caller, record))
+        stored = await self._node.register(
+            record,
+            lambda old: self._access.check_change(caller, old, replaces=True),
+            may_use_reserve=caller.credential.is_supervisor or self._access.is_own_instance(record),
+        )
         self._order.end(request, connection)  # it has taken effect: later calls need not wait for its first check
         await self._checks.wait_first_result(stored.id, FIRST_RESULT_TIMEOUT_S)
         return stored.id
@@ -294,9 +323,11 @@ class DiscoveryService:
     async def _deregister(self, request: Request, connection: RpcConnection) -> Any:
         id_argument, incarnation = arguments(request.params, "Id", "Incarnation", required=1)
         id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
-        if id_ not in self._node.catalog.records:
-            await self._node.catch_up()  # another registry may have accepted it a moment ago
-        return await self._node.remove(id_, number)
+        if await self._find_record(id_) is None:  # another registry may have accepted it a moment ago
+            return False
+        caller = self._access.caller(connection)
+        await self._access.wait_reserved(caller)
+        return await self._node.remove(id_, number, lambda record: self._access.check_change(caller, record))
 
     async def _renew(self, request: Request, connection: RpcConnection) -> Any:
         id_argument, state, output, incarnation = arguments(
@@ -314,6 +345,7 @@ class DiscoveryService:
                 f"{id_[:80]}: it was replaced: the incarnation is {record.instance.incarnation}, not {number}"
                 " — register again",
             )
+        await self._check_change(connection, record)
         if not state:
             self._checks.renew(id_)
         elif not record.is_ttl:
@@ -334,6 +366,7 @@ class DiscoveryService:
         record = await self._find_record(id_)
         if record is None:
             raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance")
+        await self._check_change(connection, record)
         change = start_maintenance(reason) if is_on else end_maintenance()
         if await self._node.update(id_, record.instance.incarnation, change) is None:
             raise RpcError(NOT_FOUND, f"{id_}: it was replaced or removed meanwhile")
@@ -345,23 +378,73 @@ class DiscoveryService:
             await self._node.catch_up()
         return self._node.catalog.records.get(id_)
 
-    # ------------------------------------------------------------ the token
+    async def _check_change(self, connection: RpcConnection, record: Record) -> None:
+        """Raise RpcError -32009 if the caller may not change the record."""
+        caller = self._access.caller(connection)
+        await self._access.wait_reserved(caller)
+        # It may have been replaced during the wait.
+        self._access.check_change(caller, self._node.catalog.records.get(record.id, record))
+
+    # ------------------------------------------------------------ tokens, reserved names
 
     async def _authenticate(self, request: Request, connection: RpcConnection) -> Any:
         (token,) = arguments(request.params, "Token", required=1)
-        as_type(token, str, "Token")
-        if self._config.token and not self._is_token(request.params):
+        if not await self._access.authenticate(connection, as_type(token, str, "Token")):
             await trio.sleep(WRONG_TOKEN_DELAY_S)
-            raise RpcError(UNAUTHORIZED, "unauthorized: the token is wrong")
-        connection.authenticated = True
+            self._access.refuse_token(connection)
         return True
 
-    def _is_token(self, params: Any) -> bool:
+    async def _create_token(self, request: Request, connection: RpcConnection) -> Any:
+        rights_argument, name_argument = arguments(request.params, "Rights", "Name", required=1)
+        self._access.check_admin(connection)
         try:
-            (token,) = arguments(params, "Token")
-        except RpcError:
-            return False
-        return is_token(token, self._config.token)
+            rights = parse_rights(as_type(rights_argument, list[str], "Rights"))
+        except ValueError as error:
+            raise invalid(f"Rights: {error}") from None
+        name, token = await self._access.tokens.create(as_type(name_argument or "", str, "Name"), rights)
+        return {"Name": name, "Token": token}
+
+    async def _tokens(self, request: Request, connection: RpcConnection) -> Any:
+        arguments(_without_placeholder(request), "")
+        self._access.check_admin(connection)
+        await self._access.tokens.refresh()
+        stored = self._access.tokens.list()
+        return [{"Name": one.name, "Rights": one.rights.texts(), "Created": one.created} for one in stored]
+
+    async def _revoke_token(self, request: Request, connection: RpcConnection) -> Any:
+        (name,) = arguments(request.params, "Name", required=1)
+        self._access.check_admin(connection)
+        await self._access.tokens.revoke(as_type(name, str, "Name"))
+        self._access.drop_revoked()
+        return True
+
+    async def _token_rights(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the rights of a token to the supervisor, whose control API takes it, too."""
+        (token,) = arguments(request.params, "Token", required=1)
+        self._access.check_supervisor(connection)
+        found = await self._access.find_token(as_type(token, str, "Token"))
+        return found.rights.texts() if found else []
+
+    async def _reserve(self, request: Request, connection: RpcConnection) -> Any:
+        """Take the names that the manifest reserves, in parts of at most a line: `[services, is_first, is_last]`."""
+        services, is_first, is_last = arguments(request.params, "Services", "First", "Last", required=3)
+        self._access.check_supervisor(connection)
+        self._access.reserve(
+            as_type(services, dict[str, ServiceReservation], "Services"),
+            is_first=as_type(is_first, bool, "First"),
+            is_last=as_type(is_last, bool, "Last"),
+        )
+        await trio.lowlevel.checkpoint()
+        return True
+
+
+def _token_argument(params: Any) -> Any:
+    """Return the one parameter of `Discovery.Authenticate`, in all its forms; None if there is none."""
+    try:
+        (token,) = arguments(params, "Token")
+    except RpcError:
+        return None
+    return token
 
 
 def _without_placeholder(request: Request) -> Any:

@@ -13,7 +13,7 @@ import trio
 from minikube.jsonrpc.messages import COMPACTED, Request, RpcError
 from minikube.model import Change
 from minikube.net.rpc.interface import RpcConnection
-from minikube.registry.catalog.catalog import Catalog, Compacted
+from minikube.registry.catalog.catalog import Catalog, Compacted, without_output
 from minikube.registry.validation import arguments, as_name, as_type, invalid
 
 MAX_WATCHES = 64
@@ -40,16 +40,16 @@ class Subscriptions:
         self._catalog = catalog
         self._watches: WeakKeyDictionary[RpcConnection, dict[int, Watch]] = WeakKeyDictionary()
         self._last_number = 0
-        self._encoded: tuple[Change | None, bytes] = (None, b"")
+        self._encoded: dict[bool, tuple[Change | None, bytes]] = {False: (None, b""), True: (None, b"")}
 
-    def start(self, request: Request, connection: RpcConnection) -> dict[str, Any]:
+    def start(self, request: Request, connection: RpcConnection, *, with_output: bool) -> dict[str, Any]:
         """Start a watch and return the result of the call, for the fast path: the connection sends it before any change."""
-        return self._start(request, connection, connection.notify)
+        return self._start(request, connection, connection.notify, with_output)
 
-    def start_waited(self, request: Request, connection: RpcConnection) -> dict[str, Any]:
+    def start_waited(self, request: Request, connection: RpcConnection, *, with_output: bool) -> dict[str, Any]:
         """Start a watch for a call that had to wait. The caller must queue the result before it waits again."""
         queue = _HeldNotifications(connection)
-        result = self._start(request, connection, queue.notify)
+        result = self._start(request, connection, queue.notify, with_output)
         connection.start_soon(queue.release)
         return result
 
@@ -60,7 +60,7 @@ class Subscriptions:
             watch.unsubscribe()
         return watch is not None
 
-    def _start(self, request: Request, connection: RpcConnection, notify: Notify) -> dict[str, Any]:
+    def _start(self, request: Request, connection: RpcConnection, notify: Notify, with_output: bool) -> dict[str, Any]:
         if request.dialect == 1:
             raise invalid('Discovery.Watch needs "jsonrpc": "2.0", for its notifications; Discovery.Wait works in both')
         name_argument, since = arguments(request.params, "Name", "Since", required=1)
@@ -76,13 +76,15 @@ class Subscriptions:
         missed: list[Change] = []
         instances = None
         if since is None:
-            instances = msgspec.Raw(catalog.instances_json(name))
+            instances = msgspec.Raw(catalog.instances_json(name, with_output=with_output))
         else:
             missed = self._missed_changes(name, as_type(since, int, "Since"))
         number = self._last_number = self._last_number + 1
 
         def send(change: Change) -> None:
-            notify("Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change))))
+            notify(
+                "Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change, with_output)))
+            )
 
         if connection not in self._watches:  # the first watch, also of those that have ended: one task ends them all
             self._watches[connection] = watches
@@ -102,12 +104,13 @@ class Subscriptions:
                 f"{self._catalog.compacted} are) — watch without Since",
             ) from None
 
-    def _encode_change(self, change: Change) -> bytes:
+    def _encode_change(self, change: Change, with_output: bool) -> bytes:
         """Return a change as JSON without its opening brace. All watches of a change get the same bytes: encode them once."""
-        if self._encoded[0] is not change:
-            values = {"Revision": change.revision, "Kind": change.kind.value, "Instance": change.instance}
-            self._encoded = (change, _encode(values)[1:])
-        return self._encoded[1]
+        if self._encoded[with_output][0] is not change:
+            instance = change.instance if with_output else without_output(change.instance)
+            values = {"Revision": change.revision, "Kind": change.kind.value, "Instance": instance}
+            self._encoded[with_output] = (change, _encode(values)[1:])
+        return self._encoded[with_output][1]
 
     async def _stop_all_when_closed(self, connection: RpcConnection) -> None:
         try:

@@ -200,7 +200,7 @@ def check_target(check: str, address: Address, allow_checks: tuple[str, ...]) ->
         raise invalid("HealthCheck: expected a port from 1 to 65535, got port 0")
     if parts.username is not None:
         raise invalid("HealthCheck: the URL must not contain a user or password")
-    if _same_host_key(host) == _same_host_key(address.IP) or any(_allows(pattern, host) for pattern in allow_checks):
+    if is_same_host(host, address.IP) or any(_allows(pattern, host) for pattern in allow_checks):
         return
     raise invalid(
         f"HealthCheck: points at {host}, but {address.IP} is being registered — use the same host, "
@@ -251,6 +251,11 @@ def _normalized_host(host: str) -> str:
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
 
 
+def is_same_host(host: str, other: str) -> bool:
+    """Return whether two spellings mean one host: every loopback address is the same host."""
+    return _same_host_key(host) == _same_host_key(other)
+
+
 def _same_host_key(host: str) -> str:
     """Return a key that is equal for two spellings of one host: every loopback address is the same host."""
     host = host.partition("%")[0].lower().rstrip(".")
@@ -266,7 +271,7 @@ def _same_host_key(host: str) -> str:
 
 def _allows(pattern: str, host: str) -> bool:
     """Return whether an item of `allow_checks` (a host, a network, or `*`) allows checks of `host`."""
-    if pattern in ("*", host) or _same_host_key(pattern) == _same_host_key(host):
+    if pattern in ("*", host) or is_same_host(pattern, host):
         return True
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(pattern, strict=False)

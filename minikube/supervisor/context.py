@@ -38,6 +38,8 @@ class RunContext:
         self.registry_address = registry_address
         """Where the registry listens. With `listen = "auto"` it is known once the registry is ready."""
         self.redis_url = ""
+        self.registry_secret = ""
+        """What the registry tokens of instances are derived from."""
         self.stop_requested = CancelEvent()
         """Set when the whole project is to stop."""
         self.immediate_stop_requested = CancelEvent()

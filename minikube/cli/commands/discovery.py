@@ -92,20 +92,22 @@ def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarge
     settings = load_manifest(path).registry
     from minikube.project.environment import registry_tls
 
-    address = _running_registry(path) or str(settings.listen)
-    return RegistryTarget(address, settings.token or None, registry_tls(settings))
+    address, token = _running_registry(path)
+    return RegistryTarget(address or str(settings.listen), token or settings.token or None, registry_tls(settings))
 
 
-def _running_registry(manifest: Path) -> str:
-    """Return the address of the running project's registry; empty where no supervisor answers."""
+def _running_registry(manifest: Path) -> tuple[str, str]:
+    """Return the address of the running project's registry and the token of commands for it; empty where no supervisor answers."""
     # The supervisor is asked because the registry may listen on another port than the manifest's: on any free one.
     from minikube.control.client.blocking import ControlClient, find_supervisor
+    from minikube.project.registry_tokens import command_token, supervisor_token
 
     try:
-        with ControlClient(find_supervisor(manifest), timeout=SUPERVISOR_TIMEOUT_S) as client:
-            return client.status().registry
+        endpoint = find_supervisor(manifest)
+        with ControlClient(endpoint, timeout=SUPERVISOR_TIMEOUT_S) as client:
+            return client.status().registry, command_token(supervisor_token(endpoint.token))
     except MinikubeError:
-        return ""
+        return "", ""
 
 
 @click.command()

@@ -3,6 +3,7 @@
     records       the records, entries of the change log and snapshots that the registry works with
     catalog       all known instances in revision order, and the subscribers to their changes
     change_log    the latest changes, bounded in number and in bytes
+    owner_usage   how much room each owner of entries takes, and may take
     listing       lists of instances as JSON, cached (for speed)
     round_robin   the replies to `Discovery.Get`, cached and in turn (for speed)
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from minikube.model import Change, ChangeKind, CheckState, Instance
 from minikube.registry.catalog.change_log import MAX_ENTRIES, ChangeLog
 from minikube.registry.catalog.listing import JsonListing
+from minikube.registry.catalog.owner_usage import OwnerUsage
 from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot, json_size
 from minikube.registry.catalog.round_robin import RoundRobinReplies
 
@@ -50,8 +51,6 @@ class Catalog:
         self.ids_by_address: dict[str, str] = {}
         self.log = ChangeLog()
         self.replies = RoundRobinReplies()
-        self.total_bytes = 0
-        """The size of all records as JSON."""
         self._sizes: dict[str, int] = {}
         self._name_revisions: dict[str, int] = {}
         self._early: dict[int, Entry] = {}
@@ -59,6 +58,8 @@ class Catalog:
         self._subscribers: dict[str, dict[int, Subscriber]] = {}
         self._next_subscriber = 0
         self._listing = JsonListing(self._ids, lambda id_: self.instance(self.records[id_]))
+        self._listing_without_output = JsonListing(self._ids, lambda id_: without_output(self.records[id_].instance))
+        self.usage = OwnerUsage()
 
     # ------------------------------------------------------------ reading
 
@@ -76,9 +77,9 @@ class Catalog:
             return record.instance
         return replace(record.instance, checked=probe.checked, output=probe.output)
 
-    def instances_json(self, name: str = ALL_NAMES) -> bytes:
+    def instances_json(self, name: str = ALL_NAMES, *, with_output: bool = True) -> bytes:
         """Return the instances of a name, or all, as a JSON list in the order of name and registration."""
-        return self._listing.json(name)
+        return (self._listing if with_output else self._listing_without_output).json(name)
 
     def _ids(self, name: str) -> Iterable[str]:
         return self.records if name == ALL_NAMES else self.by_name.get(name, {})
@@ -168,7 +169,7 @@ class Catalog:
         """Store `output` as the instance's last check result. Subscribers are not notified, as it is no change of a record."""
         if id_ in self.records:
             self._last_probes[id_] = LastProbe(checked, output)
-            self._listing.invalidate(id_)
+            self._listing.invalidate(id_)  # lists without output do not show the last probe
 
     def _load(self, snapshot: StoreSnapshot) -> None:
         for record in snapshot.records:
@@ -237,13 +238,16 @@ class Catalog:
         elif old is not None and old.instance.incarnation != record.instance.incarnation:
             self._last_probes.pop(record.id, None)
         instance = record.instance
-        self._listing.invalidate(record.id)
         if record.id not in self.records or self.records[record.id].instance.registered != instance.registered:
-            self._listing.invalidate_orders()
+            self._invalidate(record.id, with_orders=True)
+        else:
+            self._invalidate(record.id)
+        if previous := self.records.get(record.id):
+            self.usage.remove(previous.owner, self._sizes[record.id])
         self.records[record.id] = record
         size = json_size(record)
-        self.total_bytes += size - self._sizes.get(record.id, 0)
         self._sizes[record.id] = size
+        self.usage.add(record.owner, size)
         self.by_name.setdefault(instance.name, {})[record.id] = record
         self.ids_by_address[record.address_key] = record.id
         self.replies.set(instance.name, record.id, _encode(instance.addr) if record.is_discoverable else None)
@@ -254,16 +258,27 @@ class Catalog:
         if old is None:
             return
         name = old.instance.name
-        self.total_bytes -= self._sizes.pop(id_)
+        self.usage.remove(old.owner, self._sizes.pop(id_))
         self._last_probes.pop(id_, None)
-        self._listing.invalidate(id_)
-        self._listing.invalidate_orders()
+        self._invalidate(id_, with_orders=True)
         del self.by_name[name][id_]
         self.replies.set(name, id_, None)
         if not self.by_name[name]:
             del self.by_name[name]
         if self.ids_by_address.get(old.address_key) == id_:
             del self.ids_by_address[old.address_key]
+
+    def _invalidate(self, id_: str, *, with_orders: bool = False) -> None:
+        """Drop the cached JSON of an instance, and with `with_orders` the cached orders of all lists."""
+        for listing in (self._listing, self._listing_without_output):
+            listing.invalidate(id_)
+            if with_orders:
+                listing.invalidate_orders()
+
+
+def without_output(instance: Instance) -> Instance:
+    """Return the instance as callers without the right to read outputs see it."""
+    return replace(instance, output="") if instance.output else instance
 
 
 def _change(entry: Entry) -> Change:

@@ -17,6 +17,8 @@ class Record(Struct, frozen=True):
     settings: ProbeSettings = ProbeSettings()
     state_after_maintenance: CheckState = field(name="resumed", default=CheckState.STARTING)
     """While the instance is in maintenance: the state of its checks, which it returns to."""
+    owner: str = ""
+    """The user, token or instance that registered it, in words; empty in records of versions without owners."""
 
     @property
     def id(self) -> str:

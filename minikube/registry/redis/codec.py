@@ -10,6 +10,7 @@ With the prefix `{minikube}`:
     {minikube}:epoch              hash    n (number) and id of the epoch, and floor: where it parted from its parent
     {minikube}:nodes              hash    registry node → heartbeat counter
     {minikube}:leases             hash    id → renewals seen, for `ttl:` checks of several registries
+    {minikube}:tokens             hash    token name → JSON with the token's SHA-256, rights and time
 """
 
 from msgspec.json import Decoder, Encoder
@@ -84,6 +85,7 @@ def encode_instance_hash(record: Record) -> list[str]:
         *("state", instance.state.value),
         *("tags", ",".join(instance.tags)),
         *("registered", f"{instance.registered:.3f}"),
+        *("owner", record.owner),
     ]
 
 

@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Mapping
 
-from minikube.defaults import REGISTRY_RUN_ENV, TOKEN_ENV
+from minikube.defaults import REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.manifest import HostPort, Manifest
 from minikube.supervisor.backing.spec import BackingSpec
 
 
-def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ: Mapping[str, str]) -> BackingSpec:
+def registry_spec(
+    manifest: Manifest, listen: HostPort, redis_url: str, secret: str, environ: Mapping[str, str]
+) -> BackingSpec:
     """Return the spec of a registry that listens on `listen` (port 0: a free port) and stores its data in `redis_url`.
 
-    The token and the URL, which may hold a password, are passed in the environment: every user can read a command line.
+    `secret` is the supervisor token. The tokens and the URL, which may hold a password, are passed in the environment: every user
+    can read a command line.
     """
     settings = manifest.registry
     # -P or -I: a file in the project's directory, where the registry runs, must not be imported in place of a module.
@@ -31,6 +34,7 @@ def registry_spec(manifest: Manifest, listen: HostPort, redis_url: str, environ:
     env["REDIS_URL"] = redis_url
     # The same for each process of this run: a registry that is started again must not withdraw this run's instances.
     env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
+    env[SUPERVISOR_TOKEN_ENV] = secret
     if settings.token:
         env[TOKEN_ENV] = settings.token
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))

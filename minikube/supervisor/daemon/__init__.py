@@ -5,6 +5,7 @@
     launcher    the supervisor's process before trio: takes the lock, starts Redis and the registry
     run         the supervisor's trio run: starts everything, waits for a stop, stops everything
     shutdown    the requests to stop: signals, `up`, the guardian's death
+    token_file  the project's secret in `.minikube/token`
     log         the supervisor's own log, and its levels
 
 The folder refuses to decide anything about services: `supervisor.reconcile` does.

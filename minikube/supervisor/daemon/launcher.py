@@ -62,9 +62,11 @@ def _run(
     started: "list[subprocess.Popen[bytes]]",
 ) -> int:
     from minikube.manifest import load_manifest
+    from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
     from minikube.supervisor.backing.registry import registry_spec
     from minikube.supervisor.backing.spec import start_process
+    from minikube.supervisor.daemon.token_file import ensure_token
 
     manifest = load_manifest(manifest_path)
     directory = project_dir(manifest.path)
@@ -81,7 +83,8 @@ def _run(
     warnings: list[str] = []
     listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
-    registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, os.environ)
+    secret = supervisor_token(ensure_token(directory))
+    registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
     for spec in (redis, registry):
         if spec is not None:
             spec.env[orphans.PROJECT_ENV] = str(directory)
@@ -93,7 +96,17 @@ def _run(
     configure_logging(os.environ)
     try:
         plan = LaunchPlan(
-            manifest, options, directory, redis, registry, control, killed, removed, not_removed, tuple(warnings)
+            manifest,
+            options,
+            directory,
+            redis,
+            registry,
+            secret,
+            control,
+            killed,
+            removed,
+            not_removed,
+            tuple(warnings),
         )
         return run_supervisor(plan, started, sock, guardian_pipe)
     finally:

@@ -20,7 +20,6 @@ import trio
 from msgspec import Struct
 
 import minikube
-from minikube.control.auth import ensure_token
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
 from minikube.engine.leftovers import EngineLeftovers
@@ -40,9 +39,11 @@ from minikube.supervisor.backing.startup import registry_service, start_redis, w
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
 from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.daemon.token_file import ensure_token
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_sync import RegistrySync
+from minikube.supervisor.readiness.reservations import Reservations, make_reservations
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
@@ -79,6 +80,8 @@ class LaunchPlan(Struct, frozen=True):
     redis: BackingSpec | None
     """The embedded Redis; None where the manifest sets `redis.url`."""
     registry: BackingSpec
+    registry_secret: str
+    """The supervisor token, which the registry has and from which the tokens of instances are derived."""
     control: HostPort
     """Where the control API listens; port 0: any free one."""
     killed: list[int]
@@ -119,6 +122,7 @@ async def _main(
     process_table.raise_file_limit()
     store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
+    context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
@@ -179,13 +183,19 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
     answers.
     """
     store, replicas = context.store, ReplicaSet()
-    token, settings = ensure_token(plan.project_dir), plan.manifest.registry
-    opened = open_registry(context.registry_address, token=settings.token or None, tls=registry_tls(settings))
+    token, tls = ensure_token(plan.project_dir), registry_tls(plan.manifest.registry)
+    opened = open_registry(context.registry_address, token=plan.registry_secret, tls=tls)
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
         is_leftover = partial(_is_leftover, context.project_key, replicas)
+        reconciler: Reconciler | None = None
+
+        def reservations() -> Reservations:
+            specs = reconciler.specs if reconciler else plan.manifest.services
+            return make_reservations(specs, ((controller.spec, controller.id) for controller in replicas.all))
+
         registry_sync = RegistrySync(
-            client, nursery, events.on_entry, events.on_rejected, is_leftover, events.on_replaced
+            client, nursery, events.on_entry, events.on_rejected, is_leftover, events.on_replaced, reservations
         )
         # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:

@@ -2,12 +2,13 @@
 
 It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
 deregisters each instance whose process has ended, and corrects what differs after every reconnect, when another client has
-replaced an entry, and at every renewal. It starts and stops nothing.
+replaced an entry, and at every renewal. It tells the registry which names the manifest reserves, and makes events of what the
+registry refused. It starts and stops nothing.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -19,6 +20,7 @@ from minikube.metrics.counters import RegistryStatus
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration, normalize_host
 from minikube.sdk.requests import WatchSnapshot
 from minikube.sdk.trio import Registry
+from minikube.supervisor.readiness.reservations import Reservations, split_reservations
 from minikube.supervisor.readiness.start_time import StartTime
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ UNRESPONSIVE_S = 4.0
 
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
+
+RESERVE_S = 2.0
+"""How often the registry is told the reserved names although nothing has changed."""
 
 OnEntry = Callable[[str, Instance | None], object]
 """Called with an instance's id and the registry's entry of it; None: the entry is gone."""
@@ -69,6 +74,14 @@ class MassFailureStatus(Struct, frozen=True, rename="pascal"):
     detail: str
 
 
+class Refusal(Struct, frozen=True, rename="pascal"):
+    """A call that the registry refused; `number` counts all of them."""
+
+    number: int
+    time: float
+    text: str
+
+
 class RegistrySync:
     """Keeps the registry's entries of the project's instances up to date. Belongs to the trio thread.
 
@@ -84,13 +97,17 @@ class RegistrySync:
         on_rejected: Callable[[str], object],
         is_orphan: Callable[[Instance], bool] = lambda entry: False,
         on_replaced: Callable[[str], object] = logger.warning,
+        reservations: Callable[[], Reservations] | None = None,
     ) -> None:
         """Tasks run in `nursery`. `on_entry` is called with the id and the new entry (None: removed) after each change.
 
         `on_rejected` is called with a text when the registry rejects an instance. `is_orphan` returns whether an entry
         is an instance of this project that an earlier run has left: such entries are removed. `on_replaced` is called with
-        a text when another client has replaced an entry.
+        a text when another client has replaced an entry. `reservations` returns what the manifest reserves now; None: the
+        registry is not told.
         """
+        self._reservations = reservations
+        self._reservations_changed = trio.Event()
         self._registry = registry
         self._nursery = nursery
         self._on_entry = on_entry
@@ -131,6 +148,11 @@ class RegistrySync:
     def on_created(self, id: str) -> None:
         """Remove any entry with this id: the instance has just been created, so an entry is from an earlier run."""
         self._exited.add(id)
+        self.reserve_soon()
+
+    def reserve_soon(self) -> None:
+        """Tell the registry soon which names are reserved: the manifest or its instances have changed."""
+        self._reservations_changed.set()
 
     def on_start(self, id: str, start_time: StartTime) -> None:
         """Record when a process of the instance is started: an entry that was registered before then is removed.
@@ -199,6 +221,15 @@ class RegistrySync:
         except (MinikubeError, msgspec.ValidationError):
             return None
 
+    async def token_rights(self, token: str, timeout: float) -> Sequence[str]:
+        """Return the rights of a token that the registry has made; none for others, or without an answer in `timeout` seconds."""
+        try:
+            return msgspec.convert(
+                await self._registry.call("Discovery.TokenRights", (token,), timeout), tuple[str, ...]
+            )
+        except (MinikubeError, msgspec.ValidationError):
+            return ()
+
     # ------------------------------------------------------------ tasks
 
     async def run(self) -> NoReturn:
@@ -206,6 +237,7 @@ class RegistrySync:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew_reports)
             nursery.start_soon(self._refresh_checks)
+            nursery.start_soon(self._keep_reserved)
             async with self._registry.watch("*") as updates:
                 async for update in updates:
                     if isinstance(update, WatchSnapshot):
@@ -217,10 +249,10 @@ class RegistrySync:
     async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
         """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
 
-        Also called when the registry does not answer for `UNRESPONSIVE_S`, when it answers again, and after a mass failure
-        of checks.
+        Also called when the registry does not answer for `UNRESPONSIVE_S`, when it answers again, after a mass failure of
+        checks, and for each refusal of a call.
         """
-        store_away, last_failure = False, 0.0
+        store_away, last_failure, last_refusal = False, 0.0, 0
         answered, is_unresponsive = trio.current_time(), False
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
@@ -239,6 +271,8 @@ class RegistrySync:
             try:
                 store = msgspec.convert(status["Store"], StoreStatus)
                 failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
+                refusals = msgspec.convert(status.get("Refusals", ()), tuple[Refusal, ...])
+                refused = int(status.get("Refused", 0))
             except (msgspec.ValidationError, KeyError, TypeError):
                 continue  # a registry of another version
             if (store.state != "ok") is not store_away:
@@ -251,6 +285,33 @@ class RegistrySync:
             if failure.since > last_failure:
                 last_failure = failure.since
                 event("registry.mass_failure", f"registry: {failure.detail}", "warning")
+            if refused < last_refusal:
+                last_refusal = 0  # the registry was restarted and counts anew
+            for refusal in refusals:
+                if refusal.number > last_refusal:
+                    event("registry.refused_access", f"registry: {refusal.text}", "warning")
+            last_refusal = refused
+
+    async def _keep_reserved(self) -> None:
+        """Tell the registry which names are reserved: at once, after each change, and again after each lost connection."""
+        if self._reservations is None:
+            return
+        while True:
+            self._reservations_changed = trio.Event()
+            parts = list(split_reservations(self._reservations()))
+            try:
+                for number, part in enumerate(parts, 1):
+                    await self._registry.call("Discovery.Reserve", (part, number == 1, number == len(parts)))
+            except MinikubeError as error:
+                logger.debug("the registry does not take the reserved names: %s", error)
+                await trio.sleep(RETRY_S)
+                continue
+            # A registry that was restarted knows nothing. The loss of a connection may go unnoticed between two calls, so
+            # what is reserved is sent again from time to time.
+            with trio.move_on_after(RESERVE_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_then_cancel, self._registry.wait_lost, nursery.cancel_scope)
+                    nursery.start_soon(_then_cancel, self._reservations_changed.wait, nursery.cancel_scope)
 
     async def _renew_reports(self) -> NoReturn:
         """Send the last check result of each `ttl:` instance to the registry every `RENEW_S`, until cancelled.
@@ -471,3 +532,9 @@ def _is_registered_as(entry: Instance, registration: Registration) -> bool:
         str(addr),
         registration.health_check,
     )
+
+
+async def _then_cancel(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    """Wait for something, then cancel the scope."""
+    await wait()
+    scope.cancel()

@@ -73,6 +73,9 @@ class CommandHandler:
         """Return all entries of the registry, as last received, also those of other programs."""
         return self._reconciler.registry_sync.entries
 
+    async def token_rights(self, token: str) -> Sequence[str]:
+        return await self._reconciler.registry_sync.token_rights(token, STATUS_TIMEOUT_S)
+
     async def metrics_input(self) -> MetricsInput:
         """Return the registry's status and the log counters for `/metrics`.
 

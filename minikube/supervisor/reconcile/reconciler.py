@@ -191,6 +191,7 @@ class Reconciler:
         before = self._selected
         self.manifest, self.specs = manifest, self._effective_specs(manifest)
         self._selected = self._select(manifest)
+        self.registry_sync.reserve_soon()
         # Replaced before it is set: a task that wakes up waits for the next manifest.
         adopted, self.manifest_adopted = self.manifest_adopted, CancelEvent()
         adopted.set()

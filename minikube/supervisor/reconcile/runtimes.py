@@ -9,6 +9,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project import orphans
 from minikube.project.environment import project_environment
+from minikube.project.registry_tokens import instance_token
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
@@ -28,7 +29,7 @@ class Runtimes:
         self._manifest = manifest
         self._warned: set[tuple[str, str]] = set()
         ports = PortAllocator()
-        self._processes = ProcessRuntime(context.process_table, self._environment, self._warn, ports)
+        self._processes = ProcessRuntime(context.process_table, self._environment, self._warn, ports, self._token)
         self._containers = ContainerRuntime(
             context.process_table,
             manifest,
@@ -36,6 +37,7 @@ class Runtimes:
             lambda: (context.registry_address, context.redis_url),
             lambda text, level: context.store.event("containers.engine", text, level),
             ports,
+            self._token,
             context.options.unbuilt,
         )
         self._containers.open(nursery)
@@ -62,6 +64,10 @@ class Runtimes:
         env = project_environment(self._manifest, os.environ, context.registry_address, context.redis_url)
         env[orphans.PROJECT_ENV] = str(context.directory)
         return env
+
+    def _token(self, spec: ServiceSpec, id: str) -> str:
+        """Return the registry token of an instance."""
+        return instance_token(self._context.registry_secret, spec.name, id)
 
     def _warn(self, spec: ServiceSpec, text: str) -> None:
         """Record a warning about a service as an event, only once for each text."""

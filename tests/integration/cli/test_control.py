@@ -14,7 +14,6 @@ import pytest
 import trio
 
 from minikube.cli.app import run
-from minikube.control.auth import ensure_token
 from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChange
 from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
@@ -22,6 +21,7 @@ from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, RemoteError
 from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
+from minikube.supervisor.daemon.token_file import ensure_token
 from tests.conforming import conforming
 from tests.eventually import eventually
 
@@ -74,6 +74,9 @@ class FakeSupervisor:
 
     def registered_instances(self) -> Sequence[Instance]:
         return ()
+
+    async def token_rights(self, token: str) -> Sequence[str]:
+        return {"reader": ["read"], "admin": ["admin"]}.get(token, [])
 
     async def metrics_input(self) -> MetricsInput:
         return MetricsInput()

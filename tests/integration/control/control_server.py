@@ -69,6 +69,9 @@ class RecordedCommands:
     def registered_instances(self) -> Sequence[Instance]:
         return self.known
 
+    async def token_rights(self, token: str) -> Sequence[str]:
+        return {"reader": ["read"], "admin": ["admin"]}.get(token, [])
+
     async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 

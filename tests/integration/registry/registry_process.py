@@ -77,12 +77,12 @@ class Client:
 class Registry:
     """`minikube registry` on a free port (later always the same one) that can be killed and started again.
 
-    Coverage is not measured: the process ends by SIGKILL, which leaves no time to save it.
+    Coverage is not measured: the process ends by SIGKILL, which leaves no time to save it. `env`: more variables for it.
     """
 
-    def __init__(self, redis_url: str, *, port: int = 0) -> None:
+    def __init__(self, redis_url: str, *, port: int = 0, **env: str) -> None:
         self.redis_url = redis_url
-        self.env = untraced()
+        self.env = {**untraced(), **env}
         self.port = port
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[Client] = []

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 import pytest
 import trio
 
+from minikube.defaults import RELAY_SOURCE
 from minikube.supervisor.runtime.container import relay as relays
 from minikube.supervisor.runtime.container.relay import Relay
 
@@ -100,3 +101,20 @@ async def test_clients_beyond_the_limit_are_rejected(monkeypatch: pytest.MonkeyP
                 assert await second.receive_some() == b""
         await first.send_all(b"b")
         assert await first.receive_some() == b"b"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_server_can_tell_the_relays_connections_from_those_of_its_user(host: str) -> None:
+    sources = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        sources.append(stream.socket.getpeername()[0])
+        await stream.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, note, 0, host="127.0.0.1"))
+        target = f"{host}:{listener.socket.getsockname()[1]}"
+        async with relay_to(target) as port, await connect(port, "127.0.0.5") as client:
+            assert await client.receive_some() == b""
+        nursery.cancel_scope.cancel()
+    assert sources == [RELAY_SOURCE]

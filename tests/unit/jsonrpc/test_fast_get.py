@@ -14,6 +14,8 @@ from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection
 from minikube.net.rpc.limits import RpcLimits
+from minikube.registry.access.access_control import AccessControl
+from minikube.registry.access.tokens import TokenTable
 from minikube.registry.catalog.catalog import Catalog
 from minikube.registry.catalog.records import Entry, Epoch, Record, StoreSnapshot
 from minikube.registry.config import RegistryConfig
@@ -130,7 +132,9 @@ def connect(
         catalog.apply(Entry(number, ChangeKind.PUT, Record(instance)))
     server = FakeServer()
     node = cast(Any, SimpleNamespace(catalog=catalog, is_stale=stale))
-    discovery = methods(node, cast(Any, None), RegistryConfig(token=token))
+    config = RegistryConfig(token=token)
+    access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
+    discovery = methods(node, cast(Any, None), config, access)
     return ServerConnection(discovery, server, RpcLimits(), "test"), server, discovery
 
 

@@ -1,6 +1,7 @@
 """Calls of one connection about the same instance take effect in the order in which they were sent."""
 
 import contextlib
+import os
 import random
 from typing import Any, cast
 
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from minikube.jsonrpc.messages import Request, RpcError
 from minikube.model import ChangeKind
+from minikube.net.peers import Peer
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry import call_order as module
+from minikube.registry.access.access_control import AccessControl
+from minikube.registry.access.tokens import TokenTable
 from minikube.registry.call_order import CallOrder, instance_keys
 from minikube.registry.catalog.records import Epoch, StoreSnapshot
 from minikube.registry.checks.scheduler import CheckScheduler
@@ -65,9 +69,10 @@ class NoChecks:
 
 
 class Connection:
-    """A connection that can always be written to."""
+    """A connection of the registry's own user that can always be written to."""
 
     authenticated = False
+    peer = Peer("127.0.0.1", os.geteuid())
 
     def __init__(self) -> None:
         self.closed = trio.Event()
@@ -97,7 +102,9 @@ async def final_state(calls: list[tuple[str, list[Any]]], seed: int, *, pipeline
         store.node = node = RegistryNode("node", store, nursery)
         node.catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
         node.loaded.set()
-        service = DiscoveryService(node, cast(CheckScheduler, NoChecks()), RegistryConfig())
+        config = RegistryConfig()
+        access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
+        service = DiscoveryService(node, cast(CheckScheduler, NoChecks()), config, access)
         connection = cast(RpcConnection, Connection())
 
         async def handle(request: Request) -> None:

@@ -8,9 +8,9 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from minikube.errors import MinikubeError
+from minikube.jsonrpc.messages import RpcError
 from minikube.model import Address, ChangeKind, CheckState, Instance
-from minikube.registry import node as module
+from minikube.registry.catalog import owner_usage
 from minikube.registry.catalog.records import Epoch, Record, StoreSnapshot, json_size
 from minikube.registry.node import RegistryNode
 from minikube.registry.redis.gateway import RedisGateway
@@ -43,36 +43,74 @@ async def open_node() -> AsyncIterator[RegistryNode]:
         yield node
 
 
-def record(number: int, **more: Any) -> Record:
+def record(number: int, owner: str = "", **more: Any) -> Record:
     address = Address("127.0.0.1", number)
-    return Record(Instance(f"{number:08x}", "job", address, "ttl:", CheckState.STARTING, **more))
+    return Record(Instance(f"{number:08x}", "job", address, "ttl:", CheckState.STARTING, **more), owner=owner)
+
+
+async def register_own(node: RegistryNode, new: Record) -> Record:
+    """Register an instance of the supervisor's project, which may use all of the room."""
+    return await node.register(new, may_use_reserve=True)
 
 
 async def test_one_registration_too_many_is_refused_and_known_ones_may_register_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_REGISTRATIONS", 2)
+    monkeypatch.setattr(owner_usage, "MAX_REGISTRATIONS", 2)
     async with open_node() as node:
-        await node.register(record(1))
-        await node.register(record(2))
-        with pytest.raises(MinikubeError, match="2 instances are registered, 2 are the most — deregister some"):
-            await node.register(record(3))
-        await node.register(record(2, meta={"version": "2"}))
+        await register_own(node, record(1))
+        await register_own(node, record(2))
+        with pytest.raises(RpcError, match="2 instances are registered, 2 are the most — deregister some"):
+            await register_own(node, record(3))
+        await register_own(node, record(2, meta={"version": "2"}))
         assert await node.remove("00000001")
-        await node.register(record(3))
+        await register_own(node, record(3))
         assert set(node.catalog.records) == {"00000002", "00000003"}
 
 
 async def test_all_registrations_together_have_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 3_000)
+    monkeypatch.setattr(owner_usage, "MAX_BYTES", 3_000)
     async with open_node() as node:
-        await node.register(record(1, meta={"more": "x" * 1_000}))
-        with pytest.raises(MinikubeError, match="over 3000 bytes — deregister some, or give them less Meta"):
-            await node.register(record(2, meta={"more": "x" * 2_000}))
-        with pytest.raises(MinikubeError, match="over 3000 bytes"):
-            await node.register(record(1, meta={"more": "x" * 3_000}))
-        await node.register(record(1))
-        await node.register(record(2, meta={"more": "x" * 2_000}))
+        await register_own(node, record(1, meta={"more": "x" * 1_000}))
+        with pytest.raises(RpcError, match="over 3000 bytes — deregister some, or give them less Meta"):
+            await register_own(node, record(2, meta={"more": "x" * 2_000}))
+        with pytest.raises(RpcError, match="over 3000 bytes"):
+            await register_own(node, record(1, meta={"more": "x" * 3_000}))
+        await register_own(node, record(1))
+        await register_own(node, record(2, meta={"more": "x" * 2_000}))
+
+
+async def test_one_owner_may_have_half_of_the_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_usage, "MAX_REGISTRATIONS", 8)
+    async with open_node() as node:
+        for number in range(1, 5):
+            await node.register(record(number, owner="user 1"))
+        with pytest.raises(RpcError, match="job: user 1 has 4 entries, 4 are the most of one owner") as refused:
+            await node.register(record(5, owner="user 1"))
+        assert refused.value.code == -32029
+        await node.register(record(4, owner="user 1", meta={"version": "2"}))
+        await node.register(record(5, owner="user 2"))
+        assert await node.remove("00000001")
+        await node.register(record(6, owner="user 1"))
+
+
+async def test_an_eighth_of_the_room_is_kept_for_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_usage, "MAX_REGISTRATIONS", 8)
+    async with open_node() as node:
+        for number in range(1, 8):
+            await node.register(record(number, owner=f"user {number}"))
+        with pytest.raises(RpcError, match="7 instances are registered, 7 are the most"):
+            await node.register(record(8, owner="user 8"))
+        await register_own(node, record(8, owner="instance 8 of job"))
+
+
+async def test_one_owner_may_have_half_of_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_usage, "MAX_BYTES", 8_000)
+    async with open_node() as node:
+        await node.register(record(1, owner="user 1", meta={"more": "x" * 3_000}))
+        with pytest.raises(RpcError, match="the entries of user 1 would have over 4000 bytes"):
+            await node.register(record(2, owner="user 1", meta={"more": "x" * 1_000}))
+        await node.register(record(2, owner="user 2", meta={"more": "x" * 1_000}))
 
 
 async def test_the_total_size_follows_the_records() -> None:
@@ -81,7 +119,7 @@ async def test_the_total_size_follows_the_records() -> None:
             await node.register(record(number, tags=("a",) * number))
         await node.register(replace(record(4), instance=replace(record(4).instance, uuid="00000003")))
         await node.remove("00000002")
-        assert node.catalog.total_bytes == sum(map(json_size, node.catalog.records.values())) > 0
+        assert node.catalog.usage.total_bytes == sum(map(json_size, node.catalog.records.values())) > 0
         await node.remove("00000001")
         await node.remove("00000003")
-        assert node.catalog.total_bytes == 0
+        assert node.catalog.usage.total_bytes == 0

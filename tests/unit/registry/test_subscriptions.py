@@ -28,7 +28,7 @@ class Connection:
 
 def watch(subscriptions: Subscriptions, connection: Connection) -> int:
     request = Request("Discovery.Watch", ["job"], 1, "2.0")
-    return int(subscriptions.start(request, cast(RpcConnection, connection))["Watch"])
+    return int(subscriptions.start(request, cast(RpcConnection, connection), with_output=True)["Watch"])
 
 
 async def test_watches_that_end_leave_nothing_and_all_end_with_their_connection() -> None:

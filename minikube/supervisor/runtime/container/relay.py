@@ -1,7 +1,8 @@
 """Forward connections of a network's containers to a server on this machine's loopback: a TCP proxy.
 
 It listens on the network's gateway address and accepts clients with an address of that network only, so no other machine
-gets access. It refuses to look into the bytes: tokens and TLS stay end to end.
+gets access. It connects from an address of its own, by which the registry tells its clients from the supervisor's user. It
+refuses to look into the bytes: tokens and TLS stay end to end.
 """
 
 import socket
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import trio
 
+from minikube.defaults import RELAY_SOURCE
 from minikube.manifest import HostPort, parse_host_port
 
 IP_FREEBIND = 15
@@ -63,12 +65,18 @@ class Relay:
         address: HostPort = parse_host_port(self._target())
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
-                target = await trio.open_tcp_stream(address.host, address.port)
+                source = RELAY_SOURCE if _is_local_ipv4(address.host) else None
+                target = await trio.open_tcp_stream(address.host, address.port, local_address=source)
         except (OSError, trio.TooSlowError):
             return  # the server is down: the client sees its connection close
         async with target, trio.open_nursery() as nursery:
             nursery.start_soon(_copy, client, target, nursery.cancel_scope)
             nursery.start_soon(_copy, target, client, nursery.cancel_scope)
+
+
+def _is_local_ipv4(host: str) -> bool:
+    """Return whether a connection to the host leads to IPv4 loopback, where `RELAY_SOURCE` can be its source."""
+    return host in ("localhost", "0.0.0.0") or host.startswith("127.")
 
 
 async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:

@@ -50,7 +50,8 @@ class ContainerRuntime:
     """Runs instances as containers. Implements `Runtime`. Looks for the engine when the first container is needed.
 
     `backing_addresses` returns the addresses of the registry and Redis. `report_event` is called with events about the
-    engine. `unbuilt` are services whose build has just failed: see `Images`.
+    engine. `token` returns an instance's registry token. `unbuilt` are services whose build has just failed: see
+    `Images`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ContainerRuntime:
         backing_addresses: BackingAddresses,
         report_event: ReportEvent,
         port_allocator: PortAllocator,
+        token: Callable[[ServiceSpec, str], str],
         unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._process_table = process_table
@@ -69,6 +71,7 @@ class ContainerRuntime:
         self._backing_addresses = backing_addresses
         self._report_event = report_event
         self._port_allocator = port_allocator
+        self._token = token
         self._unbuilt = unbuilt
         self._client: EngineClient | None = None
         self._images: Images | None = None
@@ -111,7 +114,7 @@ class ContainerRuntime:
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
             networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
-        env = instance_environment(base, spec, launch.id, *listen)
+        env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id))
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:

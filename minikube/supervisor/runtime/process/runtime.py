@@ -28,6 +28,7 @@ class ProcessRuntime:
 
     `environment` returns the variables that every process of a service has before the service's own. `warn` is called
     with a text about a setting, such as a limit, that could not be applied to an instance that runs all the same.
+    `token` returns an instance's registry token.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class ProcessRuntime:
         environment: Callable[[ServiceSpec], Mapping[str, str]],
         warn: Callable[[ServiceSpec, str], object],
         port_allocator: PortAllocator,
+        token: Callable[[ServiceSpec, str], str] = lambda spec, id: "",
     ) -> None:
         self._process_table = process_table
         self._warn = warn
         self._environment = environment
         self._port_allocator = port_allocator
+        self._token = token
 
     async def prepare(self, spec: ServiceSpec, output: InstanceLog, show_progress: ShowProgress) -> None:
         """Do nothing: a process needs no preparation."""
@@ -58,7 +61,7 @@ class ProcessRuntime:
             # In a thread: the user database may be a directory service.
             credentials = await trio.to_thread.run_sync(find_credentials, spec.name, spec.user, spec.group)
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
-        env = instance_environment(base, spec, launch.id, spec.host, port)
+        env = instance_environment(base, spec, launch.id, spec.host, port, self._token(spec, launch.id))
         command = Command(
             fill_command(spec.command, env),
             env,

@@ -78,6 +78,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
         tmp_path,
         spec,
         spec,
+        "secret",
         HostPort("127.0.0.1", 0),
         [],
         [],

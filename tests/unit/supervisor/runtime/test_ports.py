@@ -35,7 +35,7 @@ class PortOnlyContainers(ContainerRuntime):
 def runtimes() -> tuple[Runtime, Runtime]:
     allocator, unused = PortAllocator(), cast(Any, None)
     processes = PortOnlyProcesses(unused, unused, unused, allocator)
-    return processes, PortOnlyContainers(unused, unused, unused, unused, unused, allocator)
+    return processes, PortOnlyContainers(unused, unused, unused, unused, unused, allocator, unused)
 
 
 @pytest.mark.parametrize("kinds", [(0,), (1,), (0, 1)])

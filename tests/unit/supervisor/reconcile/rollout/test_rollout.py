@@ -54,6 +54,8 @@ def test_the_next_step(replicas: list[Replica], max_unavailable: int, failed: bo
 class FakeRegistrySync(FakeSupervisor):
     def on_created(self, id: str) -> None: ...
 
+    def reserve_soon(self) -> None: ...
+
 
 class Project:
     """A project with a real reconciler, and processes that are fakes. Implements `Runtimes` and `Runtime`."""

@@ -1,0 +1,70 @@
+"""How much of the catalog's room each owner of entries takes, and how much it may take. Pure.
+
+Without shares one client could fill the catalog, and a service of the project that restarts would be refused. So an owner may
+have half of the room, and an eighth is kept for the supervisor and the instances of its project. Both bounds count for new
+entries only: nothing is removed.
+"""
+
+MAX_REGISTRATIONS = 20_000
+MAX_BYTES = 33_554_432
+"""Of all registrations as JSON."""
+
+SHARE = 0.5
+"""The part of the room that one owner may have: 10,000 entries, 16 MiB."""
+
+RESERVE = 0.125
+"""The part of the room that is kept for the project's own services: 2,500 entries, 4 MiB."""
+
+
+class OwnerUsage:
+    """The entries and bytes of each owner."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+        self.total_entries = 0
+        self.total_bytes = 0
+        """The size of all records as JSON."""
+
+    def add(self, owner: str, size: int) -> None:
+        """Count an entry of `size` bytes."""
+        self._count(owner, 1, size)
+
+    def remove(self, owner: str, size: int) -> None:
+        """Count an entry of `size` bytes as removed."""
+        self._count(owner, -1, -size)
+
+    def refuse_growth(self, owner: str, entries: int, size: int, *, may_use_reserve: bool) -> str:
+        """Return why the owner may not have so many more entries and bytes; empty if it may, or if it asks for none."""
+        kept = 0.0 if may_use_reserve else RESERVE
+        if entries > 0:
+            most = int(MAX_REGISTRATIONS * (1 - kept))
+            if self.total_entries + entries > most:
+                return f"{self.total_entries} instances are registered, {most} are the most — {_FEWER}"
+            most = int(MAX_REGISTRATIONS * SHARE)
+            if not may_use_reserve and self._entries.get(owner, 0) + entries > most:
+                return f"{_name(owner)} has {self._entries[owner]} entries, {most} are the most of one owner — {_FEWER}"
+        if size > 0:
+            most = int(MAX_BYTES * (1 - kept))
+            if self.total_bytes + size > most:
+                return f"all registrations together would have over {most} bytes — {_SMALLER}"
+            most = int(MAX_BYTES * SHARE)
+            if not may_use_reserve and self._bytes.get(owner, 0) + size > most:
+                return f"the entries of {_name(owner)} would have over {most} bytes — {_SMALLER}"
+        return ""
+
+    def _count(self, owner: str, entries: int, size: int) -> None:
+        self.total_entries += entries
+        self.total_bytes += size
+        self._entries[owner] = self._entries.get(owner, 0) + entries
+        self._bytes[owner] = self._bytes.get(owner, 0) + size
+        if not self._entries[owner]:
+            del self._entries[owner], self._bytes[owner]
+
+
+_FEWER = "deregister some, or let absent ones be forgotten sooner (ForgetAfter)"
+_SMALLER = "deregister some, or give them less Meta and fewer Tags"
+
+
+def _name(owner: str) -> str:
+    return owner or "an unknown owner"
