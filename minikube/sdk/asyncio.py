@@ -19,7 +19,13 @@ from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.methods import AsyncMethods
-from minikube.sdk.peer import RegistryProtocol, connect_problem, version_problem
+from minikube.sdk.peer import (
+    RegistryProtocol,
+    connect_problem,
+    log_omitted_token,
+    may_omit_token,
+    version_problem,
+)
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
@@ -277,9 +283,19 @@ class Registry(AsyncMethods):
             return self._connection
 
     async def _authenticate(self, connection: _Connection, token: str) -> None:
+        """Present the token. Go on without it where the registry needs none and `may_omit_token`. Raises `RemoteError`."""
         try:
             async with asyncio.timeout(self._endpoints.connect_limit_s(CALL_TIMEOUT_S)):
-                await connection.call(requests.authenticate(token))
+                try:
+                    await connection.call(requests.authenticate(token))
+                except RemoteError as refusal:
+                    if not may_omit_token(connection.address, refusal):
+                        raise
+                    try:
+                        await connection.call(requests.status())
+                    except RemoteError:
+                        raise refusal from None
+                    log_omitted_token(str(connection.address))
         except TimeoutError:
             raise ConnectionLost(f"{connection.address} does not answer") from None
 
@@ -291,7 +307,7 @@ class Registry(AsyncMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
+        updates = self._updates(Watcher(name, self.address, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:

@@ -23,7 +23,7 @@ from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
 from minikube.sdk.methods import BlockingMethods
-from minikube.sdk.peer import RegistryProtocol, version_problem
+from minikube.sdk.peer import RegistryProtocol, log_omitted_token, may_omit_token, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
@@ -141,7 +141,7 @@ class Registry(BlockingMethods):
         connection = Connection(sock, endpoint, protocol, leaves_silent=self._endpoints.several)
         try:
             if endpoint.token:
-                connection.call(requests.authenticate(endpoint.token), deadline)
+                _authenticate(connection, endpoint, deadline)
         except BaseException:
             connection.close()
             raise
@@ -155,7 +155,7 @@ class Registry(BlockingMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
+        updates = self._updates(Watcher(name, self.address, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:
@@ -185,6 +185,20 @@ class Registry(BlockingMethods):
                     held.sock.close()
             self._endpoints.leave(endpoint)
             time.sleep(backoff.next())
+
+
+def _authenticate(connection: Connection, endpoint: RegistryAddress, deadline: float) -> None:
+    """Present the token. Go on without it where the registry needs none and `may_omit_token`. Raises `RemoteError`."""
+    try:
+        connection.call(requests.authenticate(endpoint.token), deadline)
+    except RemoteError as refusal:
+        if not may_omit_token(endpoint, refusal):
+            raise
+        try:
+            connection.call(requests.status(), deadline)
+        except RemoteError:
+            raise refusal from None
+        log_omitted_token(str(endpoint))
 
 
 class _WatchSocket:

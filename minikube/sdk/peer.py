@@ -1,15 +1,19 @@
 """What is wrong with the other end of a connection: another protocol, TLS on one side only, another version. No I/O."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
-from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV
+from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 from minikube.errors import RemoteError, Unavailable
 from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost
-from minikube.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND, ServerMessage
-from minikube.sdk.session import NoAnswer, NotARegistry
+from minikube.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND, UNAUTHORIZED, ServerMessage
+from minikube.sdk.session import NoAnswer, NotARegistry, RegistryAddress
+
+LOGGER = logging.getLogger("minikube")
 
 SPEAKS_TLS: Final = f"it speaks TLS — set {CA_ENV} to the PEM file of its CA"
 NO_TLS: Final = f"it does not speak TLS — unset {CA_ENV}, or give the registry a certificate"
@@ -129,6 +133,18 @@ def tls_problem(error: Any) -> str:
     if _is_eof(error):
         return f"it ended the TLS handshake — if it does not speak TLS, unset {CA_ENV}"
     return f"TLS: {reason.replace('_', ' ').lower() or error}"
+
+
+def may_omit_token(address: RegistryAddress, error: RemoteError) -> bool:
+    """Return whether to go on without the token after the reply to `Discovery.Authenticate`."""
+    return address.is_token_optional and error.code == UNAUTHORIZED
+
+
+@lru_cache(256)
+def log_omitted_token(where: str) -> None:
+    """Log, once for each registry of this process, that it is used without the token of the environment."""
+    # Once: programs that look up with `discover` connect for each lookup.
+    LOGGER.warning("the registry at %s does not know the token in %s; it is used without a token", where, TOKEN_ENV)
 
 
 def version_problem(error: RemoteError, method: str, where: str) -> RemoteError:

@@ -42,6 +42,8 @@ class RegistryAddress(Struct, frozen=True):
     key: str = ""
     alternatives: tuple[tuple[str, int], ...] = ()
     """Host and port of further registries of the same fleet, to be used in this order."""
+    is_token_optional: bool = False
+    """Whether the registry may be used without the token, where it does not know it: the caller has not named the token."""
 
     def __str__(self) -> str:
         return ",".join(join_host_port(*place) for place in ((self.host, self.port), *self.alternatives))
@@ -51,15 +53,17 @@ def find_registry(address: str | None, token: str | None, environ: Mapping[str, 
     """Return the registry to use: `address`, else MINIKUBE_REGISTRY, else 127.0.0.1:5555.
 
     An address is `host:port`, or a list of them separated by commas: the first that answers is used.
-    `token` defaults to MINIKUBE_REGISTRY_TOKEN. MINIKUBE_REGISTRY_CA turns TLS on; _CERT and _KEY are for a registry that
+    `token` defaults to MINIKUBE_REGISTRY_TOKEN: that of an instance is unknown to the registry of another project, and is then
+    left out. MINIKUBE_REGISTRY_CA turns TLS on; _CERT and _KEY are for a registry that
     asks for a client certificate. Raises `UsageError` for a malformed address.
     """
     source = "registry address" if address or not environ.get(ADDRESS_ENV) else ADDRESS_ENV
     text = address or environ.get(ADDRESS_ENV) or DEFAULT_REGISTRY
     (host, port), *others = (_parse_address(part.strip(), text, source) for part in text.split(","))
+    is_token_optional = token is None and bool(environ.get(TOKEN_ENV))
     token = token if token is not None else environ.get(TOKEN_ENV, "")
     ca, cert, key = (environ.get(name, "") for name in (CA_ENV, CERT_ENV, KEY_ENV))
-    return RegistryAddress(host, port, token, ca, cert, key, tuple(others))
+    return RegistryAddress(host, port, token, ca, cert, key, tuple(others), is_token_optional)
 
 
 def _parse_address(part: str, text: str, source: str) -> tuple[str, int]:

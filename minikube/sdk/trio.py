@@ -23,7 +23,13 @@ from minikube.net.rpc import client as rpc
 from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient
 from minikube.sdk import forks, requests
 from minikube.sdk.methods import AsyncMethods
-from minikube.sdk.peer import RegistryProtocol, connect_problem, version_problem
+from minikube.sdk.peer import (
+    RegistryProtocol,
+    connect_problem,
+    log_omitted_token,
+    may_omit_token,
+    version_problem,
+)
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
@@ -71,6 +77,20 @@ class _Connection(RpcClient):
 
     def after_fork(self) -> None:
         forks.disconnect(self.socket.fileno())
+
+    async def authenticate(self, seconds: float) -> None:
+        """Present the token. Go on without it where the registry needs none and `may_omit_token`. Raises `RemoteError`."""
+        hello, test = requests.authenticate(self.address.token), requests.status()
+        try:
+            await self.call(hello.method, hello.params, timeout=seconds)
+        except RemoteError as refusal:
+            if not may_omit_token(self.address, refusal):
+                raise
+            try:
+                await self.call(test.method, test.params, timeout=seconds)
+            except RemoteError:
+                raise refusal from None
+            log_omitted_token(str(self.address))
 
     async def leave_silent(self) -> None:
         """Close the connection when the registry gives no sign of life for `FAILOVER_S`."""
@@ -169,8 +189,7 @@ class Registry(AsyncMethods):
                 self._nursery.start_soon(connection.read)
                 try:
                     if endpoint.token:
-                        hello = requests.authenticate(endpoint.token)
-                        await connection.call(hello.method, hello.params, timeout=seconds)
+                        await connection.authenticate(seconds)
                 except BaseException:
                     await connection.aclose()
                     raise
@@ -186,7 +205,7 @@ class Registry(AsyncMethods):
         update, another `WatchSnapshot` comes, which replaces everything received before. Raises only errors that a
         repetition cannot mend: an invalid name, a wrong token.
         """
-        updates = self._updates(Watcher(name, self.address.token, leaves_silent=self._endpoints.several))
+        updates = self._updates(Watcher(name, self.address, leaves_silent=self._endpoints.several))
         try:
             yield updates
         finally:

@@ -17,9 +17,9 @@ from minikube.jsonrpc.calls import ConnectionLost, decode_as, error_of, result_o
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Change, Instance
 from minikube.sdk import requests
-from minikube.sdk.peer import RegistryProtocol, version_problem
+from minikube.sdk.peer import RegistryProtocol, log_omitted_token, may_omit_token, version_problem
 from minikube.sdk.requests import Call, WatchSnapshot
-from minikube.sdk.session import FAILOVER_S, NotARegistry
+from minikube.sdk.session import FAILOVER_S, NotARegistry, RegistryAddress
 
 CHANGED = "Discovery.Changed"
 QUIET_S = 15.0
@@ -37,14 +37,19 @@ class _Started(Struct, frozen=True, rename="pascal"):
 class Watcher:
     """The state machine of one watch: takes received bytes, returns updates and bytes to send. Does no I/O."""
 
-    def __init__(self, name: str = "*", token: str = "", *, leaves_silent: bool = False) -> None:
-        """`leaves_silent`: whether a registry that is silent is left within `FAILOVER_S`, as there is another one."""
+    def __init__(self, name: str = "*", address: RegistryAddress | None = None, *, leaves_silent: bool = False) -> None:
+        """`address` has the token, if any.
+
+        `leaves_silent`: whether a registry that is silent is left within `FAILOVER_S`, as there is another one.
+        """
         self.name = name
         self.revision: int | None = None
         """The last revision that was returned; None before the first snapshot."""
         self.accepted = False
         """Whether the registry has accepted the watch on the present connection."""
-        self._token = token
+        self._address = address
+        self._refusal: RemoteError | None = None
+        """The reply to a token that the registry does not know and that may be omitted."""
         self._leaves_silent = leaves_silent
         self._logged = ""
         self._where = "the registry"
@@ -59,8 +64,11 @@ class Watcher:
         self._calls = RegistryProtocol(where, tls=tls)
         self._pending.clear()
         self.accepted = False
-        hello = self._encode(requests.authenticate(self._token)) if self._token else b""
-        return hello + self._watch_request()
+        self._refusal = None
+        if self._address is not None and self._address.token:
+            # The watch only after the reply: a registry may have to ask its store for the token.
+            return self._encode(requests.authenticate(self._address.token))
+        return self._watch_request()
 
     @property
     def silence_limit_s(self) -> float:
@@ -120,8 +128,13 @@ class Watcher:
             self.revision = None
             self._output += self._watch_request()
             return None
+        if method == "Discovery.Authenticate" and (error is None or self._may_omit_token(error)):
+            self._output += self._watch_request()
+            return None
         if isinstance(error, RemoteError):
             error = version_problem(error, method, self._where)
+            if error.code == messages.UNAUTHORIZED and self._refusal is not None:
+                error = self._refusal  # this one says why: the token is wrong
         if error is not None:
             # An error without an id is about the connection (too many are open, too slow): a later one may succeed.
             raise error if incoming.id is not None else ConnectionLost(str(error))
@@ -129,10 +142,19 @@ class Watcher:
             return None
         started = result_of(incoming, _Started)
         self.accepted = True
+        if self._refusal is not None:
+            log_omitted_token(self._where)
         if started.instances is None:
             return None
         self.revision = started.revision
         return WatchSnapshot(started.revision, started.instances)
+
+    def _may_omit_token(self, error: Exception) -> bool:
+        """Return whether to watch without the token that was refused with `error`, and keep the error."""
+        if self._address is None or not isinstance(error, RemoteError) or not may_omit_token(self._address, error):
+            return False
+        self._refusal = error
+        return True
 
     def _on_notification(self, incoming: ServerMessage) -> Change | None:
         if incoming.method != CHANGED or incoming.params is UNSET or self.revision is None:

@@ -463,6 +463,55 @@ def test_the_token_is_given_first_everywhere() -> None:
         asyncio.run(main(running.address))
 
 
+async def use_everywhere(address: str) -> list[str]:
+    """Ask for the status and watch with each client; return the versions and the revisions of the snapshots."""
+
+    def block() -> list[str]:
+        with blocking.open_registry(address) as client, client.watch() as updates:
+            return [client.status()["Version"], str(next(updates).revision)]
+
+    async def with_asyncio() -> list[str]:
+        async with aio.open_registry(address) as client, client.watch() as updates:
+            return [(await client.status())["Version"], str((await anext(updates)).revision)]
+
+    async with minikube.open_registry(address) as client, client.watch() as updates:
+        found = [(await client.status())["Version"], str((await anext(updates)).revision)]
+    found += await trio.to_thread.run_sync(block)
+    return found + await trio.to_thread.run_sync(lambda: asyncio.run(with_asyncio()))
+
+
+async def test_a_registry_that_needs_no_token_is_used_without_the_environments_where_it_does_not_know_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", "of:another:project")
+    registry = FakeRegistry()
+    async with serving(registry) as address:
+        assert await use_everywhere(address) == ["1", "0"] * 3
+        text = (
+            f"the registry at {address} does not know the token in MINIKUBE_REGISTRY_TOKEN; it is used without a token"
+        )
+        assert caplog.messages == [text], "once, however often it connects"
+        with pytest.raises(minikube.RemoteError, match="wrong token"):
+            await minikube.discover("web", address=address, token="of:another:project")
+
+
+async def test_a_registry_that_needs_a_token_refuses_the_environments_wrong_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", "guess")
+    async with serving(FakeRegistry("secret")) as address:
+        with pytest.raises(minikube.RemoteError, match="wrong token"):
+            await minikube.discover("web", address=address)
+        with pytest.raises(minikube.RemoteError, match="wrong token"):
+            await trio.to_thread.run_sync(lambda: blocking.discover("web", address=address))
+        with pytest.raises(minikube.RemoteError, match="wrong token"):
+            await trio.to_thread.run_sync(lambda: asyncio.run(aio.discover("web", address=address)))
+        with pytest.raises(minikube.RemoteError, match="wrong token"):
+            async with minikube.watch("web", address=address) as updates:
+                await anext(updates)
+    assert not caplog.messages
+
+
 # ---------------------------------------------------------------- watching
 
 

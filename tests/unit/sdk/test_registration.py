@@ -19,8 +19,9 @@ from minikube.sdk.session import Backoff, RegistryAddress, find_registry
 def test_the_address_is_given_or_from_the_environment_or_the_default() -> None:
     assert find_registry("a:1", None, {"MINIKUBE_REGISTRY": "b:2"}) == RegistryAddress("a", 1)
     assert find_registry(None, None, {"MINIKUBE_REGISTRY": "b:2", "MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress(
-        "b", 2, "t"
+        "b", 2, "t", is_token_optional=True
     )
+    assert find_registry("b:2", "t", {"MINIKUBE_REGISTRY_TOKEN": "u"}) == RegistryAddress("b", 2, "t")
     assert find_registry(None, "", {"MINIKUBE_REGISTRY_TOKEN": "t"}) == RegistryAddress("127.0.0.1", 5555)
     environ = {f"MINIKUBE_REGISTRY_{what}": what for what in ("CA", "CERT", "KEY")}
     assert find_registry(None, None, environ) == RegistryAddress("127.0.0.1", 5555, "", "CA", "CERT", "KEY")

@@ -11,7 +11,7 @@ from minikube.errors import RemoteError
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Change
 from minikube.sdk.requests import WatchSnapshot
-from minikube.sdk.session import FAILOVER_S, NotARegistry
+from minikube.sdk.session import FAILOVER_S, NotARegistry, RegistryAddress
 from minikube.sdk.watch import QUIET_S, REPLY_S, Watcher
 
 INSTANCE = {"Uuid": "u", "Name": "web", "Addr": {"IP": "1.2.3.4", "Port": 5}, "HealthCheck": "", "State": "passing"}
@@ -50,16 +50,36 @@ def test_it_asks_for_the_name_and_yields_a_snapshot_then_changes() -> None:
 
 
 def test_a_token_goes_first() -> None:
-    watcher = Watcher("*", "secret")
-    assert [r["method"] for r in sent(watcher.on_connect())] == ["Discovery.Authenticate", "Discovery.Watch"]
-    assert revisions(watcher.feed(line(id=1, result=True) + started(3, id_=2))) == [3]
+    watcher = Watcher("*", RegistryAddress("registry", 5555, "secret"))
+    assert [r["method"] for r in sent(watcher.on_connect())] == ["Discovery.Authenticate"]
+    assert watcher.feed(line(id=1, result=True)) == []
+    assert [r["method"] for r in sent(watcher.take_output())] == ["Discovery.Watch"]
+    assert revisions(watcher.feed(started(3, id_=2))) == [3]
 
 
 def test_a_wrong_token_is_reported() -> None:
-    watcher = Watcher("*", "secret")
+    watcher = Watcher("*", RegistryAddress("registry", 5555, "secret"))
     watcher.on_connect()
     with pytest.raises(RemoteError, match="wrong token"):
         watcher.feed(line(id=1, error={"code": -32001, "message": "wrong token"}))
+
+
+def test_without_the_environments_token_where_the_registry_does_not_know_it_and_needs_none() -> None:
+    watcher = Watcher("*", RegistryAddress("registry", 5555, "secret", is_token_optional=True))
+    for _ in range(2):
+        watcher.on_connect()
+        assert watcher.feed(line(id=1, error={"code": -32001, "message": "wrong token"})) == []
+        assert [r["method"] for r in sent(watcher.take_output())] == ["Discovery.Watch"]
+        watcher.feed(started(3, id_=2))
+        assert watcher.accepted
+
+
+def test_the_environments_wrong_token_is_reported_where_the_registry_needs_one() -> None:
+    watcher = Watcher("*", RegistryAddress("registry", 5555, "secret", is_token_optional=True))
+    watcher.on_connect()
+    watcher.feed(line(id=1, error={"code": -32001, "message": "wrong token"}))
+    with pytest.raises(RemoteError, match="wrong token"):
+        watcher.feed(line(id=2, error={"code": -32001, "message": "a token is needed"}))
 
 
 def test_on_a_new_connection_it_resumes_after_the_last_revision() -> None:
