@@ -1,14 +1,15 @@
 """A registry node with a store in memory: the bounds of what clients can register."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 
-from minikube.jsonrpc.messages import RpcError
+from minikube.jsonrpc.messages import CONFLICT, RpcError
 from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.registry.catalog import owner_usage
 from minikube.registry.catalog.records import Epoch, Record, StoreSnapshot, json_size
@@ -23,10 +24,12 @@ class MemoryStore(RedisGateway):
     def __init__(self) -> None:
         super().__init__("redis://unused", "{minikube}", "node")
         self.node: RegistryNode | None = None
+        self.may_commit = trio.Event()
+        self.may_commit.set()
 
     async def commit(self, write: Write) -> CommitResult:
         assert self.node is not None
-        await trio.lowlevel.checkpoint()
+        await self.may_commit.wait()
         revision = self.node.catalog.revision + 1
         incarnation = revision if write.kind is ChangeKind.PUT else write.record.instance.incarnation
         result = CommitResult(True, revision, incarnation)
@@ -123,3 +126,45 @@ async def test_the_total_size_follows_the_records() -> None:
         await node.remove("00000001")
         await node.remove("00000003")
         assert node.catalog.usage.total_bytes == 0
+
+
+def only_of(owner: str) -> Callable[[Record], None]:
+    """Return a check that refuses to change the entries of other owners."""
+
+    def check(old: Record) -> None:
+        if old.owner != owner:
+            raise RpcError(CONFLICT, f"it belongs to {old.owner}")
+
+    return check
+
+
+async def test_a_change_that_waits_for_another_one_is_checked_against_what_that_one_stored() -> None:
+    async def replace_entry() -> None:
+        with pytest.raises(RpcError, match="it belongs to user 1"):
+            await node.register(record(1, "user 2"), only_of("user 2"))
+
+    async def remove_entry() -> None:
+        with pytest.raises(RpcError, match="it belongs to user 1"):
+            await node.remove("00000001", None, only_of("user 2"))
+
+    async with open_node() as node, trio.open_nursery() as nursery:
+        store = node.store
+        assert isinstance(store, MemoryStore)
+        store.may_commit = trio.Event()
+        nursery.start_soon(node.register, record(1, "user 1"), only_of("user 1"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(replace_entry)
+        nursery.start_soon(remove_entry)
+        await trio.testing.wait_all_tasks_blocked()
+        store.may_commit.set()
+    assert node.catalog.records["00000001"].owner == "user 1"
+
+
+async def test_an_entry_that_moves_to_the_address_of_another_owners_entry_is_refused() -> None:
+    async with open_node() as node:
+        await node.register(record(1, "user 1"))
+        await node.register(record(2, "user 2"))
+        moved = replace(record(1, "user 2"), instance=replace(record(1).instance, uuid="00000002"))
+        with pytest.raises(RpcError, match="it belongs to user 1"):
+            await node.register(moved, only_of("user 2"))
+        assert {known.owner for known in node.catalog.records.values()} == {"user 1", "user 2"}
