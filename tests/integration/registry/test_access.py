@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import minikube
+from minikube import blocking
 from minikube.defaults import RELAY_SOURCE
 from minikube.project.registry_tokens import instance_token
 from tests.eventually import eventually
@@ -371,6 +373,20 @@ def test_rights_are_checked_when_a_token_is_made(registry: Registry) -> None:
 def test_an_unknown_token_is_refused(registry: Registry) -> None:
     client = registry.ready()
     assert refused(UNAUTHORIZED, client.call, "Authenticate", "guess") == "unauthorized: the token is wrong"
+
+
+def test_an_instance_of_another_project_registers_as_its_user(
+    supervised: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY", f"127.0.0.1:{supervised.port}")
+    monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", instance_token("6" * 64, "web", "web1"))
+    with blocking.registered("web", 8080, health="ttl") as keeper:
+        eventually(lambda: keeper.registered, what="it is registered")
+        assert blocking.discover("web").Port == 8080
+    (text,) = caplog.messages
+    assert "does not know the token in MINIKUBE_REGISTRY_TOKEN" in text
+    with pytest.raises(minikube.NotFound):
+        blocking.discover("web")
 
 
 def _authenticated(registry: Registry, token: str) -> Client:
