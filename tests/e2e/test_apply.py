@@ -34,7 +34,7 @@ tags = ["blue"]
 def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait")
-        assert small.run("apply") == "nothing differs: 4 services unchanged\n"
+        assert small.run("apply") == "no changes: 4 services unchanged\n"
         db, api = small.pid("db"), small.pid("api")
         small.edit("echo one", "echo two")
         small.edit("services.old", "services.new")

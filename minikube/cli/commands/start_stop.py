@@ -94,7 +94,7 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_j
     except ValueError as error:
         raise UsageError(f"--signal: {error}, got {signal!r}") from None
     return request_each(
-        manifest, names, f"sent {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
+        manifest, names, f"was sent signal {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
     )
 
 

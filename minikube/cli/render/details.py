@@ -118,6 +118,6 @@ def _part(part: PartView, now: float) -> str:
     """Return the state of a backing service (Redis or the registry) as text."""
     since = f" for {age(part.since, now)}" if part.since else ""
     address = f" at {part.address}" if part.address else ""
-    restarts = f", {part.restarts} restarts" if part.restarts else ""
+    restarts = f", {part.restarts} restart{'' if part.restarts == 1 else 's'}" if part.restarts else ""
     detail = f": {part.detail}" if part.detail else ""
     return f"{part.state}{since}{address}{restarts}{detail}"

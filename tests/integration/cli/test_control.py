@@ -180,7 +180,7 @@ def test_unknown_names_exit_with_4_and_change_nothing(minikube: Run, supervisor:
         (["start", "product"], [("start", "product")], "product started\n"),
         (["stop", "product", "2"], [("stop", "product"), ("stop", "2")], "product stopped\n2 stopped\n"),
         (["restart", "order"], [("restart", "order")], "order restarted\n"),
-        (["kill", "order"], [("kill", "order", "KILL")], "order sent KILL\n"),
+        (["kill", "order"], [("kill", "order", "KILL")], "order was sent signal KILL\n"),
         (["kill", "-s", "sighup", "order"], [("kill", "order", "HUP")], "order sent HUP\n"),
         (
             ["scale", "product=3", "order=0"],

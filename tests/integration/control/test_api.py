@@ -76,7 +76,10 @@ async def test_a_service_is_returned_with_its_instances_events_and_dependents() 
             assert reply.dependents == ("order",)
             assert reply.settings == {"user": "www", "limits": {"memory": 64 << 20}}
         status, _, body = await server.ask("GET", "/v1/services/products")
-        assert (status, msgspec.json.decode(body)) == (404, {"error": "products: no such service or instance"})
+        assert (status, msgspec.json.decode(body)) == (
+            404,
+            {"error": "products: no such service or instance — `minikube ps` lists them"},
+        )
 
 
 async def test_events_are_returned_from_a_number_on_and_can_be_followed() -> None:
@@ -132,8 +135,8 @@ async def test_every_command_is_passed_to_the_supervisor(path: str, body: bytes,
 @pytest.mark.parametrize(
     ("method", "target", "body", "status", "message"),
     [
-        ("GET", "/", b"", 404, "there is no / here"),
-        ("GET", "/v1/services/", b"", 404, "there is no /v1/services/ here"),
+        ("GET", "/", b"", 404, "no such path: / — docs/cli.md lists all"),
+        ("GET", "/v1/services/", b"", 404, "no such path: /v1/services/ — docs/cli.md lists all"),
         ("POST", "/v1/services/product/explode", b"", 404, "there is no"),
         ("GET", "/v1/%1b[31m", b"", 404, r"\x1b[31m"),
         ("POST", "/v1/services/nobody/stop", b"", 404, "nobody"),
