@@ -161,7 +161,8 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     if service.port and service.replicas > 1 and not service.has_own_address:
         reading.fail(
             f"{path}.port",
-            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port}, which is for one replica',
+            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port},'
+            " on which only one replica can listen",
         )
     first, last = service.port_range
     if first and service.replicas > last - first + 1:

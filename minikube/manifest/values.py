@@ -81,7 +81,7 @@ def parse_schedule(text: str) -> str:
     words = text.split()
     if words[:1] == ["every"]:
         if len(words) != 2 or parse_duration(words[1]) < LEAST_EVERY_S:
-            raise ValueError(f"expected {SCHEDULE_FORM} — a period has at least {LEAST_EVERY_S:g}s")
+            raise ValueError(f"expected {SCHEDULE_FORM}, with a period of at least {LEAST_EVERY_S:g}s")
         return " ".join(words)
     fields = NICKNAMES.get(text.strip().lower(), " ".join(words)).upper()
     if len(fields.split()) != 5:
