@@ -88,7 +88,9 @@ def existing_manifest_argument(command: Command) -> Command:
     def with_existing(*args: Any, positional: str | None, **options: Any) -> Any:
         # Without this, `down product` would stop the whole project of the working directory.
         if positional and not os.path.exists(positional):
-            raise UsageError(f"{positional}: no such file — expected a manifest or its directory, no name of a service")
+            raise UsageError(
+                f"{positional}: no such file — expected a manifest or its directory, not the name of a service"
+            )
         return with_manifest(*args, positional=positional, **options)
 
     return cast("Command", with_existing)

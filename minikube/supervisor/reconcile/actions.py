@@ -134,7 +134,7 @@ class ServiceActions:
         registry_sync = self._reconciler.registry_sync
         registered = [controller for controller in self.find(name) if registry_sync.entry(controller.id)]
         if not registered:
-            raise UsageError(f"{name}: is not in the registry now, and lookups do not find it — see `minikube ps`")
+            raise UsageError(f"{name}: is not registered now, so lookups do not find it — see `minikube ps`")
         for controller in registered:
             await registry_sync.set_maintenance(controller.id, on, reason)
 

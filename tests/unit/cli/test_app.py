@@ -70,6 +70,7 @@ def test_help_imports_no_heavy_module() -> None:
         (["ps", "--nope"], "minikube: no such option '--nope'"),
         (["scale", "x"], "minikube: expected NAME=N, such as product=3, got 'x'\n"),
         (["scale", "x=-1"], "minikube: expected NAME=N"),
+        (["scale", "x=100000"], "minikube: x=100000: expected 0 to 1000 replicas\n"),
         (["logs", "--tail", "x"], "minikube: invalid value for --tail: expected a number of lines up to"),
         (["logs", "--tail", "100001"], "minikube: invalid value for --tail: expected a number of lines up to"),
         (["wait", "--timeout", "x"], "minikube: invalid value for --timeout: expected a duration"),
