@@ -162,7 +162,7 @@ def test_a_restart_that_could_not_come_back_is_refused_and_one_that_does_not_is_
         assert f"{refused} — `minikube start app`" in small.run("restart", "front", code=1)
         small.edit('V = "1"', 'V = "2"')
         assert refused in small.run("apply", code=1)
-        assert "not applied whole: front: was not restarted" in str(small.events("apply.failed"))
+        assert "not applied whole: front: not restarted" in str(small.events("apply.failed"))
         assert small.pid("front") == before
         assert "runs as the manifest was before" in small.run("ps")
         small.run("start", "app")

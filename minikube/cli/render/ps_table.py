@@ -112,12 +112,11 @@ def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
 def why_not_ready(instance: InstanceView, now: float) -> str:
     """Return a line of text that says why an instance is not ready; empty while it is, or after a stop command.
 
-    A task that ended with success is ready; where a schedule starts it again, the text says when.
+    For a task that ended with success, which is ready, the text says how it ended, and when its schedule starts it again.
     """
     if is_ready(instance):
         return instance.reason
-    completed = is_completed(instance)
-    reasons = [instance.reason or (instance.exit if instance.state.has_ended and not completed else "")]
+    reasons = [instance.reason or (instance.exit if instance.state.has_ended else "")]
     if instance.state == "running" and instance.output and not instance.reason:
         reasons.append(instance.output.strip().partition("\n")[0])
     if instance.next_try > now and "next try" not in reasons[0]:

@@ -19,7 +19,7 @@ from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snap
 class InstanceRow(InstanceView, frozen=True):
     """The output of `ps --json`: an instance, its usage, and why it is not ready.
 
-    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
+    `why` is empty while the instance runs and is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
     (bytes) are of its whole process tree, null until they are known.
     """
 
