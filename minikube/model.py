@@ -206,6 +206,12 @@ def is_ready(instance: InstanceView) -> bool:
     return instance.state is ProcessState.RUNNING and instance.check in (None, CheckState.PASSING)
 
 
+def is_completed(instance: InstanceView) -> bool:
+    """Return whether an instance has exited with success: with code 0, or with a code of `restart.success`."""
+    # The supervisor gives no reason to an exit code that `restart.success` lists.
+    return instance.state is ProcessState.EXITED and (instance.exit == "exit 0" or not instance.reason)
+
+
 class Usage(Struct, frozen=True):
     """Resource usage of an instance's process tree: per cent of one core, resident bytes; 0 bytes where no process is alive."""
 
@@ -284,7 +290,7 @@ class Delta(Struct, frozen=True, tag="delta", omit_defaults=True):
 class LogLine(Struct, frozen=True):
     """One line of output. `stream` is `stdout`, `stderr` or `minikube` (notices of the supervisor, such as dropped lines).
 
-    `level` is the level that the line itself states (see `minikube.logs.levels`), empty where it states none.
+    `level` is the level that the line itself states, such as `error`; empty where it states none.
     """
 
     time: float

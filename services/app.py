@@ -39,7 +39,14 @@ def run(name: str, port: int, build: Callable[[Store], tuple[Routes, list[Task]]
         return 200, {"status": "ok", "store": store.error or "ok"}
 
     routes = {**routes, "/health": {"GET": health, "HEAD": health}}
-    trio.run(serve, name, os.environ.get("HOST") or "127.0.0.1", int(word), routes, [store.run, *tasks])
+    try:
+        trio.run(serve, name, os.environ.get("HOST") or "127.0.0.1", int(word), routes, [store.run, *tasks])
+    except* minikube.UsageError as group:  # such as a wrong MINIKUBE_REGISTRY, which several tasks read
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 async def serve(name: str, host: str, port: int, routes: Routes, tasks: list[Task]) -> None:

@@ -145,8 +145,12 @@ def run(arguments: list[str]) -> int:
     except MinikubeError as error:
         _print_error(str(error) or type(error).__name__)
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except click.ClickException as error:
-        message = error.format_message().strip().removesuffix(".")
+        # click lists the choices of an argument on lines of their own.
+        message = " ".join(error.format_message().split()).removesuffix(".")
         _print_error(message[:1].lower() + message[1:] + _help_hint(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

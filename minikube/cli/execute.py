@@ -175,13 +175,17 @@ def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
     if program is None and "/" not in argv[0]:
-        print_message(f"command not found: {argv[0]}")
+        print_message(f"command not found: {argv[0]} — install it, or give its path")
         sys.exit(COMMAND_NOT_FOUND)
     try:
         os.execve(program or argv[0], list(argv), env)
     except FileNotFoundError:
         # The file exists where `which` found it, so it is the interpreter of its first line that does not.
-        print_message(f"{argv[0]}: its #! line names no program" if program else f"command not found: {argv[0]}")
+        print_message(
+            f"{argv[0]}: its #! line names no program"
+            if program
+            else f"command not found: {argv[0]} — install it, or give its path"
+        )
         sys.exit(COMMAND_NOT_FOUND)
     except OSError as error:
         print_message(f"{argv[0]}: {(error.strerror or str(error)).lower()}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minikube.errors import MinikubeError, NotFound
-from minikube.model import is_ready
+from minikube.model import is_completed, is_ready
 
 if TYPE_CHECKING:
     from minikube.model import InstanceView, Snapshot
@@ -76,12 +76,6 @@ def has_reached(instance: InstanceView, goal: str) -> bool:
             in_maintenance = instance.state == "running" and instance.check == "maintenance"
             return bool(instance.next_run) or is_completed(instance) or in_maintenance or is_ready(instance)
     return is_ready(instance)
-
-
-def is_completed(instance: InstanceView) -> bool:
-    """Return whether an instance has exited with success: with code 0, or with a code of `restart.success`."""
-    # The supervisor gives no reason to an exit code that `restart.success` lists.
-    return instance.state == "exited" and (instance.exit == "exit 0" or not instance.reason)
 
 
 def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:

@@ -17,6 +17,7 @@ would make every command slower.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -73,6 +74,26 @@ def manifest_argument(command: Command) -> Command:
 
     argument = click.argument("positional", metavar="[MANIFEST]", required=False, type=click.Path())
     return cast("Command", argument(manifest_option(with_manifest)))
+
+
+def existing_manifest_argument(command: Command) -> Command:
+    """Decorate a click command as `manifest_argument` does; an argument that is no file or directory is a usage error.
+
+    For commands that find a running project by the directory of its manifest, and do not read the manifest.
+    """
+
+    with_manifest = manifest_argument(command)
+
+    @functools.wraps(with_manifest)
+    def with_existing(*args: Any, positional: str | None, **options: Any) -> Any:
+        # Without this, `down product` would stop the whole project of the working directory.
+        if positional and not os.path.exists(positional):
+            raise UsageError(
+                f"{positional}: no such file — expected a manifest or its directory, not the name of a service"
+            )
+        return with_manifest(*args, positional=positional, **options)
+
+    return cast("Command", with_existing)
 
 
 def json_option(command: Command) -> Command:

@@ -95,7 +95,7 @@ class Api:
             request.client.is_trusted = True
         methods = self._route(request.path)
         if methods is None:
-            return error_reply(404, f"there is no {shorten(request.path)} here")
+            return error_reply(404, f"no such path: {shorten(request.path)} — docs/cli.md lists all")
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)

@@ -77,12 +77,12 @@ class MetricsCollector:
         info.add_metric((snapshot.version, snapshot.project), 1)
         yield info
         yield gauge("start_time_seconds", "When the supervisor started, Unix time.", value=snapshot.started)
-        yield gauge("board_revision", "Revision of the project's state; only grows.", value=snapshot.revision)
+        yield gauge("state_revision", "Revision of the project's state; only grows.", value=snapshot.revision)
         yield gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
         latest = snapshot.events[-1].number if snapshot.events else 0
         yield counter("events", "Events that happened.", value=latest)
-        up = gauge("part_up", "1 while the supervisor's own part runs.", ("part",))
-        restarts = counter("part_restarts", "Restarts of the supervisor's own part.", ("part",))
+        up = gauge("part_up", "1 while Redis or the registry of the project runs.", ("part",))
+        restarts = counter("part_restarts", "Restarts of the project's Redis or registry.", ("part",))
         for part in snapshot.parts:
             up.add_metric((part.name,), part.state is ProcessState.RUNNING)
             restarts.add_metric((part.name,), part.restarts)

@@ -58,7 +58,7 @@ def parse_body(request: Request, shape: type[Body]) -> Body:
     try:
         return msgspec.json.decode(request.body or b"{}", type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the body is wrong: {printable(str(error))}") from None
+        raise UsageError(f"wrong JSON in the request's body: {printable(str(error))}") from None
 
 
 def parse_query(request: Request, *known: str, repeated: str = "") -> dict[str, str]:
@@ -71,7 +71,7 @@ def parse_query(request: Request, *known: str, repeated: str = "") -> dict[str, 
         if name == repeated and repeated:
             continue
         if name not in known:
-            raise UsageError(f"there is no parameter {shorten(name)} here: {', '.join(known) or 'it takes none'}")
+            raise UsageError(f"unknown parameter {shorten(name)}, expected {', '.join(known) or 'none'}")
         if name in values:
             raise UsageError(f"the parameter {name} is given twice")
         values[name] = value

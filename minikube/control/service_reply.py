@@ -43,6 +43,6 @@ def find(snapshot: Snapshot, name: str) -> tuple[ServiceView | None, tuple[Insta
         return service, tuple(instance for instance in snapshot.instances if instance.service == name)
     instances = tuple(instance for instance in snapshot.instances if name in (instance.name, instance.id))
     if not instances:
-        raise NotFound(f"{shorten(name)}: no such service or instance")
+        raise NotFound(f"{shorten(name)}: no such service or instance — `minikube ps` lists them")
     owners = {instance.service for instance in instances}
     return next((service for service in snapshot.services if service.name in owners), None), instances

@@ -47,7 +47,12 @@ def run_checks(path: Path) -> Iterator[Finding]:
         yield ok("manifest", f"{path}: good, {count} service{'' if count == 1 else 's'}")
     except ManifestError as error:
         count = len(str(error).splitlines())
-        yield Finding("manifest", "fail", str(error).splitlines()[0], f"{count} problems: minikube validate")
+        yield Finding(
+            "manifest",
+            "fail",
+            str(error).splitlines()[0],
+            f"{count} problem{'' if count == 1 else 's'}: minikube validate",
+        )
     directory = project_dir(path)
     yield _redis(manifest)
     if manifest is not None:
@@ -79,7 +84,7 @@ def _redis(manifest: Manifest | None) -> Finding:
     except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
         return Finding("redis", "fail", str(error), "install valkey or redis, or set redis.url")
     version = next((word for word in output.split() if word.startswith("v=")), "v=?").removeprefix("v=")
-    return ok("redis", f"{program} {version}, to be started for this project alone")
+    return ok("redis", f"{program} {version}, for a private Redis of this project")
 
 
 def _external_redis(url: str) -> Finding:

@@ -63,7 +63,7 @@ def _volume_claims(plan: ExportPlan) -> list[Tree]:
         for name in _volume_names(workload.spec):
             pods_by_volume[name] = pods_by_volume.get(name, 0) + pods
     for name, pods in pods_by_volume.items():
-        plan.add_note(f"volumes.{name}", f"storage: {STORAGE} is a guess — set what it needs")
+        plan.add_note(f"volumes.{name}", f"storage: {STORAGE} is a default — set the size that it needs")
         if pods > 1:
             text = (
                 f"is ReadWriteOnce, and {pods} pods mount it: all have to be on one node — or ReadWriteMany, where the"

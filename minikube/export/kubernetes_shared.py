@@ -73,7 +73,7 @@ def shared_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
         f" && kubectl create secret tls {TLS_SECRET} --cert=tls.crt --key=tls.key",
     )
     if plan.redis:
-        plan.add_note(plan.redis, f"storage: {STORAGE} is a guess — set what it needs")
+        plan.add_note(plan.redis, f"storage: {STORAGE} is a default — set the size that it needs")
         trees += _redis(plan)
     return [Document(FILE, tree) for tree in [*trees, *_registry(plan)]]
 

@@ -219,8 +219,7 @@ def _image(plan: ExportPlan, spec: ServiceSpec) -> str:
     if not spec.build:
         plan.add_note(
             f"services.{spec.name}.command",
-            f"is a process here; elsewhere it needs an image that contains the program — name it: --image {spec.name}=REF"
-            f" (now {spec.name})",
+            f"needs an image that contains the program — name it: --image {spec.name}=REF (now {spec.name})",
         )
     return spec.name
 
@@ -233,7 +232,7 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
         address = f"{spec.name}:{workload.port}"
         plan.add_note(
             f"{key}.register",
-            f"here the supervisor registers it, there nothing does — other services reach it at {address}, or it registers itself",
+            f"the supervisor registers the service; after the export nothing does — use {address}, or let it register itself",
         )
     if spec.runtime == "process" and spec.cwd != plan.manifest.directory:
         plan.add_note(f"{key}.cwd", "is a directory of this machine — the image's WORKDIR is used instead")

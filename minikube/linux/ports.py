@@ -29,9 +29,7 @@ def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
     if spec.port and not is_free(spec.host, spec.port):
         owner = port_owner(spec.port)
         holder = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
-        raise PortTaken(
-            f"{spec.name}: port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it"
-        )
+        raise PortTaken(f"port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it")
     return spec.port
 
 
@@ -69,9 +67,7 @@ def _first_free(spec: ServiceSpec, used: frozenset[int]) -> int:
     for port in range(first, last + 1):
         if port not in used and is_free(spec.host, port):
             return port
-    raise PortTaken(
-        f"{spec.name}: every port from {first} to {last} is taken — widen services.{spec.name}.port or free one"
-    )
+    raise PortTaken(f"every port from {first} to {last} is taken — widen services.{spec.name}.port or free one")
 
 
 def _any_free(host: str, used: frozenset[int]) -> int:

@@ -99,10 +99,13 @@ def describe_value(value: object, *, secret: bool = False) -> str:
             return str(value)
 
 
-def did_you_mean(name: str, valid: Collection[str]) -> str:
-    """Return ` (did you mean NAME?)` with the valid name nearest to `name`; empty where none is near."""
+def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.55) -> str:
+    """Return ` (did you mean NAME?)` with the valid name nearest to `name`; empty where none is near.
+
+    `cutoff` is the least similarity, from 0 to 1.
+    """
     lowered = {candidate.lower(): candidate for candidate in valid}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.55)
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" (did you mean {lowered[found[0]]}?)" if found else ""
 
 

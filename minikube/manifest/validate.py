@@ -53,7 +53,7 @@ def check_listeners(
     if not is_loopback(control.listen.host):
         reading.fail(
             "control.listen",
-            f"{control.listen} is beyond loopback, and the control API runs commands' switches without TLS"
+            f"{control.listen} is beyond loopback: the control API has no TLS, and its clients can stop and restart services"
             f" — listen on 127.0.0.1 and reach it through ssh -L {control.listen.port}:127.0.0.1:{control.listen.port}",
         )
     _check_self_registration(reading, registry, services)
@@ -123,7 +123,7 @@ def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object
         reading.fail(
             path,
             f"expected either command or image/build, got command and {join_words(made, 'and')}"
-            ' — set runtime = "process" or "container" to have both',
+            ' — set runtime = "process" or "container" to say which of them runs',
         )
     for key in () if made else CONTAINER_KEYS:
         if key in raw:
@@ -161,7 +161,8 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     if service.port and service.replicas > 1 and not service.has_own_address:
         reading.fail(
             f"{path}.port",
-            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port}, which only one can have',
+            f'expected "auto" or a range with replicas = {service.replicas}, got {service.port},'
+            " on which only one replica can listen",
         )
     first, last = service.port_range
     if first and service.replicas > last - first + 1:
@@ -190,7 +191,11 @@ def _check_dependencies(
     for needed, condition in service.depends_on.items():
         path = f"services.{service.name}.depends_on.{needed}"
         if needed not in names:
-            reading.fail(path, f"expected a service of this manifest{did_you_mean(needed, names)}")
+            reading.fail(
+                path,
+                f"expected a service of this manifest{did_you_mean(needed, names)}"
+                f" — add [services.{needed}] or remove the dependency",
+            )
             continue
         other = services.get(needed)
         if other is None:

@@ -60,6 +60,10 @@ def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
     return not is_loopback(listen.host) and not (token and tls)
 
 
+SIGNAL_CUTOFF = 0.7
+"""Names of signals are short: a lower cutoff would suggest one for every word."""
+
+
 def parse_signal(text: str) -> str:
     """Return the name of a signal without SIG: `TERM` for `TERM`, `sigterm` and `15`. Raises ValueError."""
     names = {known.name.removeprefix("SIG"): known.value for known in signal.Signals}
@@ -69,7 +73,7 @@ def parse_signal(text: str) -> str:
     for known, number in names.items():
         if text == str(number):
             return known
-    raise ValueError(f"expected a signal such as TERM, INT or QUIT{did_you_mean(name, names)}")
+    raise ValueError(f"expected a signal such as TERM, INT or QUIT{did_you_mean(name, names, cutoff=SIGNAL_CUTOFF)}")
 
 
 def parse_schedule(text: str) -> str:
@@ -77,7 +81,7 @@ def parse_schedule(text: str) -> str:
     words = text.split()
     if words[:1] == ["every"]:
         if len(words) != 2 or parse_duration(words[1]) < LEAST_EVERY_S:
-            raise ValueError(f"expected {SCHEDULE_FORM}, every of at least {LEAST_EVERY_S:g}s")
+            raise ValueError(f"expected {SCHEDULE_FORM}, with a period of at least {LEAST_EVERY_S:g}s")
         return " ".join(words)
     fields = NICKNAMES.get(text.strip().lower(), " ".join(words)).upper()
     if len(fields.split()) != 5:

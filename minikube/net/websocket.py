@@ -51,9 +51,9 @@ def reject_handshake(request: Request) -> Reply | None:
     upgrade = request.header("upgrade").lower()
     connection = {token.strip() for token in request.header("connection").lower().split(",")}
     if upgrade != "websocket" or "upgrade" not in connection:
-        return error_reply(426, "this is a websocket", (("Upgrade", "websocket"), ("Connection", "Upgrade")))
+        return error_reply(426, "expected a websocket handshake", (("Upgrade", "websocket"), ("Connection", "Upgrade")))
     if request.header("sec-websocket-version") != "13":
-        return error_reply(426, "websocket version 13 is spoken here", (("Sec-WebSocket-Version", "13"),))
+        return error_reply(426, "expected websocket version 13", (("Sec-WebSocket-Version", "13"),))
     try:
         key = base64.b64decode(request.header("sec-websocket-key").encode("ascii"), validate=True)
     except (binascii.Error, ValueError):

@@ -76,7 +76,9 @@ async def _main(config: RegistryConfig) -> None:
                 lambda task_status: serve_rpc(service, listen, tls=tls, task_status=task_status)
             )
         except OSError as error:
-            raise listen_error("registry", config.listen, error, "set registry.listen") from None
+            raise listen_error(
+                "registry", config.listen, error, "set --listen, or registry.listen in a manifest"
+            ) from None
         metrics_address = await _start_metrics(service, config, nursery)
         # Only after the ports are taken: a process that exits at once must not exit while a thread is still importing.
         store.start(node)

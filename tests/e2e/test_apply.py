@@ -34,13 +34,13 @@ tags = ["blue"]
 def test_only_what_changed_and_what_must_follow_is_restarted(tmp_path: Path) -> None:
     with Small(tmp_path, SERVICES) as small:
         small.up("--wait")
-        assert small.run("apply") == "nothing differs: 4 services unchanged\n"
+        assert small.run("apply") == "no changes: 4 services unchanged\n"
         db, api = small.pid("db"), small.pid("api")
         small.edit("echo one", "echo two")
         small.edit("services.old", "services.new")
         output = small.run("apply", "--dry-run")
         assert "- old is stopped and removed\n~ migrate is restarted\n" in output
-        assert "~ api is restarted after a task that it depends on\n+ new is started\n" in output
+        assert "~ api is restarted after a task that it depends on\n+ new is added and started\n" in output
         assert output.endswith("1 service unchanged — nothing was done yet\n")
         assert (small.pid("api"), small.lines("migrate")) == (api, ["one"])
         assert small.run("apply").endswith("1 service unchanged\n")
@@ -183,7 +183,7 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
     with Small(tmp_path, services + 'watch = ["last"]\n') as small:
 
         def restarts(service: str) -> list[str]:
-            return [event for event in small.events("sources.changed") if event.startswith(f"{service} restarts")]
+            return [event for event in small.events("sources.changed") if event.startswith(f"{service} is restarted")]
 
         def all_is_noticed() -> None:
             """Changes are noticed in their order: once `last` restarts, none before it is still to come."""
@@ -198,12 +198,12 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         save(src / "main.py", "2")
         eventually(lambda: small.pid("a") != a, what="another a")
         all_is_noticed()
-        events = ["a restarts: src/main.py changed"]
+        events = ["a is restarted: src/main.py changed"]
         assert restarts("a") == events
         new = src / "new" / "deep"
         new.mkdir(parents=True)
         (new / "more.py").write_text("1")
-        events.append("a restarts: src/new/deep/more.py changed")
+        events.append("a is restarted: src/new/deep/more.py changed")
         eventually(lambda: restarts("a")[-1] == events[-1], what="a file in a new directory")
         small.run("stop", "a")
         save(src / "main.py", "3")
@@ -213,7 +213,7 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
         small.run("apply")
         small.run("start", "a")
         save(src / "gen" / "y.py", "y")
-        events.append("a restarts: src/gen/y.py changed")
+        events.append("a is restarted: src/gen/y.py changed")
         eventually(lambda: restarts("a")[-1] == events[-1], what="the new pattern")
         all_is_noticed()
         # The file in the new directory is found by a look into it, and may be reported by the kernel as well.

@@ -2,6 +2,7 @@
 somewhere. `tests.documents` lists the classes of blocks.
 """
 
+import inspect
 import json
 import re
 import socket
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
+import minikube
 from minikube.cli.app import COMMANDS
-from tests.documents import CLASSES, PAGES, PROGRAMS, ROOT, Block, blocks, find, read
+from minikube.sdk.methods import AsyncMethods
+from tests.documents import CLASSES, PAGES, PROGRAMS, ROOT, Block, blocks, find, read, section
 from tests.e2e.running import MINIKUBE, Project, running
 from tui.screens.help import KEYS
 
@@ -138,6 +141,25 @@ def test_each_command_is_documented() -> None:
     """Each command begins a row of a table in docs/cli.md."""
     rows = "".join(re.findall(r"(?m)^\| `.*? \|", read("docs/cli.md")))
     assert set(COMMANDS) <= set(re.findall(r"`([a-z]+)", rows))
+
+
+def test_each_method_of_the_sdk_is_documented() -> None:
+    """The page of the registry has a row with the signature of each public method of `Registry`, except `send` and what the SDK
+    uses itself, and a row for each field of `Registration`."""
+    page = read("docs/registry.md")
+    methods = {name for name in vars(AsyncMethods) if not name.startswith("_")} - {"send"} | {"watch"}
+    for name in methods:
+        parameters = inspect.signature(getattr(minikube.Registry, name)).parameters.values()
+        shown = ", ".join(
+            parameter.name + ("" if parameter.default is parameter.empty else f"={parameter.default!r}")
+            for parameter in parameters
+            if parameter.name != "self"
+        )
+        row = f"| `{name}({shown})` |".replace("'", '"')
+        assert row in page, row
+    table = section("docs/registry.md", "## The methods of an open registry").partition("field of `Registration`")[2]
+    fields = {name for row in re.findall(r"(?m)^\| (`.*?) \|", table) for name in re.findall(r"`(\w+)`", row)}
+    assert fields == set(minikube.Registration.__struct_fields__)
 
 
 def test_each_key_of_the_dashboard_is_documented() -> None:

@@ -156,17 +156,19 @@ def test_a_restart_that_could_not_come_back_is_refused_and_one_that_does_not_is_
         small.up("--wait")
         before = small.pid("front")
         small.run("stop", "app")
-        refused = "front: was not restarted, it could not start again: waiting for app to be started: app is stopped"
+        refused = (
+            "front: not restarted, because it could not start again: waiting for app to be started: app is stopped"
+        )
         assert f"{refused} — `minikube start app`" in small.run("restart", "front", code=1)
         small.edit('V = "1"', 'V = "2"')
         assert refused in small.run("apply", code=1)
-        assert "not applied whole: front: was not restarted" in str(small.events("apply.failed"))
+        assert "not applied whole: front: not restarted" in str(small.events("apply.failed"))
         assert small.pid("front") == before
         assert "runs as the manifest was before" in small.run("ps")
         small.run("start", "app")
         assert "env.V: 1 → 2" in small.run("apply"), "what was left is done by the next one"
         assert b"\0V=2\0" in Path(f"/proc/{small.pid('front')}/environ").read_bytes()
-        assert "nothing differs" in small.run("apply")
+        assert "no changes" in small.run("apply")
         assert "as the manifest was before" not in small.run("ps")
         small.run("restart", "mig")
         (tmp_path / "broken").touch()

@@ -138,7 +138,7 @@ def test_down_ends_what_run_has_started_but_not_the_shell_that_it_is_typed_in(tm
             assert one_off.stdout is not None
             assert one_off.stdout.readline() == "begun\n"
             within = small.run("run", "a", "--", *MINIKUBE, "down")
-            assert "ended what `minikube run` had started: pid" in within
+            assert "ended commands of `minikube run`: pid" in within
             assert within.startswith("stopped\n")
             assert one_off.wait(10) == -signal.SIGTERM
             assert one_off.stdout.read() == "", "what it had started has ended, too"

@@ -60,7 +60,7 @@ COLUMNS = (
     Column("name", "SERVICE", 14, max_width=34),
     Column("state", "STATE", 10),
     Column("check", "CHECK", 10, drop_order=1),
-    Column("last", "LAST", 4, drop_order=6, align_right=True),
+    Column("last", "AGO", 4, drop_order=6, align_right=True),
     Column("address", "ADDRESS", 15, drop_order=2, max_width=22),
     Column("pid", "PID", 7, drop_order=8, align_right=True),
     Column("restarts", "↻", 3, drop_order=5, align_right=True),

@@ -32,7 +32,10 @@ def event_entry(event: Event) -> LogEntry:
     badge = EVENT_LEVEL_BADGES.get(event.level, EVENT_LEVEL_BADGES["info"])
     level = event.level if event.level in EVENT_LEVEL_BADGES else "info"
     style = "plain" if level == "info" else badge.style
-    return LogEntry(event.time, event.instance or event.service, event.message, style, level)
+    label = event.instance or event.service
+    # The label stands before the text: the name need not be there twice.
+    text = event.message.removeprefix(f"{label} ") if label else event.message
+    return LogEntry(event.time, label, text, style, level)
 
 
 def log_entry(line: LogLine, several: bool) -> LogEntry:

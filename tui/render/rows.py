@@ -59,6 +59,8 @@ class InstanceCounts(NamedTuple):
     critical: int = 0
     failed: int = 0
     maintenance: int = 0
+    completed: int = 0
+    """Ended with success."""
     stopped: int = 0
 
 
@@ -87,7 +89,9 @@ def _condition(instance: InstanceView) -> str:
     """Return the name of the `InstanceCounts` field for an instance: by its check if its process runs, else by its state."""
     if instance.state.has_failed:
         return "failed"
-    if instance.state in (ProcessState.STOPPED, ProcessState.STOPPING, ProcessState.EXITED):
+    if instance.state == ProcessState.EXITED:
+        return "failed" if has_problem(instance) else "completed"
+    if instance.state in (ProcessState.STOPPED, ProcessState.STOPPING):
         return "failed" if has_problem(instance) else "stopped"
     if instance.check == CheckState.CRITICAL:
         return "critical"

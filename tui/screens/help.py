@@ -96,8 +96,8 @@ class HelpScreen(ModalScreen[None]):
         right = [Text("process", styles["head"])]
         right += [Text(f"  {badge}", styles[badge.style]) for badge in PROCESS_BADGES.values()]
         right += [Text(), Text("check", styles["head"])]
-        right += [Text(f"  {badge}", styles[badge.style]) for badge in CHECK_BADGES.values()]
-        right += [Text(), Text("elsewhere", styles["head"])]
+        right += [Text(f"  {badge.symbol} {state.value}", styles[badge.style]) for state, badge in CHECK_BADGES.items()]
+        right += [Text(), Text("table", styles["head"])]
         symbols = ("⟳ command running", "▾ ▸ open, folded", "◉ marked")
         right += [Text(f"  {words}", styles["plain"]) for words in symbols]
         page = Text()

@@ -24,6 +24,7 @@ _COUNTS = (
     ("critical", "✗", "critical", "bad"),
     ("failed", "✗", "failed", "bad"),
     ("maintenance", "◆", "maintenance", "warn"),
+    ("completed", "○", "completed", "muted"),
     ("stopped", "■", "stopped", "muted"),
 )
 """Field of `InstanceCounts`, symbol, word and style of each count, in the order in which they are shown."""
@@ -83,7 +84,7 @@ class Header(StaticText):
         """Return the number of instances by condition in at most `room` terminal cells: words are left out where it is narrow."""
         counts = count_instances(self.snapshot.instances) if self.snapshot else InstanceCounts()
         text = Text()
-        for with_word in (("passing", "running", "starting", "maintenance", "stopped"), ("passing",), ()):
+        for with_word in (("passing", "running", "starting", "maintenance", "completed", "stopped"), ("passing",), ()):
             text = Text("   ")
             text.append(f"{counts.total} instance{'' if counts.total == 1 else 's'}", styles["muted"])
             for name, symbol, word, style in _COUNTS:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import click
 
 from minikube.cli.common import connect, count_of, print_json, print_message
-from minikube.cli.options import json_option, manifest_argument
+from minikube.cli.options import existing_manifest_argument, json_option
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.control.client.messages import ApplyReply, KeyChange
 from minikube.text import printable
 
 CHANGES = {
-    "added": ("+", GREEN, "is started"),
+    "added": ("+", GREEN, "is added and started"),
     "removed": ("-", RED, "is stopped and removed"),
     "replaced": ("~", YELLOW, "is restarted"),
     "follows": ("~", YELLOW, "is restarted after a task that it depends on"),
@@ -27,7 +27,7 @@ SECRET = "(secret)"
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
-@manifest_argument
+@existing_manifest_argument
 @json_option
 def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
     """Read the manifest again and apply what has changed; services that have not changed keep their processes.
@@ -59,7 +59,7 @@ def difference_lines(reply: ApplyReply, colour: bool = False) -> Iterator[str]:
             yield from (f"    {printable(_describe_key(key))}" for key in change.keys)
     unchanged = f"{count_of(len(reply.unchanged), 'service')} unchanged"
     if not reply.changes:
-        yield f"nothing differs: {unchanged}"
+        yield f"no changes: {unchanged}"
     elif reply.unchanged or reply.dry_run:
         yield unchanged + (" — nothing was done yet" if reply.dry_run else "")
 

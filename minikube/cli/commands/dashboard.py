@@ -8,12 +8,12 @@ import sys
 import click
 
 from minikube.cli.common import manifest_path
-from minikube.cli.options import manifest_argument
+from minikube.cli.options import existing_manifest_argument
 from minikube.errors import UsageError
 
 
 @click.command()
-@manifest_argument
+@existing_manifest_argument
 def dashboard_command(manifest: str | None) -> None:
     """Open the dashboard of the running project. The project keeps running when you close it."""
     from minikube.control.client.blocking import ControlClient, find_supervisor

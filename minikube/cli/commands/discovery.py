@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from minikube.addresses import split_host_port
 from minikube.cli.common import manifest_path, print_json, print_message
 from minikube.cli.completion import complete_ids, complete_names
 from minikube.cli.options import json_option, manifest_option, optional, parse_address_option, pass_options
-from minikube.errors import MinikubeError, NotFound, NothingRunning, Unavailable
+from minikube.defaults import TOKEN_ENV
+from minikube.errors import MinikubeError, NotFound, NothingRunning, RemoteError, Unavailable, UsageError
+from minikube.jsonrpc.messages import INVALID_PARAMS, UNAUTHORIZED
 
 if TYPE_CHECKING:
     import ssl
@@ -31,6 +34,19 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SUPERVISOR_TIMEOUT_S = 1.0
+
+PARAMETERS = {
+    "Name": "NAME",
+    "Addr": "HOST:PORT",
+    "Addr.IP": "HOST",
+    "Addr.Port": "PORT",
+    "HealthCheck": "--check",
+    "Uuid": "--id",
+    "Tags": "--tag",
+    "Meta": "--meta",
+    "Interval": "--interval",
+}
+"""The arguments and options of commands by the name of the RPC's parameter."""
 
 
 def registry_option(command: Command) -> Command:
@@ -65,7 +81,7 @@ def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Regi
             registry.status()
             yield registry
             if registry.stale:
-                print_message("the registry cannot reach Redis: this is what it knew before")
+                print_message("the registry cannot reach Redis: the reply is from its last known state")
     except Unavailable as error:
         # By the cause, not by the text: a text with "refused" may be about the registry's Redis.
         if isinstance(error.__cause__, ConnectionRefusedError):
@@ -73,6 +89,19 @@ def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Regi
                 f"{registry.address}: no registry there — `minikube up` or `minikube registry` starts one"
             ) from None
         raise
+    except RemoteError as error:
+        if error.code == UNAUTHORIZED:
+            hint = "is wrong — correct" if token or os.environ.get(TOKEN_ENV) else "is missing — set"
+            raise MinikubeError(f"{registry.address}: the registry's token {hint} {TOKEN_ENV}") from None
+        if error.code == INVALID_PARAMS:
+            raise UsageError(_in_words_of_options(error.message)) from None
+        raise
+
+
+def _in_words_of_options(message: str) -> str:
+    """Return the registry's message about wrong parameters with the command's words in place of the names of the RPC."""
+    field, colon, text = message.removeprefix("invalid params: ").partition(": ")
+    return f"{PARAMETERS.get(field, field)}{colon}{text}"
 
 
 def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarget:
@@ -192,6 +221,13 @@ def register_command(options: RegisterOptions) -> None:
     """Register an instance of service NAME at HOST:PORT, and print its id."""
     from minikube.model import Registration
 
+    try:
+        split_host_port(options.address)
+    except ValueError:
+        raise UsageError(f"HOST:PORT: expected an address such as 127.0.0.1:8080, got {options.address!r}") from None
+    for pair in options.meta:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise UsageError(f"--meta: expected KEY=VALUE, got {pair!r}")
     registration = Registration(
         name=options.name,
         addr=options.address,

@@ -15,7 +15,7 @@ from minikube.cli.exit_codes import TIMED_OUT
 from minikube.cli.lifecycle.force_stop import kill_supervisor, report_stopped, stop_without_endpoint
 from minikube.cli.lifecycle.process_exit import ProcessExitWait, recorded_pids
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
-from minikube.cli.options import manifest_argument, pass_options, timeout_option
+from minikube.cli.options import existing_manifest_argument, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class DownOptions:
 
 
 @click.command()
-@manifest_argument
+@existing_manifest_argument
 @click.option("--now", is_flag=True, help="Kill all processes at once, in no order; also a supervisor that hangs.")
 @timeout_option(default=None, help="Stop waiting after this time, with exit code 124.  [default: no limit]")
 @pass_options(DownOptions)
@@ -76,7 +76,7 @@ def _end_one_off_commands(manifest: Path) -> bool:
 
     ended = stop_one_off_commands(project_dir(manifest))
     if ended:
-        print_message(f"ended what `minikube run` had started: {', '.join(ended)}")
+        print_message(f"ended commands of `minikube run`: {', '.join(ended)}")
     return bool(ended)
 
 

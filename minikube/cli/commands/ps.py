@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
-from minikube.cli.options import json_option, manifest_argument
+from minikube.cli.options import existing_manifest_argument, json_option
 from minikube.errors import NothingRunning, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PIDS_SHOWN = 5
 
 @click.command()
 @click.option("-w", "--watch", is_flag=True, help="Keep showing changes; with --json, a line for each changed row.")
-@manifest_argument
+@existing_manifest_argument
 @json_option
 def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
     """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready."""
@@ -103,7 +103,7 @@ def _watch(client: ControlClient, as_json: bool) -> None:
 
 
 @click.command()
-@manifest_argument
+@existing_manifest_argument
 @json_option
 def status_command(manifest: str | None, as_json: bool) -> None:
     """Summarize the running project: Redis, the registry, how many instances are ready, and why others are not."""

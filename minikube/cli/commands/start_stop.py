@@ -94,7 +94,7 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_j
     except ValueError as error:
         raise UsageError(f"--signal: {error}, got {signal!r}") from None
     return request_each(
-        manifest, names, f"sent {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
+        manifest, names, f"was sent signal {signal_name}", lambda client, name: client.kill(name, signal_name), as_json
     )
 
 
@@ -115,6 +115,8 @@ def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
 
     Raises UsageError.
     """
+    from minikube.manifest.validate import MAX_REPLICAS
+
     if len(words) == 2 and words[1].isdigit():
         words = (f"{words[0]}={words[1]}",)
     replicas: dict[str, int] = {}
@@ -122,6 +124,8 @@ def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
         name, equals, number = word.partition("=")
         if not equals or not number.isascii() or not number.isdigit() or len(number) > 6:
             raise UsageError(f"expected NAME=N, such as product=3, got {word!r}")
+        if int(number) > MAX_REPLICAS:
+            raise UsageError(f"{word}: expected 0 to {MAX_REPLICAS} replicas")
         replicas[name] = int(number)
     return replicas
 

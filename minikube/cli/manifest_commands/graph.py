@@ -3,11 +3,10 @@
 import click
 
 from minikube.cli.common import manifest_path, print_json
-from minikube.cli.goals import is_completed
 from minikube.cli.options import manifest_argument
 from minikube.cli.render.graph_drawing import GraphNode, Readiness, mermaid_lines, tree_lines
 from minikube.errors import MinikubeError
-from minikube.model import InstanceView, Snapshot
+from minikube.model import InstanceView, Snapshot, is_completed
 
 
 @click.command()

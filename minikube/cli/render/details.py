@@ -7,7 +7,7 @@ from minikube.cli.render.ps_table import instance_rows, why_not_ready
 from minikube.cli.render.table import age, shorten
 from minikube.control.client.messages import ServiceReply
 from minikube.durations import format_size
-from minikube.model import InstanceView, PartView, Snapshot, Usage
+from minikube.model import InstanceView, PartView, Snapshot, Usage, is_completed
 from minikube.text import printable, printable_line
 
 LONGEST_OUTPUT = 200
@@ -111,13 +111,15 @@ def status_lines(snapshot: Snapshot, control: str, now: float) -> Iterator[str]:
         "instances": f"{sum(row.ready for row in rows)} of {len(rows)} ready" + (f" ({states})" if states else ""),
     }
     yield from _facts(printable(snapshot.project), facts)
-    yield from (printable(f"  {row.name} is {row.state}: {row.why}") for row in rows if row.why)
+    yield from (
+        printable(f"  {row.name} is {row.state}: {row.why}") for row in rows if row.why and not is_completed(row)
+    )
 
 
 def _part(part: PartView, now: float) -> str:
     """Return the state of a backing service (Redis or the registry) as text."""
     since = f" for {age(part.since, now)}" if part.since else ""
     address = f" at {part.address}" if part.address else ""
-    restarts = f", {part.restarts} restarts" if part.restarts else ""
+    restarts = f", {part.restarts} restart{'' if part.restarts == 1 else 's'}" if part.restarts else ""
     detail = f": {part.detail}" if part.detail else ""
     return f"{part.state}{since}{address}{restarts}{detail}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from minikube.text import printable
 
@@ -20,7 +20,7 @@ class GraphNode(Struct, frozen=True):
     """By service: the condition that it has to meet, such as `healthy`."""
     state: str = ""
     """In words; empty while nothing runs."""
-    readiness: Readiness = field(default="idle", name="mood")
+    readiness: Readiness = "idle"
     """The worst of its instances; `idle` where none is to run."""
 
 

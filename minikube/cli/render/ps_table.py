@@ -6,7 +6,7 @@ from minikube.cli.render.colors import STATE_COLOURS, paint
 from minikube.cli.render.schemas import InstanceRow
 from minikube.cli.render.table import GAP, age, columns, shorten
 from minikube.durations import format_size
-from minikube.model import InstanceView, Snapshot, is_ready
+from minikube.model import InstanceView, Snapshot, is_completed, is_ready
 from minikube.text import printable
 
 NOT_STARTED = "not started by `up`: its profile was not active, or it was not named"
@@ -31,7 +31,7 @@ def instance_rows(snapshot: Snapshot, now: float) -> list[InstanceRow]:
     return [
         InstanceRow(
             **{name: getattr(view, name) for name in InstanceView.__struct_fields__},
-            ready=is_ready(view),
+            ready=is_ready(view) or is_completed(view),
             why=why_not_ready(view, now)
             or (NOT_STARTED if view.service in not_started and view.state == "stopped" else ""),
             cpu=usage[view.id].cpu if view.id in usage else None,
@@ -110,7 +110,10 @@ def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:
-    """Return a line of text that says why an instance is not ready; empty while it is, or after a stop command."""
+    """Return a line of text that says why an instance is not ready; empty while it is, or after a stop command.
+
+    For a task that ended with success, which is ready, the text says how it ended, and when its schedule starts it again.
+    """
     if is_ready(instance):
         return instance.reason
     reasons = [instance.reason or (instance.exit if instance.state.has_ended else "")]

@@ -19,7 +19,7 @@ from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snap
 class InstanceRow(InstanceView, frozen=True):
     """The output of `ps --json`: an instance, its usage, and why it is not ready.
 
-    `why` is empty while the instance is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
+    `why` is empty while the instance runs and is ready, or was stopped by a command. `cpu` (per cent of a core) and `memory`
     (bytes) are of its whole process tree, null until they are known.
     """
 
@@ -87,7 +87,19 @@ OUTPUTS: dict[str, Output] = {
 def output_schema(command: str) -> dict[str, Any]:
     """Return the JSON Schema of the output of `command --json`; of one line, where it prints a line for each object."""
     output = OUTPUTS[command]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **msgspec.json.schema(GenericAlias(list, (output.type,)) if output.kind == "list" else output.type),
-    }
+    schema = msgspec.json.schema(GenericAlias(list, (output.type,)) if output.kind == "list" else output.type)
+    _join_description_lines(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _join_description_lines(schema: Any) -> None:
+    """Make each description in `schema` one line: msgspec copies docstrings with their line breaks and indentation."""
+    match schema:
+        case dict():
+            if isinstance(description := schema.get("description"), str):
+                schema["description"] = " ".join(description.split())
+            for value in schema.values():
+                _join_description_lines(value)
+        case list():
+            for value in schema:
+                _join_description_lines(value)

@@ -453,7 +453,7 @@ class InstanceController:
             self.state = lifecycle.on_healthy(self.state)
 
         def on_hung(reason: str) -> None:
-            self.event("instance.unhealthy", f"restarts: {reason}", "warning")
+            self.event("instance.unhealthy", f"is restarted: {reason}", "warning")
             self._set_desired(desired_state.mark_unhealthy(self.desired, reason))
 
         def on_probe(outcome: str, seconds: float) -> None:

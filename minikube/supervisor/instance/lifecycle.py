@@ -131,7 +131,7 @@ def on_exit(
         restarts=state.restarts + 1,
         recent_restarts=(*recent, now) if policy.max_restarts else (),
         next_start=now + backoff_delay(policy, step, jitter),
-        reason=cause if state.healthy else f"{cause} before it was healthy ({state.failed_starts} of {policy.limit})",
+        reason=cause if state.healthy else f"{cause} (failed start {state.failed_starts} of {policy.limit})",
     )
 
 

@@ -94,7 +94,7 @@ class InstanceChecks:
             await self._line_printed.wait()
         now = trio.current_time()
         if self._line_printed.is_set():
-            return ProbeResult(Outcome.PASS, "the line was printed", began, now)
+            return ProbeResult(Outcome.PASS, "the log has the line", began, now)
         return ProbeResult(Outcome.FAIL, f"no line of output matches {health.log!r} yet", began, now)
 
     async def _run_command(self, health: HealthSpec) -> ProbeResult:

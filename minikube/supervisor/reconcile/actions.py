@@ -90,7 +90,7 @@ class ServiceActions:
         # Checked before the first stop: an old process that runs is better than none.
         if blocked := self._replicas.blocked_dependency(controllers[0].spec):
             name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
-            raise RolloutFailed(f"{name}: was not restarted, it could not start again: {blocked}")
+            raise RolloutFailed(f"{name}: not restarted, because it could not start again: {blocked}")
         if len(controllers) == 1:
             await restart_instance(controllers[0], self._store)
         else:
@@ -118,7 +118,7 @@ class ServiceActions:
         self._check_running()
         reconciler = self._reconciler
         if name not in reconciler.specs or name not in self._replicas:
-            raise NotFound(f"{name}: no such service")
+            raise NotFound(f"{name}: no such service — `minikube ps` lists them")
         check_replicas(reconciler.specs[name], replicas, reconciler.specs)
         await reconciler.wait_removed(reconciler.resize(name, replicas))
         with trio.move_on_after(START_TIMEOUT_S):
@@ -134,9 +134,7 @@ class ServiceActions:
         registry_sync = self._reconciler.registry_sync
         registered = [controller for controller in self.find(name) if registry_sync.entry(controller.id)]
         if not registered:
-            raise UsageError(
-                f"{name}: is not registered at the moment, so no lookup finds it anyway — see `minikube ps`"
-            )
+            raise UsageError(f"{name}: is not registered now, so lookups do not find it — see `minikube ps`")
         for controller in registered:
             await registry_sync.set_maintenance(controller.id, on, reason)
 

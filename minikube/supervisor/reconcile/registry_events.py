@@ -49,7 +49,8 @@ class RegistryEvents:
         level = "warning" if after.state is CheckState.CRITICAL else "info"
         lines = after.output.strip().splitlines()
         reason = f": {lines[0]}" if lines and level == "warning" else ""
-        text = f"{controller.name} is {after.state}{reason}"
+        state = "in maintenance" if after.state is CheckState.MAINTENANCE else after.state
+        text = f"{controller.name} is {state}{reason}"
         self._store.event(f"check.{after.state}", text, level, service=after.name, instance=controller.name)
 
     def _drop_external_service(self, name: str) -> None:

@@ -183,8 +183,8 @@ def test_unknown_names_exit_with_4_and_change_nothing(minikube: Run, supervisor:
         (["start", "product"], [("start", "product")], "product started\n"),
         (["stop", "product", "2"], [("stop", "product"), ("stop", "2")], "product stopped\n2 stopped\n"),
         (["restart", "order"], [("restart", "order")], "order restarted\n"),
-        (["kill", "order"], [("kill", "order", "KILL")], "order sent KILL\n"),
-        (["kill", "-s", "sighup", "order"], [("kill", "order", "HUP")], "order sent HUP\n"),
+        (["kill", "order"], [("kill", "order", "KILL")], "order was sent signal KILL\n"),
+        (["kill", "-s", "sighup", "order"], [("kill", "order", "HUP")], "order was sent signal HUP\n"),
         (
             ["scale", "product=3", "order=0"],
             [("scale", "product", 3), ("scale", "order", 0)],
@@ -320,7 +320,7 @@ def test_json_conforms_to_the_schema_of_the_command(words: str, minikube: Run) -
 
 def test_an_error_with_json_is_a_line_on_stderr_too(minikube: Run) -> None:
     code, out, err = minikube("describe", "nope", "--json")
-    assert (code, out, err) == (4, "", "minikube: nope: no such service or instance\n")
+    assert (code, out, err) == (4, "", "minikube: nope: no such service or instance — `minikube ps` lists them\n")
 
 
 def test_json_contains_no_terminal_escapes(minikube: Run, supervisor: FakeSupervisor) -> None:

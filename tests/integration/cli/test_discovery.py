@@ -78,6 +78,38 @@ def test_register_get_instances_deregister(
     assert run(["get", "we"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["get", ""], "minikube: NAME: expected a DNS label"),
+        (["register", "Web", "127.0.0.1:80"], "minikube: NAME: expected a DNS label"),
+        (["register", "web", "127.0.0.1:0"], "minikube: PORT: expected 1 to 65535, got 0"),
+        (["register", "web", "127.0.0.1:80", "--id", "-"], "minikube: --id: expected 1 to 64 of"),
+        (["register", "web", "127.0.0.1:80", "--interval", "x"], "minikube: --interval: expected a duration"),
+        (["register", "web", "127.0.0.1:80", "--check", "x"], "minikube: --check: "),
+    ],
+)
+def test_an_argument_that_the_registry_refuses_is_wrong_usage_in_the_commands_words(
+    registry: subprocess.Popen[str], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_missing_or_wrong_token_names_the_variable_to_set(
+    redis_server: RedisServer, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", "secret")
+    with registry_beside(redis_server.url):
+        assert run(["instances"]) == 0
+        monkeypatch.setenv("MINIKUBE_REGISTRY_TOKEN", "guess")
+        assert run(["instances"]) == 1
+        assert "the registry's token is wrong — correct MINIKUBE_REGISTRY_TOKEN\n" in capsys.readouterr().err
+        monkeypatch.delenv("MINIKUBE_REGISTRY_TOKEN")
+        assert run(["instances"]) == 1
+        assert "the registry's token is missing — set MINIKUBE_REGISTRY_TOKEN\n" in capsys.readouterr().err
+
+
 def test_a_registry_that_cannot_reach_redis_is_not_taken_for_a_missing_one(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,7 +76,10 @@ async def test_a_service_is_returned_with_its_instances_events_and_dependents() 
             assert reply.dependents == ("order",)
             assert reply.settings == {"user": "www", "limits": {"memory": 64 << 20}}
         status, _, body = await server.ask("GET", "/v1/services/products")
-        assert (status, msgspec.json.decode(body)) == (404, {"error": "products: no such service or instance"})
+        assert (status, msgspec.json.decode(body)) == (
+            404,
+            {"error": "products: no such service or instance — `minikube ps` lists them"},
+        )
 
 
 async def test_events_are_returned_from_a_number_on_and_can_be_followed() -> None:
@@ -132,9 +135,9 @@ async def test_every_command_is_passed_to_the_supervisor(path: str, body: bytes,
 @pytest.mark.parametrize(
     ("method", "target", "body", "status", "message"),
     [
-        ("GET", "/", b"", 404, "there is no / here"),
-        ("GET", "/v1/services/", b"", 404, "there is no /v1/services/ here"),
-        ("POST", "/v1/services/product/explode", b"", 404, "there is no"),
+        ("GET", "/", b"", 404, "no such path: / — docs/cli.md lists all"),
+        ("GET", "/v1/services/", b"", 404, "no such path: /v1/services/ — docs/cli.md lists all"),
+        ("POST", "/v1/services/product/explode", b"", 404, "no such path: /v1/services/product/explode"),
         ("GET", "/v1/%1b[31m", b"", 404, r"\x1b[31m"),
         ("POST", "/v1/services/nobody/stop", b"", 404, "nobody"),
         ("GET", "/v1/services/nobody/logs", b"", 404, "nobody"),
@@ -147,10 +150,10 @@ async def test_every_command_is_passed_to_the_supervisor(path: str, body: bytes,
         ("POST", "/v1/services/product/scale", b'{"replicas": NaN}', 400, "malformed"),
         ("POST", "/v1/services/product/kill", b'{"signal": "kill -9"}', 400, "signal"),
         ("POST", "/v1/services/product/kill", b'{"signal": "KILL\\n"}', 400, "signal"),
-        ("POST", "/v1/services/product/stop", b'{"a":' + b"[" * 60_000, 400, "body is wrong"),
-        ("POST", "/v1/services/product/maintenance", b'{"reason": "\xff"}', 400, "body is wrong"),
+        ("POST", "/v1/services/product/stop", b'{"a":' + b"[" * 60_000, 400, "wrong JSON in the request's body"),
+        ("POST", "/v1/services/product/maintenance", b'{"reason": "\xff"}', 400, "wrong JSON in the request's body"),
         ("GET", "/v1/events?since=x", b"", 400, "since must be a whole number"),
-        ("GET", "/v1/events?sinc=1", b"", 400, "there is no parameter sinc here: since, wait, follow"),
+        ("GET", "/v1/events?sinc=1", b"", 400, "unknown parameter sinc, expected since, wait, follow"),
         ("GET", "/v1/events?since=1&since=2", b"", 400, "given twice"),
         ("GET", "/v1/status?wait=1e9", b"", 400, "wait must be seconds"),
         ("GET", "/v1/status?wait=%D9%A3", b"", 400, "wait must be seconds"),

@@ -109,6 +109,23 @@ class Supervisor:
                 self.process_table.reap()
 
 
+async def test_each_signal_to_an_instance_is_logged_at_the_level_debug(
+    groups: ProjectGroups | None, subreaper: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "minikube")
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        process = await supervisor.start("sleep", "600")
+        assert await process.send_signal(signal.SIGCONT)
+        with trio.fail_after(30):
+            await process.end(signal.SIGTERM, 10)
+            await process.exited.wait()
+        process.close()
+        nursery.cancel_scope.cancel()
+    for name in ("CONT", "TERM"):
+        assert f"0badcafe: sent signal {name} to pid {process.pid}" in caplog.text
+
+
 async def test_a_whole_tree_is_ended_and_killed_processes_are_named(
     groups: ProjectGroups | None, subreaper: None, tmp_path: Path
 ) -> None:

@@ -60,9 +60,17 @@ def test_help_imports_no_heavy_module() -> None:
             ["kill", "-s", "TREM", "x"],
             "minikube: --signal: expected a signal such as TERM",
         ),
+        (["kill", "-s", "NOPE", "x"], "minikube: --signal: expected a signal such as TERM, INT or QUIT, got 'NOPE'\n"),
+        (["completion"], "minikube: missing argument '{bash|zsh|fish}'"),
+        (["down", "product"], "minikube: product: no such file — expected a manifest or its directory"),
+        (["ps", "product"], "minikube: product: no such file — expected a manifest or its directory"),
+        (["apply", "nope.toml"], "minikube: nope.toml: no such file — expected a manifest or its directory"),
+        (["register", "x", "y"], "minikube: HOST:PORT: expected an address such as 127.0.0.1:8080, got 'y'\n"),
+        (["register", "x", "127.0.0.1:80", "--meta", "foo"], "minikube: --meta: expected KEY=VALUE, got 'foo'\n"),
         (["ps", "--nope"], "minikube: no such option '--nope'"),
         (["scale", "x"], "minikube: expected NAME=N, such as product=3, got 'x'\n"),
         (["scale", "x=-1"], "minikube: expected NAME=N"),
+        (["scale", "x=100000"], "minikube: x=100000: expected 0 to 1000 replicas\n"),
         (["logs", "--tail", "x"], "minikube: invalid value for --tail: expected a number of lines up to"),
         (["logs", "--tail", "100001"], "minikube: invalid value for --tail: expected a number of lines up to"),
         (["wait", "--timeout", "x"], "minikube: invalid value for --timeout: expected a duration"),
@@ -87,6 +95,13 @@ def test_wrong_usage_is_an_error_of_one_line_with_exit_code_2(
     assert out == ""
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Usage: minikube ")
+    assert "\nminikube:" not in error
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_every_value_has_its_metric(full: tuple[StateStore, MetricsInput]) -> No
     expected = {
         ("minikube_build_info", "shop", "1.2"): 1,
         ("minikube_start_time_seconds",): 1_000,
-        ("minikube_board_revision",): full[0].revision,
+        ("minikube_state_revision",): full[0].revision,
         ("minikube_stream_clients",): 2,
         ("minikube_events_total",): 1,
         ("minikube_part_up", "redis"): 1,

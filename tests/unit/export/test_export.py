@@ -270,8 +270,8 @@ def test_kubernetes_notes_claims_that_several_pods_share_and_guessed_sizes(keys:
     notes = notes_text(kubernetes(manifest(service(**{"volumes": ["a:/a"]} | keys)))[1])
     assert ("volumes.a: is ReadWriteOnce" in notes) is bool(pods)
     assert f"ReadWriteOnce, and {pods} pods mount it" in notes or not pods
-    assert "volumes.a: storage: 1Gi is a guess" in notes
-    assert "redis: storage: 1Gi is a guess" in notes
+    assert "volumes.a: storage: 1Gi is a default" in notes
+    assert "redis: storage: 1Gi is a default" in notes
 
 
 def test_kubernetes_counts_the_pods_of_all_services_that_share_a_claim() -> None:
@@ -351,7 +351,7 @@ def test_each_key_without_a_counterpart_has_a_note(export: Any) -> None:
 @pytest.mark.parametrize("export", [compose, kubernetes])
 def test_image_options_set_the_images(export: Any) -> None:
     raw = {"services": {"x": {"command": ["run"]}}}
-    assert "services.x.command: is a process here" in notes_text(export(manifest(raw))[1])
+    assert "services.x.command: needs an image that contains the program" in notes_text(export(manifest(raw))[1])
     found, plan = export(
         manifest(raw), ExportOptions(images={"x": "reg/x:2", "redis": "valkey:8", "registry": "mini:1"})
     )

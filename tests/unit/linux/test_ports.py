@@ -18,7 +18,7 @@ SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 def test_the_process_that_has_the_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"x: port {port} is taken by pid {os.getpid()} \("):
+        with pytest.raises(PortTaken, match=rf"port {port} is taken by pid {os.getpid()} \("):
             choose_port(replace(SPEC, port=port), 0, frozenset())
 
 

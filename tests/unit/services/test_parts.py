@@ -55,6 +55,14 @@ def test_a_wrong_port_is_an_error_in_one_line(
     assert capsys.readouterr().err == f"product: PORT must be 0 to 65535, not {port!r}\n"
 
 
+def test_a_wrong_address_of_the_registry_is_an_error_in_one_line() -> None:
+    with start(PORT="0", MINIKUBE_REGISTRY="bad") as process:
+        assert process.wait(timeout=30) == 2
+        assert process.stderr is not None
+        error = process.stderr.read()
+    assert error == "product: registry address: expected host:port, got 'bad' — set MINIKUBE_REGISTRY\n"
+
+
 def test_a_port_that_is_taken_is_an_error_in_one_line() -> None:
     with start(PORT=str(free_port())) as first:
         place = first_line(first).rpartition(" ")[2].strip()

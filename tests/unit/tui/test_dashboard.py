@@ -6,7 +6,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from minikube.model import CheckState, Event, ProcessState
+from minikube.model import CheckState, Event, InstanceView, ProcessState
 from tests.eventually import PATIENCE_S
 from tests.unit.tui.fake_project import (
     LARGE,
@@ -21,6 +21,7 @@ from tests.unit.tui.fake_project import (
 from tui.app import Dashboard
 from tui.connection.interface import Command
 from tui.connection.messages import ConnectionChanged, SnapshotReceived
+from tui.render.rows import count_instances
 from tui.render.theme import Styles
 from tui.screens.confirm import ConfirmScreen
 
@@ -194,6 +195,16 @@ def test_quitting_a_dashboard_that_did_not_start_the_project_asks_nothing() -> N
         await wait_idle(pilot)
 
     assert run_dashboard(steps, snapshot=shop()) == "quit"
+
+
+def test_a_task_that_ended_with_success_is_counted_as_completed() -> None:
+    instances = [
+        InstanceView("1", "a", "a", ProcessState.EXITED, exit="exit 0"),
+        InstanceView("2", "b", "b", ProcessState.EXITED, exit="exit 1"),
+        InstanceView("3", "c", "c", ProcessState.STOPPED),
+    ]
+    counts = count_instances(instances)
+    assert (counts.total, counts.completed, counts.failed, counts.stopped) == (3, 1, 1, 1)
 
 
 def test_the_filter_and_problems_only_limit_the_rows_of_the_table() -> None:

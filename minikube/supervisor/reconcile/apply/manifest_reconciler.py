@@ -198,4 +198,4 @@ def summarize(reply: ApplyReply) -> str:
     for change in reply.changes:
         keys = ", ".join(key.key for key in change.keys[:3]) + (", …" if len(change.keys) > 3 else "")
         words.append(f"{change.service} {change.change}" + (f" ({keys})" if keys else ""))
-    return ", ".join(words) or "nothing differs"
+    return ", ".join(words) or "no changes"

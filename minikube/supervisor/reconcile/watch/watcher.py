@@ -200,7 +200,7 @@ class SourceWatcher:
                 controllers = reconciler.replicas.of(name)
                 if name not in reconciler.specs or not any(controller.desired.running for controller in controllers):
                     return
-                text = f"{name} restarts: {self._describe(changed)} changed"
+                text = f"{name} is restarted: {self._describe(changed)} changed"
                 reconciler.store.event("sources.changed", text, service=name)
                 try:
                     await reconciler.rebuild_image(name)

@@ -9,6 +9,7 @@ removed as soon as it has ended, so that its name is free for the next start; th
 
 import contextlib
 import json
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, fill_command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import HELPER_ENV
+
+logger = logging.getLogger(__name__)
 
 INSPECT_INTERVAL_S = 0.1
 """Between two inspections of a starting container: a start takes the engine three to five tenths of a second."""
@@ -136,8 +139,15 @@ class Container:
         if self._pidfd >= 0:
             with contextlib.suppress(PermissionError):
                 await trio.lowlevel.checkpoint()
-                return _send_signal(self._pidfd, number)
-        return (await self._client.run("kill", "--signal", str(number), self._name, needs_answer=False)).ok
+                return self._log_signal(number, _send_signal(self._pidfd, number))
+        reply = await self._client.run("kill", "--signal", str(number), self._name, needs_answer=False)
+        return self._log_signal(number, reply.ok)
+
+    def _log_signal(self, number: int, sent: bool) -> bool:
+        """Log a signal that was sent to the container, and return `sent`."""
+        if sent:
+            logger.debug("sent %s to container %s", Exit(-number), self._name)
+        return sent
 
     def describe_alive(self) -> list[str]:
         """Return a text with the container's name, in a list; empty once its exit is known.
@@ -187,7 +197,7 @@ class Container:
     def _kill(self) -> None:
         if self._pidfd >= 0:
             with contextlib.suppress(PermissionError):
-                _send_signal(self._pidfd, signal.SIGKILL)
+                self._log_signal(signal.SIGKILL, _send_signal(self._pidfd, signal.SIGKILL))
                 self._mark_dead()
 
     def _mark_dead(self) -> None:
@@ -326,9 +336,7 @@ class Container:
                 message = os.read(self.stderr, 65_536).decode("utf-8", "replace")
         service = self._launch.spec.name
         if "address already in use" in message or "port is already allocated" in message:
-            return PortTaken(
-                f"{service}: port {self.port} is taken — set services.{service}.port or stop the process that has it"
-            )
+            return PortTaken(f"port {self.port} is taken — set services.{service}.port or stop the process that has it")
         return StartError(f"cannot start its container: {error_line(message)}")
 
     async def _remove(self) -> None:

@@ -50,7 +50,10 @@ class Process:
 
     def send_signal(self, number: int) -> bool:
         """Send a signal to the process, not to its children. Return False where it has exited."""
-        return self.exit is None and processes.send_signal(self.pid, number)
+        if self.exit is not None or not processes.send_signal(self.pid, number):
+            return False
+        logger.debug("%s: sent %s to pid %d", self.owner, Exit(-number), self.pid)
+        return True
 
     def close(self) -> None:
         """Close the pidfd and the output pipes."""

@@ -21,6 +21,7 @@ from minikube.errors import StartError
 from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups
 from minikube.linux.rlimits import Rlimit, describe_excess, to_rlimits
+from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.fork_exec import Command, spawn, start_error
 from minikube.supervisor.runtime.process.process import Process
@@ -188,6 +189,7 @@ class ProcessTable:
                     for pid in members:
                         if pid not in signalled:
                             _try_send_signal(pid, number)
+                            logger.debug("%s: sent %s to pid %d", owner, Exit(-number), pid)
                             _try_send_signal(pid, signal.SIGCONT)  # a stopped process handles no signal but KILL
                     signalled.update(members)
                     await _wait_dead(members)

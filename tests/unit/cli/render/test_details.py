@@ -15,6 +15,14 @@ def test_status_counts_ready_instances_and_explains_why_others_are_not() -> None
     assert lines[-1] == "  order is backoff: exit 1 after 0.2s, next try in 4s"
 
 
+def test_status_counts_a_task_that_ended_with_success_as_ready() -> None:
+    task = InstanceView(id="1", service="s", name="s", state=ProcessState.EXITED, exit="exit 0")
+    parts = (PartView("redis", ProcessState.RUNNING, restarts=1),)
+    lines = list(status_lines(snapshot_of(PRODUCT, task, parts=parts), "http://c", NOW))
+    assert "  redis:         running, 1 restart" in lines
+    assert lines[-1] == "  instances:     2 of 2 ready (1 running, 1 exited)"
+
+
 def test_describe_prints_all_facts_and_no_terminal_escapes() -> None:
     reply = ServiceReply(
         1,

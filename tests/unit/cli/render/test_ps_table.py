@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from minikube.cli.render.ps_table import in_manifest_order, instance_rows, ps_lines, why_not_ready
 from minikube.model import CheckState, InstanceView, PartView, ProcessState, ServiceView, Usage
 from tests.unit.cli.render.samples import NOW, ORDER, PRODUCT, snapshot_of
+
+COMPLETED = InstanceView(id="1", service="s", name="s", state=ProcessState.EXITED, exit="exit 0")
 
 
 def test_the_table_fits_80_columns_and_explains_why_instances_are_not_ready() -> None:
@@ -56,6 +59,11 @@ def test_the_json_has_the_instance_its_usage_and_why_it_is_not_ready() -> None:
     assert (order.ready, order.why, order.cpu) == (False, "exit 1 after 0.2s, next try in 4s", None)
 
 
+def test_a_task_that_ended_with_success_is_ready_and_one_that_failed_is_not() -> None:
+    failed = replace(COMPLETED, exit="exit 3", reason="exit 3")
+    assert [row.ready for row in instance_rows(snapshot_of(COMPLETED, failed), NOW)] == [True, False]
+
+
 def test_instances_are_in_the_manifests_order_and_replicas_by_number() -> None:
     names = ["web-10", "api", "web-2", "stranger", "web-1"]
     instances = [InstanceView(name, name.partition("-")[0], name, ProcessState.RUNNING) for name in names]
@@ -79,6 +87,9 @@ def test_names_and_reasons_are_shortened_on_a_terminal_only() -> None:
         (PRODUCT, ""),
         (InstanceView(id="1", service="s", name="s", state=ProcessState.STOPPED), ""),
         (InstanceView(id="1", service="s", name="s", state=ProcessState.FATAL, exit="exit 127"), "exit 127"),
+        (COMPLETED, "exit 0"),
+        (replace(COMPLETED, next_run=NOW + 9), "exit 0, next run in 9s"),
+        (replace(COMPLETED, exit="exit 3", reason="exit 3"), "exit 3"),
         (
             InstanceView(
                 id="1",

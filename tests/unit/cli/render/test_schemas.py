@@ -47,6 +47,9 @@ def test_every_struct_has_a_schema_that_the_command_line_prints(
     schema: dict[str, Any] = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema == json.loads(json.dumps(output_schema(command)))
+    text = json.dumps(schema)
+    assert r"\n" not in text
+    assert "  " not in text
 
 
 def test_a_command_without_json_has_no_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def test_a_failed_start_is_always_delayed_and_the_fifth_in_a_row_is_fatal() -> N
     for number in range(1, 5):
         state = lived(state, 0.0, 0.1, healthy=False)
         assert (state.process_state, state.failed_starts) == (ProcessState.BACKOFF, number)
-        assert state.reason == f"exit 1 before it was healthy ({number} of 5)"
+        assert state.reason == f"exit 1 (failed start {number} of 5)"
         assert state.next_start > 0.1
     state = lived(state, 0.0, 0.1, healthy=False)
     assert (state.process_state, state.reason, state.exit) == (
