@@ -224,7 +224,7 @@ class Dashboard(App[str]):
         self.push_screen(HelpScreen())
 
     def action_leave(self) -> None:
-        """Quit; for the owner, ask first whether to stop the project."""
+        """Quit. The dashboard that `minikube up` opened asks first whether to stop the project."""
         if not self.owner:
             self.exit("quit")
             return
@@ -243,7 +243,7 @@ class Dashboard(App[str]):
         self.push_screen(dialog, lambda result: self.exit(result) if result else None)
 
     def action_interrupt(self) -> None:
-        """Quit without a question, as Ctrl-C does in any terminal program; for the owner, stop the project."""
+        """Quit without a question, as Ctrl-C does in any terminal program; after `minikube up`, stop the project, too."""
         self.exit("stop" if self.owner else "quit")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

@@ -109,7 +109,10 @@ async def _start_metrics(service: DiscoveryService, config: RegistryConfig, nurs
 
 
 async def _freeze_after_load(node: RegistryNode) -> None:
-    """Exempt everything that exists after the first load from garbage collection: walking it takes 100 ms each time."""
+    """Wait until the catalog was loaded from Redis, then exempt its objects from garbage collection.
+
+    Each collection that walks them takes 100 ms.
+    """
     await node.loaded.wait()
     gc.freeze()
 

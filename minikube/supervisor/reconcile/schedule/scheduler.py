@@ -30,7 +30,10 @@ class TaskScheduler:
         """Service → its schedule and when it is due next: an edited manifest does not begin a period anew."""
 
     async def run(self) -> None:
-        """Start each scheduled service whenever its schedule is due, until cancelled; use the schedules of adopted manifests."""
+        """Start each scheduled service whenever its schedule is due, until cancelled.
+
+        When an edited manifest has been applied, its schedules count from then on.
+        """
         while True:
             adopted = self._reconciler.manifest_adopted
             schedules = {name: spec.schedule for name, spec in self._reconciler.specs.items() if spec.schedule}
