@@ -316,7 +316,10 @@ class StateStore:
         return forgotten <= revision < self._revision and revision >= 0
 
     def _make_delta(self, revision: int) -> Delta:
-        """Return the changes since `revision`. A delta holds at most the latest `EVENTS_SHOWN` events."""
+        """Return the changes since `revision`.
+
+        A delta with more than `EVENTS_SHOWN` events is incomplete; subscribers get a snapshot instead (`_is_too_long`).
+        """
         events: list[Event] = []
         for event_revision, event in reversed(self._events):
             if event_revision <= revision or len(events) > EVENTS_SHOWN:
