@@ -157,7 +157,7 @@ def test_the_command_line_makes_lists_and_revokes_tokens(project: Project) -> No
     assert project.run("registry", "token", "revoke", "ci") == "ci revoked\n"
     assert "token is wrong" in call_as_nobody(project, "Authenticate", token)["error"]
     project.run("registry", "token", "revoke", "ci", code=4)
-    project.run("registry", "token", "create", "--right", "write", code=1)
+    project.run("registry", "token", "create", "--right", "write", code=2)
 
 
 def test_the_control_api_takes_the_registrys_tokens(project: Project) -> None:

@@ -45,6 +45,7 @@ PARAMETERS = {
     "Tags": "--tag",
     "Meta": "--meta",
     "Interval": "--interval",
+    "Rights": "--right",
 }
 """The arguments and options of commands by the name of the RPC's parameter."""
 
@@ -91,11 +92,18 @@ def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Regi
         raise
     except RemoteError as error:
         if error.code == UNAUTHORIZED:
-            hint = "is wrong — correct" if token or os.environ.get(TOKEN_ENV) else "is missing — set"
-            raise MinikubeError(f"{registry.address}: the registry's token {hint} {TOKEN_ENV}") from None
+            raise MinikubeError(f"{registry.address}: {_unauthorized(error.message, token)}") from None
         if error.code == INVALID_PARAMS:
             raise UsageError(_in_words_of_options(error.message)) from None
         raise
+
+
+def _unauthorized(message: str, token: str | None) -> str:
+    """Return the registry's refusal in the words of a user of the command line; a reason other than the token is kept."""
+    if "Discovery.Authenticate" in message or "token is wrong" in message:
+        hint = "is wrong — correct" if token or os.environ.get(TOKEN_ENV) else "is missing — set"
+        return f"the registry's token {hint} {TOKEN_ENV}"
+    return message.removeprefix("unauthorized: ")
 
 
 def _in_words_of_options(message: str) -> str:
