@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from minikube.control.client.blocking import find_supervisor
+from minikube.linux import processes
 from tests.e2e.small import Small
 from tests.eventually import eventually
 
@@ -220,7 +221,7 @@ def test_prometheus_discovers_passing_instances_with_their_labels(small: Running
         ("scale web=many", 2),
         ("kill -s NONSENSE web", 2),
         ("validate nowhere.toml", 2),
-        ("ps nowhere/supervisor.toml", 3),
+        ("ps nowhere/supervisor.toml", 2),
         ("get web --registry 127.0.0.1:1", 3),
         ("describe nobody", 4),
         ("logs nobody", 4),
@@ -259,9 +260,12 @@ def test_two_projects_share_nothing(small: Running, tmp_path_factory: pytest.Tem
 
 
 def test_shutdown_answers_and_then_stops_everything(small: Running) -> None:
+    pid = small.status().pid
     assert small.request("POST", "/v1/shutdown", {"now": False}).status == 202
     assert small.run("wait", "--for", "gone") == ""
     eventually(lambda: not (small.directory / ".minikube" / "supervisor.json").exists(), what="the end")
     small.run("ps", code=3)
+    # A next `up` is refused while the old supervisor, which has removed its record, still runs.
+    eventually(lambda: (found := processes.read_stat(pid)) is None or not found.is_alive, what="the supervisor's end")
     small.up()
     small.wait_passing(1)

@@ -1,14 +1,16 @@
 """What no single value can show: runtimes, dependencies, ports, addresses beyond loopback."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.manifest import is_loopback
+from minikube.errors import UsageError
+from minikube.manifest import ServiceSpec, is_loopback
 from minikube.manifest.containers import parse_volume
-from minikube.manifest.validate import find_cycles
+from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
 from tests.unit.manifest.test_parser import build
 
 RUN = {"command": "run"}
@@ -241,3 +243,48 @@ def test_cycles_are_found_exactly_where_there_are_any(edges: dict[str, tuple[str
         for name in free:
             del left[name]
     assert bool(cycles) == bool(left)
+
+
+def _service(**fields: Any) -> ServiceSpec:
+    return ServiceSpec(name="web", cwd=Path("/"), command=("run",), **fields)
+
+
+@pytest.mark.parametrize(
+    ("spec", "replicas", "names", "error"),
+    [
+        (_service(), MAX_REPLICAS + 1, (), f"replicas: expected 0 to {MAX_REPLICAS}, got {MAX_REPLICAS + 1}"),
+        (_service(), -1, (), f"replicas: expected 0 to {MAX_REPLICAS}, got -1"),
+        (
+            _service(port=80),
+            2,
+            (),
+            'web: all replicas would listen on port 80 — set services.web.port = "80-89" or "auto"',
+        ),
+        (
+            _service(auto_port=True, port_range=(80, 81)),
+            3,
+            (),
+            "web: 3 replicas, but only 2 ports — widen services.web.port",
+        ),
+        (_service(), 2, ("web-2",), "web: a replica would be called web-2, as another service is — rename that"),
+    ],
+)
+def test_a_number_of_replicas_that_cannot_be_is_refused(
+    spec: ServiceSpec, replicas: int, names: tuple[str, ...], error: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_replicas(spec, replicas, names)
+    assert str(caught.value) == error
+
+
+@pytest.mark.parametrize(
+    ("spec", "replicas", "names"),
+    [
+        (_service(), MAX_REPLICAS, ()),
+        (_service(port=80), 1, ("web-1",)),
+        (_service(port=80, runtime="container", image="x", network="project"), 2, ()),
+        (_service(auto_port=True, port_range=(80, 81)), 2, ()),
+    ],
+)
+def test_a_number_of_replicas_that_can_be_is_accepted(spec: ServiceSpec, replicas: int, names: tuple[str, ...]) -> None:
+    check_replicas(spec, replicas, names)

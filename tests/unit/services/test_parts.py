@@ -60,7 +60,7 @@ def test_a_wrong_address_of_the_registry_is_an_error_in_one_line() -> None:
         assert process.wait(timeout=30) == 2
         assert process.stderr is not None
         error = process.stderr.read()
-    assert error == "product: registry address: expected host:port, got 'bad' — set MINIKUBE_REGISTRY\n"
+    assert error == "product: MINIKUBE_REGISTRY: expected host:port, got 'bad' — the port is missing: 'bad:5555'\n"
 
 
 def test_a_port_that_is_taken_is_an_error_in_one_line() -> None:

@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from minikube.errors import MinikubeError
-from minikube.manifest import Manifest
+from minikube.manifest import Manifest, load_manifest
 from minikube.project.watch_patterns import (
     IGNORE_FILE,
     IgnoreRules,
@@ -78,6 +78,7 @@ class SourceWatcher:
         """Watch files and act on changes until cancelled."""
         watcher: DirectoryWatcher | None = None
         watched_directories: frozenset[Path] = frozenset()
+        is_first = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_manifest)
             try:
@@ -97,6 +98,10 @@ class SourceWatcher:
                             new = watched.directories - watched_directories
                             self._on_change(await trio.to_thread.run_sync(_files_in, new))
                         watched_directories = watched.directories
+                    # A manifest that was saved after its load and before it was watched caused no event.
+                    if is_first and watched.manifest_files and await trio.to_thread.run_sync(self._is_manifest_saved):
+                        self._on_change(watched.manifest_files)
+                    is_first = False
                     while not self._outdated:
                         self._handle(await self._next_changes(), watched, nursery)
             finally:
@@ -118,6 +123,13 @@ class SourceWatcher:
         for service_rules in rules.values():
             found.update(islice(directories(service_rules, self._ignored), MAX_DIRECTORIES))
         return WatchedFiles(rules, files, frozenset(found))
+
+    def _is_manifest_saved(self) -> bool:
+        """Return whether the manifest on disk is another one than the adopted one, or wrong. Runs in a thread."""
+        try:
+            return load_manifest(self._reconciler.manifest.path) != self._reconciler.manifest
+        except MinikubeError:
+            return True  # `apply` reports what is wrong
 
     def _report_too_many(self) -> None:
         text = f"watch: more than {MAX_DIRECTORIES} directories, the rest is not watched — narrow services.*.watch or .gitignore"

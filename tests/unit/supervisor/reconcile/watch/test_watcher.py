@@ -9,8 +9,11 @@ import trio.testing
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
+from minikube.manifest import load_manifest
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.reconcile.watch.watcher import SourceWatcher
+from tests.eventually import soon
 
 
 class FakeSupervisor:
@@ -18,12 +21,14 @@ class FakeSupervisor:
 
     def __init__(self) -> None:
         self.store = StateStore("test")
-        self.manifest = SimpleNamespace(directory=Path("/shop"), path=Path("/shop/supervisor.toml"))
+        self.manifest: Any = SimpleNamespace(directory=Path("/shop"), path=Path("/shop/supervisor.toml"))
         self.specs = {"x": None}
         self.asked: list[Any] = []
         self.broken = True
         self.replicas = self
         self.built = trio.Event()
+        self.context: Any = None
+        self.manifest_adopted: Any = None
 
     def of(self, name: str) -> list[Any]:
         return [SimpleNamespace(desired=DesiredState())]
@@ -60,4 +65,23 @@ async def test_a_file_saved_while_a_build_failed_is_built_as_well() -> None:
 async def test_a_saved_manifest_is_applied_and_refused_where_it_is_empty() -> None:
     supervisor = FakeSupervisor()
     await SourceWatcher(supervisor, supervisor, supervisor.apply)._apply_manifest()  # type: ignore[arg-type]
+    assert supervisor.asked == [("apply", True)]
+
+
+async def test_a_manifest_that_was_saved_before_it_was_watched_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.toml"
+    path.write_text('[services.a]\ncommand = "sleep 9"\n')
+    supervisor = FakeSupervisor()
+    supervisor.manifest = load_manifest(path)
+    supervisor.context = SimpleNamespace(options=SimpleNamespace(watch=True))
+    supervisor.manifest_adopted = CancelEvent()
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    assert not watcher._is_manifest_saved()
+    path.write_text("[services.a")
+    assert watcher._is_manifest_saved()
+    path.write_text('[services.a]\ncommand = "sleep 10"\n')
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        await soon(lambda: supervisor.asked)
+        nursery.cancel_scope.cancel()
     assert supervisor.asked == [("apply", True)]
