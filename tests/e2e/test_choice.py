@@ -1,5 +1,6 @@
 """What `up` starts and when it ends: profiles, names, --wait, --exit-with, and two projects at once."""
 
+import json
 import os
 import re
 import signal
@@ -125,6 +126,20 @@ def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) 
         registry = next(part.pid for part in one.status().parts if part.name == "registry")
         assert f"registry: port {port} is taken by pid {registry} (minikube of {one.directory})" in text
         assert 'set registry.listen (to "auto": a free one)' in text
+
+
+def test_each_of_two_projects_registers_its_services_in_its_own_registry(tmp_path: Path) -> None:
+    one, two = Small(tmp_path_of(tmp_path, "one")), Small(tmp_path_of(tmp_path, "two"))
+    server = (
+        'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\nhealth = "/"\n'
+    )
+    with one, two:
+        for small in (one, two):
+            small.path.write_text(f"[services.web]\n{server}")
+            small.up("--wait")
+        for small in (one, two):
+            ids = [row["Uuid"] for row in json.loads(small.run("instances", "--json"))]
+            assert ids == [instance.id for instance in small.status().instances]
 
 
 def tmp_path_of(parent: Path, name: str) -> Path:

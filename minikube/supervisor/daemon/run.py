@@ -121,7 +121,7 @@ async def _main(
     process_table = ProcessTable(ProjectGroups(plan.project_dir, limits))
     process_table.raise_file_limit()
     store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
-    context = RunContext(plan.project_dir, plan.options, store, process_table, str(manifest.registry.listen))
+    context = RunContext(plan.project_dir, plan.options, store, process_table, plan.registry.address)
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     try:
@@ -139,7 +139,8 @@ async def _main(
                     registry = registry_service(plan.registry, context)
                     backing.insert(0, registry)  # stopped first: it writes to Redis until its end
                     outer.start_soon(registry.run, started.pop())
-                    if not manifest.registry.listen.port:
+                    # Not the manifest's address: where its default port is taken, the registry listens on a free one.
+                    if plan.registry.address.endswith(":0"):
                         # It chooses a free port, which services need in their environment.
                         await wait_ready_or_stop(context, registry)
                 if not context.stop_requested.is_set():
