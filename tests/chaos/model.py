@@ -225,11 +225,16 @@ def judge_removal(history: History, removal: Removal) -> Finding | None:
 
 
 def judge_end(history: History, end: End) -> Finding | None:
-    """A process ends because this program ended it, or because a fault or a command allowed it."""
+    """A process ends because this program ended it or its parent, or because a fault or a command allowed it."""
     process = end.process
     if process.role in ("task", "guest") or id(process) in history.kills:
         return None
     if history.is_excused(Allowance.END, process.service, end.at, end.at):
+        return None
+    if process.role == "child" and any(
+        other.instance == process.instance and other.role == "main" and abs(other.died - end.at) < DELAY_S
+        for other in history.processes
+    ):
         return None
     return Finding(Kind.UNEXPECTED_END, f"{process.service} ({process.role}, pid {process.pid}) ended", end.at)
 

@@ -5,12 +5,29 @@
     store      what Redis holds, its memory, its disk
     commands   what users do: restart, stop, scale, maintenance, down
     manifest   edited, damaged, removed
+    files      what is removed under `.minikube/`
+    entries    entries of services that another user replaces or removes
+    load       floods, and descriptors that run out
+    viewers    the dashboard
 
 An operation writes down what it is about to allow before it acts, and returns the name of its target; it raises `NoTarget` where
 there is none. What must be true all the same is decided by `tests.chaos.model`, not here.
 """
 
-from tests.chaos.operations import commands, manifest, processes, store
+from tests.chaos.operations import commands, entries, files, load, manifest, processes, store, viewers
 from tests.chaos.operations.table import OPERATIONS, WEIGHTS, NoTarget, Operation
 
-__all__ = ["OPERATIONS", "WEIGHTS", "NoTarget", "Operation", "commands", "manifest", "processes", "store"]
+__all__ = [
+    "OPERATIONS",
+    "WEIGHTS",
+    "NoTarget",
+    "Operation",
+    "commands",
+    "entries",
+    "files",
+    "load",
+    "manifest",
+    "processes",
+    "store",
+    "viewers",
+]
