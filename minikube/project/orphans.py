@@ -37,7 +37,8 @@ def record_processes(project_dir: Path, identities: Iterable[tuple[int, int]]) -
 
 def forget_processes(project_dir: Path) -> None:
     """Remove the record: no process of the run is alive any more."""
-    (project_dir / PROCESSES_FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # also where the directory is gone or cannot be written
+        (project_dir / PROCESSES_FILE).unlink(missing_ok=True)
 
 
 def kill_orphans(project_dir: Path) -> list[int]:
