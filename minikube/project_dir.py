@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,31 @@ def project_dir(manifest: Path) -> Path:
     return manifest.absolute().parent / PROJECT_DIR
 
 
+def directory_id(directory: Path) -> str:
+    """Return the device and inode of a directory as text; empty where there is none."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def origin(directory: Path) -> dict[str, Any]:
+    """Return what a record in a project directory says of its place, so that a copy of it elsewhere is known as one."""
+    return {"directory": str(directory.parent), "directory_id": directory_id(directory.parent)}
+
+
+def is_copied(found: Mapping[str, object], directory: Path) -> bool:
+    """Return whether a record in a project directory was copied there: its `origin` is another directory that still exists.
+
+    A record without an origin was written by an older version, and counts as not copied.
+    """
+    if not found.get("directory_id") or found["directory_id"] == directory_id(directory.parent):
+        return False
+    # A directory that was moved to another file system has another inode, and its old path is gone.
+    return os.path.lexists(str(found.get("directory", "")))
+
+
 def log_dir(directory: Path) -> Path:
     """Return the folder of the log files in a project directory."""
     return directory / LOG_DIR
@@ -83,7 +109,7 @@ class SupervisorRecord:
     directory: str = ""
     """The project directory, the parent of `.minikube`."""
     directory_id: str = ""
-    """Its device and inode: see `project.run_name`."""
+    """Its device and inode: see `origin`."""
     version: str = ""
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT

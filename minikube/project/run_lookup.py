@@ -14,12 +14,19 @@ import json
 import os
 import select
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from minikube.linux import processes
-from minikube.project.run_name import Listener, connect, directory_id, is_trusted, listed_names, run_name
-from minikube.project_dir import SupervisorRecord, parse_supervisor_record, read_supervisor_record
+from minikube.project.run_name import Listener, connect, is_trusted, listed_names, run_name
+from minikube.project_dir import (
+    PROJECT_DIR,
+    SupervisorRecord,
+    directory_id,
+    is_copied,
+    parse_supervisor_record,
+    read_supervisor_record,
+)
 
 ANSWER_TIMEOUT_S = 0.5
 """For the supervisor's answer at its name, which it gives from memory; one that starts or hangs takes longer."""
@@ -145,8 +152,7 @@ def _recorded_run(directory: Path) -> Run | None:
 def _is_of(record: SupervisorRecord, root: Path) -> bool:
     """Return whether a record that lies in the project directory `root` is about it, and was not copied there."""
     if record.directory_id:
-        # A directory that was moved to another file system has another inode, and its old path is gone.
-        return record.directory_id == directory_id(root) or not os.path.lexists(record.directory)
+        return not is_copied(asdict(record), root / PROJECT_DIR)
     # Written by an older version, which names only the manifest.
     original = Path(record.manifest).parent if record.manifest else root
     return not original.exists() or directory_id(original) == directory_id(root)

@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from minikube.project_dir import PROJECT_DIR
+from minikube.project_dir import PROJECT_DIR, directory_id
 
 PREFIX = "minikube/"
 PROC_UNIX_SOCKETS = Path("/proc/net/unix")
@@ -31,15 +31,6 @@ class Listener(NamedTuple):
     """0: the process is in another pid namespace."""
     uid: int
     sock: socket.socket
-
-
-def directory_id(directory: Path) -> str:
-    """Return the device and inode of a directory as text; empty where there is none."""
-    try:
-        found = directory.stat()
-    except OSError:
-        return ""
-    return f"{found.st_dev}:{found.st_ino}"
 
 
 def run_name(root: Path) -> str:

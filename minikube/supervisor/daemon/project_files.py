@@ -17,17 +17,19 @@ from typing import Any
 
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import user_name
-from minikube.project.run_name import directory_id
 from minikube.project_dir import (
     CGROUPS_FILE,
     CONTAINERS_FILE,
     LOCK_FILE,
+    LOG_DIR,
     PROCESSES_FILE,
     PROJECT_DIR,
     SUPERVISOR_FILE,
+    SUPERVISOR_LOG,
     TOKEN_FILE,
     SupervisorRecord,
     log_dir,
+    origin,
     supervisor_log,
     write_supervisor_record,
 )
@@ -80,7 +82,7 @@ class ProjectFiles:
         """Write the supervisor's record, and keep it from now on. A failure is reported, and tried again."""
         self.record = record
         self._written[SUPERVISOR_FILE] = None
-        self.check(is_first=True)
+        self.check()
 
     def remove_record(self) -> None:
         """Remove the record, because the run has ended, and keep no file any more."""
@@ -88,10 +90,10 @@ class ProjectFiles:
         with contextlib.suppress(OSError):
             (self.directory / SUPERVISOR_FILE).unlink(missing_ok=True)
 
-    def check(self, *, is_first: bool = False) -> None:
+    def check(self) -> None:
         """Compare the files with what was written; write and report those that are missing or of another process.
 
-        With `is_first`, files that were not there before are written without a report. Does not raise: a failure is reported.
+        Does not raise: a failure is reported.
         """
         if not self._written:
             return
@@ -111,7 +113,7 @@ class ProjectFiles:
         if self._failure:
             self._failure = ""
             self._report("project.writable", f"{self.directory} can be written again", "info")
-        if restored and not is_first:
+        if restored:
             what = PROJECT_DIR if PROJECT_DIR in restored else ", ".join(f"{PROJECT_DIR}/{name}" for name in restored)
             self._report("project.restored", f"{what} was removed or replaced, and is made again", "warning")
 
@@ -151,7 +153,7 @@ class ProjectFiles:
             manifest = root / manifest.relative_to(old)
         self.directory = root / PROJECT_DIR
         self._claim.move(self.directory)
-        self.record = replace(self.record, directory=str(root), directory_id=directory_id(root), manifest=str(manifest))
+        self.record = replace(self.record, manifest=str(manifest), **origin(self.directory))
         if SUPERVISOR_FILE in self._written:
             self._written[SUPERVISOR_FILE] = None
 
@@ -163,6 +165,7 @@ class ProjectFiles:
         Raises OSError.
         """
         restored: list[str] = []
+        writes_record = False
         for needed in (self.directory, log_dir(self.directory)):
             if not needed.is_dir():
                 if os.path.lexists(needed):
@@ -173,12 +176,14 @@ class ProjectFiles:
             if written is None or _identity(self.directory / name) != written:
                 _check_own(self.directory)
                 self._write(name)
-                restored.append(name)
+                writes_record = writes_record or name == SUPERVISOR_FILE
+                if written is not None:  # else it is new, or has new content
+                    restored.append(name)
         if self._claim.renew():
             restored.append(LOCK_FILE)
         if self._reopen_log():
-            restored.append(supervisor_log(self.directory).name)
-        self._keep_others(restore=SUPERVISOR_FILE in restored)
+            restored.append(f"{LOG_DIR}/{SUPERVISOR_LOG}")
+        self._keep_others(restore=writes_record)
         return restored
 
     def _write(self, name: str) -> None:
@@ -210,6 +215,8 @@ class ProjectFiles:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False)):
                     return False
+            if path.is_symlink():
+                path.unlink()
             fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             for outdated in self._log_descriptors:
                 os.dup2(fresh, outdated)

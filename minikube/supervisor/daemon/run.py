@@ -33,8 +33,7 @@ from minikube.project import orphans
 from minikube.project.environment import registry_tls
 from minikube.project.ids import is_replica
 from minikube.project.run_claim import RunClaim
-from minikube.project.run_name import directory_id
-from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord
+from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
 from minikube.supervisor.backing.spec import BackingSpec
@@ -264,7 +263,7 @@ async def _serve_control(
 
 def _make_record(plan: LaunchPlan) -> SupervisorRecord:
     """Return the record by which commands find this supervisor, before its addresses are known."""
-    own_pid, root = os.getpid(), plan.project_dir.parent
+    own_pid = os.getpid()
     return SupervisorRecord(
         pid=own_pid,
         guardian_pid=os.getppid(),
@@ -273,8 +272,7 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         control="",
         registry="",
         manifest=str(plan.manifest.path.absolute()),
-        directory=str(root),
-        directory_id=directory_id(root),
+        **origin(plan.project_dir),
         version=minikube.__version__,
     )
 

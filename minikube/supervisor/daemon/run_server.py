@@ -21,15 +21,25 @@ RETRY_S = 0.05
 async def keep_project_files(files: ProjectFiles, listener: socket.socket) -> None:
     """Answer at `listener`, and check the project's files before each answer and once a second, until cancelled."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_answer, files, listener)
+        nursery.start_soon(_answer, files, listener, nursery)
         while True:
             await trio.sleep(CHECK_INTERVAL_S)
-            files.check()
-            while files.new_names:
-                nursery.start_soon(_answer, files, files.new_names.pop())
+            _check(files, nursery)
 
 
-async def _answer(files: ProjectFiles, listener: socket.socket) -> None:
+def _check(files: ProjectFiles, nursery: trio.Nursery) -> None:
+    """Check the files; answer also at names that the project directory has got since."""
+    files.check()
+    while files.new_names:
+        nursery.start_soon(_answer_and_close, files, files.new_names.pop(), nursery)
+
+
+async def _answer_and_close(files: ProjectFiles, listener: socket.socket, nursery: trio.Nursery) -> None:
+    with listener:
+        await _answer(files, listener, nursery)
+
+
+async def _answer(files: ProjectFiles, listener: socket.socket, nursery: trio.Nursery) -> None:
     listener.setblocking(False)
     while True:
         await trio.lowlevel.wait_readable(listener)
@@ -41,7 +51,7 @@ async def _answer(files: ProjectFiles, listener: socket.socket) -> None:
             await trio.sleep(RETRY_S)
             continue
         with sock:
-            files.check()
+            _check(files, nursery)
             try:
                 sock.setblocking(False)
                 _, uid = peer_credentials(sock)

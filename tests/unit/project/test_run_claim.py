@@ -18,8 +18,8 @@ from minikube.linux import processes
 from minikube.project import run_lookup
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import find_run
-from minikube.project.run_name import connect, directory_id, listed_names, run_name
-from minikube.project_dir import LOCK_FILE, SupervisorRecord, write_supervisor_record
+from minikube.project.run_name import connect, listed_names, run_name
+from minikube.project_dir import LOCK_FILE, SupervisorRecord, directory_id, write_supervisor_record
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import trio
 from minikube.control.client.endpoint import read_token
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import find_run
-from minikube.project.run_name import directory_id, run_name
-from minikube.project_dir import SupervisorRecord, read_supervisor_record
+from minikube.project.run_name import run_name
+from minikube.project_dir import SupervisorRecord, directory_id, read_supervisor_record
 from minikube.supervisor.daemon import run_server
 from minikube.supervisor.daemon.project_files import ProjectFiles
 from minikube.supervisor.daemon.run_server import keep_project_files
@@ -205,7 +205,7 @@ def test_a_read_only_file_system_is_said(small_disk: Path) -> None:
         kept.close()
 
 
-def test_another_users_directory_gets_no_token(kept: Kept, as_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_directory_gets_no_token(kept: Kept, as_root: None) -> None:
     kept.files.check()
     shutil.rmtree(kept.directory)
     (kept.directory / "logs").mkdir(parents=True)
@@ -266,6 +266,7 @@ async def test_a_command_finds_the_supervisor_and_its_files_right_after_their_re
         assert run.record == kept.files.record
         assert run.token == kept.token
         assert read_supervisor_record(kept.directory) == run.record
+        kept.files.remove_record()
         kept.claim.stop_listening()
         assert await trio.to_thread.run_sync(find_run, kept.directory) is None
         nursery.cancel_scope.cancel()
