@@ -128,6 +128,8 @@ def _part_text(part: PartView) -> tuple[str, str, str]:
     """Return the style, the symbol and the words for Redis or the registry."""
     badge = PROCESS_BADGES[part.state]
     if part.state == ProcessState.RUNNING:
+        if not part.is_well:
+            return "bad", "✗", single_line(part.detail) or "does not work"
         if part.detail:
             return "warn", "▲", single_line(part.detail)
         return "ok", badge.symbol, single_line(part.address)

@@ -122,4 +122,6 @@ def _part(part: PartView, now: float) -> str:
     address = f" at {part.address}" if part.address else ""
     restarts = f", {part.restarts} restart{'' if part.restarts == 1 else 's'}" if part.restarts else ""
     detail = f": {part.detail}" if part.detail else ""
-    return f"{part.state}{since}{address}{restarts}{detail}"
+    # A process that runs but does not work: how long it has not worked is what matters.
+    failing = f", {part.check} for {age(part.check_since, now)}" if part.state == "running" and not part.is_well else ""
+    return f"{part.state}{since}{failing}{address}{restarts}{detail}"

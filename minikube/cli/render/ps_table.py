@@ -6,7 +6,7 @@ from minikube.cli.render.colors import STATE_COLOURS, paint
 from minikube.cli.render.schemas import InstanceRow
 from minikube.cli.render.table import GAP, age, columns, shorten
 from minikube.durations import format_size
-from minikube.model import InstanceView, Snapshot, is_completed, is_ready
+from minikube.model import InstanceView, PartView, ProcessState, Snapshot, is_completed, is_ready
 from minikube.text import printable
 
 NOT_STARTED = "not started by `up`: its profile was not active, or it was not named"
@@ -57,7 +57,7 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
     table = [[cell[index] for index in shown] for cell in cells]
     yield from columns(head, table, width=width, shrink=shrink, paint=_paint_state if colour else None)
     reasons = [(row.name, row.why) for row in rows] if "WHY" in hidden else []
-    parts = [(part.name, f"{part.state}: {part.detail}") for part in snapshot.parts if part.state != "running"]
+    parts = [(part.name, f"{part_state(part)}: {part.detail}") for part in snapshot.parts if not part.is_well]
     for name, reason in reasons + parts:
         if reason:
             line = printable(f"  {name}: {reason}")
@@ -107,6 +107,11 @@ def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
         # By length before name: web-2 comes before web-10.
         key=lambda view: (positions.get(view.service, last), view.service, len(view.name), view.name),
     )
+
+
+def part_state(part: PartView) -> str:
+    """Return the state of a backing service in a word or two: of its process, and of its check where that fails."""
+    return f"{part.state}, {part.check}" if part.state is ProcessState.RUNNING and not part.is_well else part.state
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:

@@ -109,3 +109,11 @@ def test_names_and_reasons_are_shortened_on_a_terminal_only() -> None:
 )
 def test_why_an_instance_is_not_ready(instance: InstanceView, why: str) -> None:
     assert why_not_ready(instance, NOW) == why
+
+
+def test_a_part_that_runs_and_does_not_work_is_named_below_the_table() -> None:
+    part = PartView("redis", ProcessState.RUNNING, detail="does not answer", check=CheckState.CRITICAL)
+    assert (
+        list(ps_lines(snapshot_of(PRODUCT, parts=(part,)), NOW, 80))[-1]
+        == "  redis: running, critical: does not answer"
+    )
