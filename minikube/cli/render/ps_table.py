@@ -46,8 +46,8 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
 
     Lines below the table give the reasons why instances, Redis and the registry are not ready.
     """
-    rows = instance_rows(snapshot, now)
-    cells = [_cells(row, now) for row in rows]
+    rows, external = instance_rows(snapshot, now), external_services(snapshot)
+    cells = [_cells(row, now, is_external=row.service in external) for row in rows]
     hidden = next((hidden for hidden in HIDDEN_COLUMNS if not width or _fits(cells, hidden, width)), HIDDEN_COLUMNS[-1])
     if not any(row.why for row in rows):
         hidden |= {"WHY"}
@@ -64,16 +64,21 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
             yield shorten(line, width) if width else line
 
 
-def _cells(row: InstanceRow, now: float) -> tuple[str, ...]:
+def external_services(snapshot: Snapshot) -> frozenset[str]:
+    """Return the names of the services that other programs run: only the checks of their instances are known."""
+    return frozenset(service.name for service in snapshot.services if service.kind == "external")
+
+
+def _cells(row: InstanceRow, now: float, *, is_external: bool) -> tuple[str, ...]:
     """Return the cells of an instance's row, in the order of `HEAD`."""
     since = f" {age(row.check_since, now)}" if row.check_since else ""
     return (
         row.name,
-        row.state,
+        "external" if is_external else row.state,
         f"{row.check}{since}" if row.check else "-",
         str(row.pid) if row.pid else "-",
         str(row.restarts),
-        age(row.started, now) if row.state.has_process else "-",
+        age(row.started, now) if row.state.has_process and not is_external else "-",
         "-" if row.cpu is None else f"{row.cpu:.1f}%",
         "-" if row.memory is None else format_size(row.memory),
         row.address or "-",
