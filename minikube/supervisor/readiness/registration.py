@@ -5,7 +5,7 @@ Nothing is probed or registered here.
 
 from msgspec import Struct
 
-from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, template_text
 from minikube.model import Address, Instance, Registration, normalize_host
 
 LEASE_S = 15.0
@@ -20,6 +20,8 @@ class InstanceDescription(Struct, frozen=True):
     spec: ServiceSpec
     host: str
     port: int
+    replica: int = 1
+    """The number of the replica, from 1."""
 
     @property
     def is_registered(self) -> bool:
@@ -48,7 +50,9 @@ class InstanceDescription(Struct, frozen=True):
         if health is None or health.kind == "tcp":
             return f"tcp://{address}"
         if health.kind == "http":
-            path = fill_instance_variables(health.http, {"PORT": str(self.port), "HOST": self.host})
+            variables = {"SERVICE_NAME": self.spec.name, "INSTANCE_ID": self.id, "REPLICA": str(self.replica)}
+            variables |= {"HOST": self.host, "PORT": str(self.port) if self.port else ""}
+            path = fill_instance_variables(health.http, variables)
             return path if "://" in path else f"http://{address}{path}"
         return ""
 
@@ -57,7 +61,7 @@ class InstanceDescription(Struct, frozen=True):
         """The check as users see it: a URL, a command, or a log pattern; empty for an instance without a check."""
         health = self.spec.health
         if health is not None and health.kind == "command":
-            return " ".join(health.command)
+            return template_text(health.shell or " ".join(health.command))
         if health is not None and health.kind == "log":
             return f"log {health.log!r}"
         return self.check_url if self.port or (health and "://" in health.http) else ""
