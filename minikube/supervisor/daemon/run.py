@@ -45,6 +45,7 @@ from minikube.supervisor.daemon.project_files import ProjectFiles
 from minikube.supervisor.daemon.run_server import keep_project_files
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.readiness.registry_monitor import RegistryHealth, RegistryMonitor
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.readiness.reservations import Reservations, make_reservations
 from minikube.supervisor.reconcile.actions import ServiceActions
@@ -141,8 +142,10 @@ async def _main(
             outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
             outer.start_soon(keep_project_files, files, plan.claim.socket)
             context.redis_url, backing = manifest.redis.url, []
+            redis: BackingService | None = None
             if plan.redis is not None:
-                backing.append(await start_redis(plan.redis, context, outer, started.pop(0)))
+                redis = await start_redis(plan.redis, context, outer, started.pop(0))
+                backing.append(redis)
             try:
                 if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
@@ -153,7 +156,7 @@ async def _main(
                         # It chooses a free port, which services need in their environment.
                         await wait_ready_or_stop(context, registry)
                 if not context.stop_requested.is_set():
-                    await _serve(plan, context, registry, sock, files)
+                    await _serve(plan, context, registry, redis, sock, files)
             finally:
                 # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
@@ -188,12 +191,17 @@ def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
 
 
 async def _serve(
-    plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket, files: ProjectFiles
+    plan: LaunchPlan,
+    context: RunContext,
+    registry: BackingService,
+    redis: BackingService | None,
+    sock: socket.socket,
+    files: ProjectFiles,
 ) -> None:
     """Run the control API and the services until a stop is requested; return when all services have stopped.
 
     `registry` is starting: the first services start at the same time, and their registration is retried until it
-    answers.
+    answers. `redis` is the embedded one, if there is one.
     """
     store, replicas = context.store, ReplicaSet()
     token, tls = files.token, registry_tls(plan.manifest.registry)
@@ -224,8 +232,9 @@ async def _serve(
             services.start_soon(_run_background, store, "watching files", watch_files)
             services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
             await wait_ready_or_stop(context, registry)
-            watch_registry = partial(registry_sync.watch_registry, store.event)
-            services.start_soon(_run_background, store, "watching the registry", watch_registry)
+            on_health = partial(_show_registry_health, registry, redis, events, registry_sync)
+            monitor = RegistryMonitor(client, store.event, on_health)
+            services.start_soon(_run_background, store, "watching the registry", monitor.run)
             # Not before the registry answers: the first tries would fail, and their retries come late.
             nursery.start_soon(registry_sync.run)
             ready = replace(files.record, control=str(control), registry=context.registry_address)
@@ -247,6 +256,21 @@ async def _serve(
             services.cancel_scope.cancel()
         await trio.sleep(LAST_DELTA_S)
         nursery.cancel_scope.cancel()
+
+
+def _show_registry_health(
+    registry: BackingService,
+    redis: BackingService | None,
+    events: RegistryEvents,
+    registry_sync: RegistrySync,
+    health: RegistryHealth,
+) -> None:
+    """Pass what is wrong with the registry to all that is shown of it: Redis, the registry, and each of its entries."""
+    registry.report("status", health.problem)
+    if redis is not None:
+        redis.report("registry", f"the registry cannot use it: {health.store}" if health.store else "")
+    events.lookup_problem = health.lookups
+    registry_sync.set_lookup_problem(health.lookups)
 
 
 async def _serve_control(
