@@ -58,7 +58,6 @@ class RunContext:
     """The newest process of `supervisor`, `guardian`, `redis` and `registry`."""
     stopped: dict[str, float] = field(default_factory=dict)
     """Since when parts are stopped with SIGSTOP."""
-    admin_token: str = ""
     own: set[int] = field(default_factory=lambda: {1, os.getpid()})
     """Pids that are not the project's."""
     usage: dict[tuple[str, int], list[tuple[float, int, int]]] = field(default_factory=dict)

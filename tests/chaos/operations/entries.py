@@ -1,4 +1,6 @@
-"""Replace and remove entries of the project's services, by a user who may: their owners put them right."""
+"""Replace and remove entries of the project's services, with the right to do so: their owners put them right."""
+
+from pathlib import Path
 
 import trio
 
@@ -10,6 +12,7 @@ from tests.chaos.script import Step
 
 RIGHTED_S = 6.0
 """Owners renew every 5 s."""
+TOKEN_VARIABLE = b"MINIKUBE_REGISTRY_TOKEN="
 THIEF = "127.0.0.1:9"
 
 
@@ -24,18 +27,20 @@ async def _choose_entry(run: RunContext, step: Step) -> Process:
     return choose(step, find())
 
 
-async def _admin_token(run: RunContext) -> str:
-    """Return a token with the right to change what the manifest names."""
-    if not run.admin_token:
-        printed = await run.project.run("registry", "token", "create", "--right", "admin")
-        run.admin_token = printed.split()[0]
-    return run.admin_token
+def _own_token(process: Process) -> str:
+    """Return the token that the instance was given at its start: it may change its own entry. Raises `NoTarget`."""
+    try:
+        variables = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except OSError as error:
+        raise NoTarget(f"{process.service}: {error}") from None
+    found = [value for value in variables if value.startswith(TOKEN_VARIABLE)]
+    return choose(Step("token"), found).removeprefix(TOKEN_VARIABLE).decode()
 
 
-async def _call(run: RunContext, step: Step, method: str, *params: object) -> None:
+async def _call(process: Process, step: Step, method: str, *params: object) -> None:
     try:
         async with await connect() as connection:
-            await connection.call("Authenticate", await _admin_token(run))
+            await connection.call("Authenticate", _own_token(process))
             await connection.call(method, *params)
     except (OSError, trio.TooSlowError, Refused) as error:
         raise NoTarget(f"{step.op}: {error!r}") from None
@@ -67,7 +72,7 @@ async def replace(run: RunContext, step: Step) -> str:
             "Lease": "60s",
             "Uuid": process.instance,
         }
-        await _call(run, step, "Register", entry)
+        await _call(process, step, "Register", entry)
         await until(lambda: str(run.entries[process.instance].instance.addr) == THIEF, 1)
         await _wait_right(run, process)
     return f"{process.service} {process.instance}"
@@ -78,7 +83,7 @@ async def deregister(run: RunContext, step: Step) -> str:
     """Deregister an instance that lives."""
     process = await _choose_entry(run, step)
     with run.allow(process.service, Allowance.REMOVAL):
-        await _call(run, step, "Deregister", process.instance)
+        await _call(process, step, "Deregister", process.instance)
         await until(lambda: process.instance not in run.entries, 1)
         await _wait_right(run, process)
     return f"{process.service} {process.instance}"

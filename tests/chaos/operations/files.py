@@ -93,11 +93,11 @@ async def remove_record(run: RunContext, step: Step) -> str:
 
 @operation("remove.redis-socket")
 async def remove_redis_socket(run: RunContext, step: Step) -> str:
-    """Remove the socket of Redis: it is there again."""
+    """Remove the socket of Redis: it is there again, if need be with a new process."""
     path = (run.project.state / "redis.sock").resolve()
     if not path.is_socket():
         raise NoTarget(str(path))
-    with run.allow("*", Allowance.STALE):
+    with run.allow("*", Allowance.STALE), run.allow("redis", Allowance.END):
         path.unlink()
         deadline = run.now() + AGAIN_S * run.bounds.patience
         while not path.is_socket():
@@ -113,7 +113,7 @@ async def remove_redis_socket(run: RunContext, step: Step) -> str:
 async def remove_project_dir(run: RunContext, step: Step) -> str:
     """Remove the whole of `.minikube/`: it is made again, and nothing ends."""
     scan_logs(run)
-    with run.allow("*", Allowance.STALE, Allowance.NO_CONTROL):
+    with run.allow("*", Allowance.STALE, Allowance.NO_CONTROL), run.allow("redis", Allowance.END):
         shutil.rmtree(run.project.state)
         await wait_commands(run, ".minikube")
         await wait_registry(run, writes=True)
