@@ -18,10 +18,10 @@ import trio
 from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.follower import LogFollower
 from minikube.logs.instance_log import InstanceLog
-from minikube.logs.log_file import remove_files, remove_older
 from minikube.logs.query import LogQuery
 from minikube.logs.reader import LiveLog
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.log_file import remove_files, remove_older
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 

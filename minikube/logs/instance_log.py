@@ -18,11 +18,11 @@ from typing import Any
 
 import trio
 
-from minikube.logs.dropped_lines import NOTICE_S, DroppedLines
 from minikube.logs.file_format import OWN_STREAM, encode_lines
-from minikube.logs.log_file import LogFile
-from minikube.logs.masking import SecretMask
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.dropped_lines import NOTICE_S, DroppedLines
+from minikube.logs.writing.log_file import LogFile
+from minikube.logs.writing.masking import SecretMask
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.patterns import compile_pattern
 

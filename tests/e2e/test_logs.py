@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from minikube.logs.instance_log import MAX_BLOCK_S, InstanceLog
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually

@@ -1,5 +1,6 @@
 """Replicas of the shop's product come and go while customers buy: nothing is lost, and it is always found."""
 
+import os
 import re
 import threading
 from collections import Counter

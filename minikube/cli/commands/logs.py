@@ -98,7 +98,7 @@ def logs_command(options: LogsOptions) -> None:
     NAMES are services, instances, `redis` or `registry`; without NAMES, the output of all services is printed. The level is
     read from the line itself: JSON, logfmt, [error], WARNING: and similar forms. A line without a level counts as info.
     """
-    from minikube.cli.commands.clear_logs import clear_logs
+    from minikube.cli.kept_logs import clear_logs
     from minikube.logs.query import TAIL_DEFAULT, LogQuery
 
     if options.clear:
@@ -196,7 +196,7 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
 
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
     """
-    from minikube.cli.commands.clear_logs import find_kept_logs
+    from minikube.cli.kept_logs import find_kept_logs
     from minikube.logs.filter import LogFilter
     from minikube.logs.partial_line import read_partial
     from minikube.logs.reader import LogReader, read_backlog

@@ -115,7 +115,7 @@ def test_every_value_has_its_metric(full: tuple[StateStore, MetricsInput]) -> No
         ("minikube_registry_call_duration_seconds_bucket", "+Inf", "Discovery.Get"): 3,
         ("minikube_log_lines_total", "product", "product"): 100,
         ("minikube_log_dropped_lines_total", "product", "product"): 1,
-        ("minikube_log_dropped_lines_total", "product", ""): 4,
+        ("minikube_log_dropped_lines_total", "", "product"): 4,
         ("minikube_log_file_changes_total", "product", "product"): 2,
     }
     assert {key: found.get(key) for key in expected} == expected

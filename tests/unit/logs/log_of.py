@@ -9,7 +9,7 @@ from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import InstanceLog
 from minikube.logs.query import LogQuery
 from minikube.logs.reader import LogReader, read_backlog
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 
 PLAIN = LogSpec()

@@ -16,7 +16,7 @@ from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import LINE_LIMIT, PENDING_LIMIT, InstanceLog
 from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.logs.reader import read_backlog, read_new
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 from tests.eventually import eventually

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.logs.masking import SecretMask
+from minikube.logs.writing.masking import SecretMask
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import InstanceLog
 from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.logs.reader import read_backlog, read_new
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from tests.eventually import eventually
 from tests.unit.logs.log_of import capture_in, read, reader_of

@@ -20,7 +20,7 @@ def clear_logs(path: Path, names: tuple[str, ...]) -> None:
     without service and log, NothingRunning where nothing runs and there are no log files.
     """
     from minikube.control.client.blocking import ControlClient, find_supervisor
-    from minikube.logs.log_file import remove_files
+    from minikube.logs.writing.log_file import remove_files
 
     try:
         with ControlClient(find_supervisor(path)) as client:
