@@ -91,9 +91,10 @@ class UpSession:
             failure = MinikubeError(str(reply["error"]))
             failure.exit_code = int(reply.get("exit_code", 1))
             raise failure
-        from minikube.control.client.endpoint import endpoint_at
+        from minikube.control.client.endpoint import make_endpoint
 
-        self._endpoint = endpoint_at(self._manifest, reply["ready"]["control"])
+        ready = reply["ready"]
+        self._endpoint = make_endpoint(ready["control"], ready["token"], ready["pid"])
         return True
 
     def detach(self, given_manifest: str, services: tuple[str, ...], timeout: float) -> int:
