@@ -132,6 +132,7 @@ class ControlClient:
         Raise `UsageError` if the manifest is invalid or has a change that needs a restart of the supervisor.
         """
         body = msgspec.json.encode({"dry_run": dry_run})
+        self._check_answers()
         return self._request("POST", "/v1/apply", ApplyReply, body, COMMAND_TIMEOUT_S)
 
     def shutdown(self, now: bool = False) -> None:
@@ -143,7 +144,15 @@ class ControlClient:
     def _command(self, name: str, command: str, body: dict[str, Any] | None = None) -> None:
         """Run a command on a service or an instance, and wait until it is done."""
         data = msgspec.json.encode(body) if body else b""
+        self._check_answers()
         self._request("POST", f"/v1/services/{quote(name, safe='')}/{command}", dict[str, Any], data, COMMAND_TIMEOUT_S)
+
+    def _check_answers(self) -> None:
+        """Raise `Unresponsive` where the supervisor does not answer.
+
+        Before a command: one that was sent to a suspended supervisor would be executed when that is resumed.
+        """
+        self._get("/health", dict[str, Any])
 
     def _get(
         self, path: str, shape: type[Shape], query: dict[str, Any] | None = None, timeout: float | None = None

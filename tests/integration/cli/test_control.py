@@ -387,9 +387,20 @@ def test_a_wait_without_end_ends_when_the_supervisor_hangs(
 ) -> None:
     """These connections have no time-out of their own, as a command may take minutes."""
     monkeypatch.setattr(watchdog, "CHECK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(ControlClient, "_check_answers", lambda _: None)  # it hangs only after that
     client = ControlClient(find_supervisor(Path("supervisor.toml")), timeout=0.5)
     with client, hung(supervisor), pytest.raises(Unresponsive, match=r"the supervisor \(pid \d+\) does not answer"):
         wait(client)
+
+
+def test_a_command_to_a_supervisor_that_hangs_is_not_executed_later(supervisor: FakeSupervisor) -> None:
+    with ControlClient(find_supervisor(Path("supervisor.toml")), timeout=0.3) as client:
+        with hung(supervisor):
+            for act in (lambda: client.stop("product"), client.apply, lambda: client.scale("product", 0)):
+                with pytest.raises(Unresponsive):
+                    act()
+        client.start("order")
+    assert supervisor.requests == [("start", "order")]
 
 
 def test_a_follower_of_a_supervisor_that_answers_goes_on(
