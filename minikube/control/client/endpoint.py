@@ -77,8 +77,9 @@ def endpoint_of(run: Run, directory: Path) -> Endpoint:
     try:
         host, port = _split(record.control)
     except ValueError:
+        what = "ending: its services have stopped" if record.ending else "still starting"
         raise NothingRunning(
-            f"{directory.parent}: the supervisor (pid {run.pid}) is still starting — try again in a moment"
+            f"{directory.parent}: the supervisor (pid {run.pid}) is {what} — try again in a moment"
         ) from None
     token = run.token or read_token(directory, run.uid)
     return Endpoint(host, port, token, run.pid, record.manifest, record.version)
