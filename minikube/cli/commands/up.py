@@ -18,7 +18,7 @@ from minikube.cli.common import manifest_path, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
-from minikube.errors import MinikubeError, NothingRunning, UsageError
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
 from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.launch_options import LaunchOptions
 
@@ -168,8 +168,14 @@ def _refuse_second_run(manifest: Path) -> None:
 
     try:
         endpoint = find_supervisor(manifest)
-    except NothingRunning:
-        return  # also one that is just starting, which has the claim on the directory: the new one will refuse to start
+        from minikube.control.client.blocking import ControlClient
+
+        with ControlClient(endpoint) as client:
+            client.status()
+    except Unresponsive:
+        raise
+    except (NothingRunning, Unavailable):
+        return  # one that is starting or ending has the claim on the directory: the new one waits, or refuses to start
     running = Path(endpoint.manifest).name
     other = f" with {running}" if running and running != manifest.name else ""
     raise MinikubeError(
