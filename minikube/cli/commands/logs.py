@@ -104,7 +104,7 @@ def logs_command(options: LogsOptions) -> None:
     if options.clear:
         if options.prints():
             raise UsageError("--clear: removes lines instead of printing them — it takes names only")
-        clear_logs(manifest_path(options.manifest), options.names)
+        clear_logs(running_manifest(options.manifest), options.names)
         return
     if options.follow:
         exit_with_reader()
