@@ -30,26 +30,21 @@ def register(address: str, source: str = "") -> Any:
         return json.loads(sock.makefile("rb").readline())["error"]
 
 
-@pytest.mark.parametrize(("host", "is_relayed_elsewhere"), [("::1", True), ("127.0.0.1", False)])
-async def test_what_comes_through_a_relay_is_not_this_users(
-    redis_server: RedisServer, tmp_path: Path, host: str, is_relayed_elsewhere: bool
-) -> None:
+async def test_what_comes_through_a_relay_is_not_this_users(redis_server: RedisServer, tmp_path: Path) -> None:
     try:
-        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 on this machine")
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     manifest = load_manifest(tmp_path / "supervisor.toml")
-    spec = registry_spec(manifest, HostPort(host, 0), redis_server.url, "", {**os.environ, **untraced()})
+    spec = registry_spec(manifest, HostPort("::1", 0), redis_server.url, "", {**os.environ, **untraced()})
     context = RunContext(tmp_path, LaunchOptions(), StateStore("test"), ProcessTable(), spec.address)
     service = registry_service(spec, context)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.run, None)
         with trio.fail_after(60):
             await service.ready.wait()
-        relayed = context.relayed_registry
-        assert (relayed != context.registry_address) is is_relayed_elsewhere
-        refused = await trio.to_thread.run_sync(register, relayed, RELAY_SOURCE)
+        refused = await trio.to_thread.run_sync(register, context.relayed_registry, RELAY_SOURCE)
         own = await trio.to_thread.run_sync(register, context.registry_address)
         await service.stop()
     assert refused.startswith("unauthorized"), refused
