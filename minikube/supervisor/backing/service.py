@@ -1,7 +1,6 @@
 """Keep one backing service running: show its state, restart it when its process exits, stop it at the end."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 
@@ -12,10 +11,8 @@ from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.model import PartView, ProcessState
-from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, retry_delay
+from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, backing_command, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.runtime.failures import classify
-from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S, ProcessTable
 from minikube.text import mask_url
@@ -50,7 +47,7 @@ class BackingService:
         self._stopping = CancelEvent()
         self._finished = trio.Event()
 
-    async def run(self, first: "subprocess.Popen[bytes] | None") -> None:
+    async def run(self, first: Process | None) -> None:
         """Run the service until `stop` is called, restarting its process when that exits.
 
         `first` is a process of the service that was started before trio; None: start one.
@@ -60,13 +57,13 @@ class BackingService:
         finally:
             self._finished.set()
 
-    async def _run(self, first: "subprocess.Popen[bytes] | None") -> None:
+    async def _run(self, first: Process | None) -> None:
         failures = 0
         while not self._stopping.is_set():
             started = trio.current_time()
             try:
                 adopted, first = first, None
-                process = self._adopt(adopted) if adopted else await self._start()
+                process = adopted or await self._process_table.start(backing_command(self.spec))
                 await self._run_process(process)
                 reason = str(process.exit)
             except StartError as error:
@@ -92,16 +89,6 @@ class BackingService:
         # A process that is just being started is ended as soon as it runs: `_run_process` sees `_stopping`.
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_TIMEOUT_S):
             await self._finished.wait()
-
-    def _adopt(self, popen: "subprocess.Popen[bytes]") -> Process:
-        try:
-            return self._process_table.adopt(popen, self.spec.name)
-        except OSError as error:
-            raise classify(error) from error
-
-    async def _start(self) -> Process:
-        spec = self.spec
-        return await self._process_table.start(Command(spec.argv, spec.env, spec.cwd, spec.name))
 
     async def _run_process(self, process: Process) -> None:
         """Copy the output of `process` into the log until `process` exits; then kill its descendants."""

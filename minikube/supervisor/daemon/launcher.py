@@ -6,7 +6,6 @@ refuses to decide anything about services.
 
 import os
 import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from minikube.project import orphans
 from minikube.project_dir import RUN_END_FILE, project_dir
 from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.text import printable
 
 LOCK_TIMEOUT_S = 12.0
@@ -27,15 +27,21 @@ LOCK_TIMEOUT_S = 12.0
 LOCK_RETRY_S = 0.01
 
 
-def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
-    """Run the supervisor and return its exit code.
+def run(
+    manifest_path: Path,
+    options: LaunchOptions,
+    sock: socket.socket,
+    guardian_pipe: int,
+    lock: int,
+    fork_server: ForkServer,
+) -> int:
+    """Run the supervisor and return its exit code. What it leaves running, the guardian kills.
 
     `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `lock` is the open lock file:
-    another run is kept out for as long as the supervisor or the guardian has it open.
+    another run is kept out for as long as the supervisor or the guardian has it open. `fork_server` creates the processes.
     """
-    started: list[subprocess.Popen[bytes]] = []
     try:
-        return _run(manifest_path, options, sock, guardian_pipe, lock, started)
+        return _run(manifest_path, options, sock, guardian_pipe, lock, fork_server)
     except MinikubeError as error:
         import logging
 
@@ -45,12 +51,6 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         logging.getLogger(__name__).error("%s", error)
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
-    finally:
-        # Processes that belong to no `BackingService` yet, because an error came first.
-        for popen in started:
-            if popen.poll() is None:
-                popen.kill()
-                popen.wait()
 
 
 def _run(
@@ -59,13 +59,13 @@ def _run(
     sock: socket.socket,
     guardian_pipe: int,
     lock: int,
-    started: "list[subprocess.Popen[bytes]]",
+    fork_server: ForkServer,
 ) -> int:
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
     from minikube.supervisor.backing.registry import registry_spec
-    from minikube.supervisor.backing.spec import start_process
+    from minikube.supervisor.backing.spec import BackingSpec, begin_process
     from minikube.supervisor.daemon.token_file import ensure_token
 
     manifest = load_manifest(manifest_path)
@@ -85,10 +85,11 @@ def _run(
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
     secret = supervisor_token(ensure_token(directory))
     registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
+    started: list[tuple[BackingSpec, ProcessStart]] = []
     for spec in (redis, registry):
         if spec is not None:
             spec.env[orphans.PROJECT_ENV] = str(directory)
-            started.append(start_process(spec))
+            started.append((spec, begin_process(spec, fork_server)))
     # Only now: trio and the rest are imported while Redis and the registry start.
     from minikube.supervisor.daemon.log import configure_logging
     from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor
@@ -108,7 +109,7 @@ def _run(
             not_removed,
             tuple(warnings),
         )
-        return run_supervisor(plan, started, sock, guardian_pipe)
+        return run_supervisor(plan, fork_server, started, sock, guardian_pipe)
     finally:
         os.close(lock)
 
