@@ -22,6 +22,7 @@ from minikube.errors import MinikubeError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from minikube.linux.exec_context import ExecContext
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
 
@@ -43,8 +44,7 @@ def execute_on_host(
     user, directory or limits of the service cannot be used.
     """
     from minikube.linux.credentials import find_credentials, login_environment
-    from minikube.linux.exec_context import ExecContext, ExecFailure, set_attributes
-    from minikube.linux.rlimits import describe_excess, to_rlimits
+    from minikube.linux.rlimits import to_rlimits
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project.registry_tokens import RUN_PREFIX
@@ -58,23 +58,14 @@ def execute_on_host(
     env = instance_environment(base, spec, id, spec.host, _port(spec, instance), token) | parse_variables(variables)
     argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
     credentials = find_credentials(spec.name, spec.user, spec.group)
-    context = ExecContext(
-        tuple(os.fsencode(word) for word in argv),
-        {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
-        os.fsencode(spec.cwd),
-        spec.umask,
-        tuple((name, number, *pair) for name, number, pair in to_rlimits(spec.limits)),
-        credentials.user,
-        credentials.group,
-        credentials.groups,
+    context = _context(argv, env, str(spec.cwd))._replace(
+        umask=spec.umask,
+        rlimits=tuple((name, number, *pair) for name, number, pair in to_rlimits(spec.limits)),
+        user=credentials.user,
+        group=credentials.group,
+        groups=credentials.groups,
     )
-    try:
-        set_attributes(context)
-    except ExecFailure as failure:
-        excess = describe_excess(to_rlimits(spec.limits)) if failure.stage == "limit" else ""
-        file = f"{failure.path}: " if failure.path else ""
-        raise MinikubeError(f"{spec.name}: {excess or file + os.strerror(failure.errno).lower()}") from None
-    _replace_process(context.argv, context.env)
+    _replace_process(context, spec)
 
 
 def execute_in_container(
@@ -100,10 +91,7 @@ def execute_in_container(
         sys.exit(COMMAND_NOT_FOUND)
     environment = {**client_environment(os.environ), **values}
     words = [*argv, *(command or ("/bin/sh",))]
-    _replace_process(
-        [os.fsencode(word) for word in words],
-        {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-    )
+    _replace_process(_context(words, environment, os.getcwd()), None)
 
 
 def parse_variables(variables: Sequence[str]) -> dict[str, str]:
@@ -163,9 +151,21 @@ def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
     return spec.port
 
 
-def _replace_process(argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> NoReturn:
-    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127."""
-    from minikube.linux.exec_context import ExecFailure, execute
+def _context(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> ExecContext:
+    from minikube.linux.exec_context import ExecContext
+
+    encoded = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    return ExecContext(tuple(os.fsencode(word) for word in argv), encoded, os.fsencode(cwd))
+
+
+def _replace_process(context: ExecContext, spec: ServiceSpec | None) -> NoReturn:
+    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127.
+
+    Raises MinikubeError when the user, directory or limits of the service cannot be used. `spec` is None in a container.
+    """
+    # All before the user is changed, who may not be allowed to read this program's files.
+    from minikube.linux.exec_context import ExecFailure, execute, set_attributes
+    from minikube.linux.rlimits import describe_excess, to_rlimits
     from minikube.linux.signal_actions import reset_signals
 
     sys.stdout.flush()
@@ -173,10 +173,16 @@ def _replace_process(argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> NoRet
     # What the shell has ignored stays so: `nohup minikube run …` goes on when the terminal is closed, and Ctrl-C does not end
     # a command that a script runs in the background. Python itself ignores PIPE and XFSZ.
     reset_signals(kept={*signal.Signals} - {signal.SIGPIPE, signal.SIGXFSZ})
+    name = os.fsdecode(context.argv[0])
     try:
-        execute(argv, env)
+        if spec is not None:
+            set_attributes(context)
+        execute(context.argv, context.env)
     except ExecFailure as failure:
-        name = os.fsdecode(argv[0])
+        if spec is not None and failure.stage != "exec":
+            excess = describe_excess(to_rlimits(spec.limits)) if failure.stage == "limit" else ""
+            file = f"{failure.path}: " if failure.path else ""
+            raise MinikubeError(f"{spec.name}: {excess or file + os.strerror(failure.errno).lower()}") from None
         if failure.errno == errno.ENOENT and failure.path:
             print_message(f"{name}: its #! line names no program")
         elif failure.errno == errno.ENOENT:

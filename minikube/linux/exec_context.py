@@ -135,6 +135,8 @@ def _set_ids(context: ExecContext, own_descriptors: Sequence[int]) -> None:
             os.setresuid(context.user, context.user, context.user)
     except OSError as error:
         raise _failure("user", error) from None
+    except (ValueError, OverflowError):  # more groups, or a larger number, than the kernel takes
+        raise ExecFailure("user", errno.EINVAL) from None
 
 
 def enter_directory(path: bytes) -> None:

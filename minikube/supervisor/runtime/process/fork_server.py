@@ -24,6 +24,7 @@ import select
 import socket
 import subprocess
 import sys
+import traceback
 from typing import NoReturn
 
 from minikube.linux.cgroup import find_hierarchies
@@ -141,6 +142,10 @@ def _start(body: bytes, descriptors: list[int], serving: int) -> None:
         _tell(status, failure.stage, failure.errno, failure.path)
     except OSError as error:
         _tell(status, "fork", error.errno or errno.EIO)
+    except Exception:
+        # A request that no code here expects must not end this process, as it would end the next one, too.
+        traceback.print_exc()
+        _tell(status, "fork", errno.EINVAL)
 
 
 def _spawn(context: ExecContext, streams: list[int]) -> int:
@@ -194,6 +199,9 @@ def _run_child(context: ExecContext, status: int, streams: list[int]) -> NoRetur
         _tell(status, failure.stage, failure.errno, failure.path)
     except OSError as error:
         _tell(status, "descriptors", error.errno or errno.EIO)
+    except BaseException:
+        traceback.print_exc()
+        _tell(status, "fork", errno.EINVAL)  # in any case: the end of the status pipe alone means success
     finally:
         os._exit(NOT_EXECUTED)
 
@@ -223,7 +231,9 @@ def main(arguments: list[str]) -> NoReturn:
     """
     descriptor, soft = map(int, arguments)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    serve(socket.socket(fileno=descriptor))
+    sock = socket.socket(fileno=descriptor)
+    sock.set_inheritable(False)
+    serve(sock)
 
 
 if __name__ == "__main__":
