@@ -12,6 +12,7 @@ import trio
 from minikube.control.state_store import StateStore
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
+from minikube.project.run_claim import RunClaim
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.daemon import run, shutdown
 from minikube.supervisor.launch_options import LaunchOptions
@@ -65,6 +66,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
 
     for name in ("obey_signals", "obey_up", "watch_guardian"):
         monkeypatch.setattr(shutdown, name, idle)
+    monkeypatch.setattr(run, "keep_project_files", idle)
 
     async def adopt(*_: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -79,12 +81,15 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
     monkeypatch.setattr(run, "_serve", fail)
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     spec = BackingSpec("redis", ("true",), {}, tmp_path, "there")
+    claim = RunClaim(tmp_path)
     plan = run.LaunchPlan(
         load_manifest(tmp_path / "supervisor.toml"),
         LaunchOptions(),
         tmp_path,
+        claim,
         spec,
         spec,
+        "token",
         "secret",
         HostPort("127.0.0.1", 0),
         [],
@@ -92,6 +97,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
     )
     with pytest.raises(ExceptionGroup, match="from Trio nursery"):
         await run._main(plan, cast(Any, None), [(spec, cast(Any, None))] * 2, cast(Any, None), 0)
+    claim.close()
     assert stopped == ["registry", "redis"]
 
 
