@@ -25,6 +25,7 @@ from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView
 from minikube.project import orphans
 from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
+from minikube.redis_url import parse_redis_url
 from minikube.supervisor.backing.redis import find_redis
 from minikube.text import mask_url
 
@@ -88,19 +89,17 @@ def _redis(manifest: Manifest | None) -> Finding:
 
 
 def _external_redis(url: str) -> Finding:
-    from urllib.parse import urlsplit
-
-    shown, parts = mask_url(url), urlsplit(url)
-    if "sentinel" in parts.scheme:
+    shown, parts = mask_url(url), parse_redis_url(url)
+    if parts.service:
         return ok("redis", f"{shown} (Sentinel: not asked)")
     try:
-        if parts.scheme == "unix":
+        if parts.path:
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.settimeout(QUESTION_TIMEOUT_S)
                 sock.connect(parts.path)
         else:
-            socket.create_connection((parts.hostname or "localhost", parts.port or 6379), QUESTION_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
+            socket.create_connection(parts.hosts[0], QUESTION_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         return Finding("redis", "fail", f"{shown}: {error}", "start it, or remove redis.url to have one started")
     return ok("redis", f"{shown} listens")
 

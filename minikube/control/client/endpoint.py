@@ -55,6 +55,10 @@ def find_supervisor(manifest: Path) -> Endpoint:
 
 
 def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
+    if not manifest.exists() and not directory.exists():
+        return NothingRunning(
+            f"{manifest}: nothing is running, and there is no such file — go to a project's directory, or name its manifest"
+        )
     return NothingRunning(
         f"{manifest}: nothing is running{_last_end(directory)} — start it with `minikube up {manifest}`"
     )

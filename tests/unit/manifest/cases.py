@@ -103,7 +103,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     (".stop", {"command": "bye now"}, StopSpec(command=("bye", "now"))),
     (".limits", {"memory": "64M", "cpus": 1.5, "pids": 10}, {"memory": 67108864, "cpus": 1.5, "pids": 10}),
     (".limits", {"nofile": 256, "core": "unlimited", "as": "1G"}, {"nofile": 256, "core": -1, "as": 1 << 30}),
-    (".limits", {"cpus": 2, "memory": 1024}, {"cpus": 2.0, "memory": 1024}),
+    (".limits", {"cpus": 2, "memory": 65536}, {"cpus": 2.0, "memory": 65536}),
     (".logs", {"max_size": "1K", "keep": 0, "format": "json"}, LogSpec(1024, 0, "json")),
     (".logs", {"max_age": "36h"}, LogSpec(max_age=129600.0)),
     (".logs", {"max_age": "0"}, LogSpec(max_age=0.0)),

@@ -80,10 +80,13 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
             'services.y.port: expected a port of its own or "auto", got 80, which services.x.port has',
         ),
         (
-            services(x={"port": 5556}),
+            {**services(x={"port": 5556}), "control": {"listen": "127.0.0.1:5556"}},
             'services.x.port: expected a port of its own or "auto", got 5556, which control.listen has',
         ),
-        ({"control": {"listen": "127.0.0.1:5555"}}, "control.listen: expected a port of its own"),
+        (
+            {"registry": {"listen": "localhost:9"}, "control": {"listen": "127.0.0.1:9"}},
+            "control.listen: expected a port of its own",
+        ),
         (services(x={"port": 80, "host": "0.0.0.0"}, y={"port": 80}), "services.y.port: expected a port of its own"),
         (services(x={"port": 80, "host": "localhost"}, y={"port": 80}), "services.y.port: expected a port of its own"),
         (
@@ -148,6 +151,25 @@ def test_a_combination_that_does_is_taken(raw: dict[str, Any]) -> None:
     manifest, problems = build(raw)
     assert problems == []
     assert manifest.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "moved"),
+    [
+        (services(x={"port": 5555}), {"registry"}),
+        (services(x={"port": "5550-5556", "host": "0.0.0.0"}), {"registry", "control"}),
+        (services(x={"port": 5555, "host": "127.0.0.2"}), set()),
+        ({"control": {"listen": "localhost:5555"}}, {"registry"}),
+        ({"registry": {"listen": "127.0.0.1:5556"}}, {"control"}),
+        ({"services": {"x": {"image": "i", "network": "project", "port": 5555}}}, set()),
+    ],
+)
+def test_a_default_port_moves_away_from_a_port_that_the_manifest_sets(raw: dict[str, Any], moved: set[str]) -> None:
+    manifest, problems = build(raw)
+    assert problems == []
+    assert {name for name in ("registry", "control") if not getattr(manifest, name).listen.port} == moved
+    assert {warning.split(".listen: ")[0].rpartition(" ")[2] for warning in manifest.warnings} == moved
+    assert all("so a free one is used" in warning for warning in manifest.warnings)
 
 
 @pytest.mark.parametrize(
