@@ -7,12 +7,13 @@ tree is one table: a reader finds every key in one place.
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from minikube.manifest import containers, hints, spec
 from minikube.manifest.commands import COMMAND, COMMAND_OR_NONE, SHELL
 from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.env_file import ENCODING, parse_env_file
-from minikube.manifest.interpolate import escape_dollars
+from minikube.manifest.interpolate import INSTANCE_VARIABLES, escape_dollars, fill_instance_variables
 from minikube.manifest.limits import LIMITS
 from minikube.manifest.shapes import (
     DURATION,
@@ -94,6 +95,15 @@ def _regex(text: str) -> str:
     return text
 
 
+def _check_url(text: str, key: KeyPath) -> str | None:
+    try:
+        parts = urlsplit(fill_instance_variables(text, {**dict.fromkeys(INSTANCE_VARIABLES, "1"), "HOST": "127.0.0.1"}))
+        valid = text.startswith(("/", "http://[${HOST")) or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        valid = False
+    return text if valid else key.wrong(HTTP_FORM, text)
+
+
 def _health_table(keys: dict[str, Any], _: KeyPath) -> spec.HealthSpec | None:
     kinds = [kind for kind in HEALTH_KINDS if kind in keys]
     if len(kinds) != 1:  # reported already
@@ -152,7 +162,8 @@ def _restart_table(keys: dict[str, Any], key: KeyPath) -> spec.RestartSpec | Non
     return restart
 
 
-HTTP = Text('a path such as "/health" or an http(s):// URL', r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True)
+HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
+HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
 _NUMBERS: dict[type, Shape[str]] = {

@@ -120,7 +120,7 @@ def parse_watch(text: str) -> str:
 
 def parse_allowed_check(text: str) -> str:
     """Check an item of `allow_checks`: `*`, a host, or a network such as `10.0.0.0/8`; return it. Raises ValueError."""
-    host = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "/" in text or ":" in host or re.fullmatch(r"[0-9.]+", text):
         try:
             ipaddress.ip_network(host, strict=False)
