@@ -81,10 +81,10 @@ class MetricsCollector:
         yield gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
         latest = snapshot.events[-1].number if snapshot.events else 0
         yield counter("events", "Events that happened.", value=latest)
-        up = gauge("part_up", "1 while Redis or the registry of the project runs.", ("part",))
+        up = gauge("part_up", "1 while Redis or the registry of the project runs and works.", ("part",))
         restarts = counter("part_restarts", "Restarts of the project's Redis or registry.", ("part",))
         for part in snapshot.parts:
-            up.add_metric((part.name,), part.state is ProcessState.RUNNING)
+            up.add_metric((part.name,), part.is_well)
             restarts.add_metric((part.name,), part.restarts)
         yield from (up, restarts)
 
@@ -135,10 +135,14 @@ class MetricsCollector:
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
     def _logs(self) -> Iterator[Metric]:
-        """Yield the metrics of log lines: how many were read, and how many were dropped."""
+        """Yield the metrics of log lines; those of removed instances as totals of their service, with no instance."""
         lines = counter("log_lines", "Lines of output that were read.", INSTANCE_LABELS)
         dropped = counter("log_dropped_lines", "Lines of output that were not written to the disk.", INSTANCE_LABELS)
+        text = "How often another program removed, moved, replaced or truncated the log file."
+        changes = counter("log_file_changes", text, INSTANCE_LABELS)
         for count in self._scrape.input.logs:
             lines.add_metric((count.service, count.instance), count.lines)
             dropped.add_metric((count.service, count.instance), count.dropped)
-        yield from (lines, dropped)
+            if count.instance:
+                changes.add_metric((count.service, count.instance), count.file_changes)
+        yield from (lines, dropped, changes)

@@ -38,6 +38,11 @@ class ProcessStat:
         """Return whether it is neither a zombie nor dead."""
         return self.state not in "ZX"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether a signal (STOP, TSTP) or a debugger has suspended it."""
+        return self.state in "Tt"
+
 
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process from now on, also those that called setsid (prctl(2))."""
@@ -75,6 +80,12 @@ def scan_processes() -> Iterator[ProcessStat]:
     for name in os.listdir("/proc"):
         if name.isdecimal() and (found := read_stat(int(name))) is not None:
             yield found
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether there is such a process and it is no zombie."""
+    found = read_stat(pid) if pid > 0 else None
+    return found is not None and found.is_alive
 
 
 def start_time(pid: int) -> int:

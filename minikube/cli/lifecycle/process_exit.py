@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from pathlib import Path
-
-from minikube.project_dir import project_dir, read_supervisor_record
 
 
 class ProcessExitWait:
@@ -34,9 +31,3 @@ class ProcessExitWait:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
-
-
-def recorded_pids(manifest: Path) -> list[int]:
-    """Return the pids of the supervisor and its guardian, in this order, in which they end; empty where none are recorded."""
-    record = read_supervisor_record(project_dir(manifest))
-    return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []

@@ -6,7 +6,7 @@ Nothing is probed or registered here.
 from msgspec import Struct
 
 from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, template_text
-from minikube.model import Address, Registration
+from minikube.model import Address, Instance, Registration, normalize_host
 
 LEASE_S = 15.0
 """How long the registry keeps a reported check result that is not repeated."""
@@ -32,6 +32,16 @@ class InstanceDescription(Struct, frozen=True):
     def is_reported(self) -> bool:
         """Whether the supervisor makes the check and reports its results to the registry, as a `ttl:` check."""
         return self.spec.register == "supervisor" and self.port > 0 and is_local_check(self.spec.health)
+
+    def owns(self, entry: Instance) -> bool:
+        """Return whether a registry entry with this id leads to the instance.
+
+        An entry that the instance makes itself may have any address.
+        """
+        if self.spec.register != "supervisor" or not self.port:
+            return True
+        address = Address(normalize_host(self.host), self.port)
+        return (entry.name, str(entry.addr)) == (self.spec.name, str(address))
 
     @property
     def check_url(self) -> str:
