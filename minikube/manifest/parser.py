@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from minikube.manifest import containers, hints, spec
-from minikube.manifest.commands import COMMAND, COMMAND_OR_NONE, SHELL
+from minikube.manifest import hints, spec
 from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.env_file import ENCODING, parse_env_file
 from minikube.manifest.interpolate import INSTANCE_VARIABLES, escape_dollars, fill_instance_variables
-from minikube.manifest.limits import LIMITS
+from minikube.manifest.keys import containers
+from minikube.manifest.keys.commands import COMMAND, COMMAND_OR_NONE, SHELL
+from minikube.manifest.keys.limits import LIMITS
 from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,

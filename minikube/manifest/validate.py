@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
-from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
+from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec, is_loopback
-from minikube.manifest.containers import parse_volume
+from minikube.manifest.keys.containers import parse_volume
 from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
 from tests.unit.manifest.test_parser import build
 
