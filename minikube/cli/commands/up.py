@@ -86,11 +86,11 @@ def up_command(options: UpOptions) -> int:
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
     path, names = split_words(options.words, options.manifest)
+    _refuse_second_run(path)
     manifest = load_manifest(path)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
     launch_options = LaunchOptions(options.detach, names, profiles, options.watch, options.exit_with)
     services = services_to_start(manifest, launch_options)
-    _refuse_second_run(manifest.path)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
     if options.build:
@@ -169,7 +169,7 @@ def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, .
 
 
 def _refuse_second_run(manifest: Path) -> None:
-    """Raise MinikubeError when a supervisor of this manifest is running."""
+    """Raise MinikubeError when a supervisor runs the project of this manifest, with this manifest or another one."""
     from minikube.control.client.endpoint import find_supervisor
 
     try:
@@ -177,11 +177,14 @@ def _refuse_second_run(manifest: Path) -> None:
         from minikube.control.client.blocking import ControlClient
 
         with ControlClient(endpoint) as client:
-            pid = client.status().pid
+            client.status()
     except Unresponsive:
         raise
     except (NothingRunning, Unavailable):
-        return  # a supervisor that is just starting has the lock of the directory: the new one will refuse to start
+        return  # one that is starting or ending has the claim on the directory: the new one waits, or refuses to start
+    running = Path(endpoint.manifest).name
+    other = f" with {running}" if running and running != manifest.name else ""
     raise MinikubeError(
-        f"{manifest}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it"
+        f"{manifest}: is running already{other} (pid {endpoint.pid})"
+        " — `minikube dashboard` opens it, `minikube down` ends it"
     )
