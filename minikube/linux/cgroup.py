@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from minikube.linux import processes
-from minikube.project_dir import CGROUPS_FILE
+from minikube.project_dir import CGROUPS_FILE, directory_id
 
 CPU_PERIOD_US = 100_000
 CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
@@ -194,7 +194,11 @@ def remove_all(project_dir: Path, name: str = "") -> bool:
     It removes the recorded groups, and groups called `name` beside this process' own. `name` (`group_name`) is needed only
     where the project directory may have been deleted.
     """
-    name = name or group_name(project_dir)
+    if not name:
+        try:
+            name = group_name(project_dir)
+        except OSError:
+            return True  # there is no such project
     removed = True
     for path in {*_recorded_groups(project_dir, name), *_nearby_groups(name)}:
         with contextlib.suppress(OSError):
@@ -221,10 +225,9 @@ def _nearby_groups(name: str) -> list[Path]:
 def group_name(project_dir: Path) -> str:
     """Return the name of the project's group: the same for every `up` of one directory, unique on this machine.
 
-    Raises OSError where the directory does not exist.
+    It is that of the directory beside the manifest, so that it stays the same where `.minikube` is deleted or moved.
     """
-    found = project_dir.stat()
-    return f"minikube-{sha256(f'{project_dir}:{found.st_dev}:{found.st_ino}'.encode()).hexdigest()[:12]}"
+    return f"minikube-{sha256(directory_id(project_dir.parent).encode()).hexdigest()[:12]}"
 
 
 def _members(path: Path) -> list[int]:

@@ -163,13 +163,13 @@ async def _main(
                 if not context.stop_requested.is_set():
                     await _serve(plan, context, registry, redis, sock, files)
             finally:
+                files.remove_record()
                 # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
                     for service in backing:
                         await service.stop()
             outer.cancel_scope.cancel()
     finally:
-        files.remove_record()
         plan.claim.stop_listening()
         orphans.forget_processes(files.directory)
         context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
