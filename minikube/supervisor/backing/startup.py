@@ -1,7 +1,6 @@
 """Create the two backing services, Redis and the registry, from their specs, and wait until they answer."""
 
 import contextlib
-import subprocess
 from urllib.parse import unquote
 
 import trio
@@ -26,9 +25,7 @@ RELAYS = "registry: relays at "
 """The words in the registry's log before the address for relays, where that is another one."""
 
 
-async def start_redis(
-    spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: "subprocess.Popen[bytes]"
-) -> BackingService:
+async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: Process) -> BackingService:
     """Run the embedded Redis in `nursery`; return its `BackingService` when Redis answers or a stop is requested.
 
     `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
