@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from minikube.cli.common import manifest_path
+from minikube.cli.common import running_manifest
 from minikube.cli.options import existing_manifest_argument
 from minikube.errors import UsageError
 
@@ -20,7 +20,7 @@ def dashboard_command(manifest: str | None) -> None:
 
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal — use `minikube ps` and `minikube logs -f` without one")
-    endpoint = find_supervisor(manifest_path(manifest))
+    endpoint = find_supervisor(running_manifest(manifest))
     # An error at the start is one line here; the dashboard shows those that come later.
     with ControlClient(endpoint) as client:
         client.status()
