@@ -19,6 +19,7 @@ BIRTH_S = 0.5
 class Kind(StrEnum):
     """The kinds of findings: the columns of the report."""
 
+    SLOW = "slow pushes"
     LOST = "lost registrations"
     FALSE_REMOVAL = "false removals"
     WRONG_ADDRESS = "wrong addresses, fresh"
@@ -118,6 +119,8 @@ class Bounds:
     """The longest times of the contract, in seconds, multiplied by the patience with a slow machine."""
 
     patience: float = 1.0
+    push: float = 0.1
+    """From the end of a process until watchers are told: half of all ends at least."""
     stale: float = 1.0
     """From the end of a process until its address is found no more."""
     grace: float = 3.0

@@ -56,6 +56,8 @@ def summarize(run: RunContext) -> Result:
         if one.mib > GROWTH_MIB or one.descriptors > GROWTH_DESCRIPTORS:
             run.find(Kind.GROWTH, f"{one.part} grew by {one.mib:.0f} MiB and {one.descriptors} descriptors")
     pushed, back = push_times(run.history, run.changes)
+    if (median := percentile(pushed, 0.5)) > run.bounds["push"]:
+        run.find(Kind.SLOW, f"half of the {len(pushed)} ends were pushed only after {median:.2f} s or more")
     return Result(run.operations, run.findings, run.acknowledged, run.lookups, pushed, back, growth)
 
 
