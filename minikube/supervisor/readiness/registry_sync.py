@@ -438,8 +438,7 @@ class RegistrySync:
         """
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
-            incarnation = self._entries[id].incarnation
-            await self._registry.call("Discovery.Renew", (id, state, report.output, incarnation))
+            await self._registry.renew(id, state, report.output, self._entries[id].incarnation)
         except NotFound:
             # The registry forgot it, or another client has replaced it: a passing report registers it again.
             self._entries.pop(id, None)
