@@ -145,12 +145,16 @@ class AccessControl:
 
     async def refresh_tokens(self) -> NoReturn:
         """Read the stored tokens every `REFRESH_S`, for ever."""
+        reported = ""
         while True:
             try:
                 await self.tokens.refresh()
                 self.drop_revoked()
+                reported = ""
             except Unavailable as error:
-                LOGGER.debug("the tokens could not be read: %s", error)
+                if str(error) != reported:
+                    LOGGER.warning("the tokens cannot be read, those of the last reading go on: %s", error)
+                reported = str(error)
             await trio.sleep(REFRESH_S)
 
     def _credential(self, connection: RpcConnection) -> Credential:
