@@ -5,6 +5,7 @@
     rlimits        limits of one process (setrlimit)
     credentials    the manifest's `user` and `group` → ids
     socket_owner   the user at the other end of a loopback connection
+    inotify        changes in directories, and the limits of watching them
     ports          free ports, and the process that has a port
 
 Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the

@@ -125,8 +125,13 @@ def registry_command(options: RegistryOptions) -> None:
     """
     if click.get_current_context().invoked_subcommand:
         return
+    from minikube.manifest.values import parse_allowed_check
     from minikube.registry.config import RegistryConfig
 
+    try:
+        allow_checks = tuple(parse_allowed_check(item) for item in options.allow_checks)
+    except ValueError as error:
+        raise UsageError(f"--allow-checks: {error}") from None
     config = RegistryConfig(
         listen=options.listen,
         redis_url=options.redis_url(),
@@ -134,7 +139,7 @@ def registry_command(options: RegistryOptions) -> None:
         token=os.environ.get(TOKEN_ENV, ""),
         supervisor_token=os.environ.get(SUPERVISOR_TOKEN_ENV, ""),
         tls=options.tls(),
-        allow_checks=options.allow_checks,
+        allow_checks=allow_checks,
         node=options.node,
         metrics=options.metrics,
         run=os.environ.get(REGISTRY_RUN_ENV, ""),
