@@ -1,10 +1,11 @@
-"""Waiting for the end of a process that is not a child of this one."""
+"""Waiting for the end of a process that is not a child of this one, and exit codes in words."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import signal
 from pathlib import Path
 
 from minikube.project_dir import project_dir, read_supervisor_record
@@ -40,3 +41,13 @@ def recorded_pids(manifest: Path) -> list[int]:
     """Return the pids of the supervisor and its guardian, in this order, in which they end; empty where none are recorded."""
     record = read_supervisor_record(project_dir(manifest))
     return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []
+
+
+def describe_exit(code: int) -> str:
+    """Return `exit 3` for the exit code 3, and `signal KILL` for -9."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return f"signal {signal.Signals(-code).name.removeprefix('SIG')}"
+    except ValueError:  # a real-time signal between the two that have names
+        return f"signal {-code}"
