@@ -15,6 +15,8 @@ from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
+from minikube.text import ASCII_SUBSTITUTES
+
 POLL_MS = 100
 """How often the thread that reads keys looks whether it has to end, and whether a half escape sequence is a key."""
 
@@ -22,17 +24,6 @@ READ_BYTES = 4096
 
 UNKNOWN = "\ufffd"
 """What the decoder puts in place of bytes that are no text in the terminal's encoding."""
-
-SUBSTITUTES = str.maketrans(
-    {
-        "─": "-", "│": "|", "┃": "|", "━": "-", "╸": "-", "╺": "-", "▁": "_", "▔": "-", "▎": "|", "▏": "|", "▕": "|",
-        "▊": "|", "█": "#", "▌": "|", "▐": "|", "▄": "_", "▀": "-", "…": "~", "●": "*", "○": "o", "◌": "o", "◐": "o",
-        "◉": "@", "✓": "v", "✗": "x", "↻": "r", "⟳": "r", "▾": "v", "▸": ">", "⇄": "=", "⇣": "v", "⏸": "=", "↑": "^",
-        "↓": "v", "→": ">", "←": "<", "↔": "=", "“": '"', "”": '"', "’": "'", "—": "-", "–": "-", "≥": ">", "·": ".",
-        "×": "x", "⚠": "!",
-    }
-)  # fmt: skip
-"""ASCII characters for the dashboard's symbols, for terminals that cannot show them; each is as wide as its symbol."""
 
 
 class InputEnded(Message):
@@ -132,7 +123,7 @@ def encodable(text: str, encoding: str) -> str:
         text.encode(encoding)
         return text
     except UnicodeError:
-        text = text.translate(SUBSTITUTES)
+        text = text.translate(ASCII_SUBSTITUTES)
         return "".join(char if _has(char, encoding) else "?" * cell_len(char) for char in text)
 
 
