@@ -69,7 +69,7 @@ COMMANDS = {name: command for section in SECTIONS.values() for name, command in 
 
 
 ACTS = {"up", "down", "apply", *SECTIONS["Change what runs"]}
-"""The commands that succeed although their output could not be printed."""
+"""The commands that go on, and succeed, although their output cannot be printed."""
 
 
 class LazyGroup(click.Group):
@@ -138,7 +138,7 @@ def main() -> NoReturn:
     if "_MINIKUBE_COMPLETE" in os.environ:
         # While a shell completes words, an error message would be printed into the prompt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    prepare_streams()
+    prepare_streams(drop_output=sys.argv[1:2] != [] and sys.argv[1] in ACTS)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -146,12 +146,11 @@ def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return its exit code. Errors are printed to stderr, not raised."""
     try:
         result = cli.main(arguments, prog_name="minikube", standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-        if failure := output_failure():
-            _print_error(f"stdout: {(failure.strerror or str(failure)).lower()} — what was printed is incomplete")
-            # What such a command does is done; its output only says so.
-            return code if arguments[0] in ACTS else code or 1
-        return code
+        sys.stdout.flush()
+        failure = output_failure()
+        if failure and not isinstance(failure, BrokenPipeError):
+            _print_error(f"stdout: {_describe(failure)} — what was printed is incomplete")
+        return result if isinstance(result, int) else 0
     except MinikubeError as error:
         _print_error(str(error) or type(error).__name__)
         return error.exit_code
@@ -170,14 +169,19 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        _print_error(f"{file}{(error.strerror or str(error)).lower()}")
+        file = "stdout" if error is output_failure() else error.filename
+        _print_error(f"{file}: {_describe(error)}" if file else _describe(error))
         return 1
     except Exception as error:
         if os.environ.get("MINIKUBE_DEBUG"):
             raise
         _print_error(f"internal error: {type(error).__name__}: {error} — MINIKUBE_DEBUG=1 shows the traceback")
         return 1
+
+
+def _describe(error: OSError) -> str:
+    """Return what the system says about an error."""
+    return (error.strerror or str(error)).lower()
 
 
 def _help_hint(error: click.ClickException) -> str:

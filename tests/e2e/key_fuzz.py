@@ -5,21 +5,15 @@ dashboard, and the report. A dashboard that a random key quits is started again.
 """
 
 import contextlib
-import fcntl
-import os
-import pty
 import random
-import select
-import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.e2e.pty_screen import Screen
 from tests.e2e.running import MINIKUBE
 from tests.ports import free_ports
 from tests.untraced import untraced
@@ -45,52 +39,6 @@ HOSTILE = (
 """Input that is no key: broken text, reports out of range, answers that no question was asked for, half sequences."""
 
 
-class Screen:
-    """`minikube dashboard` on a pseudo-terminal."""
-
-    def __init__(self, directory: Path) -> None:
-        master, slave = pty.openpty()
-        self.master = master
-        self.resize(80, 24)
-        env = {**untraced(), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
-        self.process = subprocess.Popen(
-            [MINIKUBE, "dashboard"], cwd=directory, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
-        )  # fmt: skip
-        os.close(slave)
-        self.output = b""
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def send(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self.master, data)
-
-    def read(self, seconds: float) -> None:
-        """Read what it prints, for this long or until it exits."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self.process.poll() is None:
-            if select.select([self.master], [], [], min(left, 0.1))[0]:
-                with contextlib.suppress(OSError):
-                    self.output = (self.output + os.read(self.master, 65536))[-200_000:]
-
-    def wait_open(self) -> None:
-        end = time.monotonic() + 30
-        while b"?1049h" not in self.output or len(self.output) < 2000:
-            self.read(0.05)
-            assert self.process.poll() is None, self.output
-            assert time.monotonic() < end, self.output
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGHUP)
-            self.read(5)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        os.close(self.master)
-        self.process.wait()
-
-
 def play(screen: Screen, dice: random.Random, end: float) -> None:
     """Send random input until the dashboard exits or `end` (monotonic seconds)."""
     while screen.process.poll() is None and time.monotonic() < end:
@@ -114,9 +62,9 @@ def fuzz(directory: Path, seconds: float, seed: int) -> Iterator[str]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         dice = random.Random(seed)
-        screen = Screen(directory)
+        screen = Screen(["dashboard"], directory)
         try:
-            screen.wait_open()
+            screen.wait_for("live")
             play(screen, dice, min(end, time.monotonic() + 40))
             if screen.process.poll() is None:
                 screen.resize(80, 24)
