@@ -1,7 +1,9 @@
 """Default names and addresses, and the environment variables of the registry's clients.
 
-It imports nothing, so that commands which must start fast can read it.
+It imports hardly anything, so that commands which must start fast can read it.
 """
+
+from collections.abc import Mapping
 
 DEFAULT_FILE = "supervisor.toml"
 """The manifest that commands use when none is named."""
@@ -16,6 +18,9 @@ REGISTRY_RUN_ENV = "MINIKUBE_REGISTRY_RUN"
 
 KEY_ENV = "MINIKUBE_REGISTRY_KEY"
 
+REDIS_ENV = "MINIKUBE_REDIS_URL"
+"""Chooses the Redis of a project or a registry; each instance gets that of its project in it."""
+
 SUPERVISOR_TOKEN_ENV = "MINIKUBE_SUPERVISOR_TOKEN"
 """The token of the supervisor that started a registry, in that registry's environment only."""
 
@@ -24,3 +29,11 @@ RELAY_SOURCE = "127.0.0.2"
 
 The kernel names the supervisor's user for them, but the caller is a container: the registry treats the user as unknown.
 """
+
+
+def is_inside_instance(environ: Mapping[str, str]) -> bool:
+    """Return whether the variables are those of an instance, or of a command or shell with an instance's environment.
+
+    There MINIKUBE_REDIS_URL names the Redis of that instance's project, and must not choose the one of another project.
+    """
+    return environ.keys() >= {"INSTANCE_ID", "SERVICE_NAME", "MINIKUBE_REGISTRY", REDIS_ENV}

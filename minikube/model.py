@@ -150,6 +150,9 @@ class Change(Struct, frozen=True, rename="pascal"):
     instance: Instance
 
 
+STORE_CONNECTING = "connecting"
+"""The reason that a registry's status gives for a store that is down while the first attempt to connect has not ended."""
+
 # ---------------------------------------------------------------- supervisor's state (snake_case)
 
 
@@ -238,7 +241,11 @@ PARTS = ("redis", "registry")
 
 
 class PartView(Struct, frozen=True):
-    """A backing service in a snapshot: `redis` or `registry`, which the supervisor starts itself. `detail` is one line."""
+    """A backing service in a snapshot: `redis` or `registry`, which the supervisor starts itself.
+
+    `state` is its process's. `check` says whether it works: a process that is running may hang, or refuse what it is asked;
+    None without a process. `detail` is the reason for a state or check that is not well, in one line.
+    """
 
     name: str
     state: ProcessState
@@ -247,6 +254,14 @@ class PartView(Struct, frozen=True):
     restarts: int = 0
     since: float = 0.0
     detail: str = ""
+    check: CheckState | None = None
+    check_since: float = 0.0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the process runs, and the service works as far as is known."""
+        # None: the supervisor is of a version that does not check.
+        return self.state is ProcessState.RUNNING and self.check in (None, CheckState.PASSING)
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot"):

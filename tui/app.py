@@ -125,7 +125,8 @@ class Dashboard(App[str]):
     def _connection_changed(self, event: ConnectionChanged) -> None:
         """Record the state of the connection and show it."""
         state = self.state
-        before, state.connection, state.connection_detail = state.connection, event.state, single_line(event.detail)
+        before = state.connection
+        state.set_connection(event.state, single_line(event.detail))
         # The project that this command started has stopped, for instance by `minikube down` in another terminal.
         if event.state == "lost" and self.owner and state.snapshot is not None and state.snapshot.phase == "stopping":
             self.exit("stop")
@@ -180,7 +181,9 @@ class Dashboard(App[str]):
     def _request_command(self, verb: str, rows: Sequence[Row]) -> None:
         """Send the command `verb` for each row; for `stop`, `restart` and `kill` ask the user first."""
         if self.state.connection != "live":
-            self.notify("not connected to the supervisor: nothing was done", severity="warning", markup=False)
+            silent = self.state.connection == "silent"
+            trouble = "the supervisor does not answer" if silent else "not connected to the supervisor"
+            self.notify(f"{trouble}: nothing was done", severity="warning", markup=False)
             return
         own = [row for row in rows if row.service.kind != "external"]
         if not own:

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 
+from minikube.control.client.trio import SILENT_S
 from minikube.model import Snapshot, Usage
 from tui.connection.messages import ConnectionState
 from tui.render.columns import RenderContext
@@ -22,6 +23,8 @@ class DashboardState:
         self.connection: ConnectionState = "connecting"
         self.connection_detail = ""
         """The reason for a lost connection."""
+        self.heard = time.time()
+        """When the supervisor was last known to answer, while the connection is not live (Unix seconds)."""
         self.in_flight: dict[str, int] = {}
         """How many unanswered commands there are for each target."""
         self._usage: dict[str, Usage] = {}
@@ -30,11 +33,15 @@ class DashboardState:
     @property
     def render_context(self) -> RenderContext:
         """The `RenderContext` for the current state."""
-        now = time.time()
-        # While the connection is lost, ages stand still: nothing newer than the snapshot is known.
-        if self.connection != "live" and self.snapshot is not None:
-            now = self.snapshot.time
+        # While the supervisor does not answer, ages stand still: nothing newer is known.
+        now = self.heard if self.connection in ("silent", "lost") else time.time()
         return RenderContext(now, self._usage, self._cpu_history, self.in_flight)
+
+    def set_connection(self, connection: ConnectionState, detail: str = "") -> None:
+        """Change the state of the connection; `detail` is the reason for a lost one."""
+        if self.connection == "live" and connection != "live":
+            self.heard = time.time() - (SILENT_S if connection == "silent" else 0.0)
+        self.connection, self.connection_detail = connection, detail
 
     def set_snapshot(self, snapshot: Snapshot) -> None:
         """Replace the snapshot and add its CPU usage to the history."""

@@ -53,8 +53,12 @@ def execute_on_host(
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
     token = _registry_token(project_dir(manifest.path), spec, instance.id if instance else RUN_PREFIX + id)
-    env = instance_environment(base, spec, id, spec.host, _port(spec, instance), token) | parse_variables(variables)
-    argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.command)
+    port, replica = _port(spec, instance), _replica(spec, instance)
+    env = instance_environment(base, spec, id, spec.host, port, token, replica) | parse_variables(variables)
+    try:
+        argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.argv)
+    except ValueError as error:  # `${PORT:?message}` without a port
+        raise MinikubeError(f"{spec.name}: {error}") from None
     credentials = find_credentials(spec.name, spec.user, spec.group)
     _set_limits(spec)
     try:
@@ -153,6 +157,12 @@ def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
 
         return choose_port(spec, 0, frozenset())
     return spec.port
+
+
+def _replica(spec: ServiceSpec, instance: InstanceView | None) -> int:
+    """Return the number for the variable REPLICA: the instance's, else 1."""
+    number = instance.name.removeprefix(f"{spec.name}-") if instance else ""
+    return int(number) if number.isdecimal() else 1
 
 
 def _set_limits(spec: ServiceSpec) -> None:

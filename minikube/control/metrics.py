@@ -81,10 +81,10 @@ class MetricsCollector:
         yield gauge("stream_clients", "Open readers of /v1/stream.", value=self._scrape.stream_clients)
         latest = snapshot.events[-1].number if snapshot.events else 0
         yield counter("events", "Events that happened.", value=latest)
-        up = gauge("part_up", "1 while Redis or the registry of the project runs.", ("part",))
+        up = gauge("part_up", "1 while Redis or the registry of the project runs and works.", ("part",))
         restarts = counter("part_restarts", "Restarts of the project's Redis or registry.", ("part",))
         for part in snapshot.parts:
-            up.add_metric((part.name,), part.state is ProcessState.RUNNING)
+            up.add_metric((part.name,), part.is_well)
             restarts.add_metric((part.name,), part.restarts)
         yield from (up, restarts)
 

@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,21 +14,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.doctor.finding import Finding, ok
+from minikube.doctor.running import QUESTION_TIMEOUT_S, check_external_redis, check_supervisor, read_snapshot
 from minikube.engine.command import find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
 from minikube.linux import cgroup, processes
 from minikube.linux.ports import is_free, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
-from minikube.model import InstanceView
+from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
 from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
 from minikube.supervisor.backing.redis import find_redis
-from minikube.text import mask_url
-
-QUESTION_TIMEOUT_S = 3.0
-"""The time to wait for Redis, an engine or the supervisor."""
 
 MIN_FILES = 4_096
 MIN_WATCHES = 8_192
@@ -55,8 +50,11 @@ def run_checks(path: Path) -> Iterator[Finding]:
         )
     directory = project_dir(path)
     yield _redis(manifest)
+    snapshot = read_snapshot(path)
+    yield from check_supervisor(snapshot)
     if manifest is not None:
-        yield from _ports(manifest, _port_holders(manifest, directory))
+        instances = snapshot.instances if isinstance(snapshot, Snapshot) else ()
+        yield from _ports(manifest, _port_holders(manifest, directory, instances))
     yield _project_dir(directory)
     yield _space(directory)
     yield _groups(manifest)
@@ -75,7 +73,7 @@ def _python() -> Finding:
 
 def _redis(manifest: Manifest | None) -> Finding:
     if manifest is not None and manifest.redis.url:
-        return _external_redis(manifest.redis.url)
+        return check_external_redis(manifest.redis.url)
     try:
         program = find_redis(os.environ)
         output = subprocess.run(
@@ -85,24 +83,6 @@ def _redis(manifest: Manifest | None) -> Finding:
         return Finding("redis", "fail", str(error), "install valkey or redis, or set redis.url")
     version = next((word for word in output.split() if word.startswith("v=")), "v=?").removeprefix("v=")
     return ok("redis", f"{program} {version}, for a private Redis of this project")
-
-
-def _external_redis(url: str) -> Finding:
-    from urllib.parse import urlsplit
-
-    shown, parts = mask_url(url), urlsplit(url)
-    if "sentinel" in parts.scheme:
-        return ok("redis", f"{shown} (Sentinel: not asked)")
-    try:
-        if parts.scheme == "unix":
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(QUESTION_TIMEOUT_S)
-                sock.connect(parts.path)
-        else:
-            socket.create_connection((parts.hostname or "localhost", parts.port or 6379), QUESTION_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        return Finding("redis", "fail", f"{shown}: {error}", "start it, or remove redis.url to have one started")
-    return ok("redis", f"{shown} listens")
 
 
 def _own_pids(directory: Path) -> set[int]:
@@ -133,11 +113,12 @@ class _PortHolders(Struct, frozen=True):
         return port in self.published or (owner[0] in self.pids if owner else port in self.shared)
 
 
-def _port_holders(manifest: Manifest, directory: Path) -> _PortHolders:
+def _port_holders(manifest: Manifest, directory: Path, instances: tuple[InstanceView, ...]) -> _PortHolders:
+    """Return the holders; `instances` are the project's, as its supervisor reports them."""
     pids = _own_pids(directory)
     containers = [
         instance
-        for instance in (_instances(manifest.path) if pids else ())
+        for instance in (instances if pids else ())
         if instance.pid
         and instance.service in manifest.services
         and manifest.services[instance.service].runtime == "container"
@@ -149,15 +130,6 @@ def _port_holders(manifest: Manifest, directory: Path) -> _PortHolders:
         if port.isdecimal():
             ports[bool(manifest.services[instance.service].container_port)].add(int(port))
     return _PortHolders({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
-
-
-def _instances(path: Path) -> tuple[InstanceView, ...]:
-    """Return the project's instances as its supervisor reports them; empty if it does not answer."""
-    try:
-        with ControlClient(find_supervisor(path), timeout=QUESTION_TIMEOUT_S) as client:
-            return client.status().instances
-    except MinikubeError:
-        return ()
 
 
 def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:

@@ -11,13 +11,16 @@ from urllib.parse import quote, unquote
 from msgspec import Struct
 
 from minikube.addresses import join_host_port
-from minikube.defaults import CA_ENV, TOKEN_ENV
+from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.engine.command import LABEL, Engine, container_name
 from minikube.errors import StartError
 from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
 
 CGROUP_LIMITS = {"memory": "--memory", "cpus": "--cpus", "pids": "--pids-limit"}
 """The engine's options for limits of the whole container; other limits are `--ulimit`."""
+
+CONTAINER_PYTHON = "python3"
+"""MINIKUBE_PYTHON in a container, which does not have this machine's interpreter."""
 
 MOUNT_DIR = "/run/minikube"
 """The directory in a container with the embedded Redis' socket and the registry's certificate."""
@@ -52,14 +55,15 @@ def backing_environment(
     manifest: Manifest, registry: str, redis_url: str
 ) -> tuple[dict[str, str], tuple[VolumeSpec, ...]]:
     """Return the variables with the addresses of registry and Redis for a container, and the mounts that these need."""
-    env = {"MINIKUBE_REGISTRY": manifest.registry.advertise or registry, "REDIS_URL": redis_url}
+    env = {"MINIKUBE_REGISTRY": manifest.registry.advertise or registry}
     mounts = []
     if redis_url.startswith("unix://"):
         # The directory, not the socket: a restarted Redis creates a new socket.
         path, separator, query = redis_url.removeprefix("unix://").partition("?")
         real = Path(unquote(path)).resolve()
         mounts.append(VolumeSpec(str(real.parent), f"{MOUNT_DIR}/redis"))
-        env["REDIS_URL"] = f"unix://{MOUNT_DIR}/redis/{quote(real.name)}{separator}{query}"
+        redis_url = f"unix://{MOUNT_DIR}/redis/{quote(real.name)}{separator}{query}"
+    env |= {"REDIS_URL": redis_url, REDIS_ENV: redis_url, "MINIKUBE_PYTHON": CONTAINER_PYTHON}
     if manifest.registry.token:
         env[TOKEN_ENV] = manifest.registry.token
     if manifest.registry.tls:

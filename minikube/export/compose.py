@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minikube.addresses import join_host_port
-from minikube.defaults import CA_ENV, TOKEN_ENV
+from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.export.workloads import (
     INSTANCE_ID_MARKER,
     REGISTRY_PORT,
@@ -100,7 +100,7 @@ def _secret_variables(plan: ExportPlan) -> list[tuple[str, str]]:
     """Return the environment variable and the value of each secret of the project."""
     variables = [(TOKEN_ENV, plan.manifest.registry.token)]
     if plan.redis_url_is_secret:
-        variables.append(("REDIS_URL", plan.redis_url))
+        variables.append((REDIS_ENV, plan.redis_url))  # REDIS_URL of .env may be the application's
     for workload in plan.workloads.values():
         variables += [
             (variable_name(workload.spec.name, name), value) for name, value in _env_secrets(workload).items()
@@ -163,11 +163,9 @@ def _registry(plan: ExportPlan) -> Tree:
 def _shared_environment(plan: ExportPlan, *, for_registry: bool = False) -> dict[str, str]:
     """Return the environment of every container: the addresses of Redis and the registry, the token, the certificate."""
     url = (
-        _secret_value(plan, "REDIS_URL", plan.redis_url)
-        if plan.redis_url_is_secret
-        else _escape_dollars(plan.redis_url)
+        _secret_value(plan, REDIS_ENV, plan.redis_url) if plan.redis_url_is_secret else _escape_dollars(plan.redis_url)
     )
-    env = {"REDIS_URL": url, TOKEN_ENV: _secret_value(plan, TOKEN_ENV, plan.manifest.registry.token)}
+    env = {"REDIS_URL": url, REDIS_ENV: url, TOKEN_ENV: _secret_value(plan, TOKEN_ENV, plan.manifest.registry.token)}
     return env if for_registry else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
 
 
@@ -223,9 +221,9 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     if check := _healthcheck(plan, workload):
         tree["healthcheck"] = check
     tree |= {"stop_signal": f"SIG{spec.stop.signal}", "stop_grace_period": _duration(spec.stop.timeout)}
-    if spec.stop.command:
+    if spec.stop.argv:
         tree["pre_stop"] = [
-            {"command": [_replace_instance_id(expand(workload, word, plan), spec.name) for word in spec.stop.command]}
+            {"command": [_replace_instance_id(expand(workload, word, plan), spec.name) for word in spec.stop.argv]}
         ]
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
@@ -262,7 +260,10 @@ def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
     """Return the environment of a workload's container."""
     name = workload.spec.name
     env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | ({"PORT": str(workload.port)} if workload.port else {})
-    env |= _shared_environment(plan) | {key: _replace_instance_id(value, name) for key, value in workload.env.items()}
+    shared = _shared_environment(plan)
+    if "REDIS_URL" in workload.spec.file_env:  # Compose reads it there, and `environment` would win over it
+        del shared["REDIS_URL"]
+    env |= shared | {key: _replace_instance_id(value, name) for key, value in workload.env.items()}
     secrets = {key: value.replace(INSTANCE_ID_MARKER, name) for key, value in _env_secrets(workload).items()}
     return env | {key: _secret_value(plan, variable_name(name, key), value) for key, value in secrets.items()}
 
@@ -296,7 +297,7 @@ def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
     if health.kind == "command":
         test = [
             "CMD",
-            *(_replace_instance_id(expand(workload, word, plan), workload.spec.name) for word in health.command),
+            *(_replace_instance_id(expand(workload, word, plan), workload.spec.name) for word in health.argv),
         ]
     elif health.kind == "tcp":
         test = ["CMD-SHELL", TCP_CHECK.format(port=workload.port, timeout=timeout)]
@@ -319,7 +320,7 @@ def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
         "timeout": _duration(health.timeout),
         "retries": max(health.failures, health.timeouts),
         "start_period": _duration(health.start_period),
-        "start_interval": _duration(min(health.interval, 1.0)),
+        # No `start_interval`: an engine older than 25 does not start a container that has one.
     }
 
 

@@ -205,8 +205,8 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
     if workload.port:
         tree["ports"] = [{"name": "main", "containerPort": workload.port}]
     tree |= container_probes(plan, workload)
-    if spec.stop.command:
-        words = [escape_references(expand(workload, word, plan)) for word in spec.stop.command]
+    if spec.stop.argv:
+        words = [escape_references(expand(workload, word, plan)) for word in spec.stop.argv]
         tree["lifecycle"] = {"preStop": {"exec": {"command": words}}}
     if resources := _resources(spec):
         tree["resources"] = resources

@@ -39,7 +39,7 @@ def _action(plan: ExportPlan, workload: Workload) -> Tree:
     health = workload.spec.health
     assert health is not None
     if health.kind == "command":
-        return {"exec": {"command": [escape_references(expand(workload, word, plan)) for word in health.command]}}
+        return {"exec": {"command": [escape_references(expand(workload, word, plan)) for word in health.argv]}}
     if health.kind == "tcp":
         return {"tcpSocket": {"port": workload.port}}
     url = expand(workload, health.http, plan)

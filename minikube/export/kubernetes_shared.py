@@ -4,7 +4,7 @@ The registry's certificate and key are a Secret of type kubernetes.io/tls that t
 a private key. The pods of services get the certificate only.
 """
 
-from minikube.defaults import CA_ENV, TOKEN_ENV
+from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.export.workloads import REDIS_PORT, REGISTRY_PORT, ExportPlan
 from minikube.export.yaml_documents import Document, Tree
 
@@ -44,7 +44,9 @@ def shared_documents(plan: ExportPlan, placeholder: str) -> list[Document]:
     config, secret = shared_config_names(plan)
     config_data = {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"{CERT_DIR}/tls.crt"}
     secrets = {TOKEN_ENV: plan.manifest.registry.token}
-    (secrets if plan.redis_url_is_secret else config_data)["REDIS_URL"] = plan.redis_url
+    (secrets if plan.redis_url_is_secret else config_data).update(
+        {"REDIS_URL": plan.redis_url, REDIS_ENV: plan.redis_url}
+    )
     secret_data = {
         name: value if plan.options.with_secrets and value else placeholder for name, value in secrets.items()
     }

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from minikube.defaults import REDIS_ENV
+from minikube.engine.arguments import CONTAINER_PYTHON
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec, fill_instance_variables, is_loopback
 from minikube.text import looks_secret, mask_url
@@ -165,8 +167,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         "PORT": str(port) if port else "",
         "SERVICE_NAME": spec.name,
         "INSTANCE_ID": INSTANCE_ID_MARKER,
-        "MINIKUBE_REGISTRY": plan.registry_address,
-        "REDIS_URL": plan.redis_url,
+        **_shared_variables(plan),
     }
     env = {name: fill_instance_variables(value, variables) for name, value in spec.env.items()}
     secrets = {name: value for name, value in env.items() if looks_secret(name) or mask_url(value) != value} | {
@@ -176,7 +177,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         spec,
         kind=_kind(plan.manifest, spec),
         image=_image(plan, spec),
-        command=tuple(fill_instance_variables(word, variables) for word in spec.command),
+        command=tuple(fill_instance_variables(word, variables) for word in spec.argv),
         port=port,
         env={name: value for name, value in env.items() if name not in secrets},
         secrets=secrets,
@@ -194,9 +195,18 @@ def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
         "SERVICE_NAME": workload.spec.name,
         "INSTANCE_ID": INSTANCE_ID_MARKER,
     }
-    return fill_instance_variables(
-        text, variables | {"MINIKUBE_REGISTRY": plan.registry_address, "REDIS_URL": plan.redis_url}
-    )
+    return fill_instance_variables(text, variables | _shared_variables(plan))
+
+
+def _shared_variables(plan: ExportPlan) -> dict[str, str]:
+    """Return the variables that all exported services have in common, for their strings."""
+    return {
+        "MINIKUBE_REGISTRY": plan.registry_address,
+        "REDIS_URL": plan.redis_url,
+        REDIS_ENV: plan.redis_url,
+        "MINIKUBE_PYTHON": CONTAINER_PYTHON,
+        "REPLICA": "1",
+    }
 
 
 def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
@@ -236,6 +246,8 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
         )
     if spec.runtime == "process" and spec.cwd != plan.manifest.directory:
         plan.add_note(f"{key}.cwd", "is a directory of this machine — the image's WORKDIR is used instead")
+    if spec.replicas > 1 and any("${REPLICA" in text for text in (*spec.argv, *spec.env.values())):
+        plan.add_note(key, "uses ${REPLICA}, which neither tool has — it is 1 for each replica there")
     if spec.umask >= 0:
         plan.add_note(f"{key}.umask", "has no counterpart — set it in the image's command")
     if spec.health and spec.health.kind == "log":

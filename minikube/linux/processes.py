@@ -39,6 +39,11 @@ class ProcessStat:
         """Return whether it is neither a zombie nor dead."""
         return self.state not in "ZX"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether a signal (STOP, TSTP) or a debugger has suspended it."""
+        return self.state in "Tt"
+
 
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process from now on, also those that called setsid (prctl(2))."""

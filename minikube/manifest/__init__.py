@@ -7,14 +7,16 @@
     containers   the keys that only containers have
     validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
     values       strings with a form of their own: addresses, signals, schedules, masks
-    interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`); `.env` files
+    commands     `command` as a list or a string, and `shell`
+    interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`)
+    env_file     `.env` files
     diagnostics  key paths, problems, warnings, "did you mean"
     dump         a `Manifest` back to TOML: `minikube config`
 
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
 """
 
-from minikube.manifest.interpolate import fill_instance_variables
+from minikube.manifest.interpolate import fill_instance_variables, template_text
 from minikube.manifest.load import load_manifest, schema_json
 from minikube.manifest.spec import (
     BuildSpec,
@@ -57,4 +59,5 @@ __all__ = [
     "parse_host_port",
     "parse_signal",
     "schema_json",
+    "template_text",
 ]

@@ -16,12 +16,18 @@ _SHOWN_CHARACTERS = 60
 
 
 class ManifestReading:
-    """The state of reading one manifest: problems and warnings so far, and the variables for interpolation."""
+    """The state of reading one manifest: problems and warnings so far, and the variables for interpolation.
 
-    def __init__(self, file: str, directory: Path, variables: Mapping[str, str]) -> None:
+    `dotenv` is the content of `.env`, which is in `variables`, too.
+    """
+
+    def __init__(
+        self, file: str, directory: Path, variables: Mapping[str, str], dotenv: Mapping[str, str] | None = None
+    ) -> None:
         self.file = file
         self.directory = directory
         self.variables = variables
+        self.dotenv = dotenv or {}
         self.problems: dict[str, str] = {}
         """The first problem of each key path, as a line for the user."""
         self.warnings: dict[str, None] = {}
@@ -34,6 +40,11 @@ class ManifestReading:
     def warn(self, path: str, message: str) -> None:
         """Record a warning at a key path."""
         self.warnings[printable(f"{self.file}: {path}: {message}")] = None
+
+    def warn_ignored(self, file: Path, line: int) -> None:
+        """Record a warning about a line of a `.env` file that is no assignment."""
+        text = f"{file}:{line}: is neither NAME=value nor a name, and is ignored: no shell reads this file"
+        self.warnings[printable(text)] = None
 
     def failed(self, path: str) -> bool:
         """Return whether `path` or a key below it has a problem: rules that depend on it are then skipped."""
@@ -65,20 +76,23 @@ class KeyPath(Struct, frozen=True):
         """Record the problem "expected `expected`, got `value`" with an optional hint at this key, and return None."""
         return self.fail(f"expected {expected}, got {describe_value(value, secret=self.secret)}{hint}")
 
-    def text(self, value: str, *, later: bool = False) -> str | None:
+    def text(self, value: str, *, later: bool = False, keep_unset: bool = False) -> str | None:
         """Return `value` with its variables replaced; None after recording a problem.
 
-        With `later`, the variables of an instance (`${PORT}`) stay in place.
+        `later` and `keep_unset` are as for `interpolate`.
         """
         if "\0" in value:
             return self.fail("expected no NUL character")
         try:
-            return interpolate(value, self.reading.variables, later=later, warn=self._unset)
+            return interpolate(value, self.reading.variables, later=later, keep_unset=keep_unset, warn=self._warn_unset)
         except ValueError as error:
             return self.fail(str(error))
 
-    def _unset(self, name: str) -> None:
-        self.reading.warn(self.path, f"{name} is not set, empty is used — set it, or write ${{{name}:-default}}")
+    def _warn_unset(self, name: str) -> None:
+        text = f"{name} is not set, empty is used — set it, or write ${{{name}:-default}}"
+        if name in self.reading.dotenv:  # and not in the variables: see `load.APPLICATION_VARIABLES`
+            text = f"{name} of .env belongs to the application and is not used here, empty is used — write the value itself"
+        self.reading.warn(self.path, text)
 
 
 def describe_value(value: object, *, secret: bool = False) -> str:

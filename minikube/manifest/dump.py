@@ -16,11 +16,11 @@ from minikube.manifest.interpolate import escape_dollars
 from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 
-LATER = frozenset({"command", "env", "http"})
-"""Keys whose strings may contain variables of an instance; in all others a dollar is a dollar."""
+TEMPLATES = frozenset({"command", "shell", "env", "http"})
+"""Keys whose strings are templates, as in the manifest; in all others a dollar is a dollar."""
 
 ALWAYS = frozenset({"listen"})
-FIRST = ("image", "build", "command")
+FIRST = ("image", "build", "command", "shell")
 KEPT = ("image", "build")
 HIDDEN = frozenset(
     {"chosen", "name", "path", "directory", "warnings", "auto_port", "port_range", "file_env", "kind", "workdir"}
@@ -89,7 +89,7 @@ def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
 
 def _health(health: HealthSpec, found: dict[str, Any]) -> dict[str, Any]:
     for kind in ("http", "command", "log"):
-        if health.kind != kind:
+        if health.kind != kind or (kind == "command" and health.shell):
             found.pop(kind, None)
     return {"tcp": True, **found} if health.kind == "tcp" else found
 
@@ -104,8 +104,8 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
             return _string(name, str(value))
         case str():
             return MASK if value and looks_secret(name) else _string(name, mask_url(value))
-        case dict() if name == "env" or name == "args":
-            return {key: _string("env", text) for key, text in mask_env(value).items()}
+        case dict() if name in ("env", "args"):
+            return {key: _string(name, text) for key, text in mask_env(value).items()}
         case dict() if name == "limits":
             return {key: "unlimited" if limit == -1 else limit for key, limit in value.items()}
         case dict():
@@ -123,7 +123,7 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
 
 
 def _string(name: str, text: str) -> str:
-    return escape_dollars(text, later=name in LATER)
+    return text if name in TEMPLATES else escape_dollars(text)
 
 
 def exact_duration(seconds: float) -> str:

@@ -2,20 +2,26 @@
 
 import os
 import re
+import sys
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minikube.defaults import DEFAULT_FILE
+from minikube.defaults import DEFAULT_FILE, REDIS_ENV, is_inside_instance
 from minikube.errors import ManifestError
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
-from minikube.manifest.interpolate import parse_env_file
+from minikube.manifest.env_file import ENCODING, parse_env_file
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
 from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024
+
+APPLICATION_VARIABLES = ("PORT", "HOST")
+"""Variables that are not taken from `.env`: there they mean the application's, not where an instance listens."""
+
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
 
@@ -28,8 +34,15 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
     path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises PermissionError
     raw = _parse(_read_text(path), path)
     directory = path.absolute().parent
-    variables = {**_read_dotenv(directory / ".env"), **environ}
-    reading = ManifestReading(printable(str(path)), directory, variables)
+    ignored: list[int] = []
+    dotenv = _read_dotenv(directory / ".env", environ, ignored)
+    variables = {name: value for name, value in dotenv.items() if name not in APPLICATION_VARIABLES}
+    inside = is_inside_instance(environ)
+    variables |= {name: value for name, value in environ.items() if not (inside and name == REDIS_ENV)}
+    variables["MINIKUBE_PYTHON"] = sys.executable
+    reading = ManifestReading(printable(str(path)), directory, variables, dotenv)
+    for line in ignored:
+        reading.warn_ignored(directory / ".env", line)
     manifest = build_manifest(raw, reading, path.absolute())
     if reading.problems:
         raise ManifestError("\n".join(reading.problems.values()))
@@ -63,7 +76,7 @@ def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) ->
 def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
     """Return the valid services by name. Used after other services had problems, which are recorded already."""
     shape = parser.MANIFEST.shapes["services"]
-    quiet = ManifestReading(reading.file, reading.directory, reading.variables)
+    quiet = ManifestReading(reading.file, reading.directory, reading.variables, reading.dotenv)
     found: dict[str, Any] = {}
     for name, value in raw.items() if isinstance(raw, dict) else ():
         found |= shape.read({name: value}, KeyPath(quiet).key("services")) or {}
@@ -71,13 +84,13 @@ def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
 
 
 def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -> RedisSettings:
-    url = reading.variables.get("REDIS_URL", "")
+    url = reading.variables.get(REDIS_ENV, "")
     if not url:
         return settings
     try:
         return RedisSettings(url=parser.redis_url(url), prefix=settings.prefix)
     except ValueError as error:
-        reading.fail("redis.url", f"REDIS_URL of the environment: {error}")
+        reading.fail("redis.url", f"{REDIS_ENV} of the environment: {error}")
         return settings
 
 
@@ -98,8 +111,9 @@ def _read_text(path: Path) -> str:
     if len(raw) > MAX_BYTES:
         raise ManifestError(f"{shown}: expected at most 1M, got more")
     try:
-        return raw.decode()
+        return raw.decode(ENCODING)
     except UnicodeDecodeError as error:
+        raw = raw.removeprefix(BOM_UTF8)  # the error counts without it
         line = raw.count(b"\n", 0, error.start) + 1
         raise ManifestError(f"{shown}:{line}: expected UTF-8, got the byte 0x{raw[error.start]:02x}") from None
 
@@ -117,14 +131,15 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         raise ManifestError(f"{shown}: not TOML: nested too deeply") from None
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
+def _read_dotenv(path: Path, environ: Mapping[str, str], ignored: list[int]) -> dict[str, str]:
+    """Return the content of `.env`, empty where there is none. Append the numbers of ignored lines to `ignored`."""
     shown = printable(str(path))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ValueError("expected at most 1M, got more")
-        return parse_env_file(raw.decode())
+        return parse_env_file(raw.decode(ENCODING), environ, ignored.append)
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -5,15 +5,16 @@ tree is one table: a reader finds every key in one place.
 """
 
 import re
-import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from minikube.manifest import containers, spec
+from minikube.manifest.commands import COMMAND, COMMAND_OR_NONE, SHELL
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.interpolate import parse_env_file
+from minikube.manifest.env_file import ENCODING, parse_env_file
+from minikube.manifest.interpolate import escape_dollars
 from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
@@ -73,18 +74,6 @@ def _file_path(text: str, key: KeyPath) -> Path | None:
 _DIRECTORY: Shape[Path] = Converted(_WORD, _directory_path)
 
 
-def _split_command(text: str, key: KeyPath) -> tuple[str, ...] | None:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        return key.wrong(f"a command line that a shell could split ({str(error).lower()})", text)
-    return words if words else key.fail("expected a command, got an empty string")
-
-
-def _check_first_word(words: tuple[str, ...], key: KeyPath) -> tuple[str, ...] | None:
-    return words if words[0] else key.item(0).fail("expected a command, got an empty string")
-
-
 def _duration(*, zero: bool) -> Shape[float]:
     def step(seconds: float, key: KeyPath) -> float | None:
         return seconds if zero or seconds > 0 else key.fail("expected a duration above 0")
@@ -139,7 +128,8 @@ def _health_table(keys: dict[str, Any], _: KeyPath) -> spec.HealthSpec | None:
     if len(kinds) != 1:  # reported already
         return None
     fields = {name: value for name, value in keys.items() if name != "tcp"}
-    return spec.HealthSpec(kind=kinds[0], **fields)
+    kind: spec.HealthKind = "command" if kinds[0] == "shell" else kinds[0]
+    return spec.HealthSpec(kind=kind, **fields)
 
 
 def _health_short(text: str, key: KeyPath) -> spec.HealthSpec | None:
@@ -158,7 +148,10 @@ def _read_env_files(paths: tuple[Path, ...], key: KeyPath) -> tuple[tuple[Path, 
                 raw = file.read(MAX_ENV_FILE_BYTES + 1)
             if len(raw) > MAX_ENV_FILE_BYTES:
                 raise ValueError("expected at most 1M")
-            found |= parse_env_file(raw.decode())
+            ignored: list[int] = []
+            found |= parse_env_file(raw.decode(ENCODING), key.reading.variables, ignored.append)
+            for line in ignored:
+                key.reading.warn_ignored(path, line)
         except UnicodeDecodeError:
             failed = True
             key.fail(f"{path}: expected UTF-8")
@@ -169,6 +162,12 @@ def _read_env_files(paths: tuple[Path, ...], key: KeyPath) -> tuple[tuple[Path, 
             failed = True
             key.fail(f"{path}: {error}")
     return None if failed else (paths, found)
+
+
+def _stop_table(keys: dict[str, Any], key: KeyPath) -> spec.StopSpec | None:
+    if keys.get("command") and "shell" in keys:
+        return key.fail("expected either command or shell, got both")
+    return spec.StopSpec(**keys)
 
 
 def _restart_short(policy: str, _: KeyPath) -> spec.RestartSpec:
@@ -183,29 +182,21 @@ def _restart_table(keys: dict[str, Any], key: KeyPath) -> spec.RestartSpec | Non
 
 
 HTTP = Text('a path such as "/health" or an http(s):// URL', r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True)
-COMMAND: Shape[tuple[str, ...]] = OneOf(
-    {list: Converted(ListOf(_LATER, "strings", least=1), _check_first_word), str: Converted(_LATER, _split_command)},
-    "a list of strings, or a string",
-)
-COMMAND_OR_NONE: Shape[tuple[str, ...]] = OneOf(
-    {list: ListOf(_LATER, "strings"), str: Converted(_LATER, _split_command)}, "a list of strings, or a string"
-)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
-ENV_VALUE: Shape[str] = OneOf(
-    {
-        str: _LATER,
-        int: Converted(Number(int, -(2**63), 2**63), _env_value),
-        float: Converted(Number(float, -1e308, 1e308), _env_value),
-    },
-    "a string or a number",
-)
+_NUMBERS: dict[type, Shape[str]] = {
+    int: Converted(Number(int, -(2**63), 2**63), _env_value),
+    float: Converted(Number(float, -1e308, 1e308), _env_value),
+}
+ENV_VALUE: Shape[str] = OneOf({str: _LATER, **_NUMBERS}, "a string or a number")
+BUILD_ARGUMENT: Shape[str] = OneOf({str: Text(), **_NUMBERS}, "a string or a number")
 
-HEALTH_KINDS: tuple[spec.HealthKind, ...] = ("http", "tcp", "command", "log")
+HEALTH_KINDS: tuple[spec.HealthKind | Literal["shell"], ...] = ("http", "tcp", "command", "shell", "log")
 _HEALTH_KEYS: dict[str, Shape[Any]] = {
     "http": HTTP,
     "tcp": OnlyTrue(),
     "command": COMMAND,
+    "shell": SHELL,
     "log": Parsed(_regex, "a regular expression"),
     "interval": _duration(zero=False),
     "timeout": _duration(zero=False),
@@ -288,8 +279,9 @@ LIMITS: Shape[dict[str, int | float]] = KnownKeys(
 _SERVICE = KnownKeys(
     {
         "command": COMMAND,
+        "shell": SHELL,
         "image": _WORD,
-        "build": containers.build_shape(_DIRECTORY, ENV_VALUE),
+        "build": containers.build_shape(_DIRECTORY, BUILD_ARGUMENT),
         **containers.SHAPES,
         "args": ListOf(_LATER, "strings"),
         "port": PORT,
@@ -316,10 +308,11 @@ _SERVICE = KnownKeys(
                     "signal": SIGNAL,
                     "timeout": _duration(zero=True),
                     "command": COMMAND_OR_NONE,
+                    "shell": SHELL,
                     "drain": _duration(zero=True),
                 }
             ),
-            lambda keys, _: spec.StopSpec(**keys),
+            _stop_table,
         ),
         "limits": LIMITS,
         "logs": Converted(
@@ -340,7 +333,7 @@ _SERVICE = KnownKeys(
 def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     fields = dict(keys)
     if "runtime" not in fields:
-        made = "command" not in fields and not fields.keys().isdisjoint(("image", "build"))
+        made = fields.keys().isdisjoint(("command", "shell")) and not fields.keys().isdisjoint(("image", "build"))
         fields["runtime"] = "container" if made else "process"
     if fields["runtime"] == "container":
         fields["workdir"] = fields.get("cwd", "")
@@ -353,6 +346,12 @@ def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
         fields["port_range"] = (0, 0) if fixed else (first, last)
     if "env_file" in fields:
         fields["env_file"], fields["file_env"] = fields["env_file"]
+        if "port" in fields:  # like those of .env: see `load.APPLICATION_VARIABLES`
+            for name in ("PORT", "HOST"):
+                fields["file_env"].pop(name, None)
+    if "REDIS_URL" in key.reading.dotenv and "REDIS_URL" not in fields.get("file_env", ()):
+        url = escape_dollars(key.reading.variables["REDIS_URL"])
+        fields["env"] = {"REDIS_URL": url, **fields.get("env", {})}
     if fields.get("schedule"):
         fields.setdefault("restart", spec.RestartSpec("never"))
     return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
@@ -395,7 +394,7 @@ def schema() -> Schema:
     """Return the JSON Schema of a manifest, in draft 7, which editors support."""
     whole = MANIFEST.schema()
     service = whole["properties"]["services"]["additionalProperties"]
-    service["anyOf"] = [{"required": ["command"]}, {"required": ["image"]}, {"required": ["build"]}]
+    service["anyOf"] = [{"required": [key]} for key in ("command", "shell", "image", "build")]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Mini Kube Discovery: supervisor.toml",

@@ -50,6 +50,7 @@ class Text(Struct, frozen=True):
     expected: str = "a string"
     pattern: str = ""
     later: bool = False
+    keep_unset: bool = False
     doc: str = ""
     secret: bool = False
 
@@ -57,7 +58,7 @@ class Text(Struct, frozen=True):
         key = KeyPath(key.reading, key.path, self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
-        text = key.text(value, later=self.later)
+        text = key.text(value, later=self.later, keep_unset=self.keep_unset)
         if text is not None and not _is_whole(self.pattern, text):
             return key.wrong(self.expected, text)
         return text

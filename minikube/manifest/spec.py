@@ -11,6 +11,9 @@ from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
 
+SHELL_COMMAND = ("/bin/sh", "-ec")
+"""The program that runs the lines of a key `shell`."""
+
 MIB = 1024 * 1024
 
 Register = Literal["supervisor", "self", "none"]
@@ -105,6 +108,8 @@ class HealthSpec(Struct, frozen=True):
     http: str = ""
     """A path on the instance's own host and port (`/health`), or an `http(s)://` URL."""
     command: tuple[str, ...] = ()
+    shell: str = ""
+    """In place of `command`, lines for a shell; `kind` is `command` then, too."""
     log: str = ""
     """A regular expression: the first line of output that matches makes the instance healthy."""
     interval: float = 5.0
@@ -114,6 +119,11 @@ class HealthSpec(Struct, frozen=True):
     successes: int = 1
     start_period: float = 30.0
     restart_after: int = 0
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command that makes the check; empty for the other kinds."""
+        return (*SHELL_COMMAND, self.shell) if self.shell else self.command
 
 
 class RestartSpec(Struct, frozen=True):
@@ -141,8 +151,15 @@ class StopSpec(Struct, frozen=True):
     signal: str = "TERM"
     timeout: float = 10.0
     command: tuple[str, ...] = ()
+    shell: str = ""
+    """In place of `command`, lines for a shell."""
     drain: float = 0.2
     """Seconds between deregistration and the signal, for requests in flight; skipped when the whole project stops."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command that runs before the signal; empty for none."""
+        return (*SHELL_COMMAND, self.shell) if self.shell else self.command
 
 
 class LogSpec(Struct, frozen=True):
@@ -159,16 +176,18 @@ class LogSpec(Struct, frozen=True):
 
 
 class ServiceSpec(Struct, frozen=True):
-    """One service: `[services.x]`. `runtime` says whether `command` runs as a process, or `image` or `build` as a container.
+    """One service: `[services.x]`. `runtime` says whether `argv` runs as a process, or `image` or `build` as a container.
 
-    Strings of `command` (which ends with `args`), `env`, `health.command`, `health.http` and `stop.command` may contain
-    `${PORT}` and other variables of an instance: `interpolate.fill_instance_variables` replaces them at its start.
+    Strings of `command` (which ends with `args`), `shell`, `env`, `health.command`, `health.shell`, `health.http`,
+    `stop.command` and `stop.shell` are templates, which `interpolate.fill_instance_variables` fills at an instance's start.
     """
 
     name: str
     cwd: Path
     command: tuple[str, ...] = ()
     """The command of a process; for a container, the replacement of the image's CMD, which may be empty."""
+    shell: str = ""
+    """In place of `command`, lines for a shell."""
     runtime: RuntimeKind = "process"
     image: str = ""
     """An image reference; with `build`, the name of the image that is built."""
@@ -214,6 +233,11 @@ class ServiceSpec(Struct, frozen=True):
     limits: dict[str, int | float] = field(default_factory=dict)
     """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
     logs: LogSpec = LogSpec()
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command to execute: `command`, or the shell that runs the lines of `shell`."""
+        return (*SHELL_COMMAND, self.shell) if self.shell else self.command
 
     @property
     def has_own_address(self) -> bool:

@@ -16,6 +16,9 @@ from minikube.manifest.values import is_exposed, is_loopback
 
 MAX_REPLICAS = 1_000
 
+RUN_KEYS = ("command", "shell", "image", "build")
+"""The keys of which a service needs one."""
+
 Services = Mapping[str, ServiceSpec]
 
 
@@ -115,16 +118,21 @@ def find_cycles(edges: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object]) -> None:
     made = [key for key in ("image", "build") if key in raw]
-    if "command" not in raw and not made:
-        if any(reading.failed(f"{path}.{key}") and did_you_mean(key, ("command", "image", "build")) for key in raw):
+    commands = [key for key in ("command", "shell") if key in raw]
+    if not commands and not made:
+        if any(reading.failed(f"{path}.{key}") and did_you_mean(key, RUN_KEYS) for key in raw):
             return  # a mistyped key: reported already
-        reading.fail(path, "expected command (a process) or image/build (a container), got none of them")
-    elif "command" in raw and made and "runtime" not in raw:
+        reading.fail(path, "expected command or shell (a process) or image/build (a container), got none of them")
+    elif len(commands) == 2:
+        reading.fail(path, "expected either command or shell, got both")
+    elif commands and made and "runtime" not in raw:
         reading.fail(
             path,
-            f"expected either command or image/build, got command and {join_words(made, 'and')}"
+            f"expected either {commands[0]} or image/build, got {commands[0]} and {join_words(made, 'and')}"
             ' — set runtime = "process" or "container" to say which of them runs',
         )
+    if "shell" in raw and raw.get("args"):
+        reading.fail(f"{path}.args", "expected no args beside shell — write them into its lines")
     for key in () if made else CONTAINER_KEYS:
         if key in raw:
             reading.fail(f"{path}.{key}", "expected image or build beside it, a process has no such thing")
@@ -151,8 +159,8 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     health = service.health
     if service.runtime == "container":
         _check_container(reading, path, service)
-    elif not service.command and not reading.failed(path):
-        reading.fail(f"{path}.runtime", 'expected command for runtime = "process"')
+    elif not service.argv and not reading.failed(path):
+        reading.fail(f"{path}.runtime", 'expected command or shell for runtime = "process"')
     if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
         reading.fail(
             f"{path}.health",

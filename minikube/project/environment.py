@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
-from minikube.errors import UsageError
+from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, REDIS_ENV, TOKEN_ENV
+from minikube.errors import StartError, UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill_instance_variables
 from minikube.project_dir import REDIS_SOCKET
 
@@ -25,21 +25,23 @@ def is_single_binary() -> bool:
 
 
 def service_path(environ: Mapping[str, str]) -> str:
-    """Return PATH with the programs of this interpreter first, so that a service's `python` has this environment's modules.
+    """Return PATH with the programs of this interpreter last: `python` is the user's where there is one.
 
-    The single binary's come last, so that a service gets the machine's own `python` where there is one.
+    A service that needs this interpreter, which has the SDK, is started with `${MINIKUBE_PYTHON}`.
     """
-    own = str(Path(sys.executable).parent)
-    rest = environ.get("PATH", os.defpath)
-    return os.pathsep.join([rest, own] if is_single_binary() else [own, rest])
+    return os.pathsep.join([environ.get("PATH") or os.defpath, str(Path(sys.executable).parent)])
 
 
 def project_environment(manifest: Manifest, environ: Mapping[str, str], registry: str, redis: str) -> dict[str, str]:
-    """Return the variables of every process of the project: `environ` without MINIKUBE_*, with registry and Redis."""
+    """Return the variables of every process of the project: `environ` without MINIKUBE_*, with registry and Redis.
+
+    REDIS_URL and MINIKUBE_REDIS_URL both name the project's Redis; a service may set the first to another one.
+    """
     env = {name: value for name, value in environ.items() if not name.startswith("MINIKUBE_")}
     env["PATH"] = service_path(environ)
     env["MINIKUBE_REGISTRY"] = manifest.registry.advertise or registry
-    env["REDIS_URL"] = redis
+    env["REDIS_URL"] = env[REDIS_ENV] = redis
+    env["MINIKUBE_PYTHON"] = sys.executable
     env.setdefault("PYTHONUNBUFFERED", "1")
     if manifest.registry.token:
         env[TOKEN_ENV] = manifest.registry.token
@@ -85,15 +87,20 @@ def redis_address(manifest: Manifest, project_dir: Path) -> str:
 
 
 def instance_environment(
-    base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int, token: str
+    base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int, token: str, replica: int = 1
 ) -> dict[str, str]:
-    """Return the variables of one instance: `base`, HOST, PORT, SERVICE_NAME and INSTANCE_ID, `env_file`, `env`; later ones win.
+    """Return the variables of one instance: `base`, HOST, PORT and the rest of its own, `env_file`, `env`; later ones win.
 
-    `token` is the instance's own for the registry; empty: it gets the one in `base`, if any.
+    `token` is the instance's own for the registry; empty: it gets the one in `base`, if any. Raises `StartError` where a
+    value of `env` requires a variable that has none.
     """
-    known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id}
+    known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id, "REPLICA": str(replica)}
     if token:
         known[TOKEN_ENV] = token
     if port:
         known["PORT"] = str(port)
-    return known | {name: fill_instance_variables(value, known) for name, value in (spec.file_env | spec.env).items()}
+    known |= spec.file_env
+    try:
+        return known | {name: fill_instance_variables(value, known) for name, value in spec.env.items()}
+    except ValueError as error:
+        raise StartError(f"env: {error}") from None

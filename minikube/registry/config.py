@@ -2,12 +2,12 @@
 
 from msgspec import Struct, field
 
-from minikube.defaults import DEFAULT_REGISTRY
+from minikube.defaults import DEFAULT_REGISTRY, REDIS_ENV
 from minikube.manifest.spec import HostPort, TlsSettings
 from minikube.manifest.values import parse_host_port
 
-REDIS_ENV = "REDIS_URL"
-"""The environment variable of `redis_url`: it may hold a password, so it is no argument."""
+REDIS_VARIABLES = (REDIS_ENV, "REDIS_URL")
+"""The environment variables of `redis_url`, the first that is set: it may hold a password, so it is no argument."""
 
 
 class RegistryConfig(Struct, frozen=True):

@@ -246,7 +246,12 @@ class DiscoveryService:
             "Instances": len(node.catalog.records),
             "Services": node.catalog.services(),
             "Revision": node.catalog.revision,
-            "Store": {"State": store.state, "Since": store.since, "Detail": store.detail},
+            "Store": {
+                "State": store.state,
+                "Since": store.since,
+                "Detail": store.detail,
+                "Loaded": node.loaded.is_set(),
+            },
             "Stale": not store.ok,
             # `Doubt` is the wire's name for a mass failure: the registry doubts its own results.
             "Doubt": self._checks.mass_failures.current,

@@ -8,8 +8,8 @@ from textual.message import Message
 from minikube.model import LogLine, Snapshot
 from tui.connection.interface import Command
 
-ConnectionState = Literal["connecting", "live", "lost"]
-"""`connecting` until the first snapshot, then `live` or `lost`."""
+ConnectionState = Literal["connecting", "live", "silent", "lost"]
+"""`connecting` until the first snapshot, then `live`; `silent` while the supervisor does not answer; `lost` after that."""
 
 
 class ConnectionChanged(Message):

@@ -107,7 +107,7 @@ class TrioConnection:
         attempts = 0
         while True:
             try:
-                async with open_stream(self._endpoint) as stream:
+                async with open_stream(self._endpoint, self._on_silence) as stream:
                     self._snapshot = apply_update(None, await anext(stream))
                     self._post(ConnectionChanged("live"))
                     self._post(SnapshotReceived(self._snapshot))
@@ -122,6 +122,10 @@ class TrioConnection:
             await trio.sleep(RETRY_S[min(attempts, len(RETRY_S) - 1)])
             attempts += 1
             self._find_endpoint()
+
+    def _on_silence(self, is_silent: bool) -> None:
+        """Post that the supervisor, which is still connected, has stopped or begun to answer."""
+        self._post(ConnectionChanged("silent" if is_silent else "live"))
 
     def _find_endpoint(self) -> None:
         """Look the supervisor's address and token up again in the project's directory."""

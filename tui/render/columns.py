@@ -12,6 +12,7 @@ from tui.render.format import (
     format_check_age,
     format_duration,
     format_percent,
+    process_badge,
     single_line,
     sparkline,
 )
@@ -112,6 +113,9 @@ def render_cell(key: str, row: Row, context: RenderContext) -> Cell:
         return _name_cell(row, context)
     if row.instance is None:
         return _service_cell(key, row, context)
+    if key == "state" and row.service.kind == "external":
+        badge = process_badge(row.instance, is_external=True)
+        return Cell(str(badge), badge.style)
     return _instance_cell(key, row.instance, context)
 
 
@@ -186,6 +190,9 @@ def _service_cell(key: str, row: Row, context: RenderContext) -> Cell:
     if not row.instances:
         return Cell("■ no copies", "muted") if key == "state" else Cell("")
     match key:
+        case "state" if row.service.kind == "external":
+            is_bad = any(instance.check == CheckState.CRITICAL for instance in row.instances)
+            return Cell("□ external", "bad" if is_bad else "muted")
         case "state":
             badge = PROCESS_BADGES[group_state(row.instances)]
             return Cell(str(badge), badge.style)

@@ -11,12 +11,12 @@ from tui.render.columns import RenderContext, instance_reason
 from tui.render.format import (
     CHECK_BADGES,
     EVENT_LEVEL_BADGES,
-    PROCESS_BADGES,
     format_age,
     format_bytes,
     format_duration,
     format_percent,
     format_time_of_day,
+    process_badge,
     single_line,
     sparkline,
 )
@@ -35,13 +35,14 @@ def describe_row(snapshot: Snapshot, row: Row, context: RenderContext, styles: S
     page = _DetailsBuilder(styles)
     service = row.service
     page.title(service.name if row.instance is None else row.instance.name, service.kind)
+    is_external = service.kind == "external"
     if row.instance is not None:
-        _describe_instance(page, row.instance, context)
+        _describe_instance(page, row.instance, context, is_external=is_external)
     elif not row.instances:
         page.field("state", "no copies are running", "muted")
     page.heading("service")
     page.field("command", service.command)
-    page.field("replicas", str(service.replicas) if service.kind != "external" else "")
+    page.field("replicas", str(service.replicas) if not is_external else "")
     page.field("registered by", {"self": "itself", "none": "not registered"}.get(service.register, service.register))
     dependencies = ", ".join(f"{name} ({condition})" for name, condition in service.depends_on.items())
     page.field("depends on", dependencies or "nothing")
@@ -50,15 +51,17 @@ def describe_row(snapshot: Snapshot, row: Row, context: RenderContext, styles: S
     if row.instance is None and row.instances:
         page.heading("instances")
         for instance in row.instances:
-            _summarize_instance(page, instance, context)
+            _summarize_instance(page, instance, context, is_external=is_external)
     _list_events(page, snapshot, row)
     return page.text
 
 
-def _describe_instance(page: "_DetailsBuilder", instance: InstanceView, context: RenderContext) -> None:
+def _describe_instance(
+    page: "_DetailsBuilder", instance: InstanceView, context: RenderContext, *, is_external: bool
+) -> None:
     """Add all fields of an instance, and its last output."""
     now = context.now
-    badge = PROCESS_BADGES[instance.state]
+    badge = process_badge(instance, is_external=is_external)
     age = f" for {format_age(instance.since, now)}" if instance.since else ""
     page.field("process", f"{badge}{age}", badge.style)
     if instance.check is not None:
@@ -94,10 +97,12 @@ def _describe_instance(page: "_DetailsBuilder", instance: InstanceView, context:
         page.lines(instance.last_lines)
 
 
-def _summarize_instance(page: "_DetailsBuilder", instance: InstanceView, context: RenderContext) -> None:
+def _summarize_instance(
+    page: "_DetailsBuilder", instance: InstanceView, context: RenderContext, *, is_external: bool
+) -> None:
     """Add one line about an instance of the described service."""
     text, styles = page.text, page.styles
-    state = PROCESS_BADGES[instance.state]
+    state = process_badge(instance, is_external=is_external)
     text.append(f"   {single_line(instance.name):<18} ", styles["name"])
     text.append(f"{state!s:<11}", styles[state.style])
     if instance.check is not None:

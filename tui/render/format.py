@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from minikube.model import CheckState, ProcessState
+from minikube.model import CheckState, InstanceView, ProcessState
 from minikube.text import printable
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -46,6 +46,14 @@ CHECK_BADGES = {
     CheckState.STARTING: Badge("◌", "starting", "info"),
     CheckState.MAINTENANCE: Badge("◆", "maint", "warn"),
 }
+
+
+def process_badge(instance: InstanceView, *, is_external: bool) -> Badge:
+    """Return the badge of an instance's process; `is_external`: another program runs it, so only its check is known."""
+    if is_external:
+        return Badge("□", "external", "bad" if instance.check == CheckState.CRITICAL else "muted")
+    return PROCESS_BADGES[instance.state]
+
 
 EVENT_LEVEL_BADGES = {
     "info": Badge("·", "info", "muted"),

@@ -171,13 +171,14 @@ class MainScreen(Screen[None]):
     def refresh_data(self) -> None:
         """Show the current state. Called after a snapshot, a change of the connection, a command, and every second."""
         state = self._state
-        self.set_class(state.connection == "lost", "-stale")
+        self.set_class(state.connection in ("silent", "lost"), "-stale")
         notes = [f"“{self.pattern}”"] if self.pattern else []
         notes += ["problems only"] if self.problems_only else []
         notes += [f"by {self.order}" if self.order != "problems first" else self.order] if self.order else []
         notes += [f"{len(self.marked)} marked"] if self.marked else []
         self.header.snapshot, self.header.note = state.snapshot, ", ".join(notes)
         self.header.connection, self.header.connection_detail = state.connection, state.connection_detail
+        self.header.heard = state.heard
         self.header.draw()
         if state.snapshot is None:
             detail = f": {state.connection_detail}" if state.connection_detail else " …"

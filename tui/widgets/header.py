@@ -39,6 +39,8 @@ class Header(StaticText):
     snapshot: Snapshot | None = None
     connection: ConnectionState = "connecting"
     connection_detail: str = ""
+    heard: float = 0.0
+    """When the supervisor was last known to answer, while the connection is not live (Unix seconds)."""
     note: str = ""
     """A text about the table's filter, order and marked rows; empty: all rows in the default order."""
 
@@ -67,7 +69,7 @@ class Header(StaticText):
         text.append(single_line(snapshot.project) or "project", styles["name"])
         badge = PHASE_BADGES.get(snapshot.phase, Badge("?", single_line(snapshot.phase), "plain"))
         text.append("  ").append(str(badge), styles[badge.style])
-        now = time.time() if self.connection == "live" else snapshot.time
+        now = self.heard if self.connection in ("silent", "lost") else time.time()
         return text.append(f"  up {format_duration(now - snapshot.started)}", styles["muted"])
 
     def _connection_text(self, styles: Styles) -> Text:
@@ -77,8 +79,15 @@ class Header(StaticText):
         spinner = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]
         if self.connection == "connecting":
             return Text(f"{spinner} connecting ", styles["info"])
+        age = format_duration(time.time() - self.heard)
+        if self.connection == "silent":
+            wide = self.size.width >= WIDE_COLUMNS
+            return Text(
+                f"▲ {'the supervisor does not answer, this was ' if wide else 'no answer, as of '}{age} ago ",
+                styles["warn"],
+            )
         reason = f": {self.connection_detail}" if self.connection_detail and self.size.width >= WIDE_COLUMNS else ""
-        return Text(f"{spinner} supervisor unreachable{reason}, reconnecting ", styles["bad"])
+        return Text(f"{spinner} supervisor unreachable{reason}, reconnecting, as of {age} ago ", styles["bad"])
 
     def _counts(self, styles: Styles, room: int) -> Text:
         """Return the number of instances by condition in at most `room` terminal cells: words are left out where it is narrow."""
@@ -128,6 +137,8 @@ def _part_text(part: PartView) -> tuple[str, str, str]:
     """Return the style, the symbol and the words for Redis or the registry."""
     badge = PROCESS_BADGES[part.state]
     if part.state == ProcessState.RUNNING:
+        if not part.is_well:
+            return "bad", "✗", single_line(part.detail) or "does not work"
         if part.detail:
             return "warn", "▲", single_line(part.detail)
         return "ok", badge.symbol, single_line(part.address)

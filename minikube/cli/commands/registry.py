@@ -41,22 +41,23 @@ class RegistryOptions:
     tls_ca: str | None
 
     def redis_url(self) -> str:
-        """Return the URL of Redis: of `--redis`, else of the variable REDIS_ENV, else the default.
+        """Return the URL of Redis: of `--redis`, else of the first of REDIS_VARIABLES that is set, else the default.
 
         Raises UsageError for a wrong URL.
         """
         from minikube.manifest.parser import redis_url
-        from minikube.registry.config import REDIS_ENV
+        from minikube.registry.config import REDIS_VARIABLES
         from minikube.text import mask_url
 
-        url = self.redis or os.environ.get(REDIS_ENV) or DEFAULT_REDIS
+        name = next((name for name in REDIS_VARIABLES if os.environ.get(name)), REDIS_VARIABLES[0])
+        url = self.redis or os.environ.get(name) or DEFAULT_REDIS
         try:
             redis_url(url)
         except ValueError as error:
-            raise UsageError(f"{'--redis' if self.redis else REDIS_ENV}: {error}") from None
+            raise UsageError(f"{'--redis' if self.redis else name}: {error}") from None
         if self.redis and mask_url(self.redis) != self.redis:
             print_message(
-                f"warning: every user of this machine can read a password on the command line — set {REDIS_ENV} instead"
+                f"warning: every user of this machine can read a password on the command line — set {name} instead"
             )
         return url
 
@@ -83,7 +84,9 @@ class RegistryOptions:
     callback=parse_address_option,
     help="Address to listen on.",
 )
-@click.option("--redis", metavar="URL", help=f"Redis to use.  [default: REDIS_URL, or {DEFAULT_REDIS}]")
+@click.option(
+    "--redis", metavar="URL", help=f"Redis to use.  [default: MINIKUBE_REDIS_URL, REDIS_URL, or {DEFAULT_REDIS}]"
+)
 @click.option(
     "--prefix", metavar="TEXT", default="{minikube}", show_default=True, help="What all keys in Redis begin with."
 )

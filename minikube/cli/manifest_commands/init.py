@@ -14,13 +14,13 @@ FIRST_MANIFEST = """\
 name = "{name}"
 
 [services.web]
-command = "python -m http.server ${{PORT}} --bind ${{HOST}}"
+command = "${{MINIKUBE_PYTHON}} -m http.server ${{PORT}} --bind ${{HOST}}"
 port = "auto"                          # a free port; or write a number
 health = "/"
 replicas = 2
 
 [services.clock]
-command = ["python", "-u", "clock.py"]
+command = ["${{MINIKUBE_PYTHON}}", "-u", "clock.py"]   # the Python of minikube, which has its SDK
 depends_on = ["web"]                   # is started when a replica of web passes its check
 """
 

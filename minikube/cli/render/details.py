@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from minikube.cli.render.ps_table import instance_rows, why_not_ready
+from minikube.cli.render.ps_table import external_services, instance_rows, why_not_ready
 from minikube.cli.render.table import age, shorten
 from minikube.control.client.messages import ServiceReply
 from minikube.durations import format_size
@@ -99,8 +99,8 @@ def status_lines(snapshot: Snapshot, control: str, now: float) -> Iterator[str]:
 
     `control` is the URL of the control API.
     """
-    rows = instance_rows(snapshot, now)
-    counts = Counter(row.state for row in rows)
+    rows, external = instance_rows(snapshot, now), external_services(snapshot)
+    counts = Counter("external" if row.service in external else row.state for row in rows)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     facts = {
         "phase": f"{snapshot.phase} for {age(snapshot.started, now)}, pid {snapshot.pid}",
@@ -122,4 +122,6 @@ def _part(part: PartView, now: float) -> str:
     address = f" at {part.address}" if part.address else ""
     restarts = f", {part.restarts} restart{'' if part.restarts == 1 else 's'}" if part.restarts else ""
     detail = f": {part.detail}" if part.detail else ""
-    return f"{part.state}{since}{address}{restarts}{detail}"
+    # A process that runs but does not work: how long it has not worked is what matters.
+    failing = f", {part.check} for {age(part.check_since, now)}" if part.state == "running" and not part.is_well else ""
+    return f"{part.state}{since}{failing}{address}{restarts}{detail}"

@@ -6,7 +6,7 @@ from minikube.cli.render.colors import STATE_COLOURS, paint
 from minikube.cli.render.schemas import InstanceRow
 from minikube.cli.render.table import GAP, age, columns, shorten
 from minikube.durations import format_size
-from minikube.model import InstanceView, Snapshot, is_completed, is_ready
+from minikube.model import InstanceView, PartView, ProcessState, Snapshot, is_completed, is_ready
 from minikube.text import printable
 
 NOT_STARTED = "not started by `up`: its profile was not active, or it was not named"
@@ -46,8 +46,8 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
 
     Lines below the table give the reasons why instances, Redis and the registry are not ready.
     """
-    rows = instance_rows(snapshot, now)
-    cells = [_cells(row, now) for row in rows]
+    rows, external = instance_rows(snapshot, now), external_services(snapshot)
+    cells = [_cells(row, now, is_external=row.service in external) for row in rows]
     hidden = next((hidden for hidden in HIDDEN_COLUMNS if not width or _fits(cells, hidden, width)), HIDDEN_COLUMNS[-1])
     if not any(row.why for row in rows):
         hidden |= {"WHY"}
@@ -57,23 +57,28 @@ def ps_lines(snapshot: Snapshot, now: float, width: int = 0, *, colour: bool = F
     table = [[cell[index] for index in shown] for cell in cells]
     yield from columns(head, table, width=width, shrink=shrink, paint=_paint_state if colour else None)
     reasons = [(row.name, row.why) for row in rows] if "WHY" in hidden else []
-    parts = [(part.name, f"{part.state}: {part.detail}") for part in snapshot.parts if part.state != "running"]
+    parts = [(part.name, f"{part_state(part)}: {part.detail}") for part in snapshot.parts if not part.is_well]
     for name, reason in reasons + parts:
         if reason:
             line = printable(f"  {name}: {reason}")
             yield shorten(line, width) if width else line
 
 
-def _cells(row: InstanceRow, now: float) -> tuple[str, ...]:
+def external_services(snapshot: Snapshot) -> frozenset[str]:
+    """Return the names of the services that other programs run: only the checks of their instances are known."""
+    return frozenset(service.name for service in snapshot.services if service.kind == "external")
+
+
+def _cells(row: InstanceRow, now: float, *, is_external: bool) -> tuple[str, ...]:
     """Return the cells of an instance's row, in the order of `HEAD`."""
     since = f" {age(row.check_since, now)}" if row.check_since else ""
     return (
         row.name,
-        row.state,
+        "external" if is_external else row.state,
         f"{row.check}{since}" if row.check else "-",
         str(row.pid) if row.pid else "-",
         str(row.restarts),
-        age(row.started, now) if row.state.has_process else "-",
+        age(row.started, now) if row.state.has_process and not is_external else "-",
         "-" if row.cpu is None else f"{row.cpu:.1f}%",
         "-" if row.memory is None else format_size(row.memory),
         row.address or "-",
@@ -107,6 +112,11 @@ def in_manifest_order(snapshot: Snapshot) -> list[InstanceView]:
         # By length before name: web-2 comes before web-10.
         key=lambda view: (positions.get(view.service, last), view.service, len(view.name), view.name),
     )
+
+
+def part_state(part: PartView) -> str:
+    """Return the state of a backing service in a word or two: of its process, and of its check where that fails."""
+    return f"{part.state}, {part.check}" if part.state is ProcessState.RUNNING and not part.is_well else part.state
 
 
 def why_not_ready(instance: InstanceView, now: float) -> str:

@@ -4,8 +4,8 @@ Each call has a connection of its own, so that none waits for another. It refuse
 (`snapshot.apply_update` does).
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -26,9 +26,11 @@ REPLY_S = 10.0
 COMMAND_S = 600.0
 """Time for a command: stopping services takes the stop time-outs of all of them, in dependency order."""
 
-PING_INTERVAL_S = 5.0
-PONG_S = 5.0
-"""A supervisor that is suspended or hangs keeps its sockets open. It is noticed after `PING_INTERVAL_S + PONG_S`."""
+PING_INTERVAL_S = 0.5
+SILENT_S = 1.0
+"""A supervisor that is suspended or hangs keeps its sockets open. It is noticed within `PING_INTERVAL_S + SILENT_S`."""
+PONG_S = 10.0
+"""After this time without an answer the connection is given up. Until then a busy supervisor may answer again."""
 
 MAX_UPDATE_BYTES = 64 * 1_048_576
 RECEIVE_BYTES = 65_536
@@ -60,10 +62,13 @@ class UpdateStream:
 
 
 @asynccontextmanager
-async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
+async def open_stream(
+    endpoint: Endpoint, on_silence: Callable[[bool], object] = lambda is_silent: None
+) -> AsyncIterator[UpdateStream]:
     """Connect to `/v1/stream`. Raise `NothingRunning`, `Unavailable`, or the error that the supervisor replies with.
 
-    `Unavailable` is also raised in the block, when the supervisor stops answering pings.
+    `on_silence` is called with True when the supervisor has not answered a ping for `SILENT_S`, with False when it answers
+    again. `Unavailable` is raised in the block when it has not answered for `PONG_S`.
     """
     failure: Exception | None = None
     stream = await _connect(endpoint)
@@ -72,16 +77,10 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
 
             async def watch_pongs(socket: WebSocketConnection) -> None:
                 nonlocal failure
-                while True:
+                while await _ping(socket, on_silence):
                     await trio.sleep(PING_INTERVAL_S)
-                    with trio.move_on_after(PONG_S) as scope:
-                        try:
-                            await socket.ping()
-                        except ConnectionClosed:
-                            return
-                    if scope.cancelled_caught:
-                        failure = Unavailable(f"{endpoint.netloc}: the supervisor does not answer")
-                        nursery.cancel_scope.cancel()
+                failure = Unavailable(f"{endpoint.netloc}: the supervisor does not answer")
+                nursery.cancel_scope.cancel()
 
             # Errors are stored and raised after the nursery, so that they are not wrapped in an exception group.
             try:
@@ -102,6 +101,30 @@ async def open_stream(endpoint: Endpoint) -> AsyncIterator[UpdateStream]:
         failure = Unavailable(f"{endpoint.netloc}: the stream failed: {group.exceptions[0]}")
     if failure is not None:
         raise failure
+
+
+async def _ping(socket: WebSocketConnection, on_silence: Callable[[bool], object]) -> bool:
+    """Send a ping; return False when it is not answered within `PONG_S`. Call `on_silence` as `open_stream` says."""
+    answered = trio.Event()
+
+    async def ping() -> None:
+        # A connection that is closed is found out by its reader.
+        with suppress(ConnectionClosed):
+            await socket.ping()
+        answered.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ping)
+        with trio.move_on_after(SILENT_S):
+            await answered.wait()
+        if not answered.is_set():
+            on_silence(True)
+            with trio.move_on_after(PONG_S - SILENT_S):
+                await answered.wait()
+            if answered.is_set():
+                on_silence(False)
+        nursery.cancel_scope.cancel()
+    return answered.is_set()
 
 
 async def _connect(endpoint: Endpoint) -> trio.SocketStream:

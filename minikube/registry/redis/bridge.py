@@ -13,12 +13,10 @@ from typing import TypeVar
 
 import trio
 
+from minikube.model import STORE_CONNECTING
 from minikube.registry.redis.types import PendingRequest, StoreListener, StoreState, Write
 
 LOGGER = logging.getLogger("minikube.registry")
-
-CONNECTING = "connecting"
-"""The reason why Redis cannot be used before the first attempt to connect has ended."""
 
 RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Delays between attempts to connect; the last one repeats."""
@@ -31,7 +29,7 @@ class ThreadBridge:
 
     def __init__(self, url: str, prefix: str, node_id: str) -> None:
         self.url, self.prefix, self.node_id = url, prefix, node_id
-        self.state = StoreState("down", time.time(), CONNECTING)
+        self.state = StoreState("down", time.time(), STORE_CONNECTING)
         """Belongs to the trio thread."""
         self.down_since = time.monotonic()
         self.queue: deque[PendingRequest] = deque()

@@ -18,7 +18,8 @@ from collections.abc import Callable
 import trio
 
 from minikube.errors import Unavailable, UsageError
-from minikube.registry.redis.bridge import CONNECTING, ThreadBridge
+from minikube.model import STORE_CONNECTING
+from minikube.registry.redis.bridge import ThreadBridge
 from minikube.registry.redis.types import (
     CommitResult,
     LeaseRenewal,
@@ -58,7 +59,7 @@ class RedisGateway:
     @property
     def is_connecting(self) -> bool:
         """Whether the first attempt to connect has not ended yet."""
-        return not self.state.ok and self.state.detail == CONNECTING
+        return not self.state.ok and self.state.detail == STORE_CONNECTING
 
     @property
     def shares_renewals(self) -> bool:

@@ -3,7 +3,8 @@
     spec        the command of a backing service; start it without trio; the delay before a restart
     redis       the command line, socket and data directory of the embedded Redis
     registry    the command line and environment of the registry
-    service     keep one backing service running: show it, restart it when it exits, stop it at the end
+    redis_ping  ask Redis whether it works, and whether its socket is still there
+    service     keep one backing service running: show whether it works, restart it when it exits, stop it at the end
     startup     create both from their specs, and wait until they answer
 
 Both processes are started before the supervisor imports trio, because `up` waits for them; so `spec`, `redis` and `registry`

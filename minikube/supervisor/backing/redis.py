@@ -40,15 +40,13 @@ def find_redis(environ: Mapping[str, str]) -> str:
 
 def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
     """Return the spec of the embedded Redis: on a unix socket, without TCP, with an append-only file. Raises `StartError`."""
-    data = project_dir / REDIS_DATA_DIR
-    data.mkdir(mode=0o700, exist_ok=True)
-    path = prepare_socket_path(project_dir)
+    path = prepare_redis_files(project_dir)
     options = {
         "port": "0",
         "unixsocket": str(path),
         # The project directory's mode 0700 keeps other users out. A container's user is another user, and is let in.
         "unixsocketperm": "777",
-        "dir": str(data),
+        "dir": str(project_dir / REDIS_DATA_DIR),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
@@ -59,6 +57,20 @@ def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
         argv += [f"--{key}", value]
     env = {key: environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in environ}
     return BackingSpec("redis", tuple(argv), env, project_dir, f"unix://{quote(str(path))}")
+
+
+def prepare_redis_files(project_dir: Path) -> Path:
+    """Make the data directory, and the directory and link of the socket; return the socket's path. Raises `StartError`.
+
+    Before each start of Redis: a clean-up may have removed them while it ran.
+    """
+    try:
+        # Not `parents`: a project's directory that was moved must not be made again where it was.
+        project_dir.mkdir(mode=0o700, exist_ok=True)
+        (project_dir / REDIS_DATA_DIR).mkdir(mode=0o700, exist_ok=True)
+        return prepare_socket_path(project_dir)
+    except OSError as error:
+        raise StartError(f"redis: cannot make {error.filename}: {error.strerror}") from None
 
 
 def prepare_socket_path(project_dir: Path) -> Path:

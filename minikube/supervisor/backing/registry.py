@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from minikube.defaults import REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
+from minikube.defaults import REDIS_ENV, REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.manifest import HostPort, Manifest
 from minikube.supervisor.backing.spec import BackingSpec
 
@@ -31,7 +31,7 @@ def registry_spec(
         argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
     # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
-    env["REDIS_URL"] = redis_url
+    env[REDIS_ENV] = redis_url
     # The same for each process of this run: a registry that is started again must not withdraw this run's instances.
     env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
     env[SUPERVISOR_TOKEN_ENV] = secret

@@ -1,4 +1,8 @@
-"""Keep one backing service running: show its state, restart it when its process exits, stop it at the end."""
+"""Keep one backing service running: show its state and whether it works, restart it when its process exits, stop it at the end.
+
+A process that lives may hang, refuse, or have lost its socket. `ping` finds out, and other parts of the supervisor `report` what
+they see. All that is shown of the service comes from here, by its row in the state store.
+"""
 
 import signal
 import subprocess
@@ -11,7 +15,7 @@ import trio.lowlevel
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
-from minikube.model import PartView, ProcessState
+from minikube.model import CheckState, PartView, ProcessState
 from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.runtime.failures import classify
@@ -22,11 +26,23 @@ from minikube.text import mask_url
 
 STOP_TIMEOUT_S = 5.0
 
+PING_INTERVAL_S = 5.0
+"""The interval of pings of a service that works. A process that hangs is mostly reported sooner, by its clients."""
+
+RETRY_INTERVAL_S = 1.0
+"""The interval of pings of a service that does not work."""
+
+
+class RestartNeeded(Exception):
+    """Raised by a ping: only a new process can serve again. The text says why; it follows the name of the service."""
+
 
 class BackingService:
     """Keeps the embedded Redis or the registry running: starts a new process whenever the process exits before `stop`.
 
-    `wait_ready` is called for each process. It waits until the process answers, and returns the service's address.
+    `wait_ready` is called for each process. It waits until the process answers, and returns the service's address. `ping`
+    returns why a process that was ready does not work, in one line; empty: it works. `prepare` makes the files that a
+    process needs; it is called before each start but the first, and may raise `StartError`.
     """
 
     def __init__(
@@ -36,6 +52,8 @@ class BackingService:
         store: StateStore,
         log: InstanceLog,
         wait_ready: Callable[[Process], Awaitable[str]],
+        ping: Callable[[Process], Awaitable[str]] | None = None,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         self.spec = spec
         self.ready = trio.Event()
@@ -45,8 +63,16 @@ class BackingService:
         self._store = store
         self._log = log
         self._wait_ready = wait_ready
+        self._ping = ping
+        self._prepare = prepare
         self._process: Process | None = None
         self._restarts = 0
+        self._problems: dict[str, str] = {}
+        """Why the service does not work, by the source of the report; empty while it works."""
+        self._restart_reason = ""
+        """Why the running process is ended so that a new one is started; empty while it is to run."""
+        self._ping_soon = trio.Event()
+        self._view = PartView(spec.name, ProcessState.STOPPED)
         self._stopping = CancelEvent()
         self._finished = trio.Event()
 
@@ -67,18 +93,17 @@ class BackingService:
             try:
                 adopted, first = first, None
                 process = self._adopt(adopted) if adopted else await self._start()
-                await self._run_process(process)
-                reason = str(process.exit)
+                reason = await self._run_process(process) or f"ended: {process.exit}"
             except StartError as error:
-                reason = str(error)
+                reason = f"did not start: {error}"
             if self._stopping.is_set():
                 break
             # The first failure after a stable run is followed by a start without delay.
             failures = 1 if trio.current_time() - started >= STABLE_S else failures + 1
             self._restarts += 1
-            self._show(ProcessState.BACKOFF, reason)
+            self._show(ProcessState.BACKOFF, detail=reason)
             name = self.spec.name
-            self._store.event(f"{name}.down", f"{name} ended: {reason} — starting it again", "error")
+            self._store.event(f"{name}.down", f"{name} {reason} — starting it again", "error")
             with self._stopping.cancels():
                 await trio.sleep(retry_delay(failures))
         self._show(ProcessState.STOPPED)
@@ -101,18 +126,24 @@ class BackingService:
 
     async def _start(self) -> Process:
         spec = self.spec
+        self._prepare()
         return await self._process_table.start(Command(spec.argv, spec.env, spec.cwd, spec.name))
 
-    async def _run_process(self, process: Process) -> None:
-        """Copy the output of `process` into the log until `process` exits; then kill its descendants."""
+    async def _run_process(self, process: Process) -> str:
+        """Copy the output of `process` into the log until `process` exits; then kill its descendants.
+
+        Return why the process was ended in order to start a new one; empty where it exited by itself or by `stop`.
+        """
         self._process = process
+        self._problems.pop("ping", None)
         self._log.clear()  # lines of an earlier process must not be taken for this one's address
-        self._show(ProcessState.STARTING)
+        self._show(ProcessState.STARTING, CheckState.STARTING)
+        self._restart_reason = ""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._log.read, process.stdout, "stdout")
                 nursery.start_soon(self._log.read, process.stderr, "stderr")
-                nursery.start_soon(self._wait_until_ready, process)
+                nursery.start_soon(self._observe, process)
                 nursery.start_soon(self._end_when_stopping)
                 await process.wait_exit()
                 self._process = None
@@ -125,28 +156,81 @@ class BackingService:
         finally:
             self._process = None
             self._process_table.forget(process)
+        return self._restart_reason
 
     async def _end_when_stopping(self) -> None:
         await self._stopping.wait()
         self._show(ProcessState.STOPPING)
         await self._process_table.end(self.spec.name, signal.SIGTERM, STOP_TIMEOUT_S)
 
-    async def _wait_until_ready(self, process: Process) -> None:
+    # ------------------------------------------------------------ whether it works
+
+    def report(self, source: str, problem: str) -> None:
+        """Record why the service does not work, as `source` sees it; an empty `problem`: it works, as far as that sees.
+
+        Until a process is ready, its state is shown instead.
+        """
+        if self._problems.get(source, "") == problem:
+            return
+        if problem:
+            self._problems[source] = problem
+        else:
+            del self._problems[source]
+        if self._view.state is ProcessState.RUNNING:
+            self._show_running()
+        # What another part has found out is to be seen by the ping as well.
+        self._ping_soon.set()
+
+    def _show_running(self) -> None:
+        # The ping's own reason first: it tells a process that is suspended from one that hangs.
+        detail = self._problems.get("ping") or next(iter(self._problems.values()), "")
+        self._show(ProcessState.RUNNING, CheckState.CRITICAL if detail else CheckState.PASSING, detail)
+
+    async def _observe(self, process: Process) -> None:
+        """Wait until `process` is ready, then ping it. Where only a new process can help, set `_restart_reason` and end it."""
         self.address = await self._wait_ready(process)
         self.ready.set()
-        self._show(ProcessState.RUNNING)
+        self._show_running()
+        name = self.spec.name
         if self._restarts:
-            self._store.event(f"{self.spec.name}.up", f"{self.spec.name} answers again")
+            self._store.event(f"{name}.up", f"{name} answers again")
+        if self._ping is None:
+            return
+        while True:
+            self._ping_soon = trio.Event()
+            with trio.move_on_after(RETRY_INTERVAL_S if "ping" in self._problems else PING_INTERVAL_S):
+                await self._ping_soon.wait()
+            try:
+                problem = await self._ping(process)
+            except RestartNeeded as error:
+                if self._stopping.is_set():
+                    return
+                self._restart_reason = str(error)
+                self._show(ProcessState.STOPPING, CheckState.CRITICAL, str(error))
+                await self._process_table.end(name, signal.SIGTERM, STOP_TIMEOUT_S)
+                return
+            self._on_ping(problem)
 
-    def _show(self, state: ProcessState, detail: str = "") -> None:
-        self._store.put_parts(
-            PartView(
-                name=self.spec.name,
-                state=state,
-                address=mask_url(self.address),
-                pid=self._process.pid if self._process else 0,
-                restarts=self._restarts,
-                since=time.time(),
-                detail=detail,
-            )
+    def _on_ping(self, problem: str) -> None:
+        """Record the result of a ping, with an event when it differs from the one before."""
+        name, before = self.spec.name, self._problems.get("ping", "")
+        self.report("ping", problem)
+        if problem and not before:
+            self._store.event(f"{name}.unresponsive", f"{name} {problem}", "error")
+        elif before and not problem:
+            self._store.event(f"{name}.responsive", f"{name} answers again")
+
+    def _show(self, state: ProcessState, check: CheckState | None = None, detail: str = "") -> None:
+        now, before = time.time(), self._view
+        self._view = PartView(
+            name=self.spec.name,
+            state=state,
+            address=mask_url(self.address),
+            pid=self._process.pid if self._process else 0,
+            restarts=self._restarts,
+            since=before.since if state is before.state else now,
+            detail=detail,
+            check=check,
+            check_since=(before.check_since if check is before.check else now) if check else 0.0,
         )
+        self._store.put_parts(self._view)

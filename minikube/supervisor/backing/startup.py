@@ -9,7 +9,9 @@ import trio
 from minikube.errors import StartError
 from minikube.manifest import LogSpec
 from minikube.project_dir import log_name
-from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.redis import prepare_redis_files
+from minikube.supervisor.backing.redis_ping import ping_redis
+from minikube.supervisor.backing.service import BackingService, RestartNeeded
 from minikube.supervisor.backing.spec import BackingSpec, with_address
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.process.process import Process
@@ -35,8 +37,20 @@ async def start_redis(
         await wait_redis(path)
         return context.redis_url
 
+    async def ping(process: Process) -> str:
+        try:
+            return await ping_redis(path, process.pid)
+        except RestartNeeded:
+            # Its data moved with the directory: a new process would begin without data.
+            if context.directory.parent.is_dir():
+                raise
+            return f"cannot be reached: {context.directory.parent} was moved or removed — move it back"
+
+    def prepare() -> None:
+        prepare_redis_files(context.directory)
+
     log = context.logs.open("redis", "redis", LogSpec())
-    service = BackingService(spec, context.process_table, context.store, log, wait_ready)
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready, ping, prepare)
     nursery.start_soon(service.run, first)
     await wait_ready_or_stop(context, service)
     return service

@@ -42,6 +42,7 @@ from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.daemon.token_file import ensure_token
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.readiness.registry_monitor import RegistryHealth, RegistryMonitor
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.readiness.reservations import Reservations, make_reservations
 from minikube.supervisor.reconcile.actions import ServiceActions
@@ -132,8 +133,10 @@ async def _main(
             outer.start_soon(shutdown.obey_up, context, sock)
             outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
             context.redis_url, backing = manifest.redis.url, []
+            redis: BackingService | None = None
             if plan.redis is not None:
-                backing.append(await start_redis(plan.redis, context, outer, started.pop(0)))
+                redis = await start_redis(plan.redis, context, outer, started.pop(0))
+                backing.append(redis)
             try:
                 if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
@@ -144,7 +147,7 @@ async def _main(
                         # It chooses a free port, which services need in their environment.
                         await wait_ready_or_stop(context, registry)
                 if not context.stop_requested.is_set():
-                    await _serve(plan, context, registry, sock)
+                    await _serve(plan, context, registry, redis, sock)
             finally:
                 # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
@@ -177,11 +180,17 @@ def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
     return entry.uuid not in replicas.by_id and is_replica(project, entry.name, entry.uuid)
 
 
-async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService, sock: socket.socket) -> None:
+async def _serve(
+    plan: LaunchPlan,
+    context: RunContext,
+    registry: BackingService,
+    redis: BackingService | None,
+    sock: socket.socket,
+) -> None:
     """Run the control API and the services until a stop is requested; return when all services have stopped.
 
     `registry` is starting: the first services start at the same time, and their registration is retried until it
-    answers.
+    answers. `redis` is the embedded one, if there is one.
     """
     store, replicas = context.store, ReplicaSet()
     token, tls = ensure_token(plan.project_dir), registry_tls(plan.manifest.registry)
@@ -212,8 +221,9 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
             services.start_soon(_run_background, store, "watching files", watch_files)
             services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
             await wait_ready_or_stop(context, registry)
-            watch_registry = partial(registry_sync.watch_registry, store.event)
-            services.start_soon(_run_background, store, "watching the registry", watch_registry)
+            on_health = partial(_show_registry_health, registry, redis, events, registry_sync)
+            monitor = RegistryMonitor(client, store.event, on_health)
+            services.start_soon(_run_background, store, "watching the registry", monitor.run)
             # Not before the registry answers: the first tries would fail, and their retries come late.
             nursery.start_soon(registry_sync.run)
             _write_record(plan, control, context.registry_address)
@@ -234,6 +244,21 @@ async def _serve(plan: LaunchPlan, context: RunContext, registry: BackingService
             services.cancel_scope.cancel()
         await trio.sleep(LAST_DELTA_S)
         nursery.cancel_scope.cancel()
+
+
+def _show_registry_health(
+    registry: BackingService,
+    redis: BackingService | None,
+    events: RegistryEvents,
+    registry_sync: RegistrySync,
+    health: RegistryHealth,
+) -> None:
+    """Pass what is wrong with the registry to all that is shown of it: Redis, the registry, and each of its entries."""
+    registry.report("status", health.problem)
+    if redis is not None:
+        redis.report("registry", f"the registry cannot use it: {health.store}" if health.store else "")
+    events.lookup_problem = health.lookups
+    registry_sync.set_lookup_problem(health.lookups)
 
 
 async def _serve_control(

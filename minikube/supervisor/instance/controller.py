@@ -16,7 +16,7 @@ from functools import partial
 import trio
 
 from minikube.logs.instance_log import InstanceLog
-from minikube.manifest import ServiceSpec
+from minikube.manifest import ServiceSpec, template_text
 from minikube.model import Instance, ProcessState
 from minikube.project import service_diff
 from minikube.supervisor.cancel_event import CancelEvent
@@ -54,6 +54,7 @@ class InstanceController:
         """`index` is the number of the replica, from 1 up; `desired` is its first desired state."""
         self.spec = spec
         self.id = id
+        self.index = index
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.host = spec.host
         self.port = spec.port
@@ -296,7 +297,7 @@ class InstanceController:
         # A log check must not see a line of the process before.
         log.clear()
         taken_ports = partial(self._collaborators.taken_ports, self.id)
-        launch = Launch(spec, self.id, self.name, self.port, taken_ports, self._on_death)
+        launch = Launch(spec, self.id, self.name, self.index, self.port, taken_ports, self._on_death)
         # Before the start: the process may register itself before its runtime returns.
         entry = self._registry_sync.entry(self.id)
         self.start_time = StartTime(time.time(), trio.current_time(), entry.incarnation if entry else 0)
@@ -308,7 +309,7 @@ class InstanceController:
         """Record the address of the started process, begin to observe its readiness, and register it."""
         assert self._log is not None
         self.host, self.port = process.host, process.port
-        description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port)
+        description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port, self.index)
         self.readiness = Readiness(
             description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
         )
@@ -465,7 +466,8 @@ class InstanceController:
 
     def _open_log(self) -> InstanceLog:
         """Open the log of the instance and return it. The secrets of the manifest are masked in its lines."""
-        self._log = self._collaborators.open_log(self.spec, self.name, self._secrets(self.spec.env))
+        env = {name: template_text(value) for name, value in self.spec.env.items()}
+        self._log = self._collaborators.open_log(self.spec, self.name, self._secrets(env))
         return self._log
 
     def _secrets(self, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -504,7 +506,7 @@ class InstanceController:
         scheduled = bool(self.spec.schedule) and not self.desired.suspended
         self._store.put_instances(
             instance_view(
-                InstanceDescription(self.id, self.name, self.spec, self.host, self.port),
+                InstanceDescription(self.id, self.name, self.spec, self.host, self.port, self.index),
                 self.state,
                 self.readiness.summary if self.readiness else CheckSummary(),
                 self.not_ready_reason,

@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from minikube.model import Address, Instance, InstanceView, ProcessState
+from minikube.model import Address, CheckState, Instance, InstanceView, ProcessState
 from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness.check_state import CheckSummary
 from minikube.supervisor.readiness.registration import InstanceDescription
@@ -49,7 +49,7 @@ def instance_view(
         output=check.output,
         check_since=check.since,
         checked=check.checked,
-        address=str(Address(instance.host, instance.port)) if instance.port else "",
+        address=check.address or (str(Address(instance.host, instance.port)) if instance.port else ""),
         health=instance.check_text,
         pid=process.pid if process else 0,
         restarts=state.restarts,
@@ -77,8 +77,13 @@ def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) 
     return text + (f" — last line: {last}" if last else ""), "error"
 
 
-def external_instance_view(entry: Instance) -> InstanceView:
-    """Return the row of an instance that is in the registry but is not run by this supervisor."""
+def external_instance_view(entry: Instance, lookup_problem: str = "") -> InstanceView:
+    """Return the row of an instance that is in the registry but is not run by this supervisor.
+
+    `lookup_problem` says why lookups do not find it although it passes; empty where they do.
+    """
+    if lookup_problem and entry.state is CheckState.PASSING:
+        entry = replace(entry, state=CheckState.CRITICAL, output=lookup_problem)
     return InstanceView(
         id=entry.uuid,
         service=entry.name,

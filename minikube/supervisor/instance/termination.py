@@ -56,7 +56,7 @@ async def stop_process(
     with immediate.cancels():
         async with trio.open_nursery() as nursery:
             await trio.lowlevel.checkpoint()  # an immediate stop that was asked for before needs no stop command
-            if spec.command:
+            if spec.argv:
                 on_progress("its stop command runs")
                 await _run_stop_command(running, spec, deadline, event, log)
             on_progress(f"{spec.signal} was sent, KILL follows after {spec.timeout:g} s")
@@ -80,7 +80,7 @@ async def _run_stop_command(
 ) -> None:
     """Run the stop command until it exits or `deadline` (trio's clock) is reached. A failure is recorded as an event."""
     try:
-        result = await running.run(spec.command, max(deadline - trio.current_time(), 0.0))
+        result = await running.run(spec.argv, max(deadline - trio.current_time(), 0.0))
     except StartError as error:
         event("instance.stop_command", f"stop command: {error}", "warning")
         return

@@ -6,6 +6,7 @@
     check_state    merges the supervisor's and the registry's state; gives the reason why an instance is not ready
     registration   the registration and the check of an instance, and whether only the supervisor can make the check
     registry_sync  keeps the registry's entries of the project's instances up to date, and receives all entries
+    registry_monitor  whether the registry works: its status as events, and as `RegistryHealth`
     reservations   which names the manifest reserves in the registry, for which users and instances
     start_time     distinguishes an entry of the running process from one of an earlier process
 

@@ -101,7 +101,7 @@ class InstanceChecks:
         """Run the check command; return a pass for exit code 0, else a failure or a time-out with the command's output."""
         began = trio.current_time()
         try:
-            result = await self._running.run(health.command, health.timeout)
+            result = await self._running.run(health.argv, health.timeout)
         except StartError as error:
             return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
         printed = result.output.strip()

@@ -17,7 +17,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import CheckState, Instance, ProcessState
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.readiness.check_state import CheckSummary, first_line, merge_states, not_ready_reason
+from minikube.supervisor.readiness.check_state import CheckFacts, CheckSummary, first_line
 from minikube.supervisor.readiness.checks import InstanceChecks
 from minikube.supervisor.readiness.registration import InstanceDescription
 from minikube.supervisor.readiness.registry_sync import RegistrySync
@@ -90,19 +90,22 @@ class Readiness:
     @property
     def is_passing(self) -> bool:
         """Whether the instance passes in the registry, if it has to be registered, and by the supervisor's probes, if any."""
-        if self._instance.is_registered and (self.entry is None or self.entry.state is not CheckState.PASSING):
-            return False
-        return self.probe_status is None or self.probe_status.state is CheckState.PASSING
+        return self._facts.is_passing
 
     @property
     def summary(self) -> CheckSummary:
         """The state and output of the check, as users see it."""
-        entry, own = self.entry, self.probe_status
+        entry, own, facts = self.entry, self.probe_status, self._facts
+        since = entry.since if entry else self._since if own else 0.0
+        if self._registry_sync.lookup_problem and facts.state is CheckState.CRITICAL:
+            since = max(since, self._registry_sync.lookup_problem_since)
+        registers_itself = self._instance.spec.register == "self"
         return CheckSummary(
-            state=self._state,
-            output=self._output,
-            since=entry.since if entry else self._since if own else 0.0,
+            state=facts.state,
+            output=facts.output,
+            since=since,
             checked=max(entry.checked if entry else 0.0, self._checked if own else 0.0),
+            address=str(entry.addr) if entry and registers_itself else "",
         )
 
     def not_ready_reason(self, process: ProcessState, reason: str) -> str:
@@ -110,32 +113,23 @@ class Readiness:
 
         `process` and `reason` are from the lifecycle state of the instance.
         """
-        return not_ready_reason(
-            process,
-            reason,
-            self._state,
-            self._output,
-            registered=self._instance.is_registered,
-            has_entry=self.entry is not None,
+        return self._facts.not_ready_reason(process, reason)
+
+    @property
+    def _facts(self) -> CheckFacts:
+        entry, own, instance = self.entry, self.probe_status, self._instance
+        problem = self._registry_sync.lookup_problem
+        if not problem and entry is not None and not instance.owns(entry):
+            problem = f"another client registered {entry.name} at {entry.addr} in its place"
+        return CheckFacts(
+            own=own.state if own else None,
+            own_output=own.output if own else "",
+            registry=entry.state if entry else None,
+            registry_output=entry.output if entry else "",
+            is_registered=instance.is_registered,
+            has_check=instance.spec.health is not None or instance.spec.register == "supervisor",
+            lookup_problem=problem,
         )
-
-    @property
-    def _state(self) -> CheckState | None:
-        instance = self._instance
-        registry = self.entry.state if self.entry else None
-        # A registered instance without an entry counts as starting, where something checks it.
-        has_check = instance.spec.health is not None or instance.spec.register == "supervisor"
-        if registry is None and instance.is_registered and has_check:
-            registry = CheckState.STARTING
-        own = self.probe_status.state if self.probe_status else None
-        return merge_states(registry, own, reported=instance.is_reported)
-
-    @property
-    def _output(self) -> str:
-        entry, own = self.entry, self.probe_status
-        if entry and (entry.state is CheckState.MAINTENANCE or own is None or not own.output):
-            return entry.output
-        return own.output if own else ""
 
     # ------------------------------------------------------------ results of checks
 

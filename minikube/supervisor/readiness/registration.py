@@ -5,8 +5,8 @@ Nothing is probed or registered here.
 
 from msgspec import Struct
 
-from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables
-from minikube.model import Address, Registration
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, template_text
+from minikube.model import Address, Instance, Registration, normalize_host
 
 LEASE_S = 15.0
 """How long the registry keeps a reported check result that is not repeated."""
@@ -20,6 +20,8 @@ class InstanceDescription(Struct, frozen=True):
     spec: ServiceSpec
     host: str
     port: int
+    replica: int = 1
+    """The number of the replica, from 1."""
 
     @property
     def is_registered(self) -> bool:
@@ -31,6 +33,16 @@ class InstanceDescription(Struct, frozen=True):
         """Whether the supervisor makes the check and reports its results to the registry, as a `ttl:` check."""
         return self.spec.register == "supervisor" and self.port > 0 and is_local_check(self.spec.health)
 
+    def owns(self, entry: Instance) -> bool:
+        """Return whether a registry entry with this id leads to the instance.
+
+        An entry that the instance makes itself may have any address.
+        """
+        if self.spec.register != "supervisor" or not self.port:
+            return True
+        address = Address(normalize_host(self.host), self.port)
+        return (entry.name, str(entry.addr)) == (self.spec.name, str(address))
+
     @property
     def check_url(self) -> str:
         """The URL that the check probes, `tcp://` or `http://`; empty for a command or log check."""
@@ -38,7 +50,9 @@ class InstanceDescription(Struct, frozen=True):
         if health is None or health.kind == "tcp":
             return f"tcp://{address}"
         if health.kind == "http":
-            path = fill_instance_variables(health.http, {"PORT": str(self.port), "HOST": self.host})
+            variables = {"SERVICE_NAME": self.spec.name, "INSTANCE_ID": self.id, "REPLICA": str(self.replica)}
+            variables |= {"HOST": self.host, "PORT": str(self.port) if self.port else ""}
+            path = fill_instance_variables(health.http, variables)
             return path if "://" in path else f"http://{address}{path}"
         return ""
 
@@ -47,7 +61,7 @@ class InstanceDescription(Struct, frozen=True):
         """The check as users see it: a URL, a command, or a log pattern; empty for an instance without a check."""
         health = self.spec.health
         if health is not None and health.kind == "command":
-            return " ".join(health.command)
+            return template_text(health.shell or " ".join(health.command))
         if health is not None and health.kind == "log":
             return f"log {health.log!r}"
         return self.check_url if self.port or (health and "://" in health.http) else ""

@@ -2,8 +2,7 @@
 
 It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
 deregisters each instance whose process has ended, and corrects what differs after every reconnect, when another client has
-replaced an entry, and at every renewal. It tells the registry which names the manifest reserves, and makes events of what the
-registry refused. It starts and stops nothing.
+replaced an entry, and at every renewal. It tells the registry which names the manifest reserves. It starts and stops nothing.
 """
 
 import logging
@@ -37,12 +36,6 @@ that another client keeps replacing."""
 DEREGISTER_TIMEOUT_S = 1.0
 """How long a stop waits for the deregistration. Where the registry does not answer, the request is repeated later."""
 
-STATUS_INTERVAL_S = 1.0
-"""The interval of the requests for the registry's status."""
-
-UNRESPONSIVE_S = 4.0
-"""How long the registry may leave its status unanswered before an event says so: a restart takes less."""
-
 REFRESH_S = 3.0
 """How often the time and output of checks that go on passing are fetched: a watch does not push them."""
 
@@ -58,28 +51,6 @@ class _Report(Struct, frozen=True):
 
     passing: bool
     output: str
-
-
-class StoreStatus(Struct, frozen=True, rename="pascal"):
-    """The state of the registry's store (Redis), from the registry's status reply."""
-
-    state: str
-    detail: str
-
-
-class MassFailureStatus(Struct, frozen=True, rename="pascal"):
-    """The registry's last mass failure: so many checks failed at once that it suspected its own network."""
-
-    since: float
-    detail: str
-
-
-class Refusal(Struct, frozen=True, rename="pascal"):
-    """A call that the registry refused; `number` counts all of them."""
-
-    number: int
-    time: float
-    text: str
 
 
 class RegistrySync:
@@ -133,6 +104,10 @@ class RegistrySync:
         self._reconciling: dict[str, trio.Event] = {}
         """Instances that a task reconciles, with the event that wakes it for a new request."""
         self._entries_changed = trio.Event()
+        self.lookup_problem = ""
+        """Why lookups at the registry find no instance now, whatever its entries say; empty while they do."""
+        self.lookup_problem_since = 0.0
+        """When that began (Unix seconds)."""
 
     # ------------------------------------------------------------ requests
 
@@ -210,6 +185,15 @@ class RegistrySync:
                 await self._entries_changed.wait()
         return had_entry
 
+    def set_lookup_problem(self, problem: str) -> None:
+        """Record why lookups at the registry find no instance, or that they do (empty); notify of each entry."""
+        if problem != self.lookup_problem:
+            if not self.lookup_problem:
+                self.lookup_problem_since = time.time()
+            self.lookup_problem = problem
+            for id, entry in list(self._entries.items()):
+                self._notify(id, entry)
+
     async def set_maintenance(self, id: str, on: bool, reason: str) -> None:
         """Hide the registered instance from lookups (`on`) or show it again. Raises `NotFound` where it is not registered."""
         await self._registry.maintenance(id, on, reason)
@@ -245,52 +229,6 @@ class RegistrySync:
                     else:
                         self._apply_change(update)
         raise AssertionError("a watch never ends")
-
-    async def watch_registry(self, event: Callable[[str, str, str], object]) -> NoReturn:
-        """Poll the registry's status until cancelled; call `event` (kind, text, level) when its store fails or recovers.
-
-        Also called when the registry does not answer for `UNRESPONSIVE_S`, when it answers again, after a mass failure of
-        checks, and for each refusal of a call.
-        """
-        store_away, last_failure, last_refusal = False, 0.0, 0
-        answered, is_unresponsive = trio.current_time(), False
-        while True:
-            await trio.sleep(STATUS_INTERVAL_S)
-            try:
-                status = await self._registry.call("Discovery.Status", (), STATUS_INTERVAL_S)
-            except MinikubeError as error:
-                # A process that ended is an event of its own, and is running again before this one.
-                if not is_unresponsive and trio.current_time() - answered >= UNRESPONSIVE_S:
-                    is_unresponsive = True
-                    event("registry.unresponsive", f"the registry does not answer: {error}", "error")
-                continue
-            answered = trio.current_time()
-            if is_unresponsive:
-                is_unresponsive = False
-                event("registry.responsive", "the registry answers again", "info")
-            try:
-                store = msgspec.convert(status["Store"], StoreStatus)
-                failure = msgspec.convert(status["LastDoubt"], MassFailureStatus)
-                refusals = msgspec.convert(status.get("Refusals", ()), tuple[Refusal, ...])
-                refused = int(status.get("Refused", 0))
-            except (msgspec.ValidationError, KeyError, TypeError):
-                continue  # a registry of another version
-            if (store.state != "ok") is not store_away:
-                store_away = not store_away
-                if store_away:
-                    text = f"the registry's store is away: {store.detail} — lookups go on from memory"
-                    event("registry.store_changed", text, "error")
-                else:
-                    event("registry.store_changed", "the registry's store is back", "info")
-            if failure.since > last_failure:
-                last_failure = failure.since
-                event("registry.mass_failure", f"registry: {failure.detail}", "warning")
-            if refused < last_refusal:
-                last_refusal = 0  # the registry was restarted and counts anew
-            for refusal in refusals:
-                if refusal.number > last_refusal:
-                    event("registry.refused_access", f"registry: {refusal.text}", "warning")
-            last_refusal = refused
 
     async def _keep_reserved(self) -> None:
         """Tell the registry which names are reserved: at once, after each change, and again after each lost connection."""

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
-from minikube.manifest import Manifest, ServiceSpec
+from minikube.manifest import Manifest, ServiceSpec, template_text
 from minikube.model import ServiceView
 from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
@@ -141,7 +141,7 @@ class Reconciler:
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
         """Write the row of a service into the state store."""
-        command = " ".join(mask_url(part) for part in (spec.image, *spec.command) if part)
+        command = " ".join(mask_url(part) for part in (spec.image, *_shown_command(spec)) if part)
         self.store.put_services(
             ServiceView(
                 name=spec.name,
@@ -313,6 +313,11 @@ class Reconciler:
 
     def _open_log(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
         return self.context.logs.open(spec.name, name, spec.logs, secrets)
+
+
+def _shown_command(spec: ServiceSpec) -> tuple[str, ...]:
+    """Return the command of a service as users write it, without the shell that runs `shell`."""
+    return tuple(template_text(word) for word in ((spec.shell,) if spec.shell else spec.command))
 
 
 def _dependencies(specs: dict[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:

@@ -14,6 +14,8 @@ class RegistryEvents:
     def __init__(self, store: StateStore, controllers: Mapping[str, InstanceController]) -> None:
         self._store = store
         self._controllers = controllers
+        self.lookup_problem = ""
+        """Why lookups at the registry find no instance now, whatever its entries say; empty while they do."""
 
     def on_entry(self, id: str, entry: Instance | None) -> None:
         """Update the row of the instance `id` from its registry entry; None: the registry has none any more."""
@@ -29,7 +31,7 @@ class RegistryEvents:
         # Services that the manifest does not have are shown as external ones, as long as they have instances.
         if self._store.service(entry.name) is None:
             self._store.put_services(ServiceView(entry.name, "external", register="self", tags=entry.tags))
-        self._store.put_instances(external_instance_view(entry))
+        self._store.put_instances(external_instance_view(entry, self.lookup_problem))
 
     def on_rejected(self, text: str) -> None:
         """Record an event: the registry has rejected a registration or report. `text` says which and why."""

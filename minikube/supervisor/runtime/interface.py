@@ -12,6 +12,7 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
+from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, fill_instance_variables
 from minikube.supervisor.runtime.exit_status import Exit
@@ -29,6 +30,8 @@ class Launch(Struct, frozen=True):
     spec: ServiceSpec
     id: str
     name: str
+    replica: int = 1
+    """The number of the replica, from 1."""
     port: int = 0
     """The port of the last start, which is kept where possible; 0: none yet."""
     used_ports: Callable[[], frozenset[int]] = frozenset
@@ -112,5 +115,11 @@ class Runtime(Protocol):
 
 
 def fill_command(words: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words of a command with instance variables, such as `${PORT}`, replaced by their values in `env`."""
-    return tuple(fill_instance_variables(word, env) for word in words)
+    """Return the words of a command with instance variables, such as `${PORT}`, replaced by their values in `env`.
+
+    Raises `StartError` where one is required, as in `${PORT:?message}`, and has no value.
+    """
+    try:
+        return tuple(fill_instance_variables(word, env) for word in words)
+    except ValueError as error:
+        raise StartError(str(error)) from None

@@ -2,17 +2,19 @@
 
 import base64
 import time
+from dataclasses import replace
 
 import pytest
 import trio
 
+from minikube.control.client import trio as client
 from minikube.control.client.endpoint import Endpoint
 from minikube.control.client.snapshot import apply_update, decode_update
 from minikube.control.client.trio import open_stream
 from minikube.errors import NothingRunning, RemoteError, Unavailable
 from minikube.model import Delta, ProcessState, Snapshot
 from minikube.net import websocket
-from tests.eventually import STEP_S
+from tests.eventually import STEP_S, soon
 from tests.integration.control.control_server import TOKEN, ControlServer, instance, open_control
 
 KEY = base64.b64encode(b"0123456789abcdef").decode()
@@ -347,3 +349,59 @@ async def _wait_readers(server: ControlServer, count: int) -> None:
 async def _metric(server: ControlServer, name: bytes) -> float:
     _, _, body = await server.ask("GET", "/metrics")
     return next(float(line.split()[1]) for line in body.splitlines() if line.startswith(name))
+
+
+class PausedProxy:
+    """A TCP proxy before a control API that stops forwarding while `paused`: the supervisor seems to be suspended."""
+
+    def __init__(self, target: Endpoint) -> None:
+        self._target = target
+        self.paused = False
+        self.resumed = trio.Event()
+        self.endpoint = target
+
+    async def serve(self, nursery: trio.Nursery) -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.endpoint = replace(self._target, port=listener.socket.getsockname()[1])
+        nursery.start_soon(trio.serve_listeners, self._forward, [listener])
+
+    async def _forward(self, client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream(self._target.host, self._target.port)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(self._copy, client, server)
+            await self._copy(server, client)
+            nursery.cancel_scope.cancel()
+
+    async def _copy(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        while data := await source.receive_some():
+            if self.paused:
+                await self.resumed.wait()
+            await sink.send_all(data)
+
+
+async def test_a_supervisor_that_does_not_answer_is_noticed_before_the_connection_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PING_INTERVAL_S", 0.02)
+    monkeypatch.setattr(client, "SILENT_S", 0.3)
+    silences: list[bool] = []
+
+    async def read(proxy: PausedProxy) -> None:
+        async with open_stream(proxy.endpoint, silences.append) as stream:
+            await anext(stream)
+            proxy.paused = True
+            await soon(lambda: silences == [True])
+            proxy.paused = False
+            proxy.resumed.set()
+            await soon(lambda: silences == [True, False])
+            monkeypatch.setattr(client, "PONG_S", 0.5)
+            proxy.resumed, proxy.paused = trio.Event(), True
+            await trio.sleep_forever()
+
+    async with open_control() as server, trio.open_nursery() as nursery:
+        proxy = PausedProxy(server.endpoint)
+        await proxy.serve(nursery)
+        with pytest.raises(Unavailable, match="the supervisor does not answer"):
+            await read(proxy)
+        assert silences == [True, False, True]
+        nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from minikube.cli.app import run
-from minikube.doctor import checks
-from minikube.model import InstanceView, ProcessState
+from minikube.doctor import checks, running
+from minikube.errors import Unavailable
+from minikube.model import CheckState, InstanceView, PartView, ProcessState, Snapshot
 from minikube.project import orphans
 from tests.eventually import eventually
+from tests.ports import free_ports
+from tests.redis_server import RedisServer
 
 SERVICES = '[registry]\nlisten = "auto"\n[control]\nlisten = "auto"\n'
 
@@ -77,8 +81,9 @@ def test_the_port_of_a_running_container_is_no_conflict(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         view = InstanceView("1", "x", "x", ProcessState.RUNNING, pid=pid, address=address)
+        shop = Snapshot("shop", 1, 1.0, 1.0, "1", 7, instances=(view,))
         monkeypatch.setattr(checks, "_own_pids", lambda _: {2**22 + 2})
-        monkeypatch.setattr(checks, "_instances", lambda _: (view,))
+        monkeypatch.setattr(checks, "read_snapshot", lambda _: shop)
         (project / "supervisor.toml").write_text(
             f'{SERVICES}[services.x]\nimage = "x"\nport = {taken.getsockname()[1]}\n{keys}\n'
         )
@@ -88,26 +93,52 @@ def test_the_port_of_a_running_container_is_no_conflict(
     assert any(f"{address} is taken by pid {os.getpid()}" in text for text in found) != own
 
 
-def test_the_manifests_own_redis_has_to_listen_and_its_password_is_masked(
-    project: Path, capsys: pytest.CaptureFixture[str]
+def test_the_manifests_own_redis_has_to_answer_and_its_password_is_masked(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"redis://me:hunter2@127.0.0.1:{server.getsockname()[1]}/0"
-        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
-        assert "***" in findings(capsys, 0)["redis"]["found"]
-    finding = findings(capsys, 1)["redis"]
-    assert "refused" in finding["found"]
-    assert "hunter2" not in str(finding)
+    monkeypatch.setattr(running, "QUESTION_TIMEOUT_S", 0.3)
+    (port,) = free_ports(1)
+    (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "redis://:hunter2@127.0.0.1:{port}/0"\n')
+    server = RedisServer(project, port=port, user=":hunter2", options=("--requirepass", "hunter2"))
+    with server:
+        assert findings(capsys, 0)["redis"]["found"] == f"redis://:***@127.0.0.1:{port}/0 answers"
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        hung = findings(capsys, 1)["redis"]
+        server.process.send_signal(signal.SIGCONT)
+    refused = findings(capsys, 1)["redis"]
+    assert ("Timeout" in hung["found"], "refused" in refused["found"]) == (True, True), (hung, refused)
+    assert "hunter2" not in str([hung, refused])
+
+
+def test_what_runs_has_to_answer(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that hangs, and a Redis that is running but suspended, fail; a project that is well does not."""
+    hung = "does not answer: its process is suspended — resume it with `kill -CONT 7`"
+    parts = (
+        PartView("redis", ProcessState.RUNNING, "redis.sock", 7, detail=hung, check=CheckState.CRITICAL),
+        PartView("registry", ProcessState.RUNNING, "127.0.0.1:1", 8, check=CheckState.PASSING),
+    )
+    (project / "supervisor.toml").write_text(SERVICES)
+    monkeypatch.setattr(checks, "read_snapshot", lambda _: Snapshot("shop", 1, 1.0, 1.0, "1", 6, parts=parts))
+    found = findings(capsys, 1)
+    assert [found[name]["status"] for name in ("supervisor", "redis", "registry")] == ["ok", "fail", "ok"]
+    assert found["redis"]["found"] == "is critical: does not answer: its process is suspended"
+    assert found["redis"]["advice"] == "resume it with `kill -CONT 7`"
+    error = Unavailable("127.0.0.1:1: the supervisor (pid 6) does not answer — `minikube down --now` ends it")
+    monkeypatch.setattr(checks, "read_snapshot", lambda _: error)
+    assert findings(capsys, 1)["supervisor"]["advice"] == "`minikube down --now` ends it"
 
 
 def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 on this machine")
-    with server:
-        url = f"redis://[::1]:{server.getsockname()[1]}/0"
-        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "{url}"\n')
+    (port,) = free_ports(1)
+    with RedisServer(project, port=port, options=("--bind", "::1")):
+        (project / "supervisor.toml").write_text(f'{SERVICES}[redis]\nurl = "redis://[::1]:{port}/0"\n')
         assert findings(capsys, 0)["redis"]["status"] == "ok"
 
 

@@ -201,3 +201,12 @@ def test_a_registry_that_counts_no_clients_shows_none() -> None:
     names = {family.name for family in registry_families(RegistryStatus(9.5, 1, 7, None, False, RegistryCounters()))}
     assert "minikube_registry_clients" not in names
     assert "minikube_registry_instances" in names
+
+
+def test_a_part_is_up_only_while_it_works(store: StateStore) -> None:
+    store.put_parts(
+        PartView("redis", ProcessState.RUNNING, check=CheckState.CRITICAL),
+        PartView("registry", ProcessState.RUNNING, check=CheckState.PASSING),
+    )
+    found = samples(store)
+    assert [found["minikube_part_up", name] for name in ("redis", "registry")] == [0, 1]

@@ -155,6 +155,8 @@ def test_a_container_gets_the_directory_of_the_redis_socket(tmp_path: Path) -> N
     assert env == {
         "MINIKUBE_REGISTRY": "127.0.0.1:5555",
         "REDIS_URL": "unix:///run/minikube/redis/redis.sock?db=1",
+        "MINIKUBE_REDIS_URL": "unix:///run/minikube/redis/redis.sock?db=1",
+        "MINIKUBE_PYTHON": "python3",
     }
     assert mounts == (VolumeSpec(str(tmp_path / "run"), "/run/minikube/redis"),)
 
@@ -166,6 +168,8 @@ def test_a_container_gets_the_token_and_the_certificate() -> None:
     assert env == {
         "MINIKUBE_REGISTRY": "10.0.0.1:5555",
         "REDIS_URL": "redis://me:pw@h/0",
+        "MINIKUBE_REDIS_URL": "redis://me:pw@h/0",
+        "MINIKUBE_PYTHON": "python3",
         "MINIKUBE_REGISTRY_TOKEN": "t0ken",
         "MINIKUBE_REGISTRY_CA": "/run/minikube/ca.pem",
     }

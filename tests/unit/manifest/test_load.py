@@ -1,12 +1,13 @@
 """A manifest's files: which are found and read, and the errors for files that cannot be."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from minikube.errors import ManifestError
-from minikube.manifest import load_manifest
+from minikube.manifest import load_manifest, template_text
 
 SERVICE = '[services.x]\ncommand = "run"\n'
 
@@ -96,8 +97,8 @@ def test_dotenv_gives_what_the_environment_does_not(tmp_path: Path) -> None:
 
 def test_a_wrong_dotenv_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
-    dotenv = write(tmp_path, "A=1\n???\n", ".env")
-    assert problem(path) == f"{dotenv}: line 2: expected NAME=value"
+    dotenv = write(tmp_path, "A=1\nB='open\n", ".env")
+    assert problem(path) == f"{dotenv}: line 2: expected a closing '"
     dotenv.write_bytes(b"\xff")
     assert problem(path) == f"{dotenv}: expected UTF-8"
     dotenv.unlink()
@@ -107,12 +108,88 @@ def test_a_wrong_dotenv_is_an_error(tmp_path: Path) -> None:
 
 def test_the_environment_names_redis_where_the_manifest_does_not(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
-    assert load_manifest(path, {"REDIS_URL": "redis://h:1"}).redis.url == "redis://h:1"
-    with pytest.raises(ManifestError, match=r"redis.url: REDIS_URL of the environment: expected redis://"):
-        load_manifest(path, {"REDIS_URL": "h:1"})
+    assert load_manifest(path, {"MINIKUBE_REDIS_URL": "redis://h:1"}).redis.url == "redis://h:1"
+    with pytest.raises(ManifestError, match=r"redis.url: MINIKUBE_REDIS_URL of the environment: expected redis://"):
+        load_manifest(path, {"MINIKUBE_REDIS_URL": "h:1"})
+    write(tmp_path, "MINIKUBE_REDIS_URL=redis://dotenv:1\n", ".env")
+    assert load_manifest(path, {}).redis.url == "redis://dotenv:1"
     write(tmp_path, SERVICE + '[redis]\nurl = "unix:///r"\nprefix = "p"\n')
-    redis = load_manifest(path, {"REDIS_URL": "redis://h:1"}).redis
+    redis = load_manifest(path, {"MINIKUBE_REDIS_URL": "redis://h:1"}).redis
     assert (redis.url, redis.prefix) == ("unix:///r", "p")
+
+
+def test_the_redis_of_an_application_does_not_choose_the_projects(tmp_path: Path) -> None:
+    path = write(tmp_path, SERVICE)
+    assert load_manifest(path, {"REDIS_URL": "redis://shell:1"}).redis.url == ""
+    write(tmp_path, "REDIS_URL=redis://:p$$1@dotenv:1/3\n", ".env")
+    manifest = load_manifest(path, {})
+    assert manifest.redis.url == ""
+    env = manifest.services["x"].env
+    assert {name: template_text(value) for name, value in env.items()} == {"REDIS_URL": "redis://:p$$1@dotenv:1/3"}
+    assert load_manifest(path, {"REDIS_URL": "redis://shell:1"}).services["x"].env["REDIS_URL"] == "redis://shell:1"
+    write(tmp_path, SERVICE + 'env_file = "x.env"\n')
+    write(tmp_path, "REDIS_URL=redis://file:1\n", "x.env")
+    x = load_manifest(path, {}).services["x"]
+    assert (x.env, x.file_env) == ({}, {"REDIS_URL": "redis://file:1"})
+    write(tmp_path, SERVICE + 'env_file = "x.env"\nenv = { REDIS_URL = "redis://own:1" }\n')
+    assert load_manifest(path, {}).services["x"].env == {"REDIS_URL": "redis://own:1"}
+
+
+def test_an_instances_redis_chooses_no_other_projects(tmp_path: Path) -> None:
+    path = write(tmp_path, SERVICE)
+    inside = {"MINIKUBE_REDIS_URL": "redis://h:1", "INSTANCE_ID": "1", "SERVICE_NAME": "y", "MINIKUBE_REGISTRY": "h:2"}
+    assert load_manifest(path, inside).redis.url == ""
+    write(tmp_path, "MINIKUBE_REDIS_URL=redis://dotenv:1\n", ".env")
+    assert load_manifest(path, inside).redis.url == "redis://dotenv:1"
+
+
+def test_port_and_host_of_dotenv_are_the_applications(tmp_path: Path) -> None:
+    """Neither is taken for an instance's port or host, in any string; those of the environment are."""
+    write(tmp_path, "PORT=3000\nHOST=0.0.0.0\n", ".env")
+    path = write(tmp_path, SERVICE + 'port = "${PORT:-7070}"\nhost = "${HOST:-127.0.0.1}"\nargs = ["${PORT}"]\n')
+    x = load_manifest(path, {}).services["x"]
+    assert (x.port, x.host, x.command) == (7070, "127.0.0.1", ("run", "${PORT}"))
+    assert load_manifest(path, {"PORT": "5"}).services["x"].port == 5
+    write(tmp_path, SERVICE + 'tags = ["a${PORT}"]\n')
+    (warning,) = load_manifest(path, {}).warnings
+    assert "services.x.tags[0]: PORT of .env belongs to the application and is not used here" in warning
+
+
+def test_port_and_host_of_an_env_file_do_not_replace_an_instances(tmp_path: Path) -> None:
+    write(tmp_path, "PORT=3000\nHOST=0.0.0.0\nA=1\n", ".env")
+    path = write(tmp_path, SERVICE + 'port = 7070\nenv_file = ".env"\n')
+    assert load_manifest(path, {}).services["x"].file_env == {"A": "1"}
+    write(tmp_path, SERVICE + 'env_file = ".env"\n')
+    assert load_manifest(path, {}).services["x"].file_env == {"PORT": "3000", "HOST": "0.0.0.0", "A": "1"}
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SERVICE.encode() + b'env_file = "x.env"\nargs = ["${A}"]\n')
+    for name in (".env", "x.env"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbfA=1\r\n")
+    x = load_manifest(path, {}).services["x"]
+    assert (x.command, x.file_env) == (("run", "1"), {"A": "1"})
+    path.write_bytes(b"\xef\xbb\xbfname = 'a'\n# \xff\n")
+    assert problem(path) == f"{path}:2: expected UTF-8, got the byte 0xff"
+
+
+def test_lines_of_shell_in_dotenv_and_env_files_are_warnings_with_file_and_line(tmp_path: Path) -> None:
+    dotenv = write(tmp_path, "A=1\nif true; then\n  export B=2\nfi\nHOME_DIR\n", ".env")
+    env_file = write(tmp_path, "source secret-place\nC\n", "x.env")
+    path = write(tmp_path, SERVICE + 'env_file = "x.env"\nargs = ["${A}${B}${HOME_DIR}"]\n')
+    manifest = load_manifest(path, {"HOME_DIR": "/h", "C": "c"})
+    x = manifest.services["x"]
+    assert (x.command, x.file_env) == (("run", "12/h"), {"C": "c"})
+    places = [warning.partition(": ")[0] for warning in manifest.warnings]
+    assert places == [f"{dotenv}:2", f"{dotenv}:4", f"{env_file}:1"]
+    assert "secret-place" not in "".join(manifest.warnings)
+
+
+def test_our_interpreter_has_a_name_everywhere_in_a_manifest(tmp_path: Path) -> None:
+    path = write(tmp_path, SERVICE + 'args = ["${MINIKUBE_PYTHON}"]\ntags = ["${MINIKUBE_PYTHON}"]\n')
+    x = load_manifest(path, {"MINIKUBE_PYTHON": "/other"}).services["x"]
+    assert (x.command, x.tags) == (("run", "${MINIKUBE_PYTHON}"), (sys.executable,))
 
 
 def test_env_files_are_read_later_ones_win(tmp_path: Path) -> None:
@@ -131,8 +208,8 @@ def test_env_files_that_cannot_be_used(tmp_path: Path) -> None:
     env_file = tmp_path / "x.env"
     prefix = f"{path}: services.x.env_file: "
     assert problem(path) == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory)"
-    env_file.write_text("?")
-    assert problem(path) == f"{prefix}{env_file}: line 1: expected NAME=value"
+    env_file.write_text("A='")
+    assert problem(path) == f"{prefix}{env_file}: line 1: expected a closing '"
     env_file.write_bytes(b"\xff")
     assert problem(path) == f"{prefix}{env_file}: expected UTF-8"
     env_file.write_bytes(b"#" * (1 << 20) + b"\n")

@@ -25,7 +25,7 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
     [
         (
             {"services": {"x": {}}},
-            "services.x: expected command (a process) or image/build (a container), got none of them",
+            "services.x: expected command or shell (a process) or image/build (a container), got none of them",
         ),
         (services(x={"image": "i"}), "services.x: expected either command or image/build, got command and image"),
         (services(x={"image": "i", "build": "."}), "got command and image and build"),
@@ -33,7 +33,7 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
         (services(x={"runtime": "container"}), 'services.x.runtime: expected image or build for runtime = "container"'),
         (
             {"services": {"x": {"image": "i", "runtime": "process"}}},
-            'services.x.runtime: expected command for runtime = "process"',
+            'services.x.runtime: expected command or shell for runtime = "process"',
         ),
         (
             {"services": {"x": {"image": "i", "cwd": "sub"}}},

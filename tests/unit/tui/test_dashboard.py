@@ -2,11 +2,12 @@
 
 import time
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from minikube.model import CheckState, Event, InstanceView, ProcessState
+from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView
 from tests.eventually import PATIENCE_S
 from tests.unit.tui.fake_project import (
     LARGE,
@@ -21,7 +22,8 @@ from tests.unit.tui.fake_project import (
 from tui.app import Dashboard
 from tui.connection.interface import Command
 from tui.connection.messages import ConnectionChanged, SnapshotReceived
-from tui.render.rows import count_instances
+from tui.render.columns import RenderContext, render_cell
+from tui.render.rows import Row, build_rows, count_instances
 from tui.render.theme import Styles
 from tui.screens.confirm import ConfirmScreen
 
@@ -163,6 +165,52 @@ def test_a_lost_connection_keeps_the_last_state_visible_until_it_is_live_again()
         assert not app._main.has_class("-stale")
 
     run_dashboard(steps, snapshot=shop())
+
+
+def test_a_supervisor_that_does_not_answer_is_not_live_and_no_command_is_sent() -> None:
+    """What is shown then says how old it is."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_idle(pilot)
+        connection.post(ConnectionChanged("silent"))
+        await wait_for(app, pilot, "▲ no answer, as of ")
+        assert "live" not in screen(app)
+        assert app._main.has_class("-stale")
+        await pilot.press("r")
+        await wait_for(app, pilot, "nothing was done")
+        connection.post(ConnectionChanged("live"))
+        await wait_for(app, pilot, "⇄ live")
+        assert (connection.commands, app._main.has_class("-stale")) == ([], False)
+
+    run_dashboard(steps, snapshot=shop())
+
+
+def test_an_external_instance_is_not_running_and_is_red_when_its_check_fails() -> None:
+    """Another program runs it, perhaps elsewhere: only its check is known."""
+    failing = instance("db", id="db-1", check=CheckState.CRITICAL, pid=0, output="refused")
+    passing = instance("cache", id="cache-1", pid=0)
+    snapshot = shop(failing, passing)
+    externals = tuple(ServiceView(name, "external", register="self") for name in ("db", "cache"))
+    snapshot = msgspec.structs.replace(snapshot, services=(*snapshot.services, *externals))
+    rows = {row.service.name: row for row in build_rows(snapshot)}
+    cells = {name: render_cell("state", rows[name], RenderContext()) for name in ("db", "cache", "product")}
+    assert {name: tuple(cell) for name, cell in cells.items()} == {
+        "db": ("□ external", "bad"),
+        "cache": ("□ external", "muted"),
+        "product": ("● running", "ok"),
+    }
+    both = Row("s:db", rows["db"].service, None, (failing, passing))
+    assert tuple(render_cell("state", both, RenderContext())) == ("□ external", "bad")
+    assert count_instances((failing,)).critical == 1
+
+
+def test_a_part_that_hangs_is_red_in_the_header() -> None:
+    hung = PartView("redis", ProcessState.RUNNING, "redis.sock", 7, detail="does not answer", check=CheckState.CRITICAL)
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_for(app, pilot, "redis ✗ does not answer")
+
+    run_dashboard(steps, size=LARGE, snapshot=msgspec.structs.replace(shop(), parts=(hung,)))
 
 
 def test_escape_never_quits() -> None:

@@ -1,5 +1,7 @@
 """Keys and the mouse in the dashboard: marks, search, folding, levels, sorting, copying."""
 
+import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from minikube.model import LogLine, ProcessState
@@ -10,6 +12,8 @@ from tui.connection.interface import Command
 from tui.connection.messages import LogLinesReceived
 from tui.render.log_entry import log_entry
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.help import HelpScreen
+from tui.screens.palette import Palette
 
 
 def test_one_question_and_one_command_each_for_all_marked_rows() -> None:
@@ -166,3 +170,56 @@ def test_text_selected_with_the_mouse_in_the_logs_is_copied() -> None:
         assert app.clipboard.split("\n")[1].strip().startswith("second lin")
 
     run_dashboard(steps, snapshot=shop())
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_keys_typed_together_on_a_question_close_it_once(above: bool) -> None:
+    """Also where another screen has come above the question meanwhile: only that one closes itself."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("r")
+        await wait_idle(pilot)
+        question = app.screen
+        assert isinstance(question, ConfirmScreen)
+        if above:
+            app.push_screen(HelpScreen())
+            await wait_idle(pilot)
+        for _ in range(3):  # all reach the question before it is closed
+            question.post_message(events.Key("y", "y"))
+        await wait_idle(pilot)
+        question.action_cancel()
+        await wait_idle(pilot)
+        assert isinstance(app.screen, HelpScreen) if above else app.screen is app._main
+        assert len(connection.commands) == (0 if above else 1)
+
+    run_dashboard(steps, snapshot=shop())
+
+
+def test_the_palette_moves_by_pages_on_a_terminal_of_three_lines() -> None:
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.1)
+        palette: object = app.screen
+        assert isinstance(palette, Palette)
+        await pilot.press("pageup", "pagedown", "pagedown", "pageup", "ctrl+p", "escape", "escape")
+        await pilot.pause()
+        assert app.screen is app._main
+
+    run_dashboard(steps, size=(10, 3), snapshot=shop())
+
+
+def test_an_error_that_no_code_handles_is_kept_with_its_traceback() -> None:
+    """And the values of variables, such as the token, are not in it."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        raise_later = {"token": "s3cret"}
+        app.call_later(lambda: raise_later["missing"])
+        await pilot.pause()
+        assert app.failure is not None
+        reason, report = app.failure
+        assert reason == "KeyError: 'missing'"
+        assert "Traceback" in report
+        assert "s3cret" not in report
+
+    with pytest.raises(KeyError):
+        run_dashboard(steps, snapshot=shop())

@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from minikube.addresses import join_host_port
+from minikube.defaults import REDIS_ENV
 from minikube.engine.command import container_name, is_unreachable
 from minikube.errors import StartError
 from minikube.manifest import is_loopback, parse_host_port
@@ -70,13 +71,14 @@ class ProjectNetwork:
         address = parse_host_port(env["MINIKUBE_REGISTRY"])
         if is_loopback(address.host):
             found["MINIKUBE_REGISTRY"] = f"{network.gateway}:{await self._relay(network, 'registry', registry)}"
-        url = urlsplit(env["REDIS_URL"])
-        if url.scheme in ("redis", "rediss") and is_loopback(url.hostname or "localhost"):
+        # Not for Sentinel's list of hosts, which `urlsplit` refuses where one is an IPv6 address (Python 3.14).
+        url = urlsplit(env["REDIS_URL"] if env["REDIS_URL"].startswith(("redis:", "rediss:")) else "")
+        if url.scheme and is_loopback(url.hostname or "localhost"):
             target = join_host_port(url.hostname or "127.0.0.1", url.port or REDIS_PORT)
             port = await self._relay(network, "redis", lambda: target)
             user = url.netloc.rpartition("@")[0]
             netloc = f"{user}@{network.gateway}:{port}" if user else f"{network.gateway}:{port}"
-            found["REDIS_URL"] = urlunsplit(url._replace(netloc=netloc))
+            found["REDIS_URL"] = found[REDIS_ENV] = urlunsplit(url._replace(netloc=netloc))
         return found
 
     async def remove(self) -> str:

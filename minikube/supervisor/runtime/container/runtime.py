@@ -114,7 +114,7 @@ class ContainerRuntime:
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
             networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
-        env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id))
+        env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id), launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
@@ -124,7 +124,7 @@ class ContainerRuntime:
                 identity,
                 networking,
                 image=image_name(client.engine, identity.project, spec),
-                command=fill_command(spec.command, env),
+                command=fill_command(spec.argv, env),
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,

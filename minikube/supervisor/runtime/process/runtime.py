@@ -61,9 +61,9 @@ class ProcessRuntime:
             # In a thread: the user database may be a directory service.
             credentials = await trio.to_thread.run_sync(find_credentials, spec.name, spec.user, spec.group)
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
-        env = instance_environment(base, spec, launch.id, spec.host, port, self._token(spec, launch.id))
+        env = instance_environment(base, spec, launch.id, spec.host, port, self._token(spec, launch.id), launch.replica)
         command = Command(
-            fill_command(spec.command, env),
+            fill_command(spec.argv, env),
             env,
             spec.cwd,
             launch.id,

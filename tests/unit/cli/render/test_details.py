@@ -1,5 +1,7 @@
 """`describe` and `status`: the facts they print."""
 
+from msgspec import structs
+
 from minikube.cli.render.details import describe_lines, status_lines
 from minikube.control.client.messages import ServiceReply
 from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView, Usage
@@ -74,3 +76,10 @@ def test_describe_prints_the_check_of_an_instance() -> None:
     assert "check:         passing for 1m00s (http://h/)" in text
     assert "last check:    2s ago: ok" in text
     assert "state:         running for 1m01s" in text
+
+
+def test_status_says_how_long_a_part_that_runs_has_not_worked() -> None:
+    hung = PartView("redis", ProcessState.RUNNING, since=NOW - 60, detail="does not answer")
+    hung = structs.replace(hung, check=CheckState.CRITICAL, check_since=NOW - 5)
+    lines = list(status_lines(snapshot_of(parts=(hung,)), "http://c", NOW))
+    assert "  redis:         running for 1m00s, critical for 5s: does not answer" in lines

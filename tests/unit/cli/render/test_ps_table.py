@@ -109,3 +109,21 @@ def test_names_and_reasons_are_shortened_on_a_terminal_only() -> None:
 )
 def test_why_an_instance_is_not_ready(instance: InstanceView, why: str) -> None:
     assert why_not_ready(instance, NOW) == why
+
+
+def test_a_part_that_runs_and_does_not_work_is_named_below_the_table() -> None:
+    part = PartView("redis", ProcessState.RUNNING, detail="does not answer", check=CheckState.CRITICAL)
+    assert (
+        list(ps_lines(snapshot_of(PRODUCT, parts=(part,)), NOW, 80))[-1]
+        == "  redis: running, critical: does not answer"
+    )
+
+
+def test_an_instance_that_another_program_runs_is_external_and_its_failing_check_is_the_reason() -> None:
+    entry = replace(PRODUCT, service="db", name="db-1", pid=0, check=CheckState.CRITICAL, output="refused\n", reason="")
+    snapshot = snapshot_of(entry, services=(ServiceView("db", "external"),))
+    assert list(ps_lines(snapshot, NOW, 0)) == [
+        "NAME  STATUS    HEALTH        PID  RESTARTS  UPTIME  CPU  MEM  ADDRESS         WHY",
+        "db-1  external  critical 59s  -    3         -       -    -    127.0.0.1:7070  refused",
+    ]
+    assert [row.ready for row in instance_rows(snapshot, NOW)] == [False]

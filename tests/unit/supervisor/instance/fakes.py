@@ -128,6 +128,8 @@ class FakeSupervisor:
         self.prepare_delay = self.start_delay = 0.0
         """How long preparation and start take; a start cannot be interrupted."""
         self.was_registered = True
+        self.lookup_problem = ""
+        self.lookup_problem_since = 0.0
         self.alive = self.most = self.starting = 0
         self.happened: list[tuple[Any, ...]] = []
         self.processes: list[FakeProcess] = []

@@ -1,4 +1,4 @@
-"""Each change of the registry's status becomes one event: its store away and back, a mass failure of checks."""
+"""The registry's status becomes events (its store away and back, a mass failure of checks), and what is shown of it."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ import trio.testing
 
 from minikube.errors import Unavailable
 from minikube.sdk.trio import Registry
-from minikube.supervisor.readiness.registry_sync import STATUS_INTERVAL_S, RegistrySync
+from minikube.supervisor.readiness.registry_monitor import STATUS_INTERVAL_S, RegistryHealth, RegistryMonitor
 
 
 class FakeRegistry:
@@ -17,9 +17,11 @@ class FakeRegistry:
         self.status: dict[str, Any] | None = self.healthy()
 
     @staticmethod
-    def healthy(state: str = "ok", detail: str = "", since: float = 0.0, failure: str = "") -> dict[str, Any]:
+    def healthy(
+        state: str = "ok", detail: str = "", since: float = 0.0, failure: str = "", *, loaded: bool = True
+    ) -> dict[str, Any]:
         return {
-            "Store": {"State": state, "Detail": detail, "Since": 1.0},
+            "Store": {"State": state, "Detail": detail, "Since": 1.0, "Loaded": loaded},
             "LastDoubt": {"Since": since, "Detail": failure},
         }
 
@@ -31,11 +33,17 @@ class FakeRegistry:
         return self.status
 
 
+def monitor(
+    registry: FakeRegistry, events: list[tuple[str, str, str]], found: list[RegistryHealth] | None = None
+) -> RegistryMonitor:
+    found = [] if found is None else found
+    return RegistryMonitor(cast(Registry, registry), lambda *event: events.append(event), found.append)
+
+
 async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
     registry, events = FakeRegistry(), list[tuple[str, str, str]]()
     async with trio.open_nursery() as nursery:
-        registry_sync = RegistrySync(cast(Registry, registry), nursery, lambda id, entry: None, lambda text: None)
-        nursery.start_soon(registry_sync.watch_registry, lambda *event: events.append(event))
+        nursery.start_soon(monitor(registry, events).run)
         for status in (
             registry.healthy(),
             registry.healthy("down", "no disk"),
@@ -61,8 +69,7 @@ async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) 
 async def test_a_registry_that_does_not_answer_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
     registry, events = FakeRegistry(), list[tuple[str, str, str]]()
     async with trio.open_nursery() as nursery:
-        registry_sync = RegistrySync(cast(Registry, registry), nursery, lambda id, entry: None, lambda text: None)
-        nursery.start_soon(registry_sync.watch_registry, lambda *event: events.append(event))
+        nursery.start_soon(monitor(registry, events).run)
         for status, seconds in ((registry.healthy(), 10.0), (None, 60.0), (registry.healthy(), 10.0), (None, 2.0)):
             registry.status = status
             await trio.sleep(seconds)
@@ -70,4 +77,35 @@ async def test_a_registry_that_does_not_answer_is_one_event(autojump_clock: trio
     assert events == [
         ("registry.unresponsive", "the registry does not answer: not there", "error"),
         ("registry.responsive", "the registry answers again", "info"),
+    ]
+
+
+async def test_health_says_whether_the_registry_its_store_and_its_lookups_work(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """From memory lookups go on; a registry that is hung, or has not read its store, finds nothing."""
+    registry, found = FakeRegistry(), list[RegistryHealth]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(monitor(registry, [], found).run)
+        for status, seconds in (
+            (registry.healthy("down", "connecting", loaded=False), 2.0),
+            (registry.healthy("down", "no disk"), 2.0),
+            (None, 2.0),  # it is started again
+            (registry.healthy("down", "connecting", loaded=False), 2.0),
+            (registry.healthy("down", "no socket", loaded=False), 2.0),
+            (None, 10.0),
+            (registry.healthy(), 2.0),
+        ):
+            registry.status = status
+            await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
+    assert found == [
+        RegistryHealth("its store is away: no disk — lookups go on from memory", "no disk", ""),
+        RegistryHealth(
+            "its store is away: no socket — lookups fail until it was read",
+            "no socket",
+            "the registry has not read its store: no socket",
+        ),
+        RegistryHealth("does not answer: not there", "no socket", "the registry does not answer"),
+        RegistryHealth(),
     ]

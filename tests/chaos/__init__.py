@@ -1,0 +1,23 @@
+"""A command that disturbs a running project and checks the contract: `python -m tests.chaos`.
+
+    __main__         the options; the outer process, which makes namespaces, and the inner one, which runs
+    namespaces       network, mounts and pids of a run's own
+    runner           one run: start, steps, settle, stop
+    run_context      what the parts of a run share
+    script           which operation follows which, drawn from a seed (pure)
+    operations/      what is done to the project
+    lifecycle        start it, see that nothing is left, start it again
+    project, service the manifest, the command `minikube`, and the program of every service
+    processes        births, deaths by pidfd, and what is left
+    guests           services that this program registers itself
+    registry_client  the registry's RPC, without the SDK's repetitions
+    observers        lookups, the watch, the shown state, memory and descriptors
+    settling, views  whether everything is well and all views agree (`views` is pure)
+    model            what must be true, and what a fault excuses (pure)
+    report           the table and the JSON line
+    log              what is written down, and read for a replay
+    shrink           the shortest script that still fails (pure)
+
+The model decides what is wrong; the operations only say what they allow. It refuses to touch anything outside its namespaces and
+its directory.
+"""

@@ -1,0 +1,146 @@
+"""The project of a chaos run: a service of every kind, and the command `minikube` on it."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from minikube.control.client.blocking import ControlClient, find_supervisor
+from minikube.model import Snapshot
+from minikube.project_dir import SupervisorRecord, project_dir, read_supervisor_record
+from tests.untraced import untraced
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(__file__).with_name("service.py")
+REGISTRY_PORT = 5555
+CONTROL_PORT = 5556
+"""In a network namespace of its own nothing else has them."""
+COMMAND_S = 120.0
+"""A command that takes longer hangs."""
+HEAD = f"""\
+name = "chaos"
+
+[registry]
+listen = "127.0.0.1:{REGISTRY_PORT}"
+
+[control]
+listen = "127.0.0.1:{CONTROL_PORT}"
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the project: what its program does, and how it is registered and checked."""
+
+    name: str
+    kind: str
+    keys: tuple[str, ...] = ()
+    replicas: int = 1
+    port: str = '"auto"'
+    register: str = "supervisor"
+    is_reported: bool = False
+    """Whether the supervisor or the service itself reports the check, so that a pause of the reporter ends its lease."""
+    hang_is_seen: bool = True
+    """Whether the check of a stopped process fails."""
+    is_task: bool = False
+    depends_on: tuple[str, ...] = field(default=())
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether its instances are found in the registry."""
+        return bool(self.port)
+
+    def toml(self, replicas: int | None = None) -> str:
+        """Return the service's table of the manifest."""
+        lines = [
+            f"[services.{self.name}]",
+            f'command = ["{sys.executable}", "{PROGRAM}", "{self.kind}"]',
+            f"replicas = {replicas or self.replicas}",
+            *([f"port = {self.port}"] if self.port else []),
+            *([f'register = "{self.register}"'] if self.register != "supervisor" else []),
+            *self.keys,
+        ]
+        if self.depends_on:
+            lines.append(f"depends_on = {{ {', '.join(self.depends_on)} }}")
+        if not self.is_task:
+            lines.append('restart = { delay = "0.2s", max_delay = "2s", limit = 1000 }')
+        lines.append('logs = { max_size = "1M", keep = 2 }')
+        return "\n".join(lines)
+
+
+HTTP = 'health = "/health"'
+COMMAND = 'health = { command = ["bash", "-c", "exec 3<>/dev/tcp/$HOST/$PORT"], interval = "1s" }'
+SERVICES = (
+    Service("migrate", "task", ('restart = "never"',), port="", is_task=True),
+    Service("trio", "trio", (HTTP,), 2, register="self", depends_on=('migrate = "completed"',)),
+    Service("asyncio", "asyncio", (HTTP,), port="7071", register="self"),
+    Service("blocking", "blocking", (HTTP,), register="self", depends_on=('trio = "healthy"',)),
+    Service("ttl", "ttl", (), port="7072", register="self", is_reported=True),
+    Service("http", "idle", (HTTP, 'tags = ["a"]'), 2),
+    Service("tcp", "idle", ("health = { tcp = true }",), hang_is_seen=False),
+    Service("command", "idle", (COMMAND,), is_reported=True, hang_is_seen=False),
+    Service("log", "idle", ('health = { log = "ready to serve" }',), is_reported=True, hang_is_seen=False),
+    Service("tree", "tree", (HTTP,), port="7073"),
+    Service("flood", "flood", (), port=""),
+    Service("tick", "task", ('schedule = "every 3s"', 'restart = "never"'), port="", is_task=True),
+)
+BY_NAME = {service.name: service for service in SERVICES}
+
+
+class CommandFailed(Exception):
+    """A command of `minikube` exited with another code than it should have."""
+
+
+class Project:
+    """The manifest in `directory`, and what is asked of the supervisor that runs it."""
+
+    def __init__(self, directory: Path, births: Path) -> None:
+        self.directory = directory
+        self.manifest = directory / "supervisor.toml"
+        self.state = project_dir(self.manifest)
+        self.replicas = {service.name: service.replicas for service in SERVICES}
+        self.environment = {**untraced(), "PYTHONPATH": str(ROOT)}
+        self._births = births
+
+    def text(self) -> str:
+        """Return the manifest with the present numbers of replicas."""
+        environment = f'env = {{ CHAOS_BIRTHS = "{self._births}", PYTHONPATH = "{ROOT}" }}'
+        tables = [f"{service.toml(self.replicas[service.name])}\n{environment}" for service in SERVICES]
+        return "\n\n".join([HEAD, *tables]) + "\n"
+
+    def write(self, text: str | None = None) -> None:
+        """Replace the manifest in one step, as editors do."""
+        fresh = self.manifest.with_name(".fresh.toml")
+        fresh.write_text(self.text() if text is None else text)
+        os.replace(fresh, self.manifest)
+
+    async def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """Run a command of `minikube`, which has to exit with one of `codes`, and return both its outputs.
+
+        Raises `CommandFailed`; `trio.TooSlowError` after `COMMAND_S`."""
+        command = [sys.executable, "-m", "minikube", *arguments]
+        with trio.fail_after(COMMAND_S):
+            done = await trio.run_process(
+                command,
+                cwd=self.directory,
+                env=self.environment,
+                stdin=b"",
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
+        text = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+        if done.returncode not in codes:
+            raise CommandFailed(f"minikube {' '.join(arguments)} exited with {done.returncode}: {text}")
+        return text
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of the project. Blocks; raises `MinikubeError` and OSError."""
+        with ControlClient(find_supervisor(self.manifest)) as client:
+            return client.status()
+
+    def record(self) -> SupervisorRecord | None:
+        """Return the pids of supervisor and guardian; None where there is none."""
+        return read_supervisor_record(self.state)

@@ -1,0 +1,174 @@
+"""The embedded Redis is shown as well only while it works, and is started again where its socket is gone. A real Redis."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import trio
+
+from minikube.control.state_store import StateStore
+from minikube.model import CheckState, PartView, ProcessState
+from minikube.supervisor.backing import redis_ping, service
+from minikube.supervisor.backing.redis import redis_spec
+from minikube.supervisor.backing.service import BackingService
+from minikube.supervisor.backing.spec import start_process
+from minikube.supervisor.backing.startup import start_redis
+from minikube.supervisor.context import RunContext
+from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.runtime.process.process_table import ProcessTable
+from tests.redis_server import server_command
+
+
+class RunningRedis:
+    """The embedded Redis of a project in `directory`."""
+
+    def __init__(self, directory: Path, store: StateStore, backing: BackingService) -> None:
+        self.directory = directory
+        self.store = store
+        self.backing = backing
+
+    @property
+    def part(self) -> PartView:
+        return self.store.snapshot.parts[0]
+
+    @property
+    def socket(self) -> Path:
+        return (self.directory / "redis.sock").resolve()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.directory / "redis.sock"))
+
+    async def wait(self, state: ProcessState, check: CheckState, restarts: int = 0) -> PartView:
+        with trio.fail_after(30):
+            await self.store.wait_for(
+                lambda _: (self.part.state, self.part.check, self.part.restarts) == (state, check, restarts)
+            )
+        return self.part
+
+    @property
+    def events(self) -> list[str]:
+        return [f"{event.kind}: {event.message}" for event in self.store.events_since(0)]
+
+
+@pytest.fixture(autouse=True)
+def _fast_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr(service, "RETRY_INTERVAL_S", 0.05)
+
+
+@asynccontextmanager
+async def running_redis(project: Path) -> AsyncIterator[RunningRedis]:
+    directory = project / ".minikube"
+    directory.mkdir(mode=0o700)
+    store, table = StateStore("test"), ProcessTable()
+    context = RunContext(directory, LaunchOptions(), store, table, "127.0.0.1:1")
+    spec = redis_spec(directory, {**os.environ, "MINIKUBE_REDIS_SERVER": server_command()})
+    async with trio.open_nursery() as nursery:
+        backing = await start_redis(spec, context, nursery, start_process(spec))
+        try:
+            yield RunningRedis(directory, store, backing)
+        finally:
+            with trio.CancelScope(shield=True):
+                await backing.stop()
+    context.logs.writer.close(5.0)
+
+
+async def test_a_suspended_redis_is_not_well_and_is_well_again_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_redis(tmp_path) as running:
+        well = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        monkeypatch.setattr(redis_ping, "PING_TIMEOUT_S", 0.2)
+        os.kill(well.pid, signal.SIGSTOP)
+        hung = await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)
+        os.kill(well.pid, signal.SIGCONT)
+        assert hung.detail == f"does not answer: its process is suspended — resume it with `kill -CONT {well.pid}`"
+        assert (hung.pid, hung.since, hung.is_well) == (well.pid, well.since, False), "it is the same process"
+        again = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        assert (again.detail, again.pid) == ("", well.pid)
+        assert running.events == [f"redis.unresponsive: redis {hung.detail}", "redis.responsive: redis answers again"]
+
+
+async def test_a_redis_that_refuses_is_not_well(tmp_path: Path) -> None:
+    """For example while the disk is full; here it takes one client only, which is the test."""
+    async with running_redis(tmp_path) as running:
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        with running.client() as client:
+            client.config_set("maxclients", 1)
+            refusing = await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)
+            assert refusing.detail == "answers: ERR max number of clients reached"
+            client.config_set("maxclients", 100)
+            await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+
+
+async def test_what_another_part_reports_is_shown_also_after_a_restart(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as running:
+        first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        running.backing.report("registry", "the registry cannot use it: no memory")
+        assert (await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)).detail.endswith("no memory")
+        os.kill(first.pid, signal.SIGKILL)
+        assert (await running.wait(ProcessState.RUNNING, CheckState.CRITICAL, 1)).detail.endswith("no memory")
+        running.backing.report("registry", "")
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+
+
+def remove(running: RunningRedis) -> None:
+    running.socket.unlink()
+
+
+def remove_directory(running: RunningRedis) -> None:
+    shutil.rmtree(running.socket.parent)
+    (running.directory / "redis.sock").unlink()
+
+
+def take_over(running: RunningRedis) -> None:
+    """Another server takes the path, and clients would get its data."""
+    path = running.socket
+    path.unlink()
+    server = [server_command(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(running.directory)]
+    strangers.append(subprocess.Popen(server, stdout=subprocess.DEVNULL))
+
+
+strangers: list["subprocess.Popen[bytes]"] = []
+
+
+@pytest.mark.parametrize("damage", [remove, remove_directory, take_over])
+async def test_a_redis_whose_socket_is_gone_is_started_again_with_its_data(tmp_path: Path, damage: Any) -> None:
+    try:
+        async with running_redis(tmp_path) as running:
+            first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+            with running.client() as connected:
+                connected.set("stock", "7")
+                damage(running)
+                second = await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+            assert second.pid != first.pid
+            with running.client() as client:
+                assert client.get("stock") == b"7", "Redis was ended by a signal that lets it save its data"
+            assert ["its socket" in event for event in running.events] == [True, False], running.events
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+        strangers.clear()
+
+
+async def test_a_redis_of_a_project_that_was_moved_keeps_running(tmp_path: Path) -> None:
+    """A new process would begin without data, in the old place."""
+    (project := tmp_path / "project").mkdir()
+    async with running_redis(project) as running:
+        first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        project.rename(tmp_path / "moved")
+        lost = await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)
+        assert (lost.pid, lost.detail) == (
+            first.pid,
+            f"cannot be reached: {project} was moved or removed — move it back",
+        )
+        (tmp_path / "moved").rename(project)
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING)
