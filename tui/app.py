@@ -287,6 +287,9 @@ class Dashboard(App[str]):
             self.failure = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
         super()._handle_exception(error)
 
+    def action_suspend_process(self) -> None:
+        """Do nothing: Ctrl-Z, to which Textual binds this action, is a key of the main screen, and means nothing in dialogs."""
+
     def action_command_palette(self) -> None:
         """Show the command palette."""
         self._open(Palette())

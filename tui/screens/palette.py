@@ -20,6 +20,10 @@ class Palette(CommandPalette):
         """Close the palette. Does nothing where it is closed already."""
         return super().dismiss() if self.app.screen is self else AwaitComplete()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether an action may run: not before the list of commands is there, and not after it has been removed."""
+        return bool(self.query(CommandList)) and super().check_action(action, parameters)
+
     def action_page(self, by: int) -> None:
         """Move the cursor by `by` screenfuls of commands."""
         # Textual's own action raises KeyError where the list has no lines, as on a terminal of three.

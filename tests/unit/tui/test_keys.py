@@ -4,13 +4,15 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from minikube.model import LogLine, ProcessState
+from minikube.model import InstanceView, LogLine, ProcessState, Snapshot
 from tests.unit.tui.fake_project import FakeConnection, instance, run_dashboard, shop
 from tests.unit.tui.test_dashboard import screen, wait_for, wait_idle
 from tui.app import Dashboard
 from tui.connection.interface import Command
-from tui.connection.messages import LogLinesReceived
+from tui.connection.messages import LogLinesReceived, SnapshotReceived
+from tui.render.columns import RenderContext, render_cell
 from tui.render.log_entry import log_entry
+from tui.render.rows import build_rows
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.palette import Palette
@@ -223,3 +225,64 @@ def test_an_error_that_no_code_handles_is_kept_with_its_traceback() -> None:
 
     with pytest.raises(KeyError):
         run_dashboard(steps, snapshot=shop())
+
+
+def blinking(state: ProcessState, *more: InstanceView, revision: int) -> Snapshot:
+    """The shop with a crash loop in this state, and more instances."""
+    crash = instance("blink", "seed", state=state, pid=0 if state == ProcessState.BACKOFF else 7, restarts=revision)
+    return shop(crash, *more, revision=revision)
+
+
+def test_the_cursor_stays_on_its_service_while_that_is_a_problem_and_none_in_turn() -> None:
+    """In the list of problems a command hits the service that the user has selected, and no other in its place."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("ctrl+z")
+        await wait_idle(pilot)
+        app._main.table.select("s:seed")
+        for number in range(2, 6):
+            state = ProcessState.RUNNING if number % 2 else ProcessState.BACKOFF
+            connection.post(SnapshotReceived(blinking(state, revision=number)))
+            await wait_idle(pilot)
+            assert app._main.row is not None
+            assert app._main.row.key == "s:seed"
+        await pilot.press("S")
+        await wait_idle(pilot)
+        assert connection.commands == [Command("start", "seed")]
+        await pilot.press("g")
+        await wait_idle(pilot)
+        connection.post(SnapshotReceived(blinking(ProcessState.RUNNING, revision=7)))
+        await wait_idle(pilot)
+        assert not app._main.table.select("s:seed")  # it is no problem, and not selected
+
+    run_dashboard(steps, snapshot=blinking(ProcessState.BACKOFF, revision=1))
+
+
+def test_no_other_row_is_selected_in_place_of_one_that_does_not_exist_any_more() -> None:
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        app._main.table.select("s:gone")
+        connection.post(SnapshotReceived(shop(revision=2)))
+        await wait_idle(pilot)
+        assert app._main.row is None
+        await pilot.press("S", "r", "space", "c", "enter", "escape", "escape")
+        await wait_idle(pilot)
+        assert connection.commands == []
+        assert app.screen is app._main
+        connection.post(SnapshotReceived(shop(instance("gone"), revision=3)))
+        await wait_idle(pilot)
+        assert app._main.row is not None
+        assert app._main.row.key == "s:gone"
+        connection.post(SnapshotReceived(shop(revision=4)))
+        await wait_idle(pilot)
+        await pilot.press("j")
+        await wait_idle(pilot)
+        assert app._main.row is not None
+
+    run_dashboard(steps, snapshot=shop(instance("gone")))
+
+
+def test_restarts_are_counted_once() -> None:
+    """A failed start that was tried again is a restart already."""
+    view = instance("loop", state=ProcessState.BACKOFF, pid=0, restarts=3, failed_starts=3)
+    [row] = [row for row in build_rows(shop(view)) if row.key == "s:loop"]
+    assert render_cell("restarts", row, RenderContext()).text == "3"
