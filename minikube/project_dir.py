@@ -8,14 +8,16 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT_DIR = ".minikube"
 TOKEN_FILE = "token"
 """The bearer token of the control API."""
 LOCK_FILE = "lock"
-"""Locked by the supervisor and its guardian for as long as one of them lives; holds the supervisor's pid."""
+"""Locked by the supervisor and its guardian while one of them lives; holds the supervisor's pid: see `project.run_claim`."""
 SUPERVISOR_FILE = "supervisor.json"
 """A `SupervisorRecord`."""
 RUN_END_FILE = "ended.json"
@@ -40,6 +42,9 @@ REDIS_SOCKET_DIR = "run"
 REDIS_DATA_DIR = "redis"
 """The append-only file of the private Redis."""
 
+RECORD_FORMAT = 1
+"""Raised when older versions of the program would misunderstand a `SupervisorRecord`."""
+
 RECORD_LIMIT = 65_536
 """How many bytes of a record are read: a foreign file of any size may have its name."""
 
@@ -47,6 +52,31 @@ RECORD_LIMIT = 65_536
 def project_dir(manifest: Path) -> Path:
     """Return the absolute path of `.minikube` beside the manifest, whether it exists or not."""
     return manifest.absolute().parent / PROJECT_DIR
+
+
+def directory_id(directory: Path) -> str:
+    """Return the device and inode of a directory as text; empty where there is none."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def origin(directory: Path) -> dict[str, Any]:
+    """Return what a record in a project directory says of its place, so that a copy of it elsewhere is known as one."""
+    return {"directory": str(directory.parent), "directory_id": directory_id(directory.parent)}
+
+
+def is_copied(found: Mapping[str, object], directory: Path) -> bool:
+    """Return whether a record in a project directory was copied there: its `origin` is another directory that still exists.
+
+    A record without an origin was written by an older version, and counts as not copied.
+    """
+    if not found.get("directory_id") or found["directory_id"] == directory_id(directory.parent):
+        return False
+    # A directory that was moved to another file system has another inode, and its old path is gone.
+    return os.path.lexists(str(found.get("directory", "")))
 
 
 def log_dir(directory: Path) -> Path:
@@ -83,26 +113,42 @@ class SupervisorRecord:
     registry: str
     """`host:port` of the registry."""
     manifest: str
+    directory: str = ""
+    """The project directory, the parent of `.minikube`."""
+    directory_id: str = ""
+    """Its device and inode: see `origin`."""
+    version: str = ""
+    """The version of the program that wrote the record."""
+    format: int = RECORD_FORMAT
+    """Higher where older versions cannot use the record."""
 
 
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
     """Return the record of a project directory; None where there is none or it is damaged."""
     try:
-        found = json.loads((directory / SUPERVISOR_FILE).read_bytes()[:RECORD_LIMIT])
-        pid = int(found["pid"])
-        if pid <= 0:
-            return None  # never a supervisor's; kill(2) takes 0 and negative numbers for groups of processes
-        return SupervisorRecord(
-            pid,
-            int(found.get("guardian_pid", 0)),
-            found.get("start_time"),
-            str(found.get("boot_id", "")),
-            str(found.get("control", "")),
-            str(found.get("registry", "")),
-            str(found.get("manifest", "")),
-        )
+        return parse_supervisor_record(_read_json(directory / SUPERVISOR_FILE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
+    """Return the record in parsed JSON; None for an impossible pid. Raises KeyError, TypeError, ValueError, AttributeError."""
+    pid = int(found["pid"])
+    if pid <= 0:
+        return None  # never a supervisor's; kill(2) takes 0 and negative numbers for groups of processes
+    return SupervisorRecord(
+        pid,
+        int(found.get("guardian_pid", 0)),
+        found.get("start_time"),
+        str(found.get("boot_id", "")),
+        str(found.get("control", "")),
+        str(found.get("registry", "")),
+        str(found.get("manifest", "")),
+        str(found.get("directory", "")),
+        str(found.get("directory_id", "")),
+        str(found.get("version", "")),
+        int(found.get("format", 1)),
+    )
 
 
 def write_supervisor_record(directory: Path, record: SupervisorRecord) -> None:
@@ -127,10 +173,20 @@ def record_run_end(directory: Path, why: str) -> None:
 def read_run_end(directory: Path) -> RunEnd | None:
     """Return why the last run ended; None where a user had asked for it or the record is damaged."""
     try:
-        found = json.loads((directory / RUN_END_FILE).read_bytes()[:RECORD_LIMIT])
+        found = _read_json(directory / RUN_END_FILE)
         return RunEnd(float(found["time"]), str(found["why"]))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _read_json(path: Path) -> Any:
+    """Return the JSON value in a file. Raises OSError, ValueError, RecursionError."""
+    # NONBLOCK: a pipe in place of the file must not block the command.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return json.loads(os.read(descriptor, RECORD_LIMIT))
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: object) -> None:

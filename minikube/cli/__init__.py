@@ -11,6 +11,8 @@
     goals               the goals of `wait`, and which instances have reached them
     common              the manifest's path, the client, output
     render/             text and JSON of what commands print
+    kept_logs           the log files that `logs` reads and clears
+    stdout_watch        notices that the reader of stdout has gone
     exit_codes
 
 It refuses to decide anything about services, and to import the supervisor: only `launch` and what belongs to it. `app`

@@ -6,11 +6,11 @@ It refuses to show a traceback, also for an error that no code expects; MINIKUBE
 import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from minikube.cli.exit_codes import INTERRUPTED
+from minikube.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED
 from minikube.cli.standard_streams import output_failure, prepare_streams
 from minikube.errors import MinikubeError
 
@@ -72,6 +72,10 @@ ACTS = {"up", "down", "apply", *SECTIONS["Change what runs"]}
 """The commands that go on, and succeed, although their output cannot be printed."""
 
 
+class OutputClosed(Exception):
+    """The reader of stdout, such as `head`, has ended. No OSError, as click would exit with 1 for it."""
+
+
 class LazyGroup(click.Group):
     """A click group that lists its commands by name, and imports a command's module only when that command is called."""
 
@@ -96,6 +100,12 @@ class LazyGroup(click.Group):
             hint = f"did you mean {matches[0]}?" if matches else "`minikube --help` lists all commands"
             raise click.UsageError(f"no command {args[0]!r} — {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise OutputClosed from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
@@ -164,10 +174,10 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has ended. Without this, the interpreter would try to flush stdout again and complain.
+    except (BrokenPipeError, OutputClosed):
+        # Without this, the interpreter would try to flush stdout again and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return OUTPUT_CLOSED
     except OSError as error:
         file = "stdout" if error is output_failure() else error.filename
         _print_error(f"{file}: {_describe(error)}" if file else _describe(error))

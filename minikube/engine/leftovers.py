@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minikube.engine.command import Engine, client_environment
-from minikube.project_dir import CONTAINERS_FILE, write_json
+from minikube.project_dir import CONTAINERS_FILE, is_copied, origin, write_json
 from minikube.text import printable
 
 REMOVE_TIMEOUT_S = 10.0
@@ -46,7 +46,7 @@ def record_engine(project_dir: Path, engine: Engine, leftovers: EngineLeftovers 
 
     It is called before the first container is created, so that the containers of a killed supervisor are found again.
     """
-    content = {"kind": engine.kind, "program": engine.program, "mark": engine.mark}
+    content = {"kind": engine.kind, "program": engine.program, "mark": engine.mark, **origin(project_dir)}
     rest = {"left": leftovers.names, "given_up": leftovers.given_up} if leftovers else {}
     write_json(project_dir / CONTAINERS_FILE, content | rest)
 
@@ -55,6 +55,8 @@ def read_engine_record(project_dir: Path) -> tuple[Engine, EngineLeftovers] | No
     """Return the recorded engine and what it may still have of the project; None without a record or a damaged one."""
     try:
         found = json.loads((project_dir / CONTAINERS_FILE).read_text())
+        if is_copied(found, project_dir):
+            return None  # its containers are those of the original
         engine = Engine(str(found["kind"]), str(found["program"]), str(found["mark"]))
         return engine, EngineLeftovers(engine.kind, tuple(map(str, found.get("left", ()))), bool(found.get("given_up")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

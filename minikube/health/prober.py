@@ -8,6 +8,7 @@ address, as kubelet's probes do.
 import errno
 import os
 import re
+import socket
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
@@ -113,7 +114,38 @@ class Prober:
 
 
 async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
-    return await trio.open_tcp_stream(_host(parts), parts.port or default_port)
+    host, port = _host(parts), parts.port or default_port
+    if family := _family(host):
+        return await _connect_ip(family, host, port)
+    return await trio.open_tcp_stream(host, port)
+
+
+def _family(host: str) -> socket.AddressFamily | None:
+    """Return the family of an IP address without a zone; None for anything else."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return None
+    return family
+
+
+async def _connect_ip(family: socket.AddressFamily, host: str, port: int) -> trio.SocketStream:
+    """Connect to an IP address. Raises OSError."""
+    # `open_tcp_stream` costs 50 µs more, a tenth of a registration: it asks the resolver and opens a nursery.
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        error = sock.connect_ex((host, port))
+        if error == errno.EINPROGRESS:
+            await trio.lowlevel.wait_writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
 
 
 def _host(parts: SplitResult) -> str:

@@ -92,6 +92,12 @@ def scan_processes() -> Iterator[ProcessStat]:
             yield found
 
 
+def is_alive(pid: int) -> bool:
+    """Return whether there is such a process and it is no zombie."""
+    found = read_stat(pid) if pid > 0 else None
+    return found is not None and found.is_alive
+
+
 def start_time(pid: int) -> int:
     """Return the start time in clock ticks since the boot; 0 where there is no such process."""
     found = read_stat(pid)

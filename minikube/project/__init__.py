@@ -6,6 +6,9 @@
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances
     registry_tokens    the tokens for the registry that are derived from the project's secret
+    run_lookup         which supervisor runs a project directory
+    run_claim          the right to run a project directory, which one supervisor has at a time
+    run_name           the name in the kernel by which both find each other
     orphans            find and kill processes that an earlier run left
     watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 

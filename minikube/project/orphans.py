@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minikube.linux import cgroup, processes
-from minikube.project_dir import PROCESSES_FILE, REDIS_SOCKET, write_json
+from minikube.project_dir import PROCESSES_FILE, PROJECT_DIR, REDIS_SOCKET, is_copied, origin, write_json
 
 PROJECT_ENV = "MINIKUBE_STATE"
 """In the environment of every process of a run: the path of the project's `.minikube`."""
@@ -31,13 +31,14 @@ def record_processes(project_dir: Path, identities: Iterable[tuple[int, int]]) -
     """Write down the pids and start times of all processes of the run."""
     # On a full disk they are still found by their environment.
     with contextlib.suppress(OSError):
-        content = {"boot": processes.boot_id(), "processes": list(identities)}
+        content = {"boot": processes.boot_id(), "processes": list(identities), **origin(project_dir)}
         write_json(project_dir / PROCESSES_FILE, content)
 
 
 def forget_processes(project_dir: Path) -> None:
     """Remove the record: no process of the run is alive any more."""
-    (project_dir / PROCESSES_FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # also where the directory is gone or cannot be written
+        (project_dir / PROCESSES_FILE).unlink(missing_ok=True)
 
 
 def kill_orphans(project_dir: Path) -> list[int]:
@@ -59,6 +60,8 @@ def remove_redis_socket(project_dir: Path) -> None:
     with contextlib.suppress(OSError):  # each step fails where an earlier cleanup has removed it
         real = link.readlink()
         link.unlink()
+        if real.parent.parent != project_dir and PROJECT_DIR in real.parts:
+            return  # the link was copied from another project, whose Redis it names
         real.unlink(missing_ok=True)
         real.parent.rmdir()
         if real.parent.parent != project_dir:  # the private temporary directory of a long path
@@ -117,8 +120,8 @@ def _one_off_commands(project_dir: Path) -> list[int]:
 def _recorded_processes(project_dir: Path) -> list[tuple[int, int]]:
     try:
         found = json.loads((project_dir / PROCESSES_FILE).read_text())
-        # After a reboot all recorded pids and start times belong to other processes.
-        if found["boot"] != processes.boot_id():
+        # After a reboot all recorded pids and start times belong to other processes. A copied record names the original's.
+        if found["boot"] != processes.boot_id() or is_copied(found, project_dir):
             return []
         return [(int(pid), int(started)) for pid, started in found["processes"]]
     except (OSError, ValueError, KeyError, TypeError):

@@ -3,7 +3,9 @@
 A process of its own (`minikube registry`); several registries on one Redis agree with each other.
 
     main           start the process: settings, signals, nursery
-    service        the RPC methods (`Discovery.*`)
+    service        the RPC methods (`Discovery.*`): dispatch, lookups, status
+    write_methods  the methods that change instances
+    token_methods  the methods about tokens and reserved names
     validation     check the parameters of calls and turn them into records (pure)
     subscriptions  `Discovery.Watch`: the watches of each connection
     metrics        `GET /metrics` of a registry that runs alone

@@ -93,6 +93,11 @@ class CallOrder:
         for key in place.keys:
             last[key] = place
 
+    def has_calls(self, id_: str, connection: RpcConnection) -> bool:
+        """Return whether calls of the connection about this instance are under way."""
+        places = self._connections.get(connection)
+        return places is not None and id_ in places.last
+
     def start(self, request: Request, connection: RpcConnection) -> bool:
         """Note that the call's task has started; return whether it must call `wait_turn`."""
         place = self._place(request, connection)

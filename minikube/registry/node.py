@@ -86,6 +86,10 @@ class RegistryNode:
         catalog = self.catalog
         return CatalogPosition(catalog.epoch, catalog.revision, catalog.nonce, len(catalog.records), catalog.has_gap)
 
+    def history(self) -> tuple[str, int]:
+        """Return the id of the catalog's epoch, and its revision."""
+        return self.catalog.epoch.id, self.catalog.revision
+
     def dump(self) -> CatalogDump:
         """Return the whole content of the catalog."""
         catalog = self.catalog
@@ -345,7 +349,7 @@ def _merge_registration(old: Record, new: Record) -> Record:
     is_same = (was.name, was.addr, was.health_check) == (instance.name, instance.addr, instance.health_check)
     if was.state is CheckState.MAINTENANCE:
         instance = replace(instance, state=was.state, output=was.output, since=was.since)
-        after = old.state_after_maintenance if is_same else CheckState.STARTING
+        after = old.state_after_maintenance if is_same else new.instance.state
         return replace(new, instance=instance, state_after_maintenance=after)
     if is_same and was.state is CheckState.PASSING:
         return replace(new, instance=replace(instance, state=was.state, since=was.since, output=was.output))

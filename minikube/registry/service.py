@@ -8,14 +8,12 @@ Three ways to answer, tried in this order by the connection:
 - `handle`, in a task of its own, for the rest.
 """
 
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
 import trio
-from msgspec.structs import replace
 
 import minikube
 from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
@@ -32,33 +30,24 @@ from minikube.jsonrpc.messages import (
 from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.access.access_control import AccessControl
-from minikube.registry.access.policy import ServiceReservation
-from minikube.registry.access.rights import parse_rights
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
 from minikube.registry.call_order import ORDERED_METHODS, CallOrder
 from minikube.registry.catalog.catalog import ALL_NAMES
-from minikube.registry.catalog.records import Record
 from minikube.registry.checks.scheduler import CheckScheduler
-from minikube.registry.checks.transitions import MAX_OUTPUT, end_maintenance, start_maintenance
 from minikube.registry.config import RegistryConfig
 from minikube.registry.node import RegistryNode
 from minikube.registry.subscriptions import Subscriptions
+from minikube.registry.token_methods import TokenMethods, token_argument
 from minikube.registry.validation import (
     arguments,
-    as_incarnation,
     as_name,
-    as_record,
     as_seconds,
     as_type,
-    invalid,
+    without_placeholder,
 )
-
-FIRST_RESULT_TIMEOUT_S = 1.0
-"""How long `Discovery.Register` waits for the first check, so that most instances are discoverable when it returns."""
+from minikube.registry.write_methods import WriteMethods
 
 MAX_WAIT_S = 300.0
-WRONG_TOKEN_DELAY_S = 0.1
-"""How long the answer to a wrong token is delayed, against guessing."""
 
 _METHODS_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate", "Discovery.Reserve"}
 
@@ -87,24 +76,26 @@ class DiscoveryService:
         self._calls = CallCounters()
         self._order = CallOrder()
         self.on_handled = self._calls.count_fast
+        self._writes = writes = WriteMethods(node, checks, access, self._order, config.allow_checks)
+        tokens = TokenMethods(access)
         self._methods: dict[str, Method] = {
-            "Discovery.Register": self._register,
+            "Discovery.Register": writes.register,
             "Discovery.Get": self._get,
-            "Discovery.Deregister": self._deregister,
-            "Discovery.Renew": self._renew,
+            "Discovery.Deregister": writes.deregister,
+            "Discovery.Renew": writes.renew,
             "Discovery.Instances": self._instances,
             "Discovery.Services": self._services,
-            "Discovery.Maintenance": self._maintenance,
+            "Discovery.Maintenance": writes.maintenance,
             "Discovery.Wait": self._wait,
             "Discovery.Watch": self._watch,
             "Discovery.Unwatch": self._unwatch,
             "Discovery.Status": self._status,
-            "Discovery.Authenticate": self._authenticate,
-            "Discovery.CreateToken": self._create_token,
-            "Discovery.Tokens": self._tokens,
-            "Discovery.RevokeToken": self._revoke_token,
-            "Discovery.Reserve": self._reserve,
-            "Discovery.TokenRights": self._token_rights,
+            "Discovery.Authenticate": tokens.authenticate,
+            "Discovery.CreateToken": tokens.create_token,
+            "Discovery.Tokens": tokens.tokens,
+            "Discovery.RevokeToken": tokens.revoke_token,
+            "Discovery.Reserve": tokens.reserve,
+            "Discovery.TokenRights": tokens.token_rights,
         }
 
     def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
@@ -133,7 +124,7 @@ class DiscoveryService:
         """Return the whole line of the answer if it needs no waiting, else None. Raises RpcError."""
         if request.method == "Discovery.Authenticate":
             # Without waiting: later calls of the same receive rely on it.
-            if self._access.authenticate_known(connection, _token_argument(request.params)):
+            if self._access.authenticate_known(connection, token_argument(request.params)):
                 self._calls.count_fast_other(request.method, OK, 0.0)
                 return encode_reply(request, True)
             return None
@@ -147,18 +138,30 @@ class DiscoveryService:
                     line = splice_reply(request, reply)
                     return mark_stale(line) if self._node.is_stale else line
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
-            began, result = time.perf_counter(), OK
-            try:
-                line = encode_reply(request, self._start_watch(request, connection))
-                return mark_stale(line) if self._node.is_stale else line
-            except Exception as error:
-                result = result_name(error)
-                raise
-            finally:
-                self._calls.count_fast_other(request.method, result, time.perf_counter() - began)
+            return self._handle_now(request, connection, self._start_watch)
         elif request.method in ORDERED_METHODS:
+            if request.method == "Discovery.Renew" and self._node.loaded.is_set():
+                renewed = self._handle_now(request, connection, self._writes.try_renew)
+                if renewed is not None:
+                    return renewed
             self._order.add(request, connection)
         return None
+
+    def _handle_now(
+        self, request: Request, connection: RpcConnection, method: Callable[[Request, RpcConnection], Any]
+    ) -> bytes | None:
+        """Return the line of the answer of a method that does not wait; None where it returns None. Raises RpcError."""
+        began = time.perf_counter()
+        try:
+            value = method(request, connection)
+        except Exception as error:
+            self._calls.count_fast_other(request.method, result_name(error), time.perf_counter() - began)
+            raise
+        if value is None:
+            return None
+        line = encode_reply(request, value)
+        self._calls.count_fast_other(request.method, OK, time.perf_counter() - began)
+        return mark_stale(line) if self._node.is_stale else line
 
     async def handle(self, request: Request, connection: RpcConnection) -> Any:
         """Return the result of any call; a whole `ReplyLine` while Redis is down. Raises RpcError, NotFound, Unavailable."""
@@ -220,7 +223,7 @@ class DiscoveryService:
         )
 
     async def _services(self, request: Request, connection: RpcConnection) -> Any:
-        arguments(_without_placeholder(request), "")
+        arguments(without_placeholder(request.params), "")
         return await self._make_list(connection, self._node.catalog.services)
 
     async def _make_list(self, connection: RpcConnection, make: Callable[[], T]) -> T:
@@ -309,156 +312,8 @@ class DiscoveryService:
         (number,) = arguments(request.params, "Watch", required=1)
         return self._subscriptions.stop(connection, as_type(number, int, "Watch"))
 
-    # ------------------------------------------------------------ writing
-
-    async def _register(self, request: Request, connection: RpcConnection) -> Any:
-        record = as_record(request.params, self._config.allow_checks, secrets.token_hex(4), time.time())
-        caller = self._access.caller(connection)
-        await self._access.wait_reserved(caller)
-        record = replace(record, owner=self._access.check_registration(caller, record))
-        stored = await self._node.register(
-            record,
-            lambda old: self._access.check_change(caller, old, replaces=True),
-            may_use_reserve=caller.credential.is_supervisor or self._access.is_own_instance(record),
-        )
-        self._order.end(request, connection)  # it has taken effect: later calls need not wait for its first check
-        await self._checks.wait_first_result(stored.id, FIRST_RESULT_TIMEOUT_S)
-        return stored.id
-
-    async def _deregister(self, request: Request, connection: RpcConnection) -> Any:
-        id_argument, incarnation = arguments(request.params, "Id", "Incarnation", required=1)
-        id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
-        if await self._find_record(id_) is None:  # another registry may have accepted it a moment ago
-            return False
-        caller = self._access.caller(connection)
-        await self._access.wait_reserved(caller)
-        return await self._node.remove(id_, number, lambda record: self._access.check_change(caller, record))
-
-    async def _renew(self, request: Request, connection: RpcConnection) -> Any:
-        id_argument, state, output, incarnation = arguments(
-            request.params, "Id", "State", "Output", "Incarnation", required=1
-        )
-        id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
-        if state not in (None, "", "passing", "critical"):
-            raise invalid(f'State: expected "passing" or "critical", got {str(state)[:80]!r}')
-        record = await self._find_record(id_)
-        if record is None:
-            raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance — register again")
-        if number and record.instance.incarnation != number:
-            raise RpcError(
-                NOT_FOUND,
-                f"{id_[:80]}: it was replaced: the incarnation is {record.instance.incarnation}, not {number}"
-                " — register again",
-            )
-        await self._check_change(connection, record)
-        if not state:
-            self._checks.renew(id_)
-        elif not record.is_ttl:
-            raise invalid(f'State: {id_} is checked by the registry; only a "ttl:" HealthCheck reports its own state')
-        else:
-            text = as_type(output or "", str, "Output")[:MAX_OUTPUT]
-            if not await self._checks.report_state(id_, state == "passing", text):
-                raise RpcError(NOT_FOUND, f"{id_[:80]}: it was removed or replaced meanwhile — register again")
-        # A report of `critical` is not shared: the node that checks the instance would take the renewal for a pass.
-        if record.is_ttl and state != "critical":
-            await self._node.share_renewal(id_)
-        return True
-
-    async def _maintenance(self, request: Request, connection: RpcConnection) -> Any:
-        id_argument, on, reason_argument = arguments(request.params, "Id", "On", "Reason", required=2)
-        id_, is_on = as_type(id_argument, str, "Id"), as_type(on, bool, "On")
-        reason = as_type(reason_argument or "", str, "Reason")
-        record = await self._find_record(id_)
-        if record is None:
-            raise RpcError(NOT_FOUND, f"{id_[:80]}: no such instance")
-        await self._check_change(connection, record)
-        change = start_maintenance(reason) if is_on else end_maintenance()
-        if await self._node.update(id_, record.instance.incarnation, change) is None:
-            raise RpcError(NOT_FOUND, f"{id_}: it was replaced or removed meanwhile")
-        return True
-
-    async def _find_record(self, id_: str) -> Record | None:
-        """Return the record of an id, also one that another registry acknowledged just now; None if there is none."""
-        if id_ not in self._node.catalog.records:
-            await self._node.catch_up()
-        return self._node.catalog.records.get(id_)
-
-    async def _check_change(self, connection: RpcConnection, record: Record) -> None:
-        """Raise RpcError -32009 if the caller may not change the record."""
-        caller = self._access.caller(connection)
-        await self._access.wait_reserved(caller)
-        # It may have been replaced during the wait.
-        self._access.check_change(caller, self._node.catalog.records.get(record.id, record))
-
-    # ------------------------------------------------------------ tokens, reserved names
-
-    async def _authenticate(self, request: Request, connection: RpcConnection) -> Any:
-        (token,) = arguments(request.params, "Token", required=1)
-        if not await self._access.authenticate(connection, as_type(token, str, "Token")):
-            await trio.sleep(WRONG_TOKEN_DELAY_S)
-            self._access.refuse_token(connection)
-        return True
-
-    async def _create_token(self, request: Request, connection: RpcConnection) -> Any:
-        rights_argument, name_argument = arguments(request.params, "Rights", "Name", required=1)
-        self._access.check_admin(connection)
-        try:
-            rights = parse_rights(as_type(rights_argument, list[str], "Rights"))
-        except ValueError as error:
-            raise invalid(f"Rights: {error}") from None
-        name, token = await self._access.tokens.create(as_type(name_argument or "", str, "Name"), rights)
-        return {"Name": name, "Token": token}
-
-    async def _tokens(self, request: Request, connection: RpcConnection) -> Any:
-        arguments(_without_placeholder(request), "")
-        self._access.check_admin(connection)
-        await self._access.tokens.refresh()
-        stored = self._access.tokens.list()
-        return [{"Name": one.name, "Rights": one.rights.texts(), "Created": one.created} for one in stored]
-
-    async def _revoke_token(self, request: Request, connection: RpcConnection) -> Any:
-        (name,) = arguments(request.params, "Name", required=1)
-        self._access.check_admin(connection)
-        await self._access.tokens.revoke(as_type(name, str, "Name"))
-        self._access.drop_revoked()
-        return True
-
-    async def _token_rights(self, request: Request, connection: RpcConnection) -> Any:
-        """Return the rights of a token to the supervisor, whose control API takes it, too."""
-        (token,) = arguments(request.params, "Token", required=1)
-        self._access.check_supervisor(connection)
-        found = await self._access.find_token(as_type(token, str, "Token"))
-        return found.rights.texts() if found else []
-
-    async def _reserve(self, request: Request, connection: RpcConnection) -> Any:
-        """Take the names that the manifest reserves, in parts of at most a line: `[services, is_first, is_last]`."""
-        services, is_first, is_last = arguments(request.params, "Services", "First", "Last", required=3)
-        self._access.check_supervisor(connection)
-        self._access.reserve(
-            as_type(services, dict[str, ServiceReservation], "Services"),
-            is_first=as_type(is_first, bool, "First"),
-            is_last=as_type(is_last, bool, "Last"),
-        )
-        await trio.lowlevel.checkpoint()
-        return True
-
-
-def _token_argument(params: Any) -> Any:
-    """Return the one parameter of `Discovery.Authenticate`, in all its forms; None if there is none."""
-    try:
-        (token,) = arguments(params, "Token")
-    except RpcError:
-        return None
-    return token
-
-
-def _without_placeholder(request: Request) -> Any:
-    """Return the parameters of a method that takes none, without the one value that Go's client always sends."""
-    params = request.params
-    return [] if isinstance(params, list) and len(params) == 1 and not params[0] else params
-
 
 def _asks_for_counters(request: Request) -> bool:
     """Return whether `Discovery.Status` is called with `Counters`, by position or by name."""
-    (counters,) = arguments(_without_placeholder(request), "Counters")
+    (counters,) = arguments(without_placeholder(request.params), "Counters")
     return bool(counters) and as_type(counters, bool, "Counters")

@@ -7,6 +7,7 @@ resolve host names, except `localhost`: a lookup would wait and may change.
 
 import ipaddress
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -76,6 +77,11 @@ def arguments(params: Params, *names: str, required: int = 0) -> list[Any]:
     return values
 
 
+def without_placeholder(params: Params) -> Params:
+    """Return the parameters of a method that takes none, without the one value that Go's client always sends."""
+    return [] if isinstance(params, list) and len(params) == 1 and not params[0] else params
+
+
 def as_type(value: Any, kind: type[T], name: str) -> T:
     """Return the value if it is of `kind`; a bool is no number."""
     try:
@@ -111,8 +117,8 @@ def as_seconds(value: Any, name: str, default: float, least: float, most: float)
     return float(value)
 
 
-def as_record(params: Params, allow_checks: tuple[str, ...], new_id: str, now: float) -> Record:
-    """Return the record of a `Discovery.Register` call; `new_id` is used unless the call gives one."""
+def as_record(params: Params, allow_checks: tuple[str, ...], new_id: Callable[[], str], now: float) -> Record:
+    """Return the record of a `Discovery.Register` call; `new_id` makes its id unless the call gives one."""
     by_name = named_params(params)
     if by_name is None and params:
         raise invalid("expected one object {Name, Addr, HealthCheck, …}")
@@ -134,16 +140,20 @@ def as_record(params: Params, allow_checks: tuple[str, ...], new_id: str, now: f
     address = as_address(registration.addr)
     check_target(registration.health_check, address, allow_checks)
     _check_size(registration)
+    # The registration of a `ttl:` instance counts as its first renewal: stored as that, it needs no second write.
+    is_ttl = registration.health_check == "ttl:"
     instance = Instance(
-        uuid=registration.uuid or new_id,
+        uuid=registration.uuid or new_id(),
         name=registration.name,
         addr=address,
         health_check=registration.health_check,
-        state=CheckState.STARTING,
+        state=CheckState.PASSING if is_ttl else CheckState.STARTING,
         tags=registration.tags,
         meta=registration.meta,
         since=now,
         registered=now,
+        output="registered" if is_ttl else "",
+        checked=now if is_ttl else 0.0,
     )
     return Record(instance, as_settings(registration))
 

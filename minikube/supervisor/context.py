@@ -53,5 +53,5 @@ class RunContext:
             self.immediate_stop_requested.set()
         self.stop_requested.set()
 
-    def _on_log_notice(self, service: str, instance: str, text: str) -> None:
-        self.store.event("logs.dropped", text, "warning", service=service, instance=instance)
+    def _on_log_notice(self, event: str, text: str, service: str, instance: str) -> None:
+        self.store.event(event, text, "warning", service=service, instance=instance)

@@ -17,6 +17,8 @@
     report           the table and the JSON line
     log              what is written down, and read for a replay
     shrink           the shortest script that still fails (pure)
+    stranger         a command of its own: another local user tries to change a running project, and changes nothing
+    intruder         what that user tries
 
 The model decides what is wrong; the operations only say what they allow. It refuses to touch anything outside its namespaces and
 its directory.

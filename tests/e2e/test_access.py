@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.running import Project, running
+from tests.e2e.running import ROOT, Project, running
 from tests.eventually import eventually
 
 NOBODY = 65534
@@ -97,6 +98,20 @@ def test_nobody_changes_what_is_the_projects_and_each_try_is_an_event(project: P
     eventually(reported, what="the refusals are events")
     kinds = [event["kind"] for event in json.loads(project.run("events", "--json"))]
     assert "registry.refused_access" in kinds
+
+
+def test_a_stranger_who_tries_everything_changes_nothing(project: Project) -> None:
+    ports = [f"--{name}=127.0.0.1:{project.ports[name]}" for name in ("registry", "control")]
+    # Not as `nobody`: as the user of `mine` that one may change its entry.
+    options = [*ports, "--project", str(project.directory), "--uid=65533", "--minutes=0.04", "--slow-ms=5000"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.stranger", *options], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["passed"]
+    assert result["refused"] > 20
+    assert result["comparisons"] > 2
 
 
 def test_a_program_without_a_token_registers_as_its_services_user(project: Project) -> None:

@@ -13,10 +13,12 @@ import click
 from minikube.cli.common import manifest_path, print_message
 from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
 from minikube.cli.lifecycle.force_stop import kill_supervisor, report_stopped, stop_without_endpoint
-from minikube.cli.lifecycle.process_exit import ProcessExitWait, recorded_pids
+from minikube.cli.lifecycle.process_exit import ProcessExitWait
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
 from minikube.cli.options import existing_manifest_argument, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
+from minikube.project.run_lookup import find_run
+from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import Endpoint
@@ -43,20 +45,27 @@ def down_command(options: DownOptions) -> int:
     Ctrl-C while waiting kills what is left. Commands that `minikube run` has started are ended too, and so are processes
     that an earlier run left when its supervisor was killed.
     """
-    from minikube.control.client.blocking import ControlClient, find_supervisor
+    from minikube.control.client.blocking import ControlClient
+    from minikube.control.client.endpoint import check_owner, endpoint_of, nothing_running
 
     path = manifest_path(options.manifest)
+    directory = project_dir(path)
+    run = find_run(directory)
+    if run is not None:
+        check_owner(run, directory)
     # First, because these commands may use services that are stopped next.
     ended_commands = _end_one_off_commands(path)
     with contextlib.ExitStack() as stack:
         try:
-            endpoint = find_supervisor(path)
-            exits = [stack.enter_context(ProcessExitWait(pid)) for pid in recorded_pids(path)]
+            if run is None or run.record is None:  # none, or one that is starting: it is stopped by a signal
+                raise nothing_running(path, directory)
+            endpoint = endpoint_of(run, directory)
+            exits = [stack.enter_context(ProcessExitWait(pid)) for pid in run.pids]
             with ControlClient(endpoint) as client:
                 client.shutdown(options.now)
-        except NothingRunning as nothing_running:
+        except NothingRunning as error:
             try:
-                return stop_without_endpoint(path, options.now, nothing_running)
+                return stop_without_endpoint(path, options.now, error)
             except NothingRunning:
                 if not ended_commands:
                     raise
@@ -72,7 +81,6 @@ def down_command(options: DownOptions) -> int:
 def _end_one_off_commands(manifest: Path) -> bool:
     """End the commands that `minikube run` has started for the project; return whether there were any."""
     from minikube.project.orphans import stop_one_off_commands
-    from minikube.project_dir import project_dir
 
     ended = stop_one_off_commands(project_dir(manifest))
     if ended:

@@ -1,12 +1,12 @@
 """End a project without its control API: a supervisor that hangs, that is still starting or ending already, and leftovers.
 
-It identifies a process before it ends it: by the recorded start time and boot, or by the lock file that it has open.
+The kernel tells which process the supervisor is (`project.run_lookup`): a pid that stands in a file alone is never signalled.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ import click
 from minikube.cli.common import print_message
 from minikube.cli.lifecycle.process_exit import ProcessExitWait
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
-from minikube.project_dir import LOCK_FILE, SUPERVISOR_FILE, project_dir, read_supervisor_record
+from minikube.project.run_lookup import find_run
+from minikube.project_dir import SUPERVISOR_FILE, project_dir
 
 if TYPE_CHECKING:
     from minikube.engine.leftovers import EngineLeftovers
@@ -24,28 +25,28 @@ if TYPE_CHECKING:
 GUARDIAN_TIMEOUT_S = 20.0
 """For a guardian that ends what a killed supervisor left: it kills for up to 10 s and asks an engine for up to 10 s."""
 
-LOCK_POLL_S = 0.025
+CLAIM_POLL_S = 0.025
 
 
 def kill_supervisor(manifest: Path) -> int:
     """Kill a supervisor that does not answer, and its guardian if that hangs too; return the exit code.
 
-    The guardian, or this command in its place, kills the remaining processes. Raises Unavailable when the recorded pid
-    is of another process by now.
+    The guardian, or this command in its place, kills the remaining processes. Raises Unavailable when no supervisor runs the
+    project by now.
     """
     from minikube.linux import processes
 
-    record = read_supervisor_record(project_dir(manifest))
-    pid, guardian = (record.pid, record.guardian_pid) if record else (0, 0)
-    if record is None or record.boot_id != processes.boot_id() or record.start_time != processes.start_time(pid):
-        raise Unavailable(f"pid {pid} is not the supervisor that was recorded — no process was ended")
-    with ProcessExitWait(pid) as supervisor_exit, ProcessExitWait(guardian) as guardian_exit:
+    run = find_run(project_dir(manifest))
+    if run is None or run.pid <= 0:
+        raise Unavailable(f"{manifest}: no supervisor runs this project by now — no process was ended")
+    guardian = run.pids[-1] if len(run.pids) > 1 else 0
+    with ProcessExitWait(run.pid) as supervisor_exit, ProcessExitWait(guardian) as guardian_exit:
         guardian_children = processes.children(guardian)
-        processes.kill_all([pid])
-        print_message(f"killed the supervisor (pid {pid}), which did not answer")
+        processes.kill_all([run.pid])
+        print_message(f"killed the supervisor (pid {run.pid}), which did not answer")
         supervisor_exit.wait(GUARDIAN_TIMEOUT_S)
         # The guardian's pid was recorded without a start time: that the supervisor is its child identifies it.
-        if not guardian_exit.wait(GUARDIAN_TIMEOUT_S) and pid in guardian_children:
+        if not guardian_exit.wait(GUARDIAN_TIMEOUT_S) and run.pid in guardian_children:
             processes.kill_all([guardian])
             guardian_exit.wait(GUARDIAN_TIMEOUT_S)
     with contextlib.suppress(NothingRunning):
@@ -59,36 +60,31 @@ def stop_without_endpoint(manifest: Path, now: bool, nothing_running: NothingRun
     Then kill what an earlier run has left. `now`: with KILL, not TERM. Raises the given `nothing_running` where there
     is no supervisor and nothing is left, and Unavailable when the supervisor does not end.
     """
-    import fcntl
-    import signal
-
     from minikube.linux import processes
+    from minikube.project.run_claim import RunClaim
 
     directory = project_dir(manifest)
     try:
-        lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        claim = RunClaim(directory, create=False)
     except OSError:
         raise nothing_running from None
     deadline = time.monotonic() + GUARDIAN_TIMEOUT_S
     signalled = 0
     try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                pid = _lock_holder(lock, directory)
-                if pid and pid != signalled:
-                    signalled = pid
-                    processes.send_signal(pid, signal.SIGKILL if now else signal.SIGTERM)
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{directory.parent}: pid {pid or '?'} does not end — `minikube down --now` kills it"
-                    ) from None
-                time.sleep(LOCK_POLL_S)
+        # Taken, so that no `up` starts meanwhile what would be killed as a leftover.
+        while not claim.try_take():
+            run = find_run(directory)
+            if run is not None and run.pid not in (0, signalled):
+                signalled = run.pid
+                processes.send_signal(run.pid, signal.SIGKILL if now else signal.SIGTERM)
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{directory.parent}: pid {signalled or '?'} does not end — `minikube down --now` kills it"
+                )
+            time.sleep(CLAIM_POLL_S)
         ended, remaining = _end_leftovers(directory)
     finally:
-        os.close(lock)
+        claim.close()
     if remaining is not None:
         if ended:
             click.echo(ended)
@@ -111,23 +107,6 @@ def report_stopped(manifest: Path) -> int:
     return 0
 
 
-def _lock_holder(lock: int, directory: Path) -> int:
-    """Return the pid of the supervisor that holds the lock; 0 where it is dead or unknown.
-
-    `lock` is the open lock file in `directory`.
-    """
-    text = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-    if not text.isdecimal():
-        return 0
-    # The pid in the file may have been reused: only a process that has the file open is the holder.
-    with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{text}/fd"):
-            with contextlib.suppress(OSError):
-                if os.path.samefile(f"/proc/{text}/fd/{descriptor}", directory / LOCK_FILE):
-                    return int(text)
-    return 0
-
-
 def _end_leftovers(directory: Path) -> tuple[str, EngineLeftovers | None]:
     """Kill processes and remove containers that an earlier run has left in the project.
 
@@ -140,7 +119,8 @@ def _end_leftovers(directory: Path) -> tuple[str, EngineLeftovers | None]:
     names = {pid: processes.describe(pid) for pid in orphans.find_orphans(directory)}
     pids = orphans.kill_orphans(directory)
     containers, remaining = remove_leftovers(directory)
-    (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
     orphans.remove_redis_socket(directory)
     ended = [names.get(pid) or f"pid {pid}" for pid in pids] + [f"container {name}" for name in containers]
     return f"ended what an earlier run left: {', '.join(ended)}" if ended else "", remaining

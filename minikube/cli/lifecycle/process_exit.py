@@ -6,9 +6,6 @@ import contextlib
 import os
 import select
 import signal
-from pathlib import Path
-
-from minikube.project_dir import project_dir, read_supervisor_record
 
 
 class ProcessExitWait:
@@ -35,12 +32,6 @@ class ProcessExitWait:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
-
-
-def recorded_pids(manifest: Path) -> list[int]:
-    """Return the pids of the supervisor and its guardian, in this order, in which they end; empty where none are recorded."""
-    record = read_supervisor_record(project_dir(manifest))
-    return [pid for pid in (record.pid, record.guardian_pid) if pid > 0] if record else []
 
 
 def describe_exit(code: int) -> str:

@@ -21,6 +21,7 @@ from minikube.cli.common import print_message
 from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
 from minikube.cli.lifecycle.process_exit import describe_exit
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
+from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NothingRunning
 from minikube.project_dir import log_dir, project_dir, supervisor_log
@@ -99,9 +100,10 @@ class UpSession:
             failure = MinikubeError(str(reply["error"]))
             failure.exit_code = int(reply.get("exit_code", 1))
             raise failure
-        from minikube.control.client.endpoint import endpoint_at
+        from minikube.control.client.endpoint import make_endpoint
 
-        self._endpoint = endpoint_at(self._manifest, reply["ready"]["control"])
+        ready = reply["ready"]
+        self._endpoint = make_endpoint(ready["control"], ready["token"], ready["pid"])
         return True
 
     def detach(self, given_manifest: str, services: tuple[str, ...], timeout: float) -> int:
@@ -212,6 +214,7 @@ class UpSession:
         logs = log_dir(project_dir(self._manifest))
         self._console_logs = ConsoleLogs(logs, self._started, self._printer, self._on_output_closed)
         self._printer.message(f"control API {self._endpoint.url} — Ctrl-C stops everything")
+        call_without_reader(self._on_output_closed)
         self._event_thread.start()
         self._console_logs.start()
         return self.wait_ready(services, timeout) or self.wait_stopped()

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from minikube.control.client.endpoint import Endpoint, find_supervisor
-from minikube.control.client.messages import ApplyReply, EventsReply, ServiceReply, error_for
+from minikube.control.client.messages import ApplyReply, ClearReply, EventsReply, ServiceReply, error_for
 from minikube.errors import NothingRunning, Unavailable
 from minikube.logs.query import LogQuery
 from minikube.model import Event, LogLine, Snapshot
@@ -80,8 +80,8 @@ class ControlClient:
     def log_batches(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[list[LogLine]]:
         """Yield log lines of the named services or instances (no name: of all services), in lists of lines that arrived together.
 
-        If the query follows, new lines come as they are written, until the supervisor exits. Closing the generator closes
-        the connection.
+        If the query follows, new lines come as they are written, until the supervisor exits or `until` is over. Closing the
+        generator closes the connection.
         """
         path, parameters = "/v1/logs", query.parameters()
         if len(names) == 1:
@@ -89,6 +89,12 @@ class ControlClient:
         else:
             parameters += [("name", name) for name in names]
         yield from self._batches(path, parameters, LogLine, follow=query.follow)
+
+    def clear_logs(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove the log lines of the named services or instances (no name: of all services); return the instances' names."""
+        query = [("name", name) for name in names]
+        target = f"/v1/logs?{urlencode(query)}" if query else "/v1/logs"
+        return self._request("DELETE", target, ClearReply, b"", COMMAND_TIMEOUT_S).cleared
 
     # ------------------------------------------------------------ commands (see `control.interface.ProjectCommands`)
 

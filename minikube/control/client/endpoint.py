@@ -1,6 +1,7 @@
-"""The address of a project's supervisor and the token for its control API, read from `.minikube/`.
+"""The address of a project's supervisor and the token for its control API, from the supervisor or from `.minikube/`.
 
-It refuses to write, and to use a token file that another user owns or can read.
+It refuses to write, to use a token file that another user owns or can read, and to act on another user's project, unless
+root asks.
 """
 
 # Standard library only: every short-lived command of the command line imports this module.
@@ -12,9 +13,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minikube import __version__
 from minikube.addresses import join_host_port, split_host_port
-from minikube.errors import MinikubeError, NothingRunning
-from minikube.project_dir import TOKEN_FILE, project_dir, read_run_end, read_supervisor_record
+from minikube.errors import MinikubeError, NothingRunning, Unavailable
+from minikube.project.run_lookup import ANSWER_TIMEOUT_S, Run, find_run, user_name
+from minikube.project_dir import RECORD_FORMAT, TOKEN_FILE, project_dir, read_run_end
 
 TOKEN_PATTERN = re.compile(r"[0-9a-f]{64}")
 """256 bits in hex: safe in a header, a file and a shell."""
@@ -29,6 +32,10 @@ class Endpoint:
     token: str = field(repr=False)
     pid: int = 0
     """Pid of the supervisor, for messages; 0 if it is not known."""
+    manifest: str = ""
+    """Path of the manifest that the supervisor runs; empty if it is not known."""
+    version: str = ""
+    """Version of the supervisor; empty if it is not known."""
 
     @property
     def netloc(self) -> str:
@@ -41,20 +48,57 @@ class Endpoint:
         return f"http://{self.netloc}"
 
 
-def find_supervisor(manifest: Path) -> Endpoint:
-    """Return the endpoint of the supervisor that runs this manifest, without connecting. Raise `NothingRunning` if none does."""
+def find_supervisor(manifest: Path, timeout: float = ANSWER_TIMEOUT_S) -> Endpoint:
+    """Return the endpoint of the supervisor that runs the project of this manifest.
+
+    Raises `NothingRunning` if none does, `Unavailable` if one does not answer, and `MinikubeError` if another user's does, or
+    one of a version that this one does not understand. Waits up to `timeout` seconds for the supervisor's answer.
+    """
     directory = project_dir(manifest)
-    record = read_supervisor_record(directory)
-    if record is None or not _is_alive(record.pid):
-        raise _nothing_running(manifest, directory)
+    run = find_run(directory, timeout)
+    if run is None:
+        raise nothing_running(manifest, directory)
+    return endpoint_of(run, directory)
+
+
+def endpoint_of(run: Run, directory: Path) -> Endpoint:
+    """Return the endpoint of a run of the project whose `.minikube` is `directory`. Raises as `find_supervisor` does."""
+    check_owner(run, directory)
+    record = run.record
+    if record is None:
+        raise Unavailable(
+            f"{directory.parent}: the supervisor (pid {run.pid}) does not answer — `minikube down --now` ends it"
+        )
+    if record.format > RECORD_FORMAT:
+        raise MinikubeError(
+            f"{directory.parent}: is run by minikube {record.version}, which this one ({__version__}) is too old for"
+            f" — use minikube {record.version}, or end it: kill {run.pid}"
+        )
     try:
         host, port = _split(record.control)
     except ValueError:
-        raise _nothing_running(manifest, directory) from None
-    return Endpoint(host, port, read_token(directory), record.pid)
+        raise NothingRunning(
+            f"{directory.parent}: the supervisor (pid {run.pid}) is still starting — try again in a moment"
+        ) from None
+    token = run.token or read_token(directory, run.uid)
+    return Endpoint(host, port, token, run.pid, record.manifest, record.version)
 
 
-def _nothing_running(manifest: Path, directory: Path) -> NothingRunning:
+def make_endpoint(control: str, token: str, pid: int) -> Endpoint:
+    """Return the endpoint at `control` (`HOST:PORT`). Raises ValueError for another text."""
+    return Endpoint(*_split(control), token, pid)
+
+
+def check_owner(run: Run, directory: Path) -> None:
+    """Raise `MinikubeError` where the run is another user's and this process is not root's."""
+    if run.uid != os.geteuid() and os.geteuid() != 0:
+        user = user_name(run.uid)
+        advice = f"use it as that user: sudo -u {user} minikube …"
+        raise MinikubeError(f"{directory.parent}: a project of user {user} runs here (pid {run.pid}) — {advice}")
+
+
+def nothing_running(manifest: Path, directory: Path) -> NothingRunning:
+    """Return the error for a project that does not run; it says when and why the last run ended, unless a user stopped it."""
     return NothingRunning(
         f"{manifest}: nothing is running{_last_end(directory)} — start it with `minikube up {manifest}`"
     )
@@ -73,14 +117,13 @@ def _last_end(directory: Path) -> str:
     return f" (the last run ended at {time.strftime(f'{day}%H:%M:%S', moment)}: {end.why})"
 
 
-def endpoint_at(manifest: Path, control: str) -> Endpoint:
-    """Return the endpoint at `control` (`HOST:PORT`) with the token of this manifest's project, without any check."""
-    return Endpoint(*_split(control), read_token(project_dir(manifest)))
+def read_token(directory: Path, owner: int | None = None) -> str:
+    """Return the token in a project directory. Raise `NothingRunning` if there is none, `MinikubeError` if it is unsafe.
 
-
-def read_token(directory: Path) -> str:
-    """Return the token in a project directory. Raise `NothingRunning` if there is none, `MinikubeError` if it is unsafe."""
+    `owner` is the user of the supervisor, None for this process' user; the file has to be theirs.
+    """
     path = directory / TOKEN_FILE
+    owner = os.geteuid() if owner is None else owner
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -89,8 +132,8 @@ def read_token(directory: Path) -> str:
         raise MinikubeError(f"{path}: cannot read the token: {error.strerror}") from None
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-            raise MinikubeError(f"{path}: not a private file of this user — remove it and start again")
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
+            raise MinikubeError(f"{path}: not a private file of user {user_name(owner)} — remove it and start again")
         text = os.read(descriptor, 256).decode("ascii", "replace").strip()
     finally:
         os.close(descriptor)
@@ -103,16 +146,3 @@ def _split(address: str) -> tuple[str, int]:
     """Return the host and the port to connect to; a wildcard address is replaced by the loopback address."""
     host, port = split_host_port(address)
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether the process is alive. A zombie is not."""
-    if pid <= 0:
-        return False
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return text.rpartition(")")[2].split()[:1] not in (["Z"], ["X"])

@@ -59,10 +59,12 @@ class ClientSocket:
 
     # ------------------------------------------------------------ usage
 
-    def add_usage(self, count: int, now: float) -> None:
+    def add_usage(self, count: float, now: float) -> None:
         """Add `count` bytes to the client's usage. `now` is in seconds of `perf_counter`."""
         # Bytes, not seconds: on a busy machine seconds measure what other processes do.
-        self._usage = self.usage_at(now) + count
+        if self._usage:  # `usage_at`, written out: this runs for each receive
+            count += self._usage * 0.5 ** ((now - self._usage_time) / USAGE_HALF_LIFE_S)
+        self._usage = count
         self._usage_time = now
 
     def usage_at(self, now: float) -> float:

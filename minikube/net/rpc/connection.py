@@ -49,6 +49,7 @@ class ServerConnection(RpcConnection):
         self.address = address
         self.authenticated = False
         self.is_protected = False
+        self.session: Any = None
         self.closed = trio.Event()
         self.has_received_line = False
         self.end_reason = ""
@@ -67,7 +68,8 @@ class ServerConnection(RpcConnection):
         """Bytes of replies that wait for other replies of their batch."""
         self._waiting_calls = 0
         self._write_turn = trio.Lock()
-        self._became_writable = trio.Event()
+        self._became_writable: trio.Event | None = None
+        """Made while a task waits until the connection is writable."""
         self._is_slow = False
         self._scopes: set[trio.CancelScope] = set()
         self._find_uid = find_uid
@@ -94,8 +96,8 @@ class ServerConnection(RpcConnection):
             return
         async with self._write_turn:
             while not self.is_writable:
-                self._became_writable = trio.Event()
-                await self._became_writable.wait()
+                became_writable = self._became_writable = trio.Event()
+                await became_writable.wait()
 
     def notify(self, method: str, params: Raw | bytes | Any) -> None:
         self.send(jsonrpc.encode_notification(method, Raw(params) if isinstance(params, bytes) else params))
@@ -164,8 +166,11 @@ class ServerConnection(RpcConnection):
     def on_sent(self, count: int) -> None:
         """Record that `count` bytes of the output were sent. Wake tasks that wait until the connection is writable."""
         self._unsent -= count
-        if self.is_writable:
-            self._became_writable.set()
+        # Most connections were writable before, too: for them this is all.
+        if (self._is_slow or self._became_writable) and self.is_writable:
+            if self._became_writable:
+                self._became_writable.set()
+                self._became_writable = None
             self._set_slow(False)
 
     @property
@@ -176,7 +181,7 @@ class ServerConnection(RpcConnection):
     @property
     def is_full(self) -> bool:
         """Whether the server must not read from the client for now: too much output, or too many calls wait."""
-        return self._has_too_many_calls or not self.is_writable
+        return self._unsent > self._limits.unsent or (self._waiting_calls > 0 and self._has_too_many_calls)
 
     @property
     def has_tasks(self) -> bool:

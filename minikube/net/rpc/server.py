@@ -212,8 +212,11 @@ class _Server:
     def _serve(self, client: ClientSocket, step: Callable[[ClientSocket], None]) -> float:
         """Call `step(client)`, and add the tasks that it started to the client's usage. Return the time after it."""
         tasks_before = self._tasks_started
-        if not client.connection.closed.is_set():
-            self._run_step(client, step)
+        try:
+            if not client.connection.closed.is_set():
+                step(client)
+        except Exception as error:
+            self._on_failed(client, error)
         now = perf_counter()
         if self._tasks_started != tasks_before:
             client.add_usage(TASK_USAGE_BYTES * (self._tasks_started - tasks_before), now)
@@ -223,9 +226,12 @@ class _Server:
         """Call `step(client)`. If it raises, log the exception and close this connection only."""
         try:
             step(client)
-        except Exception:
-            LOGGER.exception("the connection from %s failed; it is closed", client.connection.address)
-            self._close(client)
+        except Exception as error:
+            self._on_failed(client, error)
+
+    def _on_failed(self, client: ClientSocket, error: Exception) -> None:
+        LOGGER.error("the connection from %s failed; it is closed", client.connection.address, exc_info=error)
+        self._close(client)
 
     def _add(self, sock: socket.socket, address: str) -> None:
         """Add an accepted socket to the clients. If there are too many, close another one, or refuse this one."""

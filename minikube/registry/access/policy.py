@@ -7,6 +7,7 @@ token or instance that registered it. Only the owner, and the supervisor, may re
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from minikube.model import Address
 from minikube.project.registry_tokens import TokenOwner
@@ -37,6 +38,20 @@ class Caller(Struct, frozen=True):
     is_operator: bool = False
     """Whether the user is the one that runs the registry, or root."""
     credential: Credential = Credential()
+    owners: frozenset[str] = frozenset()
+    """The owners whose entries are the caller's own; made from the other fields."""
+
+    def __post_init__(self) -> None:
+        token, owners = self.credential, set()
+        if self.user is not None:
+            owners.add(f"user {self.user}")
+        if token.token:
+            owners.add(f"token {token.token}")
+        if token.instance:
+            owners.add(_instance_owner(token.instance))
+        if token.is_registry_token:
+            owners.add(REGISTRY_TOKEN)
+        force_setattr(self, "owners", frozenset(owners))
 
     def __str__(self) -> str:
         token = self.credential
@@ -65,15 +80,7 @@ class Caller(Struct, frozen=True):
 
     def owns(self, owner: str) -> bool:
         """Return whether an entry with this owner is the caller's."""
-        token = self.credential
-        own = {f"user {self.user}"} if self.user is not None else set()
-        if token.token:
-            own.add(f"token {token.token}")
-        if token.instance:
-            own.add(_instance_owner(token.instance))
-        if token.is_registry_token:
-            own.add(REGISTRY_TOKEN)
-        return owner in own
+        return owner in self.owners
 
 
 class ServiceReservation(Struct, frozen=True, rename="pascal"):

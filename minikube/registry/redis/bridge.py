@@ -5,6 +5,7 @@ without a deadline.
 """
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -29,6 +30,8 @@ class ThreadBridge:
 
     def __init__(self, url: str, prefix: str, node_id: str) -> None:
         self.url, self.prefix, self.node_id = url, prefix, node_id
+        self.nonce_prefix = os.urandom(6).hex()
+        """What the nonces of this node's writes begin with."""
         self.state = StoreState("down", time.time(), STORE_CONNECTING)
         """Belongs to the trio thread."""
         self.down_since = time.monotonic()

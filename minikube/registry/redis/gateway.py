@@ -49,7 +49,6 @@ class RedisGateway:
         self._bridge = ThreadBridge(url, prefix, node_id)
         self._threads: list[threading.Thread] = []
         self._nonces = 0
-        self._nonce_prefix = os.urandom(6).hex()
 
     @property
     def state(self) -> StoreState:
@@ -120,7 +119,8 @@ class RedisGateway:
         if len(bridge.queue) >= MAX_QUEUE:
             raise Unavailable(f"store unavailable: {MAX_QUEUE} writes wait already; try again later")
         self._nonces += 1
-        pending = PendingRequest(request, time.monotonic() + WRITE_TIMEOUT_S, f"{self._nonce_prefix}{self._nonces:x}")
+        deadline, nonce = time.monotonic() + WRITE_TIMEOUT_S, f"{bridge.nonce_prefix}{self._nonces:x}"
+        pending = PendingRequest(request, deadline, nonce, *bridge.listener.history())
         with bridge.wake:
             bridge.queue.append(pending)
             bridge.wake.notify_all()

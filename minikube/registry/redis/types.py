@@ -45,10 +45,14 @@ class CommitResult(NamedTuple):
 class PendingRequest:
     """A request on its way to Redis. Once `done` is set, it has a `result`, or a `failure` with the reason."""
 
-    __slots__ = ("attempts", "deadline", "done", "failure", "nonce", "request", "result")
+    __slots__ = ("attempts", "deadline", "done", "epoch", "failure", "known", "nonce", "request", "result")
 
-    def __init__(self, request: Write | LeaseRenewal | RevisionQuery, deadline: float, nonce: str) -> None:
+    def __init__(
+        self, request: Write | LeaseRenewal | RevisionQuery, deadline: float, nonce: str, epoch: str, known: int
+    ) -> None:
         self.request = request
+        self.epoch, self.known = epoch, known
+        """The catalog's epoch and revision when the request was queued."""
         self.deadline = deadline
         """By `time.monotonic`. 0: the caller gave up."""
         self.nonce = nonce
@@ -115,6 +119,9 @@ class StoreListener(Protocol):
 
     def position(self) -> CatalogPosition:
         """Return the catalog's position in the history of changes."""
+
+    def history(self) -> tuple[str, int]:
+        """Return the id of the catalog's epoch, and its revision."""
 
     def dump(self) -> CatalogDump:
         """Return the whole content of the catalog."""

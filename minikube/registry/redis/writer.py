@@ -28,7 +28,7 @@ from minikube.registry.redis.codec import Keys
 from minikube.registry.redis.commands import Command, RedisCommands
 from minikube.registry.redis.connect import RedisConnector
 from minikube.registry.redis.replies import one_line, read_batch, read_confirmation
-from minikube.registry.redis.types import CatalogPosition, LeaseRenewal, PendingRequest, Write
+from minikube.registry.redis.types import LeaseRenewal, PendingRequest, Write
 from minikube.text import mask_url
 
 LOGGER = logging.getLogger("minikube.registry")
@@ -38,6 +38,10 @@ REPLY_TIMEOUT_S = 1.5
 
 HEARTBEAT_S = 1.0
 MAX_BATCH = 512
+
+GATHER_FROM = 4
+GATHER_S = 0.000_3
+"""After a batch of so many writes the next one is gathered so long: under load fewer and larger batches cost less."""
 
 READ_ONLY_S = 2.0
 """How long a connection to a read-only Redis is kept before the next one is tried."""
@@ -74,6 +78,9 @@ class Writer:
         """Whether the catalog waited for a missing entry at the last heartbeat."""
         self._has_foreign_key = False
         """One of the keys holds another program's value: Redis counts as down until that key is deleted."""
+        self._epoch, self._revision = "", 0
+        """The catalog's epoch after the last synchronization, and the last revision that Redis gave out in it."""
+        self._last_batch = 0
         self._required_replicas = 0
         """How many replicas must confirm a write before it is answered."""
 
@@ -107,7 +114,10 @@ class Writer:
     def _work(self) -> None:
         """Synchronize, write the queued requests and send the heartbeat, as far as each is due. Handle all errors of Redis."""
         bridge = self._bridge
+        if self._last_batch >= GATHER_FROM:
+            time.sleep(GATHER_S)
         batch = [bridge.queue.popleft() for _ in range(min(len(bridge.queue), MAX_BATCH))]
+        self._last_batch = len(batch)
         try:
             if bridge.resync_requested:
                 bridge.resync_requested = False
@@ -216,6 +226,7 @@ class Writer:
                 bridge.call(partial(bridge.listener.on_snapshot, snapshot, unsaved))
                 bridge.applied_revision = max(bridge.applied_revision, snapshot.revision)
                 bridge.loaded.set()
+                self._epoch, self._revision = snapshot.epoch.id, snapshot.revision
                 self._had_gap = False
                 return
             known = dump.position
@@ -281,8 +292,12 @@ class Writer:
             if pending.deadline <= now:
                 pending.failure = bridge.unavailable_text()
         live = [pending for pending in batch if not pending.failure]
-        position = bridge.call(bridge.listener.position)
-        commands = [self._command(connection, pending, position) for pending in live]
+        if any(pending.epoch != self._epoch or pending.attempts for pending in live):
+            # Queued before the last synchronization. Always asking would cost each batch a change of threads.
+            self._epoch, known = bridge.call(bridge.listener.history)
+            for pending in live:
+                pending.epoch, pending.known = self._epoch, known
+        commands = [self._command(connection, pending) for pending in live]
         result = None
         if live and self._required_replicas:
             *replies, confirmed = connection.pipeline([*commands, self._wait_command(live)])
@@ -292,6 +307,8 @@ class Writer:
         result = result or read_batch(replies)
         for pending, outcome in zip(live, result.outcomes, strict=True):
             pending.result, pending.failure = outcome.result, outcome.failure
+            if outcome.result is not None:
+                self._revision = max(self._revision, outcome.result.revision)
         if result.scripts_missing:
             connection.load_scripts()
         if result.error is not None:
@@ -301,12 +318,14 @@ class Writer:
         elif result.late:
             self._send_heartbeat()
 
-    def _command(self, connection: RedisCommands, pending: PendingRequest, position: CatalogPosition) -> Command:
+    def _command(self, connection: RedisCommands, pending: PendingRequest) -> Command:
         match pending.request:
             case Write() as write:
                 redis_clock, own_clock = self._clocks
                 deadline = redis_clock + (pending.deadline - own_clock)
-                return connection.commit_command(write, position.epoch.id, position.revision, deadline, pending.nonce)
+                # The revision of this writer's last result: the catalog may have had less when the write was queued.
+                known = max(pending.known, self._revision)
+                return connection.commit_command(write, pending.epoch, known, deadline, pending.nonce)
             case LeaseRenewal(id=id_):
                 return connection.renewal_command(id_)
         return connection.revision_command()

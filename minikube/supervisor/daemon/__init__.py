@@ -1,12 +1,14 @@
 """The supervisor as a process: how `up` starts it, its guardian, its trio run, and how everything ends.
 
-    guardian    the supervisor's parent process; kills all remaining processes when the supervisor is dead
-    ipc         the messages between `up`, the guardian and the supervisor
-    launcher    the supervisor's process before trio: takes the lock, starts Redis and the registry
-    run         the supervisor's trio run: starts everything, waits for a stop, stops everything
-    shutdown    the requests to stop: signals, `up`, the guardian's death
-    token_file  the project's secret in `.minikube/token`
-    log         the supervisor's own log, and its levels
+    guardian       the supervisor's parent process; kills all remaining processes when the supervisor is dead
+    ipc            the messages between `up`, the guardian and the supervisor
+    launcher       the supervisor's process before trio: claims the project, starts Redis and the registry
+    run            the supervisor's trio run: starts everything, waits for a stop, stops everything
+    shutdown       the requests to stop: signals, `up`, the guardian's death
+    project_files  record, token and lock in `.minikube`, made again when they are removed
+    run_server     answers of the supervisor to commands that look for it
+    token_file     the project's secret in `.minikube/token`
+    log            the supervisor's own log, and its levels
 
 The folder refuses to decide anything about services: `supervisor.reconcile` does.
 

@@ -11,6 +11,7 @@ Standard library only: the guardian is forked before large modules are imported,
 anything about services.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -22,9 +23,10 @@ from typing import NoReturn
 from minikube.errors import StartError
 from minikube.linux import cgroup, processes
 from minikube.project import orphans
+from minikube.project.run_claim import RunClaim
+from minikube.project.run_lookup import user_name
 from minikube.project_dir import (
     CONTAINERS_FILE,
-    LOCK_FILE,
     SUPERVISOR_FILE,
     SUPERVISOR_LOG_NAME,
     log_dir,
@@ -50,6 +52,7 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
     Call it before any thread is started (a fork copies only the calling thread) and before large modules are imported.
     """
     directory = project_dir(manifest)
+    _check_owner(directory)
     try:
         for needed in (directory, log_dir(directory)):
             needed.mkdir(mode=0o700, exist_ok=True)
@@ -72,6 +75,21 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
         os._exit(1)
 
 
+def _check_owner(directory: Path) -> None:
+    """Raise `StartError` where `directory`, a project's `.minikube`, is another user's.
+
+    Also for root: the files that root's run leaves there would keep the owner from running the project again.
+    """
+    with contextlib.suppress(OSError):
+        owner = directory.stat().st_uid
+        if owner != os.geteuid():
+            user = user_name(owner)
+            raise StartError(
+                f"{directory}: belongs to user {user} — start the project as that user (sudo -u {user} minikube up),"
+                " or remove the directory"
+            )
+
+
 def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
     """Fork the supervisor, wait for its exit, kill its remaining processes, clean up the project directory, and exit.
 
@@ -84,48 +102,36 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     _leave_terminal(supervisor_log(directory))
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
-    # NOFOLLOW: a link in place of the lock file must not lead to writing to another file.
-    lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    claim = RunClaim(directory)
     # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
     read_end, write_end = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
         os.close(write_end)
         # _exit: the handlers and buffers that this process has inherited are those of `up`.
-        os._exit(_run_supervisor(manifest, options, sock, read_end, lock))
+        os._exit(_run_supervisor(manifest, options, sock, read_end, claim))
     os.close(read_end)
     # A TERM for the guardian means the project.
     signal.signal(signal.SIGTERM, lambda *_: processes.send_signal(supervisor, signal.SIGTERM))
     status = _wait(supervisor)
     _kill_descendants()
-    if _holds_lock(lock):
+    # Another run has the project where the supervisor was refused because of it.
+    if claim.is_taken:
         # A supervisor that ended by itself has recorded the reason and removed its containers.
         if status < 0:
             record_run_end(directory, f"the supervisor was killed by signal {-status}")
         _remove_containers(directory, status)
         _remove_groups(directory, group_name)
-        (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # also where the directory is gone or cannot be written
+            (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
         orphans.remove_redis_socket(directory)
     send_message(sock, {"exit": status})
     os._exit(0)
 
 
-def _holds_lock(lock: int) -> bool:
-    """Return whether the project's lock belongs to this run, so that the guardian may clean up the project directory.
-
-    `lock` is the open lock file, which the supervisor of this run has inherited and locked. The lock is held by another
-    run where the supervisor was refused because the project was running already.
-    """
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+def _run_supervisor(
+    manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim
+) -> int:
     """Run the supervisor in the forked process; return its exit code. The arguments are those of `launcher.run`.
 
     Large modules are imported only here, after the fork.
@@ -133,7 +139,7 @@ def _run_supervisor(manifest: Path, options: LaunchOptions, sock: socket.socket,
     try:
         from minikube.supervisor.daemon.launcher import run
 
-        return run(manifest, options, sock, guardian_pipe, lock)
+        return run(manifest, options, sock, guardian_pipe, claim)
     except BaseException as error:
         import logging
 

@@ -40,8 +40,8 @@ class SupervisorHandle:
     def wait_ready(self, timeout: float) -> dict[str, Any]:
         """Wait until the supervisor is ready or has failed to start; return its message.
 
-        The message is `{"ready": {"control": "host:port", "registry": "host:port"}}` or `{"error": text, "exit_code":
-        n}`. Raises `Unavailable` after `timeout` seconds.
+        The message is `{"ready": {"control": "host:port", "token": text, "pid": n}}` or `{"error": text, "exit_code": n}`.
+        Raises `Unavailable` after `timeout` seconds.
         """
         message = self._receive(timeout)
         if message is None:

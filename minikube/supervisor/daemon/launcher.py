@@ -1,4 +1,4 @@
-"""The supervisor's process from the fork to trio: lock the project, clean up after an earlier run, start Redis and the registry.
+"""The supervisor's process from the fork to trio: claim the project, clean up after an earlier run, start Redis and the registry.
 
 Both backing services are started before trio is imported, because `up` waits for them. The next step is `daemon.run`. It
 refuses to decide anything about services.
@@ -7,7 +7,6 @@ refuses to decide anything about services.
 import os
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from minikube.engine.leftovers import remove_leftovers
@@ -16,26 +15,22 @@ from minikube.linux import processes
 from minikube.linux.ports import bind_error, port_owner
 from minikube.manifest import HostPort
 from minikube.project import orphans
+from minikube.project.run_claim import RunClaim
 from minikube.project_dir import RUN_END_FILE, project_dir
 from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.text import printable
 
-LOCK_TIMEOUT_S = 12.0
-"""A little longer than a guardian takes to give up on processes that cannot be killed."""
 
-LOCK_RETRY_S = 0.01
-
-
-def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, lock: int) -> int:
+def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim) -> int:
     """Run the supervisor and return its exit code.
 
-    `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `lock` is the open lock file:
-    another run is kept out for as long as the supervisor or the guardian has it open.
+    `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `claim` is not taken yet: another
+    run is kept out for as long as the supervisor or the guardian has it.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
-        return _run(manifest_path, options, sock, guardian_pipe, lock, started)
+        return _run(manifest_path, options, sock, guardian_pipe, claim, started)
     except MinikubeError as error:
         import logging
 
@@ -58,7 +53,7 @@ def _run(
     options: LaunchOptions,
     sock: socket.socket,
     guardian_pipe: int,
-    lock: int,
+    claim: RunClaim,
     started: "list[subprocess.Popen[bytes]]",
 ) -> int:
     from minikube.manifest import load_manifest
@@ -70,7 +65,7 @@ def _run(
 
     manifest = load_manifest(manifest_path)
     directory = project_dir(manifest.path)
-    _take_lock(lock, directory)
+    claim.take()
     (directory / RUN_END_FILE).unlink(missing_ok=True)
     killed = orphans.kill_orphans(directory)
     removed, not_removed = remove_leftovers(directory)
@@ -83,7 +78,8 @@ def _run(
     warnings: list[str] = []
     listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
-    secret = supervisor_token(ensure_token(directory))
+    token = ensure_token(directory)
+    secret = supervisor_token(token)
     registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
     for spec in (redis, registry):
         if spec is not None:
@@ -99,8 +95,10 @@ def _run(
             manifest,
             options,
             directory,
+            claim,
             redis,
             registry,
+            token,
             secret,
             control,
             killed,
@@ -110,35 +108,7 @@ def _run(
         )
         return run_supervisor(plan, started, sock, guardian_pipe)
     finally:
-        os.close(lock)
-
-
-def _take_lock(lock: int, directory: Path) -> None:
-    """Lock the project directory and write the supervisor's pid into the lock file. Raises `StartError` on a second run.
-
-    `lock` is the open lock file. Where the pid in it is of a dead supervisor, wait for `LOCK_TIMEOUT_S` at most: its
-    guardian still holds the lock while it kills that supervisor's processes.
-    """
-    import fcntl
-
-    end = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            # The pid in the file is the supervisor's, but its guardian holds the lock a little longer.
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-            stat = processes.read_stat(int(holder)) if holder.isdecimal() else None
-            if (stat is not None and stat.is_alive) or time.monotonic() > end:
-                raise StartError(
-                    f"{directory.parent}: is running already (pid {holder})"
-                    " — `minikube dashboard` opens it, `minikube down` ends it"
-                ) from None
-            time.sleep(LOCK_RETRY_S)
-    # Written into the open file, not replaced: the lock belongs to this very file.
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        claim.close()
 
 
 def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +32,8 @@ from minikube.model import Instance
 from minikube.project import orphans
 from minikube.project.environment import registry_tls
 from minikube.project.ids import is_replica
-from minikube.project_dir import SUPERVISOR_FILE, SUPERVISOR_LOG_NAME, SupervisorRecord, write_supervisor_record
+from minikube.project.run_claim import RunClaim
+from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
 from minikube.supervisor.backing.spec import BackingSpec
@@ -39,7 +41,8 @@ from minikube.supervisor.backing.startup import registry_service, start_redis, w
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
 from minikube.supervisor.daemon.ipc import send_message
-from minikube.supervisor.daemon.token_file import ensure_token
+from minikube.supervisor.daemon.project_files import ProjectFiles
+from minikube.supervisor.daemon.run_server import keep_project_files
 from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_monitor import RegistryHealth, RegistryMonitor
@@ -78,9 +81,13 @@ class LaunchPlan(Struct, frozen=True):
     manifest: Manifest
     options: LaunchOptions
     project_dir: Path
+    claim: RunClaim
+    """The claim on the project directory, which is taken."""
     redis: BackingSpec | None
     """The embedded Redis; None where the manifest sets `redis.url`."""
     registry: BackingSpec
+    token: str
+    """The project's secret, and the bearer token of the control API."""
     registry_secret: str
     """The supervisor token, which the registry has and from which the tokens of instances are derived."""
     control: HostPort
@@ -125,6 +132,7 @@ async def _main(
     context = RunContext(plan.project_dir, plan.options, store, process_table, plan.registry.address)
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
+    files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event)
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
@@ -132,6 +140,7 @@ async def _main(
             outer.start_soon(shutdown.obey_signals, context)
             outer.start_soon(shutdown.obey_up, context, sock)
             outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
+            outer.start_soon(keep_project_files, files, plan.claim.socket)
             context.redis_url, backing = manifest.redis.url, []
             redis: BackingService | None = None
             if plan.redis is not None:
@@ -147,7 +156,7 @@ async def _main(
                         # It chooses a free port, which services need in their environment.
                         await wait_ready_or_stop(context, registry)
                 if not context.stop_requested.is_set():
-                    await _serve(plan, context, registry, redis, sock)
+                    await _serve(plan, context, registry, redis, sock, files)
             finally:
                 # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
@@ -155,8 +164,9 @@ async def _main(
                         await service.stop()
             outer.cancel_scope.cancel()
     finally:
-        (plan.project_dir / SUPERVISOR_FILE).unlink(missing_ok=True)
-        orphans.forget_processes(plan.project_dir)
+        files.remove_record()
+        plan.claim.stop_listening()
+        orphans.forget_processes(files.directory)
         context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
         logger.info("stopped")
     return 1 if context.engine_leftovers else 0
@@ -186,6 +196,7 @@ async def _serve(
     registry: BackingService,
     redis: BackingService | None,
     sock: socket.socket,
+    files: ProjectFiles,
 ) -> None:
     """Run the control API and the services until a stop is requested; return when all services have stopped.
 
@@ -193,7 +204,7 @@ async def _serve(
     answers. `redis` is the embedded one, if there is one.
     """
     store, replicas = context.store, ReplicaSet()
-    token, tls = ensure_token(plan.project_dir), registry_tls(plan.manifest.registry)
+    token, tls = files.token, registry_tls(plan.manifest.registry)
     opened = open_registry(context.registry_address, token=plan.registry_secret, tls=tls)
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
@@ -226,8 +237,9 @@ async def _serve(
             services.start_soon(_run_background, store, "watching the registry", monitor.run)
             # Not before the registry answers: the first tries would fail, and their retries come late.
             nursery.start_soon(registry_sync.run)
-            _write_record(plan, control, context.registry_address)
-            send_message(sock, {"ready": {"control": str(control), "registry": context.registry_address}})
+            ready = replace(files.record, control=str(control), registry=context.registry_address)
+            files.write_record(ready)
+            send_message(sock, {"ready": {"control": str(control), "token": token, "pid": os.getpid()}})
             store.set_phase("running")
             logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
             usage = partial(sample_usage, context.process_table, store)
@@ -273,19 +285,20 @@ async def _serve_control(
     await serve_control(store, commands, host=address.host, port=address.port, token=token, task_status=task_status)
 
 
-def _write_record(plan: LaunchPlan, control: HostPort, registry: str) -> None:
-    """Write `.minikube/supervisor.json` with the pids and addresses by which other commands find this supervisor."""
+def _make_record(plan: LaunchPlan) -> SupervisorRecord:
+    """Return the record by which commands find this supervisor, before its addresses are known."""
     own_pid = os.getpid()
-    record = SupervisorRecord(
+    return SupervisorRecord(
         pid=own_pid,
         guardian_pid=os.getppid(),
         start_time=processes.start_time(own_pid),
         boot_id=processes.boot_id(),
-        control=str(control),
-        registry=registry,
-        manifest=str(plan.manifest.path),
+        control="",
+        registry="",
+        manifest=str(plan.manifest.path.absolute()),
+        **origin(plan.project_dir),
+        version=minikube.__version__,
     )
-    write_supervisor_record(plan.project_dir, record)
 
 
 async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:

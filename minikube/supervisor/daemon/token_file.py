@@ -24,6 +24,12 @@ def ensure_token(directory: Path) -> str:
     with contextlib.suppress(MinikubeError):
         return read_token(directory)
     token = secrets.token_hex(32)
+    write_token(directory, token)
+    return token
+
+
+def write_token(directory: Path, token: str) -> None:
+    """Replace the token file in `directory` in one step. Raises OSError."""
     temporary = directory / f".{TOKEN_FILE}.{secrets.token_hex(4)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -35,4 +41,3 @@ def ensure_token(directory: Path) -> str:
         raise
     finally:
         os.close(descriptor)
-    return token

@@ -81,6 +81,13 @@ class FakeSupervisor:
     async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
 
+    def has_log(self, name: str) -> bool:
+        return False
+
+    async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
+        self._record("clear_logs", *names)
+        return tuple(names)
+
     @asynccontextmanager
     async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
         if "nope" in names:

@@ -355,6 +355,21 @@ def test_a_revoked_token_loses_its_rights_on_open_connections(redis_server: Redi
         made.close()
 
 
+def test_a_revoked_token_loses_its_right_to_register_on_open_connections(registry: Registry, as_root: None) -> None:
+    admin = registry.ready()
+    token = admin.call("CreateToken", ["register web*"], "ci")["Token"]
+    os.seteuid(NOBODY)  # a socket belongs to the effective user at the moment when it is made
+    try:
+        client = registry.client()
+    finally:
+        os.seteuid(0)
+    client.call("Authenticate", token)
+    client.call("Register", ttl("web", 8080))
+    admin.call("RevokeToken", "ci")
+    refused(UNAUTHORIZED, client.call, "Register", ttl("web-2", 8081))
+    refused(CONFLICT, client.call, "Renew", admin.call("Instances", "web")[0]["Uuid"])
+
+
 def test_tokens_outlive_a_redis_that_lost_its_data(registry: Registry, redis_server: RedisServer) -> None:
     admin = registry.ready()
     token = admin.call("CreateToken", ["read"], "ci")["Token"]

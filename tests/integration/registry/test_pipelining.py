@@ -119,3 +119,19 @@ def test_clients_that_register_one_id_at_the_same_time_do_not_refuse_each_other(
         thread.join()
     assert not errors
     assert len(client.call("Instances")) == 1
+
+
+def test_a_renewal_behind_a_removal_in_one_write_finds_nothing(client: Client) -> None:
+    """A renewal is answered while its line is read, but never before the calls about its instance that came earlier."""
+    for number in range(TRIES):
+        client.call("Register", leased("one", 7000 + number))
+        answers = send(client, ("Deregister", ["one"]), ("Renew", ["one"]))
+        assert answers[0] is True
+        assert "no such instance" in answers[1]
+
+
+def test_a_leased_registration_is_one_write_and_passes_at_once(client: Client) -> None:
+    before = client.call("Status")["Revision"]
+    client.call("Register", leased("one"))
+    assert client.state("one") == "passing"
+    assert client.call("Status")["Revision"] == before + 1

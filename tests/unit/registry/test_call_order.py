@@ -76,6 +76,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.closed = trio.Event()
+        self.session = None
 
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()

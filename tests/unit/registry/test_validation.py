@@ -54,10 +54,10 @@ def test_an_incarnation_of_zero_is_none() -> None:
 
 def test_a_registration_is_one_object() -> None:
     given = {"Name": "job", "Addr": "127.0.0.1:80", "HealthCheck": "ttl:"}
-    assert as_record([given], (), "id", 1.0) == as_record(given, (), "id", 1.0)
+    assert as_record([given], (), lambda: "id", 1.0) == as_record(given, (), lambda: "id", 1.0)
     for wrong in (["job"], [given, given]):
         with pytest.raises(RpcError, match="expected one object"):
-            as_record(wrong, (), "id", 1.0)
+            as_record(wrong, (), lambda: "id", 1.0)
 
 
 @pytest.mark.parametrize("host", ["shop", "my-host.example", "my_service", "a.b.c.", "xn--bcher-kva.example", "1host"])

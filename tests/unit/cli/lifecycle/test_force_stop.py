@@ -27,6 +27,6 @@ def test_a_record_without_a_real_pid_kills_nothing(tmp_path: Path, monkeypatch: 
     directory.mkdir()
     record = {"pid": pid, "start_time": processes.start_time(pid), "boot_id": processes.boot_id()}
     (directory / SUPERVISOR_FILE).write_text(json.dumps(record))
-    with pytest.raises(Unavailable, match="is not the supervisor that was recorded"):
+    with pytest.raises(Unavailable, match="no supervisor runs this project by now"):
         kill_supervisor(manifest)
     assert killed == []

@@ -12,6 +12,7 @@ import trio
 from minikube.control.state_store import StateStore
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
+from minikube.project.run_claim import RunClaim
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.daemon import run, shutdown
 from minikube.supervisor.launch_options import LaunchOptions
@@ -66,18 +67,22 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
     for name in ("obey_signals", "obey_up", "watch_guardian"):
         monkeypatch.setattr(shutdown, name, idle)
     monkeypatch.setattr(run, "_reap_orphans", idle)
+    monkeypatch.setattr(run, "keep_project_files", idle)
     monkeypatch.setattr(run, "ProcessTable", lambda _: SimpleNamespace(raise_file_limit=lambda: None))
     monkeypatch.setattr(run, "start_redis", start_redis)
     monkeypatch.setattr(run, "registry_service", lambda *_: FakeBacking("registry"))
     monkeypatch.setattr(run, "_serve", fail)
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     spec = BackingSpec("redis", ("true",), {}, tmp_path, "there")
+    claim = RunClaim(tmp_path)
     plan = run.LaunchPlan(
         load_manifest(tmp_path / "supervisor.toml"),
         LaunchOptions(),
         tmp_path,
+        claim,
         spec,
         spec,
+        "token",
         "secret",
         HostPort("127.0.0.1", 0),
         [],
@@ -85,6 +90,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
     )
     with pytest.raises(ExceptionGroup, match="from Trio nursery"):
         await run._main(plan, cast(Any, [None, None]), cast(Any, None), 0)
+    claim.close()
     assert stopped == ["registry", "redis"]
 
 

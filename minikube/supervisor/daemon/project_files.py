@@ -1,0 +1,248 @@
+"""The supervisor's own files in `.minikube`, put right when they are deleted, moved or replaced while the project runs.
+
+These are the directory itself, the record, the token, the lock, the supervisor's log, and the records of processes, containers
+and control groups. A project directory that is moved is followed; one that is deleted and made again is taken over.
+
+Each check compares files with what was written, for a few microseconds, so it is made every second and before each answer to a
+command. It refuses to care for the logs of instances and for Redis' socket: `logs` and `backing` do.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from minikube.project.run_claim import RunClaim
+from minikube.project.run_lookup import user_name
+from minikube.project_dir import (
+    CGROUPS_FILE,
+    CONTAINERS_FILE,
+    LOCK_FILE,
+    LOG_DIR,
+    PROCESSES_FILE,
+    PROJECT_DIR,
+    SUPERVISOR_FILE,
+    SUPERVISOR_LOG,
+    TOKEN_FILE,
+    SupervisorRecord,
+    log_dir,
+    origin,
+    supervisor_log,
+    write_supervisor_record,
+)
+from minikube.supervisor.daemon.token_file import write_token
+
+KEPT_FILES = (PROCESSES_FILE, CONTAINERS_FILE, CGROUPS_FILE)
+"""Records that other modules write and remove. Their content is kept here for a directory that was deleted."""
+
+KEPT_LIMIT = 1024 * 1024
+
+DELETED = " (deleted)"
+"""How `/proc` marks the path of an open directory that was deleted (proc(5))."""
+
+Report = Callable[[str, str, str], object]
+Identity = tuple[int, int, int, int]
+
+
+class ProjectFiles:
+    """Keeps the supervisor's files in the project directory right. `check` is called in the trio thread.
+
+    `report` gets the kind, the text and the level of an event.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        claim: RunClaim,
+        token: str,
+        record: SupervisorRecord,
+        report: Report,
+        log_descriptors: tuple[int, ...] = (1, 2),
+    ) -> None:
+        """`log_descriptors` are those of the supervisor's log."""
+        self.directory = directory
+        """The project's `.minikube`, where it is now."""
+        self.record = record
+        self.token = token
+        self.new_names: list[socket.socket] = []
+        """Sockets at further names, which listen since the project directory was deleted and made again."""
+        self._claim = claim
+        self._report = report
+        self._log_descriptors = log_descriptors
+        self._root = os.open(directory.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._written: dict[str, Identity | None] = {TOKEN_FILE: _identity(directory / TOKEN_FILE)}
+        """By file: what identifies the content that this process has written."""
+        self._kept: dict[str, tuple[Identity | None, bytes]] = {}
+        self._failure = ""
+
+    def write_record(self, record: SupervisorRecord) -> None:
+        """Write the supervisor's record, and keep it from now on. A failure is reported, and tried again."""
+        self.record = record
+        self._written[SUPERVISOR_FILE] = None
+        self.check()
+
+    def remove_record(self) -> None:
+        """Remove the record, because the run has ended, and keep no file any more."""
+        self._written.clear()
+        with contextlib.suppress(OSError):
+            (self.directory / SUPERVISOR_FILE).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Compare the files with what was written; write and report those that are missing or of another process.
+
+        Does not raise: a failure is reported.
+        """
+        if not self._written:
+            return
+        try:
+            self._follow_root()
+            restored = self._restore()
+        except OSError as error:
+            text = error.strerror or str(error)
+            if text != self._failure:
+                self._failure = text
+                where = self.directory if error.filename is None else error.filename
+                advice = "commands find the project all the same"
+                if not self.directory.parent.exists():
+                    advice = "make it again, then `minikube down` there ends the project"
+                self._report("project.unwritable", f"{where}: cannot be made again: {text} — {advice}", "error")
+            return
+        if self._failure:
+            self._failure = ""
+            self._report("project.writable", f"{self.directory} can be written again", "info")
+        if restored:
+            what = PROJECT_DIR if PROJECT_DIR in restored else ", ".join(f"{PROJECT_DIR}/{name}" for name in restored)
+            self._report("project.restored", f"{what} was removed or replaced, and is made again", "warning")
+
+    # ------------------------------------------------------------ the project directory
+
+    def _follow_root(self) -> None:
+        """Find the project directory where it was moved or made again, and use it from now on. Raises OSError."""
+        root = self.directory.parent
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.fstat(self._root), root.stat()):
+                return
+        path = os.readlink(f"/proc/self/fd/{self._root}")
+        if not path.endswith(DELETED):
+            moved = Path(path)
+            self._use_root(moved)
+            self._report(
+                "project.moved",
+                f"the project directory was moved to {moved}: commands work there, but services keep the old path"
+                " — `minikube down` and `minikube up` there end that",
+                "warning",
+            )
+        elif root.is_dir():
+            _check_own(root)
+            fresh = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.close(self._root)
+            self._root = fresh
+            self._use_root(root)
+            if (sock := self._claim.add_name(root)) is not None:
+                self.new_names.append(sock)
+        else:
+            raise FileNotFoundError(0, "the project directory was deleted", str(root))
+
+    def _use_root(self, root: Path) -> None:
+        old = self.directory.parent
+        manifest = Path(self.record.manifest)
+        if manifest.is_relative_to(old):
+            manifest = root / manifest.relative_to(old)
+        self.directory = root / PROJECT_DIR
+        self._claim.move(self.directory)
+        self.record = replace(self.record, manifest=str(manifest), **origin(self.directory))
+        if SUPERVISOR_FILE in self._written:
+            self._written[SUPERVISOR_FILE] = None
+
+    # ------------------------------------------------------------ files
+
+    def _restore(self) -> list[str]:
+        """Write what is missing or of another process; return the names, of a new directory `.minikube` first.
+
+        Raises OSError.
+        """
+        restored: list[str] = []
+        writes_record = False
+        for needed in (self.directory, log_dir(self.directory)):
+            if not needed.is_dir():
+                if os.path.lexists(needed):
+                    raise FileExistsError(0, "what is there is no directory", str(needed))
+                needed.mkdir(mode=0o700)
+                restored.append(PROJECT_DIR if needed == self.directory else needed.name)
+        for name, written in self._written.items():
+            if written is None or _identity(self.directory / name) != written:
+                _check_own(self.directory)
+                self._write(name)
+                writes_record = writes_record or name == SUPERVISOR_FILE
+                if written is not None:  # else it is new, or has new content
+                    restored.append(name)
+        if self._claim.renew():
+            restored.append(LOCK_FILE)
+        if self._reopen_log():
+            restored.append(f"{LOG_DIR}/{SUPERVISOR_LOG}")
+        self._keep_others(restore=writes_record)
+        return restored
+
+    def _write(self, name: str) -> None:
+        if name == TOKEN_FILE:
+            write_token(self.directory, self.token)
+        else:
+            write_supervisor_record(self.directory, self.record)
+        self._written[name] = _identity(self.directory / name)
+
+    def _keep_others(self, *, restore: bool) -> None:
+        """Remember the content of the records that others write; with `restore`, write those that are gone."""
+        for name in KEPT_FILES:
+            path = self.directory / name
+            found = _identity(path)
+            identity, content = self._kept.get(name, (None, b""))
+            if found is None:
+                if restore and content:
+                    path.write_bytes(content)
+                else:
+                    self._kept.pop(name, None)  # removed by the module that writes it
+            elif found != identity:
+                with contextlib.suppress(OSError), path.open("rb") as file:
+                    self._kept[name] = (found, file.read(KEPT_LIMIT))
+
+    def _reopen_log(self) -> bool:
+        """Write the supervisor's log into a new file where it was removed or replaced; return whether it was."""
+        path = supervisor_log(self.directory)
+        for descriptor in self._log_descriptors[:1]:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False)):
+                    return False
+            if path.is_symlink():
+                path.unlink()
+            fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            for outdated in self._log_descriptors:
+                os.dup2(fresh, outdated)
+            os.close(fresh)
+            return True
+        return False
+
+    # ------------------------------------------------------------ answers
+
+    def answer(self, uid: int) -> dict[str, Any]:
+        """Return what a command of this user is told: the record, and the token if the user may have it."""
+        record = asdict(self.record)
+        return {"record": record, "token": self.token} if uid in (0, os.geteuid()) else {"record": record}
+
+
+def _identity(path: Path) -> Identity | None:
+    """Return what identifies a file with its content; None where there is none."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_uid
+
+
+def _check_own(path: Path) -> None:
+    """Raise PermissionError where another user has the directory: what is written there could be replaced."""
+    owner = path.stat().st_uid
+    if owner not in (os.geteuid(), 0):
+        raise PermissionError(0, f"belongs to user {user_name(owner)}", str(path))

@@ -1,0 +1,165 @@
+"""A project is its directory: what becomes of it while it runs, and which commands still find and end it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minikube.linux import processes
+from tests.e2e.small import MINIKUBE, READY, Small
+from tests.eventually import eventually
+from tests.untraced import untraced
+
+X = "[services.x]\n" + READY
+NOBODY = 65534
+
+
+def gone(*pids: int) -> Callable[[], bool]:
+    return lambda: not any(map(processes.is_alive, pids))
+
+
+def test_a_deleted_state_directory_costs_no_process_and_every_command_works(tmp_path: Path) -> None:
+    with Small(tmp_path, X) as small:
+        small.up("--wait")
+        pid, supervisor = small.pid("x"), small.status().pid
+        state = tmp_path / ".minikube"
+        for damage in (shutil.rmtree, lambda path: path.rename(tmp_path / "old")):
+            damage(state)
+            assert "is running already" in small.run("up", "-d", code=1)
+            assert "running" in small.run("ps")
+            assert (small.pid("x"), small.status().pid) == (pid, supervisor)
+            eventually((state / "supervisor.json").exists, what="the record")
+        assert small.until("x", "running").restarts == 0
+        assert small.events("project.restored") == [".minikube was removed or replaced, and is made again"] * 2
+        small.run("restart", "x")
+        pid = small.pid("x")
+        shutil.rmtree(state)
+        assert small.run("down") == "stopped\n"
+        assert gone(pid, supervisor)()
+        small.run("ps", code=3)
+        small.up("--wait")
+
+
+def test_a_copy_of_a_running_project_is_a_project_of_its_own(tmp_path: Path) -> None:
+    """Its records name the processes of the original, which `ps`, `down` and `up` in the copy leave alone."""
+    first = tmp_path / "first"
+    first.mkdir()
+    with Small(first, X) as small:
+        small.up("--wait")
+        pid = small.pid("x")
+        shutil.copytree(first, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
+        with Small(tmp_path / "copy", X) as copy:
+            assert "nothing is running" in copy.run("ps", code=3)
+            copy.run("down", code=3)
+            copy.up("--wait")
+            assert copy.pid("x") != pid
+            assert small.pid("x") == pid
+            copy.run("down")
+        assert (first / ".minikube" / "redis.sock").resolve().is_socket()
+        assert small.pid("x") == pid
+
+
+def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    with Small(before, X) as small:
+        small.up("--wait")
+        pid = small.pid("x")
+        small.directory = before.rename(tmp_path / "after")
+        small.path = small.directory / "supervisor.toml"
+        assert small.pid("x") == pid
+        (moved,) = small.events("project.moved")
+        assert f"moved to {tmp_path}/after" in moved
+        assert "is running already" in small.run("up", "-d", code=1)
+        assert small.run("down") == "stopped\n"
+        assert gone(pid)()
+        assert not before.exists()
+
+
+def test_a_directory_that_was_deleted_and_cloned_again_still_has_its_project(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    root.mkdir()
+    with Small(root, X) as small:
+        small.up("--wait")
+        pid = small.pid("x")
+        root.rename(tmp_path / "trash")
+        root.mkdir()
+        shutil.rmtree(tmp_path / "trash")
+        small.write(X)
+        assert small.pid("x") == pid
+        assert small.run("down") == "stopped\n"
+        assert gone(pid)()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user can reach, and that the user `nobody` has."""
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    place.chmod(0o755)
+    os.chown(place, NOBODY, NOBODY)
+    yield place
+    shutil.rmtree(place)
+
+
+def as_nobody(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `minikube` as the user `nobody`, who can read the files of this checkout."""
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    # Only to read: the interpreter may lie in the home directory of root.
+    right = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    return subprocess.run(
+        [*user, *right, *MINIKUBE, *arguments],
+        cwd=place,
+        env={**untraced(), "HOME": str(place), "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_another_users_project_is_named_and_root_ends_it(
+    public: Path, as_root: None, need: Callable[[str], str]
+) -> None:
+    need("setpriv")
+    small = Small(public, X)
+    done = as_nobody(public, "up", "-d", "--wait")
+    assert done.returncode == 0, done.stderr
+    state = public / ".minikube"
+    try:
+        assert "running" in small.run("ps")
+        assert "x restarted" in small.run("restart", "x")
+        assert "(pid " in small.run("up", "-d", code=1)
+        assert {path.stat().st_uid for path in state.rglob("*")} == {NOBODY}, "root's commands have left no file there"
+        shutil.rmtree(state)
+        assert "running" in small.run("ps")
+        assert {path.stat().st_uid for path in state.rglob("*")} == {NOBODY}
+    finally:
+        assert small.run("down") == "stopped\n"
+    assert all(path.stat().st_uid == NOBODY for path in state.rglob("*"))
+    text = small.run("up", "-d", code=1)
+    assert "belongs to user nobody — start the project as that user (sudo -u nobody minikube up)" in text
+    done = as_nobody(public, "up", "-d", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert as_nobody(public, "down").returncode == 0
+
+
+def test_a_user_is_told_whose_project_runs_here(public: Path, as_root: None, need: Callable[[str], str]) -> None:
+    need("setpriv")
+    with Small(public, X) as small:
+        small.up("--wait")
+        pid = small.status().pid
+        for command in ("ps", "down", "status", "logs", "restart x", "up -d"):
+            done = as_nobody(public, *command.split())
+            assert done.returncode == 1, command
+            assert f"{public}: a project of user root runs here (pid {pid}) — use it as that user: sudo -u root" in (
+                done.stderr
+            )
+        shutil.rmtree(public / ".minikube")
+        assert "a project of user root runs here" in as_nobody(public, "down", "--now").stderr
+        assert small.status().pid == pid
+        small.run("down")
+    assert "belongs to user root" in as_nobody(public, "up", "-d").stderr
