@@ -14,7 +14,7 @@ import click
 from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
 from minikube.cli.options import existing_manifest_argument, json_option
 from minikube.cli.stdout_watch import exit_with_reader
-from minikube.errors import NothingRunning, Unavailable, UsageError
+from minikube.errors import NothingRunning, Unavailable, Unresponsive, UsageError
 
 if TYPE_CHECKING:
     from minikube.cli.render.schemas import InstanceRow
@@ -100,6 +100,8 @@ def _watch(client: ControlClient, as_json: bool) -> None:
                 if printed.get(row.id) != row:
                     print_json_line(row)
             printed = rows
+    except Unresponsive:
+        raise  # it lives: what is shown is not true any more
     except (NothingRunning, Unavailable):
         return
 

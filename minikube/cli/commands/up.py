@@ -18,7 +18,7 @@ from minikube.cli.common import manifest_path, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
-from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
 from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.launch_options import LaunchOptions
 
@@ -172,6 +172,8 @@ def _refuse_second_run(manifest: Path) -> None:
 
         with ControlClient(endpoint) as client:
             pid = client.status().pid
+    except Unresponsive:
+        raise
     except (NothingRunning, Unavailable):
         return  # a supervisor that is just starting has the lock of the directory: the new one will refuse to start
     raise MinikubeError(

@@ -395,11 +395,15 @@ class RegistrySync:
         elif id not in self._entries or id in self._changed or self._is_replaced(id):
             if self._is_replaced(id) and id not in self._changed:
                 self._corrected[id] = trio.current_time()
-                entry = self._entries[id]
+                entry, report = self._entries[id], self._reports.get(id)
+                is_failing = report is not None and not report.passing
                 self._on_replaced(
                     f"another client replaced the registration of {id} with {entry.name} at {entry.addr},"
-                    f" check {entry.health_check} — it is registered again as it was"
+                    f" check {entry.health_check} — it is {'removed' if is_failing else 'registered again as it was'}"
                 )
+                if is_failing:  # a registration would make it discoverable: it is registered with its next pass
+                    await self._deregister(id)
+                    return
             self._changed.discard(id)
             try:
                 await self._register(id, registration)
@@ -436,13 +440,15 @@ class RegistrySync:
         Where the registry has no entry of the instance any more, forget the entry: the next passing result registers it
         again.
         """
+        entry = self._entries[id]
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
-            incarnation = self._entries[id].incarnation
-            await self._registry.call("Discovery.Renew", (id, state, report.output, incarnation))
+            await self._registry.call("Discovery.Renew", (id, state, report.output, entry.incarnation))
         except NotFound:
-            # The registry forgot it, or another client has replaced it: a passing report registers it again.
-            self._entries.pop(id, None)
+            # The registry forgot it, or another client has replaced it. The watch may have pushed the other client's entry
+            # meanwhile: that one is to be corrected.
+            if self._entries.get(id) is entry:
+                del self._entries[id]
             return
         if self._reports.get(id) is report:
             self._sent_reports[id] = report

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView
+from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView, Usage
 from tests.eventually import PATIENCE_S
 from tests.unit.tui.fake_project import (
     LARGE,
@@ -202,6 +202,14 @@ def test_an_external_instance_is_not_running_and_is_red_when_its_check_fails() -
     both = Row("s:db", rows["db"].service, None, (failing, passing))
     assert tuple(render_cell("state", both, RenderContext())) == ("□ external", "bad")
     assert count_instances((failing,)).critical == 1
+
+
+def test_the_memory_of_a_service_is_that_of_its_running_instances() -> None:
+    running = instance("worker-1", "worker", id="1")
+    stopped = instance("worker-2", "worker", id="2", state=ProcessState.STOPPED, pid=0)
+    row = Row("s:worker", ServiceView("worker", replicas=2), None, (running, stopped))
+    usage = {id: Usage(id, 1.0, 10 * 1024 * 1024) for id in ("1", "2")}
+    assert render_cell("memory", row, RenderContext(usage=usage)).text == "10M"
 
 
 def test_a_part_that_hangs_is_red_in_the_header() -> None:

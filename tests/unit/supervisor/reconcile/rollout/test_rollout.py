@@ -65,7 +65,9 @@ class Project:
         self.running: dict[str, list[tuple[FakeProcess, ServiceSpec]]] = {}
         process_table: Any = SimpleNamespace(groups=None, identities=())
         context = RunContext(directory, LaunchOptions(), self.fake.store, process_table, "127.0.0.1:1")
-        context.logs = cast(Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC)))
+        context.logs = cast(
+            Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC), forget=lambda name: None)
+        )
         self.store = context.store
         self.replicas = ReplicaSet()
         manifest = load_manifest(directory / "supervisor.toml")
