@@ -50,6 +50,14 @@ class TerminalDriver(LinuxDriver):
         if self._can_write():
             super().close()
 
+    def resume_application_mode(self) -> None:
+        """Take the terminal over again. Textual calls it at each CONT."""
+        # After STOP, which no program can handle, the modes are those of the shell, but the threads of before are there: a
+        # second thread that reads keys would get every other key.
+        if self._key_thread is not None and self._key_thread.is_alive():
+            self.suspend_application_mode()
+        super().resume_application_mode()
+
     def stop_reading_keys(self) -> None:
         """End the thread that reads keys."""
         self.exit_event.set()

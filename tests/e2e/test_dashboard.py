@@ -198,12 +198,19 @@ def test_a_stopped_dashboard_gives_the_terminal_back_and_comes_back(terminal: Te
     terminal.type(f"{MINIKUBE} up", "Enter")
     terminal.wait_for("⇄ live")
     [up] = psutil.Process(int(terminal.tmux("display-message", "-p", "-t", "t", "#{pane_pid}"))).children()
-    for process in (up, dashboard_of(up.pid)):
-        process.send_signal(signal.SIGTSTP)
-        terminal.wait_for("Stopped")
-        assert terminal.tmux("display-message", "-p", "-t", "t", "#{alternate_on}") == "0\n"
+    dashboard = dashboard_of(up.pid)
+    for process, number in ((up, signal.SIGTSTP), (dashboard, signal.SIGTSTP), (dashboard, signal.SIGSTOP)):
+        process.send_signal(number)
+        eventually(lambda: up.status() == psutil.STATUS_STOPPED, what="the job is stopped")
+        assert (
+            terminal.tmux("display-message", "-p", "-t", "t", "#{alternate_on}") == f"{int(number == signal.SIGSTOP)}\n"
+        )
         terminal.type("clear; fg", "Enter")
+        eventually(lambda: dashboard.status() == psutil.STATUS_SLEEPING, what="the dashboard is continued")
         terminal.wait_for("⇄ live")
+    for key, words in (("d", "command"), ("e", "ticker started"), ("l", "INFO tick"), ("Escape", "SERVICE")):
+        terminal.type(key)  # no key gets lost
+        terminal.wait_for(words)
     terminal.type("C-c")
     terminal.wait_for("stopped")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from minikube.cli.lifecycle.process_exit import describe_exit
 from minikube.cli.lifecycle.terminal_modes import TerminalModes
 from minikube.errors import MinikubeError
+from minikube.linux import processes
 from minikube.logs.file_format import OWN_STREAM, encode_lines
 from minikube.project_dir import dashboard_log, project_dir
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 END_TIMEOUT_S = 3.0
 """From a signal to this process until a dashboard that has not exited is killed."""
+
+CONTINUE_DELAY_S = 0.05
+"""After this process was continued: the time in which the shell continues the dashboard, too."""
 
 REPORT_LIMIT = 65_536
 """The most characters of a report that are kept; the end of a traceback is the part that explains."""
@@ -110,25 +115,32 @@ class DashboardProcess:
 
     def _wait(self, child: int, wakeup_fd: int) -> int:
         """Wait for the exit of the child; return its wait status. While the child is stopped, stop this process, too."""
-        deadline: float | None = None
+        kill_at = continue_at = math.inf
         while True:
-            pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
-            if pid and not os.WIFSTOPPED(status):
+            pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if pid and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
                 return status
-            if pid:
-                # The shell looks at this process, the leader of its job. `fg` continues both.
+            now = time.monotonic()
+            if pid and os.WIFSTOPPED(status):
+                # The shell looks at this process, the leader of its job. `fg` continues both, `kill -CONT PID` only this one.
                 os.kill(os.getpid(), signal.SIGSTOP)
+                continue_at = time.monotonic() + CONTINUE_DELAY_S
+            elif pid:
+                continue_at = math.inf
+            elif now >= continue_at:
+                continue_at = math.inf
                 os.kill(child, signal.SIGCONT)
             if self._suspending:
                 self._suspending = False
                 os.kill(child, signal.SIGTSTP)
-            now = time.monotonic()
-            if self._end_signal and deadline is None:
-                deadline = now + END_TIMEOUT_S
+            if self._end_signal and kill_at == math.inf:
+                kill_at = now + END_TIMEOUT_S
                 os.kill(child, self._end_signal)
-            elif deadline is not None and now >= deadline:
+                os.kill(child, signal.SIGCONT)  # a stopped process gets a signal once it is continued
+            elif now >= kill_at:
                 os.kill(child, signal.SIGKILL)
-            select.select([wakeup_fd], [], [], None if deadline is None else max(0.1, deadline - now))
+            wake_at = min(kill_at, continue_at)
+            select.select([wakeup_fd], [], [], None if wake_at == math.inf else max(0.01, wake_at - time.monotonic()))
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup_fd, 4096)
 
@@ -141,9 +153,7 @@ class DashboardProcess:
             for number in (*FORWARDED_SIGNALS, signal.SIGCHLD, signal.SIGTSTP):
                 signal.signal(number, signal.SIG_DFL)
             self._on_fork()
-            from minikube.linux.processes import exit_with_parent
-
-            exit_with_parent(parent, signal.SIGHUP)
+            processes.exit_with_parent(parent, signal.SIGHUP)
             from tui import DashboardError, run_dashboard
 
             try:
