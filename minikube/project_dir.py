@@ -121,6 +121,8 @@ class SupervisorRecord:
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT
     """Higher where older versions cannot use the record."""
+    ending: bool = False
+    """Whether all services have stopped and the control API is closed: only told at the name of the run, never written."""
 
 
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
@@ -148,6 +150,7 @@ def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
         str(found.get("directory_id", "")),
         str(found.get("version", "")),
         int(found.get("format", 1)),
+        bool(found.get("ending", False)),
     )
 
 

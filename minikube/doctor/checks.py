@@ -19,6 +19,7 @@ from minikube.doctor.running import QUESTION_TIMEOUT_S, check_external_redis, ch
 from minikube.engine.command import find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
 from minikube.linux import cgroup, processes
+from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
 from minikube.linux.ports import is_free, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView, Snapshot
@@ -232,15 +233,19 @@ def _files() -> Finding:
 
 
 def _watches(manifest: Manifest | None) -> Finding:
+    """Check both limits of inotify that hold for this user, and that an instance can be had now."""
+    watches, instances = watch_limit(), instance_limit()
+    if watches is None or instances is None:
+        return ok("watch", "inotify is not available: files are looked at every second")
+    found = f"{watches.value} directories may be watched, by {instances.value} programs"
+    if not (manifest and any(spec.watch for spec in manifest.services.values())):
+        return ok("watch", found)
+    if watches.value < MIN_WATCHES:
+        return Finding("watch", "warn", found, f"sysctl {watches.name}={MIN_WATCHES * 8}")
     try:
-        count = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
-    except (OSError, ValueError):
-        return Finding(
-            "watch", "warn", "inotify is not available", "set WATCHFILES_FORCE_POLLING=1: then `watch` polls the files"
-        )
-    found = f"{count} directories may be watched"
-    if count < MIN_WATCHES and manifest and any(spec.watch for spec in manifest.services.values()):
-        return Finding("watch", "warn", found, f"sysctl fs.inotify.max_user_watches={MIN_WATCHES * 8}")
+        Inotify().close()
+    except OSError as error:
+        return Finding("watch", "warn", found, describe_start_error(error))
     return ok("watch", found)
 
 

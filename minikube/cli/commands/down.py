@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_path, print_message
+from minikube.cli.common import print_message, running_manifest
 from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
 from minikube.cli.lifecycle.force_stop import kill_supervisor, report_stopped, stop_without_endpoint
 from minikube.cli.lifecycle.process_exit import ProcessExitWait
@@ -48,7 +48,7 @@ def down_command(options: DownOptions) -> int:
     from minikube.control.client.blocking import ControlClient
     from minikube.control.client.endpoint import check_owner, endpoint_of, nothing_running
 
-    path = manifest_path(options.manifest)
+    path = running_manifest(options.manifest)
     directory = project_dir(path)
     run = find_run(directory)
     if run is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from minikube.cli.common import manifest_path, print_json_lines, print_message
+from minikube.cli.common import print_json_lines, print_message, running_manifest
 from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.cli.stdout_watch import exit_with_reader
@@ -104,7 +104,7 @@ def logs_command(options: LogsOptions) -> None:
     if options.clear:
         if options.prints():
             raise UsageError("--clear: removes lines instead of printing them — it takes names only")
-        clear_logs(manifest_path(options.manifest), options.names)
+        clear_logs(running_manifest(options.manifest), options.names)
         return
     if options.follow:
         exit_with_reader()
@@ -116,7 +116,7 @@ def logs_command(options: LogsOptions) -> None:
         grep=options.grep,
         level=options.level,
     )
-    path = manifest_path(options.manifest)
+    path = running_manifest(options.manifest)
     shows_default = options.tail is None and not options.selects_lines() and not options.follow
     # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
     reports_older = shows_default and not options.as_json and sys.stderr.isatty()

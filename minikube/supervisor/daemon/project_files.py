@@ -85,7 +85,8 @@ class ProjectFiles:
         self.check()
 
     def remove_record(self) -> None:
-        """Remove the record, because the run has ended, and keep no file any more."""
+        """Remove the record, because the run ends, and keep no file any more."""
+        self.record = replace(self.record, control="", ending=True)
         self._written.clear()
         with contextlib.suppress(OSError):
             (self.directory / SUPERVISOR_FILE).unlink(missing_ok=True)
