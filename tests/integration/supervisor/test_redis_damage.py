@@ -17,7 +17,7 @@ from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.redis_data import mend_tail
 from minikube.supervisor.backing.redis_program import read_writer
 from minikube.supervisor.backing.service import BackingService
-from minikube.supervisor.backing.spec import start_process
+from minikube.supervisor.backing.spec import backing_command
 from minikube.supervisor.backing.startup import start_redis
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
@@ -28,18 +28,29 @@ from tests.redis_server import RedisServer
 @asynccontextmanager
 async def started(directory: Path, store: StateStore) -> AsyncIterator[BackingService]:
     """Start the private Redis of the project whose `.minikube` is `directory`, as the supervisor does."""
-    context = RunContext(directory, LaunchOptions(), store, ProcessTable(), "127.0.0.1:1")
+    table = ProcessTable()
+    context = RunContext(directory, LaunchOptions(), store, table, "127.0.0.1:1")
     spec = redis_spec(directory, os.environ)
-    async with trio.open_nursery() as nursery:
-        service = None
-        try:
-            yield (service := await start_redis(spec, context, nursery, start_process(spec)))
-        finally:
-            with trio.CancelScope(shield=True):
-                if service is not None:
-                    await service.stop()
-            nursery.cancel_scope.cancel()
-            context.logs.writer.close(5.0)
+    service = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(table.reap_children)
+            try:
+                service = await start_redis(spec, context, nursery, await table.start(backing_command(spec)))
+                yield service
+            finally:
+                with trio.CancelScope(shield=True):
+                    if service is not None:
+                        await service.stop()
+                nursery.cancel_scope.cancel()
+    finally:
+        table.close()
+        context.logs.writer.close(5.0)
+
+
+@pytest.fixture(autouse=True)
+def _as_subreaper(subreaper: None) -> None:
+    """Make the processes that a fork server starts children of this process."""
 
 
 @pytest.fixture
