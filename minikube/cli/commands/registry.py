@@ -17,7 +17,7 @@ import click
 from minikube.cli.commands.discovery import open_registry, registry_option
 from minikube.cli.common import print_json, print_message
 from minikube.cli.options import json_option, optional, parse_address_option, pass_options
-from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
+from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def registry_command(options: RegistryOptions) -> None:
         allow_checks=allow_checks,
         node=options.node,
         metrics=options.metrics,
+        relay=os.environ.get(RELAY_ENV) == "1",
         run=os.environ.get(REGISTRY_RUN_ENV, ""),
     )
     from minikube.registry.main import run
