@@ -33,8 +33,8 @@ _SECRET_NAME = re.compile(
     r"passw|passphrase|pwd|secret|token|credential|private|api_?key|access_?key|(^|[_-])(key|auth|pass|dsn|cookie|salt)s?($|[_-])",
     re.IGNORECASE,
 )
-# The scheme is bounded: searching a long word for it would take the square of its length.
-_URL_USER = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#:@'\"]*):(?P<password>[^\s/'\"]*)@")
+# Searched from `://` on, without the scheme before it: a long run of letters would be searched again at each of them.
+_URL_USER = re.compile(r"(?P<head>(?<=[A-Za-z0-9+.-])://[^\s/?#:@'\"]*):(?P<password>[^\s/'\"]*)@")
 # `redis+sentinel://secret@…` is a password, as `redis://secret@…` is to some clients; it may hold an @ itself.
 _URL_LONE_USER = re.compile(r"(?P<head>rediss?(\+sentinel)?://)(?P<password>[^\s/?#:'\"]+)@", re.IGNORECASE)
 _URL_REST = re.compile(r"://[^\s'\"]+")

@@ -152,3 +152,30 @@ def test_secrets_are_found_by_name_and_in_urls() -> None:
         "hunter4",
         "hunter5",
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 65_536 + "://",
+        "a" * 65_536 + "://u:p@h",
+        "://" * 20_000,
+        "a://:" * 13_000,
+        "a://x?" + "&" * 65_536,
+        "a://x?" + "?a" * 32_768,
+        "redis://" * 8_000,
+        "redis://" + ":" * 65_536,
+        "redis://" + "@" * 65_536 + " ",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_masking_a_long_line_takes_milliseconds(text: str) -> None:
+    began = time.process_time()
+    mask_url(text)
+    list(secrets_in({"A": text}))
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("before", ["x=", "-", "1", "a.b-c+", "'", "("])
+def test_a_password_is_masked_whatever_stands_before_the_scheme(before: str) -> None:
+    assert mask_url(f"{before}http://u:hunter2@h") == f"{before}http://u:***@h"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from minikube.manifest import Manifest
 
 
+PROCFILES = ("Procfile", "Procfile.dev")
+
+
 @dataclass(frozen=True)
 class UpOptions:
     """The arguments and options of `up`."""
@@ -115,7 +118,9 @@ def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tup
     The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
     manifest. `manifest` is the value of `-m`. Raises UsageError when both are given.
     """
-    is_path = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
+    is_path = words[:1] and ("/" in words[0] or "." in words[0])  # the name of a service has neither
+    if words and words[0] in PROCFILES and os.path.isfile(words[0]):
+        raise UsageError(f"{words[0]}: a manifest is TOML, not a Procfile — `minikube init` writes a first one")
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 
@@ -138,9 +143,10 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
 
     Raises UsageError for a service or profile that the manifest does not have.
     """
-    from minikube.project.selection import check_selection, select_services
+    from minikube.project.selection import check_dependencies, check_selection, select_services
 
     check_selection(manifest.services, options.services, options.profiles)
+    check_dependencies(manifest.services, options.services, options.profiles)
     names = select_services(manifest.services, options.services, options.profiles)
     if options.exit_with:
         check_selection(manifest.services, (options.exit_with,), ())

@@ -100,6 +100,10 @@ def check_owner(run: Run, directory: Path) -> None:
 
 def nothing_running(manifest: Path, directory: Path) -> NothingRunning:
     """Return the error for a project that does not run; it says when and why the last run ended, unless a user stopped it."""
+    if not manifest.exists() and not directory.exists():
+        return NothingRunning(
+            f"{manifest}: nothing is running, and there is no such file — go to a project's directory, or name its manifest"
+        )
     return NothingRunning(
         f"{manifest}: nothing is running{_last_end(directory)} — start it with `minikube up {manifest}`"
     )

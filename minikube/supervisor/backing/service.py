@@ -5,7 +5,6 @@ they see. All that is shown of the service comes from here, by its row in the st
 """
 
 import signal
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 
@@ -16,10 +15,8 @@ from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.model import CheckState, PartView, ProcessState
-from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, retry_delay
+from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, backing_command, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent
-from minikube.supervisor.runtime.failures import classify
-from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S, ProcessTable
 from minikube.text import mask_url
@@ -76,7 +73,7 @@ class BackingService:
         self._stopping = CancelEvent()
         self._finished = trio.Event()
 
-    async def run(self, first: "subprocess.Popen[bytes] | None") -> None:
+    async def run(self, first: Process | None) -> None:
         """Run the service until `stop` is called, restarting its process when that exits.
 
         `first` is a process of the service that was started before trio; None: start one.
@@ -86,13 +83,13 @@ class BackingService:
         finally:
             self._finished.set()
 
-    async def _run(self, first: "subprocess.Popen[bytes] | None") -> None:
+    async def _run(self, first: Process | None) -> None:
         failures = 0
         while not self._stopping.is_set():
             started = trio.current_time()
             try:
                 adopted, first = first, None
-                process = self._adopt(adopted) if adopted else await self._start()
+                process = adopted or await self._start()
                 reason = await self._run_process(process) or f"ended: {process.exit}"
             except StartError as error:
                 reason = f"did not start: {error}"
@@ -118,16 +115,9 @@ class BackingService:
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_TIMEOUT_S):
             await self._finished.wait()
 
-    def _adopt(self, popen: "subprocess.Popen[bytes]") -> Process:
-        try:
-            return self._process_table.adopt(popen, self.spec.name)
-        except OSError as error:
-            raise classify(error) from error
-
     async def _start(self) -> Process:
-        spec = self.spec
         self._prepare()
-        return await self._process_table.start(Command(spec.argv, spec.env, spec.cwd, spec.name))
+        return await self._process_table.start(backing_command(self.spec))
 
     async def _run_process(self, process: Process) -> str:
         """Copy the output of `process` into the log until `process` exits; then kill its descendants.

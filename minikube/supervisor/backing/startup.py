@@ -1,7 +1,6 @@
 """Create the two backing services, Redis and the registry, from their specs, and wait until they answer."""
 
 import contextlib
-import subprocess
 from urllib.parse import unquote
 
 import trio
@@ -22,10 +21,11 @@ PING_INTERVAL_S = 0.005
 LISTENING = "listening on "
 """The words in the registry's log before its address."""
 
+RELAYS = "registry: relays at "
+"""The words in the registry's log before the address for relays, where that is another one."""
 
-async def start_redis(
-    spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: "subprocess.Popen[bytes]"
-) -> BackingService:
+
+async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nursery, first: Process) -> BackingService:
     """Run the embedded Redis in `nursery`; return its `BackingService` when Redis answers or a stop is requested.
 
     `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
@@ -73,6 +73,8 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
         await listening.wait()
         line = next((line for line in reversed(log.last_lines) if LISTENING in line), "")
         context.registry_address = line.rpartition(LISTENING)[2].split()[0] if line else context.registry_address
+        relay = next((line for line in reversed(log.last_lines) if RELAYS in line), "")
+        context.relayed_registry = relay.rpartition(RELAYS)[2] or context.registry_address
         context.store.set_registry(context.registry_address)
         service.spec = with_address(service.spec, context.registry_address)
         return context.registry_address

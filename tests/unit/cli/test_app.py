@@ -109,10 +109,14 @@ def test_without_a_command_the_help_is_printed_as_it_is(capsys: pytest.CaptureFi
     ["ps", "logs", "events", "down", "start x", "stop x", "restart x", "kill x", "describe x", "wait"],
 )
 def test_exit_code_3_where_nothing_is_running(command: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "minikube: supervisor.toml: nothing is running"
     assert run(command.split()) == 3
     assert capsys.readouterr().err == (
-        "minikube: supervisor.toml: nothing is running — start it with `minikube up supervisor.toml`\n"
+        f"{message}, and there is no such file — go to a project's directory, or name its manifest\n"
     )
+    (project / "supervisor.toml").touch()
+    assert run(command.split()) == 3
+    assert capsys.readouterr().err == f"{message} — start it with `minikube up supervisor.toml`\n"
 
 
 def test_exit_code_3_where_no_registry_listens(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
