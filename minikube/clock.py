@@ -5,6 +5,9 @@ Points in time are taken from it, so that ages stay right. Standard library only
 
 import time
 
+LEAST_SHIFT_S = 1.0
+"""A clock that differs by less was not set, but is being disciplined (ntpd)."""
+
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # also goes on while the machine is suspended
 _BASE = time.time() - time.clock_gettime(_CLOCK)
 
@@ -17,3 +20,9 @@ def steady_time() -> float:
 def clock_shift() -> float:
     """Return how many seconds the wall clock was set forward since this process began; below 0: back."""
     return time.time() - steady_time()
+
+
+def to_steady(moment: float) -> float:
+    """Return a recent point in time of the wall clock by the steady clock."""
+    shift = clock_shift()
+    return moment - shift if abs(shift) >= LEAST_SHIFT_S else moment

@@ -29,6 +29,32 @@ _JOINERS = "\u200c\u200d"
 _SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
+ASCII_SUBSTITUTES = {
+    ord(symbol): sign
+    for symbols, sign in (
+        ("─━—–╸╺▔↔", "-"),
+        ("│┃▎▏▕▊▌▐", "|"),
+        ("▁▄", "_"),
+        ("█▀", "#"),
+        ("●", "*"),
+        ("○◌◐", "o"),
+        ("◉◈", "@"),
+        ("✓▾⇣↓", "v"),
+        ("✗×", "x"),
+        ("↻⟳", "r"),
+        ("▸→≥", ">"),
+        ("←≤", "<"),
+        ("⇄⏸", "="),
+        ("↑", "^"),
+        ("“”", '"'),
+        ("‘’", "'"),
+        ("·…", "."),
+        ("⚠", "!"),
+    )
+    for symbol in symbols
+}
+"""By code point: an ASCII sign, as wide, for the symbols that this program prints, where an encoding does not have them."""
+
 _SECRET_NAME = re.compile(
     r"passw|passphrase|pwd|secret|token|credential|private|api_?key|access_?key|(^|[_-])(key|auth|pass|dsn|cookie|salt)s?($|[_-])",
     re.IGNORECASE,

@@ -19,9 +19,10 @@ from itertools import islice
 import msgspec
 import trio
 
+from minikube.clock import LEAST_SHIFT_S
 from minikube.control.client.snapshot import EVENTS_SHOWN
 from minikube.control.instance_counters import InstanceCounters
-from minikube.control.rows.clock_shift import LEAST_S, shift_instance, shift_part
+from minikube.control.rows.clock_shift import shift_instance, shift_part
 from minikube.control.rows.table import Row, Table
 from minikube.model import Delta, Event, InstanceView, PartView, ServiceView, Snapshot, Usage
 
@@ -196,7 +197,7 @@ class StateStore:
         Rows that are put have points in time of `minikube.clock.steady_time`.
         """
         by = shift - self._clock_shift
-        if abs(by) < LEAST_S:
+        if abs(by) < LEAST_SHIFT_S:
             return False
         self._clock_shift = shift
         self._started += by

@@ -7,9 +7,6 @@ from msgspec.structs import replace
 
 from minikube.model import InstanceView, PartView
 
-LEAST_S = 1.0
-"""A clock that differs by less was not set, but is being disciplined (ntpd)."""
-
 
 def shift_instance(view: InstanceView, by: float) -> InstanceView:
     """Return the row of an instance with its points in time `by` seconds later; not `next_run`, which is by the wall clock."""

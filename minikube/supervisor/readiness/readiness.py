@@ -10,7 +10,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from minikube.clock import steady_time
+from minikube.clock import steady_time, to_steady
 from minikube.health.prober import Prober
 from minikube.health.state import ProbeResult
 from minikube.logs.instance_log import InstanceLog
@@ -140,11 +140,11 @@ class Readiness:
         """Use `entry` as the registry's entry of this process; None: the registry has none."""
         before, self.entry = self.entry, entry
         if entry is not None:
-            # Not the entry's own times: those are by the registry's wall clock.
+            # At once: the registry's times are by the wall clock, which may be set later.
             if before is None or before.since != entry.since:
-                self._entry_since = steady_time()
+                self._entry_since = to_steady(entry.since)
             if entry.checked and (before is None or before.checked != entry.checked):
-                self._entry_checked = steady_time()
+                self._entry_checked = to_steady(entry.checked)
         # A reported check has made the instance healthy before the registry repeats it.
         if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:
             self._callbacks.on_healthy()
