@@ -5,12 +5,12 @@ they see. All that is shown of the service comes from here, by its row in the st
 """
 
 import signal
-import time
 from collections.abc import Awaitable, Callable
 
 import trio
 import trio.lowlevel
 
+from minikube.clock import steady_time
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
@@ -246,7 +246,7 @@ class BackingService:
             self._store.event(f"{name}.responsive", f"{name} answers again")
 
     def _show(self, state: ProcessState, check: CheckState | None = None, detail: str = "") -> None:
-        now, before = time.time(), self._view
+        now, before = steady_time(), self._view
         self._view = PartView(
             name=self.spec.name,
             state=state,
