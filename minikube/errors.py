@@ -38,6 +38,10 @@ class Unavailable(MinikubeError):
     """A peer (registry, Redis, supervisor) could not be reached in time; a later try may succeed."""
 
 
+class Unresponsive(Unavailable):
+    """The supervisor lives and does not answer: it is suspended or hangs. A later try may succeed."""
+
+
 class StartError(MinikubeError):
     """A process could not be started: its port is taken, its command is missing, a permission is missing."""
 

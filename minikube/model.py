@@ -7,7 +7,7 @@ unchanged. The supervisor's API and stream use snake_case. Points in time are Un
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from minikube.addresses import join_host_port
 
@@ -314,3 +314,5 @@ class LogLine(Struct, frozen=True):
     stream: str
     line: str
     level: str = ""
+    partial: bool | UnsetType = UNSET
+    """Whether the line still waits for its newline. The next line of the same instance and stream takes its place."""

@@ -33,6 +33,8 @@ LOG_DIR = "logs"
 SUPERVISOR_LOG = "supervisor.log"
 SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
 """The supervisor's own log as messages name it: relative to the project's directory."""
+DASHBOARD_LOG = "dashboard.log"
+"""Reports of crashes of the dashboard, in `LOG_DIR`."""
 REDIS_SOCKET = "redis.sock"
 """A link to the private Redis' socket: see `supervisor.backing.redis`."""
 REDIS_SOCKET_DIR = "run"
@@ -92,6 +94,11 @@ def supervisor_log(directory: Path) -> Path:
     return directory / LOG_DIR / SUPERVISOR_LOG
 
 
+def dashboard_log(directory: Path) -> Path:
+    """Return the path of the reports of crashes of the dashboard in a project directory."""
+    return directory / LOG_DIR / DASHBOARD_LOG
+
+
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
     """How other processes find a running supervisor. `start_time` and `boot_id` show whether the pid was reused since."""
@@ -114,12 +121,14 @@ class SupervisorRecord:
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT
     """Higher where older versions cannot use the record."""
+    ending: bool = False
+    """Whether all services have stopped and the control API is closed: only told at the name of the run, never written."""
 
 
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
     """Return the record of a project directory; None where there is none or it is damaged."""
     try:
-        return parse_supervisor_record(_read_json(directory / SUPERVISOR_FILE))
+        return parse_supervisor_record(read_json(directory / SUPERVISOR_FILE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -141,6 +150,7 @@ def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
         str(found.get("directory_id", "")),
         str(found.get("version", "")),
         int(found.get("format", 1)),
+        bool(found.get("ending", False)),
     )
 
 
@@ -166,14 +176,14 @@ def record_run_end(directory: Path, why: str) -> None:
 def read_run_end(directory: Path) -> RunEnd | None:
     """Return why the last run ended; None where a user had asked for it or the record is damaged."""
     try:
-        found = _read_json(directory / RUN_END_FILE)
+        found = read_json(directory / RUN_END_FILE)
         return RunEnd(float(found["time"]), str(found["why"]))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _read_json(path: Path) -> Any:
-    """Return the JSON value in a file. Raises OSError, ValueError, RecursionError."""
+def read_json(path: Path) -> Any:
+    """Return the JSON value in a file of `RECORD_LIMIT` bytes at most. Raises OSError, ValueError, RecursionError."""
     # NONBLOCK: a pipe in place of the file must not block the command.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

@@ -72,15 +72,18 @@ def open_redis(url: str) -> Any:
     # No retries: after one, a refusal would not mean any more that nothing was done.
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "decode_responses": True, "protocol": 2}
     options |= {"socket_timeout": REPLY_TIMEOUT_S, "socket_connect_timeout": CONNECT_TIMEOUT_S}
-    parts = urlsplit(url)
-    if parts.scheme != "redis+sentinel":
+    scheme, _, rest = url.partition("://")
+    if scheme != "redis+sentinel":
         return redis.Redis.from_url(url, **options)
-    login, _, hosts = parts.netloc.rpartition("@")
+    # Not with urlsplit, which refuses a list of IPv6 addresses from Python 3.14 on.
+    rest, _, query = rest.partition("?")
+    netloc, _, path = rest.partition("/")
+    login, _, hosts = netloc.rpartition("@")
     user, _, password = login.partition(":") if ":" in login else ("", "", login)
-    service, _, db = parts.path[1:].partition("/")
+    service, _, db = path.partition("/")
     account = {"username": unquote(user) or None, "password": unquote(password) or None, "db": int(db.strip("/") or 0)}
-    query = {key.removeprefix("sentinel_"): value for key, value in parse_qsl(parts.query)}
-    own = options | {key: query[key] for key in ("username", "password") if key in query}
+    given = {key.removeprefix("sentinel_"): value for key, value in parse_qsl(query)}
+    own = options | {key: given[key] for key in ("username", "password") if key in given}
     places = [urlsplit(f"//{host}") for host in hosts.split(",")]
     sentinels = [(place.hostname or "127.0.0.1", place.port or 26379) for place in places]
     manager: Any = redis.sentinel.Sentinel(sentinels, sentinel_kwargs=own)  # type: ignore[no-untyped-call]

@@ -6,10 +6,13 @@
     lifecycle/          start a supervisor, wait for it, and end it
     execute             replace this process by a command of a service: `run`, `exec`, `shell`
     options             click options that commands share, and how a command gets them as a struct
+    standard_streams    stdout and stderr that any text can be printed to, whatever they are
     completion          shell completion of names
     goals               the goals of `wait`, and which instances have reached them
     common              the manifest's path, the client, output
     render/             text and JSON of what commands print
+    kept_logs           the log files that `logs` reads and clears
+    stdout_watch        notices that the reader of stdout has gone
     exit_codes
 
 It refuses to decide anything about services, and to import the supervisor: only `launch` and what belongs to it. `app`

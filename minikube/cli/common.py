@@ -5,6 +5,7 @@ Results go to stdout, messages for people to stderr. It refuses to define option
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -12,33 +13,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minikube.defaults import DEFAULT_FILE
+from minikube.project_dir import PROJECT_DIR
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
     from minikube.model import Snapshot
 
 
-def manifest_path(given: str | None) -> Path:
+def manifest_path(given: str | None, timeout: float | None = None) -> Path:
     """Return the path of the project's manifest. The file need not exist.
 
-    `given` is a file, or a directory that contains `supervisor.toml`. None: `supervisor.toml` in the working directory
-    or in the nearest directory above.
+    `given` is a file, which is returned, or a project's directory. None: the working directory, or the nearest directory above
+    with a running project or a `supervisor.toml`. Of a directory whose project runs, it is the manifest that runs, whatever its
+    name is; of another one `supervisor.toml`. Waits up to `timeout` seconds for the supervisor's answer.
     """
-    if given:
-        path = Path(given)
-        return path / DEFAULT_FILE if os.path.isdir(path) else path
+    if given and not os.path.isdir(given):
+        return Path(given)
     here = Path.cwd()
-    for directory in (here, *here.parents):
-        if (directory / DEFAULT_FILE).is_file():
-            return Path(DEFAULT_FILE) if directory == here else directory / DEFAULT_FILE
+    for directory in (Path(given),) if given else (here, *here.parents):
+        found = _running_manifest(directory, timeout)
+        if found is None and (given or (directory / DEFAULT_FILE).is_file()):
+            found = directory / DEFAULT_FILE
+        if found is not None:
+            return Path(found.name) if directory == here else found
     return Path(DEFAULT_FILE)
 
 
+def running_manifest(given: str | None) -> Path:
+    """Return the manifest of the project on which a command acts: the one that runs, else `manifest_path`.
+
+    Where another file of the same directory is `given`, print a message that says which one runs.
+    """
+    path = manifest_path(given)
+    running = other_running_manifest(path)
+    if running is None:
+        return path
+    print_message(f"{path} is not the manifest that runs here: using {running.name}")
+    return running
+
+
+def other_running_manifest(path: Path) -> Path | None:
+    """Return the manifest that runs in the directory of the manifest `path`, where it is another file; otherwise None."""
+    running = _running_manifest(path.parent)
+    if running is None or running.name == path.name:
+        return None
+    with contextlib.suppress(OSError):
+        if running.samefile(path):  # a link to it
+            return None
+    return running
+
+
+def _running_manifest(directory: Path, timeout: float | None = None) -> Path | None:
+    """Return the path of the manifest that runs in a directory; None where no project runs there."""
+    from minikube.project.run_lookup import ANSWER_TIMEOUT_S, find_named_run
+
+    run = find_named_run(directory.absolute() / PROJECT_DIR, ANSWER_TIMEOUT_S if timeout is None else timeout)
+    if run is None or run.record is None or not run.record.manifest:
+        return None
+    return directory / Path(run.record.manifest).name
+
+
 def connect(manifest: str | None) -> ControlClient:
-    """Return a client of the supervisor that runs the manifest. Raises NothingRunning where none runs."""
+    """Return a client of the supervisor that runs the project of a manifest. Raises NothingRunning where none runs."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
-    return ControlClient(find_supervisor(manifest_path(manifest)))
+    return ControlClient(find_supervisor(running_manifest(manifest)))
 
 
 def print_json(value: Any) -> None:
@@ -47,7 +86,7 @@ def print_json(value: Any) -> None:
 
     from minikube.control.encoding import encode
 
-    sys.stdout.write(msgspec.json.format(encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_encodable_json(msgspec.json.format(encode(value), indent=2).decode()) + "\n")
 
 
 def print_instances_json(snapshot: Snapshot, names: tuple[str, ...]) -> None:
@@ -69,8 +108,19 @@ def print_json_lines(values: Iterable[Any]) -> None:
     """Print JSON values, one on each line, in a single write, and flush them."""
     from minikube.control.encoding import encode
 
-    sys.stdout.write("".join([encode(value).decode() + "\n" for value in values]))
+    sys.stdout.write(_encodable_json("".join([encode(value).decode() + "\n" for value in values])))
     sys.stdout.flush()
+
+
+def _encodable_json(text: str) -> str:
+    """Return JSON with escapes in place of all but ASCII where stdout has another encoding than UTF-8."""
+    if text.isascii() or (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    import json
+    import re
+
+    # Only strings can hold other characters, so an escape may stand for each.
+    return re.sub("[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def print_message(text: str) -> None:

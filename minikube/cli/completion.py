@@ -68,7 +68,7 @@ def read_tables(manifest: str | None) -> dict[str, Any]:
     Empty after any error, because a completion must not print one.
     """
     try:
-        path = manifest_path(manifest)
+        path = manifest_path(manifest, ANSWER_TIMEOUT_S)
         try:
             return _running_status(path)
         except Exception:
@@ -87,8 +87,8 @@ def _running_status(path: Path) -> dict[str, Any]:
 
     from minikube.control.client.endpoint import find_supervisor
 
-    endpoint = find_supervisor(path)
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    endpoint = find_supervisor(path, ANSWER_TIMEOUT_S)
     request = f"GET /v1/status HTTP/1.1\r\nHost: {endpoint.netloc}\r\nAuthorization: Bearer {endpoint.token}\r\n"
     with socket.create_connection((endpoint.host, endpoint.port), ANSWER_TIMEOUT_S) as sock:
         sock.sendall(f"{request}Connection: close\r\n\r\n".encode())

@@ -7,12 +7,12 @@ commands `run`, `exec` and `shell` do.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from minikube.cli.common import print_message
@@ -22,6 +22,7 @@ from minikube.errors import MinikubeError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from minikube.linux.exec_context import ExecContext
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
 
@@ -43,6 +44,7 @@ def execute_on_host(
     user, directory or limits of the service cannot be used.
     """
     from minikube.linux.credentials import find_credentials, login_environment
+    from minikube.linux.rlimits import to_rlimits
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
     from minikube.project.registry_tokens import RUN_PREFIX
@@ -60,22 +62,14 @@ def execute_on_host(
     except ValueError as error:  # `${PORT:?message}` without a port
         raise MinikubeError(f"{spec.name}: {error}") from None
     credentials = find_credentials(spec.name, spec.user, spec.group)
-    _set_limits(spec)
-    try:
-        # The user comes last: after it, this process may not set groups any more.
-        if credentials.groups is not None:
-            os.setgroups(credentials.groups)
-        if credentials.group is not None:
-            os.setgid(credentials.group)
-        if credentials.user is not None:
-            os.setuid(credentials.user)
-        if spec.umask >= 0:
-            os.umask(spec.umask)
-        os.chdir(spec.cwd)
-    except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        raise MinikubeError(f"{spec.name}: {file}{(error.strerror or str(error)).lower()}") from None
-    _replace_process(argv, env)
+    context = _context(argv, env, str(spec.cwd))._replace(
+        umask=spec.umask,
+        rlimits=tuple((name, number, *pair) for name, number, pair in to_rlimits(spec.limits)),
+        user=credentials.user,
+        group=credentials.group,
+        groups=credentials.groups,
+    )
+    _replace_process(context, spec)
 
 
 def execute_in_container(
@@ -99,7 +93,9 @@ def execute_in_container(
     if command and not _is_in_root(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
         print_message(f"command not found in {instance.name}'s container: {command[0]}")
         sys.exit(COMMAND_NOT_FOUND)
-    _replace_process([*argv, *(command or ("/bin/sh",))], {**client_environment(os.environ), **values})
+    environment = {**client_environment(os.environ), **values}
+    words = [*argv, *(command or ("/bin/sh",))]
+    _replace_process(_context(words, environment, os.getcwd()), None)
 
 
 def parse_variables(variables: Sequence[str]) -> dict[str, str]:
@@ -165,38 +161,43 @@ def _replica(spec: ServiceSpec, instance: InstanceView | None) -> int:
     return int(number) if number.isdecimal() else 1
 
 
-def _set_limits(spec: ServiceSpec) -> None:
-    """Set the resource limits of the service on this process. Raises MinikubeError for a limit above the hard limit."""
-    from minikube.linux.rlimits import apply_rlimits, describe_excess, to_rlimits
+def _context(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> ExecContext:
+    from minikube.linux.exec_context import ExecContext
 
-    limits = to_rlimits(spec.limits)
-    try:
-        apply_rlimits(limits)
-    except (OSError, ValueError) as error:
-        raise MinikubeError(f"{spec.name}: {describe_excess(limits) or error}") from None
+    encoded = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    return ExecContext(tuple(os.fsencode(word) for word in argv), encoded, os.fsencode(cwd))
 
 
-def _replace_process(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
-    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127."""
+def _replace_process(context: ExecContext, spec: ServiceSpec | None) -> NoReturn:
+    """Replace this process by a program (exec). Where that fails, print why and exit with the code of a shell: 126 or 127.
+
+    Raises MinikubeError when the user, directory or limits of the service cannot be used. `spec` is None in a container.
+    """
+    # All before the user is changed, who may not be allowed to read this program's files.
+    from minikube.linux.exec_context import ExecFailure, execute, set_attributes
+    from minikube.linux.rlimits import describe_excess, to_rlimits
+    from minikube.linux.signal_actions import reset_signals
+
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python ignores these two, and an ignored signal stays ignored in the new program.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
-    if program is None and "/" not in argv[0]:
-        print_message(f"command not found: {argv[0]} — install it, or give its path")
-        sys.exit(COMMAND_NOT_FOUND)
+    # What the shell has ignored stays so: `nohup minikube run …` goes on when the terminal is closed, and Ctrl-C does not end
+    # a command that a script runs in the background. Python itself ignores PIPE and XFSZ.
+    reset_signals(kept={*signal.Signals} - {signal.SIGPIPE, signal.SIGXFSZ})
+    name = os.fsdecode(context.argv[0])
     try:
-        os.execve(program or argv[0], list(argv), env)
-    except FileNotFoundError:
-        # The file exists where `which` found it, so it is the interpreter of its first line that does not.
-        print_message(
-            f"{argv[0]}: its #! line names no program"
-            if program
-            else f"command not found: {argv[0]} — install it, or give its path"
-        )
+        if spec is not None:
+            set_attributes(context)
+        execute(context.argv, context.env)
+    except ExecFailure as failure:
+        if spec is not None and failure.stage != "exec":
+            excess = describe_excess(to_rlimits(spec.limits)) if failure.stage == "limit" else ""
+            file = f"{failure.path}: " if failure.path else ""
+            raise MinikubeError(f"{spec.name}: {excess or file + os.strerror(failure.errno).lower()}") from None
+        if failure.errno == errno.ENOENT and failure.path:
+            print_message(f"{name}: its #! line names no program")
+        elif failure.errno == errno.ENOENT:
+            print_message(f"command not found: {name} — install it, or give its path")
+        else:
+            print_message(f"{name}: {os.strerror(failure.errno).lower()}")
+            sys.exit(NOT_EXECUTABLE)
         sys.exit(COMMAND_NOT_FOUND)
-    except OSError as error:
-        print_message(f"{argv[0]}: {(error.strerror or str(error)).lower()}")
-        sys.exit(NOT_EXECUTABLE)

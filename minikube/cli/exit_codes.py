@@ -11,3 +11,6 @@ COMMAND_NOT_FOUND = 127
 
 INTERRUPTED = 130
 """The program was ended by Ctrl-C; a shell's code for it."""
+
+OUTPUT_CLOSED = 141
+"""The reader of stdout has ended, such as `head`; a shell's code for SIGPIPE."""

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from minikube.control.auth import OPEN_PATHS, authorize
-from minikube.control.client.messages import EventsReply, status_of
+from minikube.control.client.messages import ClearReply, EventsReply, status_of
 from minikube.control.encoding import EncodeCache, encode
 from minikube.control.http_sd import target_groups
 from minikube.control.interface import ProjectCommands
@@ -72,7 +72,7 @@ class Api:
             "/v1/status": {"GET": self._status},
             "/v1/sd": {"GET": self._service_discovery},
             "/v1/events": {"GET": self._events},
-            "/v1/logs": {"GET": self._all_logs},
+            "/v1/logs": {"GET": lambda request: self._logs((), request), "DELETE": lambda r: self._clear_logs((), r)},
             "/v1/stream": {"GET": self._open_stream},
             "/v1/apply": {"POST": self._apply},
             "/v1/shutdown": {"POST": self._shutdown},
@@ -127,7 +127,10 @@ class Api:
             case ["", "v1", "services", name] if name:
                 return {"GET": lambda request: self._service(name, request)}
             case ["", "v1", "services", name, "logs"] if name:
-                return {"GET": lambda request: self._logs((name,), request)}
+                return {
+                    "GET": lambda request: self._logs((name,), request),
+                    "DELETE": lambda request: self._clear_logs((name,), request),
+                }
             case ["", "v1", "services", name, command] if name and command in self._service_commands:
                 return {"POST": lambda request: self._run_command(name, command, request)}
         return None
@@ -192,19 +195,11 @@ class Api:
         settings = dict(self._commands.settings(reply.service.name)) if reply.service else {}
         return _json(msgspec.structs.replace(reply, settings=settings))
 
-    async def _all_logs(self, request: Request) -> Response:
-        """Return log lines of the services and instances in the query's `name` parameters; without any, of all services."""
-        return await self._logs((), request)
-
     async def _logs(self, names: tuple[str, ...], request: Request) -> Response:
-        """Return log lines of the services and instances in `names`; if it is empty, do as `_all_logs` does."""
+        """Return log lines of services and instances: of `names`, or of the query's `name` parameters; without any, of all."""
         known = ("tail", "follow", "since", "until", "grep", "level")
         query = parse_query(request, *known, repeated="name" if not names else "")
-        names = names or repeated_values(request, "name")
-        parts = {part.name for part in self._store.snapshot.parts}
-        for name in names:
-            if name not in parts:
-                find(self._store.snapshot, name)
+        names = self._log_names(names, request)
         is_all = query.get("tail") == "all"
         log_query = LogQuery(
             tail=ALL_LINES if is_all else integer(query, "tail", TAIL_DEFAULT, 0, TAIL_MAX),
@@ -218,6 +213,20 @@ class Api:
         # A client that follows expects pauses.
         keepalive = math.inf if log_query.follow else KEEPALIVE_S
         return StreamReply(lambda: open_ndjson(self._commands.logs(names, log_query), keepalive=keepalive))
+
+    async def _clear_logs(self, names: tuple[str, ...], request: Request) -> Response:
+        """Remove the log lines of services and instances, which `_logs` names, and return the names of the instances."""
+        parse_query(request, repeated="name" if not names else "")
+        return _json(ClearReply(tuple(await self._commands.clear_logs(self._log_names(names, request)))))
+
+    def _log_names(self, names: tuple[str, ...], request: Request) -> tuple[str, ...]:
+        """Return the names of a request for logs. Raises NotFound for a name that nothing has or had in this run."""
+        names = names or repeated_values(request, "name")
+        parts = {part.name for part in self._store.snapshot.parts}
+        for name in names:
+            if name not in parts and not self._commands.has_log(name):
+                find(self._store.snapshot, name)
+        return names
 
     async def _open_stream(self, request: Request) -> Response:
         """Return the upgrade to the websocket that sends snapshots and deltas, or an error reply."""

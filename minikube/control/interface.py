@@ -21,8 +21,11 @@ class LogCount(Struct, frozen=True):
 
     service: str
     instance: str
+    """Empty for all removed instances of the service together."""
     lines: int
     dropped: int
+    file_changes: int = 0
+    """How often another program removed, moved, replaced or truncated the log file."""
 
 
 class MetricsInput(Struct, frozen=True):
@@ -85,4 +88,14 @@ class ProjectCommands(Protocol):
 
         The iterator yields lists of lines that were read together. If the query follows, it also yields new lines. Memory is
         limited: a reader that is too slow misses lines, and gets a line of stream `minikube` with their number instead.
+        """
+
+    def has_log(self, name: str) -> bool:
+        """Return whether `logs` and `clear_logs` take the name of an instance, which may have been removed meanwhile."""
+
+    async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
+        """Remove the logged lines of services, instances, `redis` or `registry` (no name: of all services).
+
+        Logs that are open go on in new files. Return the names of the instances. Raises Unavailable for a file that cannot be
+        removed.
         """

@@ -32,7 +32,8 @@ from minikube.model import CheckState, ProcessState, Snapshot
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-INSTANCE_LABELS = ("service", "instance")
+INSTANCE_LABELS = ("service", "instance_name")
+"""Not `instance`: that is Prometheus' own label, with the address of the scraped target."""
 
 
 class Scrape(Struct, frozen=True):
@@ -135,10 +136,14 @@ class MetricsCollector:
         yield from (up, passing, started, restarts, exits, cpu, memory)
 
     def _logs(self) -> Iterator[Metric]:
-        """Yield the metrics of log lines: how many were read, and how many were dropped."""
+        """Yield the metrics of log lines; those of removed instances as totals of their service, with no instance."""
         lines = counter("log_lines", "Lines of output that were read.", INSTANCE_LABELS)
         dropped = counter("log_dropped_lines", "Lines of output that were not written to the disk.", INSTANCE_LABELS)
+        text = "How often another program removed, moved, replaced or truncated the log file."
+        changes = counter("log_file_changes", text, INSTANCE_LABELS)
         for count in self._scrape.input.logs:
             lines.add_metric((count.service, count.instance), count.lines)
             dropped.add_metric((count.service, count.instance), count.dropped)
-        yield from (lines, dropped)
+            if count.instance:
+                changes.add_metric((count.service, count.instance), count.file_changes)
+        yield from (lines, dropped, changes)

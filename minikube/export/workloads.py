@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -16,6 +15,7 @@ from minikube.defaults import REDIS_ENV
 from minikube.engine.arguments import CONTAINER_PYTHON
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec, fill_instance_variables, is_loopback
+from minikube.redis_url import parse_redis_url
 from minikube.text import looks_secret, mask_url
 
 REDIS_PORT = 6379
@@ -147,8 +147,7 @@ def _external_redis_url(manifest: Manifest, notes: list[Note]) -> str:
     url = manifest.redis.url
     if not url:
         return ""
-    host = urlsplit(url).hostname or ""
-    if url.startswith("unix:") or is_loopback(host):
+    if all(is_loopback(host) for host, _ in parse_redis_url(url).hosts):  # none: a socket
         notes.append(
             Note(
                 "redis.url",

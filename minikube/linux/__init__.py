@@ -1,13 +1,16 @@
 """What is asked of the Linux kernel: processes, control groups, limits, users, sockets and ports.
 
     processes      process trees, as `/proc` shows them; signals; orphans
+    exec_context   what a process has from its first instruction; its application between fork and exec
+    signal_actions the default action for every signal
     cgroup         control groups: whole trees by name, and limits on them
     rlimits        limits of one process (setrlimit)
     credentials    the manifest's `user` and `group` → ids
     socket_owner   the user at the other end of a loopback connection
+    inotify        changes in directories, and the limits of watching them
     ports          free ports, and the process that has a port
 
-Everything returns immediately, and imports no trio. `processes`, `cgroup` and `rlimits` are standard library only, because the
-guardian and the short commands import them. The folder refuses to know instances and policies; of a service it takes the name
-and the settings that are read from the kernel.
+Everything returns immediately, and imports no trio. `processes`, `exec_context`, `signal_actions`, `cgroup` and `rlimits` are
+standard library only, because the guardian, the fork server and the short commands import them. The folder refuses to know
+instances and policies; of a service it takes the name and the settings that are read from the kernel.
 """

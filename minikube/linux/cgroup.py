@@ -11,12 +11,12 @@ Standard library only, because the guardian imports it. It refuses to wait.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from minikube.linux import processes
-from minikube.project_dir import CGROUPS_FILE
+from minikube.project_dir import CGROUPS_FILE, directory_id
 
 CPU_PERIOD_US = 100_000
 CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
@@ -29,9 +29,12 @@ class Group:
     def __init__(
         self, unified: Path | None, legacy: Iterable[Path], warnings: tuple[str, ...], *, limited: bool = False
     ) -> None:
-        self._unified = unified
+        self.unified = unified
+        """The directory of the group in v2, which a process can be created in; None without cgroup v2."""
+        self.legacy = tuple(legacy)
+        """The directories of the v1 groups, which a process joins before exec."""
         self._limited = limited
-        self._paths = [*([unified] if unified else []), *legacy]
+        self._paths = [*([unified] if unified else []), *self.legacy]
         self.warnings = warnings
         """The limits that are not enforced, each with the reason."""
 
@@ -51,32 +54,15 @@ class Group:
                 with contextlib.suppress(OSError):
                     _write(path / "cgroup.procs", str(child))
 
-    @contextlib.contextmanager
-    def open_for_child(self) -> Iterator[tuple[int, ...]]:
-        """Yield descriptors of `cgroup.procs`, through which a child joins the group before exec (`join_groups`).
-
-        The kernel checks the rights of the process that opened a descriptor, so the child may be another user by then. A
-        group that cannot be opened is left out: `add` makes the warning.
-        """
-        found: list[int] = []
-        try:
-            for path in self._paths:
-                with contextlib.suppress(OSError):
-                    found.append(os.open(path / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-            yield tuple(found)
-        finally:
-            for descriptor in found:
-                os.close(descriptor)
-
     def members(self) -> list[int]:
         """Return the pids of all processes in the group and in groups below it; empty without cgroup v2."""
-        return _members(self._unified) if self._unified else []
+        return _members(self.unified) if self.unified else []
 
     def kill(self) -> None:
         """Send KILL to all processes of the group at once, also to forks that are under way. Nothing without cgroup v2."""
-        if self._unified:
+        if self.unified:
             with contextlib.suppress(OSError):
-                _write(self._unified / "cgroup.kill", "1")
+                _write(self.unified / "cgroup.kill", "1")
 
     def had_oom_kill(self) -> bool:
         """Return whether the kernel has killed a process of the group for its memory limit."""
@@ -174,16 +160,6 @@ class ProjectGroups:
         return True
 
 
-def join_groups(descriptors: Iterable[int]) -> None:
-    """Move this process into the groups of `Group.open_for_child`. Runs in the child, between fork and exec.
-
-    It never fails: `Group.add` moves a process that could not join, and makes the warning.
-    """
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            os.write(descriptor, b"0")
-
-
 def find_hierarchies() -> tuple[Path | None, dict[str, Path]]:
     """Return this process' group in cgroup v2, and its group of each v1 controller; None or left out where not mounted."""
     mounts: dict[str, tuple[str, str]] = {}
@@ -218,7 +194,11 @@ def remove_all(project_dir: Path, name: str = "") -> bool:
     It removes the recorded groups, and groups called `name` beside this process' own. `name` (`group_name`) is needed only
     where the project directory may have been deleted.
     """
-    name = name or group_name(project_dir)
+    if not name:
+        try:
+            name = group_name(project_dir)
+        except OSError:
+            return True  # there is no such project
     removed = True
     for path in {*_recorded_groups(project_dir, name), *_nearby_groups(name)}:
         with contextlib.suppress(OSError):
@@ -245,10 +225,9 @@ def _nearby_groups(name: str) -> list[Path]:
 def group_name(project_dir: Path) -> str:
     """Return the name of the project's group: the same for every `up` of one directory, unique on this machine.
 
-    Raises OSError where the directory does not exist.
+    It is that of the directory beside the manifest, so that it stays the same where `.minikube` is deleted or moved.
     """
-    found = project_dir.stat()
-    return f"minikube-{sha256(f'{project_dir}:{found.st_dev}:{found.st_ino}'.encode()).hexdigest()[:12]}"
+    return f"minikube-{sha256(directory_id(project_dir.parent).encode()).hexdigest()[:12]}"
 
 
 def _members(path: Path) -> list[int]:

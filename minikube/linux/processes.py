@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -20,7 +21,7 @@ STAT_BYTES = 4_096
 class ProcessStat:
     """One process as `/proc/PID/stat` shows it (proc(5))."""
 
-    __slots__ = ("parent", "pid", "resident", "session", "start_time", "state", "ticks")
+    __slots__ = ("parent", "pid", "resident", "session", "start_time", "state", "threads", "ticks")
 
     def __init__(self, pid: int, text: str) -> None:
         # The name is in parentheses and may itself hold spaces and parentheses: only the last one closes it.
@@ -30,13 +31,17 @@ class ProcessStat:
         self.parent = int(fields[1])
         self.session = int(fields[3])
         self.ticks = int(fields[11]) + int(fields[12])
+        self.threads = int(fields[17])
         self.start_time = int(fields[19])
         self.resident = int(fields[21]) * PAGE_BYTES
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it is neither a zombie nor dead."""
-        return self.state not in "ZX"
+        """Return whether one of its threads runs.
+
+        A process whose first thread has ended (pthread_exit) looks like a zombie, but has other threads.
+        """
+        return self.state not in "ZX" or self.threads > 1
 
     @property
     def is_stopped(self) -> bool:
@@ -51,6 +56,15 @@ def become_subreaper() -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def exit_with_parent(parent: int, number: signal.Signals) -> None:
+    """Get the signal `number` when the thread that forked this process ends; at once where `parent`, its process, has ended."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def boot_id() -> str:
@@ -131,12 +145,21 @@ def descendants(roots: Iterable[int]) -> list[int]:
 
 def environment(pid: int) -> dict[str, str]:
     """Return the environment that a process was executed with; empty where it may not be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            items = file.read().decode("utf-8", "surrogateescape").split("\0")
-    except OSError:
-        return {}
+    data = _read_bytes(f"/proc/{pid}/environ")
+    if not data:  # a first thread that has ended has none, but the other threads have it
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task")[1:]:
+                data = data or _read_bytes(f"/proc/{pid}/task/{task}/environ")
+    items = data.decode("utf-8", "surrogateescape").split("\0")
     return dict(item.split("=", 1) for item in items if "=" in item)
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def cgroup_paths(pid: int) -> str:
@@ -205,6 +228,15 @@ def kill_all(pids: Iterable[int]) -> list[int]:
         except PermissionError:
             refused.append(pid)
     return refused
+
+
+def find_dead_child() -> int:
+    """Return the pid of a child that has exited and is not reaped; 0 where there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found is not None else 0
 
 
 def reap(pid: int) -> int | None:

@@ -24,12 +24,6 @@ def to_rlimits(limits: Mapping[str, int | float]) -> list[Rlimit]:
     return found
 
 
-def apply_rlimits(limits: Iterable[Rlimit]) -> None:
-    """Set limits of this process. Raises ValueError or OSError; `describe_excess` names the limit."""
-    for _, number, pair in limits:
-        resource.setrlimit(number, pair)
-
-
 def describe_excess(limits: Iterable[Rlimit]) -> str:
     """Return which limit is above what this process may set, and what to do; empty where none is."""
     for name, number, (_, wanted) in limits:

@@ -1,7 +1,8 @@
 """Log files: the output of every instance, written, rotated, read back, searched and followed.
 
-    instance_log  one instance's output: cuts it into lines, masks secrets, writes and rotates its files
-    writer        the thread in which the logs of all instances write
+    instance_log  one instance's output: read, cut into lines, masked, handed to the writing thread
+    writing/      masks of secrets, the writing thread, the files it writes and rotates
+    partial_line  output that waits for its newline, beside the log
     collector     the logs of all instances of a run, and readers of them for trio
     follower      one reader of several instances: first what is on disk, then what comes
     reader        one instance's files as one sequence of lines, backwards and forwards, across rotations

@@ -5,19 +5,23 @@ reader costs a descriptor and an offset for each instance, however slow it is.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
 from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.follower import LogFollower
-from minikube.logs.instance_log import InstanceLog, remove_older
+from minikube.logs.instance_log import InstanceLog
 from minikube.logs.query import LogQuery
-from minikube.logs.writer import LogWriter
+from minikube.logs.reader import LiveLog
+from minikube.logs.writing.log_file import remove_files, remove_older
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 
@@ -27,18 +31,46 @@ GATHER_S = 0.01
 READERS = 8
 """The most worker threads that read for all callers, so that a disk that hangs blocks no more threads than these."""
 
+UNTIL_GRACE_S = 0.1
+"""How long after `until` a follower goes on reading: lines of that time may be on their way to the disk."""
+
 Result = TypeVar("Result")
+
+
+class LogTotals(NamedTuple):
+    """Counts of lines of several instances: how many were read, and how many of them never reached a file."""
+
+    lines: int = 0
+    dropped: int = 0
+
+    def plus(self, log: InstanceLog) -> "LogTotals":
+        """Return the totals with the counts of one more log."""
+        return LogTotals(self.lines + log.lines, self.dropped + log.dropped)
+
+
+class _NoLog:
+    """Stands in the writing thread's queue for work that concerns no open log."""
+
+    pending = 0
+
+    def write(self, data: bytes) -> None:
+        raise NotImplementedError
 
 
 class LogCollector:
     """Owns the logs of all instances of a run, and opens readers of them. For use in the trio thread.
 
-    `notice` is called with a service, an instance and a text when lines of its log begin or cease to be dropped.
+    `notice` is called with the name of an event, a text, a service and an instance: see `InstanceLog`.
     """
 
-    def __init__(self, directory: Path, notice: Callable[[str, str, str], object] = lambda *_: None) -> None:
+    def __init__(self, directory: Path, notice: Callable[[str, str, str, str], object] = lambda *_: None) -> None:
         self.directory = directory
         self.logs: dict[str, InstanceLog] = {}
+        """The logs of the instances that exist, by name."""
+        self.totals: dict[str, LogTotals] = {}
+        """By service: the counts of instances that were removed."""
+        self._removed: dict[str, Source] = {}
+        """The log files of removed instances, by name: they can still be read."""
         self._notice = notice
         self._token = trio.lowlevel.current_trio_token()
         self._changed = trio.Event()
@@ -53,13 +85,49 @@ class LogCollector:
             path = self.directory / f"{instance}.log"
             log = InstanceLog(service, instance, path, self.writer, spec, secrets, self._on_notice)
             self.logs[instance] = log
+            self._removed.pop(instance, None)
         log.spec = spec
         log.mask(secrets)
         return log
 
+    def forget(self, instance: str) -> None:
+        """Close the log of a removed instance. Its files stay, and its counts are added to the totals of its service."""
+        log = self.logs.pop(instance, None)
+        if log is None:
+            return
+        self.totals[log.service] = self.totals.get(log.service, LogTotals()).plus(log)
+        self._removed[instance] = self.source(log.service, instance, log.spec)
+        self.writer.call(log, log.file.close)
+
     def source(self, service: str, instance: str, spec: LogSpec) -> Source:
         """Return the log files of an instance, which may not exist yet."""
         return Source(service, instance, self.directory / f"{instance}.log", spec.keep)
+
+    def sources(self) -> dict[str, Source]:
+        """Return the log files of all instances that have written in this run, also of those that were removed, by name."""
+        found = {log.instance: self.source(log.service, log.instance, log.spec) for log in self.logs.values()}
+        return self._removed | found
+
+    async def clear(self, sources: Iterable[Source]) -> None:
+        """Remove the log files of instances; a log that is open goes on in a new file. Raises OSError."""
+        done = trio.Event()
+        errors: list[OSError] = []
+        wanted = list(sources)
+
+        def clear(source: Source, log: InstanceLog | None) -> None:
+            try:
+                log.file.clear() if log else remove_files(source.path)
+            except OSError as error:
+                errors.append(error)
+
+        for source in wanted:
+            # In the writing thread: what was read until now is written, then removed.
+            log = self.logs.get(source.instance)
+            self.writer.call(log or _NoLog(), partial(clear, source, log))
+        self.writer.call(_NoLog(), lambda: self._call_soon(done.set))
+        await done.wait()
+        if errors:
+            raise errors[0]
 
     def next_write(self) -> trio.Event:
         """Return an event that is set at the next write to any log."""
@@ -74,28 +142,40 @@ class LogCollector:
 
         `sources` returns the log files to read. It is called in every round, because instances are added and removed.
         """
-        follower = LogFollower(self.logs, query)
+        follower = LogFollower(self._find_live, query)
         async with aclosing(self._lines(follower, sources, query)) as found:
             yield found
 
     async def _lines(
         self, follower: LogFollower, sources: Callable[[], list[Source]], query: LogQuery
     ) -> AsyncGenerator[list[LogLine], None]:
+        end = query.until + UNTIL_GRACE_S if query.until else math.inf
         try:
             batches = follower.backlog(sources())
             while batch := await self._in_thread(lambda: next(batches, None)):
                 yield batch
-            while query.follow and not 0 < query.until < time.time():
+            while query.follow:
                 event = self.next_write()
+                # Before reading: lines that are written until now are read below.
+                is_over = time.time() >= end
                 wanted = sources()
                 while (
                     lines := await self._in_thread(lambda now=wanted: follower.new_lines(now))  # type: ignore[misc]
                 ) is not None:
                     yield lines
-                await event.wait()
+                if is_over:
+                    return
+                # At most a second: the wall clock, which `until` means, may be set meanwhile.
+                left = math.inf if end == math.inf else min(max(end - time.time(), 0.0), 1.0)
+                with trio.move_on_after(left):
+                    await event.wait()
                 await trio.sleep(GATHER_S)
         finally:
             follower.close()
+
+    def _find_live(self, instance: str) -> LiveLog | None:
+        log = self.logs.get(instance)
+        return log.file if log else None
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
@@ -106,8 +186,8 @@ class LogCollector:
         if self._awaited:
             self._call_soon(self._wake_readers)
 
-    def _on_notice(self, log: InstanceLog, text: str) -> None:
-        self._call_soon(lambda: self._notice(log.service, log.instance, text))
+    def _on_notice(self, log: InstanceLog, event: str, text: str) -> None:
+        self._call_soon(lambda: self._notice(event, text, log.service, log.instance))
 
     def _call_soon(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(trio.RunFinishedError):

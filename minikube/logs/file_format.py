@@ -5,12 +5,12 @@
 supervisor's own have the stream `minikube`. A file holds whole lines, except where a full disk cut one.
 """
 
-import calendar
 import contextlib
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,8 +180,11 @@ def _seconds(stamp: str) -> float:
     if last == stamp:  # lines of one read have the same time
         return moment
     head, minute = _minute
-    if head != stamp[:17]:  # strptime for each line would cost more than all other parsing
-        head, minute = stamp[:17], float(calendar.timegm(time.strptime(stamp[:17], "%Y-%m-%dT%H:%M:")))
+    if head != stamp[:17]:  # to parse it for each line would cost more than all other parsing
+        # Not strptime, which imports a module at its first use: without descriptors that fails.
+        if stamp[16] != ":":
+            raise ValueError(stamp)
+        head, minute = stamp[:17], datetime.fromisoformat(stamp[:16]).replace(tzinfo=UTC).timestamp()
         _minute = (head, minute)
     moment = minute + float(stamp[17:-1])
     _moment = (stamp, moment)

@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from minikube.logs.file_format import Source
 from minikube.logs.filter import LogFilter
+from minikube.logs.partial_line import PartialLines
 from minikube.logs.query import LogQuery
 from minikube.logs.reader import LiveLog, LogReader, read_backlog, read_new
 from minikube.model import LogLine
@@ -17,15 +18,18 @@ Result = TypeVar("Result")
 class LogFollower:
     """Reads the logs of several instances for one query: first the existing lines, then new ones.
 
-    For one thread at a time; only `close` may be called from another. `live` are the logs that this process writes, by
-    instance name.
+    For one thread at a time; only `close` may be called from another. `find_live` returns the log of an instance that this
+    process writes, by the instance's name; None if it writes none.
+
+    A line that waits for its newline is returned with `partial` set. The next line of that instance and stream takes its place.
     """
 
-    def __init__(self, live: Mapping[str, LiveLog], query: LogQuery) -> None:
-        self._live = live
+    def __init__(self, find_live: Callable[[str], LiveLog | None], query: LogQuery) -> None:
+        self._find_live = find_live
         self._filter = LogFilter(query)
         self._query = query
         self._readers: dict[str, LogReader] = {}
+        self._partial = PartialLines()
         self._lock = threading.Lock()
         self._closed = False
         self._started = time.time()
@@ -33,25 +37,37 @@ class LogFollower:
     def backlog(self, sources: Iterable[Source]) -> Iterator[list[LogLine]]:
         """Yield the selected lines that exist, in batches. `new_lines` then returns the lines after them."""
         for source in sources:
-            self._readers[source.instance] = LogReader(source, self._live.get(source.instance))
+            self._readers[source.instance] = LogReader(source, self._find_live(source.instance))
         batches = read_backlog(list(self._readers.values()), self._query, self._filter)
         while (batch := self._run_locked(lambda: next(batches, None))) is not None:
             yield batch
         for reader in self._readers.values():
             reader.follow()
+        if (self._query.tail or self._query.follow) and (partial := self._run_locked(self._new_partial)):
+            yield partial
 
     def new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
         """Return the selected lines since the last call, at most a block of each instance; None if there are none."""
         return self._run_locked(lambda: self._new_lines(sources))
 
     def _new_lines(self, sources: Iterable[Source]) -> list[LogLine] | None:
-        for source in sources:
-            if source.instance not in self._readers:
-                reader = self._readers[source.instance] = LogReader(source, self._live.get(source.instance))
-                reader.open()
-                reader.seek_time(self._started)
-                reader.follow()
-        return read_new(self._readers.values(), self._filter)
+        wanted = {source.instance: source for source in sources}
+        for instance, source in wanted.items():
+            if instance in self._readers:
+                self._readers[instance].set_live(self._find_live(instance))
+                continue
+            reader = self._readers[instance] = LogReader(source, self._find_live(instance))
+            reader.open()
+            reader.seek_time(self._started)
+            reader.follow()
+        return read_new(self._readers.values(), self._filter) or self._new_partial() or None
+
+    def _new_partial(self) -> list[LogLine]:
+        """Return the selected incomplete lines that have changed since the last call."""
+        lines = [
+            line for reader in self._readers.values() for line in self._partial.changed(reader.source, reader.live)
+        ]
+        return [line for line in lines if self._filter.selects(line)]
 
     def _run_locked(self, work: Callable[[], Result]) -> Result | None:
         with self._lock:

@@ -10,7 +10,9 @@ More than 400 lines in one piece: the position in a file, its origin and the lev
 """
 
 import contextlib
+import errno
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -32,10 +34,12 @@ STREAMS = ("stdout", "stderr")
 
 
 class LiveLog(Protocol):
-    """The attributes of an `InstanceLog` that a reader of its files uses."""
+    """The attributes of a `LogFile` that a reader of the same files uses."""
 
     written: int
     write_count: int
+    partial_count: int
+    truncations: int
     origins: tuple[FileOrigin, ...]
 
     @property
@@ -62,6 +66,7 @@ class LogReader:
         self._seen_writes = -1
         """`write_count` of the live log when everything had been read."""
         self._live = live
+        self._truncations = live.truncations if live else 0
         self._files: list[int] = []
         """Descriptors, newest file first; the last one is being read."""
         self._offset = 0
@@ -74,6 +79,8 @@ class LogReader:
         """The origin of the file that is being read, once it is known."""
         self._filter: LogFilter | None = None
         self._cancelled = False
+        self._unreadable: list[str] = []
+        """Notices about files that could not be opened, to be read first."""
         self._level: dict[str, str] = {}
         """By stream: the level of the last line before `_leveled_to`, which a continuation line inherits."""
         self._leveled_to: dict[str, int] = {}
@@ -82,6 +89,12 @@ class LogReader:
         """From the next read on, return only lines that the filter selects."""
         self._filter = log_filter
         self._with_levels = self._with_levels or log_filter.levels
+
+    def set_live(self, live: LiveLog | None) -> None:
+        """From the next read on, `live` is the log that writes the files: an instance of that name was removed, or added again."""
+        if live is not self._live:
+            self._live, self._origin, self._seen_writes = live, None, -1
+            self._truncations = live.truncations if live else 0
 
     def cancel(self) -> None:
         """Make a running read return soon, as at the end of the files. Callable from any thread."""
@@ -95,14 +108,19 @@ class LogReader:
     def _open(self) -> None:
         inodes: set[int] = set()
         for number in file_numbers(self.source.path, self.source.keep):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 file = self._open_file(number)
-                inode = os.fstat(file).st_ino
-                if inode in inodes:  # rotated meanwhile: it was opened as the newer file
-                    os.close(file)
-                    continue
-                inodes.add(inode)
-                self._files.append(file)
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # another user's file, or a link
+                self._unreadable.append(f"{rotated(self.source.path, number).name} cannot be read: {error.strerror}")
+                continue
+            inode = os.fstat(file).st_ino
+            if inode in inodes:  # rotated meanwhile: it was opened as the newer file
+                os.close(file)
+                continue
+            inodes.add(inode)
+            self._files.append(file)
         self._end = os.fstat(self._files[0]).st_size if self._files else 0
         self._written = self._live.written if self._live else 0
 
@@ -114,6 +132,11 @@ class LogReader:
         """Close the files."""
         while self._files:
             os.close(self._files.pop())
+
+    @property
+    def live(self) -> LiveLog | None:
+        """The log that writes the files; None if another process does."""
+        return self._live
 
     # ------------------------------------------------------------ finding a position
 
@@ -150,7 +173,9 @@ class LogReader:
         while len(self._files) > position.file + 1:
             os.close(self._files.pop())
         self._move_to(position.offset)
+        # A first line may go on from one before the position, which has its level.
         self._level.clear()
+        self._leveled_to.clear()
 
     def _move_to(self, offset: int) -> None:
         self._offset, self._partial = offset, b""
@@ -173,7 +198,12 @@ class LogReader:
 
     def read(self) -> list[LogLine]:
         """Return the selected lines of the next block that has any; empty at the end of the files."""
+        while self._unreadable:
+            if notice := self._notice(self._unreadable.pop()):
+                return notice
         while not self._cancelled:
+            if (cut := self._follow_truncation()) and (notice := self._notice(cut)):
+                return notice
             if not self._files:
                 lost = self._open_first() if self._end is None else None
                 if lost is None:
@@ -199,6 +229,21 @@ class LogReader:
                 return notice
         return []
 
+    def _follow_truncation(self) -> str:
+        """Begin the newest file again if another program truncated it; return a text about it, empty if it is not so."""
+        if self._end is not None or len(self._files) != 1:
+            return ""
+        if self._live is not None:
+            if self._truncations == self._live.truncations:
+                return ""
+            self._truncations = self._live.truncations
+            if os.fstat(self._files[0]).st_ino != self._live.origins[-1].inode:
+                return ""
+        elif os.fstat(self._files[0]).st_size >= self._offset:
+            return ""
+        self._move_to(0)
+        return f"{self.source.path.name} was truncated, lines may be missing here"
+
     def lines(self) -> Iterator[LogLine]:
         """Yield the selected lines from the position to the end of the files."""
         while batch := self.read():
@@ -215,8 +260,8 @@ class LogReader:
         return lines
 
     def has_more(self) -> bool:
-        """Return whether there are unread bytes, with one system call."""
-        return len(self._files) != 1 or os.fstat(self._files[0]).st_size > self._offset
+        """Return whether there are unread bytes, or the file was truncated, with one system call."""
+        return len(self._files) != 1 or os.fstat(self._files[0]).st_size != self._offset
 
     def count_unread(self) -> int:
         """Close the reader, and return the number of unread lines."""
@@ -311,7 +356,12 @@ class LogReader:
         self._move_to(0)
 
     def _open_file(self, number: int) -> int:
-        return os.open(rotated(self.source.path, number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # O_NONBLOCK: a FIFO in the place of the log would block the reader.
+        file = os.open(rotated(self.source.path, number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.ENXIO, "not a regular file")
+        return file
 
     def _notice(self, text: str) -> list[LogLine]:
         """Return `text` as a line of the supervisor, in a list; empty if there is no text or the filter rejects it."""
@@ -328,7 +378,10 @@ class LogReader:
             oldest = self._oldest()
             if oldest is None:
                 return None
-            self._files = [self._open_file(oldest)]
+            try:
+                self._files = [self._open_file(oldest)]
+            except OSError:
+                return None  # something else stands there until the next write
             self._move_to(0)
             self._origin = self._origin_of(self._files[0])
             return _lost_lines(self._origin.first - self._written) if self._origin else ""
@@ -391,7 +444,7 @@ class LogReader:
     def _lost(self, file: int, after: FileOrigin | None) -> str:
         """Return a text about lost lines between `file` and the file of origin `after`; empty if no line was lost."""
         if self._origin is None or after is None:
-            return "lines may have been rotated away before they could be shown"
+            return "lines may have been removed before they could be shown"
         end = self._origin.first + count_lines(file, self._origin.offset)
         return _lost_lines(after.first - end)
 
@@ -402,7 +455,7 @@ def _own_level(line: LogLine) -> str:
 
 def _lost_lines(lines: int) -> str:
     subject = "1 line was" if lines == 1 else f"{lines} lines were"
-    return f"{subject} rotated away before they could be shown" if lines > 0 else ""
+    return f"{subject} removed before they could be shown" if lines > 0 else ""
 
 
 def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogFilter) -> Iterator[list[LogLine]]:

@@ -4,13 +4,14 @@
     load         from the file to a `Manifest`: all problems of a manifest in one error
     parser       every key of a manifest and what its value becomes
     shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
-    containers   the keys that only containers have
+    keys/        commands, containers and limits: keys that need code of their own
     validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
     values       strings with a form of their own: addresses, signals, schedules, masks
-    commands     `command` as a list or a string, and `shell`
     interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`)
     env_file     `.env` files
     diagnostics  key paths, problems, warnings, "did you mean"
+    locate       the line of a key in the file
+    hints        words of other tools, for "did you mean"
     dump         a `Manifest` back to TOML: `minikube config`
 
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
@@ -35,7 +36,7 @@ from minikube.manifest.spec import (
     TlsSettings,
     VolumeSpec,
 )
-from minikube.manifest.values import is_loopback, parse_host_port, parse_signal
+from minikube.manifest.values import has_ipv4_loopback, is_loopback, parse_host_port, parse_signal
 
 __all__ = [
     "BuildSpec",
@@ -54,6 +55,7 @@ __all__ = [
     "TlsSettings",
     "VolumeSpec",
     "fill_instance_variables",
+    "has_ipv4_loopback",
     "is_loopback",
     "load_manifest",
     "parse_host_port",

@@ -9,6 +9,7 @@ from typing import Never
 from msgspec import Struct
 
 from minikube.manifest.interpolate import interpolate
+from minikube.manifest.locate import find_line, key_lines
 from minikube.text import mask_url, printable
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -18,13 +19,20 @@ _SHOWN_CHARACTERS = 60
 class ManifestReading:
     """The state of reading one manifest: problems and warnings so far, and the variables for interpolation.
 
-    `dotenv` is the content of `.env`, which is in `variables`, too.
+    `dotenv` is the content of `.env`, which is in `variables`, too. `text` is the content of the file, for lines in messages.
     """
 
     def __init__(
-        self, file: str, directory: Path, variables: Mapping[str, str], dotenv: Mapping[str, str] | None = None
+        self,
+        file: str,
+        directory: Path,
+        variables: Mapping[str, str],
+        dotenv: Mapping[str, str] | None = None,
+        text: str = "",
     ) -> None:
         self.file = file
+        self._text = text
+        self._lines: dict[str, int] | None = None
         self.directory = directory
         self.variables = variables
         self.dotenv = dotenv or {}
@@ -34,12 +42,18 @@ class ManifestReading:
 
     def fail(self, path: str, message: str) -> None:
         """Record a problem at a key path; ignore it if the path has a problem already."""
-        where = f"{self.file}: {path}" if path else self.file
-        self.problems.setdefault(path, printable(f"{where}: {message}"))
+        self.problems.setdefault(path, printable(f"{self._place(path)}: {message}"))
 
     def warn(self, path: str, message: str) -> None:
         """Record a warning at a key path."""
-        self.warnings[printable(f"{self.file}: {path}: {message}")] = None
+        self.warnings[printable(f"{self._place(path)}: {message}")] = None
+
+    def _place(self, path: str) -> str:
+        """Return the file, the line where it is known, and the key path."""
+        if self._lines is None:
+            self._lines = key_lines(self._text)
+        line = find_line(self._lines, path)
+        return ": ".join(part for part in (f"{self.file}:{line}" if line else self.file, path) if part)
 
     def warn_ignored(self, file: Path, line: int) -> None:
         """Record a warning about a line of a `.env` file that is no assignment."""
@@ -113,11 +127,15 @@ def describe_value(value: object, *, secret: bool = False) -> str:
             return str(value)
 
 
-def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.55) -> str:
+def did_you_mean(
+    name: str, valid: Collection[str], cutoff: float = 0.55, words: Mapping[str, str] | None = None
+) -> str:
     """Return ` (did you mean NAME?)` with the valid name nearest to `name`; empty where none is near.
 
-    `cutoff` is the least similarity, from 0 to 1.
+    `cutoff` is the least similarity, from 0 to 1. `words` are names of other tools, with what to use in their place.
     """
+    if words and (meant := words.get(name.lower())):
+        return f" (did you mean {meant}?)"
     lowered = {candidate.lower(): candidate for candidate in valid}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" (did you mean {lowered[found[0]]}?)" if found else ""

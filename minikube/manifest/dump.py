@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.interpolate import escape_dollars
+from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 

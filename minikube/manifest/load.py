@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from minikube.defaults import DEFAULT_FILE, REDIS_ENV, is_inside_instance
 from minikube.errors import ManifestError
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.env_file import ENCODING, parse_env_file
+from minikube.manifest.hints import OTHER_FORMATS
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
 from minikube.text import printable
 
@@ -32,15 +35,20 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
     """
     environ = os.environ if environ is None else environ
     path = path / DEFAULT_FILE if os.path.isdir(path) else path  # Path.is_dir raises PermissionError
-    raw = _parse(_read_text(path), path)
+    text = _read_text(path)
+    raw = _parse(text, path)
+    if not raw:  # an empty file is TOML, whatever its name says
+        _refuse_other_format(path)
     directory = path.absolute().parent
     ignored: list[int] = []
-    dotenv = _read_dotenv(directory / ".env", environ, ignored)
+    dotenv, problem = _read_dotenv(directory / ".env", environ, ignored)
     variables = {name: value for name, value in dotenv.items() if name not in APPLICATION_VARIABLES}
     inside = is_inside_instance(environ)
     variables |= {name: value for name, value in environ.items() if not (inside and name == REDIS_ENV)}
     variables["MINIKUBE_PYTHON"] = sys.executable
-    reading = ManifestReading(printable(str(path)), directory, variables, dotenv)
+    reading = ManifestReading(printable(str(path)), directory, variables, dotenv, text)
+    if problem:
+        reading.problems[".env"] = problem
     for line in ignored:
         reading.warn_ignored(directory / ".env", line)
     manifest = build_manifest(raw, reading, path.absolute())
@@ -64,8 +72,10 @@ def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) ->
     services = keys.pop("services", None) or _readable(raw_services, reading)
     if isinstance(raw_services, dict):
         validate.check(reading, raw_services, services)
-    registry = keys.get("registry", RegistrySettings())
-    control = keys.get("control", ControlSettings())
+    registry, control = validate.free_default_ports(
+        reading, keys.get("registry", RegistrySettings()), keys.get("control", ControlSettings()), services
+    )
+    keys |= {"registry": registry, "control": control}
     validate.check_listeners(reading, registry, control, services)
     if "redis" not in keys or not keys["redis"].url:
         keys["redis"] = _redis_from_environment(keys.get("redis", RedisSettings()), reading)
@@ -75,11 +85,12 @@ def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) ->
 
 def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
     """Return the valid services by name. Used after other services had problems, which are recorded already."""
-    shape = parser.MANIFEST.shapes["services"]
     quiet = ManifestReading(reading.file, reading.directory, reading.variables, reading.dotenv)
     found: dict[str, Any] = {}
     for name, value in raw.items() if isinstance(raw, dict) else ():
-        found |= shape.read({name: value}, KeyPath(quiet).key("services")) or {}
+        service = parser.SERVICE.read(value, KeyPath(quiet).key("services").key(name))
+        if service is not None:
+            found[name] = replace(service, name=name)  # the name may be the problem
     return found
 
 
@@ -88,7 +99,7 @@ def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -
     if not url:
         return settings
     try:
-        return RedisSettings(url=parser.redis_url(url), prefix=settings.prefix)
+        return replace(settings, url=parser.redis_url(url))
     except ValueError as error:
         reading.fail("redis.url", f"{REDIS_ENV} of the environment: {error}")
         return settings
@@ -126,25 +137,38 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         match = _AT.fullmatch(str(error))
         message = printable(match[1] if match else str(error))
         line, column = (match[2], match[3]) if match and match[2] else (str(text.count("\n") + 1), "end")
+        _refuse_other_format(path)
         raise ManifestError(f"{shown}:{line}:{column}: not TOML: {message}") from None
     except RecursionError:
         raise ManifestError(f"{shown}: not TOML: nested too deeply") from None
 
 
-def _read_dotenv(path: Path, environ: Mapping[str, str], ignored: list[int]) -> dict[str, str]:
-    """Return the content of `.env`, empty where there is none. Append the numbers of ignored lines to `ignored`."""
+def _refuse_other_format(path: Path) -> None:
+    """Raise ManifestError for a file whose name is that of another format."""
+    if other := OTHER_FORMATS.get(path.suffix.lower()):
+        shown = printable(str(path))
+        raise ManifestError(f"{shown}: a manifest is TOML, not {other} — `minikube init` writes a first one")
+
+
+def _read_dotenv(path: Path, environ: Mapping[str, str], ignored: list[int]) -> tuple[dict[str, str], str]:
+    """Return the content of `.env`, empty where there is none, and its problem in one line, or an empty text.
+
+    Append the numbers of ignored lines to `ignored`.
+    """
     shown = printable(str(path))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ValueError("expected at most 1M, got more")
-        return parse_env_file(raw.decode(ENCODING), environ, ignored.append)
+        return parse_env_file(raw.decode(ENCODING), environ, ignored.append), ""
     except FileNotFoundError:
-        return {}
+        return {}, ""
     except OSError as error:
-        raise ManifestError(f"{shown}: cannot be read ({(error.strerror or 'unreadable').lower()})") from None
+        return {}, f"{shown}: cannot be read ({(error.strerror or 'unreadable').lower()})"
     except UnicodeDecodeError:
-        raise ManifestError(f"{shown}: expected UTF-8") from None
+        return {}, f"{shown}: expected UTF-8"
     except ValueError as error:
-        raise ManifestError(f"{shown}: {error}") from None
+        return {}, f"{shown}:{str(error).removeprefix('line ')}" if str(error).startswith(
+            "line "
+        ) else f"{shown}: {error}"

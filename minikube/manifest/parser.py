@@ -7,14 +7,15 @@ tree is one table: a reader finds every key in one place.
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from msgspec import Struct
-
-from minikube.manifest import containers, spec
-from minikube.manifest.commands import COMMAND, COMMAND_OR_NONE, SHELL
+from minikube.manifest import hints, spec
 from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.env_file import ENCODING, parse_env_file
-from minikube.manifest.interpolate import escape_dollars
+from minikube.manifest.interpolate import INSTANCE_VARIABLES, escape_dollars, fill_instance_variables
+from minikube.manifest.keys import containers
+from minikube.manifest.keys.commands import COMMAND, COMMAND_OR_NONE, SHELL
+from minikube.manifest.keys.limits import LIMITS
 from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
@@ -36,24 +37,20 @@ from minikube.manifest.shapes import (
     Shape,
     TableOf,
     Text,
-    either,
 )
 from minikube.manifest.validate import MAX_REPLICAS
+from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
 from minikube.model import NAME_PATTERN
 from minikube.patterns import compile_pattern
+from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
 MAX_ENV_FILE_BYTES = 1024 * 1024
 
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
 ENV_NAME = r"^[^=\s]+$"
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
-
-SIZE_LIMITS = ("memory", "as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack")
-COUNT_LIMITS = ("pids", "cpu", "nice", "nofile", "nproc", "rtprio", "sigpending")
 
 _COUNT = Number(int, 0, 1_000_000)
-_ANY_LIMIT = Number(int, 0, 2**62)
 _POSITIVE = Number(int, 1, 1_000_000)
 _WORD = Text("a non-empty string", r"^(?s:.+)$")
 _LATER = Text(later=True)
@@ -62,6 +59,13 @@ _LATER = Text(later=True)
 def _directory_path(text: str, key: KeyPath) -> Path | None:
     path = _file_path(text, key)
     return None if path is None else path.resolve()
+
+
+def _program(text: str, key: KeyPath) -> str | None:
+    """Return a program as it is written, where it is a name on the PATH, else its path from the manifest's directory."""
+    if "/" not in text:
+        return text
+    return str(path) if (path := _file_path(text, key)) else None
 
 
 def _file_path(text: str, key: KeyPath) -> Path | None:
@@ -86,16 +90,8 @@ def _env_value(value: int | float, _: KeyPath) -> str:
 
 
 def redis_url(text: str) -> str:
-    """Return `text` if it is a Redis URL of a known scheme. Raises ValueError."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in REDIS_SCHEMES or not rest or re.search(r"[\s\x00-\x1f]", text):
-        raise ValueError(
-            "expected redis://host:port/db, rediss://…, unix:///path or redis+sentinel://host:port,host:port/service/db"
-        )
-    for host in rest.partition("/")[0].partition("?")[0].rpartition("@")[2].split(","):
-        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else "1"
-        if scheme != "unix" and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65_535):
-            raise ValueError("expected a port of 1 to 65535 after the host")
+    """Return `text` if it is a Redis URL. Raises ValueError."""
+    parse_redis_url(text)
     return text
 
 
@@ -107,20 +103,13 @@ def _regex(text: str) -> str:
     return text
 
 
-class _Limit(Struct, frozen=True):
-    """The `Shape` of a resource limit: a number, `"10M"` where the limit is a size, or `"unlimited"` (read as -1)."""
-
-    shape: Shape[int]
-
-    def read(self, value: object, key: KeyPath) -> int | None:
-        text: Shape[int] = Converted(Text(), self._text)
-        return OneOf[int]({int: _ANY_LIMIT, str: text}, 'an integer or "unlimited"').read(value, key)
-
-    def _text(self, text: str, key: KeyPath) -> int | None:
-        return -1 if text == "unlimited" else self.shape.read(text, key)
-
-    def schema(self) -> Schema:
-        return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
+def _check_url(text: str, key: KeyPath) -> str | None:
+    try:
+        parts = urlsplit(fill_instance_variables(text, {**dict.fromkeys(INSTANCE_VARIABLES, "1"), "HOST": "127.0.0.1"}))
+        valid = text.startswith(("/", "http://[${HOST")) or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        valid = False
+    return text if valid else key.wrong(HTTP_FORM, text)
 
 
 def _health_table(keys: dict[str, Any], _: KeyPath) -> spec.HealthSpec | None:
@@ -181,9 +170,11 @@ def _restart_table(keys: dict[str, Any], key: KeyPath) -> spec.RestartSpec | Non
     return restart
 
 
-HTTP = Text('a path such as "/health" or an http(s):// URL', r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True)
+HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
+HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
+_PROGRAM: Shape[str] = Converted(_WORD, _program)
 _NUMBERS: dict[type, Shape[str]] = {
     int: Converted(Number(int, -(2**63), 2**63), _env_value),
     float: Converted(Number(float, -1e308, 1e308), _env_value),
@@ -208,13 +199,13 @@ _HEALTH_KEYS: dict[str, Shape[Any]] = {
 }
 HEALTH: Shape[spec.HealthSpec] = OneOf(
     {
-        dict: Converted(KnownKeys(_HEALTH_KEYS, one_of=HEALTH_KINDS), _health_table),
+        dict: Converted(KnownKeys(_HEALTH_KEYS, one_of=HEALTH_KINDS, hints=hints.HEALTH_KEYS), _health_table),
         str: Converted(Text(later=True), _health_short),
     },
     'a path such as "/health", "tcp", or a table',
 )
 
-_POLICY = Choice(("always", "on-failure", "never"))
+_POLICY = Choice(("always", "on-failure", "never"), hints.RESTART_WORDS)
 RESTART: Shape[spec.RestartSpec] = OneOf(
     {
         str: Converted(_POLICY, _restart_short),
@@ -238,7 +229,7 @@ RESTART: Shape[spec.RestartSpec] = OneOf(
     '"always", "on-failure", "never" or a table',
 )
 
-_CONDITION = Choice(("started", "healthy", "completed"))
+_CONDITION = Choice(("started", "healthy", "completed"), hints.CONDITION_WORDS)
 DEPENDS_ON: Shape[dict[str, spec.Condition]] = OneOf(
     {
         list: Converted(ListOf(_WORD, "service names"), lambda names, _: dict.fromkeys(names, "healthy")),
@@ -267,14 +258,6 @@ def _ports(text: str, key: KeyPath) -> tuple[int, int] | None:
         return numbers[0], numbers[1]
     return key.wrong(PORT_FORM, text)
 
-
-LIMITS: Shape[dict[str, int | float]] = KnownKeys(
-    {
-        "cpus": Number(float, 0.01, 4096),
-        **{name: _Limit(SIZE) for name in SIZE_LIMITS},
-        **{name: _Limit(_ANY_LIMIT) for name in COUNT_LIMITS},
-    }
-)
 
 _SERVICE = KnownKeys(
     {
@@ -326,7 +309,8 @@ _SERVICE = KnownKeys(
             ),
             lambda keys, _: spec.LogSpec(**keys),
         ),
-    }
+    },
+    hints=hints.SERVICE_KEYS,
 )
 
 
@@ -357,6 +341,13 @@ def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
 
 
+SERVICE = Converted(_SERVICE, _service)
+
+
+def _dns_label(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 _TLS = Converted(
     KnownKeys({"cert": PATH, "key": PATH, "ca": PATH}, required=("cert", "key")),
     lambda keys, _: spec.TlsSettings(**keys) if {"cert", "key"} <= keys.keys() else None,
@@ -371,7 +362,7 @@ MANIFEST = KnownKeys(
                     "listen": LISTEN,
                     "token": Text(secret=True),
                     "tls": _TLS,
-                    "allow_checks": STRINGS,
+                    "allow_checks": ListOf(Parsed(parse_allowed_check, ALLOWED_CHECK_FORM), "strings"),
                     "advertise": Converted(HOST_PORT, lambda where, _: str(where)),
                 }
             ),
@@ -381,12 +372,13 @@ MANIFEST = KnownKeys(
             KnownKeys({"listen": LISTEN}), lambda keys, _: spec.ControlSettings(chosen="listen" in keys, **keys)
         ),
         "redis": Converted(
-            KnownKeys({"url": Parsed(redis_url, "a redis URL"), "prefix": _WORD}),
+            KnownKeys({"url": Parsed(redis_url, "a redis URL", secret=True), "server": _PROGRAM, "prefix": _WORD}),
             lambda keys, _: spec.RedisSettings(**keys),
         ),
         "containers": containers.CONTAINERS,
-        "services": TableOf(Converted(_SERVICE, _service), "services", NAME_PATTERN, NAME_FORM),
-    }
+        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
+    },
+    hints=hints.TOP_KEYS,
 )
 
 

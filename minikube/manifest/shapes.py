@@ -5,7 +5,7 @@ problems of a manifest are reported together. The keys themselves are in `parser
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -73,8 +73,10 @@ class Parsed(Struct, Generic[T], frozen=True):
     parse: Callable[[str], T]
     expected: str
     pattern: str = ""
+    secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> T | None:
+        key = KeyPath(key.reading, key.path, self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
         text = key.text(value)
@@ -83,7 +85,7 @@ class Parsed(Struct, Generic[T], frozen=True):
         try:
             return self.parse(text)
         except ValueError as error:
-            return key.fail(f"{error}, got {describe_value(text)}")
+            return key.fail(str(error) if self.secret else f"{error}, got {describe_value(text)}")
 
     def schema(self) -> Schema:
         return string_schema(self.pattern, self.expected)
@@ -127,9 +129,10 @@ class Number(Struct, Generic[T], frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of several words."""
+    """One of several words. `hints` are words of other tools, with the one to use in their place."""
 
     words: tuple[str, ...]
+    hints: Mapping[str, str] = {}
 
     def read(self, value: object, key: KeyPath) -> Any:
         expected = join_words([f'"{word}"' for word in self.words])
@@ -137,7 +140,7 @@ class Choice(Struct, frozen=True):
             return key.wrong(expected, value)
         text = key.text(value)
         if text is not None and text not in self.words:
-            return key.wrong(expected, text, did_you_mean(text, self.words))
+            return key.wrong(expected, text, did_you_mean(text, self.words, words=self.hints))
         return text
 
     def schema(self) -> Schema:
@@ -196,6 +199,8 @@ class TableOf(Struct, Generic[T], frozen=True):
     noun: str
     key_pattern: str
     key_expected: str
+    key_hint: Callable[[str], str] = lambda name: ""
+    """Return a name that `name` may have been meant to be, for a name that is wrong."""
 
     def read(self, value: object, key: KeyPath) -> dict[str, T] | None:
         if not isinstance(value, dict):
@@ -205,9 +210,13 @@ class TableOf(Struct, Generic[T], frozen=True):
         return good if len(good) == len(read) else None
 
     def _one(self, name: str, item: object, key: KeyPath) -> T | None:
-        if not _is_whole(self.key_pattern, name) or "\0" in name:
-            return key.fail(f"expected {self.key_expected} as the key")
-        return self.each.read(item, key)
+        if _is_whole(self.key_pattern, name) and "\0" not in name:
+            return self.each.read(item, key)
+        meant = self.key_hint(name)
+        hint = f" (did you mean {meant}?)" if meant and _is_whole(self.key_pattern, meant) else ""
+        key.fail(f"expected {self.key_expected} as the key{hint}")
+        self.each.read(item, key)  # a wrong name hides no other mistake
+        return None
 
     def schema(self) -> Schema:
         return {
@@ -252,6 +261,8 @@ class KnownKeys(Struct, frozen=True):
     required: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     noun: str = "a table"
+    hints: Mapping[str, str] = {}
+    """Keys of other tools, with the one to use in their place."""
 
     def read(self, value: object, key: KeyPath) -> dict[str, Any] | None:
         if not isinstance(value, dict):
@@ -260,7 +271,7 @@ class KnownKeys(Struct, frozen=True):
         for name, item in value.items():
             shape = self.shapes.get(name)
             if shape is None:
-                hint = did_you_mean(name, self.shapes) or f" (known: {', '.join(self.shapes)})"
+                hint = did_you_mean(name, self.shapes, words=self.hints) or f" (known: {', '.join(self.shapes)})"
                 key.key(name).fail(f"unknown key, expected a key of {self._called(key)}{hint}")
             elif (read := shape.read(item, key.key(name))) is not None:
                 good[name] = read

@@ -3,15 +3,17 @@
 Problems are recorded in the `ManifestReading`. It reads no file and opens no socket.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
-from minikube.manifest.containers import CONTAINER_KEYS
 from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
-from minikube.manifest.spec import ControlSettings, RegistrySettings, ServiceSpec
+from minikube.manifest.keys.containers import CONTAINER_KEYS
+from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
 
 MAX_REPLICAS = 1_000
@@ -20,6 +22,7 @@ RUN_KEYS = ("command", "shell", "image", "build")
 """The keys of which a service needs one."""
 
 Services = Mapping[str, ServiceSpec]
+Settings = TypeVar("Settings", RegistrySettings, ControlSettings)
 
 
 def check(reading: ManifestReading, raw_services: Mapping[str, object], services: Services) -> None:
@@ -70,6 +73,35 @@ def check_listeners(
                 reading.fail(listener.path, text)
                 break
         taken.append(listener)
+
+
+def free_default_ports(
+    reading: ManifestReading, registry: RegistrySettings, control: ControlSettings, services: Services
+) -> tuple[RegistrySettings, ControlSettings]:
+    """Return both settings; a default port that the manifest gives to something else is replaced by any free one.
+
+    A warning says so. An address that the manifest sets is never replaced.
+    """
+    chosen = [*_service_listeners(services)]
+    for path, settings in (("registry.listen", registry), ("control.listen", control)):
+        if settings.chosen:
+            chosen.append(_Listener(path, settings.listen.host, settings.listen.port, settings.listen.port))
+    return (
+        _free_default_port(reading, "registry", registry, chosen),
+        _free_default_port(reading, "control", control, chosen),
+    )
+
+
+def _free_default_port(
+    reading: ManifestReading, key: str, settings: Settings, chosen: "Iterable[_Listener]"
+) -> Settings:
+    host, port = settings.listen.host, settings.listen.port
+    for listener in () if settings.chosen else chosen:
+        if listener.first <= port <= listener.last and _same_host(listener.host, host):
+            text = f"{listener.path} has its port {port}, so a free one is used — set {key}.listen to choose one"
+            reading.warn(f"{key}.listen", text)
+            return replace(settings, listen=HostPort(host, 0))
+    return settings
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
@@ -273,6 +305,10 @@ def _listeners(registry: RegistrySettings, control: ControlSettings, services: S
     for path, listen in (("registry.listen", registry.listen), ("control.listen", control.listen)):
         if listen.port:
             yield _Listener(path, listen.host, listen.port, listen.port)
+    yield from _service_listeners(services)
+
+
+def _service_listeners(services: Services) -> Iterator[_Listener]:
     for service in services.values():
         first, last = (service.port, service.port) if service.port else service.port_range
         if first and not service.has_own_address:

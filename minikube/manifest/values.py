@@ -6,6 +6,7 @@ Each raises ValueError whose text says what was expected.
 import ipaddress
 import re
 import signal
+from pathlib import Path
 
 from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
@@ -25,6 +26,8 @@ NICKNAMES = {
 """The nicknames of crontab(5), except @reboot: a service without a schedule starts with the project."""
 
 LEAST_EVERY_S = 1.0
+
+ALLOWED_CHECK_FORM = '"*" for any, a host without a port, or a network such as "10.0.0.0/8"'
 
 WATCH_FORM = 'a path or pattern as in .gitignore, such as "src", "src/**/*.py" or "!src/generated"'
 
@@ -53,6 +56,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def has_ipv4_loopback(host: str) -> bool:
+    """Return whether a server that listens on `host` is reached by IPv4 over loopback. Names but localhost are not resolved."""
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
@@ -99,9 +111,33 @@ def parse_schedule(text: str) -> str:
 
 def parse_watch(text: str) -> str:
     """Check a pattern of watched files in the syntax of `.gitignore` and return it; `!` excludes. Raises ValueError."""
-    if not text.removeprefix("!").strip("/ ") or text.endswith("\\") or "\n" in text:
+    body = text.removeprefix("!").rstrip("/")
+    if not body.strip("/ ") or body.endswith("\\") or "\n" in body:
         raise ValueError(f"expected {WATCH_FORM}")
+    try:
+        Path(body).expanduser()
+        if re.search(r"[\[\\]", body):  # all other patterns are valid, and the import takes 0.1 s
+            from pathspec import GitIgnoreSpec
+
+            GitIgnoreSpec.from_lines([f"/{body.lstrip('/')}"]).match_file("x")
+    except RuntimeError:
+        raise ValueError(f"expected {WATCH_FORM}: there is no such user") from None
+    except Exception:  # each regular expression engine that pathspec may use raises its own
+        raise ValueError(f"expected {WATCH_FORM}: the part in brackets is malformed") from None
     return text
+
+
+def parse_allowed_check(text: str) -> str:
+    """Check an item of `allow_checks`: `*`, a host, or a network such as `10.0.0.0/8`; return it. Raises ValueError."""
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if "/" in text or ":" in host or re.fullmatch(r"[0-9.]+", text):
+        try:
+            ipaddress.ip_network(host, strict=False)
+        except ValueError:
+            raise ValueError(f"expected {ALLOWED_CHECK_FORM}") from None
+    elif text != "*" and not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise ValueError(f"expected {ALLOWED_CHECK_FORM}")
+    return host
 
 
 def parse_umask(text: str) -> int:

@@ -47,7 +47,7 @@ class RunClaim:
     def take(self, timeout: float = CLAIM_TIMEOUT_S) -> None:
         """Take name and lock, and listen at the name. Raises `StartError` where another run has them.
 
-        Where that run has ended but for its guardian, which still kills its processes, wait up to `timeout` seconds.
+        Where that run is ending, or its guardian still kills its processes, wait up to `timeout` seconds.
         """
         end = time.monotonic() + timeout
         while not self.try_take():
@@ -135,9 +135,10 @@ class RunClaim:
         """Raise `StartError` where the project is running, and at the end of the time-out."""
         root = self._directory.parent
         run = find_run(self._directory)
-        pid = run.pid if run is not None else self._lock_holder() if timed_out else 0
-        if run is None and not timed_out:
+        is_ending = run is None or (run.record is not None and run.record.ending)
+        if is_ending and not timed_out:
             return
+        pid = run.pid if run is not None else self._lock_holder()
         if timed_out and run is None and all(map(_lock, self._locks)) and self._bind_other():
             return  # a process holds the name, but neither runs the project nor listens
         owner = f" of user {user_name(run.uid)}" if run is not None and run.uid != os.geteuid() else ""

@@ -32,6 +32,8 @@ ANSWER_TIMEOUT_S = 0.5
 """For the supervisor's answer at its name, which it gives from memory; one that starts or hangs takes longer."""
 
 ANSWER_LIMIT = 65_536
+CLOSED_TRIES = 5
+"""How often a listener is asked that closes the connection without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,20 @@ class Run:
         return [pid for pid in (self.pid, guardian) if pid > 0]
 
 
+def find_named_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
+    """Return what `find_run` does, but for a directory that was deleted and made again, and where a user has taken its name."""
+    name = run_name(directory.parent)
+    return (_ask_name(name, directory, timeout) or _recorded_run(directory)) if name else None
+
+
 def find_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
     """Return the run of a project whose `.minikube` is `directory`; None where there is none, or it has ended already.
 
     Waits up to `timeout` seconds for the supervisor's answer.
     """
-    if not (name := run_name(directory.parent)):
-        return None
-    run = _ask_name(name, directory, timeout) or _recorded_run(directory)
-    if run is not None:
+    run = find_named_run(directory, timeout)
+    name = run_name(directory.parent)
+    if run is not None or not name:
         return run
     end = time.monotonic() + timeout
     if any(_is_run_of_path(other, directory.parent, end - time.monotonic()) for other in listed_names()):
@@ -82,18 +89,21 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _ask_name(name: str, directory: Path, timeout: float) -> Run | None:
+def _ask_name(name: str, directory: Path, timeout: float, tries: int = CLOSED_TRIES) -> Run | None:
     """Return the run whose supervisor listens at `name`; None where none does, or the listener is no supervisor of it."""
     listener = connect(name)
     if listener is None:
         return None
-    if not is_trusted(listener.uid, directory.parent):
+    is_dead = listener.pid and not processes.is_alive(listener.pid)  # its guardian has the socket, too
+    if is_dead or not is_trusted(listener.uid, directory.parent):
         listener.sock.close()
         return None
-    if listener.pid and not processes.is_alive(listener.pid):
-        listener.sock.close()
-        return None  # its guardian, which has the socket too, ends what it has left
-    record, token = _receive(listener, timeout)
+    record, token = None, ""
+    try:
+        record, token = _receive(listener, timeout)
+    except ConnectionError:
+        if tries > 1:  # it may have ended meanwhile
+            return _ask_name(name, directory, timeout, tries - 1)
     if record is None:
         found = read_supervisor_record(directory)
         record = found if found is not None and found.pid == listener.pid else None
@@ -109,12 +119,17 @@ def _is_run_of_path(name: str, root: Path, timeout: float) -> bool:
     if not is_trusted(listener.uid, root):
         listener.sock.close()
         return False
-    record, _ = _receive(listener, timeout)
-    return record is not None and Path(record.directory) == root
+    with contextlib.suppress(ConnectionError):
+        record, _ = _receive(listener, timeout)
+        return record is not None and Path(record.directory) == root
+    return False
 
 
 def _receive(listener: Listener, timeout: float) -> tuple[SupervisorRecord | None, str]:
-    """Return the record and the token that a listener sends, and close the connection; (None, "") without an answer in time."""
+    """Return the record and the token that a listener sends, and close the connection; (None, "") without an answer in time.
+
+    Raises ConnectionError where the listener closes the connection without an answer.
+    """
     end = time.monotonic() + timeout
     data = b""
     with listener.sock as sock:
@@ -122,13 +137,11 @@ def _receive(listener: Listener, timeout: float) -> tuple[SupervisorRecord | Non
             readable, _, _ = select.select([sock], (), (), max(end - time.monotonic(), 0.0))
             if not readable:
                 return None, ""
-            try:
-                more = sock.recv(ANSWER_LIMIT)
-            except OSError:
-                return None, ""
-            if not more:
+            if not (more := sock.recv(ANSWER_LIMIT)):
                 break
             data += more
+    if not data:
+        raise ConnectionResetError
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         found = json.loads(data)
         return parse_supervisor_record(found["record"]), str(found.get("token", ""))

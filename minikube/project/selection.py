@@ -1,8 +1,8 @@
 """Select the services of a manifest that `up` starts: by profiles, as in Compose, or by name. Pure.
 
 A service without profiles is selected, a service with profiles when one of them is active. Where services are named, only
-they are selected, whatever their profiles. The services that a selected one depends on are selected too. All others are shown as
-stopped.
+they are selected, whatever their profiles. The services that a selected one depends on are selected too; one that is only in
+profiles that are not active is an error. All others are shown as stopped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,3 +44,20 @@ def check_selection(services: Mapping[str, ServiceSpec], only: Iterable[str], pr
         if profile not in known and profile != ALL_PROFILES:
             hint = did_you_mean(profile, known) or (f" (there are: {', '.join(known)})" if known else "")
             raise UsageError(f"--profile {profile}: no service has this profile{hint}")
+
+
+def check_dependencies(services: Mapping[str, ServiceSpec], only: Iterable[str], profiles: Iterable[str]) -> None:
+    """Raise `UsageError` for a service to start that depends on one whose profiles are all inactive.
+
+    A service that is named activates its own profiles, as in Compose.
+    """
+    named = [name for name in only if name in services]
+    active = {*profiles, *(profile for name in named for profile in services[name].profiles)}
+    for name in sorted(select_services(services, only, profiles)):
+        for needed in services[name].depends_on:
+            wanted = services[needed].profiles
+            if wanted and active.isdisjoint((ALL_PROFILES, *wanted)) and needed not in named:
+                raise UsageError(
+                    f"{name}: depends on {needed}, which is only in the profile {' or '.join(wanted)}"
+                    f" — add --profile {wanted[0]}, or name both services"
+                )

@@ -102,6 +102,8 @@ class IgnoreRules:
     def _is_ignored(self, path: Path, top: Path, is_dir: bool) -> bool:
         """Return what the `.gitignore` files from `top` down to the path say; the deepest one decides."""
         ignored = False
+        if path == top or not path.is_relative_to(top):
+            return False
         directories = [path.parent, *path.parent.parents]
         for directory in reversed(directories[: directories.index(top) + 1]):
             spec = self._spec(directory)
@@ -159,6 +161,17 @@ def _below(directory: Path, base: Path, ignored: IgnoreRules) -> Iterator[Path]:
         if not ignored(path, base, is_dir=True):
             yield path
             yield from _below(path, base, ignored)
+
+
+def links_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the symbolic links in these directories."""
+    for path in paths:
+        try:
+            with os.scandir(path) as entries:
+                found = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        except OSError:
+            continue
+        yield from found
 
 
 def base_of(path: Path, rules: Iterable[Rule]) -> Path | None:

@@ -42,7 +42,9 @@ def test_profiles_decide_which_services_start_and_others_can_be_started_later(tm
         assert small.pid("debug")
         assert small.pid("mock"), "what it needs is started with it"
         small.run("down")
-        small.up("--wait", "--profile", "dev")
+        message = small.run("up", "-d", "--profile", "dev", code=2)
+        assert "debug: depends on mock, which is only in the profile mock — add --profile mock" in message
+        small.up("--wait", "--profile", "dev", "--profile", "mock")
         assert small.states()["debug"] == "running"
         small.run("down")
         assert small.command("up", "-d", "--wait", env={"MINIKUBE_PROFILES": "dev, other"}).returncode == 2
@@ -53,7 +55,7 @@ def test_named_services_start_with_their_dependencies(tmp_path: Path) -> None:
         small.up("--wait", "db")
         assert [name for name, state in small.states().items() if state == "running"] == ["db"]
         small.run("down")
-        small.up("--wait", "supervisor.toml", "debug", "api")
+        small.up("--wait", "supervisor.toml", "debug", "mock", "api")
         assert {name for name, state in small.states().items() if state == "running"} == {"db", "api", "debug", "mock"}
 
 
@@ -98,7 +100,7 @@ def test_wait_in_the_foreground_ends_with_ready_or_with_a_failure(tmp_path: Path
         up.communicate(timeout=60)
         assert up.returncode == 0
         small.edit(f"[services.debug]\n{READY}", f'[services.debug]\n{SLEEP}health = {{ log = "never said" }}\n')
-        text = small.run("up", "--wait", "--timeout", "100ms", "debug", code=124)
+        text = small.run("up", "--wait", "--timeout", "100ms", "debug", "mock", code=124)
         assert re.search(r"waited 0\.1s: .*debug is", text)
 
 

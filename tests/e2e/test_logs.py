@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from minikube.logs.instance_log import MAX_BLOCK_S, InstanceLog
-from minikube.logs.writer import LogWriter
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
@@ -139,6 +139,50 @@ def test_following_outlives_restarts_and_rotation_and_misses_nothing(talking: Pa
     assert second == list(range(len(second)))
 
 
+def test_a_log_that_is_removed_or_cleared_goes_on_and_followers_with_it(talking: Path) -> None:
+    follower = subprocess.Popen(
+        [MINIKUBE, "logs", "-f", "counter", "--tail", "0", "--no-prefix"],
+        cwd=talking,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert follower.stdout is not None
+    log = talking / ".minikube" / "logs" / "counter.log"
+    try:
+        follower.stdout.readline()
+        log.unlink()
+        eventually(log.exists)
+        eventually(lambda: "counter.log was removed or moved" in minikube(talking, "events", "counter"))
+        minikube(talking, "logs", "--clear", "counter")
+        # Past what may still be in the pipe.
+        before = int(minikube(talking, "logs", "counter", "--no-prefix", "--grep", "^INFO", "-n", "1").split()[-1])
+        number = -1
+        while number <= before:
+            line = follower.stdout.readline()
+            assert line
+            number = int(line.split()[3]) if line.startswith("INFO") else number
+    finally:
+        follower.kill()
+        follower.wait()
+        follower.stdout.close()
+    minikube(talking, "logs", "--clear", "nobody", code=4)
+    assert "takes names only" in minikube(talking, "logs", "--clear", "--tail", "3", code=2)
+
+
+def test_followers_of_a_silent_service_end_at_their_time_and_with_their_reader(talking: Path) -> None:
+    minikube(talking, "logs", "-f", "silent", "--until", "1s")
+    for command, pattern in (("logs -f silent", "words"), ("events -f", "started"), ("ps -w --json", "silent")):
+        pipe = f"{MINIKUBE} {command} | grep -qm1 {pattern}; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", pipe], cwd=talking, capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == ("141\n", ""), command
+
+
+def test_a_line_without_its_newline_is_shown(talking: Path) -> None:
+    eventually(lambda: minikube(talking, "logs", "twin-1", "--no-prefix").endswith("\nhalf\n"))
+    *_, last = minikube(talking, "logs", "twin-1", "--json").splitlines()
+    assert json.loads(last)["partial"] is True
+
+
 def test_what_was_kept_is_shown_when_nothing_runs(tmp_path: Path) -> None:
     assert "nothing is running" in minikube(tmp_path, "logs", code=3)
     service = '[services.once]\ncommand = ["sh", "-c", "echo ERROR gone; echo fine"]\nrestart = "never"\nreplicas = 2\n'
@@ -148,6 +192,11 @@ def test_what_was_kept_is_shown_when_nothing_runs(tmp_path: Path) -> None:
     assert minikube(tmp_path, "logs", "once-2", "-n", "1", "--no-prefix") == "fine\n"
     assert "nobody: no such service" in minikube(tmp_path, "logs", "nobody", code=4)
     assert "is not a valid pattern" in minikube(tmp_path, "logs", "--grep", "(", code=2)
+    assert "nobody: no such service" in minikube(tmp_path, "logs", "--clear", "nobody", code=4)
+    minikube(tmp_path, "logs", "--clear", "once-1")
+    assert minikube(tmp_path, "logs").splitlines() == ["once-2   | ERROR gone", "once-2   | fine"]
+    minikube(tmp_path, "logs", "--clear")
+    assert minikube(tmp_path, "logs") == ""
 
 
 # ---------------------------------------------------------------- disks

@@ -1,5 +1,6 @@
 """Replicas of the shop's product come and go while customers buy: nothing is lost, and it is always found."""
 
+import os
 import re
 import threading
 from collections import Counter
@@ -115,7 +116,7 @@ def test_what_is_scaled_away_is_not_brought_back_by_a_rolling_restart(tmp_path: 
     from tests.e2e.small import Small
 
     end = "test -f slow && sleep 3; sleep 0.5; exit"
-    command = f"""command = ["sh", "-c", "trap '{end}' TERM; while :; do sleep 0.02; done"]"""
+    command = f"""command = ["sh", "-c", "echo said; trap '{end}' TERM; while :; do sleep 0.02; done"]"""
     with Small(tmp_path, f"[services.many]\n{command}\nreplicas = 2\n") as small:
         small.up("--wait")
         rolling = threading.Thread(target=small.command, args=("restart", "many"))
@@ -126,6 +127,12 @@ def test_what_is_scaled_away_is_not_brought_back_by_a_rolling_restart(tmp_path: 
         rolling.join()
         assert list(small.states()) == ["many-1"]
         assert small.until("many-1", "running").restarts == 1
+        # Its log is not open any more, and can be read.
+        supervisor = Path("/proc", (tmp_path / ".minikube" / "lock").read_text().split()[0], "fd")
+        open_files = {os.path.basename(os.readlink(path)) for path in supervisor.iterdir() if path.is_symlink()}
+        assert "many-1.log" in open_files
+        assert "many-2.log" not in open_files
+        assert "said" in small.run("logs", "many-2")
 
 
 def test_a_replica_stopped_during_a_rolling_restart_stays_stopped_and_each_caller_gets_an_answer(

@@ -1,5 +1,6 @@
 """Strangers' characters become visible, secrets are masked."""
 
+import time
 import unicodedata
 
 import pytest
@@ -25,6 +26,15 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
         ("user\u202etxt.exe", "user\\u202etxt.exe"),
         ("line\u2028sep", "line\\u2028sep"),
         ("lone \udc9b", "lone \\udc9b"),
+        ("pay\u200bpal pay\u200dpal pay\ufe0fpal", "pay\\u200bpal pay\\u200dpal pay\\ufe0fpal"),
+        ("soft\xadhyphen \u2060\ufeff\u3164", "soft\\xadhyphen \\u2060\\ufeff\\u3164"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("\u2714\ufe0f\U000e0101\ufe0f\ufe0f", "\u2714\ufe0f\\U000e0101\ufe0f\\ufe0f"),
+        (
+            "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 \u0915\u094d\u200d\u0937",
+            "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 \u0915\u094d\u200d\u0937",
+        ),
+        ("👨\u200d\u200d👩 👨\u200d", "👨\u200d\\u200d👩 👨\\u200d"),
     ],
 )
 def test_what_a_terminal_would_obey_is_written_out(raw: str, shown: str) -> None:
@@ -41,6 +51,15 @@ def test_printable_text_has_no_control_or_bidirectional_character(text: str) -> 
     for shown in (printable(text), printable_line(text).replace("\t", "")):
         assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI for char in shown)
         shown.encode()
+
+
+@pytest.mark.parametrize("url", ["redis://" + "a" * 65_000, "a" * 65_000, "x://" * 16_000, "a://" + ":@" * 30_000])
+def test_a_long_word_is_searched_for_urls_in_a_moment(url: str) -> None:
+    """The square of its length would be half a minute."""
+    began = time.process_time()
+    mask_url(url)
+    list(secrets_in({"URL": f"redis://:secret@{url}"}))
+    assert time.process_time() - began < 2.0
 
 
 @given(st.text())
@@ -133,3 +152,30 @@ def test_secrets_are_found_by_name_and_in_urls() -> None:
         "hunter4",
         "hunter5",
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 65_536 + "://",
+        "a" * 65_536 + "://u:p@h",
+        "://" * 20_000,
+        "a://:" * 13_000,
+        "a://x?" + "&" * 65_536,
+        "a://x?" + "?a" * 32_768,
+        "redis://" * 8_000,
+        "redis://" + ":" * 65_536,
+        "redis://" + "@" * 65_536 + " ",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_masking_a_long_line_takes_milliseconds(text: str) -> None:
+    began = time.process_time()
+    mask_url(text)
+    list(secrets_in({"A": text}))
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("before", ["x=", "-", "1", "a.b-c+", "'", "("])
+def test_a_password_is_masked_whatever_stands_before_the_scheme(before: str) -> None:
+    assert mask_url(f"{before}http://u:hunter2@h") == f"{before}http://u:***@h"

@@ -25,6 +25,10 @@ class LogEntry(NamedTuple):
     style: str = "plain"
     level: str = "info"
     """`info`, `warning` or `error`."""
+    source: str = ""
+    """Where a log line comes from: its instance and stream."""
+    partial: bool = False
+    """Whether the line waits for its newline: the next entry of the same source takes its place."""
 
 
 def event_entry(event: Event) -> LogEntry:
@@ -44,4 +48,5 @@ def log_entry(line: LogLine, several: bool) -> LogEntry:
     style = "info" if line.stream == SUPERVISOR_STREAM else _STYLES.get(level, "plain")
     # A progress bar writes its states with carriage returns: a terminal would show the last one.
     text = line.line.rstrip("\r").rpartition("\r")[2]
-    return LogEntry(line.time, line.instance if several else "", text, style, level)
+    source = f"{line.instance} {line.stream}"
+    return LogEntry(line.time, line.instance if several else "", text, style, level, source, bool(line.partial))

@@ -64,6 +64,8 @@ class LogView(LineScrollView):
         self.following = True
         """Whether the view scrolls to new entries."""
         self._entries: list[LogEntry] = []
+        self._partial: dict[str, LogEntry] = {}
+        """By source: the entry that waits for the rest of its line."""
         self._characters = 0
         self._lines: list[tuple[LogEntry, str | None]] = []
         """The lines after filtering and wrapping: an entry, and the part of its text when it is wrapped, else None."""
@@ -84,15 +86,21 @@ class LogView(LineScrollView):
         """Drop all entries, and follow new ones. `empty_text` is shown until there is an entry."""
         self.empty_text = empty_text or self.empty_text
         self._entries, self._lines, self._characters, self._label_width = [], [], 0, 0
+        self._partial.clear()
         self.current = None
         self.following = True
         self._update_scroll(0)
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Add entries, newest last."""
+        """Add entries, newest last. An entry takes the place of the incomplete one of its source."""
         added = [entry if len(entry.text) <= MAX_LINE_CHARACTERS else _cut(entry) for entry in entries][-MAX_ENTRIES:]
         if not added:
             return
+        if completed := self._complete(added):
+            added = [entry for entry in added if id(entry) not in completed]
+            self._entries = [entry for entry in self._entries if id(entry) not in completed]
+            self._lines = [line for line in self._lines if id(line[0]) not in completed]
+            self._characters = sum(len(entry.text) for entry in self._entries)
         self._entries += added
         self._characters += sum(len(entry.text) for entry in added)
         widest = max(len(entry.label) for entry in added)
@@ -106,6 +114,18 @@ class LogView(LineScrollView):
             self._add_lines(entry)
         removed = self._drop_oldest()
         self._update_scroll(removed, added=len(self._lines) - before + removed)
+
+    def _complete(self, added: Sequence[LogEntry]) -> set[int]:
+        """Note the incomplete entries in `added`; return the identities of those whose place a later entry takes."""
+        completed = set()
+        for entry in added:
+            before = self._partial.pop(entry.source, None)
+            if before is not None:
+                completed.add(id(before))
+                self.current = entry if self.current is before else self.current
+            if entry.partial:
+                self._partial[entry.source] = entry
+        return completed
 
     def restyle(self) -> None:
         """Draw every line again, because the theme changed."""

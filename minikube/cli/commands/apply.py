@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import click
 
-from minikube.cli.common import connect, count_of, print_json, print_message
+from minikube.cli.common import connect, count_of, manifest_path, other_running_manifest, print_json, print_message
 from minikube.cli.options import existing_manifest_argument, json_option
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.control.client.messages import ApplyReply, KeyChange
+from minikube.errors import UsageError
 from minikube.text import printable
 
 CHANGES = {
@@ -36,6 +37,10 @@ def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
     `down` and `up`. The exit code is 1 when a restarted service does not come back. Variables come from the environment
     of `up`, and from .env as it is now.
     """
+    if (running := other_running_manifest(path := manifest_path(manifest))) is not None:
+        raise UsageError(
+            f"{path}: is not the manifest that runs here — `minikube apply {running.name}` applies that one"
+        )
     with connect(manifest) as client:
         reply = client.apply(dry_run=dry_run)
     if as_json:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from minikube.addresses import split_host_port
-from minikube.cli.common import manifest_path, print_json, print_message
+from minikube.cli.common import print_json, print_message, running_manifest
 from minikube.cli.completion import complete_ids, complete_names
 from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
@@ -122,13 +122,13 @@ def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
         return RegistryTarget(given)
     if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
         return RegistryTarget(None)
-    path = manifest_path(manifest)
-    if not path.is_file() and not manifest:
-        return RegistryTarget(None)
+    path = running_manifest(manifest)
+    address, token = _running_registry(path)
+    if not path.is_file() and (address or not manifest):
+        return RegistryTarget(address or None, token or None)
     settings = load_manifest(path).registry
     from minikube.project.environment import registry_tls
 
-    address, token = _running_registry(path)
     return RegistryTarget(address or str(settings.listen), token or settings.token or None, registry_tls(settings))
 
 

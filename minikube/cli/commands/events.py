@@ -11,6 +11,7 @@ import click
 from minikube.cli.common import connect, print_json, print_json_line, print_message
 from minikube.cli.goals import check_names
 from minikube.cli.options import json_option, manifest_option, names_argument, parse_time_option, pass_options
+from minikube.cli.stdout_watch import exit_with_reader
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
@@ -84,6 +85,8 @@ def events_command(options: EventsOptions) -> None:
         if options.as_json and not options.follow:
             print_json(events)
             return
+        if options.follow:
+            exit_with_reader()
         for event in events:
             print_event(event)
         for event in client.follow_events(last) if options.follow else ():

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from minikube.cli.common import manifest_path, print_json_lines, print_message
+from minikube.cli.common import print_json_lines, print_message, running_manifest
 from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
-from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
-from minikube.model import PARTS
+from minikube.cli.stdout_watch import exit_with_reader
+from minikube.errors import NothingRunning, UsageError
 
 if TYPE_CHECKING:
     from minikube.logs.query import LogQuery
@@ -27,6 +29,7 @@ class LogsOptions:
 
     names: tuple[str, ...]
     """Empty: all services."""
+    clear: bool
     follow: bool
     tail: str | None
     """A number, `all`, or None for the default, which depends on the other options."""
@@ -39,6 +42,11 @@ class LogsOptions:
     no_prefix: bool
     manifest: str | None
     as_json: bool
+
+    def prints(self) -> bool:
+        """Return whether an option says which lines to print, or how."""
+        shows = self.timestamps or self.no_prefix or self.as_json
+        return self.follow or self.tail is not None or self.selects_lines() or shows
 
     def selects_lines(self) -> bool:
         """Return whether options select lines by time or content: then the default is to print all of them, not the last 100."""
@@ -80,6 +88,7 @@ class LogBatches(NamedTuple):
 )
 @click.option("-t", "--timestamps", is_flag=True, help="Print the time of each line.")
 @click.option("--no-prefix", is_flag=True, help="Leave out the names of instances.")
+@click.option("--clear", is_flag=True, help="Remove the lines that are kept instead of printing them.")
 @manifest_option
 @json_option
 @pass_options(LogsOptions)
@@ -89,8 +98,16 @@ def logs_command(options: LogsOptions) -> None:
     NAMES are services, instances, `redis` or `registry`; without NAMES, the output of all services is printed. The level is
     read from the line itself: JSON, logfmt, [error], WARNING: and similar forms. A line without a level counts as info.
     """
+    from minikube.cli.kept_logs import clear_logs
     from minikube.logs.query import TAIL_DEFAULT, LogQuery
 
+    if options.clear:
+        if options.prints():
+            raise UsageError("--clear: removes lines instead of printing them — it takes names only")
+        clear_logs(running_manifest(options.manifest), options.names)
+        return
+    if options.follow:
+        exit_with_reader()
     query = LogQuery(
         tail=_parse_tail(options),
         follow=options.follow,
@@ -99,7 +116,7 @@ def logs_command(options: LogsOptions) -> None:
         grep=options.grep,
         level=options.level,
     )
-    path = manifest_path(options.manifest)
+    path = running_manifest(options.manifest)
     shows_default = options.tail is None and not options.selects_lines() and not options.follow
     # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
     reports_older = shows_default and not options.as_json and sys.stderr.isatty()
@@ -116,7 +133,7 @@ def logs_command(options: LogsOptions) -> None:
         if str(error).startswith(("grep: ", "level: ")):  # the API's names of the options
             raise UsageError(f"--{error}") from None
         raise
-    if options.follow:
+    if options.follow and not 0 < query.until <= time.time():
         print_message(end)
 
 
@@ -147,6 +164,7 @@ def _print_batches(log_batches: LogBatches, options: LogsOptions, reports_older:
             print_json_lines(batch)
         else:
             printer.lines(batch)
+    printer.end_line()
 
 
 def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:
@@ -178,36 +196,16 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
 
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
     """
-    from minikube.logs.file_format import kept_sources
+    from minikube.cli.kept_logs import find_kept_logs
     from minikube.logs.filter import LogFilter
+    from minikube.logs.partial_line import read_partial
     from minikube.logs.reader import LogReader, read_backlog
-    from minikube.project_dir import log_dir, project_dir
 
     log_filter = LogFilter(query)
-    services = _manifest_services(path)
-    sources = kept_sources(log_dir(project_dir(path)), services)
-    if not sources:
-        raise nothing_running
-    names = set(options.names)
-    for name in options.names:
-        if name not in services and not any(name in (source.instance, source.service) for source in sources):
-            raise NotFound(f"{name}: no such service in {path}, and no log file of it")
-    selected = [
-        source
-        for source in sources
-        if ({source.instance, source.service} & names if names else source.instance not in PARTS)
-    ]
+    selected = find_kept_logs(path, options.names, nothing_running)
     # Levels take longer to find than everything else, so they are found only where they are shown.
     with_levels = options.as_json or has_colour(sys.stdout)
     readers = [LogReader(source, with_levels=with_levels) for source in selected]
-    return LogBatches([source.instance for source in selected], read_backlog(readers, query, log_filter))
-
-
-def _manifest_services(path: Path) -> list[str]:
-    """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
-    from minikube.manifest import load_manifest
-
-    try:
-        return list(load_manifest(path).services)
-    except (MinikubeError, OSError):
-        return []
+    partial = [line for source in selected for line in read_partial(source) if log_filter.selects(line)]
+    batches = chain(read_backlog(readers, query, log_filter), [partial] if partial and query.tail else [])
+    return LogBatches([source.instance for source in selected], batches)

@@ -13,7 +13,8 @@ import click
 
 from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
 from minikube.cli.options import existing_manifest_argument, json_option
-from minikube.errors import NothingRunning, Unavailable, UsageError
+from minikube.cli.stdout_watch import exit_with_reader
+from minikube.errors import NothingRunning, Unavailable, Unresponsive, UsageError
 
 if TYPE_CHECKING:
     from minikube.cli.render.schemas import InstanceRow
@@ -85,6 +86,7 @@ def _watch(client: ControlClient, as_json: bool) -> None:
     """Print the table after each change, or changed rows as JSON lines, until Ctrl-C or the end of the supervisor."""
     from minikube.cli.render.ps_table import instance_rows
 
+    exit_with_reader()
     printed: dict[str, InstanceRow] = {}
     revision = -1 if as_json else 0
     try:
@@ -98,6 +100,8 @@ def _watch(client: ControlClient, as_json: bool) -> None:
                 if printed.get(row.id) != row:
                     print_json_line(row)
             printed = rows
+    except Unresponsive:
+        raise  # it lives: what is shown is not true any more
     except (NothingRunning, Unavailable):
         return
 

@@ -17,7 +17,7 @@ import click
 from minikube.cli.commands.discovery import open_registry, registry_option
 from minikube.cli.common import print_json, print_message
 from minikube.cli.options import json_option, optional, parse_address_option, pass_options
-from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
+from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -125,8 +125,13 @@ def registry_command(options: RegistryOptions) -> None:
     """
     if click.get_current_context().invoked_subcommand:
         return
+    from minikube.manifest.values import parse_allowed_check
     from minikube.registry.config import RegistryConfig
 
+    try:
+        allow_checks = tuple(parse_allowed_check(item) for item in options.allow_checks)
+    except ValueError as error:
+        raise UsageError(f"--allow-checks: {error}") from None
     config = RegistryConfig(
         listen=options.listen,
         redis_url=options.redis_url(),
@@ -134,9 +139,10 @@ def registry_command(options: RegistryOptions) -> None:
         token=os.environ.get(TOKEN_ENV, ""),
         supervisor_token=os.environ.get(SUPERVISOR_TOKEN_ENV, ""),
         tls=options.tls(),
-        allow_checks=options.allow_checks,
+        allow_checks=allow_checks,
         node=options.node,
         metrics=options.metrics,
+        relay=os.environ.get(RELAY_ENV) == "1",
         run=os.environ.get(REGISTRY_RUN_ENV, ""),
     )
     from minikube.registry.main import run

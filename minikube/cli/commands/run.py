@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
-from minikube.cli.common import manifest_path
+from minikube.cli.common import manifest_path, other_running_manifest
 from minikube.cli.completion import complete_names
 from minikube.cli.execute import execute_in_container, execute_on_host
 from minikube.cli.options import manifest_option, pass_options
@@ -123,12 +123,18 @@ def shell_command(name: str, manifest: str | None) -> NoReturn:
 def read_project(manifest: str | None) -> Project:
     """Return the manifest as it is now, and the supervisor's snapshot or None where no supervisor runs.
 
-    Raises ManifestError.
+    Raises ManifestError, and UsageError where another manifest of the directory runs.
     """
     from minikube.control.client.blocking import ControlClient, find_supervisor
     from minikube.manifest import load_manifest
 
     path = manifest_path(manifest)
+    if (running := other_running_manifest(path)) is not None:
+        # Not the running one in its place: the command might do in one what was meant for the other.
+        raise UsageError(
+            f"{path}: is not the manifest that runs here, {running.name} is"
+            " — leave out --manifest, or end that project first: minikube down"
+        )
     loaded = load_manifest(path)
     try:
         with ControlClient(find_supervisor(path)) as client:

@@ -18,12 +18,15 @@ from minikube.cli.common import manifest_path, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
-from minikube.errors import MinikubeError, NothingRunning, Unavailable, UsageError
+from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
 from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.launch_options import LaunchOptions
 
 if TYPE_CHECKING:
     from minikube.manifest import Manifest
+
+
+PROCFILES = ("Procfile", "Procfile.dev")
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,11 @@ def up_command(options: UpOptions) -> int:
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
     path, names = split_words(options.words, options.manifest)
+    _refuse_second_run(path)
     manifest = load_manifest(path)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
     launch_options = LaunchOptions(options.detach, names, profiles, options.watch, options.exit_with)
     services = services_to_start(manifest, launch_options)
-    _refuse_second_run(manifest.path)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
     if options.build:
@@ -115,7 +118,9 @@ def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tup
     The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
     manifest. `manifest` is the value of `-m`. Raises UsageError when both are given.
     """
-    is_path = words[:1] and ("/" in words[0] or words[0] == "." or words[0].endswith(".toml"))
+    is_path = words[:1] and ("/" in words[0] or "." in words[0])  # the name of a service has neither
+    if words and words[0] in PROCFILES and os.path.isfile(words[0]):
+        raise UsageError(f"{words[0]}: a manifest is TOML, not a Procfile — `minikube init` writes a first one")
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 
@@ -138,9 +143,10 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
 
     Raises UsageError for a service or profile that the manifest does not have.
     """
-    from minikube.project.selection import check_selection, select_services
+    from minikube.project.selection import check_dependencies, check_selection, select_services
 
     check_selection(manifest.services, options.services, options.profiles)
+    check_dependencies(manifest.services, options.services, options.profiles)
     names = select_services(manifest.services, options.services, options.profiles)
     if options.exit_with:
         check_selection(manifest.services, (options.exit_with,), ())
@@ -163,7 +169,7 @@ def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, .
 
 
 def _refuse_second_run(manifest: Path) -> None:
-    """Raise MinikubeError when a supervisor of this manifest is running."""
+    """Raise MinikubeError when a supervisor runs the project of this manifest, with this manifest or another one."""
     from minikube.control.client.endpoint import find_supervisor
 
     try:
@@ -171,9 +177,14 @@ def _refuse_second_run(manifest: Path) -> None:
         from minikube.control.client.blocking import ControlClient
 
         with ControlClient(endpoint) as client:
-            pid = client.status().pid
+            client.status()
+    except Unresponsive:
+        raise
     except (NothingRunning, Unavailable):
-        return  # a supervisor that is just starting has the lock of the directory: the new one will refuse to start
+        return  # one that is starting or ending has the claim on the directory: the new one waits, or refuses to start
+    running = Path(endpoint.manifest).name
+    other = f" with {running}" if running and running != manifest.name else ""
     raise MinikubeError(
-        f"{manifest}: is running already (pid {pid}) — `minikube dashboard` opens it, `minikube down` ends it"
+        f"{manifest}: is running already{other} (pid {endpoint.pid})"
+        " — `minikube dashboard` opens it, `minikube down` ends it"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
+from minikube.logs.partial_line import PartialLines
 from minikube.logs.reader import LogReader
 from minikube.model import PARTS
 
@@ -41,6 +42,7 @@ class ConsoleLogs:
         self._printer = printer
         self._on_closed = on_closed
         self._readers: dict[str, LogReader] = {}
+        self._partial = PartialLines()
         self._directory_mtime = -1
         self._finishing = threading.Event()
         self._deadline = 0.0
@@ -98,6 +100,12 @@ class ConsoleLogs:
         batches = [
             lines for reader in self._readers.values() if read_all or reader.has_more() if (lines := reader.read())
         ]
+        if read_all and not batches:
+            batches = [
+                lines for reader in self._readers.values() if (lines := self._partial.changed(reader.source, None))
+            ]
+            if batches:
+                return [line for batch in batches for line in batch]
         if batches:
             # This block may have been the last of a rotated file, whose successor has_more() does not see.
             self._directory_mtime = -1

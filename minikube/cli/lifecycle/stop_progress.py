@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, Unresponsive
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import Endpoint
@@ -18,16 +18,21 @@ POLL_S = 0.25
 REPORT_INTERVAL_S = 2.0
 """How often a stop that takes long reports its progress."""
 
-REQUEST_TIMEOUT_S = 1.0
+REQUEST_TIMEOUT_S = 2.0
 
 
 def read_stop_progress(endpoint: Endpoint) -> list[str]:
-    """Return a line of text for each instance that the stop of the project waits for; empty where no supervisor answers."""
+    """Return a line of text for each instance that the stop of the project waits for; empty where no supervisor runs.
+
+    Where it does not answer, the line says so.
+    """
     from minikube.control.client.blocking import ControlClient
 
     try:
         with ControlClient(endpoint, timeout=REQUEST_TIMEOUT_S) as client:
             return [*progress_lines(client.status(), time.time())]
+    except Unresponsive as error:
+        return [str(error)]
     except MinikubeError:
         return []
 

@@ -2,7 +2,7 @@
 
 import click
 
-from minikube.cli.common import manifest_path, print_json
+from minikube.cli.common import print_json, running_manifest
 from minikube.cli.options import manifest_argument
 from minikube.cli.render.graph_drawing import GraphNode, Readiness, mermaid_lines, tree_lines
 from minikube.errors import MinikubeError
@@ -34,7 +34,7 @@ def read_nodes(manifest: str | None) -> list[GraphNode]:
     """Return the services with their states while the project is running, else the services of the manifest."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
-    path = manifest_path(manifest)
+    path = running_manifest(manifest)
     try:
         with ControlClient(find_supervisor(path)) as client:
             return nodes_of(client.status())

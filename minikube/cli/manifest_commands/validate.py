@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +26,6 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
     path = manifest_path(manifest)
     try:
         loaded = load_manifest(path)
-        _check_watch_patterns(loaded)
     except ManifestError as error:
         if not as_json:
             raise
@@ -41,22 +39,6 @@ def validate_command(manifest: str | None, as_json: bool) -> int:
         print_message(f"warning: {warning}")
     click.echo(f"{path}: good, {count_of(len(loaded.services), 'service')}")
     return 0
-
-
-def _check_watch_patterns(manifest: Manifest) -> None:
-    """Raise ManifestError, with a line for each invalid pattern in the `watch` keys of the services."""
-    problems = []
-    for name, pattern in ((spec.name, pattern) for spec in manifest.services.values() for pattern in spec.watch):
-        from minikube.project.watch_patterns import parse_rules
-
-        try:
-            parse_rules([pattern], manifest.directory)
-        except (ValueError, re.error):
-            problems.append(
-                f'{manifest.path}: services.{name}.watch: expected a pattern as in .gitignore, got "{pattern}"'
-            )
-    if problems:
-        raise ManifestError("\n".join(problems))
 
 
 def _machine_warnings(manifest: Manifest) -> list[str]:

@@ -6,7 +6,7 @@ The format is stable: `NAME | line`, and `minikube | message` for events.
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
 from minikube.cli.render.colors import DIM, RED, YELLOW, has_colour, instance_colour, paint
 from minikube.model import Event, LogLine
@@ -17,6 +17,14 @@ OWN_NAME = "minikube"
 
 LONGEST_PREFIX = 24
 LEVEL_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
+
+
+class _OpenLine(NamedTuple):
+    """An incomplete line that was printed last."""
+
+    instance: str
+    stream: str
+    text: str
 
 
 class LogPrinter:
@@ -33,6 +41,8 @@ class LogPrinter:
         self._prefix = prefix
         self._width = min(LONGEST_PREFIX, max(map(len, (*names, OWN_NAME))))
         self._prefixes: dict[str, str] = {}
+        self._open: _OpenLine | None = None
+        """The incomplete line at the end of the output."""
 
     def line(self, line: LogLine) -> None:
         """Print one log line. See `lines`."""
@@ -41,16 +51,53 @@ class LogPrinter:
     def lines(self, lines: Iterable[LogLine]) -> None:
         """Print log lines in one write.
 
-        On a terminal, warnings and errors are coloured, and lines of minikube itself are dimmed.
+        On a terminal, warnings and errors are coloured, and lines of minikube itself are dimmed. An incomplete line is
+        printed without a newline; where its rest comes next, it is completed in place.
         """
         texts = []
-        for line in lines:
-            # A progress bar overwrites its line after each carriage return: print what it shows at the end.
-            text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
-            if self.colour:
-                text = paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
-            texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{text}\n")
-        self._write("".join(texts))
+        with self._lock:
+            for line in lines:
+                # A progress bar overwrites its line after each carriage return: print what it shows at the end.
+                text = printable_line(line.line.rstrip("\r").rpartition("\r")[2])
+                if self._open or line.partial:
+                    texts.append(self._continue_line(line, text))
+                else:
+                    texts.append(f"{self._head(line.time, line.instance or OWN_NAME)}{self._painted(line, text)}\n")
+            self._write("".join(texts))
+
+    def end_line(self) -> None:
+        """End an incomplete line, as no more lines follow."""
+        with self._lock:
+            if self._open:
+                self._open = None
+                self._write("\n")
+
+    def _continue_line(self, line: LogLine, text: str) -> str:
+        """Return what to print for a line that is incomplete, or that follows an incomplete one: its rest where it goes on."""
+        before, end = self._open, "" if line.partial else "\n"
+        head = self._head(line.time, line.instance or OWN_NAME)
+        if before is None:
+            begin = ""
+        elif (before.instance, before.stream) != (line.instance, line.stream):
+            begin = "\n"
+        elif text.startswith(before.text):
+            head, begin, text = "", "", text.removeprefix(before.text)
+        elif self.colour:
+            begin = "\r\x1b[K"  # a progress bar: the new line takes the place of the one before
+        elif line.partial:
+            return ""  # into a file, a progress bar is printed once it is complete
+        else:
+            begin = "\n"
+        shown = (before.text if before and not head else "") + text
+        self._open = _OpenLine(line.instance, line.stream, shown) if line.partial else None
+        return f"{begin}{head}{self._painted(line, text)}{end}"
+
+    def _painted(self, line: LogLine, text: str) -> str:
+        return (
+            paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
+            if self.colour
+            else text
+        )
 
     def event(self, event: Event) -> None:
         """Print an event; where lines have no prefix, with its time."""
@@ -62,7 +109,9 @@ class LogPrinter:
         self._write_own(time.time(), printable(text))
 
     def _write_own(self, stamp: float, text: str, *, dated: bool = False) -> None:
-        self._write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
+        with self._lock:
+            self.end_line()
+            self._write(f"{self._head(stamp, OWN_NAME, dated=dated)}{text}\n")
 
     def _write(self, text: str) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
     endpoint   finds a project's supervisor and its token in `.minikube/`
     blocking   the client of the command line
+    watchdog   ends a long wait of that client where the supervisor does not answer any more
     trio       the client of the dashboard: stream, logs, commands
     snapshot   builds the project's state from the stream's updates
     messages   replies of the API that are not in `model`, and HTTP statuses for errors

@@ -12,8 +12,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from minikube.control.client.endpoint import Endpoint, find_supervisor
-from minikube.control.client.messages import ApplyReply, EventsReply, ServiceReply, error_for
-from minikube.errors import NothingRunning, Unavailable
+from minikube.control.client.messages import ApplyReply, ClearReply, EventsReply, ServiceReply, error_for
+from minikube.control.client.watchdog import Watchdog
+from minikube.errors import NothingRunning, Unavailable, Unresponsive
+from minikube.linux.processes import read_stat
 from minikube.logs.query import LogQuery
 from minikube.model import Event, LogLine, Snapshot
 
@@ -24,6 +26,9 @@ TIMEOUT_S = 5.0
 
 COMMAND_TIMEOUT_S = 600.0
 """Time for a command: stopping services takes the stop time-outs of all of them, in dependency order."""
+
+WATCHED_S = 60.0
+"""A wait that may take longer has a watchdog, which ends it where the supervisor does not answer any more."""
 
 READ_BYTES = 65_536
 
@@ -43,6 +48,8 @@ class ControlClient:
         self.endpoint = endpoint
         self._timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
+        self._watchdog: Watchdog | None = None
+        """The watchdog of the open connection, if that has one."""
 
     def __enter__(self) -> "ControlClient":
         return self
@@ -52,6 +59,9 @@ class ControlClient:
 
     def close(self) -> None:
         """Close the connection to the supervisor, if one is open."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -80,8 +90,8 @@ class ControlClient:
     def log_batches(self, names: Sequence[str] = (), query: LogQuery = LATEST) -> Iterator[list[LogLine]]:
         """Yield log lines of the named services or instances (no name: of all services), in lists of lines that arrived together.
 
-        If the query follows, new lines come as they are written, until the supervisor exits. Closing the generator closes
-        the connection.
+        If the query follows, new lines come as they are written, until the supervisor exits or `until` is over. Closing the
+        generator closes the connection.
         """
         path, parameters = "/v1/logs", query.parameters()
         if len(names) == 1:
@@ -89,6 +99,13 @@ class ControlClient:
         else:
             parameters += [("name", name) for name in names]
         yield from self._batches(path, parameters, LogLine, follow=query.follow)
+
+    def clear_logs(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove the log lines of the named services or instances (no name: of all services); return the instances' names."""
+        query = [("name", name) for name in names]
+        target = f"/v1/logs?{urlencode(query)}" if query else "/v1/logs"
+        self._check_answers()
+        return self._request("DELETE", target, ClearReply, b"", COMMAND_TIMEOUT_S).cleared
 
     # ------------------------------------------------------------ commands (see `control.interface.ProjectCommands`)
 
@@ -122,6 +139,7 @@ class ControlClient:
         Raise `UsageError` if the manifest is invalid or has a change that needs a restart of the supervisor.
         """
         body = msgspec.json.encode({"dry_run": dry_run})
+        self._check_answers()
         return self._request("POST", "/v1/apply", ApplyReply, body, COMMAND_TIMEOUT_S)
 
     def shutdown(self, now: bool = False) -> None:
@@ -133,7 +151,15 @@ class ControlClient:
     def _command(self, name: str, command: str, body: dict[str, Any] | None = None) -> None:
         """Run a command on a service or an instance, and wait until it is done."""
         data = msgspec.json.encode(body) if body else b""
+        self._check_answers()
         self._request("POST", f"/v1/services/{quote(name, safe='')}/{command}", dict[str, Any], data, COMMAND_TIMEOUT_S)
+
+    def _check_answers(self) -> None:
+        """Raise `Unresponsive` where the supervisor does not answer.
+
+        Before a command: one that was sent to a suspended supervisor would be executed when that is resumed.
+        """
+        self._get("/health", dict[str, Any])
 
     def _get(
         self, path: str, shape: type[Shape], query: dict[str, Any] | None = None, timeout: float | None = None
@@ -155,6 +181,7 @@ class ControlClient:
     ) -> Iterator[list[Shape]]:
         """Yield the lines of an NDJSON response, decoded as the type `shape`, in lists of lines that arrived together."""
         reply = self._send("GET", f"{path}?{urlencode(query)}", b"", None if follow else self._timeout)
+        watchdog = self._watchdog
         decoder = msgspec.json.Decoder(shape)
         try:
             rest = b""
@@ -171,6 +198,8 @@ class ControlClient:
             raise Unavailable(f"{self.endpoint.netloc}: the supervisor sent a malformed reply: {error}") from None
         finally:
             self.close()
+        if watchdog is not None and watchdog.has_fired:
+            raise self._timeout_error()
         # A response that follows ends like this when the supervisor exits.
         if broken and not follow:
             raise Unavailable(f"{self.endpoint.netloc}: the supervisor did not complete its reply")
@@ -184,6 +213,8 @@ class ControlClient:
             connection.connect()
             connection.sock.settimeout(timeout)
             self._connection = connection
+            if timeout is None or timeout > WATCHED_S:
+                self._watchdog = Watchdog(connection.sock, self.endpoint.host, self.endpoint.port, self._timeout)
             connection.request(method, target, body or None, headers)
             reply = connection.getresponse()
             error_body = reply.read() if reply.status >= 300 else b""
@@ -195,17 +226,23 @@ class ControlClient:
             self.close()
             raise self._timeout_error() from None
         except (OSError, http.client.HTTPException) as error:
+            has_fired = self._watchdog is not None and self._watchdog.has_fired
             self.close()
+            if has_fired:
+                raise self._timeout_error() from None
             raise Unavailable(f"{self.endpoint.netloc}: no answer from the supervisor: {error!r}") from None
         if reply.status >= 300:
             self.close()
             raise error_for(reply.status, error_body)
         return reply
 
-    def _timeout_error(self) -> Unavailable:
+    def _timeout_error(self) -> Unresponsive:
         pid = self.endpoint.pid
         text = f" (pid {pid}) does not answer — `minikube down --now` ends it" if pid else " does not answer"
-        return Unavailable(f"{self.endpoint.netloc}: the supervisor{text}")
+        stat = read_stat(pid) if pid else None
+        if stat is not None and stat.is_stopped:
+            text += f", `kill -CONT {pid}` resumes it: it is suspended"
+        return Unresponsive(f"{self.endpoint.netloc}: the supervisor{text}")
 
 
 def _decode(data: bytes, shape: type[Shape]) -> Shape:

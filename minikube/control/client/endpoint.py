@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minikube import __version__
 from minikube.addresses import join_host_port, split_host_port
-from minikube.errors import MinikubeError, NothingRunning, Unavailable
+from minikube.errors import MinikubeError, NothingRunning, Unresponsive
 from minikube.project.run_lookup import ANSWER_TIMEOUT_S, Run, find_run, user_name
 from minikube.project_dir import RECORD_FORMAT, TOKEN_FILE, project_dir, read_run_end
 
@@ -51,7 +51,7 @@ class Endpoint:
 def find_supervisor(manifest: Path, timeout: float = ANSWER_TIMEOUT_S) -> Endpoint:
     """Return the endpoint of the supervisor that runs the project of this manifest.
 
-    Raises `NothingRunning` if none does, `Unavailable` if one does not answer, and `MinikubeError` if another user's does, or
+    Raises `NothingRunning` if none does, `Unresponsive` if one does not answer, and `MinikubeError` if another user's does, or
     one of a version that this one does not understand. Waits up to `timeout` seconds for the supervisor's answer.
     """
     directory = project_dir(manifest)
@@ -66,7 +66,7 @@ def endpoint_of(run: Run, directory: Path) -> Endpoint:
     check_owner(run, directory)
     record = run.record
     if record is None:
-        raise Unavailable(
+        raise Unresponsive(
             f"{directory.parent}: the supervisor (pid {run.pid}) does not answer — `minikube down --now` ends it"
         )
     if record.format > RECORD_FORMAT:
@@ -77,8 +77,9 @@ def endpoint_of(run: Run, directory: Path) -> Endpoint:
     try:
         host, port = _split(record.control)
     except ValueError:
+        what = "ending: its services have stopped" if record.ending else "still starting"
         raise NothingRunning(
-            f"{directory.parent}: the supervisor (pid {run.pid}) is still starting — try again in a moment"
+            f"{directory.parent}: the supervisor (pid {run.pid}) is {what} — try again in a moment"
         ) from None
     token = run.token or read_token(directory, run.uid)
     return Endpoint(host, port, token, run.pid, record.manifest, record.version)
@@ -99,6 +100,10 @@ def check_owner(run: Run, directory: Path) -> None:
 
 def nothing_running(manifest: Path, directory: Path) -> NothingRunning:
     """Return the error for a project that does not run; it says when and why the last run ended, unless a user stopped it."""
+    if not manifest.exists() and not directory.exists():
+        return NothingRunning(
+            f"{manifest}: nothing is running, and there is no such file — go to a project's directory, or name its manifest"
+        )
     return NothingRunning(
         f"{manifest}: nothing is running{_last_end(directory)} — start it with `minikube up {manifest}`"
     )

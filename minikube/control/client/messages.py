@@ -31,6 +31,12 @@ class ServiceReply(Struct, frozen=True):
     """The manifest's keys for running it (user, health, restart, stop, limits), as in `minikube config --defaults`."""
 
 
+class ClearReply(Struct, frozen=True):
+    """The reply to `DELETE /v1/logs`: the names of the instances whose logs were cleared."""
+
+    cleared: tuple[str, ...] = ()
+
+
 class EventsReply(Struct, frozen=True):
     """The reply of `GET /v1/events`."""
 

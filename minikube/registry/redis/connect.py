@@ -9,7 +9,6 @@ sent again is the caller's decision. Import it late: redis-py takes 0.15 s.
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Connection, ConnectionPool, Sentinel
 from redis.backoff import NoBackoff
@@ -18,20 +17,13 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from minikube.errors import UsageError
+from minikube.redis_url import RedisUrl, parse_redis_url
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 1.0
 SENTINEL_TIMEOUT_S = 0.5
-SENTINEL_PORT = 26379
-
-_OPTIONS = ("db", "username", "password")
-_TLS_OPTIONS = (
-    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"),
-    *("ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
-)
-_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
 class RedisConnection(Protocol):
@@ -74,10 +66,14 @@ class RedisConnector:
         self._sentinel: tuple[Any, str, int] | None = None
         self._master: tuple[str, int] | None = None
         self._credentials: dict[str, str] = {}
-        if url.startswith("redis+sentinel://"):
-            self._sentinel = self._parse_sentinel(url)
-        else:
-            _check(url)
+        try:
+            parts = parse_redis_url(url)
+            if parts.scheme == "redis+sentinel":
+                self._sentinel = self._open_sentinel(parts)
+            else:
+                ConnectionPool.from_url(url).make_connection()  # it is not opened: this only checks
+        except (ValueError, TypeError, RedisError) as error:
+            raise UsageError(f"redis url: {error}") from None
 
     @unreadable_as_lost
     def open(self, timeout: float) -> RedisConnection:
@@ -112,56 +108,16 @@ class RedisConnector:
         except (RedisError, OSError):
             return False
 
-    def _parse_sentinel(self, url: str) -> tuple[Any, str, int]:
+    def _open_sentinel(self, parts: RedisUrl) -> tuple[Any, str, int]:
         """Return the sentinels, the service and the number of the database; keep user and password."""
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
-        path = [unquote(piece) for piece in parts.path.split("/") if piece]
-        if not hosts or not path or len(path) > 2 or (len(path) == 2 and not path[1].isdigit()):
-            raise UsageError("redis url: expected redis+sentinel://host:port,host:port/service/db")
-        addresses = []
-        for item in hosts.split(","):
-            host, colon, port = item.rpartition(":") if not item.endswith("]") else (item, "", "")
-            if colon and not port.isdigit():
-                raise UsageError(f"redis url: {item!r} is no host:port of a sentinel")
-            addresses.append(((host if colon else item).strip("[]"), int(port) if colon else SENTINEL_PORT))
-        user, colon, password = credentials.partition(":")
-        if not colon:
-            user, password = "", user
-        if user:
-            self._credentials["username"] = unquote(user)
-        if password:
-            self._credentials["password"] = unquote(password)
-        query = _query_options(parts.query, _SENTINEL_OPTIONS)
+        account = {"username": parts.username, "password": parts.password}
+        self._credentials = {name: value for name, value in account.items() if value}
         sentinel_options: dict[str, Any] = {
             "socket_timeout": SENTINEL_TIMEOUT_S,
             "socket_connect_timeout": SENTINEL_TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        for key in ("username", "password"):
-            if f"sentinel_{key}" in query:
-                sentinel_options[key] = query[f"sentinel_{key}"]
-        sentinel = Sentinel(addresses, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
-        return sentinel, path[0], int(path[1]) if len(path) == 2 else 0
-
-
-def _check(url: str) -> None:
-    """Raise UsageError unless redis-py can make a connection from the URL (it is not opened)."""
-    parts = urlsplit(url)
-    for name in _query_options(parts.query, (*_OPTIONS, *_TLS_OPTIONS)):
-        if name in _TLS_OPTIONS and parts.scheme != "rediss":
-            raise UsageError(f"redis url: {name} is for rediss://, not for {parts.scheme}://")
-    try:
-        ConnectionPool.from_url(url).make_connection()
-    except (ValueError, TypeError, RedisError) as error:
-        raise UsageError(f"redis url: {error}") from None
-
-
-def _query_options(query: str, known: tuple[str, ...]) -> dict[str, str]:
-    """Return the URL's parameters. Raises UsageError for an unknown one: redis-py would pass it to the connection."""
-    given = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"redis url: unknown parameter {name[:80]!r}, expected {', '.join(known)}")
-    return given
+        sentinel_options |= {name.removeprefix("sentinel_"): value for name, value in parts.options.items()}
+        sentinel = Sentinel(list(parts.hosts), sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+        return sentinel, parts.service, parts.db

@@ -4,12 +4,13 @@ Imports no trio: see the folder's docstring.
 """
 
 import random
-import subprocess
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from minikube.errors import StartError
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ForkServerGone, ProcessStart
+from minikube.supervisor.runtime.process.fork_exec import Command, exec_context
 
 RETRY_DELAY_S = 0.05
 RETRY_MAX_S = 1.0
@@ -39,24 +40,20 @@ def with_address(spec: BackingSpec, address: str) -> BackingSpec:
     return structs.replace(spec, argv=argv, address=address)
 
 
-def start_process(spec: BackingSpec) -> "subprocess.Popen[bytes]":
-    """Start the process of a backing service without trio and return it. Raises `StartError`.
+def backing_command(spec: BackingSpec) -> Command:
+    """Return the command of a backing service; its process tree is found by the service's name."""
+    return Command(spec.argv, spec.env, spec.cwd, spec.name)
+
+
+def begin_process(spec: BackingSpec, fork_server: ForkServer) -> ProcessStart:
+    """Request the process of a backing service without trio, and return its start. Raises `StartError`.
 
     Enter it into the process table with `ProcessTable.adopt` once trio runs.
     """
     try:
-        return subprocess.Popen(
-            spec.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=spec.cwd,
-            env=spec.env,
-            start_new_session=True,  # `ProcessTable` recognizes its descendants by the session
-        )
-    except OSError as error:
-        raise StartError(f"{spec.name}: cannot start {spec.argv[0]}: {error.strerror}") from None
+        return fork_server.begin(exec_context(backing_command(spec)))
+    except (OSError, ValueError, ForkServerGone) as error:
+        raise StartError(f"{spec.name}: cannot start {spec.argv[0]}: {error}") from None
 
 
 def retry_delay(failures: int) -> float:

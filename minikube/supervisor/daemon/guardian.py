@@ -96,9 +96,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     `sock` is the connection to `up`. `directory` is the project's `.minikube`.
     """
     os.setsid()
-    # Signals of the terminal are meant for `up`, which then asks for a stop. PIPE: `up` may end before the last message.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_IGN)
+    _handle_signals()
     _leave_terminal(supervisor_log(directory))
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
@@ -129,6 +127,20 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     os._exit(0)
 
 
+def _handle_signals() -> None:
+    """Keep signals of the terminal from ending or stopping this process: they are meant for `up`, which asks for a stop.
+
+    PIPE: `up` may end before the last message.
+    """
+    # With handlers: what is ignored stays ignored in every program that this process and the supervisor execute. What a
+    # careless parent of `up` has ignored or blocked must not hold here either: an exit would never be seen without CHLD.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def _run_supervisor(
     manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim
 ) -> int:
@@ -137,9 +149,13 @@ def _run_supervisor(
     Large modules are imported only here, after the fork.
     """
     try:
+        from minikube.supervisor.runtime.process.fork_client import fork_server
+
+        server = fork_server()  # first: what is imported from here on is not copied with every child
+
         from minikube.supervisor.daemon.launcher import run
 
-        return run(manifest, options, sock, guardian_pipe, claim)
+        return run(manifest, options, sock, guardian_pipe, claim, server)
     except BaseException as error:
         import logging
 

@@ -6,7 +6,6 @@ refuses to decide anything about services.
 
 import os
 import socket
-import subprocess
 from pathlib import Path
 
 from minikube.engine.leftovers import remove_leftovers
@@ -19,18 +18,25 @@ from minikube.project.run_claim import RunClaim
 from minikube.project_dir import RUN_END_FILE, project_dir
 from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.text import printable
 
 
-def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim) -> int:
-    """Run the supervisor and return its exit code.
+def run(
+    manifest_path: Path,
+    options: LaunchOptions,
+    sock: socket.socket,
+    guardian_pipe: int,
+    claim: RunClaim,
+    fork_server: ForkServer,
+) -> int:
+    """Run the supervisor and return its exit code. What it leaves running, the guardian kills.
 
     `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `claim` is not taken yet: another
-    run is kept out for as long as the supervisor or the guardian has it.
+    run is kept out for as long as the supervisor or the guardian has it. `fork_server` starts the processes.
     """
-    started: list[subprocess.Popen[bytes]] = []
     try:
-        return _run(manifest_path, options, sock, guardian_pipe, claim, started)
+        return _run(manifest_path, options, sock, guardian_pipe, claim, fork_server)
     except MinikubeError as error:
         import logging
 
@@ -40,12 +46,6 @@ def run(manifest_path: Path, options: LaunchOptions, sock: socket.socket, guardi
         logging.getLogger(__name__).error("%s", error)
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
-    finally:
-        # Processes that belong to no `BackingService` yet, because an error came first.
-        for popen in started:
-            if popen.poll() is None:
-                popen.kill()
-                popen.wait()
 
 
 def _run(
@@ -54,13 +54,14 @@ def _run(
     sock: socket.socket,
     guardian_pipe: int,
     claim: RunClaim,
-    started: "list[subprocess.Popen[bytes]]",
+    fork_server: ForkServer,
 ) -> int:
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
+    from minikube.supervisor.backing.redis_data import mend_tail
     from minikube.supervisor.backing.registry import registry_spec
-    from minikube.supervisor.backing.spec import start_process
+    from minikube.supervisor.backing.spec import BackingSpec, begin_process
     from minikube.supervisor.daemon.token_file import ensure_token
 
     manifest = load_manifest(manifest_path)
@@ -74,17 +75,21 @@ def _run(
     # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)
     os.environ.pop(orphans.RUN_ENV, None)
-    redis = None if manifest.redis.url else redis_spec(directory, os.environ)
+    redis, mended = None, ""
+    if not manifest.redis.url:
+        mended = mend_tail(directory)
+        redis = redis_spec(directory, os.environ, manifest.redis.server)
     warnings: list[str] = []
     listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
     token = ensure_token(directory)
     secret = supervisor_token(token)
     registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
+    started: list[tuple[BackingSpec, ProcessStart]] = []
     for spec in (redis, registry):
         if spec is not None:
             spec.env[orphans.PROJECT_ENV] = str(directory)
-            started.append(start_process(spec))
+            started.append((spec, begin_process(spec, fork_server)))
     # Only now: trio and the rest are imported while Redis and the registry start.
     from minikube.supervisor.daemon.log import configure_logging
     from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor
@@ -104,9 +109,10 @@ def _run(
             killed,
             removed,
             not_removed,
+            mended,
             tuple(warnings),
         )
-        return run_supervisor(plan, started, sock, guardian_pipe)
+        return run_supervisor(plan, fork_server, started, sock, guardian_pipe)
     finally:
         claim.close()
 

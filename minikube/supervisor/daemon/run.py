@@ -7,22 +7,23 @@ It refuses to decide anything about services: `reconcile` does.
 
 import logging
 import os
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 from msgspec import Struct
 
 import minikube
+from minikube.clock import clock_shift
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
+from minikube.durations import format_duration
 from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
@@ -36,7 +37,7 @@ from minikube.project.run_claim import RunClaim
 from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
-from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.backing.spec import BackingSpec, backing_command
 from minikube.supervisor.backing.startup import registry_service, start_redis, wait_ready_or_stop
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
@@ -58,6 +59,7 @@ from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
 from minikube.supervisor.runtime.failures import classify
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 from minikube.supervisor.runtime.process.usage import sample_usage
 
@@ -65,6 +67,9 @@ logger = logging.getLogger(__name__)
 
 FOLLOWER_TIMEOUT_S = 3.0
 """How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
+
+CLOCK_POLL_S = 1.0
+"""How often the wall clock is compared with one that is never set."""
 
 TASK_RETRY_S = 5.0
 """The delay before a background task is started again that failed because of a shortage of the machine."""
@@ -98,21 +103,27 @@ class LaunchPlan(Struct, frozen=True):
     """The containers of an earlier run that were removed."""
     not_removed: EngineLeftovers | None = None
     """The containers and networks that could not be removed, because the engine does not answer."""
+    mended: str = ""
+    """A message about a mended append-only file of Redis; empty where it was whole."""
     warnings: tuple[str, ...] = ()
     """Messages about default ports that were taken, so that others are used."""
 
 
+Started = list[tuple[BackingSpec, ProcessStart]]
+"""Backing services whose processes were requested before trio ran."""
+
+
 def run_supervisor(
-    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+    plan: LaunchPlan, fork_server: ForkServer, started: Started, sock: socket.socket, guardian_pipe: int
 ) -> int:
     """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers of it.
 
-    `started` are the processes of the embedded Redis (if the plan has one) and of the registry, in this order. `sock`
-    is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises `MinikubeError` without the
-    exception group of a nursery.
+    `fork_server` creates the processes. `started` are those of the embedded Redis (if the plan has one) and of the registry,
+    in this order. `sock` is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises
+    `MinikubeError` without the exception group of a nursery.
     """
     try:
-        return trio.run(_main, plan, started, sock, guardian_pipe)
+        return trio.run(_main, plan, fork_server, started, sock, guardian_pipe)
     except ExceptionGroup as group:
         error = classify(group)
         if isinstance(error, MinikubeError):
@@ -121,13 +132,15 @@ def run_supervisor(
 
 
 async def _main(
-    plan: LaunchPlan, started: "list[subprocess.Popen[bytes]]", sock: socket.socket, guardian_pipe: int
+    plan: LaunchPlan, fork_server: ForkServer, started: Started, sock: socket.socket, guardian_pipe: int
 ) -> int:
     manifest = plan.manifest
     logger.info("started as pid %d for %s", os.getpid(), manifest.path)
     limits = {name for spec in manifest.services.values() for name in spec.limits if name in CONTROLLERS}
-    process_table = ProcessTable(ProjectGroups(plan.project_dir, limits))
+    process_table = ProcessTable(ProjectGroups(plan.project_dir, limits), fork_server)
     process_table.raise_file_limit()
+    # Before the first `reap`, which would take the exit of a process that the table does not know.
+    backing_processes = [await process_table.adopt(start, backing_command(spec)) for spec, start in started]
     store = StateStore(manifest.name, version=minikube.__version__, manifest=str(manifest.path))
     context = RunContext(plan.project_dir, plan.options, store, process_table, plan.registry.address)
     context.registry_secret = plan.registry_secret
@@ -136,7 +149,7 @@ async def _main(
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
-            outer.start_soon(_reap_orphans, process_table)
+            outer.start_soon(process_table.reap_children)
             outer.start_soon(shutdown.obey_signals, context)
             outer.start_soon(shutdown.obey_up, context, sock)
             outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
@@ -144,13 +157,13 @@ async def _main(
             context.redis_url, backing = manifest.redis.url, []
             redis: BackingService | None = None
             if plan.redis is not None:
-                redis = await start_redis(plan.redis, context, outer, started.pop(0))
+                redis = await start_redis(plan.redis, context, outer, backing_processes.pop(0))
                 backing.append(redis)
             try:
                 if not context.stop_requested.is_set():
                     registry = registry_service(plan.registry, context)
                     backing.insert(0, registry)  # stopped first: it writes to Redis until its end
-                    outer.start_soon(registry.run, started.pop())
+                    outer.start_soon(registry.run, backing_processes.pop())
                     # Not the manifest's address: where its default port is taken, the registry listens on a free one.
                     if plan.registry.address.endswith(":0"):
                         # It chooses a free port, which services need in their environment.
@@ -158,16 +171,17 @@ async def _main(
                 if not context.stop_requested.is_set():
                     await _serve(plan, context, registry, redis, sock, files)
             finally:
+                files.remove_record()
                 # Also after an error of the supervisor itself: Redis must write its data to the disk.
                 with trio.CancelScope(shield=True):
                     for service in backing:
                         await service.stop()
             outer.cancel_scope.cancel()
     finally:
-        files.remove_record()
         plan.claim.stop_listening()
         orphans.forget_processes(files.directory)
         context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
+        process_table.close()
         logger.info("stopped")
     return 1 if context.engine_leftovers else 0
 
@@ -181,6 +195,8 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("containers.removed", text, "warning")
     if plan.not_removed:
         store.event("containers.not_removed", str(plan.not_removed), "warning")
+    if plan.mended:
+        store.event("redis.data_mended", plan.mended, "warning")
     for warning in plan.warnings:
         store.event("supervisor.port_changed", warning, "warning")
 
@@ -231,6 +247,7 @@ async def _serve(
             watch_files = partial(_watch_files, reconciler, actions, apply)
             services.start_soon(_run_background, store, "watching files", watch_files)
             services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
+            services.start_soon(_watch_clock, store)
             await wait_ready_or_stop(context, registry)
             on_health = partial(_show_registry_health, registry, redis, events, registry_sync)
             monitor = RegistryMonitor(client, store.event, on_health)
@@ -332,6 +349,17 @@ async def _watch_files(
         await adopted.wait()
 
 
+async def _watch_clock(store: StateStore) -> NoReturn:
+    """Show points in time by the wall clock as it is, and record an event when it is set."""
+    before = 0.0
+    while True:
+        await trio.sleep(CLOCK_POLL_S)
+        if store.set_clock_shift(shift := clock_shift()):
+            how = "forward" if shift > before else "back"
+            store.event("clock.set", f"the clock was set {how} by {format_duration(abs(shift - before))}", "warning")
+            before = shift
+
+
 async def _run_background(store: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:
     """Run a background task until it returns or fails; record an event when it fails. `what` names it in messages.
 
@@ -354,9 +382,3 @@ async def _run_background(store: StateStore, what: str, run: Callable[[], Awaita
                 reported = str(error)
                 store.event("supervisor.task_failed", f"{what}: {reported}", "warning")
         await trio.sleep(TASK_RETRY_S)
-
-
-async def _reap_orphans(process_table: ProcessTable) -> None:
-    with trio.open_signal_receiver(signal.SIGCHLD) as received:
-        async for _ in received:
-            process_table.reap()

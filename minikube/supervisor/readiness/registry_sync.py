@@ -14,6 +14,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from minikube.clock import steady_time
 from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
 from minikube.metrics.counters import RegistryStatus
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration, normalize_host
@@ -189,7 +190,7 @@ class RegistrySync:
         """Record why lookups at the registry find no instance, or that they do (empty); notify of each entry."""
         if problem != self.lookup_problem:
             if not self.lookup_problem:
-                self.lookup_problem_since = time.time()
+                self.lookup_problem_since = steady_time()
             self.lookup_problem = problem
             for id, entry in list(self._entries.items()):
                 self._notify(id, entry)
@@ -395,11 +396,15 @@ class RegistrySync:
         elif id not in self._entries or id in self._changed or self._is_replaced(id):
             if self._is_replaced(id) and id not in self._changed:
                 self._corrected[id] = trio.current_time()
-                entry = self._entries[id]
+                entry, report = self._entries[id], self._reports.get(id)
+                is_failing = report is not None and not report.passing
                 self._on_replaced(
                     f"another client replaced the registration of {id} with {entry.name} at {entry.addr},"
-                    f" check {entry.health_check} — it is registered again as it was"
+                    f" check {entry.health_check} — it is {'removed' if is_failing else 'registered again as it was'}"
                 )
+                if is_failing:  # a registration would make it discoverable: it is registered with its next pass
+                    await self._deregister(id)
+                    return
             self._changed.discard(id)
             try:
                 await self._register(id, registration)
@@ -436,12 +441,15 @@ class RegistrySync:
         Where the registry has no entry of the instance any more, forget the entry: the next passing result registers it
         again.
         """
+        entry = self._entries[id]
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
-            await self._registry.renew(id, state, report.output, self._entries[id].incarnation)
+            await self._registry.renew(id, state, report.output, entry.incarnation)
         except NotFound:
-            # The registry forgot it, or another client has replaced it: a passing report registers it again.
-            self._entries.pop(id, None)
+            # The registry forgot it, or another client has replaced it. The watch may have pushed the other client's entry
+            # meanwhile: that one is to be corrected.
+            if self._entries.get(id) is entry:
+                del self._entries[id]
             return
         if self._reports.get(id) is report:
             self._sent_reports[id] = report

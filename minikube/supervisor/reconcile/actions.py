@@ -45,10 +45,10 @@ class ServiceActions:
     async def start(self, name: str) -> None:
         """Start instances and their dependencies; return when each is starting or waits for a dependency or an image.
 
-        Raises `RolloutFailed` when an instance becomes `fatal` immediately.
+        Raises `RolloutFailed` when an instance becomes `fatal` immediately, and `UsageError` for a service without replicas.
         """
         self._check_running()
-        controllers = self.find(name)
+        controllers = self._find_instances(name)
         for controller in (*self._reconciler.unselected_dependencies(controllers), *controllers):
             controller.start()
         with trio.move_on_after(START_TIMEOUT_S):
@@ -64,10 +64,10 @@ class ServiceActions:
         """Restart instances; replicas of a service one after another, each ready before the next.
 
         Raises `RolloutFailed` when an instance does not become ready again, and `StopTimeout` when an old process does
-        not end.
+        not end, and `UsageError` for a service without replicas.
         """
         self._check_running()
-        controllers = self.find(name)
+        controllers = self._find_instances(name)
         for controller in self._reconciler.unselected_dependencies(controllers):
             controller.start()
         # A stopped replica takes nothing away by coming back: it need not wait for its turn.
@@ -102,7 +102,7 @@ class ServiceActions:
             number = signal_number(signal)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        controllers = self._replicas.find_with_removed(name) or self.find(name)
+        controllers = self._replicas.find_with_removed(name) or self._find_instances(name)
         processes = [controller.process for controller in controllers if controller.process is not None]
         if not processes:
             raise UsageError(f"{name}: no process is running — start it with `minikube start {name}`")
@@ -137,6 +137,12 @@ class ServiceActions:
             raise UsageError(f"{name}: is not registered now, so lookups do not find it — see `minikube ps`")
         for controller in registered:
             await registry_sync.set_maintenance(controller.id, on, reason)
+
+    def _find_instances(self, name: str) -> list[InstanceController]:
+        """Return the instances as `find`, at least one. Raises `UsageError` for a service without replicas."""
+        if not (found := self.find(name)):
+            raise UsageError(f"{name}: has no instance, as it has 0 replicas — `minikube scale {name}=1` starts one")
+        return found
 
     def _check_running(self) -> None:
         """Raise `UsageError` where a stop of the project was requested."""

@@ -1,11 +1,12 @@
 """The commands of the control API, as `control.interface.ProjectCommands` defines them. `control` serves them over HTTP."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from minikube.control.client.messages import ApplyReply
 from minikube.control.interface import LogCount, MetricsInput
+from minikube.errors import Unavailable
 from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
 from minikube.manifest.dump import dump_service
@@ -81,23 +82,53 @@ class CommandHandler:
 
         The status is None where the registry does not answer within `STATUS_TIMEOUT_S`.
         """
-        logs = self._context.logs.logs.values()
-        counts = tuple(LogCount(log.service, log.instance, log.lines, log.dropped) for log in logs)
-        return MetricsInput(await self._reconciler.registry_sync.status(STATUS_TIMEOUT_S), counts)
+        collector = self._context.logs
+        counts = [
+            LogCount(log.service, log.instance, log.lines, log.dropped, log.file_changes)
+            for log in collector.logs.values()
+        ]
+        counts += (LogCount(service, "", totals.lines, totals.dropped) for service, totals in collector.totals.items())
+        return MetricsInput(await self._reconciler.registry_sync.status(STATUS_TIMEOUT_S), tuple(counts))
 
     def logs(self, names: Sequence[str], query: LogQuery) -> AbstractAsyncContextManager[AsyncIterator[list[LogLine]]]:
         """Return a context manager that opens the log lines selected by `query`, of the named services or instances.
 
         `redis` and `registry` are names too. Without names, the lines are those of all services.
         """
-        wanted = {controller.name for name in names if name not in PARTS for controller in self._actions.find(name)}
-        collector = self._context.logs
+        find = self._source_finder(names)
+        return self._context.logs.lines(find, query)
 
-        # Called again while the lines are followed: instances may have been added meanwhile.
-        def sources() -> list[Source]:
-            found = {
-                log.instance: collector.source(log.service, log.instance, log.spec) for log in collector.logs.values()
-            }
+    def has_log(self, name: str) -> bool:
+        """Return whether an instance of that name has written a log in this run."""
+        return name in self._context.logs.sources()
+
+    async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
+        """Remove the log files of the named services or instances; see `ProjectCommands.clear_logs`."""
+        sources = self._source_finder(names)()
+        try:
+            await self._context.logs.clear(sources)
+        except OSError as error:
+            raise Unavailable(
+                f"{error.filename}: cannot be removed: {(error.strerror or str(error)).lower()}"
+            ) from None
+        return sorted(source.instance for source in sources)
+
+    def _source_finder(self, names: Sequence[str]) -> Callable[[], list[Source]]:
+        """Return a function that finds the log files of the named services or instances; without names, of all services.
+
+        It is called again while lines are followed: instances may have been added or removed meanwhile.
+        """
+        collector = self._context.logs
+        removed = {name for name in names if name in collector.sources()}
+        wanted = removed | {
+            controller.name
+            for name in names
+            if name not in PARTS and name not in removed
+            for controller in self._actions.find(name)
+        }
+
+        def find() -> list[Source]:
+            found = collector.sources()
             for controller in self._reconciler.replicas:
                 spec = controller.spec
                 found[controller.name] = collector.source(spec.name, controller.name, spec.logs)
@@ -107,4 +138,4 @@ class CommandHandler:
                 source for name, source in found.items() if name in wanted or name in names or source.service in names
             ]
 
-        return collector.lines(sources, query)
+        return find

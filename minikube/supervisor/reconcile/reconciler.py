@@ -138,6 +138,7 @@ class Reconciler:
         await controller.run()
         if self.replicas.discard(controller):
             self.store.drop_instances(controller.id)
+            self.context.logs.forget(controller.name)
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
         """Write the row of a service into the state store."""

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import pytest
 import trio
 
 from minikube.cli.app import run
+from minikube.cli.commands import ps
+from minikube.control.client import watchdog
+from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.control.client.messages import ApplyReply, KeyChange, ServiceChange
 from minikube.control.interface import MetricsInput
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
-from minikube.errors import NotFound, RemoteError
+from minikube.errors import NotFound, RemoteError, Unresponsive
 from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
 from minikube.supervisor.daemon.token_file import ensure_token
@@ -80,6 +83,13 @@ class FakeSupervisor:
 
     async def metrics_input(self) -> MetricsInput:
         return MetricsInput()
+
+    def has_log(self, name: str) -> bool:
+        return False
+
+    async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
+        self._record("clear_logs", *names)
+        return tuple(names)
 
     @asynccontextmanager
     async def logs(self, names: Sequence[str], query: LogQuery) -> AsyncIterator[AsyncIterator[list[LogLine]]]:
@@ -351,3 +361,76 @@ def test_ps_watch_prints_each_change_as_a_line(minikube: Run, supervisor: FakeSu
         ("order", "running"),
     ]
     assert minikube("ps", "-w")[0] == 2
+
+
+@contextmanager
+def hung(supervisor: FakeSupervisor) -> Iterator[None]:
+    """Block the supervisor's only thread: its connections stay open, and nothing is answered."""
+    release, blocked = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        release.wait(30)
+
+    supervisor.call(block)
+    assert blocked.wait(5)
+    try:
+        yield
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda client: client.restart("held"),
+        lambda client: list(client.follow_events()),
+        lambda client: list(client.log_batches((), LogQuery(follow=True))),
+    ],
+    ids=("a command", "events -f", "logs -f"),
+)
+def test_a_wait_without_end_ends_when_the_supervisor_hangs(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch, wait: Callable[[ControlClient], object]
+) -> None:
+    """These connections have no time-out of their own, as a command may take minutes."""
+    monkeypatch.setattr(watchdog, "CHECK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(ControlClient, "_check_answers", lambda _: None)  # it hangs only after that
+    client = ControlClient(find_supervisor(Path("supervisor.toml")), timeout=0.5)
+    with client, hung(supervisor), pytest.raises(Unresponsive, match=r"the supervisor \(pid \d+\) does not answer"):
+        wait(client)
+
+
+def test_a_command_to_a_supervisor_that_hangs_is_not_executed_later(supervisor: FakeSupervisor) -> None:
+    with ControlClient(find_supervisor(Path("supervisor.toml")), timeout=0.3) as client:
+        with hung(supervisor):
+            for act in (lambda: client.stop("product"), client.apply, lambda: client.scale("product", 0)):
+                with pytest.raises(Unresponsive):
+                    act()
+        client.start("order")
+    assert supervisor.requests == [("start", "order")]
+
+
+def test_a_follower_of_a_supervisor_that_answers_goes_on(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog asks many times meanwhile; it ends the wait neither then nor after a normal end."""
+    monkeypatch.setattr(watchdog, "CHECK_INTERVAL_S", 0.001)
+    with ControlClient(find_supervisor(Path("supervisor.toml")), timeout=5.0) as client:
+        events = client.follow_events()
+        assert next(events).kind == "instance.started"
+        for number in range(20):
+            supervisor.call(lambda number=number: supervisor.store.event("x", str(number)))
+            assert next(events).message == str(number)
+
+
+def test_ps_watch_says_that_the_supervisor_hangs(
+    minikube: Run, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ps, "REDRAW_INTERVAL_S", 0.01)
+    defaults = ControlClient.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "timeout", 0.3)
+    with hung(supervisor):
+        code, _, err = minikube("ps", "-w", "--json")
+    assert code == 1
+    assert "does not answer — `minikube down --now` ends it" in err

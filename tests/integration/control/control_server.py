@@ -57,6 +57,13 @@ class RecordedCommands:
     async def maintenance(self, name: str, on: bool, reason: str = "") -> None:
         await self._note("maintenance", name, on, reason)
 
+    def has_log(self, name: str) -> bool:
+        return name == "product-9"
+
+    async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
+        self.calls.append(("clear_logs", *names))
+        return tuple(names) or ("order", "product")
+
     async def apply(self, dry_run: bool = False) -> ApplyReply:
         raise UsageError("apply is not supported yet")
 

@@ -513,6 +513,21 @@ async def test_a_client_that_follows_logs_gets_new_lines_and_leaves_no_task_behi
         await soon(lambda: not server.commands.followers)
 
 
+async def test_logs_are_cleared_by_name_also_those_of_a_removed_instance() -> None:
+    async with open_control() as server:
+        for target, code, cleared in (
+            ("/v1/logs", 200, ["order", "product"]),
+            ("/v1/services/product/logs", 200, ["product"]),
+            ("/v1/logs?name=product&name=product-9", 200, ["product", "product-9"]),
+            ("/v1/logs?name=product&name=nope", 404, []),
+            ("/v1/logs?tail=3", 400, []),
+        ):
+            status, _, body = await server.ask("DELETE", target)
+            assert (status, msgspec.json.decode(body).get("cleared", [])) == (code, cleared)
+        assert (await server.ask("GET", "/v1/services/product-9/logs"))[0] == 200
+        assert [call[1:] for call in server.commands.calls] == [(), ("product",), ("product", "product-9")]
+
+
 async def test_a_log_response_that_does_not_follow_ends_after_all_lines() -> None:
     async with open_control() as server:
         server.commands.lines = [LogLine(0.0, "x", "x", "stdout", f"{number} \x1b[31m") for number in range(50_000)]
@@ -548,7 +563,7 @@ async def test_metrics_show_the_state_store() -> None:
         server.store.put_instances(instance("aaaaaaaa", "product", restarts=3))
         status, head, body = await server.ask("GET", "/metrics")
         assert (status, b"text/plain" in head) == (200, True)
-        assert b'minikube_instance_restarts_total{instance="product",service="product"} 3.0\n' in body
+        assert b'minikube_instance_restarts_total{instance_name="product",service="product"} 3.0\n' in body
         assert b"minikube_registry_up 0.0\n" in body
         _, head, body = await server.ask("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
         assert (b"openmetrics" in head, body.endswith(b"# EOF\n")) == (True, True)

@@ -41,6 +41,23 @@ def test_on_a_machine_in_order_no_check_fails(project: Path, capsys: pytest.Capt
     assert "ok    manifest    supervisor.toml: good, 1 service\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("watches", 2), ("instances", 0)])
+def test_both_limits_of_inotify_are_checked_by_the_names_that_raise_them(
+    project: Path, as_root: None, kind: str, limit: int
+) -> None:
+    """In a user namespace, which has limits of its own. Where no service watches, they do not matter."""
+    lower = f"echo {limit} > /proc/sys/user/max_inotify_{kind} || exit 9"
+    shell = f"{lower}; exec {sys.executable} -m minikube doctor --json"
+    for watch, status in (("[]", "ok"), ('["."]', "warn")):
+        (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\ncommand = "run"\nwatch = {watch}\n')
+        done = subprocess.run(["unshare", "-U", "-r", "sh", "-c", shell], capture_output=True, text=True, timeout=60)
+        if done.returncode == 9 or "unshare failed" in done.stderr:
+            pytest.skip(f"no user namespace: {done.stderr.strip()}")
+        found = next(row for row in json.loads(done.stdout) if row["check"] == "watch")
+        assert found["status"] == status
+    assert f"user.max_inotify_{kind}" in found["advice"]
+
+
 def test_an_invalid_manifest_and_a_missing_redis_fail(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,8 @@
 import errno
 import os
 import signal
-import subprocess
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -15,7 +13,7 @@ from minikube.control.state_store import StateStore
 from minikube.logs.collector import LogCollector
 from minikube.manifest import LogSpec
 from minikube.supervisor.backing.service import BackingService
-from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.backing.spec import BackingSpec, backing_command
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -48,7 +46,7 @@ class SlowTable(ProcessTable):
         return self.started[-1]
 
 
-async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path) -> None:
+async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path, subreaper: None) -> None:
     async def never_ready(process: Process) -> str:
         await trio.sleep_forever()
         raise AssertionError
@@ -58,13 +56,16 @@ async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path) ->
     service = BackingService(spec, process_table, StateStore("test"), log, never_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(process_table.reap_children)
             nursery.start_soon(service.run, None)
             await process_table.starting.wait()
             await service.stop()
             assert [str(one.exit) for one in process_table.started] == ["signal TERM"]
+            nursery.cancel_scope.cancel()
+    process_table.close()
 
 
-async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path) -> None:
+async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path, process_table: ProcessTable) -> None:
     (tmp_path / "stay").touch()
     log = LogCollector(tmp_path).open("redis", "redis", LogSpec())
 
@@ -79,7 +80,7 @@ async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path) -> None:
         return "there"
 
     spec = BackingSpec("redis", ("sh", "-c", SCRIPT), dict(os.environ), tmp_path, "there")
-    service = BackingService(spec, ProcessTable(), StateStore("test"), log, wait_ready)
+    service = BackingService(spec, process_table, StateStore("test"), log, wait_ready)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.run, None)
@@ -92,23 +93,12 @@ async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path) -> None:
             await service.stop()
 
 
-def started(spec: BackingSpec) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(spec.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-async def test_a_start_is_retried_after_a_shortage_of_threads_or_descriptors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_start_is_retried_after_a_shortage_of_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process_table: ProcessTable
 ) -> None:
-    """The first process cannot be adopted, the second not started; the third runs."""
-    find, shortages = trio.to_thread.run_sync, [RuntimeError("can't start new thread")]
+    """The first process is killed, the second cannot be started; the third runs."""
 
-    async def refuse_once(*arguments: Any, **options: Any) -> Any:
-        if shortages:
-            await trio.lowlevel.checkpoint()
-            raise shortages.pop()
-        return await find(*arguments, **options)
-
-    def refuse(pid: int) -> int:
+    def refuse(flags: int) -> tuple[int, int]:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def wait_ready(process: Process) -> str:
@@ -117,18 +107,22 @@ async def test_a_start_is_retried_after_a_shortage_of_threads_or_descriptors(
 
     store, log = StateStore("test"), LogCollector(tmp_path).open("redis", "redis", LogSpec())
     spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    service = BackingService(spec, ProcessTable(), store, log, wait_ready)
-    first = started(spec)
-    with monkeypatch.context() as patched:
-        patched.setattr(trio.to_thread, "run_sync", refuse_once)
-        with monkeypatch.context() as scarce, trio.fail_after(60):
-            scarce.setattr(os, "pidfd_open", refuse)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(service.run, first)
-                await store.wait_for(lambda _: bool(store.events_since(0)))
-                scarce.undo()
-                await service.ready.wait()
-                await service.stop()
-    assert first.poll() == -signal.SIGKILL
-    reasons = [event.message for event in store.events_since(0) if event.kind == "redis.down"]
-    assert [("Too many open files" in text, "thread" in text) for text in reasons] == [(True, False), (False, True)]
+    service = BackingService(spec, process_table, store, log, wait_ready)
+    with monkeypatch.context() as scarce, trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            first = await process_table.start(backing_command(spec))
+            scarce.setattr(os, "pipe2", refuse)
+            nursery.start_soon(service.run, first)
+            await service.ready.wait()
+            first.send_signal(signal.SIGKILL)
+            await store.wait_for(lambda _: len(downs(store)) == 2)
+            scarce.undo()
+            await service.ready.wait()
+            await service.stop()
+            nursery.cancel_scope.cancel()
+    assert downs(store)[0] == "redis ended: signal KILL — starting it again"
+    assert "Too many open files" in downs(store)[1]
+
+
+def downs(store: StateStore) -> list[str]:
+    return [event.message for event in store.events_since(0) if event.kind == "redis.down"]

@@ -18,7 +18,7 @@ from minikube.model import CheckState, PartView, ProcessState
 from minikube.supervisor.backing import redis_ping, service
 from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.service import BackingService
-from minikube.supervisor.backing.spec import start_process
+from minikube.supervisor.backing.spec import backing_command
 from minikube.supervisor.backing.startup import start_redis
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
@@ -58,6 +58,11 @@ class RunningRedis:
 
 
 @pytest.fixture(autouse=True)
+def _children_of_fork_servers(subreaper: None) -> None:
+    """Make the processes that a fork server starts children of this process."""
+
+
+@pytest.fixture(autouse=True)
 def _fast_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "PING_INTERVAL_S", 0.05)
     monkeypatch.setattr(service, "RETRY_INTERVAL_S", 0.05)
@@ -71,12 +76,15 @@ async def running_redis(project: Path) -> AsyncIterator[RunningRedis]:
     context = RunContext(directory, LaunchOptions(), store, table, "127.0.0.1:1")
     spec = redis_spec(directory, {**os.environ, "MINIKUBE_REDIS_SERVER": server_command()})
     async with trio.open_nursery() as nursery:
-        backing = await start_redis(spec, context, nursery, start_process(spec))
+        nursery.start_soon(table.reap_children)
+        backing = await start_redis(spec, context, nursery, await table.start(backing_command(spec)))
         try:
             yield RunningRedis(directory, store, backing)
         finally:
             with trio.CancelScope(shield=True):
                 await backing.stop()
+                nursery.cancel_scope.cancel()
+    table.close()
     context.logs.writer.close(5.0)
 
 

@@ -1,6 +1,5 @@
 """Process trees are ended whole, and limits hold: with control groups where those can be made, and without. Real processes."""
 
-import ctypes
 import errno
 import os
 import shutil
@@ -60,14 +59,6 @@ def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProjectGr
         assert not (tmp_path / "cgroups").exists(), "an empty group stayed behind"
 
 
-@pytest.fixture
-def subreaper() -> Iterator[None]:
-    """Make orphans children of this process, as the supervisor does."""
-    processes.become_subreaper()
-    yield
-    ctypes.CDLL(None).prctl(processes.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
 def marked(mark: str) -> list[int]:
     """Return the pids of the processes with the mark on their command line."""
     found = []
@@ -90,23 +81,23 @@ class Supervisor:
         self._runtime = ProcessRuntime(self.process_table, self._environment, self._warn, PortAllocator())
         self._nursery = nursery
         self._directory = directory
+        nursery.start_soon(self._reap_children)
 
     async def start(self, *argv: str, **fields: object) -> LocalProcess:
         spec = ServiceSpec("x", self._directory, argv, **fields)  # type: ignore[arg-type]
-        process = await self._runtime.start(Launch(spec, "0badcafe", "x"))
-        self._nursery.start_soon(process.wait_exit)
-        return process
+        return await self._runtime.start(Launch(spec, "0badcafe", "x"))
+
+    async def _reap_children(self) -> None:
+        try:
+            await self.process_table.reap_children()
+        finally:
+            self.process_table.close()
 
     def _environment(self, spec: ServiceSpec) -> dict[str, str]:
         return {"PATH": os.environ["PATH"]}
 
     def _warn(self, spec: ServiceSpec, text: str) -> None:
         self.warnings.append(text)
-
-    async def reap(self) -> None:
-        with trio.open_signal_receiver(signal.SIGCHLD) as received:
-            async for _ in received:
-                self.process_table.reap()
 
 
 async def test_each_signal_to_an_instance_is_logged_at_the_level_debug(
@@ -135,7 +126,6 @@ async def test_a_whole_tree_is_ended_and_killed_processes_are_named(
     (tmp_path / "nine.py").write_text(NINE.replace("MARK", mark).replace("ENV", env))
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(groups, nursery, tmp_path)
-        nursery.start_soon(supervisor.reap)
         process = await supervisor.start(sys.executable, "nine.py")
         await trio.lowlevel.wait_readable(process.stdout)
         await soon(lambda: len(marked(mark)) == 8)
@@ -156,7 +146,6 @@ async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_k
     mark = f"7{os.getpid()}"
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(groups, nursery, tmp_path)
-        nursery.start_soon(supervisor.reap)
         process = await supervisor.start("sleep", "600")
         script = f"echo asked; setsid sleep {mark} & sleep {mark}"
         ran = await process.run(("sh", "-c", script), 0.5)
@@ -224,7 +213,6 @@ async def test_a_process_that_was_seen_in_a_tree_still_belongs_to_it_after_leavi
     script = f"(setsid env -i /bin/sleep {mark} & wait) & echo $!; wait; exec sleep 600"
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(None, nursery, tmp_path)
-        nursery.start_soon(supervisor.reap)
         process = await supervisor.start("sh", "-c", script)
         await trio.lowlevel.wait_readable(process.stdout)
         between = int(os.read(process.stdout, 64))
@@ -298,25 +286,26 @@ def dead_child() -> int:
     return pid
 
 
-async def test_an_orphan_that_dies_during_a_start_is_reaped_after_it(subreaper: None, tmp_path: Path) -> None:
-    dead, process_table = dead_child(), ProcessTable()
-    process = await process_table.start(Command(("true",), {}, tmp_path))
-    assert processes.read_stat(dead) is None
-    await process.wait_exit()
-    process_table.forget(process)
+async def test_an_orphan_that_dies_during_a_start_is_reaped_after_it(tmp_path: Path, idle_table: ProcessTable) -> None:
+    dead = dead_child()
+    async with trio.open_nursery() as nursery:
+        process = await idle_table.start(Command(("true",), {}, tmp_path))
+        assert processes.read_stat(dead) is None
+        nursery.start_soon(idle_table.reap_children)
+        await process.wait_exit()
+        idle_table.forget(process)
+        nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
-async def test_a_start_without_a_thread_raises_resource_exhausted(
-    subreaper: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+async def test_a_start_without_descriptors_raises_resource_exhausted(
+    tmp_path: Path, idle_table: ProcessTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object, **__: object) -> None:
-        await trio.lowlevel.checkpoint()
-        raise error
+    def refuse(flags: int) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
-    with pytest.raises(ResourceExhausted):
-        await ProcessTable().start(Command(("true",), {}, tmp_path))
+    monkeypatch.setattr(os, "pipe2", refuse)
+    with pytest.raises(ResourceExhausted, match="cannot start true: Too many open files — trying again"):
+        await idle_table.start(Command(("true",), {}, tmp_path))
 
 
 async def test_reaping_goes_on_after_a_start_that_could_not_make_its_group(subreaper: None, tmp_path: Path) -> None:

@@ -109,10 +109,14 @@ def test_without_a_command_the_help_is_printed_as_it_is(capsys: pytest.CaptureFi
     ["ps", "logs", "events", "down", "start x", "stop x", "restart x", "kill x", "describe x", "wait"],
 )
 def test_exit_code_3_where_nothing_is_running(command: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "minikube: supervisor.toml: nothing is running"
     assert run(command.split()) == 3
     assert capsys.readouterr().err == (
-        "minikube: supervisor.toml: nothing is running — start it with `minikube up supervisor.toml`\n"
+        f"{message}, and there is no such file — go to a project's directory, or name its manifest\n"
     )
+    (project / "supervisor.toml").touch()
+    assert run(command.split()) == 3
+    assert capsys.readouterr().err == f"{message} — start it with `minikube up supervisor.toml`\n"
 
 
 def test_exit_code_3_where_no_registry_listens(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,14 +189,14 @@ def test_every_error_is_lines_on_stderr_and_an_exit_code(
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    """`minikube schema | head -1` prints nothing on stderr."""
+    """`minikube schema | head -1` prints nothing on stderr, and ends as a program that SIGPIPE ends does in a shell."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "minikube", "schema"], stdout=write, stderr=subprocess.PIPE, check=False
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_ctrl_c_during_imports_exits_with_130_and_prints_nothing() -> None:
@@ -208,3 +212,41 @@ minikube.cli.main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("url", ["redis://[::1:6379/0", "redis://h/abc", "redis+sentinel://[::1:1,[::1]:2/main"])
+@pytest.mark.parametrize("command", ["validate", "up -d", "config", "run x -- true", "registry", "registry --redis"])
+def test_a_malformed_redis_url_is_refused_in_one_line(
+    command: str, url: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "supervisor.toml").write_text('[services.x]\ncommand = "run"\n')
+    words = command.split()
+    if words[-1] == "--redis":
+        words.append(url)
+    else:
+        monkeypatch.setenv("REDIS_URL" if words == ["registry"] else "MINIKUBE_REDIS_URL", url)
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("minikube: ")
+    assert err.count("\n") == 1
+    assert "expected " in err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("s.yaml", "s.yaml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
+        ("sub/compose.yml", "sub/compose.yml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
+        ("Procfile", "Procfile: a manifest is TOML, not a Procfile — `minikube init` writes a first one"),
+        ("none.yaml", "none.yaml: no such file"),
+    ],
+)
+def test_a_file_of_another_tool_in_place_of_a_manifest_is_told_so(
+    word: str, message: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "sub").mkdir()
+    for name in ("s.yaml", "sub/compose.yml", "Procfile"):
+        (project / name).write_text("services:\n  web: x\n")
+    assert run(["up", word]) == 2
+    assert capsys.readouterr().err.startswith(f"minikube: {message}")

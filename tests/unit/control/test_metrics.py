@@ -72,7 +72,7 @@ def full(store: StateStore) -> tuple[StateStore, MetricsInput]:
     calls = (CallCount("Discovery.Get", {"ok": 5, "not_found": 1}, seconds(0.01, 0.5, 2.0)),)
     probes = (ProbeCount("product", {"pass": 2}, seconds(0.05, 0.05)),)
     status = RegistryStatus(9.5, 1, 7, 3, True, RegistryCounters(calls, probes))
-    return store, MetricsInput(status, (LogCount("product", "product", 100, 1),))
+    return store, MetricsInput(status, (LogCount("product", "product", 100, 1, 2), LogCount("product", "", 60, 4)))
 
 
 def test_every_value_has_its_metric(full: tuple[StateStore, MetricsInput]) -> None:
@@ -115,6 +115,8 @@ def test_every_value_has_its_metric(full: tuple[StateStore, MetricsInput]) -> No
         ("minikube_registry_call_duration_seconds_bucket", "+Inf", "Discovery.Get"): 3,
         ("minikube_log_lines_total", "product", "product"): 100,
         ("minikube_log_dropped_lines_total", "product", "product"): 1,
+        ("minikube_log_dropped_lines_total", "", "product"): 4,
+        ("minikube_log_file_changes_total", "product", "product"): 2,
     }
     assert {key: found.get(key) for key in expected} == expected
 

@@ -120,6 +120,15 @@ PATTERNS = st.sampled_from(
 )
 
 
+STACK = [
+    ("stderr", b'{"level":"error","msg":"a b"}'),
+    ("stdout", b'{"level":"error","msg":"a b"}'),
+    ("stderr", b"  goes on"),
+]
+
+
+# The line that goes on stands behind the place where reading begins, what it goes on from before.
+@example(texts=STACK, style="plain", cuts=set(), grep="", level="warning", since=0, until=0, size=64)
 @settings(max_examples=250, deadline=None)
 @given(
     texts=st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "minikube"]), TEXTS), min_size=1, max_size=30),

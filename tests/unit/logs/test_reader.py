@@ -4,7 +4,6 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,55 +11,16 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.logs.blocks import BLOCK
-from minikube.logs.file_format import Source, encode_lines, kept_sources, parse_line, rotated, written_at
+from minikube.logs.file_format import encode_lines, kept_sources, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import LINE_LIMIT, PENDING_LIMIT, InstanceLog
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import LogReader, read_backlog, read_new
-from minikube.logs.writer import LogWriter
+from minikube.logs.reader import read_backlog, read_new
+from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 from tests.eventually import eventually
-
-PLAIN = LogSpec()
-
-
-class Directly:
-    """In the writer's place: writes at once, or keeps it waiting."""
-
-    def __init__(self, *, stuck: bool = False) -> None:
-        self.pending = 0
-        self.stuck = stuck
-        self.waiting: list[tuple[InstanceLog, bytes]] = []
-
-    def put(self, log: InstanceLog, data: bytes) -> None:
-        log.pending += len(data)
-        self.waiting.append((log, data))
-        if not self.stuck:
-            self.flush()
-
-    def flush(self) -> None:
-        for log, data in self.waiting:
-            log.write(data)
-            log.pending -= len(data)
-        self.waiting.clear()
-
-
-def capture_in(
-    directory: Path, name: str = "a", spec: LogSpec = PLAIN, writer: Directly | None = None, **more: object
-) -> InstanceLog:
-    return InstanceLog(name, name, directory / f"{name}.log", cast("LogWriter", writer or Directly()), spec, **more)  # type: ignore[arg-type]
-
-
-def reader_of(log: InstanceLog) -> LogReader:
-    return LogReader(Source(log.service, log.instance, log.path, log.spec.keep), log)
-
-
-def read(readers: list[LogReader], query: LogQuery) -> list[str]:
-    lines = [line.line for batch in read_backlog(readers, query, LogFilter(query)) for line in batch]
-    for reader in readers:
-        reader.close()
-    return lines
+from tests.unit.logs.log_of import Directly, capture_in, read, reader_of
 
 
 @pytest.mark.parametrize("already", [0, 700])
@@ -74,7 +34,7 @@ def test_no_file_grows_past_its_size_whatever_comes_at_once(tmp_path: Path, alre
     files = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_ino)
     assert max(path.stat().st_size for path in files) <= 4_000
     assert len(files) <= 15, "and they are filled"
-    assert log.written == 1_000 + bool(already)
+    assert log.file.written == 1_000 + bool(already)
     kept = [rotated(log.path, number) for number in reversed(range(len(files)))]
     assert "".join(path.read_text() for path in kept).splitlines()[bool(already) :] == lines
     log.write(b"z" * 9_000 + b"\n")
@@ -302,7 +262,7 @@ def test_garbage_empty_lines_and_a_last_line_without_an_end_are_lines(tmp_path: 
 def test_a_disk_that_is_too_slow_drops_lines_and_reports_how_many(tmp_path: Path) -> None:
     notices: list[str] = []
     writer = Directly(stuck=True)
-    log = capture_in(tmp_path, writer=writer, notice=lambda _, text: notices.append(text))
+    log = capture_in(tmp_path, writer=writer, notice=lambda _, event, text: notices.append(text))
     chunk = b"".join(b"%05d %s\n" % (n, b"x" * 90) for n in range(10_000))
     while log.pending <= PENDING_LIMIT:
         log.feed("stdout", chunk)

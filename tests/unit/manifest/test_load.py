@@ -98,7 +98,7 @@ def test_dotenv_gives_what_the_environment_does_not(tmp_path: Path) -> None:
 def test_a_wrong_dotenv_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
     dotenv = write(tmp_path, "A=1\nB='open\n", ".env")
-    assert problem(path) == f"{dotenv}: line 2: expected a closing '"
+    assert problem(path) == f"{dotenv}:2: expected a closing '"
     dotenv.write_bytes(b"\xff")
     assert problem(path) == f"{dotenv}: expected UTF-8"
     dotenv.unlink()
@@ -206,7 +206,7 @@ def test_env_files_are_read_later_ones_win(tmp_path: Path) -> None:
 def test_env_files_that_cannot_be_used(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE + 'env_file = "x.env"\n')
     env_file = tmp_path / "x.env"
-    prefix = f"{path}: services.x.env_file: "
+    prefix = f"{path}:3: services.x.env_file: "
     assert problem(path) == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory)"
     env_file.write_text("A='")
     assert problem(path) == f"{prefix}{env_file}: line 1: expected a closing '"

@@ -1,5 +1,6 @@
 """What no single value can show: runtimes, dependencies, ports, addresses beyond loopback."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec, is_loopback
-from minikube.manifest.containers import parse_volume
+from minikube.manifest.keys.containers import parse_volume
 from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
 from tests.unit.manifest.test_parser import build
 
@@ -80,10 +81,13 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
             'services.y.port: expected a port of its own or "auto", got 80, which services.x.port has',
         ),
         (
-            services(x={"port": 5556}),
+            {**services(x={"port": 5556}), "control": {"listen": "127.0.0.1:5556"}},
             'services.x.port: expected a port of its own or "auto", got 5556, which control.listen has',
         ),
-        ({"control": {"listen": "127.0.0.1:5555"}}, "control.listen: expected a port of its own"),
+        (
+            {"registry": {"listen": "localhost:9"}, "control": {"listen": "127.0.0.1:9"}},
+            "control.listen: expected a port of its own",
+        ),
         (services(x={"port": 80, "host": "0.0.0.0"}, y={"port": 80}), "services.y.port: expected a port of its own"),
         (services(x={"port": 80, "host": "localhost"}, y={"port": 80}), "services.y.port: expected a port of its own"),
         (
@@ -148,6 +152,25 @@ def test_a_combination_that_does_is_taken(raw: dict[str, Any]) -> None:
     manifest, problems = build(raw)
     assert problems == []
     assert manifest.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "moved"),
+    [
+        (services(x={"port": 5555}), {"registry"}),
+        (services(x={"port": "5550-5556", "host": "0.0.0.0"}), {"registry", "control"}),
+        (services(x={"port": 5555, "host": "127.0.0.2"}), set()),
+        ({"control": {"listen": "localhost:5555"}}, {"registry"}),
+        ({"registry": {"listen": "127.0.0.1:5556"}}, {"control"}),
+        ({"services": {"x": {"image": "i", "network": "project", "port": 5555}}}, set()),
+    ],
+)
+def test_a_default_port_moves_away_from_a_port_that_the_manifest_sets(raw: dict[str, Any], moved: set[str]) -> None:
+    manifest, problems = build(raw)
+    assert problems == []
+    assert {name for name in ("registry", "control") if not getattr(manifest, name).listen.port} == moved
+    assert {warning.split(".listen: ")[0].rpartition(" ")[2] for warning in manifest.warnings} == moved
+    assert all("so a free one is used" in warning for warning in manifest.warnings)
 
 
 @pytest.mark.parametrize(
@@ -288,3 +311,114 @@ def test_a_number_of_replicas_that_cannot_be_is_refused(
 )
 def test_a_number_of_replicas_that_can_be_is_accepted(spec: ServiceSpec, replicas: int, names: tuple[str, ...]) -> None:
     check_replicas(spec, replicas, names)
+
+
+def test_a_wrong_name_hides_no_other_mistake_of_its_service() -> None:
+    broken = {"comand": "x", "port": 0, "health": {"tcp": True}, "depends_on": ["nope"]}
+    _, problems = build({"services": {"a_b": broken, "Web.1": {"command": "x", "restart": "no"}, "ok": RUN}})
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "services.a_b",
+        "services.a_b.comand",
+        "services.a_b.port",
+        'services."Web.1"',
+        'services."Web.1".restart',
+        "services.a_b.depends_on.nope",
+    ]
+    assert problems[0].endswith("as the key (did you mean a-b?)")
+    assert problems[3].endswith("as the key (did you mean web-1?)")
+
+
+def test_a_name_that_cannot_be_mended_gets_no_suggestion() -> None:
+    for name in ("___", "ü", "a" * 64):
+        (problem,) = build({"services": {name: RUN}})[1]
+        assert problem.endswith("1 to 63 characters as the key")
+
+
+@pytest.mark.parametrize(
+    ("raw", "hint"),
+    [
+        (services(x={"environment": {"A": "1"}}), "services.x.environment: unknown key, .*did you mean env"),
+        (services(x={"restart": "unless-stopped"}), "services.x.restart: .*did you mean always"),
+        (services(x={"restart": "no"}), "services.x.restart: .*did you mean never"),
+        (services(x={"restart": {"policy": "on_failure"}}), "services.x.restart.policy: .*did you mean on-failure"),
+        (services(x={"healthcheck": {}}), "did you mean health"),
+        (services(x={"working_dir": "."}), "did you mean cwd"),
+        (services(x={"Directory": "."}), "did you mean cwd"),
+        (services(x={"stop_grace_period": "1s"}), r"did you mean stop\.timeout"),
+        (services(x={"mem_limit": "1G"}), r"did you mean limits\.memory"),
+        (services(x={"numprocs": 2}), "did you mean replicas"),
+        (services(x={"port": 1, "health": {"tcp": True, "retries": 3}}), "health.retries: .*did you mean failures"),
+        (
+            services(x={"port": 1, "health": {"test": ["CMD", "x"], "tcp": True}}),
+            "health.test: .*did you mean command or shell",
+        ),
+        (services(x={"depends_on": {"y": "service_healthy"}}, y={"port": 1}), "depends_on.y: .*did you mean healthy"),
+        ({"processes": {}}, "processes: unknown key, .*did you mean services"),
+        ({"version": "3"}, "did you mean no version: leave it out"),
+        (services(x={"entrypoint": "a"}), "did you mean command"),
+        (services(x={"replica": 1}), r"\(did you mean replicas\?\)"),
+    ],
+)
+def test_the_words_of_other_tools_get_a_hint(raw: dict[str, Any], hint: str) -> None:
+    _, problems = build(raw)
+    assert len(problems) == 1
+    assert re.search(hint, problems[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "least"),
+    [
+        ("memory", "0", "64K"),
+        ("memory", 0, "64K"),
+        ("memory", "1K", "64K"),
+        ("as", 0, "64K"),
+        ("data", "0", "64K"),
+        ("stack", "0", "64K"),
+        ("pids", 0, "1"),
+        ("cpu", 0, "1"),
+        ("nofile", 2, "3"),
+    ],
+)
+def test_a_limit_with_which_nothing_starts_is_an_error(key: str, value: Any, least: str) -> None:
+    (problem,) = build(services(x={"limits": {key: value}}))[1]
+    assert f"services.x.limits.{key}: expected at least {least}, as no process starts with less, got" in problem
+
+
+def test_a_limit_of_nothing_is_fine_where_processes_start_with_it() -> None:
+    limits = {"core": 0, "fsize": 0, "memlock": "0", "nproc": 0, "rtprio": 0, "memory": "64K", "pids": 1}
+    assert build(services(x={"limits": limits}))[1] == []
+
+
+@pytest.mark.parametrize("item", ["*", "10.0.0.0/8", "10.0.0.1", "fd00::/8", "[::1]", "db.example.org", "my_host"])
+def test_a_host_or_network_of_allow_checks_is_taken(item: str) -> None:
+    assert build({"registry": {"allow_checks": [item]}})[1] == []
+
+
+@pytest.mark.parametrize(
+    "item", ["10.0.0.0/33", "10.0.0", "10.0.0.1:80", "h:80", "http://h", "*.example.org", "", "h/8", "[::1", "a b", "1"]
+)
+def test_another_item_of_allow_checks_is_an_error(item: str) -> None:
+    (problem,) = build({"registry": {"allow_checks": ["10.0.0.0/8", item]}})[1]
+    assert problem.startswith('registry.allow_checks[1]: expected "*" for any, a host without a port, or a network')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("src/[z-a]*", "the part in brackets is malformed"),
+        ("[[:foo:]]", "the part in brackets is malformed"),
+        ("~no-such-user/src", "there is no such user"),
+        ("!", "expected a path or pattern"),
+        ("!a\\", "expected a path or pattern"),
+        ("a\\/", "expected a path or pattern"),
+    ],
+)
+def test_a_pattern_that_cannot_be_watched_is_an_error(pattern: str, reason: str) -> None:
+    (problem,) = build(services(x={"watch": ["src", pattern]}))[1]
+    assert problem.startswith("services.x.watch[1]: expected a path or pattern as in .gitignore")
+    assert reason in problem
+
+
+@pytest.mark.parametrize("pattern", ["src/[ab]*.py", "!x[!0-9]", "a\\ b", "**/x", "~/src", "["])
+def test_any_other_pattern_is_taken(pattern: str) -> None:
+    assert build(services(x={"watch": [pattern]}))[1] == []

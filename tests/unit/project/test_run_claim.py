@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -264,7 +265,7 @@ def test_a_directory_that_is_not_there_has_no_name_and_no_run(tmp_path: Path) ->
     assert find_run(tmp_path / "nowhere" / ".minikube") is None
 
 
-@pytest.mark.parametrize("sent", [b"", b"x\n", b"[]\n", b'{"record": {"pid": 0}}\n', b'{"record": 3}\n'])
+@pytest.mark.parametrize("sent", [b" ", b"x\n", b"[]\n", b'{"record": {"pid": 0}}\n', b'{"record": 3}\n'])
 def test_an_answer_that_is_no_record_is_no_record(state: Path, claim: RunClaim, sent: bytes) -> None:
     def serve() -> None:
         sock, _ = claim.socket.accept()
@@ -282,3 +283,23 @@ def test_an_answer_that_is_no_record_is_no_record(state: Path, claim: RunClaim, 
 def test_a_user_without_a_name_is_named_by_number() -> None:
     assert run_lookup.user_name(0) == "root"
     assert run_lookup.user_name(4_000_000_001) == "4000000001"
+
+
+def test_a_run_whose_services_have_stopped_is_waited_for(state: Path, claim: RunClaim) -> None:
+    ending = replace(record_of(state), control="", ending=True)
+
+    def serve() -> None:
+        for _ in range(3):
+            sock, _ = claim.socket.accept()
+            with sock, suppress(OSError):
+                # NOSIGNAL: a command line that ran in this process may have left the default action of PIPE.
+                sock.sendall(json.dumps({"record": asdict(ending)}).encode() + b"\n", socket.MSG_NOSIGNAL)
+        claim.close()
+
+    second = RunClaim(state)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    second.take(timeout=10)
+    thread.join(10)
+    assert second.is_taken
+    second.close()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
-from minikube.project.selection import check_selection, select_services
+from minikube.project.selection import check_dependencies, check_selection, select_services
 from tests.unit.manifest.cases import ROOT
 
 
@@ -47,6 +47,34 @@ def test_profiles_and_names_select_services(only: tuple[str, ...], profiles: tup
 def test_the_dependencies_of_selected_services_are_selected(only: set[str], profiles: set[str]) -> None:
     found = select_services(SERVICES, only, profiles)
     assert all(set(SERVICES[name].depends_on) <= found for name in found)
+
+
+@pytest.mark.parametrize(
+    ("only", "profiles", "problem"),
+    [
+        ((), (), ""),
+        ((), ("test",), ""),
+        ((), ("*",), ""),
+        ((), ("dev",), "load: depends on mock, which is only in the profile test — add --profile test"),
+        ((), ("dev", "test"), ""),
+        (("load",), (), ""),  # activates test
+        (("debug",), (), ""),
+        (("run",), (), "run: depends on debug, which is only in the profile dev — add --profile dev, or name both"),
+        (("run", "debug"), (), ""),
+        (("run",), ("dev",), ""),
+        (("unknown",), (), ""),
+    ],
+)
+def test_a_dependency_that_no_active_profile_has_is_an_error(
+    only: tuple[str, ...], profiles: tuple[str, ...], problem: str
+) -> None:
+    services = {**SERVICES, "run": service("run", "ci", needs=("debug",))}
+    if not problem:
+        check_dependencies(services, only, profiles)
+        return
+    with pytest.raises(UsageError) as caught:
+        check_dependencies(services, only, profiles)
+    assert str(caught.value).startswith(problem)
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion() -> None:

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView
+from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView, Usage
 from tests.eventually import PATIENCE_S
 from tests.unit.tui.fake_project import (
     LARGE,
@@ -204,6 +204,14 @@ def test_an_external_instance_is_not_running_and_is_red_when_its_check_fails() -
     assert count_instances((failing,)).critical == 1
 
 
+def test_the_memory_of_a_service_is_that_of_its_running_instances() -> None:
+    running = instance("worker-1", "worker", id="1")
+    stopped = instance("worker-2", "worker", id="2", state=ProcessState.STOPPED, pid=0)
+    row = Row("s:worker", ServiceView("worker", replicas=2), None, (running, stopped))
+    usage = {id: Usage(id, 1.0, 10 * 1024 * 1024) for id in ("1", "2")}
+    assert render_cell("memory", row, RenderContext(usage=usage)).text == "10M"
+
+
 def test_a_part_that_hangs_is_red_in_the_header() -> None:
     hung = PartView("redis", ProcessState.RUNNING, "redis.sock", 7, detail="does not answer", check=CheckState.CRITICAL)
 
@@ -225,7 +233,7 @@ def test_escape_never_quits() -> None:
     run_dashboard(steps, snapshot=shop())
 
 
-@pytest.mark.parametrize(("keys", "answer"), [(("q", "s"), "stop"), (("q", "d"), "detach"), (("ctrl+c",), "stop")])
+@pytest.mark.parametrize(("keys", "answer"), [(("q", "s"), "stop"), (("q", "d"), "detach"), (("ctrl+c",), "interrupt")])
 def test_quitting_asks_the_owner_whether_to_stop_the_project(keys: tuple[str, ...], answer: str) -> None:
     async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
         await wait_idle(pilot)

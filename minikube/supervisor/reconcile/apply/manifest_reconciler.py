@@ -17,6 +17,7 @@ from minikube.control.client.messages import ApplyReply
 from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import Manifest, ServiceSpec, load_manifest
 from minikube.model import ProcessState
+from minikube.project.selection import check_dependencies
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.reconcile.actions import ServiceActions
@@ -77,6 +78,8 @@ class ManifestReconciler:
         new = await trio.to_thread.run_sync(load_manifest, reconciler.manifest.path)
         if refuse_empty and reconciler.manifest.services and not new.services:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
+        options = reconciler.context.options
+        check_dependencies(new.services, options.services, options.profiles)
         apply_plan = add_outdated(plan(reconciler.manifest, new), new.services, self._outdated_services())
         if dry_run:
             return structs.replace(apply_plan.reply, dry_run=True)

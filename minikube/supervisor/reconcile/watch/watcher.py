@@ -1,6 +1,7 @@
 """Restarts a service whose sources (`watch`) were saved; with `up --watch` applies a saved manifest.
 
-A `DirectoryWatcher` reports changed paths; ignored directories are not watched. Changes within a short time are handled
+A `DirectoryWatcher` reports changed paths; ignored directories are not watched. A path that is missing is looked for, and a
+link is followed to its target, but not into a directory below the one that a pattern names. Changes within a short time are handled
 together. A manifest that is wrong, or empty because an editor has written only half of it, is reported as an event and
 changes nothing. Imported only where files are watched.
 """
@@ -22,11 +23,12 @@ from minikube.project.watch_patterns import (
     base_of,
     directories,
     is_source,
+    links_in,
     parse_rules,
 )
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
-from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher
+from minikube.supervisor.reconcile.watch.directory_watcher import DirectoryWatcher, WatchedPaths, files_in
 
 QUIET_S = 0.15
 """Changes are handled when there was no other change for this long: then saving is complete."""
@@ -34,7 +36,8 @@ QUIET_S = 0.15
 MAX_WAIT_S = 2.0
 """Changes that do not pause (a build that keeps writing) are handled after this time all the same."""
 
-RETRY_S = 1.0
+MAX_LINKS = 1_000
+"""Symbolic links are looked at one by one."""
 
 MAX_DIRECTORIES = 20_000
 """A pattern that selects more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""
@@ -53,7 +56,7 @@ class WatchedFiles(Struct, frozen=True):
     """Service → the rules of its sources."""
     manifest_files: frozenset[Path] = frozenset()
     """The manifest and the files it is read together with; empty without `up --watch`."""
-    directories: frozenset[Path] = frozenset()
+    paths: WatchedPaths = WatchedPaths()
 
 
 class SourceWatcher:
@@ -67,6 +70,7 @@ class SourceWatcher:
         self._actions = actions
         self._apply = apply
         self._ignored = IgnoreRules()
+        self._watcher = DirectoryWatcher(self._on_change, self._report)
         self._changed: set[Path] = set()
         self._wakeup = trio.Event()
         self._outdated = False
@@ -76,37 +80,30 @@ class SourceWatcher:
 
     async def run(self) -> None:
         """Watch files and act on changes until cancelled."""
-        watcher: DirectoryWatcher | None = None
-        watched_directories: frozenset[Path] = frozenset()
         is_first = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_manifest)
-            try:
-                while True:
-                    self._outdated = False
-                    # A walk that is abandoned ends by itself: it is bounded.
-                    watched = await trio.to_thread.run_sync(
-                        self._find_files, self._reconciler.manifest, abandon_on_cancel=True
-                    )
-                    if len(watched.directories) >= MAX_DIRECTORIES:
-                        self._report_too_many()
-                    if watched.directories != watched_directories:
-                        watcher, before = await self._open_watcher(watched.directories), watcher
-                        if before is not None:
-                            before.close()
-                            # Files in a new directory may have been written before it was watched.
-                            new = watched.directories - watched_directories
-                            self._on_change(await trio.to_thread.run_sync(_files_in, new))
-                        watched_directories = watched.directories
+            nursery.start_soon(self._watcher.run)
+            while True:
+                self._outdated = False
+                # A walk that is abandoned ends by itself: it is bounded.
+                watched = await trio.to_thread.run_sync(
+                    self._find_files, self._reconciler.manifest, abandon_on_cancel=True
+                )
+                if len(watched.paths.directories) >= MAX_DIRECTORIES:
+                    self._report_too_many()
+                added = await self._watcher.update(watched.paths)
+                if is_first:
                     # A manifest that was saved after its load and before it was watched caused no event.
-                    if is_first and watched.manifest_files and await trio.to_thread.run_sync(self._is_manifest_saved):
-                        self._on_change(watched.manifest_files)
-                    is_first = False
-                    while not self._outdated:
-                        self._handle(await self._next_changes(), watched, nursery)
-            finally:
-                if watcher is not None:
-                    watcher.close()
+                    is_saved = await trio.to_thread.run_sync(self._is_manifest_saved)
+                    missed = watched.manifest_files if is_saved else frozenset()
+                else:
+                    # Files in a new directory may have been written before it was watched.
+                    missed = await trio.to_thread.run_sync(files_in, added)
+                self._on_change(missed, False)
+                is_first = False
+                while not self._outdated:
+                    self._handle(await self._next_changes(), watched, nursery)
 
     # ------------------------------------------------------------ what changed
 
@@ -119,13 +116,23 @@ class SourceWatcher:
             env_files = (path for spec in specs for path in spec.env_file)
             files = frozenset(path.absolute() for path in (manifest.path, manifest.directory / ".env", *env_files))
         self._ignored = IgnoreRules()
-        found = {path.parent for path in files if path.parent.is_dir()}
+        roots = {path.parent for path in files}
+        found = {path for path in roots if path.is_dir()}
+        links = {path for path in files if path.is_symlink()}
         for service_rules in rules.values():
-            found.update(islice(directories(service_rules, self._ignored), MAX_DIRECTORIES))
-        return WatchedFiles(rules, files, frozenset(found))
+            sources = set(islice(directories(service_rules, self._ignored), MAX_DIRECTORIES))
+            links.update(
+                islice((link for link in links_in(sources) if self._is_source(link, service_rules)), MAX_LINKS)
+            )
+            found |= sources
+            roots.update(rule.base for rule in service_rules if not rule.negated)
+        paths = WatchedPaths(frozenset(found), frozenset(links), frozenset(roots))
+        return WatchedFiles(rules, files, paths)
 
     def _is_manifest_saved(self) -> bool:
-        """Return whether the manifest on disk is another one than the adopted one, or wrong. Runs in a thread."""
+        """Return whether a watched manifest on disk is another one than the adopted one, or wrong. Runs in a thread."""
+        if not self._reconciler.context.options.watch:
+            return False
         try:
             return load_manifest(self._reconciler.manifest.path) != self._reconciler.manifest
         except MinikubeError:
@@ -135,25 +142,13 @@ class SourceWatcher:
         text = f"watch: more than {MAX_DIRECTORIES} directories, the rest is not watched — narrow services.*.watch or .gitignore"
         self._reconciler.store.event("watch.failed", text, "error")
 
-    async def _open_watcher(self, paths: frozenset[Path]) -> DirectoryWatcher | None:
-        """Return a watcher of the directories `paths`; None, after an event, where they cannot be watched."""
-        if not paths:
-            return None
-        watcher = DirectoryWatcher(paths, self._on_change)
-        await watcher.started.wait()
-        if not watcher.error:
-            return watcher
-        if all(path.is_dir() for path in paths):
-            advice = "raise fs.inotify.max_user_watches, or narrow services.*.watch or .gitignore"
-            self._reconciler.store.event("watch.failed", f"watch: {watcher.error} — {advice}", "error")
-        else:  # a directory has just been removed: compute them again
-            await trio.sleep(RETRY_S)
-            self._outdated = True
-            self._wakeup.set()
-        return None
+    def _report(self, problem: str) -> None:
+        self._reconciler.store.event("watch.failed", f"watch: {problem}", "warning")
 
-    def _on_change(self, paths: frozenset[Path]) -> None:
-        if paths:
+    def _on_change(self, paths: frozenset[Path], moved: bool) -> None:
+        """Note changed paths. `moved` says that the directories to watch may be others."""
+        self._outdated = self._outdated or moved
+        if paths or moved:
             self._changed |= paths
             self._wakeup.set()
 
@@ -194,13 +189,15 @@ class SourceWatcher:
                     nursery.start_soon(self._restart, name)
         # New and removed directories, and changed ignore rules, change the set of directories to watch.
         self._outdated = self._outdated or any(
-            path.name == IGNORE_FILE or path.is_dir() != (path in watched.directories) for path in paths
+            path.name == IGNORE_FILE or path.is_dir() != (path in watched.paths.directories) for path in paths
         )
 
     def _is_source(self, path: Path, rules: tuple[Rule, ...]) -> bool:
         """Return whether a changed path is a source file that `rules` (of one service) select and no ignore file excludes."""
         base = base_of(path, rules)
-        return base is not None and is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
+        if base is None or path == base:  # a base is a directory, which may have been removed
+            return False
+        return is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
 
     async def _restart(self, name: str) -> None:
         """Rebuild and restart a service whose sources changed, unless a user stopped it; repeat for later changes."""
@@ -239,14 +236,3 @@ class SourceWatcher:
             for line in str(error).splitlines():
                 store.event("apply.failed", line, "error")
             store.event("apply.failed", "the manifest was not applied, nothing has changed", "warning")
-
-
-def _files_in(paths: Iterable[Path]) -> frozenset[Path]:
-    """Return the paths of the files and directories directly in these directories."""
-    found: set[Path] = set()
-    for path in paths:
-        try:
-            found.update(path.iterdir())
-        except OSError:
-            continue  # it has been removed again
-    return frozenset(found)

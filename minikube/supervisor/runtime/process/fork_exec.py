@@ -1,23 +1,20 @@
-"""Start one command: fork and exec, and all code that runs in the child between the two.
+"""A command to start, what its process gets, and the error for a start that failed. Pure.
 
-A child starts with a new session, /dev/null as stdin, pipes as stdout and stderr, its user and groups, umask, resource
-limits and control groups, and the default disposition of SIGPIPE and SIGXFSZ. It refuses to remember the child:
-`process_table` does.
+It refuses to start the command: the fork server does (`fork_client`).
 """
 
 import errno
-import functools
-import subprocess
+import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 from msgspec import Struct
 
 from minikube.errors import ResourceExhausted, StartError
-from minikube.linux.cgroup import Group, join_groups
+from minikube.linux.cgroup import Group
 from minikube.linux.credentials import Credentials
-from minikube.linux.rlimits import Rlimit, apply_rlimits
+from minikube.linux.exec_context import ExecContext, ExecFailure
+from minikube.linux.rlimits import describe_excess, to_rlimits
 from minikube.supervisor.runtime.failures import SHORTAGES
 
 
@@ -36,58 +33,45 @@ class Command(Struct, frozen=True):
     """Limits of each process, by name (`nofile`); -1 is unlimited."""
     group_limits: Mapping[str, int | float] = {}
     """Limits of the whole tree: `memory` (bytes), `cpus` and `pids`."""
+    may_use_reserve: bool = True
+    """Whether it may take one of the last descriptors, which are kept for commands and the stop of the project."""
 
 
-def spawn(command: Command, limits: list[Rlimit], group: Group | None) -> "subprocess.Popen[bytes]":
-    """Start the command in the control group and return its process. Blocks until the child has called exec.
-
-    Raises as `subprocess.Popen`.
-    """
+def exec_context(command: Command, group: Group | None = None) -> ExecContext:
+    """Return the attributes of the command's process, for the fork server. `group` is its control group."""
     credentials = command.credentials
-    with group.open_for_child() if group and command.group_limits else nullcontext(()) as group_files:
-        popen = subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=command.cwd,
-            env=command.env,
-            start_new_session=True,
-            restore_signals=True,
-            user=credentials.user,
-            group=credentials.group,
-            extra_groups=credentials.groups,
-            umask=command.umask,
-            # Only where it is needed: with it subprocess uses fork instead of vfork, and Python code runs in the child.
-            preexec_fn=functools.partial(_before_exec, limits, group_files) if limits or group_files else None,
-        )
-    if group is not None:
-        group.add(popen.pid)
-    return popen
+    return ExecContext(
+        tuple(os.fsencode(word) for word in command.argv),
+        {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()},
+        os.path.abspath(os.fsencode(command.cwd)),  # the fork server is in the root directory
+        command.umask,
+        tuple((name, number, *pair) for name, number, pair in to_rlimits(command.rlimits)),
+        credentials.user,
+        credentials.group,
+        credentials.groups,
+        os.fsencode(group.unified) if group and group.unified else b"",
+        tuple(os.fsencode(path) for path in group.legacy) if group else (),
+    )
 
 
-def _before_exec(limits: list[Rlimit], group_files: tuple[int, ...]) -> None:
-    """Join the control groups and set the resource limits, in the child, between fork and exec.
-
-    Limits that the supervisor sets later would miss the first instructions, and children that were forked by then.
-    """
-    join_groups(group_files)
-    apply_rlimits(limits)
-
-
-def start_error(command: Command, error: OSError) -> StartError:
+def start_error(command: Command, failure: ExecFailure) -> StartError:
     """Return the error for a command that could not be started, in one line with advice.
 
     A shortage of memory, processes, descriptors or disk space is a `ResourceExhausted`, anything else a `StartError`.
     """
-    program = command.argv[0]
-    if error.errno in SHORTAGES:
-        return ResourceExhausted(f"cannot start {program}: {error.strerror} — trying again")
-    if error.filename is not None and str(error.filename) == str(command.cwd):
-        return StartError(f"cannot start {program}: its directory {command.cwd}: {error.strerror} — set cwd")
-    if error.errno == errno.ENOENT:
+    program, reason = command.argv[0], os.strerror(failure.errno)
+    if failure.stage == "limit":
+        return StartError(describe_excess(to_rlimits(command.rlimits)) or f"cannot set limits.{failure.path}: {reason}")
+    if failure.errno in SHORTAGES:
+        return ResourceExhausted(f"cannot start {program}: {reason} — trying again")
+    if failure.stage == "directory":
+        return StartError(f"cannot start {program}: its directory {command.cwd}: {reason} — set cwd")
+    if failure.stage != "exec":
+        return StartError(f"cannot start {program}: {failure}")
+    if failure.errno == errno.ENOENT and failure.path:
+        return StartError(f"{failure.path}: its #! line names no program — correct it or install the interpreter")
+    if failure.errno == errno.ENOENT:
         return StartError(f"command not found: {program} — install it or set command")
-    if error.errno == errno.ENOEXEC:
+    if failure.errno == errno.ENOEXEC:
         return StartError(f"{program} is neither a program nor a script with a #! line")
-    return StartError(f"cannot execute {program}: {error.strerror}")
+    return StartError(f"cannot execute {program}: {reason}")

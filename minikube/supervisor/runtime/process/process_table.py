@@ -12,18 +12,26 @@ import logging
 import os
 import resource
 import signal
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 import trio
 
-from minikube.errors import StartError
+from minikube.errors import ResourceExhausted, StartError
 from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups
-from minikube.linux.rlimits import Rlimit, describe_excess, to_rlimits
+from minikube.linux.exec_context import ExecFailure
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.failures import classify
-from minikube.supervisor.runtime.process.fork_exec import Command, spawn, start_error
+from minikube.supervisor.runtime.process.fork_client import (
+    ANSWER_TIMEOUT_S,
+    MOST_REQUESTS,
+    ForkServer,
+    ForkServerGone,
+    ProcessStart,
+    execute_server,
+)
+from minikube.supervisor.runtime.process.fork_exec import Command, exec_context, start_error
 from minikube.supervisor.runtime.process.process import Process
 
 logger = logging.getLogger(__name__)
@@ -33,6 +41,9 @@ RECHECK_DELAY_S = 0.02
 
 KILL_TIMEOUT_S = 5.0
 """How long KILL is repeated. What survives it is in uninterruptible sleep, or is another user's process."""
+
+REQUEST_TRIES = 3
+"""A start whose fork server was killed is requested again: of the standby, and of a new fork server."""
 
 HELPER_ENV = "MINIKUBE_HELPER"
 """In the environment of a helper command (a hook, a check): the owner of its tree. INSTANCE_ID there names the instance."""
@@ -44,7 +55,8 @@ class ProcessTable:
     An owner is the id of an instance, the name of a backing service, or the name of a helper command.
     """
 
-    def __init__(self, groups: ProjectGroups | None = None) -> None:
+    def __init__(self, groups: ProjectGroups | None = None, fork_server: ForkServer | None = None) -> None:
+        """`fork_server` creates the processes; None: one is started when it is needed, as after its death."""
         self._groups = groups
         self._stale_groups: list[Group] = []
         """Groups that could not be removed yet, because their last processes are still dying."""
@@ -54,14 +66,21 @@ class ProcessTable:
         self._external: dict[int, str] = {}
         """Pid → owner of processes that are no children of the supervisor: the first process of each container."""
         self._starting = 0
+        self._fork_server = fork_server
+        self._unanswered = trio.CapacityLimiter(MOST_REQUESTS)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._file_limits = (soft, hard)
         """The limits on open files with which the supervisor was started; its children get them too."""
 
     def raise_file_limit(self) -> None:
-        """Raise the supervisor's own limit on open files to the hard limit."""
+        """Raise the supervisor's own limit on open files to the hard limit. Its children do not get it."""
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._file_limits[1], self._file_limits[1]))
+
+    def close(self) -> None:
+        """End the fork server. No process can be started any more."""
+        if self._fork_server is not None:
+            self._fork_server.close()
 
     async def start(self, command: Command) -> Process:
         """Start a command and return its process. The caller has to wait for its exit, `end` its tree and `forget` it.
@@ -69,67 +88,95 @@ class ProcessTable:
         Raises `ResourceExhausted` when the machine lacks memory, processes, descriptors or disk space, and another
         `StartError` when the command cannot be executed. When cancelled, complete the start and return the process.
         """
-        # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() does nothing meanwhile.
+        # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() leaves it.
         self._starting += 1
         group: Group | None = None
-        limits: list[Rlimit] = []
         try:
-            limits = self._child_rlimits(command)
             group = self._groups.create(command.owner, command.group_limits) if self._groups else None
             with trio.CancelScope(shield=True):
-                popen = await trio.to_thread.run_sync(spawn, command, limits, group)
-            process = self.adopt(popen, command.owner, group)
+                start = await self._start(command, group)
+            process = self._add(start, command.owner, group)
+            if group is not None and command.group_limits:
+                group.add(process.pid)  # it is there already, or else there is a warning
             group = None
-            self._restore_file_limit(process, command)
             logger.debug("%s: started pid %d (%s)", command.owner, process.pid, command.argv[0])
             return process
+        except ExecFailure as failure:
+            raise start_error(command, failure) from None
         except OSError as error:
-            raise start_error(command, error) from error
-        except (subprocess.SubprocessError, KeyError, ValueError) as error:
-            raise StartError(describe_excess(limits) or f"cannot start {command.argv[0]}: {error}") from error
-        except (RuntimeError, MemoryError) as error:  # trio could not start the thread
-            if (shortage := classify(error)) is error:
-                raise
-            raise shortage from error
+            raise start_error(command, ExecFailure("descriptors", error.errno or errno.EIO)) from error
+        except ValueError as error:
+            raise StartError(f"cannot start {command.argv[0]}: {error}") from error
+        except MemoryError as error:
+            raise classify(error) from error
         finally:
             self._starting -= 1
             self._remove_group(group)
-            self.reap()  # the SIGCHLD of orphans that died meanwhile has come already
+            self.reap()  # the SIGCHLD of children that died meanwhile has come already
 
-    def adopt(self, popen: "subprocess.Popen[bytes]", owner: str, group: Group | None = None) -> Process:
-        """Add the child `popen`, which was started without this table, and return its process. Its output must be pipes.
+    async def _start(self, command: Command, group: Group | None) -> ProcessStart:
+        """Request the process and wait until it has executed its program. Raises OSError, ValueError and `ExecFailure`."""
+        context = exec_context(command, group)
+        for _ in range(REQUEST_TRIES):
+            start = None
+            try:
+                async with self._unanswered:
+                    start = await self._open_fork_server().request(context, command.may_use_reserve)
+                    with trio.move_on_after(ANSWER_TIMEOUT_S):
+                        await _read_until(start, lambda start: start.pid > 0)
+                if start.status >= 0 and not start.pid:
+                    self._open_fork_server().kill()
+                    raise ForkServerGone
+                if start.is_lost:
+                    raise ForkServerGone
+                with trio.move_on_after(ANSWER_TIMEOUT_S):
+                    await _read_until(start, lambda _: False)
+                if start.failure is not None:
+                    raise start.failure
+                if start.status < 0:
+                    return start
+                processes.send_signal(start.pid, signal.SIGKILL)
+                raise ResourceExhausted(
+                    f"cannot start {command.argv[0]}: its file system, or that of {command.cwd}, does not answer"
+                    " — trying again"
+                )
+            except ForkServerGone:
+                # It was killed. It may have started the process without saying so.
+                if group is not None:
+                    group.kill()
+                await self.end(command.owner, signal.SIGKILL, 0.0)
+                context = context._replace(is_isolated=True)  # this directory or program may be what it hangs at
+            except BaseException:
+                if start is not None:
+                    start.close()
+                raise
+            if start is not None:
+                start.close()
+        raise ResourceExhausted(f"cannot start {command.argv[0]}: the fork server does not answer — trying again")
 
-        Raises OSError after killing the child, where no pidfd can be opened.
+    def _open_fork_server(self) -> ForkServer:
+        """Return the fork server; start a new one where it has ended. Raises OSError."""
+        if self._fork_server is None or self._fork_server.is_gone:
+            if self._fork_server is not None:
+                logger.warning("the fork server has ended: starting another one")
+            self._fork_server = execute_server(self._file_limits[0])
+        return self._fork_server
+
+    async def adopt(self, start: ProcessStart, command: Command) -> Process:
+        """Add a process that was requested without this table; return it once it has executed its program.
+
+        Raises `StartError`. Call it before the first `reap`.
         """
-        try:
-            pidfd = os.pidfd_open(popen.pid)
-        except OSError:
-            popen.kill()
-            popen.wait()
-            for pipe in (popen.stdout, popen.stderr):
-                if pipe is not None:
-                    pipe.close()
-            raise
-        process = Process(popen, pidfd, owner, group)
+        await _read_until(start, lambda _: False)
+        if start.failure is not None:
+            start.close()
+            raise start_error(command, start.failure)
+        return self._add(start, command.owner)
+
+    def _add(self, start: ProcessStart, owner: str, group: Group | None = None) -> Process:
+        process = Process(start.pid, start.stdout, start.stderr, owner, group)
         self._processes[process.pid] = process
         return process
-
-    def _child_rlimits(self, command: Command) -> list[Rlimit]:
-        """Return the resource limits that the child has to set for itself before exec."""
-        limits = to_rlimits(command.rlimits)
-        # The supervisor cannot change the limits of another user's process afterwards (`_restore_file_limit`).
-        if command.credentials.user is not None and "nofile" not in command.rlimits:
-            limits.append(("nofile", resource.RLIMIT_NOFILE, self._file_limits))
-        return limits
-
-    def _restore_file_limit(self, process: Process, command: Command) -> None:
-        """Set the limit on open files of a new child to the one that the supervisor was started with.
-
-        Set by the supervisor, because a limit that the child sets for itself makes its start slower: see `spawn`.
-        """
-        if "nofile" not in command.rlimits:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._file_limits)
 
     def forget(self, process: Process) -> None:
         """Remove an exited process whose tree has been ended; close its descriptors and remove its control group."""
@@ -165,13 +212,31 @@ class ProcessTable:
         return [process.group for process in self._processes.values() if process.owner == owner and process.group]
 
     def reap(self) -> None:
-        """Reap all dead orphans, which are children of the supervisor. Called for every SIGCHLD."""
-        if self._starting:
-            return
-        for pid in processes.adopted_children(os.getpid()):
-            if pid not in self._processes:
+        """Reap all dead children: set the exits of started commands, and forget orphans. Called for every SIGCHLD."""
+        while pid := processes.find_dead_child():
+            process = self._processes.get(pid)
+            if process is None and self._starting:
+                # It may be the process of a start that is under way, whose exit must not be lost. `start` reaps again.
+                for process in list(self._processes.values()):
+                    self._reap_command(process)
+                return
+            if process is not None:
+                self._reap_command(process)
+            else:
                 processes.reap(pid)
                 self._seen.pop(pid, None)
+
+    def _reap_command(self, process: Process) -> None:
+        if process.exit is None and (status := processes.reap(process.pid)) is not None:
+            process.set_exit(status)
+
+    async def reap_children(self) -> NoReturn:
+        """Call `reap` for every SIGCHLD, until cancelled."""
+        with trio.open_signal_receiver(signal.SIGCHLD) as received:
+            self.reap()  # what died before the handler was set
+            async for _ in received:
+                self.reap()
+        raise AssertionError
 
     async def end(self, owner: str, number: int, timeout: float) -> list[str]:
         """Send signal `number` to all processes of an owner, wait for their exit, and kill the rest after `timeout` seconds.
@@ -248,6 +313,13 @@ class ProcessTable:
             return True
         env = processes.environment(pid)
         return (env.get(HELPER_ENV) or env.get("INSTANCE_ID")) == owner
+
+
+async def _read_until(start: ProcessStart, is_enough: Callable[[ProcessStart], bool]) -> None:
+    """Read the status pipe until it has told enough, or to its end: the program was executed, or the start failed."""
+    while start.status >= 0 and not is_enough(start):
+        await trio.lowlevel.wait_readable(start.status)
+        start.read()
 
 
 async def _wait_dead(pids: list[int]) -> None:

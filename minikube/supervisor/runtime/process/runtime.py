@@ -71,6 +71,7 @@ class ProcessRuntime:
             spec.umask,
             rlimits={name: value for name, value in spec.limits.items() if name not in CONTROLLERS},
             group_limits={name: value for name, value in spec.limits.items() if name in CONTROLLERS},
+            may_use_reserve=False,
         )
         process = await self._process_table.start(command)
         for warning in process.group.warnings if process.group else ():
@@ -121,7 +122,8 @@ class LocalProcess:
         owner = f"{self._process.owner}.{self._helper_count}"
         env = {**self.env, HELPER_ENV: owner}
         words = fill_command(argv, self.env)
-        command = Command(words, env, self._command.cwd, owner, self._command.credentials, self._command.umask)
+        own = self._command
+        command = Command(words, env, own.cwd, owner, own.credentials, own.umask, own.rlimits)
         helper = await self._process_table.start(command)
         output = bytearray()
         try:

@@ -31,8 +31,9 @@ def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_comma
     monkeypatch.setattr(run, "read_project", lambda _: run.Project(manifest, snapshot))
     executed: list[Any] = []
 
-    def execve(*arguments: Any) -> None:
-        executed.append(arguments)
+    def execve(program: bytes, words: list[bytes], env: dict[bytes, bytes]) -> None:
+        texts = {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()}
+        executed.append((os.fsdecode(program), [os.fsdecode(word) for word in words], texts))
         raise Executed
 
     monkeypatch.setattr(os, "execve", execve)

@@ -127,3 +127,10 @@ def test_an_instance_that_another_program_runs_is_external_and_its_failing_check
         "db-1  external  critical 59s  -    3         -       -    -    127.0.0.1:7070  refused",
     ]
     assert [row.ready for row in instance_rows(snapshot, NOW)] == [False]
+
+
+def test_a_stopped_instance_shows_no_memory_of_its_last_process() -> None:
+    stopped = replace(PRODUCT, state=ProcessState.STOPPED, pid=0, check=None)
+    usage = (Usage(stopped.id, 0.0, 0),)  # as the supervisor sends it after an exit
+    (row,) = instance_rows(snapshot_of(stopped, usage=usage), NOW)
+    assert (row.cpu, row.memory) == (None, None)

@@ -29,15 +29,15 @@ REFUSED = [
     ("redis://h?protocol=3", "'protocol'"),
     ("redis://h?retry=", "'retry'"),
     ("rediss://h?ssl_min_version=TLSv1_2", "'ssl_min_version'"),
-    ("rediss://h?ssl_cert_reqs=sometimes", "sometimes"),
+    ("rediss://h?ssl_cert_reqs=sometimes", "ssl_cert_reqs"),
     ("redis://h?ssl_ca_certs=/ca.pem", "rediss://"),
     ("unix:///run/redis.sock?ssl_ca_certs=/ca.pem", "rediss://"),
-    ("redis://h?db=first", "db"),
+    ("redis://h?db=first", "number of a database"),
     ("redis://h:port", "[Pp]ort"),
-    ("http://h", "scheme"),
+    ("http://h", "expected redis://"),
     ("redis+sentinel://a/shop/0?db=1", "'db'"),
     ("redis+sentinel://a", "service/db"),
-    ("redis+sentinel://a:b/shop", "'a:b'"),
+    ("redis+sentinel://a:b/shop", "expected a port"),
 ]
 
 

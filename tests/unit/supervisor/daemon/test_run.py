@@ -32,7 +32,7 @@ def test_an_intended_error_is_raised_without_the_exception_group(
 
     monkeypatch.setattr(run, "_main", fail)
     with pytest.raises(kind) as caught:
-        run.run_supervisor(cast(Any, None), [], cast(socket.socket, None), 0)
+        run.run_supervisor(cast(Any, None), cast(Any, None), [], cast(socket.socket, None), 0)
     if kind is MinikubeError:
         assert str(caught.value) == "redis: does not answer"
 
@@ -66,9 +66,16 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
 
     for name in ("obey_signals", "obey_up", "watch_guardian"):
         monkeypatch.setattr(shutdown, name, idle)
-    monkeypatch.setattr(run, "_reap_orphans", idle)
     monkeypatch.setattr(run, "keep_project_files", idle)
-    monkeypatch.setattr(run, "ProcessTable", lambda _: SimpleNamespace(raise_file_limit=lambda: None))
+
+    async def adopt(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def ignore() -> None:
+        pass
+
+    table = SimpleNamespace(raise_file_limit=ignore, close=ignore, adopt=adopt, reap_children=idle)
+    monkeypatch.setattr(run, "ProcessTable", lambda *_: table)
     monkeypatch.setattr(run, "start_redis", start_redis)
     monkeypatch.setattr(run, "registry_service", lambda *_: FakeBacking("registry"))
     monkeypatch.setattr(run, "_serve", fail)
@@ -89,7 +96,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
         [],
     )
     with pytest.raises(ExceptionGroup, match="from Trio nursery"):
-        await run._main(plan, cast(Any, [None, None]), cast(Any, None), 0)
+        await run._main(plan, cast(Any, None), [(spec, cast(Any, None))] * 2, cast(Any, None), 0)
     claim.close()
     assert stopped == ["registry", "redis"]
 

@@ -118,7 +118,8 @@ class FakeRegistry:
 class Story:
     """`async with Story() as story`: a `RegistrySync` at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_orphan: Callable[[Instance], bool] = lambda entry: False) -> None:
+        self.is_orphan = is_orphan
         self.registry = FakeRegistry()
         self.updates: list[tuple[str, Instance | None]] = []
         self.rejections: list[str] = []
@@ -129,7 +130,7 @@ class Story:
         self.nursery = await self._manager.__aenter__()
         registry, on_entry = cast(Registry, self.registry), lambda *update: self.updates.append(update)
         self.sync = RegistrySync(
-            registry, self.nursery, on_entry, self.rejections.append, on_replaced=self.replaced.append
+            registry, self.nursery, on_entry, self.rejections.append, self.is_orphan, self.replaced.append
         )
         self.nursery.start_soon(self.sync.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -198,7 +199,42 @@ async def test_an_entry_of_an_earlier_process_is_replaced_however_late_it_is_see
         story.registry.clock = 101.0
         await trio.sleep(1)
         assert story.registry.held[ID].addr == Address("127.0.0.1", 80)
-        assert story.registry.calls.count("register") == 1
+        assert story.registry.calls == ["deregister", "register"]
+        assert story.replaced == [], "it was the instance's own"
+
+
+async def test_an_entry_of_an_earlier_process_is_removed_though_the_running_one_is_not_registered(
+    autojump_clock: object,
+) -> None:
+    """The running process has not registered itself yet: lookups must not lead to where the dead one listened."""
+    async with Story() as story:
+        story.registry.away = True
+        story.sync.on_start(ID, StartTime(100.0, trio.current_time()))
+        story.registry.away = False
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, registered=99.0))
+        await trio.sleep(1)
+        assert story.registry.held == {}
+
+
+async def test_entries_that_another_run_of_the_project_left_are_removed_and_not_shown(autojump_clock: object) -> None:
+    """Also those of replicas that this run does not have."""
+    async with Story(is_orphan=lambda entry: entry.uuid == ID) as story:
+        story.registry.put(Instance(ID, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=1))
+        story.registry.put(Instance("2", "db", Address("127.0.0.1", 81), "ttl:", CheckState.PASSING, incarnation=2))
+        await trio.sleep(0.1)
+        assert [*story.registry.held] == ["2"]
+        assert [id for id, entry in story.updates if entry is not None] == ["2"]
+
+
+async def test_every_entry_is_shown_again_when_lookups_begin_or_end_to_fail(autojump_clock: object) -> None:
+    async with Story() as story:
+        for id_ in (ID, "2"):
+            story.registry.put(Instance(id_, "x", Address("127.0.0.1", 80), "ttl:", CheckState.PASSING, incarnation=1))
+        await trio.sleep(0.1)
+        for problem in ("the registry does not answer", "the registry does not answer", ""):
+            story.sync.set_lookup_problem(problem)
+            assert story.sync.lookup_problem == problem
+        assert [id for id, _ in story.updates] == [ID, "2"] * 3
 
 
 async def test_an_instance_that_registered_itself_during_its_start_stays_registered(autojump_clock: object) -> None:
@@ -312,6 +348,7 @@ ACTS = st.sampled_from(["register", "pass", "fail", "exit", "away", "back", "los
 @settings(max_examples=40, deadline=None)
 @example([("pass", 0.05), ("fail", 0.0), ("register", 0.0)])
 @example([("pass", 0.0), ("fail", 0.05), ("away", 0.0), ("register", 0.0015)])
+@example([("pass", 0.0), ("fail", 0.0015), ("replaced", 0.0)])
 @given(st.lists(st.tuples(ACTS, st.sampled_from([0.0, 0.0005, 0.0015, 0.05, 6.0])), max_size=25))
 def test_for_any_events_the_registry_ends_up_with_the_right_entry(acts: list[tuple[str, float]]) -> None:
     async def run_story() -> None:

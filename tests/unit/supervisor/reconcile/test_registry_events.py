@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
+from minikube.control.state_store import StateStore
 from minikube.model import Address, CheckState, Instance
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from tests.unit.supervisor.instance.fakes import Story
@@ -57,3 +59,20 @@ async def test_an_instance_registered_after_the_clock_was_set_back_is_seen(
         )
         story.controller.on_registry_update(entry)
         assert story.controller.registry_entry is entry
+
+
+async def test_an_external_instance_passes_only_while_lookups_find_it(autojump_clock: object) -> None:
+    store = StateStore("test")
+    registry_events = RegistryEvents(store, {})
+    entry = Instance("1", "db", Address("127.0.0.1", 80), "tcp:", CheckState.PASSING, output="connected")
+
+    def shown() -> tuple[CheckState | None, str]:
+        registry_events.on_entry("1", entry)
+        view = store.snapshot.instances[0]
+        return view.check, view.output
+
+    assert shown() == (CheckState.PASSING, "connected")
+    registry_events.lookup_problem = "the registry does not answer"
+    assert shown() == (CheckState.CRITICAL, "the registry does not answer")
+    entry = replace(entry, state=CheckState.MAINTENANCE)
+    assert shown() == (CheckState.MAINTENANCE, "connected")

@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import ServiceSpec, load_manifest
 from minikube.model import ProcessState
 from minikube.supervisor.context import RunContext
@@ -65,7 +65,9 @@ class Project:
         self.running: dict[str, list[tuple[FakeProcess, ServiceSpec]]] = {}
         process_table: Any = SimpleNamespace(groups=None, identities=())
         context = RunContext(directory, LaunchOptions(), self.fake.store, process_table, "127.0.0.1:1")
-        context.logs = cast(Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC)))
+        context.logs = cast(
+            Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC), forget=lambda name: None)
+        )
         self.store = context.store
         self.replicas = ReplicaSet()
         manifest = load_manifest(directory / "supervisor.toml")
@@ -185,7 +187,8 @@ async def _run_story(directory: Path, requests: list[tuple[tuple[str, int], floa
                 await trio.lowlevel.checkpoint()
         await trio.sleep(120)
         assert open_requests == 0, "every request is answered"
-        assert all("stopped meanwhile" in error or "did not come back" in error for error in errors), errors
+        expected = ("stopped meanwhile", "did not come back", "as it has 0 replicas")
+        assert all(any(text in error for text in expected) for error in errors), errors
         controllers = project.replicas.of("web")
         assert len(controllers) == replicas
         wanted = {controller.name: str(version) for controller in controllers if controller.desired.running}
@@ -282,4 +285,18 @@ async def test_a_process_that_cannot_be_killed_is_reported_in_bounded_time_and_c
         await trio.testing.wait_all_tasks_blocked()
         assert project.alive() == {}
         assert [controller.name for controller in project.replicas.all] == ["web-1"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("act", ["start", "restart", "kill"])
+async def test_what_is_asked_of_a_service_without_replicas_says_that_it_has_none(
+    autojump_clock: object, tmp_path: Path, act: str
+) -> None:
+    write(tmp_path, 0, 0)
+    async with trio.open_nursery() as nursery:
+        project = Project(tmp_path, nursery)
+        await trio.sleep(1)
+        with pytest.raises(UsageError, match="web: has no instance, as it has 0 replicas — `minikube scale web=1`"):
+            await getattr(project.actions, act)("web")
+        await project.actions.stop("web")
         nursery.cancel_scope.cancel()

@@ -7,8 +7,8 @@ import pytest
 import tomli_w
 
 from minikube.manifest import fill_instance_variables
-from minikube.manifest.commands import find_shell_syntax
 from minikube.manifest.dump import dump_manifest, dump_service
+from minikube.manifest.keys.commands import find_shell_syntax
 from minikube.project.service_diff import diff
 from tests.unit.manifest.cases import manifest_with
 from tests.unit.manifest.test_parser import build

@@ -1,0 +1,65 @@
+"""The log files of a project that `logs` reads and `logs --clear` removes: by the supervisor while it runs, else directly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minikube.cli.common import count_of, print_message
+from minikube.errors import MinikubeError, NotFound, NothingRunning
+from minikube.model import PARTS
+
+if TYPE_CHECKING:
+    from minikube.logs.file_format import Source
+
+
+def clear_logs(path: Path, names: tuple[str, ...]) -> None:
+    """Remove the log lines of the named services or instances, and print how many logs these were.
+
+    Without names, the logs of all services are cleared, but not those of Redis and the registry. Raises NotFound for a name
+    without service and log, NothingRunning where nothing runs and there are no log files.
+    """
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+    from minikube.logs.writing.log_file import remove_files
+
+    try:
+        with ControlClient(find_supervisor(path)) as client:
+            cleared = client.clear_logs(names)
+    except NothingRunning as nothing_running:
+        sources = find_kept_logs(path, names, nothing_running)
+        for source in sources:
+            remove_files(source.path)
+        cleared = tuple(source.instance for source in sources)
+    print_message(f"cleared {count_of(len(cleared), 'log')}{': ' if cleared else ''}{', '.join(cleared)}")
+
+
+def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingRunning) -> list[Source]:
+    """Return the log files on disk of the named services or instances; without names, of all services.
+
+    Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
+    """
+    from minikube.logs.file_format import kept_sources
+    from minikube.project_dir import log_dir, project_dir
+
+    services = _manifest_services(path)
+    sources = kept_sources(log_dir(project_dir(path)), services)
+    if not sources:
+        raise nothing_running
+    for name in names:
+        if name not in services and not any(name in (source.instance, source.service) for source in sources):
+            raise NotFound(f"{name}: no such service in {path}, and no log file of it")
+    return [
+        source
+        for source in sources
+        if ({source.instance, source.service} & set(names) if names else source.instance not in PARTS)
+    ]
+
+
+def _manifest_services(path: Path) -> list[str]:
+    """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
+    from minikube.manifest import load_manifest
+
+    try:
+        return list(load_manifest(path).services)
+    except (MinikubeError, OSError):
+        return []

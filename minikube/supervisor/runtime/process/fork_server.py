@@ -1,0 +1,240 @@
+"""The fork server: a process with one thread that starts the supervisor's children.
+
+    supervisor ── requests, with the pipes' ends ──► fork server ── spawn ──► new process
+         ▲                                                │ exit                  │
+         │                                                ▼                       │
+         │            standby, which is the fork server from now on               │
+         └──────────── as the nearest subreaper, the parent from now on ──────────┘
+
+The supervisor has threads and raises its own limits. This process is forked before all that: it has the limits of the shell
+that ran `up`, one thread, the default action for every signal, and no descriptor but its socket, and so has what it starts.
+It serves the requests that have arrived and exits: then the kernel makes the supervisor the parent of its children, which
+sees their exits itself. A standby, forked before the requests, goes on; it also does where the fork server is killed.
+`fork_client` is the other end. Standard library only. It refuses to remember its children and to wait for them.
+"""
+
+import array
+import contextlib
+import errno
+import gc
+import marshal
+import os
+import resource
+import select
+import socket
+import subprocess
+import sys
+import traceback
+from typing import NoReturn
+
+from minikube.linux.cgroup import find_hierarchies
+from minikube.linux.exec_context import (
+    ExecContext,
+    ExecFailure,
+    enter_directory,
+    enter_session,
+    exec_failure,
+    execute,
+    find_program,
+    open_silent_stdin,
+    set_attributes,
+)
+from minikube.linux.signal_actions import reset_signals
+
+MOST_DESCRIPTORS = 4
+
+MOST_REQUESTS = 32
+"""How many requests one fork server serves before it exits. The exits of what it has started are seen only then."""
+
+LINGER_MS = 1
+"""How long it waits for another request before it exits. Each fork of a standby takes a third of that."""
+
+MESSAGE_BYTES = 65_536
+"""The longest request that is sent as it is."""
+
+IN_FILE = b"\0"
+"""The text of a longer request, whose `ExecContext` is in a file."""
+
+PID = "pid"
+"""The first message on the status pipe of a start: `(PID, pid, "")`. The others are the fields of an `ExecFailure`."""
+
+NOT_EXECUTED = 127
+
+HOME_GROUP = os.fsencode(find_hierarchies()[0] or b"")
+"""The v2 control group of this process, to which it returns after it has started a process in another one."""
+
+
+def serve(sock: socket.socket) -> NoReturn:
+    """Start a process for each request on `sock` until the supervisor closes its end; then exit.
+
+    A request is a marshalled `ExecContext`, or nothing where it is in a file, and descriptors: the status pipe, then stdout
+    and stderr, or one terminal; and that file at the end.
+    """
+    os.setsid()  # `ForkServer.kill` ends all processes of this group
+    os.chdir("/")
+    reset_signals()
+    os.closerange(3, sock.fileno())
+    os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+    # Memory that nothing writes to stays shared with the standby, so that forking it is faster.
+    gc.disable()
+    gc.freeze()
+    while not _is_closed(sock):
+        read_end, write_end = os.pipe()
+        if os.fork() == 0:
+            os.close(write_end)
+            os.read(read_end, 1)  # its end is the end of the process that serves
+            os.close(read_end)
+            continue
+        os.close(read_end)
+        _serve_requests(sock, write_end)
+        break
+    os._exit(0)
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _serve_requests(sock: socket.socket, serving: int) -> None:
+    """Serve the first request and those that follow immediately. `serving` is open as long as this process serves."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    for number in range(MOST_REQUESTS):
+        poll.poll(LINGER_MS if number else None)
+        # Not socket.recv_fds(), which ignores its flags: without CLOEXEC every program would inherit the descriptors.
+        space = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
+        try:
+            flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+            body, messages, _, _ = sock.recvmsg(MESSAGE_BYTES, space, flags)
+        except BlockingIOError:
+            return
+        descriptors = [number for _, _, content in messages for number in array.array("i", content)]
+        if not body:
+            return
+        _start(body, descriptors, serving)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _start(body: bytes, descriptors: list[int], serving: int) -> None:
+    """Start one process, and tell the supervisor its pid or the failure."""
+    if not descriptors:
+        return  # no descriptor was left for them: the supervisor sees the end of the status pipe
+    status, *streams = descriptors
+    try:
+        if body == IN_FILE:
+            with open(streams.pop(), "rb", closefd=False) as file:
+                body = file.read()
+        context = ExecContext(*marshal.loads(body))
+        if len(streams) != (1 if context.tty else 2):
+            raise ExecFailure("descriptors", errno.EMFILE)
+        if context.is_plain:
+            _tell(status, PID, _spawn(context, streams))
+        elif os.fork() == 0:
+            os.close(serving)
+            _run_child(context, status, streams)
+    except ExecFailure as failure:
+        _tell(status, failure.stage, failure.errno, failure.path)
+    except OSError as error:
+        _tell(status, "fork", error.errno or errno.EIO)
+    except Exception:
+        # A request that no code here expects must not end this process, as it would end the next one, too.
+        traceback.print_exc()
+        _tell(status, "fork", errno.EINVAL)
+
+
+def _spawn(context: ExecContext, streams: list[int]) -> int:
+    """Start a process that can inherit its attributes from this one; return its pid. Raises `ExecFailure` and OSError."""
+    stdin = open_silent_stdin()
+    try:
+        _join_group(context.cgroup)
+        enter_directory(context.cwd)
+        program = find_program(context.argv[0], context.env)
+        try:
+            # Without what would make subprocess fork: with vfork a start takes half the time. Not os.posix_spawn(), with which
+            # the C library ignores the two signals that it keeps for itself.
+            process = subprocess.Popen(
+                context.argv,
+                executable=program,
+                env=context.env,
+                stdin=stdin,
+                stdout=streams[0],
+                stderr=streams[1],
+                umask=context.umask,
+                start_new_session=True,
+                restore_signals=False,
+                close_fds=False,
+            )
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOMEM):
+                raise
+            raise exec_failure(program, error) from None
+        process.returncode = 0  # its exit is the supervisor's affair
+        return process.pid
+    finally:
+        os.close(stdin)
+        os.chdir("/")
+        if context.cgroup:  # before the answer: from then on the whole group may be killed
+            _join_group(HOME_GROUP)
+
+
+def _run_child(context: ExecContext, status: int, streams: list[int]) -> NoReturn:
+    """Set up this new process and execute its program. Every descriptor but the first three is closed at exec."""
+    try:
+        _tell(status, PID, os.getpid())
+        for group in (context.cgroup, *context.legacy_cgroups):
+            _join_group(group)
+        os.dup2(streams[0] if context.tty else open_silent_stdin(), 0)
+        os.dup2(streams[0], 1)
+        os.dup2(streams[-1], 2)
+        enter_session(context.tty)
+        set_attributes(context, (0, 1, 2))
+        execute(context.argv, context.env)
+    except ExecFailure as failure:
+        _tell(status, failure.stage, failure.errno, failure.path)
+    except OSError as error:
+        _tell(status, "descriptors", error.errno or errno.EIO)
+    except BaseException:
+        traceback.print_exc()
+        _tell(status, "fork", errno.EINVAL)  # in any case: the end of the status pipe alone means success
+    finally:
+        os._exit(NOT_EXECUTED)
+
+
+def _join_group(group: bytes) -> None:
+    """Move this process into a control group; does nothing for an empty path.
+
+    Where that fails, the tree is still found by a walk through `/proc`; if it has limits, `Group.add` makes a warning.
+    """
+    if group:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(group + b"/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, b"0")
+            finally:
+                os.close(descriptor)
+
+
+def _tell(status: int, stage: str, number: int, path: str = "") -> None:
+    os.write(status, marshal.dumps((stage, number, os.fsencode(path))))
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve on an inherited socket: `main([descriptor, soft limit])`. Used where an earlier fork server has ended.
+
+    The soft limit on descriptors is the one with which `up` was called; the supervisor, which executes this, has a higher one.
+    """
+    descriptor, soft = map(int, arguments)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    sock = socket.socket(fileno=descriptor)
+    sock.set_inheritable(False)
+    serve(sock)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
