@@ -15,6 +15,7 @@
     flood            a hostile client of another user
     registry_client  the registry's RPC, without the SDK's repetitions
     observers        lookups, the watch, the shown state, memory and descriptors
+    log_follower     whether a follower of the log gets each line
     settling, views  whether everything is well and all views agree (`views` is pure)
     model            what must be true, and what a fault excuses (pure)
     report           the table and the JSON line

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     STALE_ADDRESS = "wrong addresses, stale"
     SHOWN_WELL = "shown well and was not"
     DISAGREEMENT = "views that disagree"
+    LOST_OUTPUT = "lost output"
     UNEXPECTED_END = "unexpected ends"
     SURVIVOR = "survivors"
     HANG = "hangs"
@@ -41,6 +42,7 @@ class Allowance(StrEnum):
     REMOVAL = "entries are removed or fail"
     STALE = "addresses of ended processes are found"
     REPLACED = "another address is found"
+    LOST_LINES = "lines of the writer are lost"
     SILENCE = "the registry does not answer"
     NO_CONTROL = "the control API does not answer, or shows old states"
 

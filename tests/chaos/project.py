@@ -87,6 +87,8 @@ SERVICES = (
     Service("flood", "flood", (), port=""),
     Service("tick", "task", ('schedule = "every 3s"', 'restart = "never"'), port="", is_task=True),
 )
+WRITER = "flood"
+"""The service that numbers its lines."""
 BY_NAME = {service.name: service for service in SERVICES}
 
 

@@ -13,8 +13,8 @@ from tests.untraced import untraced
 
 SEED = 20
 MINUTES = 1.5
-WITHOUT_RED = "all,descriptors.supervisor=0,clock.set=0"
-"""The supervisor logs a traceback for each connection that it has no descriptor for; a clock set back stops its schedules."""
+WITHOUT_RED = "all,descriptors.supervisor=0"
+"""The supervisor logs a traceback for each connection that it has no descriptor for."""
 PATIENCE = 4.0
 """Times are measured elsewhere; other tests run at the same time."""
 
