@@ -167,6 +167,19 @@ async def test_a_redis_whose_socket_is_gone_is_started_again_with_its_data(tmp_p
         strangers.clear()
 
 
+async def test_a_redis_whose_directory_was_removed_starts_empty_and_says_so(tmp_path: Path) -> None:
+    """As after `rm -rf .minikube`."""
+    async with running_redis(tmp_path) as running:
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        shutil.rmtree(running.directory / "run")
+        shutil.rmtree(running.directory / "redis")
+        (running.directory / "redis.sock").unlink()
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+        with running.client() as client:
+            client.set("stock", "7")
+        assert sum("it starts empty" in event for event in running.events) == 1, running.events
+
+
 async def test_a_redis_of_a_project_that_was_moved_keeps_running(tmp_path: Path) -> None:
     """A new process would begin without data, in the old place."""
     (project := tmp_path / "project").mkdir()
