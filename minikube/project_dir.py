@@ -33,6 +33,8 @@ LOG_DIR = "logs"
 SUPERVISOR_LOG = "supervisor.log"
 SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
 """The supervisor's own log as messages name it: relative to the project's directory."""
+DASHBOARD_LOG = "dashboard.log"
+"""Reports of crashes of the dashboard, in `LOG_DIR`."""
 REDIS_SOCKET = "redis.sock"
 """A link to the private Redis' socket: see `supervisor.backing.redis`."""
 REDIS_SOCKET_DIR = "run"
@@ -90,6 +92,11 @@ def log_name(name: str) -> str:
 def supervisor_log(directory: Path) -> Path:
     """Return the path of the supervisor's own log in a project directory."""
     return directory / LOG_DIR / SUPERVISOR_LOG
+
+
+def dashboard_log(directory: Path) -> Path:
+    """Return the path of the reports of crashes of the dashboard in a project directory."""
+    return directory / LOG_DIR / DASHBOARD_LOG
 
 
 @dataclass(frozen=True, slots=True)

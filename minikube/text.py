@@ -11,6 +11,32 @@ MASK = "***"
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
+ASCII_SUBSTITUTES = {
+    ord(symbol): sign
+    for symbols, sign in (
+        ("─━—–╸╺▔↔", "-"),
+        ("│┃▎▏▕▊▌▐", "|"),
+        ("▁▄", "_"),
+        ("█▀", "#"),
+        ("●", "*"),
+        ("○◌◐", "o"),
+        ("◉◈", "@"),
+        ("✓▾⇣↓", "v"),
+        ("✗×", "x"),
+        ("↻⟳", "r"),
+        ("▸→≥", ">"),
+        ("←≤", "<"),
+        ("⇄⏸", "="),
+        ("↑", "^"),
+        ("“”", '"'),
+        ("‘’", "'"),
+        ("·…", "."),
+        ("⚠", "!"),
+    )
+    for symbol in symbols
+}
+"""By code point: an ASCII sign, as wide, for the symbols that this program prints, where an encoding does not have them."""
+
 _SECRET_NAME = re.compile(
     r"passw|passphrase|pwd|secret|token|credential|private|api_?key|access_?key|(^|[_-])(key|auth|pass|dsn|cookie|salt)s?($|[_-])",
     re.IGNORECASE,
