@@ -23,6 +23,7 @@ from minikube.supervisor.backing.startup import start_redis
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.process_table import ProcessTable
+from tests.eventually import eventually
 from tests.redis_server import server_command
 
 
@@ -138,10 +139,11 @@ def remove_directory(running: RunningRedis) -> None:
 
 def take_over(running: RunningRedis) -> None:
     """Another server takes the path, and clients would get its data."""
-    path = running.socket
-    path.unlink()
-    server = [server_command(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(running.directory)]
+    own = running.socket.parent / "other.sock"
+    server = [server_command(), "--port", "0", "--unixsocket", str(own), "--save", "", "--dir", str(running.directory)]
     strangers.append(subprocess.Popen(server, stdout=subprocess.DEVNULL))
+    eventually(own.exists)
+    own.replace(running.socket)  # at once: there is a socket at any time
 
 
 strangers: list["subprocess.Popen[bytes]"] = []
