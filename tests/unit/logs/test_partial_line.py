@@ -111,6 +111,15 @@ def test_a_secret_is_masked_in_an_incomplete_line_and_its_completion(tmp_path: P
     assert b"er22" not in log.path.read_bytes()
 
 
+@pytest.mark.parametrize("begun", range(1, 8))
+def test_a_line_that_is_cut_because_it_is_long_is_not_cut_inside_a_secret(tmp_path: Path, begun: int) -> None:
+    log = capture_in(tmp_path, secrets=["hunter22"])
+    log.feed("stdout", b"x" * (2 * LINE_LIMIT - begun) + b"hunter22"[:begun])
+    log.feed("stdout", b"hunter22"[begun:] + b"\n")
+    lines = read([reader_of(log)], LogQuery(tail=ALL_LINES))
+    assert "".join(lines) == "x" * (2 * LINE_LIMIT - begun) + "***"
+
+
 def test_output_that_may_always_go_on_as_a_secret_is_held_back_in_bounded_memory(tmp_path: Path) -> None:
     log = capture_in(tmp_path, secrets=["ababa"])
     for _ in range(10):
