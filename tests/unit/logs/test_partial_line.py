@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 from tests.eventually import soon
-from tests.unit.logs.log_of import capture_in, read, reader_of
+from tests.unit.logs.log_of import Directly, capture_in, read, reader_of
 
 Found = list[tuple[str, bool]]
 
@@ -87,6 +88,27 @@ def test_the_query_of_a_follower_holds_for_incomplete_lines(tmp_path: Path) -> N
     assert [new_lines(one, log) for one in followers[:2]] == [[("ERROR: not ready", True)]] * 2
     for follower in followers:
         follower.close()
+
+
+def test_an_incomplete_line_is_taken_back_before_its_line_is_written(tmp_path: Path) -> None:
+    """A reader that looks between both would show it again after the whole line."""
+    steps: list[str] = []
+
+    class Noting(Directly):
+        def put(self, log: InstanceLog, data: bytes) -> None:
+            steps.append("write")
+
+        def call(self, log: InstanceLog, work: Callable[[], object]) -> None:
+            steps.append("show")
+
+    log = capture_in(tmp_path, writer=Noting())
+    log.feed("stdout", b"half")
+    log.show_partial("stdout")
+    log.feed("stdout", b" and half\n")
+    log.feed("stderr", b"half")
+    log.show_partial("stderr")
+    log.finish("stderr")
+    assert steps == ["show", "show", "write"] * 2
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
