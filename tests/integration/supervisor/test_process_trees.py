@@ -234,6 +234,24 @@ async def test_a_process_that_was_seen_in_a_tree_still_belongs_to_it_after_leavi
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("groups", ["groups"], indirect=True)
+async def test_a_tree_is_killed_by_its_control_group_at_once(
+    groups: ProjectGroups, subreaper: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal for each process comes too late for trees that fork faster than they are walked."""
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        process = await supervisor.start("sh", "-c", "trap '' TERM; sleep 600 & sleep 600 & echo grown; wait")
+        await trio.lowlevel.wait_readable(process.stdout)
+        monkeypatch.setattr(processes, "kill_all", lambda pids: [])
+        with trio.fail_after(30):
+            killed = await process.end(signal.SIGKILL, 0.0)
+            await process.exited.wait()
+        assert len(killed) == 3
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
 def test_each_start_has_a_control_group_of_its_own(tmp_path: Path) -> None:
     groups = ProjectGroups(tmp_path)
     first, second = groups.create("0badcafe", {}), groups.create("0badcafe", {})
