@@ -146,7 +146,9 @@ async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_k
     mark = f"7{os.getpid()}"
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(groups, nursery, tmp_path)
-        process = await supervisor.start("sleep", "600")
+        process = await supervisor.start("sleep", "600", limits={"nofile": 77})
+        ran = await process.run(("sh", "-c", "ulimit -n"), 5.0)
+        assert ran.output == "77\n", "a helper has the limits of its instance"
         script = f"echo asked; setsid sleep {mark} & sleep {mark}"
         ran = await process.run(("sh", "-c", script), 0.5)
         assert (ran.exit, ran.output) == (None, "asked\n")
