@@ -30,6 +30,9 @@ RELAY_SOURCE = "127.0.0.2"
 The kernel names the supervisor's user for them, but the caller is a container: the registry treats the user as unknown.
 """
 
+RELAY_ENV = "MINIKUBE_REGISTRY_RELAY"
+"""Set to 1: the registry also listens on 127.0.0.1, for relays. IPv6 has one loopback address, so no source tells a relay there."""
+
 
 def is_inside_instance(environ: Mapping[str, str]) -> bool:
     """Return whether the variables are those of an instance, or of a command or shell with an instance's environment.

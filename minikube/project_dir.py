@@ -33,6 +33,8 @@ LOG_DIR = "logs"
 SUPERVISOR_LOG = "supervisor.log"
 SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
 """The supervisor's own log as messages name it: relative to the project's directory."""
+DASHBOARD_LOG = "dashboard.log"
+"""Reports of crashes of the dashboard, in `LOG_DIR`."""
 REDIS_SOCKET = "redis.sock"
 """A link to the private Redis' socket: see `supervisor.backing.redis`."""
 REDIS_SOCKET_DIR = "run"
@@ -92,6 +94,11 @@ def supervisor_log(directory: Path) -> Path:
     return directory / LOG_DIR / SUPERVISOR_LOG
 
 
+def dashboard_log(directory: Path) -> Path:
+    """Return the path of the reports of crashes of the dashboard in a project directory."""
+    return directory / LOG_DIR / DASHBOARD_LOG
+
+
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
     """How other processes find a running supervisor. `start_time` and `boot_id` show whether the pid was reused since."""
@@ -121,7 +128,7 @@ class SupervisorRecord:
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
     """Return the record of a project directory; None where there is none or it is damaged."""
     try:
-        return parse_supervisor_record(_read_json(directory / SUPERVISOR_FILE))
+        return parse_supervisor_record(read_json(directory / SUPERVISOR_FILE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -169,14 +176,14 @@ def record_run_end(directory: Path, why: str) -> None:
 def read_run_end(directory: Path) -> RunEnd | None:
     """Return why the last run ended; None where a user had asked for it or the record is damaged."""
     try:
-        found = _read_json(directory / RUN_END_FILE)
+        found = read_json(directory / RUN_END_FILE)
         return RunEnd(float(found["time"]), str(found["why"]))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _read_json(path: Path) -> Any:
-    """Return the JSON value in a file. Raises OSError, ValueError, RecursionError."""
+def read_json(path: Path) -> Any:
+    """Return the JSON value in a file of `RECORD_LIMIT` bytes at most. Raises OSError, ValueError, RecursionError."""
     # NONBLOCK: a pipe in place of the file must not block the command.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

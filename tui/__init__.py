@@ -20,15 +20,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from minikube.control.client.endpoint import Endpoint
 
-__all__ = ["run_dashboard"]
+__all__ = ["DashboardError", "run_dashboard"]
+
+
+class DashboardError(Exception):
+    """The dashboard crashed, and has restored the terminal. The text is the reason in a line."""
+
+    def __init__(self, reason: str, report: str) -> None:
+        """`report` is the traceback, or empty."""
+        super().__init__(reason)
+        self.report = report
 
 
 def run_dashboard(endpoint: "Endpoint", *, owner: bool) -> str:
     """Run the dashboard for the project of the control API at `endpoint` until the user quits. Call it on the main thread.
 
-    Return `quit`, `stop` (the caller must stop the project) or `detach` (the project must keep running). `owner` says that
-    the calling command started the project: only then are `stop` and `detach` possible, and Ctrl-C, TERM, HUP and a failure
-    of the dashboard return `stop`. Signal handlers are restored before it returns.
+    Return `quit`, `interrupt` (Ctrl-C), `stop` (the caller must stop the project) or `detach` (the project must keep
+    running). `owner` says that the calling command started the project: only then are `stop` and `detach` possible, and
+    TERM and HUP return `stop`, and `interrupt` asks for a stop, too. Raises DashboardError after a crash, with the terminal
+    restored. Signal handlers are restored before it returns.
     """
     # Textual is imported here: it takes longer to import than most commands of the CLI take to run.
     from tui.run import run

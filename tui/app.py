@@ -1,17 +1,23 @@
 """The Textual app: receives the connection's messages, updates the state, and handles commands and quitting."""
 
 import asyncio
+import io
 import shlex
 import signal
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, TypeVar
 
+from rich.console import Console
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.driver import Driver
 from textual.filter import LineFilter, NoColor
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.theme import ThemeProvider
+from textual.worker import WorkerFailed
 
 from minikube.control.client.snapshot import dependents
 from minikube.model import CheckState, InstanceView
@@ -29,13 +35,15 @@ from tui.render.theme import THEME
 from tui.screens.confirm import Choice, ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.main import MainScreen
+from tui.screens.palette import Palette
 from tui.state import DashboardState
+from tui.terminal_driver import InputEnded
 
 REFRESH_INTERVAL_S = 1.0
 """Seconds between updates of ages and uptimes."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end the dashboard as Ctrl-C does."""
+"""Signals that end the dashboard without a question."""
 
 MAX_LISTED_ROWS = 8
 """The most rows that a dialog lists; the number of further rows follows."""
@@ -49,9 +57,11 @@ DESTRUCTIVE = {"stop", "restart", "kill"}
 PARTICIPLES = {"start": "starting", "stop": "stopping", "restart": "restarting", "kill": "killing"}
 PAST_PARTICIPLES = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed"}
 
+ResultType = TypeVar("ResultType")
+
 
 class Dashboard(App[str]):
-    """The Textual app of the dashboard. `run` returns `quit`, `stop` or `detach`, or None after a failure."""
+    """The Textual app of the dashboard. `run` returns `quit`, `interrupt`, `stop` or `detach`, or None after a failure."""
 
     TITLE = "minikube"
     CSS_PATH = "dashboard.tcss"
@@ -71,6 +81,9 @@ class Dashboard(App[str]):
     ) -> None:
         """Create the app. `owner`: the calling command started the project; quitting may stop it. `signals`: handle `SIGNALS`."""
         super().__init__(driver_class=driver_class)
+        self.error_console = Console(file=io.StringIO())  # the reason of a crash is in `failure`
+        self.failure: tuple[str, str] | None = None
+        """Why the dashboard crashed, and the traceback or an empty text; None: it did not."""
         self.state = DashboardState()
         self.owner = owner
         self._connection = connection
@@ -94,16 +107,16 @@ class Dashboard(App[str]):
         if self._signals:
             loop = asyncio.get_running_loop()
             for number in SIGNALS:
-                loop.add_signal_handler(number, self.action_interrupt)
+                loop.add_signal_handler(number, self._signal_received, number)
         self._run_connection()
 
     def on_unmount(self) -> None:
         """Stop the connection's thread."""
         self._connection.stop()
 
-    @work(thread=True, exclusive=True, exit_on_error=False)
+    @work(thread=True, exclusive=True)
     def _run_connection(self) -> None:
-        """Run the connection in a thread of its own."""
+        """Run the connection in a thread of its own. An error that it raises ends the dashboard."""
         self._connection.run(self.post_message)
 
     # ------------------------------------------------------------ messages of the connection
@@ -182,7 +195,7 @@ class Dashboard(App[str]):
             return
         names = ", ".join(row.target for row in own)
         title = f"{verb.capitalize()} {names if len(own) < 4 else f'these {len(own)}'}?"
-        self.push_screen(
+        self._open(
             ConfirmScreen(title, self._consequences(own), [Choice("yes", verb.capitalize(), "y")]),
             lambda result: self._send_commands(verb, own) if result == "yes" else None,
         )
@@ -224,16 +237,16 @@ class Dashboard(App[str]):
 
     def action_help(self) -> None:
         """Show the help page."""
-        self.push_screen(HelpScreen())
+        self._open(HelpScreen())
 
     def action_leave(self) -> None:
         """Quit. The dashboard that `minikube up` opened asks first whether to stop the project."""
         if not self.owner:
             self.exit("quit")
             return
-        # Ctrl-Q works in dialogs as well: one question is enough.
-        if isinstance(self.screen, ConfirmScreen):
-            return
+        # Ctrl-Q works in dialogs as well: it closes any but a question, and asks its own.
+        if isinstance(self.screen, ModalScreen) and not isinstance(self.screen, ConfirmScreen):
+            self.screen.dismiss()
         snapshot = self.state.snapshot
         name = snapshot.project if snapshot else "the project"
         running = sum(instance.pid > 0 for instance in snapshot.instances) if snapshot else 0
@@ -243,11 +256,54 @@ class Dashboard(App[str]):
         ]
         choices = [Choice("stop", "Stop everything", "s"), Choice("detach", "Leave running", "d")]
         dialog = ConfirmScreen(f"Quit {name}?", lines, choices)
-        self.push_screen(dialog, lambda result: self.exit(result) if result else None)
+        self._open(dialog, lambda result: self.exit(result) if result else None)
 
     def action_interrupt(self) -> None:
         """Quit without a question, as Ctrl-C does in any terminal program; after `minikube up`, stop the project, too."""
-        self.exit("stop" if self.owner else "quit")
+        self.exit("interrupt")
+
+    def _signal_received(self, number: int) -> None:
+        """Quit without a question."""
+        self.exit("interrupt" if number == signal.SIGINT else "stop" if self.owner else "quit")
+
+    # ------------------------------------------------------------ crashes
+
+    def fail(self, reason: str, report: str = "") -> None:
+        """Exit because of a failure. The first failure is in `failure`."""
+        self.failure = self.failure or (reason, report)
+        self.exit()
+
+    @on(InputEnded)
+    def _input_ended(self, event: InputEnded) -> None:
+        """Exit when the terminal was closed."""
+        self.fail(event.reason)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Record an error that no code handles, then exit as Textual does."""
+        # A private name of Textual's, whose own report has the values of variables: the token would be among them.
+        if isinstance(error, WorkerFailed) and isinstance(error.error, NoMatches):
+            return  # the search of a command palette that was closed before it began
+        if self.failure is None:
+            self.failure = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        super()._handle_exception(error)
+
+    def action_suspend_process(self) -> None:
+        """Do nothing: Ctrl-Z, to which Textual binds this action, is a key of the main screen, and means nothing in dialogs."""
+
+    def action_command_palette(self) -> None:
+        """Show the command palette."""
+        self._open(Palette())
+
+    def search_themes(self) -> None:
+        """Show the command palette with the themes."""
+        self._open(Palette(providers=[ThemeProvider], placeholder="a theme …"))
+
+    def _open(
+        self, dialog: ModalScreen[ResultType], callback: Callable[[ResultType | None], None] | None = None
+    ) -> None:
+        """Show a dialog above the main screen, unless there is one already; `callback` gets its result."""
+        if self.screen is self._main:
+            self.push_screen(dialog, callback)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return the command palette's entries: views, the theme, and every command for every row."""

@@ -7,6 +7,7 @@
     execute             replace this process by a command of a service: `run`, `exec`, `shell`
     init_process        runs the command line below PID 1, in a container
     options             click options that commands share, and how a command gets them as a struct
+    standard_streams    stdout and stderr that any text can be printed to, whatever they are
     completion          shell completion of names
     goals               the goals of `wait`, and which instances have reached them
     common              the manifest's path, the client, output

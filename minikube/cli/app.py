@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from minikube.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED
+from minikube.cli.standard_streams import output_failure, prepare_streams
 from minikube.errors import MinikubeError
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -67,6 +68,10 @@ COMMANDS = {name: command for section in SECTIONS.values() for name, command in 
 """By command: its module and its summary."""
 
 
+ACTS = {"up", "down", "apply", *SECTIONS["Change what runs"]}
+"""The commands that go on, and succeed, although their output cannot be printed."""
+
+
 class OutputClosed(Exception):
     """The reader of stdout, such as `head`, has ended. No OSError, as click would exit with 1 for it."""
 
@@ -111,7 +116,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest error, 3 nothing is running, 4 not found, 124 timed out.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or manifest error, 3 nothing is running, 4 not found, 124 timed out, 130 Ctrl-C.",
 )
 def cli() -> None:
     """Run a team's services from one manifest, register their addresses, and check their health."""
@@ -143,15 +148,19 @@ def main() -> NoReturn:
     if "_MINIKUBE_COMPLETE" in os.environ:
         # While a shell completes words, an error message would be printed into the prompt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    prepare_streams(drop_output=sys.argv[1:2] != [] and sys.argv[1] in ACTS)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return its exit code. Errors are printed to stderr, not raised."""
     try:
-        code = cli.main(arguments, prog_name="minikube", standalone_mode=False)
+        result = cli.main(arguments, prog_name="minikube", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        failure = output_failure()
+        if failure and not isinstance(failure, BrokenPipeError):
+            _print_error(f"stdout: {_describe(failure)} — what was printed is incomplete")
+        return result if isinstance(result, int) else 0
     except MinikubeError as error:
         _print_error(str(error) or type(error).__name__)
         return error.exit_code
@@ -170,14 +179,19 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        _print_error(f"{file}{(error.strerror or str(error)).lower()}")
+        file = "stdout" if error is output_failure() else error.filename
+        _print_error(f"{file}: {_describe(error)}" if file else _describe(error))
         return 1
     except Exception as error:
         if os.environ.get("MINIKUBE_DEBUG"):
             raise
         _print_error(f"internal error: {type(error).__name__}: {error} — MINIKUBE_DEBUG=1 shows the traceback")
         return 1
+
+
+def _describe(error: OSError) -> str:
+    """Return what the system says about an error."""
+    return (error.strerror or str(error)).lower()
 
 
 def _help_hint(error: click.ClickException) -> str:

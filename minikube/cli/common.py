@@ -86,7 +86,7 @@ def print_json(value: Any) -> None:
 
     from minikube.control.encoding import encode
 
-    sys.stdout.write(msgspec.json.format(encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_encodable_json(msgspec.json.format(encode(value), indent=2).decode()) + "\n")
 
 
 def print_instances_json(snapshot: Snapshot, names: tuple[str, ...]) -> None:
@@ -108,8 +108,19 @@ def print_json_lines(values: Iterable[Any]) -> None:
     """Print JSON values, one on each line, in a single write, and flush them."""
     from minikube.control.encoding import encode
 
-    sys.stdout.write("".join([encode(value).decode() + "\n" for value in values]))
+    sys.stdout.write(_encodable_json("".join([encode(value).decode() + "\n" for value in values])))
     sys.stdout.flush()
+
+
+def _encodable_json(text: str) -> str:
+    """Return JSON with escapes in place of all but ASCII where stdout has another encoding than UTF-8."""
+    if text.isascii() or (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    import json
+    import re
+
+    # Only strings can hold other characters, so an escape may stand for each.
+    return re.sub("[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def print_message(text: str) -> None:

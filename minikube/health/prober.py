@@ -17,6 +17,9 @@ import trio
 from minikube.health.http_response import HttpResponse
 from minikube.health.state import Outcome, ProbeResult
 
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What is missing here, not at the instance: such a probe tells nothing about it."""
+
 
 class Prober:
     """Sends probes to URLs. Keeps up to `max_idle` connections open between probes, one for each URL.
@@ -68,7 +71,8 @@ class Prober:
                 return Outcome.PASS, "connected"
             return await self._probe_http(url, parts)
         except (OSError, ValueError, trio.BrokenResourceError, EOFError) as error:
-            return Outcome.FAIL, _explain(error)
+            outcome = Outcome.UNKNOWN if _errno(error) in OUT_OF_RESOURCES else Outcome.FAIL
+            return outcome, _explain(error)
 
     async def _probe_http(self, url: str, parts: SplitResult) -> tuple[Outcome, str]:
         request = _request(parts, keep_alive=self.max_idle > 0)
@@ -176,17 +180,27 @@ def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
-def _explain(error: BaseException) -> str:
-    """Return the reason of a failed probe in a few words: `connection refused`."""
-    if isinstance(error, EOFError):
-        return "the connection was closed before an answer"
-    # trio wraps the errors of all attempts to connect in one without a number.
+def _cause(error: BaseException) -> BaseException:
+    """Return the first error of those that trio wraps in one without a number: those of all attempts to connect."""
     while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
         error = error.__cause__
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, OSError) and error.errno is not None:
-        if error.errno == errno.ECONNREFUSED:
+    return error
+
+
+def _errno(error: BaseException) -> int | None:
+    cause = _cause(error)
+    return cause.errno if isinstance(cause, OSError) else None
+
+
+def _explain(error: BaseException) -> str:
+    """Return the reason of a failed probe in a few words: `connection refused`."""
+    if isinstance(error, EOFError):
+        return "the connection was closed before an answer"
+    cause = _cause(error)
+    if isinstance(cause, OSError) and cause.errno is not None:
+        if cause.errno == errno.ECONNREFUSED:
             return "connection refused"
-        return os.strerror(error.errno) if error.errno > 0 else str(error)
-    return str(error) or type(error).__name__
+        return os.strerror(cause.errno) if cause.errno > 0 else str(cause)
+    return str(cause) or type(cause).__name__

@@ -53,11 +53,13 @@ class ProbeSettings(Struct, frozen=True, omit_defaults=True):
 
 
 class Outcome(StrEnum):
-    """The outcome of one probe: a passing response, a failing response (or a refused connection), or no response."""
+    """The outcome of one probe: a passing response, a failing response (or a refused connection), no response, or `unknown`
+    where this process could not make the probe, for want of a descriptor, say: that is no fault of the instance."""
 
     PASS = "pass"
     FAIL = "fail"
     TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
 
 
 class ProbeResult(Struct, frozen=True):
@@ -182,6 +184,8 @@ def after_probe(
     """Return the health after a probe with `result`. `jitter` is in 0…1; 0.5 makes the next delay exactly the interval."""
     if result.outcome is Outcome.PASS:
         return _after_pass(health, settings, now, jitter)
+    if result.outcome is Outcome.UNKNOWN:
+        return replace(health, due=now + min(NEXT_RETRY_S, settings.interval))
     timed_out = result.outcome is Outcome.TIMEOUT
     missed = replace(
         health,

@@ -36,7 +36,7 @@ from minikube.manifest.spec import (
     TlsSettings,
     VolumeSpec,
 )
-from minikube.manifest.values import is_loopback, parse_host_port, parse_signal
+from minikube.manifest.values import has_ipv4_loopback, is_loopback, parse_host_port, parse_signal
 
 __all__ = [
     "BuildSpec",
@@ -55,6 +55,7 @@ __all__ = [
     "TlsSettings",
     "VolumeSpec",
     "fill_instance_variables",
+    "has_ipv4_loopback",
     "is_loopback",
     "load_manifest",
     "parse_host_port",

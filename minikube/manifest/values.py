@@ -58,6 +58,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def has_ipv4_loopback(host: str) -> bool:
+    """Return whether a server that listens on `host` is reached by IPv4 over loopback. Names but localhost are not resolved."""
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
 def is_exposed(listen: HostPort, token: str, tls: object) -> bool:
     """Return whether a registry at `listen` would be open to other machines without both a token and TLS."""
     return not is_loopback(listen.host) and not (token and tls)

@@ -41,7 +41,7 @@ class CallCount(Struct, frozen=True, rename="pascal"):
 
 
 class ProbeCount(Struct, frozen=True, rename="pascal"):
-    """Probes of one service's instances. `results` are counts by outcome: `pass`, `fail`, `timeout`."""
+    """Probes of one service's instances. `results` are counts by outcome: `pass`, `fail`, `timeout`, `unknown`."""
 
     service: str
     results: dict[str, int]

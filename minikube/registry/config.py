@@ -28,5 +28,7 @@ class RegistryConfig(Struct, frozen=True):
     """This node's id among the registries on one Redis; empty: a random one at each start."""
     metrics: HostPort | None = None
     """The loopback address that serves `/metrics`; None: none, a supervisor reads the metrics over RPC."""
+    relay: bool = False
+    """Whether to listen on a free port of 127.0.0.1 as well, for the relays of container networks (`RELAY_ENV`)."""
     run: str = ""
     """The project that the registry belongs to and the start of its run (`REGISTRY_RUN_ENV`); empty: none."""

@@ -70,15 +70,11 @@ async def _main(config: RegistryConfig) -> None:
         checks = CheckScheduler(node)
         access = AccessControl(config, TokenTable(config.redis_url, config.prefix))
         service = DiscoveryService(node, checks, config, access)
-        try:
-            listen = (config.listen.host, config.listen.port)
-            addresses = await nursery.start(
-                lambda task_status: serve_rpc(service, listen, tls=tls, task_status=task_status)
-            )
-        except OSError as error:
-            raise listen_error(
-                "registry", config.listen, error, "set --listen, or registry.listen in a manifest"
-            ) from None
+        address = await _start_serving(service, config.listen, tls, nursery)
+        if config.relay:
+            relay = await _start_serving(service, HostPort("127.0.0.1", 0), tls, nursery)
+            # Before the other line: the supervisor reads both once that one is there.
+            print(f"registry: relays at {relay}", flush=True)
         metrics_address = await _start_metrics(service, config, nursery)
         # Only after the ports are taken: a process that exits at once must not exit while a thread is still importing.
         store.start(node)
@@ -86,12 +82,26 @@ async def _main(config: RegistryConfig) -> None:
         nursery.start_soon(checks.watch_pauses)
         nursery.start_soon(checks.run)
         nursery.start_soon(access.refresh_tokens)
-        print(f"registry: listening on {HostPort(*addresses[0])}", flush=True)
+        print(f"registry: listening on {address}", flush=True)
         if metrics_address:
             print(f"registry: metrics on http://{metrics_address}/metrics", flush=True)
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
         await trio.sleep_forever()
     store.stop()
+
+
+async def _start_serving(
+    service: DiscoveryService, listen: HostPort, tls: ssl.SSLContext | None, nursery: trio.Nursery
+) -> HostPort:
+    """Start to serve the RPC on `listen`; return the address, with the port that was chosen for port 0. Raises StartError."""
+    target = listen.host, listen.port
+    try:
+        addresses = await nursery.start(
+            lambda task_status: serve_rpc(service, target, tls=tls, task_status=task_status)
+        )
+    except OSError as error:
+        raise listen_error("registry", listen, error, "set --listen, or registry.listen in a manifest") from None
+    return HostPort(*addresses[0])
 
 
 async def _start_metrics(service: DiscoveryService, config: RegistryConfig, nursery: trio.Nursery) -> HostPort | None:

@@ -37,6 +37,8 @@ class RunContext:
         self.logs = LogCollector(log_dir(directory), self._on_log_notice)
         self.registry_address = registry_address
         """Where the registry listens. With `listen = "auto"` it is known once the registry is ready."""
+        self.relayed_registry = registry_address
+        """Where the registry listens for the relays of container networks. It tells their clients from this user there."""
         self.redis_url = ""
         self.registry_secret = ""
         """What the registry tokens of instances are derived from."""

@@ -10,6 +10,8 @@
     project, service the manifest, the command `minikube`, and the program of every service
     processes        births, deaths by pidfd, and what is left
     guests           services that this program registers itself
+    dashboard        the dashboard on a terminal of its own
+    flood            a hostile client of another user
     registry_client  the registry's RPC, without the SDK's repetitions
     observers        lookups, the watch, the shown state, memory and descriptors
     settling, views  whether everything is well and all views agree (`views` is pure)

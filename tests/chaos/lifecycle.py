@@ -18,10 +18,13 @@ async def start(run: RunContext) -> None:
     await run.project.run("up", "-d", "--timeout", "60s")
 
 
-async def end_of_run(run: RunContext, end: Callable[[], object], seconds: float) -> None:
-    """End the run by `end()`; see that nothing is left after `seconds`; start it again."""
+async def end_of_run(run: RunContext, end: Callable[[], object] | None, seconds: float) -> None:
+    """End the run by `end()` (None: by `down`); see that nothing is left after `seconds`; start it again."""
     excuses = run.excuse("*", *ALL)
-    end()
+    if end is not None:
+        end()
+    else:
+        await run.project.run("down")
     await wait_nothing_left(run, seconds)
     stale = [one for one in excuses if one.what is Allowance.STALE]
     for one in stale:

@@ -39,6 +39,7 @@ class Allowance(StrEnum):
     END = "processes end"
     REMOVAL = "entries are removed or fail"
     STALE = "addresses of ended processes are found"
+    REPLACED = "another address is found"
     SILENCE = "the registry does not answer"
     NO_CONTROL = "the control API does not answer, or shows old states"
 
@@ -196,6 +197,8 @@ def judge_address(history: History, got: Got) -> Finding | None:
     others = [process for process in owners if process.lived(got.sent, got.at)]
     where = f"Get of {got.service} gave port {got.port}"
     if others or not own:
+        if history.is_excused(Allowance.REPLACED, got.service, got.sent, got.at):
+            return None
         heir = f"{others[0].service} (pid {others[0].pid})" if others else "nothing of the project ever"
         return Finding(Kind.WRONG_ADDRESS, f"{where}, at which {heir} listens", got.at)
     if history.is_excused(Allowance.STALE, got.service, got.sent, got.at):
@@ -222,11 +225,16 @@ def judge_removal(history: History, removal: Removal) -> Finding | None:
 
 
 def judge_end(history: History, end: End) -> Finding | None:
-    """A process ends because this program ended it, or because a fault or a command allowed it."""
+    """A process ends because this program ended it or its parent, or because a fault or a command allowed it."""
     process = end.process
     if process.role in ("task", "guest") or id(process) in history.kills:
         return None
     if history.is_excused(Allowance.END, process.service, end.at, end.at):
+        return None
+    if process.role == "child" and any(
+        other.instance == process.instance and other.role == "main" and abs(other.died - end.at) < DELAY_S
+        for other in history.processes
+    ):
         return None
     return Finding(Kind.UNEXPECTED_END, f"{process.service} ({process.role}, pid {process.pid}) ended", end.at)
 

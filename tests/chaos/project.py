@@ -101,13 +101,19 @@ class Project:
         self.manifest = directory / "supervisor.toml"
         self.state = project_dir(self.manifest)
         self.replicas = {service.name: service.replicas for service in SERVICES}
+        self.edits: dict[str, int] = {}
+        """How often the environment of a service was changed."""
         self.environment = {**untraced(), "PYTHONPATH": str(ROOT)}
         self._births = births
 
     def text(self) -> str:
         """Return the manifest with the present numbers of replicas."""
-        environment = f'env = {{ CHAOS_BIRTHS = "{self._births}", PYTHONPATH = "{ROOT}" }}'
-        tables = [f"{service.toml(self.replicas[service.name])}\n{environment}" for service in SERVICES]
+        shared = f'CHAOS_BIRTHS = "{self._births}", PYTHONPATH = "{ROOT}"'
+        tables = [
+            f"{service.toml(self.replicas[service.name])}\n"
+            f'env = {{ {shared}, EDIT = "{self.edits.get(service.name, 0)}" }}'
+            for service in SERVICES
+        ]
         return "\n\n".join([HEAD, *tables]) + "\n"
 
     def write(self, text: str | None = None) -> None:

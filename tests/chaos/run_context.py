@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,9 +88,19 @@ class RunContext:
         for one in excuses:
             one.end = self.now()
 
-    def note(self, text: str, **values: Any) -> None:
-        """Write what a step did into the log."""
-        self.log.write("note", text=text, **values)
+    @contextmanager
+    def allow(self, service: str, *what: Allowance) -> Iterator[None]:
+        """Allow these inside the `with` block."""
+        excuses = self.excuse(service, *what)
+        try:
+            yield
+        finally:
+            self.end(excuses)
+
+    def passes(self, instance: str) -> bool:
+        """Return whether the watch shows the instance as passing."""
+        entry = self.entries.get(instance)
+        return entry is not None and entry.passing_since > 0
 
     def part(self, name: str) -> Process | None:
         """Return the live process of a part."""

@@ -95,7 +95,7 @@ async def _run_step(run: RunContext, step: Step) -> None:
     try:
         with trio.fail_after(STEP_S):
             target = await OPERATIONS[step.op](run, step)
-    except NoTarget as error:
+    except (NoTarget, OSError) as error:
         run.find(Kind.FAILED, f"{step.op} had no target: {error}")
     except CommandFailed as error:
         run.find(Kind.FAILED, f"{step.op}: {error}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 SETTLE = "settle"
 """The operation that waits until everything is well, and compares all that is shown and stored."""
+ALL = "all"
+"""In place of a name: the usual weights."""
 GAP_MEAN_S = 0.6
 GAP_MAX_S = 3.0
 BETWEEN_SETTLES = (3, 6)
@@ -47,7 +49,8 @@ def draw(seed: int, weights: Mapping[str, int]) -> Iterator[Step]:
 
 def weigh(text: str, known: Mapping[str, int]) -> dict[str, int]:
     """Return the weight of each operation; `known` has the usual ones, which the empty text asks for. `kill=3,redis.flushall=1`
-    weighs all whose names begin with `kill.` three times and that one once, and leaves out the rest.
+    weighs all whose names begin with `kill.` three times and that one once, and leaves out the rest;
+    `all,kill.guardian=0` leaves out that one only.
 
     Raises ValueError for an unknown name and for what is no weight."""
     if not text:
@@ -55,6 +58,9 @@ def weigh(text: str, known: Mapping[str, int]) -> dict[str, int]:
     weights = dict.fromkeys(known, 0)
     for item in text.split(","):
         name, _, number = item.strip().partition("=")
+        if name == ALL and not number:
+            weights = dict(known)
+            continue
         chosen = [one for one in known if one == name or one.startswith(f"{name}.")]
         if not chosen:
             raise ValueError(f"{name}: no such operation; there are {', '.join(known)}")

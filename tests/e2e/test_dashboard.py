@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.e2e import key_fuzz
+from tests.e2e.pty_screen import Screen
 from tests.e2e.running import MINIKUBE
 from tests.eventually import eventually
 from tests.ports import free_ports
@@ -133,3 +135,92 @@ def test_a_wrong_token_and_a_project_that_does_not_run_end_with_one_line_of_erro
         terminal.wait_for("token", "code 1")
     finally:
         token.write_text(right)  # `down` needs it
+
+
+def test_after_a_crash_of_its_dashboard_up_goes_on_with_log_lines_in_a_usable_terminal(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """Also acts without a place for their output succeed, and Ctrl-C ends with 130."""
+    screen = Screen(["up"], tmp_path)
+    try:
+        before = screen.modes()
+        screen.wait_for("live")
+        assert screen.modes() != before
+        ticker = int((tmp_path / ".minikube" / "lock").read_text())
+        screen.output = b""
+        dashboard_of(screen.process.pid).kill()
+        screen.wait_for("the project runs on")
+        assert screen.modes() == before
+        for off in ("?1049l", "?25h", "?1000l", "?2004l"):
+            screen.wait_for(f"\x1b[{off}")
+        screen.wait_for("INFO tick")
+        report = (tmp_path / ".minikube" / "logs" / "dashboard.log").read_text()
+        assert report.endswith("the dashboard ended: signal KILL\n")
+        assert int((tmp_path / ".minikube" / "lock").read_text()) == ticker
+
+        with open("/dev/full", "wb") as full:
+            command = [MINIKUBE, "restart", "helper", "ticker"]
+            done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert (done.returncode, done.stderr.count("no space left on device")) == (0, 1)
+        screen.wait_for("ticker started")
+        screen.send(b"\x03")
+        assert screen.wait_exit() == 130
+    finally:
+        screen.close()
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("TERM", 0), ("close", None)])
+def test_the_end_of_up_and_its_dashboard_ends_the_project(
+    key: str, code: int | None, terminal: Terminal, tmp_path: Path
+) -> None:
+    screen = Screen(["up"], tmp_path)
+    try:
+        screen.wait_for("live")
+        supervisor = psutil.Process(int((tmp_path / ".minikube" / "lock").read_text()))
+        helpers = [process for process in supervisor.children(recursive=True) if "sleep" in process.cmdline()]
+        assert helpers
+        if key == "close":
+            screen.close()
+        elif key == "TERM":
+            screen.process.terminate()
+        else:
+            screen.send(key.encode())
+        assert screen.wait_exit() == code or code is None
+        assert not any(process.is_running() for process in (supervisor, *helpers))
+        assert not (tmp_path / ".minikube" / "logs" / "dashboard.log").exists() or code is None
+    finally:
+        if key != "close":
+            screen.close()
+
+
+def test_a_stopped_dashboard_gives_the_terminal_back_and_comes_back(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type("exec bash --norc -i", "Enter")
+    terminal.type(f"{MINIKUBE} up", "Enter")
+    terminal.wait_for("⇄ live")
+    [up] = psutil.Process(int(terminal.tmux("display-message", "-p", "-t", "t", "#{pane_pid}"))).children()
+    dashboard = dashboard_of(up.pid)
+    for process, number in ((up, signal.SIGTSTP), (dashboard, signal.SIGTSTP), (dashboard, signal.SIGSTOP)):
+        process.send_signal(number)
+        eventually(lambda: up.status() == psutil.STATUS_STOPPED, what="the job is stopped")
+        assert (
+            terminal.tmux("display-message", "-p", "-t", "t", "#{alternate_on}") == f"{int(number == signal.SIGSTOP)}\n"
+        )
+        terminal.type("clear; fg", "Enter")
+        eventually(lambda: dashboard.status() == psutil.STATUS_SLEEPING, what="the dashboard is continued")
+        terminal.wait_for("⇄ live")
+    for key, words in (("d", "command"), ("e", "ticker started"), ("l", "INFO tick"), ("Escape", "SERVICE")):
+        terminal.type(key)  # no key gets lost
+        terminal.wait_for(words)
+    terminal.type("C-c")
+    terminal.wait_for("stopped")
+
+
+def test_random_keys_bytes_and_sizes_do_not_end_the_dashboard(terminal: Terminal, tmp_path: Path) -> None:
+    """`python -m tests.e2e.key_fuzz` does the same for as long as wanted."""
+    subprocess.run([MINIKUBE, "up", "-d"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert [*key_fuzz.fuzz(tmp_path, 6.0, 7)] == []
+
+
+def dashboard_of(up: int) -> psutil.Process:
+    """Return the process of the dashboard that the `minikube up` with this pid shows."""
+    return max(psutil.Process(up).children(), key=lambda process: process.create_time())

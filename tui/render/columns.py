@@ -154,8 +154,7 @@ def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> 
         case "pid":
             return Cell(str(instance.pid) if running else "", "muted")
         case "restarts":
-            count = instance.restarts + instance.failed_starts
-            return Cell(str(count), "warn" if count else "muted")
+            return Cell(str(instance.restarts), "warn" if instance.restarts else "muted")
         case "up":
             return Cell(format_age(instance.started, context.now) if running else "")
         case "output":
@@ -204,7 +203,7 @@ def _service_cell(key: str, row: Row, context: RenderContext) -> Cell:
             symbol, style = ("✓", "ok") if passing == len(checked) else ("✗", "bad") if not passing else ("◒", "warn")
             return Cell(f"{symbol} {passing}/{len(checked)}", style)
         case "restarts":
-            count = sum(instance.restarts + instance.failed_starts for instance in row.instances)
+            count = sum(instance.restarts for instance in row.instances)
             return Cell(str(count), "warn" if count else "muted")
         case "cpu" | "memory" | "spark":
             return _usage_cell(key, tuple(instance.id for instance in row.instances if instance.pid), context)

@@ -111,13 +111,19 @@ def group_state(instances: Iterable[InstanceView]) -> ProcessState:
 
 
 def build_rows(
-    snapshot: Snapshot, *, pattern: str = "", problems_only: bool = False, folded: Collection[str] = (), order: str = ""
+    snapshot: Snapshot,
+    *,
+    pattern: str = "",
+    problems_only: bool = False,
+    folded: Collection[str] = (),
+    order: str = "",
+    keep: str = "",
 ) -> tuple[Row, ...]:
     """Return the table's rows: services in the `order` (one of `SORT_ORDERS`), instances by name.
 
     `pattern` keeps the rows that contain each of its words in their name, kind, tags, id, state, check, address or pid;
     case does not matter. `problems_only` keeps instances for which `has_problem` holds. `folded` names the services
-    with hidden instances.
+    with hidden instances. The row with the key `keep` passes both filters.
     """
     instances: dict[str, list[InstanceView]] = {}
     for instance in snapshot.instances:
@@ -129,9 +135,18 @@ def build_rows(
     if order:
         services.sort(key=_sort_key(order, instances, snapshot.usage))
     words = pattern.lower().split()
+
+    def passes(key: str, service: ServiceView, instance: InstanceView | None) -> bool:
+        """Return whether the filters let the row of a service, or of its instance, pass."""
+        if key == keep:
+            return True
+        if problems_only and not (instance and has_problem(instance)):
+            return False
+        return not words or _matches(words, service, instance)
+
     rows: list[Row] = []
     for service in services:
-        rows += _rows_of(service, instances.get(service.name, []), words, problems_only, service.name in folded)
+        rows += _rows_of(service, instances.get(service.name, []), passes, service.name in folded)
     return tuple(rows)
 
 
@@ -149,7 +164,7 @@ def _sort_key(
             "problems first": any(has_problem(instance) for instance in own),
             "CPU": sum(sample.cpu for sample in samples),
             "memory": sum(sample.memory for sample in samples),
-            "restarts": sum(instance.restarts + instance.failed_starts for instance in own),
+            "restarts": sum(instance.restarts for instance in own),
         }.get(order, 0)
         # "problems first" otherwise keeps the manifest's order: the sort is stable.
         return -weight, natural_sort_key(service.name) if order != "problems first" else ()
@@ -158,29 +173,27 @@ def _sort_key(
 
 
 def _rows_of(
-    service: ServiceView, instances: list[InstanceView], words: list[str], problems_only: bool, folded: bool
+    service: ServiceView,
+    instances: list[InstanceView],
+    passes: Callable[[str, ServiceView, InstanceView | None], bool],
+    folded: bool,
 ) -> list[Row]:
     """Return the rows of one service that pass the filters."""
     key = f"s:{service.name}"
     if len(instances) <= 1:
         single = instances[0] if instances else None
-        if problems_only and not (single and has_problem(single)):
-            return []
-        if words and not _matches(words, service, single):
-            return []
-        return [Row(key, service, single, tuple(instances))]
+        return [Row(key, service, single, tuple(instances))] if passes(key, service, single) else []
     instances = sorted(instances, key=lambda instance: natural_sort_key(instance.name))
-    shown = [
-        instance
-        for instance in instances
-        if (not problems_only or has_problem(instance)) and (not words or _matches(words, service, instance))
-    ]
-    if not shown:
-        return []
     head = Row(key, service, None, tuple(instances), folded=folded)
-    if folded:
-        return [head]
-    return [head, *(Row(f"i:{instance.id}", service, instance, (instance,), depth=1) for instance in shown)]
+    shown = [
+        Row(f"i:{instance.id}", service, instance, (instance,), depth=1)
+        for instance in instances
+        if passes(f"i:{instance.id}", service, instance)
+    ]
+    # The head has no state of its own: it is shown with its instances, or where it passes by its key.
+    if not shown and not passes(key, ServiceView(""), None):
+        return []
+    return [head] if folded else [head, *shown]
 
 
 def _matches(words: list[str], service: ServiceView, instance: InstanceView | None) -> bool:

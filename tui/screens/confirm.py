@@ -8,10 +8,10 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from minikube.text import printable
+from tui.screens.dialog import Dialog
 
 
 class Choice(NamedTuple):
@@ -24,7 +24,7 @@ class Choice(NamedTuple):
     """The key that chooses it."""
 
 
-class ConfirmScreen(ModalScreen[str]):
+class ConfirmScreen(Dialog[str]):
     """A modal dialog with a title, lines of explanation and buttons. It returns the result of a `Choice`, or "" for Cancel."""
 
     # Enter on a dialog that appeared unexpectedly must not confirm.

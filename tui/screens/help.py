@@ -6,11 +6,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.render.format import CHECK_BADGES, PROCESS_BADGES
 from tui.render.theme import styles_for
+from tui.screens.dialog import Dialog
 
 KEYS = (
     (
@@ -68,7 +68,7 @@ LEFT_WIDTH = 53
 """Terminal cells for the keys; the symbols are to the right of them."""
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """The help page: keys on the left, symbols of states on the right."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -109,10 +109,12 @@ class MainScreen(Screen[None]):
         """Whether the logs tab shows all services instead of the selected row."""
         self._pane_update_scheduled = False
         self._rows: tuple[Row, ...] = ()
-        self._rows_made_from: tuple[tuple[object, ...], tuple[object, ...]] = ((None, None, None), ())
-        """The data and the settings that `_rows` was made from."""
-        self._supervisor_started: float = -1.0
-        """The start time of the supervisor that reported the shown events."""
+        self._rows_made_from: tuple[object, ...] = (None, None, None)
+        """Three parts of the snapshot, the filters and the order, and the selected row that `_rows` was made from."""
+        self._settings: tuple[object, ...] = ()
+        """The filters and the order of the shown rows."""
+        self._supervisor_pid = -1
+        """The pid of the supervisor that reported the shown events."""
         self._last_event = 0
         """The number of the newest event that is shown."""
         self._followed: tuple[str, ...] | None = None
@@ -184,11 +186,11 @@ class MainScreen(Screen[None]):
             detail = f": {state.connection_detail}" if state.connection_detail else " …"
             self.table.show((), state.render_context, f"waiting for the supervisor{detail}")
             return
-        rows = self._build_rows(state.snapshot)
+        rows, reselect = self._build_rows(state.snapshot)
         empty_text = "nothing matches" if self.pattern else "no problems" if self.problems_only else "no services"
         # A row that the filter hides loses its mark: no command may hit what is not visible.
         self.marked.intersection_update(row.key for row in rows)
-        self.table.show(rows, state.render_context._replace(marked=self.marked), empty_text)
+        self.table.show(rows, state.render_context._replace(marked=self.marked), empty_text, reselect=reselect)
         if not self._pane_update_scheduled:
             # The table's changes are on the terminal before the pane's many lines are computed.
             self._pane_update_scheduled = True
@@ -201,22 +203,33 @@ class MainScreen(Screen[None]):
         self._show_details()
         self._show_tab_bar()
 
-    def _build_rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
-        """Return the table's rows; the same object as before while the snapshot, filters and order are unchanged."""
+    def _build_rows(self, snapshot: Snapshot) -> tuple[tuple[Row, ...], bool]:
+        """Return the table's rows, and whether the user has chosen other filters or another order since the last call.
+
+        The rows are the same object as before while nothing has changed.
+        """
         usage = snapshot.usage if self.order in ("CPU", "memory") else ()
         data = snapshot.services, snapshot.instances, usage
         settings = self.pattern, self.problems_only, frozenset(self.folded), self.order
-        (data_before, settings_before), self._rows_made_from = self._rows_made_from, (data, settings)
+        # The selected row stays while the user looks at it, also when it is no problem any more: with another row in its
+        # place, the next key would hit that one.
+        selected = self.table.row
+        keep = selected.key if selected is not None and settings == self._settings else ""
+        reselect, self._settings = settings != self._settings, settings
+        made_from_before, self._rows_made_from = self._rows_made_from, (*data, settings, keep)
         # Compared by identity: a snapshot shares the tuples that did not change with the one before.
-        if settings != settings_before or any(new is not old for new, old in zip(data, data_before, strict=True)):
+        if any(new is not old for new, old in zip(self._rows_made_from[:3], made_from_before[:3], strict=True)) or (
+            self._rows_made_from[3:] != made_from_before[3:]
+        ):
             self._rows = build_rows(
                 snapshot,
                 pattern=self.pattern,
                 problems_only=self.problems_only,
                 folded=self.folded,
                 order=self.order,
+                keep=keep,
             )
-        return self._rows
+        return self._rows, reselect
 
     def refresh_theme(self) -> None:
         """Draw everything again, because the theme changed."""
@@ -230,10 +243,10 @@ class MainScreen(Screen[None]):
         snapshot = self._state.snapshot
         if snapshot is None:
             return
-        if snapshot.started != self._supervisor_started:
-            # Another supervisor: its events are numbered from 1 again.
-            restarted = self._supervisor_started > 0
-            self._supervisor_started, self._last_event = snapshot.started, 0
+        if snapshot.pid != self._supervisor_pid:
+            # Another supervisor: its events are numbered from 1 again. Its start is not compared: the clock may be set.
+            restarted = self._supervisor_pid >= 0
+            self._supervisor_pid, self._last_event = snapshot.pid, 0
             if restarted:
                 self.events.extend([LogEntry(snapshot.started, "", "── the supervisor was restarted ──", "muted")])
         if snapshot.events and snapshot.events[-1].number > self._last_event:

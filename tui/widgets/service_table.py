@@ -62,6 +62,8 @@ class ServiceTable(ScrollView, can_focus=True):
         self.rows: Sequence[Row] = ()
         self.cursor = 0
         """The index of the selected row."""
+        self._lost = ""
+        """The key of the selected row while it does not exist: no other row is selected in its place."""
         self._index: dict[str, int] = {}
         """The index of each row by its key."""
         self._render_context = RenderContext()
@@ -77,13 +79,17 @@ class ServiceTable(ScrollView, can_focus=True):
 
     @property
     def row(self) -> Row | None:
-        """The row under the cursor."""
-        return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
+        """The selected row; None where there is none, or where it does not exist any more."""
+        return self.rows[self.cursor] if not self._lost and 0 <= self.cursor < len(self.rows) else None
 
-    def show(self, rows: Sequence[Row], context: RenderContext, empty_text: str = "") -> None:
+    def show(
+        self, rows: Sequence[Row], context: RenderContext, empty_text: str = "", *, reselect: bool = False
+    ) -> None:
         """Replace the shown rows. `empty_text` is shown if there are no rows.
 
-        The cursor stays on its row, and the row on its line of the screen, as long as the row exists.
+        The cursor stays on its row, and the row on its line of the screen, as long as the row exists. When it does not exist
+        any more, no row is selected until the user moves the cursor, so that a command hits no other row. `reselect`: the
+        user has chosen other rows, and the nearest one is selected.
         """
         before, old = self.row, self.cursor
         self._render_context, self._empty_text = context, empty_text or self._empty_text
@@ -91,8 +97,10 @@ class ServiceTable(ScrollView, can_focus=True):
             self.rows = rows
             self._index = {row.key: number for number, row in enumerate(rows)}
             self.virtual_size = Size(0, len(rows) + 1)
-        if before is not None:
-            self.cursor = self._index.get(before.key, min(old, max(0, len(rows) - 1)))
+        selected = before.key if before is not None else self._lost
+        if selected:
+            self._lost = "" if reselect or selected in self._index else selected
+            self.cursor = self._index.get(selected, min(old, max(0, len(rows) - 1)))
             if self.cursor != old:
                 self.scroll_to(y=max(0, self.scroll_offset.y + self.cursor - old), animate=False, force=True)
         elif self.cursor >= len(rows):
@@ -154,7 +162,7 @@ class ServiceTable(ScrollView, can_focus=True):
         if number < len(self.rows):
             row = self.rows[number]
             cells = tuple(render_cell(column.key, row, self._render_context) for column, _ in self._columns)
-            return Line(cells, number == self.cursor)
+            return Line(cells, number == self.cursor and not self._lost)
         return Line((Cell(f"   {self._empty_text}", "muted"),) if not self.rows and y == 2 else ())
 
     def _changed_columns(self, old: Line, new: Line) -> tuple[int, int]:
@@ -221,8 +229,9 @@ class ServiceTable(ScrollView, can_focus=True):
     def _move_to(self, number: int) -> None:
         """Move the cursor to the row with this index, or to the nearest one."""
         number = max(0, min(number, len(self.rows) - 1))
-        if number != self.cursor and self.rows:
+        if (number != self.cursor or self._lost) and self.rows:
             self.cursor = number
+            self._lost = ""
             self._scroll_cursor_into_view()
             self._redraw_changes()
             self.post_message(self.Highlighted(self.row))
@@ -236,8 +245,8 @@ class ServiceTable(ScrollView, can_focus=True):
             self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
     def action_move(self, by: int) -> None:
-        """Move the cursor by `by` rows."""
-        self._move_to(self.cursor + by)
+        """Move the cursor by `by` rows; without a selected row, to the row in its place."""
+        self._move_to(self.cursor + (0 if self._lost else by))
 
     def action_edge(self, last: bool) -> None:
         """Move the cursor to the first row, or with `last` to the last one."""
@@ -257,7 +266,7 @@ class ServiceTable(ScrollView, can_focus=True):
         number = self.scroll_offset.y + event.y - 1
         if event.y < 1 or number >= len(self.rows):
             return
-        if number == self.cursor and event.chain > 1:
+        if number == self.cursor and event.chain > 1 and not self._lost:
             self.action_open()
         else:
             self._move_to(number)

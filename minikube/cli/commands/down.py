@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import print_message, running_manifest
-from minikube.cli.exit_codes import TIMED_OUT
+from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
 from minikube.cli.lifecycle.force_stop import kill_supervisor, report_stopped, stop_without_endpoint
 from minikube.cli.lifecycle.process_exit import ProcessExitWait
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
@@ -91,16 +91,18 @@ def _end_one_off_commands(manifest: Path) -> bool:
 def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoint, timeout: float | None) -> int:
     """Wait until the project's processes (`exits`) have ended; return the exit code.
 
-    While waiting, print what the stop waits for. The code is TIMED_OUT after `timeout` seconds.
+    While waiting, print what the stop waits for. The code is TIMED_OUT after `timeout` seconds, and INTERRUPTED after Ctrl-C.
     """
     from minikube.control.client.blocking import ControlClient
 
     begin = reported = time.monotonic()
+    interrupted = False
     while True:
         try:
             if all(process_exit.wait(POLL_S) for process_exit in exits):
-                return report_stopped(manifest)
+                return report_stopped(manifest) or (INTERRUPTED if interrupted else 0)
         except KeyboardInterrupt:
+            interrupted = True
             print_message("stopping at once")
             with contextlib.suppress(MinikubeError), ControlClient(endpoint) as client:
                 client.shutdown(True)

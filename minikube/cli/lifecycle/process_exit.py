@@ -1,10 +1,11 @@
-"""Waiting for the end of a process that is not a child of this one."""
+"""Waiting for the end of a process that is not a child of this one, and exit codes in words."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import signal
 
 
 class ProcessExitWait:
@@ -31,3 +32,13 @@ class ProcessExitWait:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
+
+
+def describe_exit(code: int) -> str:
+    """Return `exit 3` for the exit code 3, and `signal KILL` for -9."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return f"signal {signal.Signals(-code).name.removeprefix('SIG')}"
+    except ValueError:  # a real-time signal between the two that have names
+        return f"signal {-code}"

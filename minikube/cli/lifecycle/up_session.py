@@ -19,6 +19,7 @@ import click
 
 from minikube.cli.common import print_message
 from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
+from minikube.cli.lifecycle.process_exit import describe_exit
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
 from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
@@ -27,6 +28,7 @@ from minikube.project_dir import log_dir, project_dir, supervisor_log
 
 if TYPE_CHECKING:
     from minikube.cli.lifecycle.console_logs import ConsoleLogs
+    from minikube.cli.lifecycle.dashboard_process import DashboardProcess
     from minikube.cli.render.log_printer import LogPrinter
     from minikube.control.client.blocking import Endpoint
     from minikube.supervisor.daemon.ipc import SupervisorHandle
@@ -52,6 +54,9 @@ class UpSession:
         self._manifest = manifest
         self._exit_with = exit_with
         self._stop_requests = 0
+        self._interrupted = False
+        """Whether the first stop request was Ctrl-C."""
+        self._dashboard: DashboardProcess | None = None
         self._endpoint: Endpoint | None = None
         self._printer: LogPrinter | None = None
         self._event_thread: threading.Thread | None = None
@@ -63,23 +68,26 @@ class UpSession:
         """Call `stop` for each INT, TERM and HUP until the `with` block ends, but for those that are ignored."""
         # What is ignored when `up` starts stays so: HUP with `nohup`, INT where a script starts `up` in the background.
         obeyed = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        previous = {number: signal.signal(number, lambda *_: self.stop()) for number in obeyed}
+        previous = {number: signal.signal(number, lambda number, _: self.stop(number)) for number in obeyed}
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def stop(self) -> None:
+    def stop(self, number: int | None = None) -> None:
         """Request a graceful stop of the project at the first call, an immediate one at later calls.
 
-        May be called in a signal handler.
+        `number` is the signal that requests it. May be called in a signal handler.
         """
         self._stop_requests += 1
         if self._stop_requests == 1:
+            self._interrupted = number == signal.SIGINT
             self._handle.stop()
         else:
             self._handle.stop_now()
+        if self._dashboard is not None:
+            self._dashboard.end()
 
     def wait_started(self) -> bool:
         """Wait until the supervisor's control API listens; return False when `stop` was called first.
@@ -159,29 +167,44 @@ class UpSession:
     def show_dashboard(self) -> int:
         """Show the dashboard until it is closed; then stop the project, unless the user chose to leave it running.
 
-        Return the exit code.
+        After a crash of the dashboard go on with log lines. Return the exit code.
         """
-        from tui import run_dashboard
+        from minikube.cli.lifecycle.dashboard_process import DashboardCrashed, DashboardProcess
 
         assert self._endpoint is not None
+        self._dashboard = DashboardProcess(
+            self._endpoint, self._manifest, owner=True, on_fork=self._handle.close_in_child
+        )
         try:
-            answer = run_dashboard(self._endpoint, owner=True)
-        except Exception:
-            self.stop()  # without a dashboard, the user could not stop it
-            self.wait_stopped()
-            raise
+            # A signal that came before this method had no dashboard to end.
+            answer = "stop" if self._stop_requests else self._dashboard.run()
+        except DashboardCrashed as error:
+            self._print_message(f"{error}; the project runs on")
+            self._started = time.time()
+            return self.print_logs((), 0.0, False, since_event=self._newest_event())
         if answer == "detach":
             self._handle.detach()
             print_message("left running — `minikube dashboard` opens it again, `minikube down` ends it")
             return 0
         if not self._stop_requests:
-            self.stop()
+            self.stop(signal.SIGINT if answer == "interrupt" else None)
         return self.wait_stopped()
 
-    def print_logs(self, services: tuple[str, ...], timeout: float, timestamps: bool) -> int:
+    def _newest_event(self) -> int:
+        """Return the number of the newest event; 0 where the supervisor does not answer."""
+        from minikube.control.client.blocking import ControlClient
+
+        assert self._endpoint is not None
+        try:
+            with ControlClient(self._endpoint) as client:
+                return max((event.number for event in client.status().events), default=0)
+        except MinikubeError:
+            return 0
+
+    def print_logs(self, services: tuple[str, ...], timeout: float, timestamps: bool, since_event: int = 0) -> int:
         """Print log lines and events until the supervisor has ended; return the exit code.
 
-        `services` and `timeout` are as for `wait_ready`.
+        `services` and `timeout` are as for `wait_ready`. Events up to the number `since_event` are left out.
         """
         from minikube.cli.lifecycle.console_logs import ConsoleLogs
         from minikube.cli.render.log_printer import LogPrinter
@@ -189,7 +212,7 @@ class UpSession:
 
         assert self._endpoint is not None
         self._printer = LogPrinter(sys.stdout, list(load_manifest(self._manifest).services), timestamps=timestamps)
-        self._event_thread = threading.Thread(target=self._print_events, daemon=True)
+        self._event_thread = threading.Thread(target=self._print_events, args=(since_event,), daemon=True)
         logs = log_dir(project_dir(self._manifest))
         self._console_logs = ConsoleLogs(logs, self._started, self._printer, self._on_output_closed)
         self._printer.message(f"control API {self._endpoint.url} — Ctrl-C stops everything")
@@ -221,22 +244,27 @@ class UpSession:
             return int(ended["code"]) or code
         if leftovers is not None:
             self._print_message(f"stopped, but {leftovers}")
-            return code
+            return code or self._interrupt_code()
         if code and not self._stop_requests:
             log = supervisor_log(project_dir(self._manifest))
-            raise MinikubeError(f"the supervisor ended ({_describe_exit(code)}) — see {log}")
+            raise MinikubeError(f"the supervisor ended ({describe_exit(code)}) — see {log}")
         self._print_message("stopped")
-        return code if code > 0 else INTERRUPTED if self._exit_with else 0
+        return code if code > 0 else self._interrupt_code()
 
-    def _print_events(self) -> None:
-        """Print the events of the supervisor until it ends. Runs in a thread."""
+    def _interrupt_code(self) -> int:
+        """Return the exit code of a stop that a signal requested."""
+        # With --exit-with, a stop by anything but that service's end is no success.
+        return INTERRUPTED if self._interrupted or self._exit_with else 0
+
+    def _print_events(self, since: int) -> None:
+        """Print the events after number `since` until the supervisor ends. Runs in a thread."""
         from minikube.control.client.blocking import ControlClient
 
         assert self._endpoint is not None
         assert self._printer is not None
         try:
             with ControlClient(self._endpoint) as client:
-                for event in client.follow_events(0):
+                for event in client.follow_events(since):
                     self._printer.event(event)
         except MinikubeError:
             return  # the supervisor has ended: the main thread reports it
@@ -266,8 +294,3 @@ class UpSession:
                 self._printer.message(text)
             else:
                 print_message(text)
-
-
-def _describe_exit(code: int) -> str:
-    """Return `exit 3` for the exit code 3, and `signal KILL` for -9."""
-    return f"exit {code}" if code > 0 else f"signal {signal.Signals(-code).name.removeprefix('SIG')}"

@@ -73,6 +73,8 @@ class CheckScheduler:
 
     def __init__(self, node: RegistryNode) -> None:
         self.mass_failures = MassFailureMonitor()
+        self._logs_unknown = False
+        """Whether the last probe could not be made: only the first of several is logged."""
         self.probes = ProbeCounters()
         self._node = node
         self._prober = Prober()
@@ -333,6 +335,13 @@ class CheckScheduler:
             target.health = replace(before, due=now)  # the probe measured the pause of this process: probe again
             return
         self.probes.record(record.instance.name, result.outcome.value, result.seconds)
+        if result.outcome is Outcome.UNKNOWN:
+            target.health = after_probe(before, result, record.settings, now, jitter=random.random())
+            if not self._logs_unknown:
+                LOGGER.warning("cannot probe %s: %s — its state stays as it is", record.instance.name, result.output)
+            self._logs_unknown = True
+            return
+        self._logs_unknown = False
         self._node.catalog.record_probe(target.id, time.time(), result.output)
         extra_timeouts = 0
         if before.state is CheckState.PASSING:

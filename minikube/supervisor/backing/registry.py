@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Mapping
 
-from minikube.defaults import REDIS_ENV, REGISTRY_RUN_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
-from minikube.manifest import HostPort, Manifest
+from minikube.defaults import REDIS_ENV, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
+from minikube.manifest import HostPort, Manifest, has_ipv4_loopback, is_loopback
 from minikube.supervisor.backing.spec import BackingSpec
 
 
@@ -35,6 +35,8 @@ def registry_spec(
     # The same for each process of this run: a registry that is started again must not withdraw this run's instances.
     env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
     env[SUPERVISOR_TOKEN_ENV] = secret
+    if is_loopback(listen.host) and not has_ipv4_loopback(listen.host):
+        env[RELAY_ENV] = "1"
     if settings.token:
         env[TOKEN_ENV] = settings.token
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))

@@ -63,6 +63,10 @@ class SupervisorHandle:
         self._send(b"detach\n")
         self._sock.close()
 
+    def close_in_child(self) -> None:
+        """Close this process' copy of the connection, in a child of `up`: the end of `up` alone must end the connection."""
+        self._sock.close()
+
     def wait_exit(self, timeout: float) -> int | None:
         """Wait until no process of the run is alive; return the exit code of the supervisor.
 

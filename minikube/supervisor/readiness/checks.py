@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import trio
 
-from minikube.errors import StartError
+from minikube.errors import ResourceExhausted, StartError
 from minikube.health.prober import Prober
 from minikube.health.state import NEXT_RETRY_S, Outcome, ProbeResult
 from minikube.logs.instance_log import InstanceLog
@@ -102,6 +102,8 @@ class InstanceChecks:
         began = trio.current_time()
         try:
             result = await self._running.run(health.argv, health.timeout)
+        except ResourceExhausted as error:
+            return ProbeResult(Outcome.UNKNOWN, f"check command: {error}", began, trio.current_time())
         except StartError as error:
             return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
         printed = result.output.strip()

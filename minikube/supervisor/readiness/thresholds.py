@@ -56,6 +56,8 @@ def update_probe_status(
     health = after_probe(status.health, result, probe_settings(spec), now, jitter=jitter)
     if result.outcome is Outcome.PASS:
         return ProbeStatus(health, 0, result.output)
+    if result.outcome is Outcome.UNKNOWN:
+        return ProbeStatus(health, status.misses, status.output)
     counts = status.state is not CheckState.STARTING or now - started >= spec.start_period
     return ProbeStatus(health, status.misses + counts, result.output)
 

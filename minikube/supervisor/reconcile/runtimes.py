@@ -34,7 +34,7 @@ class Runtimes:
             context.process_table,
             manifest,
             context.directory,
-            lambda: (context.registry_address, context.redis_url),
+            lambda: (context.registry_address, context.redis_url, context.relayed_registry),
             lambda text, level: context.store.event("containers.engine", text, level),
             ports,
             self._token,

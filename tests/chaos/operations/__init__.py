@@ -1,13 +1,33 @@
 """The operations of a chaos run: each does one thing to a live project, and says what to excuse meanwhile.
 
     table      their names, and how an operation picks its target
-    processes  kill and stop instances, their children, the parts and the dashboard
+    processes  kill and stop instances, their children and the parts
+    store      what Redis holds, its memory, its disk
+    commands   what users do: restart, stop, scale, maintenance, down
+    manifest   edited, damaged, removed
+    files      what is removed under `.minikube/`
+    entries    entries of services that another user replaces or removes
+    load       floods, and descriptors that run out
+    viewers    the dashboard
 
 An operation writes down what it is about to allow before it acts, and returns the name of its target; it raises `NoTarget` where
 there is none. What must be true all the same is decided by `tests.chaos.model`, not here.
 """
 
-from tests.chaos.operations import processes
+from tests.chaos.operations import commands, entries, files, load, manifest, processes, store, viewers
 from tests.chaos.operations.table import OPERATIONS, WEIGHTS, NoTarget, Operation
 
-__all__ = ["OPERATIONS", "WEIGHTS", "NoTarget", "Operation", "processes"]
+__all__ = [
+    "OPERATIONS",
+    "WEIGHTS",
+    "NoTarget",
+    "Operation",
+    "commands",
+    "entries",
+    "files",
+    "load",
+    "manifest",
+    "processes",
+    "store",
+    "viewers",
+]

@@ -6,7 +6,7 @@ import trio
 
 from tests.chaos.lifecycle import end_of_run, wait_registry
 from tests.chaos.model import Allowance, Kind
-from tests.chaos.operations.table import choose_process, held, operation, sleep_held, wait_part
+from tests.chaos.operations.table import choose_process, held, operation, wait_part
 from tests.chaos.processes import send_signal
 from tests.chaos.project import BY_NAME
 from tests.chaos.run_context import RunContext, until
@@ -14,9 +14,10 @@ from tests.chaos.script import Step
 
 HANG_SEEN_S = 10.0
 """Interval, two time-outs and a second: a check sees by then that a process is stopped."""
+STOP_MOST_S = 12.0
 
 
-@operation("kill.instance", weight=5)
+@operation("kill.instance", weight=6)
 async def kill_instance(run: RunContext, step: Step) -> str:
     """Kill an instance, and do not wait."""
     process = await choose_process(run, step, "main")
@@ -32,27 +33,25 @@ async def kill_child(run: RunContext, step: Step) -> str:
     return f"{process.service} {process.pid}"
 
 
-@operation("kill.registry")
+@operation("kill.registry", weight=2)
 async def kill_registry(run: RunContext, step: Step) -> str:
     """Kill the registry; it serves again in time, with everything it knew."""
     process = await wait_part(run, "registry")
-    excuses = run.excuse("*", Allowance.SILENCE, Allowance.STALE)
-    send_signal(run, process, signal.SIGKILL)
-    if (took := await wait_registry(run)) > run.bounds["serve"]:
-        run.find(Kind.HANG, f"the registry served again only {took:.1f} s after its kill")
-    run.end(excuses)
+    with run.allow("*", Allowance.SILENCE, Allowance.STALE):
+        send_signal(run, process, signal.SIGKILL)
+        if (took := await wait_registry(run)) > run.bounds["serve"]:
+            run.find(Kind.HANG, f"the registry served again only {took:.1f} s after its kill")
     return str(process.pid)
 
 
-@operation("kill.redis")
+@operation("kill.redis", weight=2)
 async def kill_redis(run: RunContext, step: Step) -> str:
     """Kill Redis; writes go on when it is back."""
     process = await wait_part(run, "redis")
-    excuses = run.excuse("*", Allowance.STALE)
-    send_signal(run, process, signal.SIGKILL)
-    await until(lambda: process.died < run.now(), 5)
-    await wait_registry(run, writes=True)
-    run.end(excuses)
+    with run.allow("*", Allowance.STALE):
+        send_signal(run, process, signal.SIGKILL)
+        await until(lambda: process.died < run.now(), 5)
+        await wait_registry(run, writes=True)
     return str(process.pid)
 
 
@@ -77,40 +76,32 @@ async def stop_instance(run: RunContext, step: Step) -> str:
     """Stop an instance for a while; a check that can see it does, in time."""
     process = await choose_process(run, step, "main")
     service = BY_NAME[process.service]
-    seconds = held(step, 0.3, HANG_SEEN_S * run.bounds.patience + 2)
-    excuses = run.excuse(service.name, Allowance.REMOVAL) if service.hang_is_seen else []
-    send_signal(run, process, signal.SIGSTOP)
-    started = run.now()
-    await trio.sleep(seconds)
-    entry = run.entries.get(process.instance)
-    lasted = run.now() - started > HANG_SEEN_S * run.bounds.patience
-    if lasted and service.is_registered and service.hang_is_seen and entry is not None and entry.passing_since:
-        run.find(Kind.SHOWN_WELL, f"{service.name} (pid {process.pid}) hung for {seconds:.1f} s and passed")
-    send_signal(run, process, signal.SIGCONT)
-    if run.bounds.patience and service.is_registered:
-        await until(lambda: _passes(run, process.instance), HANG_SEEN_S * run.bounds.patience)
-    run.end(excuses)
+    seen_s = HANG_SEEN_S * run.bounds.patience
+    seconds = held(step, 0.3, seen_s + 2)
+    with run.allow(service.name if service.hang_is_seen else "", Allowance.REMOVAL):
+        send_signal(run, process, signal.SIGSTOP)
+        await trio.sleep(seconds)
+        if seconds > seen_s and service.is_registered and service.hang_is_seen and run.passes(process.instance):
+            run.find(Kind.SHOWN_WELL, f"{service.name} (pid {process.pid}) hung for {seconds:.1f} s and passed")
+        send_signal(run, process, signal.SIGCONT)
+        if service.is_registered:
+            await until(lambda: run.passes(process.instance), seen_s)
     return f"{process.service} {process.pid} for {seconds:.1f} s"
-
-
-def _passes(run: RunContext, instance: str) -> bool:
-    entry = run.entries.get(instance)
-    return entry is not None and entry.passing_since > 0
 
 
 async def _stop_part(run: RunContext, step: Step, name: str, *allowed: Allowance) -> str:
     process = await wait_part(run, name)
-    excuses = run.excuse("*", *allowed)
-    run.stopped[name] = run.now()
-    send_signal(run, process, signal.SIGSTOP)
-    try:
-        await sleep_held(step, 0.5, 8)
-    finally:
-        del run.stopped[name]
-        send_signal(run, process, signal.SIGCONT)
-    await wait_registry(run, writes=True)
-    run.end(excuses)
-    return str(process.pid)
+    seconds = held(step, 0.5, STOP_MOST_S)
+    with run.allow("*", *allowed):
+        run.stopped[name] = run.now()
+        send_signal(run, process, signal.SIGSTOP)
+        try:
+            await trio.sleep(seconds)
+        finally:
+            del run.stopped[name]
+            send_signal(run, process, signal.SIGCONT)
+        await wait_registry(run, writes=True)
+    return f"{process.pid} for {seconds:.1f} s"
 
 
 @operation("stop.registry")

@@ -40,15 +40,14 @@ def choose(step: Step, candidates: Sequence[T]) -> T:
     return candidates[step.choice % len(candidates)]
 
 
-async def choose_process(run: RunContext, step: Step, *roles: str, hang_is_seen: bool = False) -> Process:
-    """Wait for a live process of these roles, and return the one that the step picks; `hang_is_seen`: only of services whose
-    check would see that it is stopped. Raises `NoTarget`."""
+async def choose_process(run: RunContext, step: Step, *roles: str, service: str = "") -> Process:
+    """Wait for a live process of these roles (and this service), and return the one that the step picks. Raises `NoTarget`."""
 
     def find() -> list[Process]:
         found = [
             process
             for process in run.history.alive(*roles)
-            if process.service in BY_NAME and (not hang_is_seen or BY_NAME[process.service].hang_is_seen)
+            if process.service in BY_NAME and service in ("", process.service)
         ]
         return sorted(found, key=lambda process: (process.service, process.instance))
 

@@ -1,8 +1,9 @@
 """Probes over real sockets: which responses pass, which fail, and that no probe outlasts its time-out."""
 
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,29 @@ def responds(response: bytes) -> Behaviour:
         await stream.send_all(response)
 
     return behave
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process can open nothing inside the `with` block."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("scheme", ["http", "tcp"])
+async def test_a_probe_for_which_there_is_no_descriptor_tells_nothing(scheme: str) -> None:
+    prober = Prober()
+    async with serving(responds(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
+        url = server.url.replace("http", scheme)
+        with no_descriptors():
+            result = await prober.probe(url, 5)
+        assert result.outcome is Outcome.UNKNOWN
+        assert "open files" in result.output
+        assert (await prober.probe(url, 5)).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(

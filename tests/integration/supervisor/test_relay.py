@@ -19,8 +19,8 @@ GATEWAY = "127.0.0.9"
 
 
 @asynccontextmanager
-async def relay_to(target: str, subnet: str = "127.0.0.0/8") -> AsyncIterator[int]:
-    relay = Relay(GATEWAY, IPv4Network(subnet), lambda: target)
+async def relay_to(target: str, subnet: str = "127.0.0.0/8", source: str | None = RELAY_SOURCE) -> AsyncIterator[int]:
+    relay = Relay(GATEWAY, IPv4Network(subnet), lambda: target, source)
     listener, port = await relay.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.serve, listener)
@@ -118,3 +118,27 @@ async def test_the_server_can_tell_the_relays_connections_from_those_of_its_user
             assert await client.receive_some() == b""
         nursery.cancel_scope.cancel()
     assert sources == [RELAY_SOURCE]
+
+
+async def test_a_server_that_cannot_tell_the_relay_from_its_user_is_not_connected_to() -> None:
+    """On IPv6 loopback there is one address for all: such a registry listens on IPv4 for relays."""
+    connections = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        connections.append(stream.socket.getpeername()[0])
+        await stream.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        try:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, note, 0, host="::1"))
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+        target = f"[::1]:{listener.socket.getsockname()[1]}"
+        async with relay_to(target) as port, await connect(port, "127.0.0.5") as client:
+            assert await client.receive_some() == b""
+        assert connections == []
+        # A Redis there is reached: it does not ask for users of the machine.
+        async with relay_to(target, source=None) as port, await connect(port, "127.0.0.5") as client:
+            assert await client.receive_some() == b""
+        assert connections == ["::1"]
+        nursery.cancel_scope.cancel()

@@ -49,6 +49,7 @@ def test_without_a_weight_there_is_no_script() -> None:
     [
         ("", (5, 1, 2)),
         ("kill=3", (3, 3, 0)),
+        ("all,kill.instance=0", (0, 1, 2)),
         ("kill=3,kill.registry=0,redis.flushall", (3, 0, 1)),
     ],
 )

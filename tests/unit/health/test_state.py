@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from minikube.health.state import (
     FIRST_RETRY_S,
@@ -26,7 +27,7 @@ from minikube.health.state import (
 )
 from minikube.model import CheckState
 
-PASS, FAIL, TIMEOUT = (ProbeResult(outcome, outcome.value) for outcome in Outcome)
+PASS, FAIL, TIMEOUT, UNKNOWN = (ProbeResult(outcome, outcome.value) for outcome in Outcome)
 DEFAULT = ProbeSettings()
 
 INF = float("inf")
@@ -84,6 +85,16 @@ def test_an_instance_is_due_to_be_forgotten_only_while_it_is_absent(
         else:
             assert health.forget_at == before.forget_at
         before = health
+
+
+@given(settings_, outcomes)
+def test_a_probe_that_could_not_be_made_changes_only_the_time_of_the_next(
+    settings: ProbeSettings, results: list[ProbeResult]
+) -> None:
+    before = walk(results, settings)[-1]
+    after = after_probe(before, UNKNOWN, settings, 100.0, jitter=0.5)
+    assert replace(after, due=before.due) == before
+    assert 100.0 < after.due <= 100.0 + NEXT_RETRY_S
 
 
 def test_a_failure_counts_at_once_and_a_timeout_is_probed_again() -> None:

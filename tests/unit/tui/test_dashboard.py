@@ -233,7 +233,7 @@ def test_escape_never_quits() -> None:
     run_dashboard(steps, snapshot=shop())
 
 
-@pytest.mark.parametrize(("keys", "answer"), [(("q", "s"), "stop"), (("q", "d"), "detach"), (("ctrl+c",), "stop")])
+@pytest.mark.parametrize(("keys", "answer"), [(("q", "s"), "stop"), (("q", "d"), "detach"), (("ctrl+c",), "interrupt")])
 def test_quitting_asks_the_owner_whether_to_stop_the_project(keys: tuple[str, ...], answer: str) -> None:
     async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
         await wait_idle(pilot)

@@ -1,15 +1,21 @@
 """Keys and the mouse in the dashboard: marks, search, folding, levels, sorting, copying."""
 
+import pytest
+from textual import events
 from textual.pilot import Pilot
 
-from minikube.model import LogLine, ProcessState
+from minikube.model import InstanceView, LogLine, ProcessState, Snapshot
 from tests.unit.tui.fake_project import FakeConnection, instance, run_dashboard, shop
 from tests.unit.tui.test_dashboard import screen, wait_for, wait_idle
 from tui.app import Dashboard
 from tui.connection.interface import Command
-from tui.connection.messages import LogLinesReceived
+from tui.connection.messages import LogLinesReceived, SnapshotReceived
+from tui.render.columns import RenderContext, render_cell
 from tui.render.log_entry import log_entry
+from tui.render.rows import build_rows
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.help import HelpScreen
+from tui.screens.palette import Palette
 
 
 def test_one_question_and_one_command_each_for_all_marked_rows() -> None:
@@ -166,3 +172,117 @@ def test_text_selected_with_the_mouse_in_the_logs_is_copied() -> None:
         assert app.clipboard.split("\n")[1].strip().startswith("second lin")
 
     run_dashboard(steps, snapshot=shop())
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_keys_typed_together_on_a_question_close_it_once(above: bool) -> None:
+    """Also where another screen has come above the question meanwhile: only that one closes itself."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("r")
+        await wait_idle(pilot)
+        question = app.screen
+        assert isinstance(question, ConfirmScreen)
+        if above:
+            app.push_screen(HelpScreen())
+            await wait_idle(pilot)
+        for _ in range(3):  # all reach the question before it is closed
+            question.post_message(events.Key("y", "y"))
+        await wait_idle(pilot)
+        question.action_cancel()
+        await wait_idle(pilot)
+        assert isinstance(app.screen, HelpScreen) if above else app.screen is app._main
+        assert len(connection.commands) == (0 if above else 1)
+
+    run_dashboard(steps, snapshot=shop())
+
+
+def test_the_palette_moves_by_pages_on_a_terminal_of_three_lines() -> None:
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.1)
+        palette: object = app.screen
+        assert isinstance(palette, Palette)
+        await pilot.press("pageup", "pagedown", "pagedown", "pageup", "ctrl+p", "escape", "escape")
+        await pilot.pause()
+        assert app.screen is app._main
+
+    run_dashboard(steps, size=(10, 3), snapshot=shop())
+
+
+def test_an_error_that_no_code_handles_is_kept_with_its_traceback() -> None:
+    """And the values of variables, such as the token, are not in it."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        raise_later = {"token": "s3cret"}
+        app.call_later(lambda: raise_later["missing"])
+        await pilot.pause()
+        assert app.failure is not None
+        reason, report = app.failure
+        assert reason == "KeyError: 'missing'"
+        assert "Traceback" in report
+        assert "s3cret" not in report
+
+    with pytest.raises(KeyError):
+        run_dashboard(steps, snapshot=shop())
+
+
+def blinking(state: ProcessState, *more: InstanceView, revision: int) -> Snapshot:
+    """The shop with a crash loop in this state, and more instances."""
+    crash = instance("blink", "seed", state=state, pid=0 if state == ProcessState.BACKOFF else 7, restarts=revision)
+    return shop(crash, *more, revision=revision)
+
+
+def test_the_cursor_stays_on_its_service_while_that_is_a_problem_and_none_in_turn() -> None:
+    """In the list of problems a command hits the service that the user has selected, and no other in its place."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await pilot.press("ctrl+z")
+        await wait_idle(pilot)
+        app._main.table.select("s:seed")
+        for number in range(2, 6):
+            state = ProcessState.RUNNING if number % 2 else ProcessState.BACKOFF
+            connection.post(SnapshotReceived(blinking(state, revision=number)))
+            await wait_idle(pilot)
+            assert app._main.row is not None
+            assert app._main.row.key == "s:seed"
+        await pilot.press("S")
+        await wait_idle(pilot)
+        assert connection.commands == [Command("start", "seed")]
+        await pilot.press("g")
+        await wait_idle(pilot)
+        connection.post(SnapshotReceived(blinking(ProcessState.RUNNING, revision=7)))
+        await wait_idle(pilot)
+        assert not app._main.table.select("s:seed")  # it is no problem, and not selected
+
+    run_dashboard(steps, snapshot=blinking(ProcessState.BACKOFF, revision=1))
+
+
+def test_no_other_row_is_selected_in_place_of_one_that_does_not_exist_any_more() -> None:
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        app._main.table.select("s:gone")
+        connection.post(SnapshotReceived(shop(revision=2)))
+        await wait_idle(pilot)
+        assert app._main.row is None
+        await pilot.press("S", "r", "space", "c", "enter", "escape", "escape")
+        await wait_idle(pilot)
+        assert connection.commands == []
+        assert app.screen is app._main
+        connection.post(SnapshotReceived(shop(instance("gone"), revision=3)))
+        await wait_idle(pilot)
+        assert app._main.row is not None
+        assert app._main.row.key == "s:gone"
+        connection.post(SnapshotReceived(shop(revision=4)))
+        await wait_idle(pilot)
+        await pilot.press("j")
+        await wait_idle(pilot)
+        assert app._main.row is not None
+
+    run_dashboard(steps, snapshot=shop(instance("gone")))
+
+
+def test_restarts_are_counted_once() -> None:
+    """A failed start that was tried again is a restart already."""
+    view = instance("loop", state=ProcessState.BACKOFF, pid=0, restarts=3, failed_starts=3)
+    [row] = [row for row in build_rows(shop(view)) if row.key == "s:loop"]
+    assert render_cell("restarts", row, RenderContext()).text == "3"

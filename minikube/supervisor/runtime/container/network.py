@@ -13,7 +13,7 @@ import trio
 from msgspec import Struct
 
 from minikube.addresses import join_host_port
-from minikube.defaults import REDIS_ENV
+from minikube.defaults import REDIS_ENV, RELAY_SOURCE
 from minikube.engine.command import container_name, is_unreachable
 from minikube.errors import StartError
 from minikube.manifest import is_loopback, parse_host_port
@@ -101,7 +101,9 @@ class ProjectNetwork:
         async with self._lock:
             key = (network.gateway, server)
             if key not in self._relays:
-                relay = Relay(network.gateway, IPv4Network(network.subnet), target)
+                # Redis knows no users of this machine; the registry must not take a container for this user.
+                source = RELAY_SOURCE if server == "registry" else None
+                relay = Relay(network.gateway, IPv4Network(network.subnet), target, source)
                 listener, self._relays[key] = await relay.open()
                 self._nursery.start_soon(relay.serve, listener)
             return self._relays[key]

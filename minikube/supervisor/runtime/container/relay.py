@@ -1,8 +1,8 @@
 """Forward connections of a network's containers to a server on this machine's loopback: a TCP proxy.
 
 It listens on the network's gateway address and accepts clients with an address of that network only, so no other machine
-gets access. It connects from an address of its own, by which the registry tells its clients from the supervisor's user. It
-refuses to look into the bytes: tokens and TLS stay end to end.
+gets access. To the registry it connects from an address of its own, by which the registry tells its clients from the supervisor's
+user. It refuses to connect to the registry from another address, and to look into the bytes: tokens and TLS stay end to end.
 """
 
 import socket
@@ -12,7 +12,6 @@ from typing import NoReturn
 
 import trio
 
-from minikube.defaults import RELAY_SOURCE
 from minikube.manifest import HostPort, parse_host_port
 
 IP_FREEBIND = 15
@@ -26,13 +25,15 @@ READ_BYTES = 65_536
 class Relay:
     """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted.
 
-    `target` returns the address of the server; it is called for each connection.
+    `target` returns the address of the server; it is called for each connection. `source` is the address to connect from, None
+    for any: where it cannot be used to reach the server, no connection is made.
     """
 
-    def __init__(self, gateway: str, subnet: IPv4Network, target: Callable[[], str]) -> None:
+    def __init__(self, gateway: str, subnet: IPv4Network, target: Callable[[], str], source: str | None = None) -> None:
         self._gateway = gateway
         self._subnet = subnet
         self._target = target
+        self._source = source
         self._clients = 0
 
     async def open(self) -> tuple[trio.SocketListener, int]:
@@ -65,18 +66,12 @@ class Relay:
         address: HostPort = parse_host_port(self._target())
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
-                source = RELAY_SOURCE if _is_local_ipv4(address.host) else None
-                target = await trio.open_tcp_stream(address.host, address.port, local_address=source)
+                target = await trio.open_tcp_stream(address.host, address.port, local_address=self._source)
         except (OSError, trio.TooSlowError):
-            return  # the server is down: the client sees its connection close
+            return  # the server is down, or not reached from `source`: the client sees its connection close
         async with target, trio.open_nursery() as nursery:
             nursery.start_soon(_copy, client, target, nursery.cancel_scope)
             nursery.start_soon(_copy, target, client, nursery.cancel_scope)
-
-
-def _is_local_ipv4(host: str) -> bool:
-    """Return whether a connection to the host leads to IPv4 loopback, where `RELAY_SOURCE` can be its source."""
-    return host in ("localhost", "0.0.0.0") or host.startswith("127.")
 
 
 async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:

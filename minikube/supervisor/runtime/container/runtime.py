@@ -42,8 +42,8 @@ ALL_ADDRESSES = "0.0.0.0"
 LAST_TRY_TIMEOUT_S = 1.0
 """At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
 
-BackingAddresses = Callable[[], tuple[str, str]]
-"""Return the registry's address and the URL of Redis, as they are now."""
+BackingAddresses = Callable[[], tuple[str, str, str]]
+"""Return the registry's address, the URL of Redis, and the registry's address for relays, as they are now."""
 
 
 class ContainerRuntime:
@@ -103,7 +103,7 @@ class ContainerRuntime:
 
     async def _start(self, client: EngineClient, launch: Launch, port: int) -> Container:
         spec = launch.spec
-        base, mounts = backing_environment(self._manifest, *self._backing_addresses())
+        base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
         networking, listen = ContainerNetworking(), (spec.host, port)
         if spec.container_port:
             published = publish_argument(spec.host, port, spec.container_port)
@@ -112,7 +112,7 @@ class ContainerRuntime:
         elif spec.has_own_address:
             project_network = self._open_network(client)
             network = await project_network.ensure()
-            base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[0])
+            base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[2])
             networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
         env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id), launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)

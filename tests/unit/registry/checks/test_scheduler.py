@@ -20,7 +20,7 @@ from minikube.registry.checks import scheduler as module
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.node import RegistryNode
 
-PASS, FAIL, TIMEOUT = Outcome
+PASS, FAIL, TIMEOUT, UNKNOWN = Outcome
 DEFAULT = ProbeSettings()
 
 
@@ -134,6 +134,24 @@ async def scheduling() -> AsyncIterator[Story]:
         nursery.start_soon(story.scheduler.run)
         yield story
         nursery.cancel_scope.cancel()
+
+
+async def test_probes_that_cannot_be_made_change_nothing_and_are_tried_again_soon(
+    clock: trio.testing.MockClock,
+) -> None:
+    """A registry without a free descriptor removes no instance."""
+    async with scheduling() as story:
+        story.register("a-1", "a-2", "a-3")
+        await trio.sleep(1)
+        story.outcomes = dict.fromkeys(("a-1", "a-2", "a-3"), UNKNOWN)
+        await trio.sleep(60)
+        assert story.states("a-1", "a-2", "a-3") == {"passing"}
+        assert not story.scheduler.mass_failures.current
+        assert {record.instance.output for record in story.node.catalog.records.values()} == {"pass"}
+        assert len(story.probed["a-1"]) > 40
+        story.outcomes = {"a-1": FAIL}
+        await trio.sleep(6)
+        assert [story.node.state(name) for name in ("a-1", "a-2", "a-3")] == ["critical", "passing", "passing"]
 
 
 async def test_probes_come_every_five_seconds_give_or_take_ten_percent(clock: trio.testing.MockClock) -> None:

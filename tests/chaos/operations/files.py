@@ -1,0 +1,122 @@
+"""Remove what is under `.minikube/` while the project runs: it is made again, or `down` and `up` work all the same."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from tests.chaos.lifecycle import wait_registry
+from tests.chaos.model import Allowance, Kind
+from tests.chaos.operations.store import wait_restored
+from tests.chaos.operations.table import NoTarget, choose, operation
+from tests.chaos.project import SERVICES, CommandFailed
+from tests.chaos.run_context import RunContext
+from tests.chaos.script import Step
+from tests.chaos.settling import scan_logs
+
+WRITERS = tuple(service.name for service in SERVICES if service.kind == "flood")
+"""Services that write all the time: their lines show whether a log goes on."""
+AGAIN_S = 10.0
+"""A removed file is noticed in that time."""
+RETRY_S = 0.2
+
+
+async def wait_writing(run: RunContext, name: str) -> None:
+    """Wait until lines that the service writes now are in its log file."""
+    path = run.own_log_dir / f"{name}.log"
+    deadline = run.now() + AGAIN_S * run.bounds.patience
+    first = _size(path)
+    while (size := _size(path)) in (first, 0):
+        if run.now() > deadline:
+            run.find(Kind.FAILED, f"{path.name} was removed, and what {name} writes is in no file")
+            return
+        first = min(first, size)
+        await trio.sleep(RETRY_S)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+async def wait_commands(run: RunContext, what: str) -> None:
+    """Wait until commands find the project again."""
+    deadline = run.now() + AGAIN_S * run.bounds.patience
+    while True:
+        try:
+            await run.project.run("ps", "--json")
+            return
+        except CommandFailed as error:
+            if run.now() > deadline:
+                run.find(Kind.FAILED, f"{what} was removed: {error}")
+                return
+        await trio.sleep(RETRY_S)
+
+
+@operation("remove.log")
+async def remove_log(run: RunContext, step: Step) -> str:
+    """Remove one log file: what is written from then on is in a new one."""
+    name = choose(step, WRITERS)
+    (run.own_log_dir / f"{name}.log").unlink()
+    await wait_writing(run, name)
+    return name
+
+
+@operation("remove.logs")
+async def remove_logs(run: RunContext, step: Step) -> str:
+    """Remove the directory of the logs."""
+    scan_logs(run)
+    shutil.rmtree(run.own_log_dir)
+    await wait_writing(run, choose(step, WRITERS))
+    return "logs"
+
+
+@operation("remove.token")
+async def remove_token(run: RunContext, step: Step) -> str:
+    """Remove the token: commands and instances that start later work."""
+    with run.allow("*", Allowance.NO_CONTROL):
+        (run.project.state / "token").unlink()
+        await wait_commands(run, "token")
+    return "token"
+
+
+@operation("remove.record")
+async def remove_record(run: RunContext, step: Step) -> str:
+    """Remove the record by which commands find the supervisor."""
+    with run.allow("*", Allowance.NO_CONTROL):
+        (run.project.state / "supervisor.json").unlink()
+        await wait_commands(run, "supervisor.json")
+    return "supervisor.json"
+
+
+@operation("remove.redis-socket")
+async def remove_redis_socket(run: RunContext, step: Step) -> str:
+    """Remove the socket of Redis: it is there again, if need be with a new process."""
+    path = (run.project.state / "redis.sock").resolve()
+    if not path.is_socket():
+        raise NoTarget(str(path))
+    with run.allow("*", Allowance.STALE), run.allow("redis", Allowance.END):
+        path.unlink()
+        deadline = run.now() + AGAIN_S * run.bounds.patience
+        while not path.is_socket():
+            if run.now() > deadline:
+                run.find(Kind.FAILED, "the socket of Redis was removed, and is not there again")
+                break
+            await trio.sleep(RETRY_S)
+        await wait_registry(run, writes=True)
+    return str(path)
+
+
+@operation("remove.project-dir")
+async def remove_project_dir(run: RunContext, step: Step) -> str:
+    """Remove the whole of `.minikube/`: it is made again, and nothing ends."""
+    scan_logs(run)
+    with run.allow("*", Allowance.STALE, Allowance.NO_CONTROL), run.allow("redis", Allowance.END):
+        shutil.rmtree(run.project.state)
+        await wait_commands(run, ".minikube")
+        await wait_registry(run, writes=True)
+    await wait_restored(run)
+    await wait_writing(run, choose(step, WRITERS))
+    return ".minikube"

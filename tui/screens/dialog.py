@@ -1,0 +1,18 @@
+"""What all screens above the main screen have in common: each is closed once, whatever keys come."""
+
+from typing import Generic
+
+from textual.await_complete import AwaitComplete
+from textual.screen import ModalScreen, ScreenResultType
+
+
+class Dialog(ModalScreen[ScreenResultType], Generic[ScreenResultType]):
+    """A screen above the main screen."""
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close the dialog with a result. Does nothing where it is closed already, or not at the top."""
+        # Keys that are typed together, such as `yy`, all reach the dialog that had the focus when they came: without the
+        # check, the second one would remove the screen below, or raise.
+        if self.app.screen is not self:
+            return AwaitComplete()
+        return super().dismiss(result)
