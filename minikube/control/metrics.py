@@ -32,7 +32,8 @@ from minikube.model import CheckState, ProcessState, Snapshot
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-INSTANCE_LABELS = ("service", "instance")
+INSTANCE_LABELS = ("service", "instance_name")
+"""Not `instance`: that is Prometheus' own label, with the address of the scraped target."""
 
 
 class Scrape(Struct, frozen=True):

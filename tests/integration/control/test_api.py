@@ -563,7 +563,7 @@ async def test_metrics_show_the_state_store() -> None:
         server.store.put_instances(instance("aaaaaaaa", "product", restarts=3))
         status, head, body = await server.ask("GET", "/metrics")
         assert (status, b"text/plain" in head) == (200, True)
-        assert b'minikube_instance_restarts_total{instance="product",service="product"} 3.0\n' in body
+        assert b'minikube_instance_restarts_total{instance_name="product",service="product"} 3.0\n' in body
         assert b"minikube_registry_up 0.0\n" in body
         _, head, body = await server.ask("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
         assert (b"openmetrics" in head, body.endswith(b"# EOF\n")) == (True, True)

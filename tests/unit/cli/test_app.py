@@ -212,3 +212,41 @@ minikube.cli.main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("url", ["redis://[::1:6379/0", "redis://h/abc", "redis+sentinel://[::1:1,[::1]:2/main"])
+@pytest.mark.parametrize("command", ["validate", "up -d", "config", "run x -- true", "registry", "registry --redis"])
+def test_a_malformed_redis_url_is_refused_in_one_line(
+    command: str, url: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "supervisor.toml").write_text('[services.x]\ncommand = "run"\n')
+    words = command.split()
+    if words[-1] == "--redis":
+        words.append(url)
+    else:
+        monkeypatch.setenv("REDIS_URL" if words == ["registry"] else "MINIKUBE_REDIS_URL", url)
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("minikube: ")
+    assert err.count("\n") == 1
+    assert "expected " in err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("s.yaml", "s.yaml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
+        ("sub/compose.yml", "sub/compose.yml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
+        ("Procfile", "Procfile: a manifest is TOML, not a Procfile — `minikube init` writes a first one"),
+        ("none.yaml", "none.yaml: no such file"),
+    ],
+)
+def test_a_file_of_another_tool_in_place_of_a_manifest_is_told_so(
+    word: str, message: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "sub").mkdir()
+    for name in ("s.yaml", "sub/compose.yml", "Procfile"):
+        (project / name).write_text("services:\n  web: x\n")
+    assert run(["up", word]) == 2
+    assert capsys.readouterr().err.startswith(f"minikube: {message}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -90,6 +91,24 @@ def test_compose_gives_services_the_addresses_of_registry_and_redis() -> None:
     env = compose(manifest(SHOP))[0]["services"]["product"]["environment"]
     assert (env["MINIKUBE_REGISTRY"], env["REDIS_URL"]) == ("registry:5555", "redis://redis:6379/0")
     assert (env["HOST"], env["PORT"], env["SERVICE_NAME"]) == ("0.0.0.0", "7070", "product")
+
+
+def test_compose_starts_on_an_engine_that_has_no_start_interval() -> None:
+    """An engine older than 25 does not create a container with `start_interval`, and Compose reports that as an error."""
+    for name, tree in compose(manifest(SHOP))[0]["services"].items():
+        assert "start_interval" not in tree.get("healthcheck", {}), name
+
+
+def test_compose_leaves_redis_to_the_application_that_names_one() -> None:
+    raw: Tree = {"services": {name: {"image": "i"} for name in ("own", "file", "other")}}
+    raw["services"]["own"]["env"] = {"REDIS_URL": f"redis://:{SECRET}@app/1"}
+    loaded = manifest(raw)
+    file = msgspec.structs.replace(loaded.services["file"], file_env={"REDIS_URL": "redis://app/2"})
+    loaded = msgspec.structs.replace(loaded, services={**loaded.services, "file": file})
+    services = compose(loaded)[0]["services"]
+    assert services["own"]["environment"]["REDIS_URL"].startswith("${OWN_REDIS_URL:?")
+    assert "REDIS_URL" not in services["file"]["environment"]
+    assert {services[name]["environment"]["MINIKUBE_REDIS_URL"] for name in raw["services"]} == {"redis://redis:6379/0"}
 
 
 def test_compose_export_doubles_dollars_against_interpolation() -> None:
@@ -328,6 +347,29 @@ def test_no_secret_is_written_unless_asked_for(export: Any, url: str) -> None:
     shown, _ = export(manifest(raw), ExportOptions(with_secrets=True))
     assert str(shown).count(SECRET) >= 3
     assert not [name for name in map(str, shown) if "StatefulSet" in name]
+
+
+def test_the_lines_of_shell_are_run_by_a_shell_there_too() -> None:
+    lines = "a $HOME ${PORT} | b && ${MINIKUBE_PYTHON} c"
+    keys = {"shell": lines, "port": 80, "health": {"shell": "d | e ${PORT}"}, "stop": {"shell": "f; g"}}
+    loaded = manifest({"services": {"x": keys}})
+    script = "a $HOME 80 | b && python3 c"
+    tree = compose(loaded)[0]["services"]["x"]
+    assert tree["command"] == ["/bin/sh", "-ec", script.replace("$", "$$")]
+    assert tree["healthcheck"]["test"] == ["CMD", "/bin/sh", "-ec", "d | e 80"]
+    assert tree["pre_stop"] == [{"command": ["/bin/sh", "-ec", "f; g"]}]
+    found = container(kubernetes(loaded)[0], "Deployment", "x")
+    assert found["command"] == ["/bin/sh", "-ec", script]
+    assert found["readinessProbe"]["exec"]["command"] == ["/bin/sh", "-ec", "d | e 80"]
+    assert found["lifecycle"]["preStop"]["exec"]["command"] == ["/bin/sh", "-ec", "f; g"]
+
+
+@pytest.mark.parametrize("export", [compose, kubernetes])
+@pytest.mark.parametrize(("replicas", "noted"), [(1, False), (2, True)])
+def test_the_number_of_a_replica_has_a_note_where_it_is_lost(export: Any, replicas: int, noted: bool) -> None:
+    _, plan = export(manifest(service(args=["${REPLICA}"], replicas=replicas)))
+    assert ("services.x: uses ${REPLICA}, which neither tool has" in notes_text(plan)) is noted
+    assert plan.workloads["x"].command == ("1",)
 
 
 @pytest.mark.parametrize("export", [compose, kubernetes])
