@@ -20,7 +20,7 @@ import click
 from minikube.addresses import split_host_port
 from minikube.cli.common import print_json, print_message, running_manifest
 from minikube.cli.completion import complete_ids, complete_names
-from minikube.cli.options import json_option, manifest_option, optional, parse_address_option, pass_options
+from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, NotFound, NothingRunning, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.messages import INVALID_PARAMS, UNAUTHORIZED
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import ssl
 
     from minikube.blocking import Registry
-    from minikube.manifest import HostPort
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,12 +50,12 @@ PARAMETERS = {
 
 
 def registry_option(command: Command) -> Command:
-    """Decorate a click command with `--registry HOST:PORT` and `-m FILE`, which select the registry to ask."""
+    """Decorate a click command with `--registry HOST:PORT,…` and `-m FILE`, which select the registry to ask."""
     return click.option(
         "--registry",
-        metavar="HOST:PORT",
-        callback=optional(parse_address_option),
-        help="Registry to ask.  [default: MINIKUBE_REGISTRY, or the project's]",
+        metavar="HOST:PORT[,…]",
+        callback=optional(parse_registry_option),
+        help="Registry to ask; of several, the first that answers.  [default: MINIKUBE_REGISTRY, or the project's]",
     )(manifest_option(command))
 
 
@@ -72,7 +71,7 @@ class RegistryTarget(NamedTuple):
 
 
 @contextmanager
-def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Registry]:
+def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]:
     """Yield a connection to the registry that `find_registry` selects. Raises NothingRunning where none listens."""
     from minikube import blocking
 
@@ -112,7 +111,7 @@ def _in_words_of_options(message: str) -> str:
     return f"{PARAMETERS.get(field, field)}{colon}{text}"
 
 
-def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarget:
+def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
     """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
 
     With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError.
@@ -120,7 +119,7 @@ def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarge
     from minikube.manifest import load_manifest
 
     if given:
-        return RegistryTarget(str(given))
+        return RegistryTarget(given)
     if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
         return RegistryTarget(None)
     path = running_manifest(manifest)
@@ -151,7 +150,7 @@ def _running_registry(manifest: Path) -> tuple[str, str]:
 @click.argument("name", shell_complete=complete_names)
 @registry_option
 @json_option
-def get_command(name: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def get_command(name: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """Print ip:port of one passing instance of service NAME. The exit code is 4 when there is none."""
     with open_registry(registry, manifest) as client:
         address = client.get(name)
@@ -165,7 +164,7 @@ def get_command(name: str, registry: HostPort | None, manifest: str | None, as_j
 @click.argument("name", required=False, shell_complete=complete_names)
 @registry_option
 @json_option
-def instances_command(name: str | None, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def instances_command(name: str | None, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """List registered instances, of all services or of service NAME, with their state and the last check's output."""
     from minikube.cli.render.table import age, columns
 
@@ -205,7 +204,7 @@ class RegisterOptions:
     meta: tuple[str, ...]
     """`KEY=VALUE`."""
     interval: str | None
-    registry: HostPort | None
+    registry: str | None
     manifest: str | None
     as_json: bool
 
@@ -259,7 +258,7 @@ def register_command(options: RegisterOptions) -> None:
 @click.argument("id", metavar="ID", shell_complete=complete_ids)
 @registry_option
 @json_option
-def deregister_command(id: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def deregister_command(id: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """Remove the instance ID from the registry. The exit code is 4 when it is not registered."""
     with open_registry(registry, manifest) as client:
         if not client.deregister(id):

@@ -6,16 +6,22 @@ It refuses parameters that would change time-outs or the form of replies, and re
 sent again is the caller's decision. Import it late: redis-py takes 0.15 s.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from redis import Connection, ConnectionPool, Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
 from minikube.errors import UsageError
 from minikube.redis_url import RedisUrl, parse_redis_url
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 1.0
 SENTINEL_TIMEOUT_S = 0.5
@@ -31,6 +37,25 @@ class RedisConnection(Protocol):
     def pack_commands(self, commands: Any) -> list[bytes]: ...
     def send_packed_command(self, command: Any, check_health: bool = ...) -> None: ...
     def read_response(self) -> Any: ...
+
+
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, MemoryError)
+"""What redis-py, and the code that takes a reply apart, raise for bytes that are no reply of Redis."""
+
+
+def unreadable_as_lost(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function raise redis-py's ConnectionError for a reply that cannot be read: its connection is of no use any more."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except UNREADABLE as error:
+            raise RedisConnectionError(
+                f"a reply cannot be read, is this a Redis? ({type(error).__name__}: {error})"
+            ) from error
+
+    return wrapper
 
 
 class RedisConnector:
@@ -51,6 +76,7 @@ class RedisConnector:
         except (ValueError, TypeError, RedisError) as error:
             raise UsageError(f"redis url: {error}") from None
 
+    @unreadable_as_lost
     def open(self, timeout: float) -> RedisConnection:
         """Return a connection on which every receive ends within `timeout` seconds. Raises RedisError or OSError."""
         options: dict[str, Any] = {
@@ -72,6 +98,7 @@ class RedisConnector:
         connection.connect()
         return connection  # type: ignore[no-any-return]
 
+    @unreadable_as_lost
     def has_master_changed(self) -> bool:
         """Return whether the sentinels name another master by now than the one that was connected to last."""
         if self._sentinel is None:
