@@ -11,7 +11,7 @@ from pathlib import Path
 from minikube.engine.leftovers import remove_leftovers
 from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes
-from minikube.linux.ports import bind_error, port_owner
+from minikube.linux.ports import find_obstacle
 from minikube.manifest import HostPort
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
@@ -59,6 +59,7 @@ def _run(
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
+    from minikube.supervisor.backing.redis_data import mend_tail
     from minikube.supervisor.backing.registry import registry_spec
     from minikube.supervisor.backing.spec import BackingSpec, begin_process
     from minikube.supervisor.daemon.token_file import ensure_token
@@ -74,7 +75,10 @@ def _run(
     # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)
     os.environ.pop(orphans.RUN_ENV, None)
-    redis = None if manifest.redis.url else redis_spec(directory, os.environ)
+    redis, mended = None, ""
+    if not manifest.redis.url:
+        mended = mend_tail(directory)
+        redis = redis_spec(directory, os.environ, manifest.redis.server)
     warnings: list[str] = []
     listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
@@ -105,6 +109,7 @@ def _run(
             killed,
             removed,
             not_removed,
+            mended,
             tuple(warnings),
         )
         return run_supervisor(plan, fork_server, started, sock, guardian_pipe)
@@ -120,27 +125,15 @@ def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str
     """
     if not wanted.port:
         return wanted
-    try:
-        obstacle = _describe_obstacle(wanted)
-    except socket.gaierror as error:
-        raise StartError(f"{key}: cannot resolve {wanted.host}: {error.strerror} — set {key}.listen") from None
-    if not obstacle:
+    obstacle = find_obstacle(wanted.host, wanted.port, _describe_process)
+    if obstacle is None:
         return wanted
+    if obstacle.part == "host" or obstacle.lacks_right:
+        raise StartError(f"{key}: {obstacle.text} — set {key}.listen{obstacle.remedy}")
     if is_set:
-        raise StartError(
-            f'{key}: port {wanted.port} is {obstacle} — stop it, or set {key}.listen (to "auto": a free one)'
-        )
-    warnings.append(f"{key}: port {wanted.port} is {obstacle}, so a free one is used — set {key}.listen to choose")
+        raise StartError(f'{key}: {obstacle.text} — stop it, or set {key}.listen (to "auto": a free one)')
+    warnings.append(f"{key}: {obstacle.text}, so a free one is used — set {key}.listen to choose")
     return HostPort(wanted.host, 0)
-
-
-def _describe_obstacle(address: HostPort) -> str:
-    """Return a text that says why no socket can listen on `address`; empty where one can."""
-    error = bind_error(address.host, address.port)
-    if error is None:
-        return ""
-    owner = port_owner(address.port)
-    return f"taken by pid {owner[0]} ({_describe_process(*owner)})" if owner else f"not available ({error.strerror})"
 
 
 def _describe_process(pid: int, name: str) -> str:

@@ -103,6 +103,8 @@ class LaunchPlan(Struct, frozen=True):
     """The containers of an earlier run that were removed."""
     not_removed: EngineLeftovers | None = None
     """The containers and networks that could not be removed, because the engine does not answer."""
+    mended: str = ""
+    """A message about a mended append-only file of Redis; empty where it was whole."""
     warnings: tuple[str, ...] = ()
     """Messages about default ports that were taken, so that others are used."""
 
@@ -193,6 +195,8 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("containers.removed", text, "warning")
     if plan.not_removed:
         store.event("containers.not_removed", str(plan.not_removed), "warning")
+    if plan.mended:
+        store.event("redis.data_mended", plan.mended, "warning")
     for warning in plan.warnings:
         store.event("supervisor.port_changed", warning, "warning")
 

@@ -1,6 +1,8 @@
 """`exec` and `shell`: in a container they become the engine's `exec`; and the advice for an instance that does not run."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ class Executed(Exception):
     """Raised in place of `execve`, which does not return."""
 
 
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    """Set the signal actions again that this process has lost to a program that never replaced it."""
+    ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    for number, handler in handled.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
 def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_command_line(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
