@@ -1,6 +1,8 @@
 """`exec` and `shell`: in a container they become the engine's `exec`; and the advice for an instance that does not run."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,17 @@ class Executed(Exception):
     """Raised in place of `execve`, which does not return."""
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Restore the dispositions that are reset before `execve`: a closed pipe would end the tests' process later."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    yield
+    for number, disposition in kept.items():
+        signal.signal(number, disposition)
+
+
 def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_command_line(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, signals: None
 ) -> None:
     engine = project / "docker"
     engine.write_text("#!/bin/sh\n")
