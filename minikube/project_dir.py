@@ -128,7 +128,7 @@ class SupervisorRecord:
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
     """Return the record of a project directory; None where there is none or it is damaged."""
     try:
-        return parse_supervisor_record(_read_json(directory / SUPERVISOR_FILE))
+        return parse_supervisor_record(read_json(directory / SUPERVISOR_FILE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -176,14 +176,14 @@ def record_run_end(directory: Path, why: str) -> None:
 def read_run_end(directory: Path) -> RunEnd | None:
     """Return why the last run ended; None where a user had asked for it or the record is damaged."""
     try:
-        found = _read_json(directory / RUN_END_FILE)
+        found = read_json(directory / RUN_END_FILE)
         return RunEnd(float(found["time"]), str(found["why"]))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _read_json(path: Path) -> Any:
-    """Return the JSON value in a file. Raises OSError, ValueError, RecursionError."""
+def read_json(path: Path) -> Any:
+    """Return the JSON value in a file of `RECORD_LIMIT` bytes at most. Raises OSError, ValueError, RecursionError."""
     # NONBLOCK: a pipe in place of the file must not block the command.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

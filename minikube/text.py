@@ -6,9 +6,27 @@ from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
 
-# C0, DEL and C1 (a terminal obeys them), bidirectional marks, embeddings, overrides and isolates (they reorder what
-# is read: CVE-2021-42574), line and paragraph separators, and lone surrogates, which no terminal can encode.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_INVISIBLE = (
+    # DEL and C1: a terminal obeys them.
+    "\x7f-\x9f"
+    # Bidirectional marks, embeddings, overrides and isolates (they reorder what is read: CVE-2021-42574), separators of lines
+    # and paragraphs.
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    # Characters without a width: what they spell is not what is read.
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+    # Shorthand and musical controls; tags and supplementary variation selectors, in which whole texts can be hidden.
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    # Lone surrogates, which no terminal can encode.
+    "\ud800-\udfff"
+    # Joiners and variation selectors: see `is_hidden`.
+    "\u200c\u200d\ufe00-\ufe0f"
+)
+INVISIBLE = re.compile(f"[{_INVISIBLE}]")
+"""Matches characters, but for C0, that a terminal obeys or does not show. Whether one is to be replaced says `is_hidden`."""
+
+_HIDDEN = re.compile(f"[\x00-\x1f{_INVISIBLE}]")
+_JOINERS = "\u200c\u200d"
+_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 ASCII_SUBSTITUTES = {
@@ -49,13 +67,29 @@ _URL_REST = re.compile(r"://[^\s'\"]+")
 _URL_PARAMETER = re.compile(r"(?P<head>[?&](?P<name>[^=&?#]+)=)(?P<password>[^&]+)")
 
 
+def is_hidden(match: re.Match[str]) -> bool:
+    """Return whether a character that `INVISIBLE` matches is to be made visible where it stands.
+
+    Joiners and variation selectors belong to emoji and to many scripts: one of them, after or between their characters.
+    """
+    character, text, at = match[0], match.string, match.start()
+    if character not in _JOINERS and character not in _SELECTORS:
+        return True
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    if character in _SELECTORS:
+        return before.isascii() or before in _SELECTORS
+    return before.isascii() or before in _JOINERS or after.isascii()
+
+
 def _visible(match: re.Match[str]) -> str:
+    if not is_hidden(match):
+        return match[0]
     code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def printable(text: str) -> str:
-    """Return `text` with control, C1, bidirectional and lone surrogate characters written as `\\x1b` or `\\u202e`.
+    """Return `text` with characters that a terminal obeys or does not show written as `\\x1b` or `\\u202e`.
 
     A tab becomes a space, as it would break the columns of a table.
     """

@@ -1,6 +1,7 @@
 """The control API of a supervisor, its state store, and the API's clients.
 
     state_store        one versioned snapshot of the project; updates for subscribers, and how a slow one catches up
+    rows/              the rows of that snapshot: changes since a revision, times after the clock was set
     interface          what the API asks of the supervisor: `ProjectCommands`, `MetricsInput`
     server             listens on the API's address
     api                which path and method does what

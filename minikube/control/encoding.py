@@ -1,8 +1,8 @@
 """JSON of the control API and its stream, safe to show in a terminal.
 
-Logs, names and error messages may contain characters that control a terminal. JSON escapes C0; this module escapes DEL, C1 and
-bidirectional controls as well, so that the text stays the same and `curl` shows it safely. It refuses to change any text, but
-for lone surrogates, which UTF-8 cannot encode: they become `?`.
+Logs, names and error messages may contain characters that control a terminal, or that it does not show. JSON escapes C0; this
+module escapes the others (`text.INVISIBLE`) as well, so that the text stays the same and `curl` shows it safely. It refuses to
+change any text, but for lone surrogates, which UTF-8 cannot encode: they become `?`.
 """
 
 import re
@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+from minikube.text import INVISIBLE, is_hidden
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -59,11 +60,17 @@ class EncodeCache:
 
 
 def _escape_controls(data: bytes) -> bytes:
-    return data if data.isascii() and b"\x7f" not in data else _CONTROLS.sub(_escape, data)
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    text = data.decode()
+    return INVISIBLE.sub(_escape, text).encode() if INVISIBLE.search(text) else data
 
 
-def _escape(match: re.Match[bytes]) -> bytes:
-    return b"\\u%04x" % ord(match[0].decode())
+def _escape(match: re.Match[str]) -> str:
+    if not is_hidden(match):
+        return match[0]
+    code = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{code[at : at + 4]}" for at in range(0, len(code), 4))
 
 
 def _replace_surrogates(value: Any) -> Any:

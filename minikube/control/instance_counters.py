@@ -47,6 +47,10 @@ class InstanceCounters:
             starts = counter_for(self._starts, new.service, lambda: Histogram(START_BOUNDS_S))
             starts.observe(max(0.0, now - new.started))
 
+    def shift(self, by: float) -> None:
+        """Note that the clock was set, and with it the start times of all rows: no instance was started."""
+        self._last_ready_start = {id: started + by for id, started in self._last_ready_start.items()}
+
     def on_row_dropped(self, id: str) -> None:
         """Drop the counters of an instance."""
         self._exits.pop(id, None)

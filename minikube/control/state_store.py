@@ -13,15 +13,17 @@ It refuses to decide anything about services, to do I/O, and to be called from a
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Generic, TypeVar
 
 import msgspec
 import trio
 
+from minikube.clock import LEAST_SHIFT_S
 from minikube.control.client.snapshot import EVENTS_SHOWN
 from minikube.control.instance_counters import InstanceCounters
+from minikube.control.rows.clock_shift import shift_instance, shift_part
+from minikube.control.rows.table import Row, Table
 from minikube.model import Delta, Event, InstanceView, PartView, ServiceView, Snapshot, Usage
 
 UPDATE_INTERVAL_S = 0.05
@@ -33,55 +35,11 @@ MINOR_UPDATE_INTERVAL_S = 0.5
 there is always one. They delay nothing: any other change takes them along at once."""
 
 EVENTS_KEPT = 10_000
-REMOVALS_KEPT = 1_000
 MESSAGE_LIMIT = 2_000
 DELTAS_KEPT = 16
 """Number of deltas to the current revision that are kept for subscribers that come from the same revision."""
 
-Row = TypeVar("Row")
 Update = Snapshot | Delta
-
-
-class _Table(Generic[Row]):
-    """Rows by key in the order of insertion, with the revision of each row's last change."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-        self.forgotten_revision = 0
-        """Revision of the newest removal that was forgotten. Subscribers that have not seen it need a snapshot."""
-        self._inserted = 0
-        self._positions: dict[str, int] = {}
-        # Both in the order of their revisions, oldest first.
-        self._changed: dict[str, int] = {}
-        self._removed: dict[str, int] = {}
-
-    def put(self, key: str, row: Row, revision: int) -> None:
-        """Add or replace a row."""
-        if key not in self.rows:
-            self._inserted += 1
-            self._positions[key] = self._inserted
-        self.rows[key] = row
-        self._changed.pop(key, None)
-        self._changed[key] = revision
-
-    def drop(self, key: str, revision: int) -> None:
-        """Remove a row that is in the table."""
-        del self.rows[key], self._positions[key], self._changed[key]
-        self._removed.pop(key, None)
-        self._removed[key] = revision
-        if len(self._removed) > REMOVALS_KEPT:
-            oldest = next(iter(self._removed))
-            self.forgotten_revision = self._removed.pop(oldest)
-
-    def changed_since(self, revision: int) -> tuple[Row, ...]:
-        """Return the rows that were added or changed after `revision`, in the table's order."""
-        keys = list(_newer(self._changed, revision))
-        keys.sort(key=self._positions.__getitem__)
-        return tuple(self.rows[key] for key in keys)
-
-    def removed_since(self, revision: int) -> tuple[str, ...]:
-        """Return the keys of rows that were removed after `revision`, also of those that were added again since."""
-        return tuple(_newer(self._removed, revision))
 
 
 class StateStore:
@@ -113,10 +71,11 @@ class StateStore:
         self._revision = 0
         self._phase = phase
         self._phase_revision = 0
-        self._parts: _Table[PartView] = _Table()
-        self._services: _Table[ServiceView] = _Table()
-        self._instances: _Table[InstanceView] = _Table()
-        self._usage: _Table[Usage] = _Table()
+        self._clock_shift = 0.0
+        self._parts: Table[PartView] = Table()
+        self._services: Table[ServiceView] = Table()
+        self._instances: Table[InstanceView] = Table()
+        self._usage: Table[Usage] = Table()
         self._events: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
         """Each event with the revision that it made."""
         self._last_event = 0
@@ -209,7 +168,8 @@ class StateStore:
 
     def put_parts(self, *parts: PartView) -> None:
         """Add or replace the rows of Redis and the registry."""
-        self._put(self._parts, ((part.name, part) for part in parts))
+        by = self._clock_shift
+        self._put(self._parts, ((part.name, shift_part(part, by) if by else part) for part in parts))
 
     def put_services(self, *services: ServiceView) -> None:
         """Add or replace rows of services."""
@@ -217,6 +177,8 @@ class StateStore:
 
     def put_instances(self, *instances: InstanceView) -> None:
         """Add or replace rows of instances. The usage of an instance that exited becomes zero."""
+        if self._clock_shift:
+            instances = tuple(self._shifted(instance, self._clock_shift) for instance in instances)
         known = self._instances.rows
         changes = [(known.get(instance.id), instance) for instance in instances]
         is_minor = all(old is not None and _differ_in_check_only(old, new) for old, new in changes)
@@ -228,6 +190,26 @@ class StateStore:
             service = self._services.rows.get(new.service)
             if old != new and not (service is not None and service.kind == "external"):
                 self.counters.on_row_changed(old, new, self._time)
+
+    def set_clock_shift(self, shift: float) -> bool:
+        """Show points in time by a wall clock that was set `shift` seconds forward; return whether that is news.
+
+        Rows that are put have points in time of `minikube.clock.steady_time`.
+        """
+        by = shift - self._clock_shift
+        if abs(by) < LEAST_SHIFT_S:
+            return False
+        self._clock_shift = shift
+        self._started += by
+        self.counters.shift(by)
+        self._put(self._parts, [(name, shift_part(part, by)) for name, part in self._parts.rows.items()])
+        self._put(self._instances, [(id, self._shifted(row, by)) for id, row in self._instances.rows.items()])
+        return True
+
+    def _shifted(self, row: InstanceView, by: float) -> InstanceView:
+        """Return the row with its points in time `by` seconds later; unchanged if they are by the registry's wall clock."""
+        service = self._services.rows.get(row.service)
+        return row if service is not None and service.kind == "external" else shift_instance(row, by)
 
     def put_usage(self, usages: Iterable[Usage]) -> None:
         """Add or replace the resource usage of running instances; ignore other instances. It is dropped with the instance's row."""
@@ -282,7 +264,7 @@ class StateStore:
 
     # ------------------------------------------------------------ inside
 
-    def _put(self, table: _Table[Row], rows: Iterable[tuple[str, Row]], *, is_minor: bool = False) -> None:
+    def _put(self, table: Table[Row], rows: Iterable[tuple[str, Row]], *, is_minor: bool = False) -> None:
         known = table.rows
         changed = [(key, row) for key, row in rows if known.get(key) != row]
         if changed:
@@ -391,11 +373,3 @@ class Subscription:
 def _differ_in_check_only(old: InstanceView, new: InstanceView) -> bool:
     """Return whether the rows differ at most in the time and the output of the last check."""
     return old == msgspec.structs.replace(new, checked=old.checked, output=old.output)
-
-
-def _newer(revisions: dict[str, int], revision: int) -> Iterator[str]:
-    """Yield the keys with a revision above the given one, newest first. `revisions` is in the order of its values."""
-    for key, key_revision in reversed(revisions.items()):
-        if key_revision <= revision:
-            return
-        yield key

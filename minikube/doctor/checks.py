@@ -24,8 +24,8 @@ from minikube.linux.ports import is_free, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
-from minikube.project_dir import SUPERVISOR_FILE, project_dir, read_supervisor_record
-from minikube.supervisor.backing.redis import find_redis
+from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir, read_supervisor_record
+from minikube.supervisor.backing.redis_program import find_redis, read_writer
 
 MIN_FILES = 4_096
 MIN_WATCHES = 8_192
@@ -50,7 +50,7 @@ def run_checks(path: Path) -> Iterator[Finding]:
             f"{count} problem{'' if count == 1 else 's'}: minikube validate",
         )
     directory = project_dir(path)
-    yield _redis(manifest)
+    yield _redis(manifest, directory / REDIS_DATA_DIR)
     snapshot = read_snapshot(path)
     yield from check_supervisor(snapshot)
     if manifest is not None:
@@ -72,18 +72,27 @@ def _python() -> Finding:
     return ok("python", found)
 
 
-def _redis(manifest: Manifest | None) -> Finding:
+def _redis(manifest: Manifest | None, data: Path) -> Finding:
+    """Check the Redis that a project uses; the data of the embedded one are in the directory `data`."""
     if manifest is not None and manifest.redis.url:
         return check_external_redis(manifest.redis.url)
     try:
-        program = find_redis(os.environ)
+        program = find_redis(os.environ, manifest.redis.server if manifest else "", data)
         output = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S
         ).stdout
     except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
         return Finding("redis", "fail", str(error), "install valkey or redis, or set redis.url")
     version = next((word for word in output.split() if word.startswith("v=")), "v=?").removeprefix("v=")
-    return ok("redis", f"{program} {version}, for a private Redis of this project")
+    found = f"{program} {version}, for a private Redis of this project"
+    writer = read_writer(data)
+    if writer is not None and (writer.program != program or not writer.version.endswith(f" {version}")):
+        found += f"; its data were written by {writer.version} ({writer.program})"
+        if writer.program != program:
+            return Finding(
+                "redis", "warn", found, "where it cannot read them, install that one, or remove redis.server"
+            )
+    return ok("redis", found)
 
 
 def _own_pids(directory: Path) -> set[int]:

@@ -99,7 +99,7 @@ def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -
     if not url:
         return settings
     try:
-        return RedisSettings(url=parser.redis_url(url), prefix=settings.prefix)
+        return replace(settings, url=parser.redis_url(url))
     except ValueError as error:
         reading.fail("redis.url", f"{REDIS_ENV} of the environment: {error}")
         return settings

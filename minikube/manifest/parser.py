@@ -61,6 +61,13 @@ def _directory_path(text: str, key: KeyPath) -> Path | None:
     return None if path is None else path.resolve()
 
 
+def _program(text: str, key: KeyPath) -> str | None:
+    """Return a program as it is written, where it is a name on the PATH, else its path from the manifest's directory."""
+    if "/" not in text:
+        return text
+    return str(path) if (path := _file_path(text, key)) else None
+
+
 def _file_path(text: str, key: KeyPath) -> Path | None:
     try:
         return key.reading.directory / Path(text).expanduser()
@@ -167,6 +174,7 @@ HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
 HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
+_PROGRAM: Shape[str] = Converted(_WORD, _program)
 _NUMBERS: dict[type, Shape[str]] = {
     int: Converted(Number(int, -(2**63), 2**63), _env_value),
     float: Converted(Number(float, -1e308, 1e308), _env_value),
@@ -364,7 +372,7 @@ MANIFEST = KnownKeys(
             KnownKeys({"listen": LISTEN}), lambda keys, _: spec.ControlSettings(chosen="listen" in keys, **keys)
         ),
         "redis": Converted(
-            KnownKeys({"url": Parsed(redis_url, "a redis URL", secret=True), "prefix": _WORD}),
+            KnownKeys({"url": Parsed(redis_url, "a redis URL", secret=True), "server": _PROGRAM, "prefix": _WORD}),
             lambda keys, _: spec.RedisSettings(**keys),
         ),
         "containers": containers.CONTAINERS,

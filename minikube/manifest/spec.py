@@ -70,6 +70,8 @@ class RedisSettings(Struct, frozen=True):
     """The settings in `[redis]`. An empty `url` means the embedded server."""
 
     url: str = ""
+    server: str = ""
+    """The program of the embedded server: a path, or a name on the PATH. Empty: see `supervisor.backing.redis_program`."""
     prefix: str = "{minikube}"
 
 

@@ -34,7 +34,7 @@ def test_a_deleted_state_directory_costs_no_process_and_every_command_works(tmp_
             assert (small.pid("x"), small.status().pid) == (pid, supervisor)
             eventually((state / "supervisor.json").exists, what="the record")
         assert small.until("x", "running").restarts == 0
-        assert small.events("project.restored") == [".minikube was removed or replaced, and is made again"] * 2
+        assert small.events("project.restored") == [".minikube: removed or replaced, and made again"] * 2
         small.run("restart", "x")
         pid = small.pid("x")
         shutil.rmtree(state)

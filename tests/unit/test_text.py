@@ -26,6 +26,15 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
         ("user\u202etxt.exe", "user\\u202etxt.exe"),
         ("line\u2028sep", "line\\u2028sep"),
         ("lone \udc9b", "lone \\udc9b"),
+        ("pay\u200bpal pay\u200dpal pay\ufe0fpal", "pay\\u200bpal pay\\u200dpal pay\\ufe0fpal"),
+        ("soft\xadhyphen \u2060\ufeff\u3164", "soft\\xadhyphen \\u2060\\ufeff\\u3164"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("\u2714\ufe0f\U000e0101\ufe0f\ufe0f", "\u2714\ufe0f\\U000e0101\ufe0f\\ufe0f"),
+        (
+            "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 \u0915\u094d\u200d\u0937",
+            "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 \u0915\u094d\u200d\u0937",
+        ),
+        ("👨\u200d\u200d👩 👨\u200d", "👨\u200d\\u200d👩 👨\\u200d"),
     ],
 )
 def test_what_a_terminal_would_obey_is_written_out(raw: str, shown: str) -> None:
@@ -42,6 +51,15 @@ def test_printable_text_has_no_control_or_bidirectional_character(text: str) -> 
     for shown in (printable(text), printable_line(text).replace("\t", "")):
         assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI for char in shown)
         shown.encode()
+
+
+@pytest.mark.parametrize("url", ["redis://" + "a" * 65_000, "a" * 65_000, "x://" * 16_000, "a://" + ":@" * 30_000])
+def test_a_long_word_is_searched_for_urls_in_a_moment(url: str) -> None:
+    """The square of its length would be half a minute."""
+    began = time.process_time()
+    mask_url(url)
+    list(secrets_in({"URL": f"redis://:secret@{url}"}))
+    assert time.process_time() - began < 2.0
 
 
 @given(st.text())

@@ -113,8 +113,8 @@ class MainScreen(Screen[None]):
         """Three parts of the snapshot, the filters and the order, and the selected row that `_rows` was made from."""
         self._settings: tuple[object, ...] = ()
         """The filters and the order of the shown rows."""
-        self._supervisor_started: float = -1.0
-        """The start time of the supervisor that reported the shown events."""
+        self._supervisor_pid = -1
+        """The pid of the supervisor that reported the shown events."""
         self._last_event = 0
         """The number of the newest event that is shown."""
         self._followed: tuple[str, ...] | None = None
@@ -243,10 +243,10 @@ class MainScreen(Screen[None]):
         snapshot = self._state.snapshot
         if snapshot is None:
             return
-        if snapshot.started != self._supervisor_started:
-            # Another supervisor: its events are numbered from 1 again.
-            restarted = self._supervisor_started > 0
-            self._supervisor_started, self._last_event = snapshot.started, 0
+        if snapshot.pid != self._supervisor_pid:
+            # Another supervisor: its events are numbered from 1 again. Its start is not compared: the clock may be set.
+            restarted = self._supervisor_pid >= 0
+            self._supervisor_pid, self._last_event = snapshot.pid, 0
             if restarted:
                 self.events.extend([LogEntry(snapshot.started, "", "── the supervisor was restarted ──", "muted")])
         if snapshot.events and snapshot.events[-1].number > self._last_event:

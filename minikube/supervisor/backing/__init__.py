@@ -1,7 +1,9 @@
 """Backing services: the embedded Redis and the registry, which the project's own services use.
 
     spec        the command of a backing service; start it without trio; the delay before a restart
-    redis       the command line, socket and data directory of the embedded Redis
+    redis       the command line, socket and directories of the embedded Redis
+    redis_program  which server program runs, and which one wrote the data
+    redis_data  mends the end of the append-only file; says how to go on where it cannot be read
     registry    the command line and environment of the registry
     redis_ping  ask Redis whether it works, and whether its socket is still there
     service     keep one backing service running: show whether it works, restart it when it exits, stop it at the end

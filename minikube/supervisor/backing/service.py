@@ -5,12 +5,12 @@ they see. All that is shown of the service comes from here, by its row in the st
 """
 
 import signal
-import time
 from collections.abc import Awaitable, Callable
 
 import trio
 import trio.lowlevel
 
+from minikube.clock import steady_time
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
@@ -22,6 +22,9 @@ from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S, Pr
 from minikube.text import mask_url
 
 STOP_TIMEOUT_S = 5.0
+
+DRAIN_TIMEOUT_S = 1.0
+"""For the rest of the output of a process that has ended."""
 
 PING_INTERVAL_S = 5.0
 """The interval of pings of a service that works. A process that hangs is mostly reported sooner, by its clients."""
@@ -39,7 +42,8 @@ class BackingService:
 
     `wait_ready` is called for each process. It waits until the process answers, and returns the service's address. `ping`
     returns why a process that was ready does not work, in one line; empty: it works. `prepare` makes the files that a
-    process needs; it is called before each start but the first, and may raise `StartError`.
+    process needs; it is called before each start but the first, and may raise `StartError`. `explain` gets the last lines of the
+    log of a process that ended before it was ready; it returns the reason in them, and what a user can do about it.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class BackingService:
         wait_ready: Callable[[Process], Awaitable[str]],
         ping: Callable[[Process], Awaitable[str]] | None = None,
         prepare: Callable[[], object] = lambda: None,
+        explain: Callable[[tuple[str, ...]], tuple[str, str]] | None = None,
     ) -> None:
         self.spec = spec
         self.ready = trio.Event()
@@ -62,12 +67,19 @@ class BackingService:
         self._wait_ready = wait_ready
         self._ping = ping
         self._prepare = prepare
+        self._explain = explain
+        self.failed = trio.Event()
+        """Set when processes have ended twice with the same reason before they were ready; only with `explain`."""
+        self.failure = ""
+        """That reason, and what a user can do about it."""
         self._process: Process | None = None
         self._restarts = 0
         self._problems: dict[str, str] = {}
         """Why the service does not work, by the source of the report; empty while it works."""
         self._restart_reason = ""
         """Why the running process is ended so that a new one is started; empty while it is to run."""
+        self._was_ready = False
+        """Whether the newest process has answered."""
         self._ping_soon = trio.Event()
         self._view = PartView(spec.name, ProcessState.STOPPED)
         self._stopping = CancelEvent()
@@ -84,23 +96,34 @@ class BackingService:
             self._finished.set()
 
     async def _run(self, first: Process | None) -> None:
-        failures = 0
+        failures, name, advice = 0, self.spec.name, ""
+        last_reason = ""
         while not self._stopping.is_set():
             started = trio.current_time()
             try:
                 adopted, first = first, None
                 process = adopted or await self._start()
                 reason = await self._run_process(process) or f"ended: {process.exit}"
+                if self._explain is not None and not self._was_ready:
+                    words, advice = self._explain(self._log.last_lines)
+                    reason += f": {words}" if words else ""
             except StartError as error:
                 reason = f"did not start: {error}"
             if self._stopping.is_set():
                 break
+            if self._was_ready:
+                last_reason = ""
+            elif advice and reason == last_reason and not self.failed.is_set():
+                self.failure = f"{name} {reason} — {advice}"
+                self.failed.set()
+                self._store.event(f"{name}.failed", self.failure, "error")
             # The first failure after a stable run is followed by a start without delay.
             failures = 1 if trio.current_time() - started >= STABLE_S else failures + 1
             self._restarts += 1
             self._show(ProcessState.BACKOFF, detail=reason)
-            name = self.spec.name
-            self._store.event(f"{name}.down", f"{name} {reason} — starting it again", "error")
+            if reason != last_reason:
+                self._store.event(f"{name}.down", f"{name} {reason} — starting it again", "error")
+            last_reason = reason
             with self._stopping.cancels():
                 await trio.sleep(retry_delay(failures))
         self._show(ProcessState.STOPPED)
@@ -129,10 +152,11 @@ class BackingService:
         self._log.clear()  # lines of an earlier process must not be taken for this one's address
         self._show(ProcessState.STARTING, CheckState.STARTING)
         self._restart_reason = ""
+        self._was_ready = False
+        drained = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._log.read, process.stdout, "stdout")
-                nursery.start_soon(self._log.read, process.stderr, "stderr")
+                nursery.start_soon(self._read_output, process, drained)
                 nursery.start_soon(self._observe, process)
                 nursery.start_soon(self._end_when_stopping)
                 await process.wait_exit()
@@ -142,11 +166,21 @@ class BackingService:
                 await trio.lowlevel.checkpoint()
                 with trio.CancelScope(shield=True):
                     await self._process_table.end(self.spec.name, signal.SIGKILL, 0.0)
+                # The last words say why it has ended.
+                with trio.move_on_after(DRAIN_TIMEOUT_S):
+                    await drained.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._process = None
             self._process_table.forget(process)
         return self._restart_reason
+
+    async def _read_output(self, process: Process, drained: trio.Event) -> None:
+        """Copy the output of a process into the log until its end; then set `drained`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._log.read, process.stdout, "stdout")
+            nursery.start_soon(self._log.read, process.stderr, "stderr")
+        drained.set()
 
     async def _end_when_stopping(self) -> None:
         await self._stopping.wait()
@@ -179,6 +213,7 @@ class BackingService:
     async def _observe(self, process: Process) -> None:
         """Wait until `process` is ready, then ping it. Where only a new process can help, set `_restart_reason` and end it."""
         self.address = await self._wait_ready(process)
+        self._was_ready = True
         self.ready.set()
         self._show_running()
         name = self.spec.name
@@ -211,7 +246,7 @@ class BackingService:
             self._store.event(f"{name}.responsive", f"{name} answers again")
 
     def _show(self, state: ProcessState, check: CheckState | None = None, detail: str = "") -> None:
-        now, before = time.time(), self._view
+        now, before = steady_time(), self._view
         self._view = PartView(
             name=self.spec.name,
             state=state,

@@ -9,7 +9,9 @@ from minikube.errors import StartError
 from minikube.manifest import LogSpec
 from minikube.project_dir import log_name
 from minikube.supervisor.backing.redis import prepare_redis_files
+from minikube.supervisor.backing.redis_data import TRUNCATED, last_words, mend_tail, way_out
 from minikube.supervisor.backing.redis_ping import ping_redis
+from minikube.supervisor.backing.redis_program import Writer, parse_version, record_writer
 from minikube.supervisor.backing.service import BackingService, RestartNeeded
 from minikube.supervisor.backing.spec import BackingSpec, with_address
 from minikube.supervisor.context import RunContext
@@ -17,6 +19,7 @@ from minikube.supervisor.runtime.process.process import Process
 
 READY_TIMEOUT_S = 30.0
 PING_INTERVAL_S = 0.005
+INFO_TIMEOUT_S = 1.0
 
 LISTENING = "listening on "
 """The words in the registry's log before its address."""
@@ -34,8 +37,19 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
     path = unquote(spec.address.removeprefix("unix://"))
 
     async def wait_ready(process: Process) -> str:
+        log.expect(TRUNCATED, report_truncation)
         await wait_redis(path)
+        if version := parse_version(await read_info(path)):
+            record_writer(context.directory, Writer(spec.argv[0], version))
         return context.redis_url
+
+    def report_truncation() -> None:
+        what = "the last command in its append-only file was incomplete, as after a power cut, and was cut"
+        text = f"redis: {what} — see {log_name('redis')}"
+        context.store.event("redis.data_mended", text, "warning")
+
+    def explain(lines: tuple[str, ...]) -> tuple[str, str]:
+        return last_words(lines), way_out(context.directory, spec.argv[0])
 
     async def ping(process: Process) -> str:
         try:
@@ -48,9 +62,11 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
 
     def prepare() -> None:
         prepare_redis_files(context.directory)
+        if mended := mend_tail(context.directory):
+            context.store.event("redis.data_mended", mended, "warning")
 
     log = context.logs.open("redis", "redis", LogSpec())
-    service = BackingService(spec, context.process_table, context.store, log, wait_ready, ping, prepare)
+    service = BackingService(spec, context.process_table, context.store, log, wait_ready, ping, prepare, explain)
     nursery.start_soon(service.run, first)
     await wait_ready_or_stop(context, service)
     return service
@@ -84,12 +100,36 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
 
 
 async def wait_ready_or_stop(context: RunContext, service: BackingService) -> None:
-    """Wait until the backing service answers or a stop is requested. Raises `StartError` after `READY_TIMEOUT_S`."""
+    """Wait until the backing service answers or a stop is requested.
+
+    Raises `StartError` after `READY_TIMEOUT_S`, and where it has ended twice for the same reason.
+    """
     with trio.move_on_after(READY_TIMEOUT_S) as timeout, context.stop_requested.cancels():
-        await service.ready.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_after, service.failed, nursery.cancel_scope)
+            await service.ready.wait()
+            nursery.cancel_scope.cancel()
+    if service.failed.is_set() and not service.ready.is_set():
+        raise StartError(service.failure)
     if timeout.cancelled_caught:
         name = service.spec.name
         raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(name)}")
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def read_info(path: str) -> str:
+    """Return the reply of the Redis server on the unix socket `path` to `INFO server`; empty where it does not reply in time."""
+    reply = b""
+    with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(INFO_TIMEOUT_S):
+        async with await trio.open_unix_socket(path) as stream:
+            await stream.send_all(b"INFO server\r\nQUIT\r\n")
+            async for chunk in stream:
+                reply += chunk
+    return reply.decode("utf-8", "replace")
 
 
 async def wait_redis(path: str) -> None:

@@ -59,6 +59,7 @@ def _run(
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
+    from minikube.supervisor.backing.redis_data import mend_tail
     from minikube.supervisor.backing.registry import registry_spec
     from minikube.supervisor.backing.spec import BackingSpec, begin_process
     from minikube.supervisor.daemon.token_file import ensure_token
@@ -74,7 +75,10 @@ def _run(
     # Every process of the run inherits this variable: `orphans` recognizes them by it.
     os.environ[orphans.PROJECT_ENV] = str(directory)
     os.environ.pop(orphans.RUN_ENV, None)
-    redis = None if manifest.redis.url else redis_spec(directory, os.environ)
+    redis, mended = None, ""
+    if not manifest.redis.url:
+        mended = mend_tail(directory)
+        redis = redis_spec(directory, os.environ, manifest.redis.server)
     warnings: list[str] = []
     listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
     control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
@@ -105,6 +109,7 @@ def _run(
             killed,
             removed,
             not_removed,
+            mended,
             tuple(warnings),
         )
         return run_supervisor(plan, fork_server, started, sock, guardian_pipe)

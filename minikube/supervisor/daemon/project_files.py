@@ -72,10 +72,12 @@ class ProjectFiles:
         self._claim = claim
         self._report = report
         self._log_descriptors = log_descriptors
-        self._root = os.open(directory.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Open descriptors: the inode of a deleted directory would be given to the next one.
+        self._root = _open_directory(directory.parent)
         self._written: dict[str, Identity | None] = {TOKEN_FILE: _identity(directory / TOKEN_FILE)}
         """By file: what identifies the content that this process has written."""
         self._kept: dict[str, tuple[Identity | None, bytes]] = {}
+        self._place = _open_directory(directory)
         self._failure = ""
 
     def write_record(self, record: SupervisorRecord) -> None:
@@ -116,7 +118,7 @@ class ProjectFiles:
             self._report("project.writable", f"{self.directory} can be written again", "info")
         if restored:
             what = PROJECT_DIR if PROJECT_DIR in restored else ", ".join(f"{PROJECT_DIR}/{name}" for name in restored)
-            self._report("project.restored", f"{what} was removed or replaced, and is made again", "warning")
+            self._report("project.restored", f"{what}: removed or replaced, and made again", "warning")
 
     # ------------------------------------------------------------ the project directory
 
@@ -138,7 +140,7 @@ class ProjectFiles:
             )
         elif root.is_dir():
             _check_own(root)
-            fresh = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fresh = _open_directory(root)
             os.close(self._root)
             self._root = fresh
             self._use_root(root)
@@ -172,7 +174,14 @@ class ProjectFiles:
                 if os.path.lexists(needed):
                     raise FileExistsError(0, "what is there is no directory", str(needed))
                 needed.mkdir(mode=0o700)
-                restored.append(PROJECT_DIR if needed == self.directory else needed.name)
+                if needed != self.directory:
+                    restored.append(needed.name)
+        # Also where another part of the program has made it first.
+        if not os.path.samestat(os.fstat(self._place), self.directory.stat()):
+            restored.append(PROJECT_DIR)
+            place = _open_directory(self.directory)
+            os.close(self._place)
+            self._place = place
         for name, written in self._written.items():
             if written is None or _identity(self.directory / name) != written:
                 _check_own(self.directory)
@@ -231,6 +240,10 @@ class ProjectFiles:
         """Return what a command of this user is told: the record, and the token if the user may have it."""
         record = asdict(self.record)
         return {"record": record, "token": self.token} if uid in (0, os.geteuid()) else {"record": record}
+
+
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _identity(path: Path) -> Identity | None:

@@ -14,13 +14,16 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 from msgspec import Struct
 
 import minikube
+from minikube.clock import clock_shift
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
+from minikube.durations import format_duration
 from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
@@ -65,6 +68,9 @@ logger = logging.getLogger(__name__)
 FOLLOWER_TIMEOUT_S = 3.0
 """How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
 
+CLOCK_POLL_S = 1.0
+"""How often the wall clock is compared with one that is never set."""
+
 TASK_RETRY_S = 5.0
 """The delay before a background task is started again that failed because of a shortage of the machine."""
 
@@ -97,6 +103,8 @@ class LaunchPlan(Struct, frozen=True):
     """The containers of an earlier run that were removed."""
     not_removed: EngineLeftovers | None = None
     """The containers and networks that could not be removed, because the engine does not answer."""
+    mended: str = ""
+    """A message about a mended append-only file of Redis; empty where it was whole."""
     warnings: tuple[str, ...] = ()
     """Messages about default ports that were taken, so that others are used."""
 
@@ -187,6 +195,8 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("containers.removed", text, "warning")
     if plan.not_removed:
         store.event("containers.not_removed", str(plan.not_removed), "warning")
+    if plan.mended:
+        store.event("redis.data_mended", plan.mended, "warning")
     for warning in plan.warnings:
         store.event("supervisor.port_changed", warning, "warning")
 
@@ -237,6 +247,7 @@ async def _serve(
             watch_files = partial(_watch_files, reconciler, actions, apply)
             services.start_soon(_run_background, store, "watching files", watch_files)
             services.start_soon(_run_background, store, "the schedules", TaskScheduler(reconciler).run)
+            services.start_soon(_watch_clock, store)
             await wait_ready_or_stop(context, registry)
             on_health = partial(_show_registry_health, registry, redis, events, registry_sync)
             monitor = RegistryMonitor(client, store.event, on_health)
@@ -336,6 +347,17 @@ async def _watch_files(
             watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
             await watcher.SourceWatcher(reconciler, actions, apply).run()
         await adopted.wait()
+
+
+async def _watch_clock(store: StateStore) -> NoReturn:
+    """Show points in time by the wall clock as it is, and record an event when it is set."""
+    before = 0.0
+    while True:
+        await trio.sleep(CLOCK_POLL_S)
+        if store.set_clock_shift(shift := clock_shift()):
+            how = "forward" if shift > before else "back"
+            store.event("clock.set", f"the clock was set {how} by {format_duration(abs(shift - before))}", "warning")
+            before = shift
 
 
 async def _run_background(store: StateStore, what: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 
 import trio
 
+from minikube.clock import steady_time
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, template_text
 from minikube.model import Instance, ProcessState
@@ -61,7 +62,7 @@ class InstanceController:
         """The port on which the instance listens; 0 while an "auto" port has not been chosen."""
         self.desired = desired
         self.state = InstanceState()
-        self.state_since = time.time()
+        self.state_since = steady_time()
         """When `state.process_state` was entered (Unix seconds)."""
         self.process: Running | None = None
         self.launched_spec = spec
@@ -300,7 +301,7 @@ class InstanceController:
         launch = Launch(spec, self.id, self.name, self.index, self.port, taken_ports, self._on_death)
         # Before the start: the process may register itself before its runtime returns.
         entry = self._registry_sync.entry(self.id)
-        self.start_time = StartTime(time.time(), trio.current_time(), entry.incarnation if entry else 0)
+        self.start_time = StartTime(time.time(), trio.current_time(), steady_time(), entry.incarnation if entry else 0)
         self._registry_sync.on_start(self.id, self.start_time)
         self.launched_spec = spec
         return await self._collaborators.select_runtime(spec).start(launch)
@@ -491,7 +492,7 @@ class InstanceController:
 
     def _set_state(self, state: InstanceState) -> None:
         if state.process_state is not self.state.process_state:
-            self.state_since = time.time()
+            self.state_since = steady_time()
         self.state = state
         self.publish()
 
@@ -502,7 +503,7 @@ class InstanceController:
             return
         process: RunningProcess | None = None
         if self.process is not None:
-            process = RunningProcess(self.process.pid, self.start_time.wall, self.is_outdated)
+            process = RunningProcess(self.process.pid, self.start_time.steady, self.is_outdated)
         scheduled = bool(self.spec.schedule) and not self.desired.suspended
         self._store.put_instances(
             instance_view(
@@ -514,7 +515,7 @@ class InstanceController:
                 since=self.state_since,
                 last_lines=self.last_lines,
                 next_run=self._collaborators.next_run(self.spec.name) if scheduled else 0.0,
-                wall=time.time(),
+                now=steady_time(),
                 monotonic=trio.current_time(),
             )
         )

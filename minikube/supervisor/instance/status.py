@@ -16,7 +16,7 @@ class RunningProcess(Struct, frozen=True):
 
     pid: int
     started: float
-    """Unix seconds."""
+    """Seconds of `minikube.clock.steady_time`."""
     outdated: bool
     """The manifest has changed since the start in a way that takes a restart."""
 
@@ -31,14 +31,14 @@ def instance_view(
     since: float,
     last_lines: tuple[str, ...],
     next_run: float,
-    wall: float,
+    now: float,
     monotonic: float,
 ) -> InstanceView:
     """Return the row of an instance for the state store.
 
     `check` is the state of its check, `reason` says why it is not ready, and `last_lines` are the last lines of its
-    output. `since` is when its process state was entered, `next_run` when its schedule is due (0 for never), both in
-    Unix seconds. `wall` and `monotonic` are the present time by both clocks.
+    output. `since` is when its process state was entered, `next_run` when its schedule is due (0 for never). `now` is the
+    present time by `minikube.clock.steady_time`, as all points in time of the row but `next_run` are; `monotonic` by trio's.
     """
     view = InstanceView(
         id=instance.id,
@@ -63,7 +63,7 @@ def instance_view(
     if not state.process_state.has_ended:  # the last lines are shown only for an end without a stop command
         return view
     wait = state.next_start - monotonic if state.process_state is ProcessState.BACKOFF else 0.0
-    return replace(view, last_lines=last_lines, next_try=wall + wait if wait > 0 else 0.0)
+    return replace(view, last_lines=last_lines, next_try=now + wait if wait > 0 else 0.0)
 
 
 def describe_end(state: InstanceState, last_lines: tuple[str, ...], now: float) -> tuple[str, str]:

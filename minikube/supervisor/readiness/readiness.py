@@ -4,13 +4,13 @@
 registry, and calls the controller when the instance is healthy or hangs. It starts, stops and restarts nothing.
 """
 
-import time
 from collections.abc import Callable
 
 import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from minikube.clock import steady_time, to_steady
 from minikube.health.prober import Prober
 from minikube.health.state import ProbeResult
 from minikube.logs.instance_log import InstanceLog
@@ -59,6 +59,9 @@ class Readiness:
         self._callbacks = callbacks
         self._since = 0.0
         self._checked = 0.0
+        self._entry_since = 0.0
+        """When the registry's entry last changed its state, by this process' steady clock; the same for `_entry_checked`."""
+        self._entry_checked = 0.0
         self._hung = False
         self._check_replaced = CancelEvent()
         """Set when an edited manifest has another check for the instance."""
@@ -96,7 +99,7 @@ class Readiness:
     def summary(self) -> CheckSummary:
         """The state and output of the check, as users see it."""
         entry, own, facts = self.entry, self.probe_status, self._facts
-        since = entry.since if entry else self._since if own else 0.0
+        since = self._entry_since if entry else self._since if own else 0.0
         if self._registry_sync.lookup_problem and facts.state is CheckState.CRITICAL:
             since = max(since, self._registry_sync.lookup_problem_since)
         registers_itself = self._instance.spec.register == "self"
@@ -104,7 +107,7 @@ class Readiness:
             state=facts.state,
             output=facts.output,
             since=since,
-            checked=max(entry.checked if entry else 0.0, self._checked if own else 0.0),
+            checked=max(self._entry_checked if entry else 0.0, self._checked if own else 0.0),
             address=str(entry.addr) if entry and registers_itself else "",
         )
 
@@ -135,7 +138,13 @@ class Readiness:
 
     def on_registry_update(self, entry: Instance | None) -> None:
         """Use `entry` as the registry's entry of this process; None: the registry has none."""
-        self.entry = entry
+        before, self.entry = self.entry, entry
+        if entry is not None:
+            # At once: the registry's times are by the wall clock, which may be set later.
+            if before is None or before.since != entry.since:
+                self._entry_since = to_steady(entry.since)
+            if entry.checked and (before is None or before.checked != entry.checked):
+                self._entry_checked = to_steady(entry.checked)
         # A reported check has made the instance healthy before the registry repeats it.
         if entry is not None and entry.state is CheckState.PASSING and not self._instance.is_reported:
             self._callbacks.on_healthy()
@@ -148,7 +157,7 @@ class Readiness:
                 self.probe_status, self._check_replaced = None, CancelEvent()
                 if checks.probed is not None:
                     self.probe_status = new_probe_status(checks.probed, trio.current_time())
-                    self._since = time.time()
+                    self._since = steady_time()
                 with self._check_replaced.cancels():
                     await checks.run()
                 # The checks are done, a log line for example: wait for others.
@@ -175,7 +184,7 @@ class Readiness:
         if health is None or self._check_replaced.is_set() or self._hung:
             return  # a late result of a check that does not count any more
         self._callbacks.on_probe(result.outcome.value, result.seconds)
-        self.probe_status, self._checked = status, time.time()
+        self.probe_status, self._checked = status, steady_time()
         if status.state is CheckState.PASSING:
             self._callbacks.on_healthy()
         if before is None or before.state is not status.state:

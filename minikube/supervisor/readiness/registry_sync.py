@@ -14,6 +14,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from minikube.clock import steady_time
 from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
 from minikube.metrics.counters import RegistryStatus
 from minikube.model import Address, Change, ChangeKind, CheckState, Instance, Registration, normalize_host
@@ -189,7 +190,7 @@ class RegistrySync:
         """Record why lookups at the registry find no instance, or that they do (empty); notify of each entry."""
         if problem != self.lookup_problem:
             if not self.lookup_problem:
-                self.lookup_problem_since = time.time()
+                self.lookup_problem_since = steady_time()
             self.lookup_problem = problem
             for id, entry in list(self._entries.items()):
                 self._notify(id, entry)

@@ -15,6 +15,8 @@ class StartTime(Struct, frozen=True):
     """Unix seconds."""
     monotonic: float
     """Seconds by a clock that cannot be set."""
+    steady: float = 0.0
+    """Unix seconds of `minikube.clock.steady_time`, for users."""
     incarnation_before: int = 0
     """The incarnation of the entry that the registry had at the start; 0 for none."""
 

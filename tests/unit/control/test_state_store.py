@@ -8,19 +8,21 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from minikube.control import state_store
 from minikube.control.client.snapshot import EVENTS_SHOWN, apply_delta, apply_update, decode_update
 from minikube.control.encoding import encode
+from minikube.control.rows import table
+from minikube.control.rows.table import REMOVALS_KEPT
 from minikube.control.state_store import (
     EVENTS_KEPT,
     MINOR_UPDATE_INTERVAL_S,
-    REMOVALS_KEPT,
     UPDATE_INTERVAL_S,
     StateStore,
 )
-from minikube.model import Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
+from minikube.model import CheckState, Delta, Event, InstanceView, PartView, ProcessState, ServiceView, Snapshot, Usage
 
 IDS = st.sampled_from("abcdef")
 STATES = st.sampled_from(list(ProcessState))
@@ -74,7 +76,7 @@ def test_every_subscriber_ends_up_with_the_stores_snapshot_at_any_speed(
     patch = pytest.MonkeyPatch()
     patch.setattr(state_store, "EVENTS_SHOWN", shown)
     patch.setattr("minikube.control.client.snapshot.EVENTS_SHOWN", shown)
-    patch.setattr(state_store, "REMOVALS_KEPT", tombstones)
+    patch.setattr(table, "REMOVALS_KEPT", tombstones)
     try:
         store = StateStore("shop")
         readers: list[Snapshot] = [store.snapshot] * 3
@@ -320,3 +322,36 @@ async def test_the_usage_of_an_instance_that_exited_is_zero() -> None:
     store.put_usage([Usage("a1", 3.0, 1000)])
     store.put_instances(InstanceView("a1", "a", "a", ProcessState.EXITED))
     assert store.snapshot.usage == (Usage("a1", 0.0, 0),)
+
+
+async def test_ages_stay_right_when_the_clock_is_set_and_no_start_is_counted() -> None:
+    """Rows that are put later have points in time of the same steady clock; a schedule's next run is by the wall clock."""
+    store = StateStore("shop")
+    row = InstanceView(
+        "1",
+        "web",
+        "web",
+        ProcessState.RUNNING,
+        CheckState.PASSING,
+        pid=5,
+        started=1000.0,
+        since=1000.0,
+        next_run=5000.0,
+    )
+    store.put_services(ServiceView("web"), ServiceView("db", kind="external"))
+    store.put_parts(PartView("redis", ProcessState.RUNNING, since=900.0))
+    store.put_instances(row, InstanceView("2", "db", "db-2", ProcessState.RUNNING, started=950.0))
+    started = store.snapshot.started
+    assert not store.set_clock_shift(0.5), "the clock is only disciplined"
+    assert store.set_clock_shift(-3600.0)
+    store.put_instances(replace(row, restarts=1, check_since=1100.0))
+    snapshot = store.snapshot
+    assert [(view.started, view.check_since, view.next_run) for view in snapshot.instances] == [
+        (-2600.0, -2500.0, 5000.0),
+        (950.0, 0.0, 0.0),
+    ]
+    assert snapshot.parts[0].since == -2700.0
+    assert snapshot.started == started - 3600.0
+    assert sum(store.counters.view.starts["web"].counts) == 1
+    assert store.set_clock_shift(0.0)
+    assert store.snapshot.instances[0].started == 1000.0

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -291,7 +292,8 @@ def test_a_run_whose_services_have_stopped_is_waited_for(state: Path, claim: Run
         for _ in range(3):
             sock, _ = claim.socket.accept()
             with sock, suppress(OSError):
-                sock.sendall(json.dumps({"record": asdict(ending)}).encode() + b"\n")
+                # NOSIGNAL: a command line that ran in this process may have left the default action of PIPE.
+                sock.sendall(json.dumps({"record": asdict(ending)}).encode() + b"\n", socket.MSG_NOSIGNAL)
         claim.close()
 
     second = RunClaim(state)

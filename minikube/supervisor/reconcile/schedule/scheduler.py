@@ -1,20 +1,25 @@
 """Starts scheduled services when they are due: one task for each.
 
-Where an instance still runs when its next run is due, that run is skipped, with an event. Runs that were missed while the
+A period goes by a clock that is never set, cron fields by the wall clock: when that is set back, the next run is computed
+again. Where an instance still runs when its next run is due, that run is skipped, with an event. Runs that were missed while the
 machine was suspended, or when the clock was set, are made up for by one run. A service that a user stopped is not started
 until a user starts it, which also runs it immediately.
 """
 
-import time
 from datetime import tzinfo
+from time import time as wall_time
 
 import trio
 
+from minikube.clock import clock_shift, steady_time
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.schedule.cron import local_zone, next_run
 
-MAX_SLEEP_S = 30.0
+MAX_SLEEP_S = 5.0
 """How long to sleep at most: meanwhile the wall clock may be set, or the machine be suspended."""
+
+REPEATED_S = 60.0
+"""A clock that is set back by at most so much (by NTP) does not bring a run of cron a second time."""
 
 
 class TaskScheduler:
@@ -27,7 +32,8 @@ class TaskScheduler:
         self._reconciler = reconciler
         self._zone = zone
         self._due: dict[str, tuple[str, float]] = {}
-        """Service → its schedule and when it is due next: an edited manifest does not begin a period anew."""
+        """Service → its schedule and when it is due next, by the clock of the schedule: an edited manifest does not begin a
+        period anew."""
 
     async def run(self) -> None:
         """Start each scheduled service whenever its schedule is due, until cancelled.
@@ -47,15 +53,25 @@ class TaskScheduler:
     async def _follow_schedule(self, name: str, schedule: str) -> None:
         """Start the service `name` whenever `schedule` is due, until cancelled."""
         zone = self._zone = self._zone or local_zone()
-        _, due = self._due.get(name) or (schedule, next_run(schedule, time.time(), zone))
+        is_period = schedule.startswith("every ")
+        clock = steady_time if is_period else wall_time
+        now = clock()
+        _, due = self._due.get(name) or (schedule, next_run(schedule, now, zone))
+        last = 0.0
         while True:
             self._due[name] = (schedule, due)
-            self._reconciler.set_next_run(name, due)
-            while (wait := due - time.time()) > 0:
+            self._reconciler.set_next_run(name, due + (clock_shift() if is_period else 0.0))
+            before = now
+            while (wait := due - (now := clock())) > 0:
+                if now < before:  # the wall clock was set back
+                    break
+                before = now
                 await trio.sleep(min(wait, MAX_SLEEP_S))
-            now = time.time()
+            if now < before:
+                due = next_run(schedule, max(now, last) if last - now <= REPEATED_S else now, zone)
+                continue
             # A period is counted from when its run was due, so that it does not drift; missed runs are left out.
-            due = next_run(schedule, due, zone)
+            last, due = due, next_run(schedule, due, zone)
             if due <= now:
                 due = next_run(schedule, now, zone)
             self._start(name)

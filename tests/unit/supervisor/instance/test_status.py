@@ -27,7 +27,7 @@ def view(state: InstanceState, process: RunningProcess | None = PROCESS) -> Inst
         since=6.0,
         last_lines=("last words",),
         next_run=0.0,
-        wall=100.0,
+        now=100.0,
         monotonic=10.0,
     )
 
