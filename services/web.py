@@ -32,7 +32,7 @@ class Request(NamedTuple):
         """Return the `Idempotency-Key` header, or None without one. Raise HttpError 400 if it is malformed."""
         key = self.headers.get(b"idempotency-key")
         if key is not None and not re.fullmatch(rb"[!-~]{1,128}", key):
-            raise HttpError(400, "Idempotency-Key must be 1 to 128 visible ASCII characters")
+            raise HttpError(400, "there may be one Idempotency-Key, of 1 to 128 visible ASCII characters")
         return key.decode() if key else None
 
 
@@ -86,7 +86,7 @@ class _Connection:
     def __init__(self, server: Server, stream: trio.SocketStream) -> None:
         self.server, self.stream, self.method, self.path = server, stream, "", ""
         self.waiting = trio.CancelScope()  # for a request, the last time
-        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES)
+        self.http = new_http()
 
     async def run(self) -> None:
         if len(self.server.connections) > CONNECTIONS_MAX:
@@ -104,12 +104,20 @@ class _Connection:
 
     async def _wait(self) -> bool:
         """Wait for the next request. Return False if the client closes or idles too long, or if the server stops."""
-        if self.http.trailing_data[0]:  # it was sent together with the last one
+        early = self.http.trailing_data[0]  # it was sent together with the last one
+        data = early.lstrip(b"\r\n")
+        if data and data == early:
             return True
         with trio.move_on_after(IDLE_S) as self.waiting:
-            if data := await self.stream.receive_some():
-                self.http.receive_data(data)
-                return True
+            while not data:  # empty lines before a request are ignored (RFC 9112 §2.2)
+                received = await self.stream.receive_some()
+                if not received:
+                    return False
+                data = bytes(received).lstrip(b"\r\n")
+            if early:  # h11 would read the empty lines first
+                self.http = new_http()
+            self.http.receive_data(data)
+            return True
         return False
 
     async def _answer(self) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
@@ -139,13 +147,17 @@ class _Connection:
         """Read a whole request and return its headers and body. Raise HttpError."""
         head = await next_event(self.http, self.stream)
         assert isinstance(head, h11.Request)
-        self.method, headers, body = head.method.decode(), dict(head.headers), b""
+        self.method, headers, body = head.method.decode(), dict[bytes, bytes](), b""
+        for name, value in head.headers:  # one that is there twice is a list (RFC 9110 §5.3)
+            headers[name] = headers[name] + b", " + value if name in headers else value
         self.path = head.target.decode().partition("?")[0]
         if not self.path.startswith("/"):  # a proxy's form, `http://host/path` (RFC 9112 §3.2.2)
             self.path = "/" + self.path.partition("://")[2].partition("/")[2]
         if b"content-length" in headers and b"transfer-encoding" in headers:
             # A proxy before us may end the body elsewhere: the rest could be a request of its own (RFC 9112 §6.3).
             raise HttpError(400, "either Content-Length or Transfer-Encoding, not both")
+        if head.http_version < b"1.1" and b"transfer-encoding" in headers:
+            raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding")  # RFC 9112 §6.1: for the same reason
         size = int(headers.get(b"content-length", 0))
         if size <= BODY_BYTES and self.http.they_are_waiting_for_100_continue:
             await self.stream.send_all(self.http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
@@ -171,6 +183,11 @@ class _Connection:
             with trio.move_on_after(LINGER_S):
                 while await self.stream.receive_some():
                     pass
+
+
+def new_http() -> h11.Connection:
+    """Return the state of a new server connection."""
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES)
 
 
 async def next_event(http: h11.Connection, stream: trio.SocketStream) -> object:

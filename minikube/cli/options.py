@@ -157,3 +157,13 @@ def parse_address_option(_: click.Context, parameter: click.Parameter, text: str
         return parse_host_port(text)
     except ValueError as error:
         raise UsageError(f"{parameter.opts[-1]}: {error}, got {text!r}") from None
+
+
+def parse_registry_option(_: click.Context, parameter: click.Parameter, text: str) -> str:
+    """Return `HOST:PORT`, or several of them separated by commas. Raises UsageError."""
+    from minikube.sdk.session import find_registry
+
+    try:
+        return str(find_registry(text, None))
+    except UsageError as error:
+        raise UsageError(f"{parameter.opts[-1]}: {str(error).removeprefix('registry address: ')}") from None

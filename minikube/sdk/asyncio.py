@@ -288,7 +288,7 @@ class Registry(AsyncMethods):
             async with asyncio.timeout(self._endpoints.connect_limit_s(CALL_TIMEOUT_S)):
                 try:
                     await connection.call(requests.authenticate(token))
-                except RemoteError as refusal:
+                except (RemoteError, Unavailable) as refusal:
                     if not may_omit_token(connection.address, refusal):
                         raise
                     try:
@@ -380,16 +380,32 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s. In a forked child nothing is
+    An unreachable registry raises nothing: the keeper tries again. A registry that refuses the first registration ends the
+    block: its task is cancelled, and the block raises the `RemoteError`. Leaving takes at most 1 s. In a forked child nothing is
     renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     process = os.getpid()
     async with open_registry(address, token=token, tls=tls) as registry:
+        body = asyncio.current_task()
+        assert body is not None
+        cancels, is_inside = body.cancelling(), True
+
+        def on_end(_: object) -> None:
+            if keeper.refusal and is_inside:
+                body.cancel()
+
         task = asyncio.create_task(_keep_on(keeper, registry))
+        task.add_done_callback(on_end)
         try:
             yield keeper
+        except asyncio.CancelledError:
+            # Ours, unless the task was cancelled by another one, too: decided as `asyncio.timeout` does.
+            if keeper.refusal and body.uncancel() <= cancels:
+                raise keeper.refusal from None
+            raise
         finally:
+            is_inside = False
             if os.getpid() == process:
                 await _leave(keeper, registry, task)
             else:
@@ -407,7 +423,7 @@ async def _leave(keeper: RegistrationKeeper, registry: Registry, task: asyncio.T
 
 
 async def _keep_on(keeper: RegistrationKeeper, registry: Registry) -> None:
-    while not keeper.leaving:
+    while not keeper.leaving and not keeper.refusal:
         try:
             await _keep(keeper, registry)
         except Exception:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from minikube.errors import MinikubeError, RemoteError, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     import ssl
 
 LOGGER = logging.getLogger("minikube")
+
+FIRST_ANSWER_S: Final = 0.25
+"""The most seconds that `registered()` waits for the registry's first answer before the block begins."""
 
 T = TypeVar("T")
 
@@ -191,7 +194,7 @@ def _authenticate(connection: Connection, endpoint: RegistryAddress, deadline: f
     """Present the token. Go on without it where the registry needs none and `may_omit_token`. Raises `RemoteError`."""
     try:
         connection.call(requests.authenticate(endpoint.token), deadline)
-    except RemoteError as refusal:
+    except (RemoteError, Unavailable) as refusal:
         if not may_omit_token(endpoint, refusal):
             raise
         try:
@@ -261,20 +264,30 @@ def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: a daemon thread tries again. Leaving takes at most about 1 s. In a forked child
-    nothing is renewed, and leaving the block there does not deregister.
+    An unreachable registry raises nothing: a daemon thread tries again. A registry that refuses the first registration within
+    `FIRST_ANSWER_S` raises its `RemoteError` before the block begins; later it is logged, and raised at the end of the block.
+    Leaving takes at most about 1 s. In a forked child nothing is renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     found = find_registry(address, token)
     tls = tls or make_context(found)
     process = os.getpid()
     stop, stopped = socket.socketpair()
+    answered = threading.Event()
     thread = threading.Thread(
-        target=_keep, args=(keeper, Registry(found, tls), stopped), name=f"registered-{keeper.name}", daemon=True
+        target=_keep,
+        args=(keeper, Registry(found, tls), stopped, answered),
+        name=f"registered-{keeper.name}",
+        daemon=True,
     )
     thread.start()
     try:
-        yield keeper
+        # A thread cannot end the block of another one: wait for the answer, which takes milliseconds.
+        answered.wait(FIRST_ANSWER_S)
+        if not keeper.refusal:
+            yield keeper
+        if keeper.refusal:
+            raise keeper.refusal
     finally:
         if os.getpid() == process:
             keeper.leave()
@@ -291,15 +304,15 @@ def registered(
             stopped.close()
 
 
-def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
-    """Keep the service registered until `keeper.leave` is called. Runs as the daemon thread.
+def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket, answered: threading.Event) -> None:
+    """Keep the service registered until `keeper.leave` is called or the registry refuses it. Runs as the daemon thread.
 
-    `stopped` is a socket that becomes readable when `keeper.leave` is called.
+    `stopped` is a socket that becomes readable when `keeper.leave` is called; `answered` is set after the first call.
     """
     with stopped:
-        while not keeper.leaving:
+        while not keeper.leaving and not keeper.refusal:
             try:
-                _run_steps(keeper, registry, stopped)
+                _run_steps(keeper, registry, stopped, answered)
             except Exception:
                 # Any error: a thread that ends is not noticed before the instance's lease is over.
                 LOGGER.exception("%s: the thread that keeps it registered failed; going on", keeper.name)
@@ -310,7 +323,9 @@ def _keep(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket
                 registry.close()
 
 
-def _run_steps(keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket) -> None:
+def _run_steps(
+    keeper: RegistrationKeeper, registry: Registry, stopped: socket.socket, answered: threading.Event
+) -> None:
     while not keeper.leaving and (step := keeper.next_step(time.monotonic())) is not None:
         if isinstance(step, float):
             if registry.wait_lost(step, stopped):
@@ -325,8 +340,11 @@ def _run_steps(keeper: RegistrationKeeper, registry: Registry, stopped: socket.s
         except MinikubeError as error:
             if problem := keeper.failed(time.monotonic(), step, error):
                 LOGGER.warning("%s", problem)
+            if keeper.refusal:
+                LOGGER.error("%s is not registered: %s", keeper.name, keeper.refusal)
         else:
             keeper.succeeded(time.monotonic(), step, result)
+        answered.set()
 
 
 def _leave(keeper: RegistrationKeeper, registry: Registry) -> None:

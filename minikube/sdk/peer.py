@@ -135,8 +135,13 @@ def tls_problem(error: Any) -> str:
     return f"TLS: {reason.replace('_', ' ').lower() or error}"
 
 
-def may_omit_token(address: RegistryAddress, error: RemoteError) -> bool:
-    """Return whether to go on without the token after the reply to `Discovery.Authenticate`."""
+def may_omit_token(address: RegistryAddress, error: RemoteError | Unavailable) -> bool:
+    """Return whether to go on without the token after the reply to `Discovery.Authenticate`.
+
+    `Unavailable`: the registry cannot ask its store for the token, and answers lookups from memory meanwhile.
+    """
+    if isinstance(error, Unavailable):
+        return address.is_token_optional and not isinstance(error, ConnectionLost)
     return address.is_token_optional and error.code == UNAUTHORIZED
 
 

@@ -14,6 +14,7 @@ a web server, say) has registered that one, and two owners must not replace each
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
@@ -21,8 +22,8 @@ from msgspec.structs import replace
 
 from minikube.durations import parse_duration
 from minikube.errors import MinikubeError, NotFound, RemoteError, UsageError
-from minikube.jsonrpc.messages import INVALID_PARAMS
-from minikube.model import Address, Instance, Registration, normalize_host
+from minikube.jsonrpc.messages import CONFLICT, INVALID_PARAMS, UNAUTHORIZED
+from minikube.model import NAME_PATTERN, Address, Instance, Registration, normalize_host
 from minikube.sdk import local_address, requests
 from minikube.sdk.requests import Call
 from minikube.sdk.session import Backoff
@@ -32,6 +33,8 @@ LOGGER = logging.getLogger("minikube")
 RENEW_S: Final = 5.0
 LEAVE_S: Final = 1.0
 """The most seconds that leaving may take: without a deregistration the registry's own checks remove the instance."""
+FINAL_CODES: Final = frozenset({INVALID_PARAMS, UNAUTHORIZED, CONFLICT})
+"""Errors of a first registration that a repetition does not mend: wrong parameters, no right, an entry of another owner."""
 DURATIONS: Final = ("interval", "timeout", "forget_after", "lease")
 
 
@@ -65,7 +68,7 @@ def make_registration(
     environ: Mapping[str, str] = os.environ,
 ) -> Registration:
     """Return what to register, completed from the environment that a supervisor sets. Raises `UsageError` without a name or
-    port, or for a malformed duration.
+    port, for a name that is no DNS label, or for a malformed duration.
 
     An instance that registers its own port is registered as its service, whatever the name: the manifest names services.
     """
@@ -76,6 +79,8 @@ def make_registration(
     name = name or own_name
     if not name:
         raise UsageError("registered(): no name given, and SERVICE_NAME is not set")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"registered({name[:80]!r}): expected a DNS label as name (a-z, 0-9, -; 1 to 63 characters)")
     if port is None:
         word = environ.get("PORT", "")
         if not (word.isascii() and word.isdigit()):
@@ -144,6 +149,11 @@ def _normalized(address: Address | str) -> Address:
     return replace(address, IP=normalize_host(address.IP))
 
 
+def _is_final(error: MinikubeError) -> bool:
+    """Return whether a repetition does not mend this error of a registration."""
+    return isinstance(error, UsageError) or (isinstance(error, RemoteError) and error.code in FINAL_CODES)
+
+
 class RegistrationKeeper:
     """Decides which call to send next, and when, to register an instance and keep it registered. Does no I/O."""
 
@@ -154,9 +164,12 @@ class RegistrationKeeper:
         self.registered = False
         self.problem = ""
         """Why the instance is not registered: the latest error; empty while it is registered."""
+        self.refusal: MinikubeError | None = None
+        """The registry's refusal of the first registration, which a repetition would not mend: `registered()` raises it."""
         self.leaving = False
         self._registration = registration
         self._incarnation: int | None = None
+        self._was_registered = False
         self._has_asked = False
         """Whether a registration was sent: it may be stored although its reply never came."""
         self._is_shared = False
@@ -188,12 +201,15 @@ class RegistrationKeeper:
         self._registration = replace(self._registration, addr=Address(ip, address.Port, zone))
 
     def next_step(self, now: float) -> Call[Any] | float | None:
-        """Return the next call to send, or the seconds to wait before the next step; None after `leave` if no call is left to send.
+        """Return the next call to send, or the seconds to wait before the next step; None after a `refusal`, and after `leave` if
+        no call is left to send.
 
         The caller must end the wait early after `connection_lost`.
         """
         if self.leaving:
             return self._next_leaving_step()
+        if self.refusal:
+            return None
         if now < self._due:
             return self._due - now
         if self._is_lost:
@@ -223,7 +239,7 @@ class RegistrationKeeper:
         match call.method:
             case "Discovery.Register":
                 self.id, self.registered, self._incarnation = result, True, None
-                self._is_shared = False
+                self._is_shared, self._was_registered = False, True
                 self._due = now
             case "Discovery.Instances":
                 self._due = now + self._renew_s
@@ -289,6 +305,9 @@ class RegistrationKeeper:
             self._due = now
             return ""
         self.problem = str(error)
+        if call.method == "Discovery.Register" and not self._was_registered and _is_final(error):
+            self.refusal, self._has_asked = error, False
+            return ""
         self._due = now + self._backoff.next()
         if self.problem == self._logged:
             return ""

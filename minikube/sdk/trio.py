@@ -83,7 +83,7 @@ class _Connection(RpcClient):
         hello, test = requests.authenticate(self.address.token), requests.status()
         try:
             await self.call(hello.method, hello.params, timeout=seconds)
-        except RemoteError as refusal:
+        except (RemoteError, Unavailable) as refusal:
             if not may_omit_token(self.address, refusal):
                 raise
             try:
@@ -289,15 +289,18 @@ async def registered(
 
     The registration is renewed, and repeated when the registry has lost it. Under a supervisor `registered()` needs no
     arguments: the environment has SERVICE_NAME, PORT, HOST and INSTANCE_ID.
-    An unreachable registry raises nothing: the keeper tries again. Leaving takes at most 1 s, also when cancelled. In a
-    forked child nothing is renewed, and leaving the block there does not deregister.
+    An unreachable registry raises nothing: the keeper tries again. A registry that refuses the first registration ends the
+    block: it is cancelled, and raises the `RemoteError`. Leaving takes at most 1 s, also when cancelled. In a forked child
+    nothing is renewed, and leaving the block there does not deregister.
     """
     keeper = RegistrationKeeper(make_registration(name, port, options))
     process = os.getpid()
     try:
         async with open_registry(address, token=token, tls=tls) as registry, open_background_nursery() as nursery:
-            nursery.start_soon(_keep, keeper, registry)
+            nursery.start_soon(_keep_or_cancel, keeper, registry, nursery.cancel_scope)
             yield keeper
+        if keeper.refusal:
+            raise keeper.refusal
     finally:
         if os.getpid() == process:  # in a forked child the entry is the parent's
             keeper.leave()
@@ -305,6 +308,12 @@ async def registered(
             with trio.move_on_after(LEAVE_S, shield=True):
                 async with open_registry(address, token=token, tls=tls) as registry:
                     await _keep(keeper, registry)
+
+
+async def _keep_or_cancel(keeper: RegistrationKeeper, registry: Registry, block: trio.CancelScope) -> None:
+    """Keep the service registered; cancel the block if the registry refuses the first registration."""
+    await _keep(keeper, registry)
+    block.cancel()
 
 
 async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:

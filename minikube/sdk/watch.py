@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct
 
-from minikube.errors import RemoteError
+from minikube.errors import RemoteError, Unavailable
 from minikube.jsonrpc import messages
 from minikube.jsonrpc.calls import ConnectionLost, decode_as, error_of, result_of
 from minikube.jsonrpc.messages import ServerMessage
@@ -48,7 +48,7 @@ class Watcher:
         self.accepted = False
         """Whether the registry has accepted the watch on the present connection."""
         self._address = address
-        self._refusal: RemoteError | None = None
+        self._refusal: RemoteError | Unavailable | None = None
         """The reply to a token that the registry does not know and that may be omitted."""
         self._leaves_silent = leaves_silent
         self._logged = ""
@@ -151,7 +151,11 @@ class Watcher:
 
     def _may_omit_token(self, error: Exception) -> bool:
         """Return whether to watch without the token that was refused with `error`, and keep the error."""
-        if self._address is None or not isinstance(error, RemoteError) or not may_omit_token(self._address, error):
+        if (
+            self._address is None
+            or not isinstance(error, RemoteError | Unavailable)
+            or not may_omit_token(self._address, error)
+        ):
             return False
         self._refusal = error
         return True

@@ -5,6 +5,7 @@ The registry is the one of --registry, else of MINIKUBE_REGISTRY, else of the pr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from minikube.addresses import split_host_port
-from minikube.cli.common import print_json, print_message, running_manifest
+from minikube.cli.common import manifest_path, print_json, print_message, running_manifest
 from minikube.cli.completion import complete_ids, complete_names
-from minikube.cli.options import json_option, manifest_option, optional, parse_address_option, pass_options
+from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, NotFound, NothingRunning, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.messages import INVALID_PARAMS, UNAUTHORIZED
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import ssl
 
     from minikube.blocking import Registry
-    from minikube.manifest import HostPort
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,12 +51,12 @@ PARAMETERS = {
 
 
 def registry_option(command: Command) -> Command:
-    """Decorate a click command with `--registry HOST:PORT` and `-m FILE`, which select the registry to ask."""
+    """Decorate a click command with `--registry HOST:PORT,…` and `-m FILE`, which select the registry to ask."""
     return click.option(
         "--registry",
-        metavar="HOST:PORT",
-        callback=optional(parse_address_option),
-        help="Registry to ask.  [default: MINIKUBE_REGISTRY, or the project's]",
+        metavar="HOST:PORT[,…]",
+        callback=optional(parse_registry_option),
+        help="Registry to ask; of several, the first that answers.  [default: MINIKUBE_REGISTRY, or the project's]",
     )(manifest_option(command))
 
 
@@ -72,7 +72,7 @@ class RegistryTarget(NamedTuple):
 
 
 @contextmanager
-def open_registry(given: HostPort | None, manifest: str | None) -> Iterator[Registry]:
+def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]:
     """Yield a connection to the registry that `find_registry` selects. Raises NothingRunning where none listens."""
     from minikube import blocking
 
@@ -112,7 +112,7 @@ def _in_words_of_options(message: str) -> str:
     return f"{PARAMETERS.get(field, field)}{colon}{text}"
 
 
-def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarget:
+def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
     """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
 
     With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError.
@@ -120,7 +120,7 @@ def find_registry(given: HostPort | None, manifest: str | None) -> RegistryTarge
     from minikube.manifest import load_manifest
 
     if given:
-        return RegistryTarget(str(given))
+        return RegistryTarget(given)
     if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
         return RegistryTarget(None)
     path = running_manifest(manifest)
@@ -151,7 +151,7 @@ def _running_registry(manifest: Path) -> tuple[str, str]:
 @click.argument("name", shell_complete=complete_names)
 @registry_option
 @json_option
-def get_command(name: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def get_command(name: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """Print ip:port of one passing instance of service NAME. The exit code is 4 when there is none."""
     with open_registry(registry, manifest) as client:
         address = client.get(name)
@@ -165,12 +165,15 @@ def get_command(name: str, registry: HostPort | None, manifest: str | None, as_j
 @click.argument("name", required=False, shell_complete=complete_names)
 @registry_option
 @json_option
-def instances_command(name: str | None, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def instances_command(name: str | None, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """List registered instances, of all services or of service NAME, with their state and the last check's output."""
     from minikube.cli.render.table import age, columns
 
     with open_registry(registry, manifest) as client:
         instances = client.instances(name)
+        is_known = not name or instances or (registry is None and _is_project_service(name, manifest))
+        if not is_known and name not in client.services():
+            raise NotFound(f"{name}: no such service — `minikube instances` lists all")
     if as_json:
         print_json(instances)
         return
@@ -192,6 +195,15 @@ def instances_command(name: str | None, registry: HostPort | None, manifest: str
         click.echo(line)
 
 
+def _is_project_service(name: str, manifest: str | None) -> bool:
+    """Return whether the running project has a service with this name, which may have no registered instance."""
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    with contextlib.suppress(MinikubeError), ControlClient(find_supervisor(manifest_path(manifest))) as client:
+        return any(service.name == name for service in client.status().services)
+    return False
+
+
 @dataclass(frozen=True)
 class RegisterOptions:
     """The arguments and options of `register`."""
@@ -205,7 +217,7 @@ class RegisterOptions:
     meta: tuple[str, ...]
     """`KEY=VALUE`."""
     interval: str | None
-    registry: HostPort | None
+    registry: str | None
     manifest: str | None
     as_json: bool
 
@@ -259,7 +271,7 @@ def register_command(options: RegisterOptions) -> None:
 @click.argument("id", metavar="ID", shell_complete=complete_ids)
 @registry_option
 @json_option
-def deregister_command(id: str, registry: HostPort | None, manifest: str | None, as_json: bool) -> None:
+def deregister_command(id: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
     """Remove the instance ID from the registry. The exit code is 4 when it is not registered."""
     with open_registry(registry, manifest) as client:
         if not client.deregister(id):

@@ -116,14 +116,14 @@ class AccessControl:
         return True
 
     async def authenticate(self, connection: RpcConnection, token: object) -> bool:
-        """Accept a token, also one that another registry made a moment ago; return whether it is valid."""
+        """Accept a token, also one that another registry made a moment ago; return whether it is valid.
+
+        Raises Unavailable where Redis cannot be asked for it: a valid token must not be called wrong.
+        """
         if self.authenticate_known(connection, token):
             await trio.lowlevel.checkpoint()
             return True
-        try:
-            await self.tokens.refresh()
-        except Unavailable:
-            return False
+        await self.tokens.refresh()
         return self.authenticate_known(connection, token)
 
     async def find_token(self, token: str) -> StoredToken | None:
@@ -145,12 +145,16 @@ class AccessControl:
 
     async def refresh_tokens(self) -> NoReturn:
         """Read the stored tokens every `REFRESH_S`, for ever."""
+        reported = ""
         while True:
             try:
                 await self.tokens.refresh()
                 self.drop_revoked()
+                reported = ""
             except Unavailable as error:
-                LOGGER.debug("the tokens could not be read: %s", error)
+                if str(error) != reported:
+                    LOGGER.warning("the tokens cannot be read, those of the last reading go on: %s", error)
+                reported = str(error)
             await trio.sleep(REFRESH_S)
 
     def _credential(self, connection: RpcConnection) -> Credential:

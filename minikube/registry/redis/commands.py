@@ -1,7 +1,7 @@
 """The commands that the registry sends on one connection to Redis, and how their replies are read.
 
-Blocking, for a worker thread: every reply comes within the connection's time-out or raises redis-py's errors. It decides
-nothing.
+Blocking, for a worker thread: every reply comes within the connection's time-out or raises redis-py's errors. A reply that is
+not what its command returns, of a damaged Redis or of another program, raises redis-py's ConnectionError. It decides nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from minikube.registry.redis.codec import (
     encode_record,
     expected_instance_hash,
 )
-from minikube.registry.redis.connect import RedisConnection
+from minikube.registry.redis.connect import RedisConnection, unreadable_as_lost
 from minikube.registry.redis.types import Heartbeat, Write
 
 REVISION_LEAP = 1_000_000
@@ -38,6 +38,9 @@ _COMMIT, _HEARTBEAT, _RENEW, _RESTORE, _SNAPSHOT, _AUDIT, _REPAIR = (
 
 AUDIT_CHUNK = 500
 """Records in one call of the audit script: it keeps Redis busy for some milliseconds."""
+
+MAX_REVISION_DIGITS = 15
+"""Lua's numbers are exact below 2^53."""
 
 Command = Sequence[Any]
 StreamEntry = tuple[int, dict[bytes, bytes]]
@@ -56,6 +59,7 @@ class RedisCommands:
         """Close the connection."""
         self._connection.disconnect()
 
+    @unreadable_as_lost
     def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands, then read all replies; a reply that is an error is returned as ResponseError.
 
@@ -110,6 +114,7 @@ class RedisCommands:
         """Return the command that reads the revision of the last write."""
         return ("GET", self._keys.revision)
 
+    @unreadable_as_lost
     def heartbeat(self, node_id: str, known: int, *, with_renewals: bool) -> Heartbeat:
         """Count a heartbeat of this node; return the state of Redis, with the nonce of the entry at revision `known`."""
         keys = self._keys
@@ -118,14 +123,15 @@ class RedisCommands:
         seconds, micros, epoch, revision, nonce, registrations, nodes, renewals = self._run_script(command)
         return Heartbeat(
             int(seconds) + int(micros) / 1e6,
-            epoch.decode(),
+            _text(epoch),
             _as_int(revision, keys.revision),
-            nonce.decode(),
-            registrations,
-            {name.decode(): int(value) for name, value in _pairs(nodes)},
-            {name.decode(): int(value) for name, value in _pairs(renewals)} if with_renewals else None,
+            _text(nonce),
+            int(registrations),
+            _counters(nodes),
+            _counters(renewals) if with_renewals else None,
         )
 
+    @unreadable_as_lost
     def read_snapshot(self) -> tuple[StoreSnapshot, list[str]]:
         """Return all that is stored, at one moment, and a description of each value that cannot be read and is left out."""
         keys = self._keys
@@ -134,11 +140,7 @@ class RedisCommands:
         names = (keys.epoch, keys.revision, keys.registrations, keys.changes)
         reply = self._run_script(("EVALSHA", _SNAPSHOT, 4, *names, MAX_ENTRIES))
         (number, id_, parent_revision), last_revision, values, stream = reply
-        epoch = Epoch()
-        if id_ and number:
-            epoch = Epoch(
-                _as_int(number, keys.epoch), id_.decode("utf-8", "replace"), _as_int(parent_revision or 0, keys.epoch)
-            )
+        epoch = _epoch(number or b"", id_ or b"", parent_revision or b"")
         unreadable: list[str] = []
         records = []
         for value in values:
@@ -148,9 +150,13 @@ class RedisCommands:
                 unreadable.append(f"registration {value[:60]!r}: {error}")
         log, nonce = _decode_log(reversed([_stream_entry(item) for item in stream]), unreadable)
         revision = _as_int(last_revision or 0, keys.revision)
+        if stream and _stream_entry(stream[0])[0] > revision:
+            # An entry of another program: Redis refuses each later one. A new epoch starts beyond it.
+            epoch = Epoch(0, epoch.id)
         compacted = log[0].revision - 1 if log else revision
         return StoreSnapshot(epoch, revision, nonce, tuple(records), tuple(log), compacted), unreadable
 
+    @unreadable_as_lost
     def restore(self, seen: Epoch, new: Epoch, records: Sequence[Record], tombstones: Sequence[Entry]) -> bool:
         """Put all records back into a Redis that lost them, and start epoch `new`.
 
@@ -167,6 +173,7 @@ class RedisCommands:
         names = (keys.registrations, keys.addresses, keys.revision, keys.changes, keys.epoch, keys.leases)
         return bool(self._run_script(("EVALSHA", _RESTORE, 6, *names, *arguments))[0] == b"ok")
 
+    @unreadable_as_lost
     def audit(self, epoch: str, records: Sequence[Record]) -> list[Record]:
         """Return the records of which Redis lost something: the hash, the registration, or the address."""
         keys = self._keys
@@ -193,6 +200,7 @@ class RedisCommands:
         fields = encode_instance_hash(record)
         return bool(self._run_script(("EVALSHA", _REPAIR, 5, *names, *values, record.address_key, *fields)))
 
+    @unreadable_as_lost
     def read_changes(self, after: int, block_ms: int) -> list[StreamEntry]:
         """Return the entries of the change log after a revision; wait up to `block_ms` for the first."""
         command = ("XREAD", "BLOCK", block_ms, "COUNT", 256, "STREAMS", self._keys.changes, f"{after}-0")
@@ -202,6 +210,7 @@ class RedisCommands:
         ((_, entries),) = reply
         return [_stream_entry(item) for item in entries]
 
+    @unreadable_as_lost
     def required_replicas(self) -> int:
         """Return how many replicas must have a write before it is durable (`min-replicas-to-write` of this master)."""
         try:
@@ -216,6 +225,7 @@ class RedisCommands:
             # A user with `+@all -@dangerous` may read neither. The documentation says to allow INFO where it matters.
             return 0
 
+    @unreadable_as_lost
     def find_foreign_key(self) -> str:
         """Return which of the registry's keys holds another program's value, and what to do; empty if none does."""
         keys = self._keys
@@ -228,7 +238,7 @@ class RedisCommands:
         for (key, expected), found in zip(types.items(), replies, strict=True):
             if isinstance(found, bytes) and found not in (expected, b"none"):
                 return f"{key} is a {found.decode()} of another program — delete it, or set another redis.prefix"
-        if isinstance(revision, bytes) and not revision.isdigit():
+        if isinstance(revision, bytes) and not _is_number(revision):
             return f"{keys.revision} is no number — delete it, or set another redis.prefix"
         return ""
 
@@ -260,13 +270,34 @@ def _decode_log(stream: Iterable[StreamEntry], unreadable: list[str]) -> tuple[l
             log.clear()  # what is before the mark of an epoch belongs to another history
         else:
             log.append(entry)
-        nonce = fields.get(b"nonce", b"").decode()
+        nonce = _text(fields.get(b"nonce", b""))
     return log, nonce if is_whole else ""
 
 
 def _stream_entry(item: Any) -> StreamEntry:
     number, flat = item
     return int(number.partition(b"-")[0]), dict(_pairs(flat))
+
+
+def _epoch(number: bytes, id_: bytes, parent_revision: bytes) -> Epoch:
+    """Return the stored epoch. A damaged one is as none: the catalog restores Redis then, and starts a new one."""
+    if not id_.isalnum():
+        return Epoch()
+    parent = int(parent_revision) if _is_number(parent_revision) else 0
+    return Epoch(int(number) if _is_number(number) else 0, id_.decode("ascii"), parent)
+
+
+def _counters(flat: Sequence[bytes]) -> dict[str, int]:
+    """Return the counters of a hash by field, without damaged ones."""
+    return {_text(name): int(value) for name, value in _pairs(flat) if _is_number(value)}
+
+
+def _is_number(value: bytes) -> bool:
+    return value.isdigit() and len(value) <= MAX_REVISION_DIGITS
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
 def _as_int(value: bytes | int, key: str) -> int:

@@ -40,7 +40,7 @@ class BatchResult(Struct, frozen=True):
 def read_batch(replies: Sequence[Any]) -> BatchResult:
     """Return the result of a batch. The replies are in the order of its writes; errors among them are ResponseErrors."""
     errors = [reply for reply in replies if isinstance(reply, ResponseError)]
-    statuses = [reply[0] for reply in replies if isinstance(reply, list)]
+    statuses = [reply[0] for reply in replies if isinstance(reply, list) and reply]
     return BatchResult(
         tuple(map(_outcome, replies)),
         error=next((error for error in errors if not isinstance(error, NoScriptError)), None),
@@ -81,10 +81,15 @@ def _outcome(reply: Any) -> WriteOutcome:
             return WriteOutcome(CommitResult(True, int(reply or 0)))
         except ValueError:
             return _failure("the revision in Redis is no number")
-    status = reply[0].decode()
-    if status not in ("ok", "conflict"):
-        return WriteOutcome()
-    return WriteOutcome(CommitResult(status == "ok", *map(int, reply[1:3])))
+    match reply:
+        case [b"ok" | b"conflict" as status, *numbers] if numbers:
+            try:
+                return WriteOutcome(CommitResult(status == b"ok", *map(int, numbers[:2])))
+            except (TypeError, ValueError):
+                return _failure("Redis replied with something else than a revision")
+        case [b"diverged" | b"late", *_]:
+            return WriteOutcome()
+    return _failure("Redis replied with something else than a revision")
 
 
 def _failure(reason: str) -> WriteOutcome:

@@ -23,8 +23,10 @@ if kind == 'put' then
   local holder = redis.call('HGET', KEYS[2], ARGV[9])
   if holder and holder ~= id and redis.call('HEXISTS', KEYS[1], holder) == 1 then return {'conflict', top} end
 else
-  redis.call('HLEN', KEYS[8])  -- fails now, not after the first write, where the key is of another type
+  redis.call('HLEN', KEYS[2])  -- fails now, not after the first write, where a key is of another type
+  redis.call('HLEN', KEYS[8])
 end
+redis.call('XLEN', KEYS[4])
 local revision = string.format('%.0f', redis.call('INCR', KEYS[3]))
 local incarnation = ARGV[7]
 if incarnation == '0' then incarnation = revision end
@@ -51,6 +53,8 @@ return {'ok', revision, incarnation}
 HEARTBEAT = """
 -- Counts this node's heartbeat and returns what the node compares with its catalog.
 -- KEYS nodes epoch revision changes registrations leases ; ARGV 1 node 2 known revision 3 'leases' or ''
+local own = redis.call('HGET', KEYS[1], ARGV[1])
+if own and not (#own < 16 and string.match(own, '^%d+$')) then redis.call('HDEL', KEYS[1], ARGV[1]) end
 redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
 local nonce = ''
 local mark = redis.call('XRANGE', KEYS[4], ARGV[2] .. '-0', ARGV[2] .. '-0')
@@ -67,7 +71,11 @@ return {clock[1], clock[2], redis.call('HGET', KEYS[2], 'id') or '', redis.call(
 RENEW = """
 -- Tells the other registries of a lease renewal. A renewal that comes after the removal leaves nothing behind.
 -- KEYS registrations leases ; ARGV 1 id
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[2], ARGV[1], 1) end
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+  local own = redis.call('HGET', KEYS[2], ARGV[1])
+  if own and not (#own < 16 and string.match(own, '^%d+$')) then redis.call('HDEL', KEYS[2], ARGV[1]) end
+  redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+end
 return 0
 """
 
@@ -75,7 +83,9 @@ RESTORE = """
 -- Puts back what Redis lost, as the first write of a new epoch. KEYS registrations addresses revision changes epoch leases
 -- ARGV 1 expected epoch id 2 new number 3 new id 4 known revision 5 leap 6 count of tombstones, then tombstones (id revision hash),
 --      then records (id revision incarnation data address hash count fields...)
-if (redis.call('HGET', KEYS[5], 'id') or '') ~= ARGV[1] then return {'raced'} end
+local epoch = redis.call('HGET', KEYS[5], 'id') or ''
+if not string.match(epoch, '^%w*$') then epoch = '' end  -- damaged: as none
+if epoch ~= ARGV[1] then return {'raced'} end
 local known = tonumber(ARGV[4])
 local top = tonumber(redis.call('GET', KEYS[3]) or '0')
 if known > top then top = known end

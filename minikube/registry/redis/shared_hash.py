@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from minikube.errors import Unavailable
 from minikube.registry.redis.codec import Keys
 from minikube.registry.redis.commands import RedisCommands
-from minikube.registry.redis.connect import RedisConnector
+from minikube.registry.redis.connect import UNREADABLE, RedisConnector
 from minikube.registry.redis.replies import one_line
 
 TIMEOUT_S = 1.5
@@ -28,8 +28,11 @@ class SharedHash:
 
     def read(self) -> dict[str, str]:
         """Return all fields with their values. Raises Unavailable."""
-        parts = [part.decode("utf-8", "replace") for part in self._run("HGETALL")]
-        return dict(zip(parts[::2], parts[1::2], strict=True))
+        try:
+            parts = [part.decode("utf-8", "replace") for part in self._run("HGETALL")]
+            return dict(zip(parts[::2], parts[1::2], strict=True))
+        except UNREADABLE as error:
+            raise Unavailable(f"store unavailable: {self._key}: the reply cannot be read: {error}") from None
 
     def put(self, fields: dict[str, str]) -> None:
         """Set fields. Raises Unavailable."""
@@ -55,7 +58,7 @@ class SharedHash:
                 return self._run_once(command, arguments)
             except (RedisError, OSError) as error:
                 self._disconnect()
-                raise Unavailable(f"store unavailable: {one_line(error)}") from None
+                raise Unavailable(f"store unavailable: {self._key}: {one_line(error)}") from None
 
     def _run_once(self, command: str, arguments: tuple[str, ...]) -> "list[bytes]":
         if self._connection is None:

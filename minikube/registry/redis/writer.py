@@ -133,6 +133,7 @@ class Writer:
             # Redis is there and refuses: no disk, no memory, read-only, no permission. The heartbeat is a write too, so
             # it finds out when that is over.
             bridge.report_state("down", self._explain(error))
+            bridge.resync_requested |= "stream top item" in str(error)  # the change log has an entry of another program
             now = time.monotonic()
             self._next_heartbeat = now + RETRY_S[-1]
             # A master became a replica: ask the sentinels, or DNS, again. Where it is a replica from the start, do so less

@@ -444,7 +444,7 @@ class RegistrySync:
         entry = self._entries[id]
         try:
             state = CheckState.PASSING if report.passing else CheckState.CRITICAL
-            await self._registry.call("Discovery.Renew", (id, state, report.output, entry.incarnation))
+            await self._registry.renew(id, state, report.output, entry.incarnation)
         except NotFound:
             # The registry forgot it, or another client has replaced it. The watch may have pushed the other client's entry
             # meanwhile: that one is to be corrected.

@@ -124,6 +124,23 @@ def test_a_registry_that_cannot_reach_redis_is_not_taken_for_a_missing_one(
     assert run(["instances", "--registry", "127.0.0.1:1"]) == 3
 
 
+def test_a_list_of_registries_is_tried_in_turn_as_an_option_and_in_the_environment(
+    registry: subprocess.Popen[str], port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each option and variable that names a registry takes the list that the SDK takes."""
+    one = os.environ["MINIKUBE_REGISTRY"]
+    monkeypatch.setenv("MINIKUBE_REGISTRY", f"127.0.0.1:1, {one}")
+    assert run(["register", "web", f"127.0.0.1:{port}"]) == 0
+    monkeypatch.delenv("MINIKUBE_REGISTRY")
+    for several in (f"127.0.0.1:1,{one}", f"{one},127.0.0.1:1"):
+        capsys.readouterr()
+        assert run(["get", "web", "--registry", several]) == 0
+        assert capsys.readouterr().out == f"127.0.0.1:{port}\n"
+    assert run(["get", "web", "--registry", "127.0.0.1:1,127.0.0.1:2"]) == 3
+    assert run(["get", "web", "--registry", f"{one},"]) == 2
+    assert "--registry: expected host:port" in capsys.readouterr().err
+
+
 def test_term_ends_the_registry_cleanly(registry: subprocess.Popen[str]) -> None:
     registry.send_signal(signal.SIGTERM)
     assert registry.wait(30) == 0

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,61 @@ def test_what_is_lost_is_written_again_and_nothing_else_changes(
         assert client.call("Register", service.registration("product")) == "0badcafe"
         registry.kill()
         assert registry.start().ready().get("product") == service.port
+
+
+def damage_changes(admin: Any, **fields: Any) -> None:
+    """Add an entry of another program to the change log, as the next revision."""
+    revision = admin.incr("{minikube}:revision")
+    admin.xadd("{minikube}:changes", fields, id=f"{revision}-0")
+
+
+VALUES: dict[str, Callable[[Any], object]] = {
+    "another node's heartbeat": lambda admin: admin.hset("{minikube}:nodes", "other", "abc"),
+    "all heartbeats": lambda admin: admin.eval(
+        "for _, node in ipairs(redis.call('HKEYS', KEYS[1])) do redis.call('HSET', KEYS[1], node, 'abc') end",
+        *(1, "{minikube}:nodes"),
+    ),
+    "the name of a node": lambda admin: admin.hset("{minikube}:nodes", b"\xff", "1"),
+    "a shared lease": lambda admin: admin.hset("{minikube}:leases", "0badcafe", "abc"),
+    "the number of the epoch": lambda admin: admin.hset("{minikube}:epoch", "n", "abc"),
+    "the id of the epoch": lambda admin: admin.hset("{minikube}:epoch", "id", b"\xff\xfe"),
+    "the floor of the epoch": lambda admin: admin.hset("{minikube}:epoch", "floor", "abc"),
+    "a change without its fields": lambda admin: damage_changes(admin, a="b"),
+    "a change of other bytes": lambda admin: damage_changes(admin, kind=b"\xff", data=b"\xff", nonce=b"\xff"),
+    "a change far ahead": lambda admin: admin.xadd(
+        "{minikube}:changes", {"kind": "put"}, id=f"{int(admin.get('{minikube}:revision')) + 10**9}-7"
+    ),
+    "a token": lambda admin: admin.hset("{minikube}:tokens", b"\xff", b"\xff"),
+}
+
+
+def test_no_damaged_value_ends_the_registry_and_writes_go_on(redis_server: RedisServer, service: Service) -> None:
+    """Also after a restart, which reads the damaged values before anything else."""
+    with running(redis_server.url) as (registry, client), redis_server.client() as admin:
+        client.call("Register", service.registration("product", Uuid="0badcafe"))
+        for number, (what, damage) in enumerate(VALUES.items()):
+            damage(admin)
+            again = service.registration("order", Tags=[str(number)], Uuid="order")
+            eventually(partial(_is_taken, client, again), what=f"a write after damage to {what}")
+            assert client.get("product") == service.port
+            eventually(lambda: not detail(client), what=f"Redis is well after damage to {what}")
+        assert registry.process is not None
+        assert registry.process.poll() is None
+        for damage in VALUES.values():
+            damage(admin)
+        registry.kill()
+        client = registry.start().ready()
+        assert client.get("product") == service.port
+        eventually(
+            lambda: _is_taken(client, service.registration("order", Uuid="order")), what="a write after the restart"
+        )
+
+
+def _is_taken(client: Client, registration: dict[str, Any]) -> bool:
+    try:
+        return bool(client.call("Register", registration))
+    except RpcFailed:
+        return False
 
 
 def test_a_flush_of_everything_is_restored_as_a_whole(redis_server: RedisServer, service: Service) -> None:

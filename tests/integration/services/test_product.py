@@ -40,6 +40,23 @@ async def quantity(shop: Service, id: str) -> int:
     return int((await shop.ask("GET", f"/product/{id}")).body["quantity"])
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.1\r\nHost: x\r\nIdempotency-Key: one\r\nIdempotency-Key: two",
+        "HTTP/1.1\r\nHost: x\r\nIdempotency-Key: one\r\nX: y\r\nidempotency-key: one",
+        "HTTP/1.0\r\nTransfer-Encoding: chunked",
+        "HTTP/1.0\r\nIdempotency-Key: one\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive",
+    ],
+)
+async def test_an_ambiguous_request_takes_nothing(shop: Service, head: str) -> None:
+    client = await shop.client()
+    body = "0\r\n\r\n" if "chunked" in head else ""
+    await client.send(f"PUT /product/aaa {head}\r\n\r\n{body}")
+    assert (await client.answer()).status == 400
+    assert await quantity(shop, "aaa") == 10
+
+
 async def test_products_are_shown_taken_set_and_created(shop: Service) -> None:
     assert (await shop.ask("GET", "/product/aaa")).body == APPLE
     assert (await shop.ask("HEAD", "/product/aaa")).status == 200

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from minikube.errors import NotFound, RemoteError, Unavailable, UsageError
+from minikube.errors import MinikubeError, NotFound, RemoteError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Instance, Registration
 from minikube.registry.validation import as_address
 from minikube.sdk import requests
@@ -221,6 +221,29 @@ def test_it_registers_again_with_its_id_when_the_registry_forgot() -> None:
     again = call(keep.next_step(5.0))
     assert again.method == "Discovery.Register"
     assert again.params[0].uuid == "id"
+
+
+@pytest.mark.parametrize("code", [-32602, -32001, -32009])
+def test_only_the_first_registration_is_given_up_when_it_is_refused(code: int) -> None:
+    """A program that serves does not end because its token was revoked, or because another one has taken its id."""
+    keep, refusal = keeper(), RemoteError(code, "no")
+    assert keep.failed(0.0, call(keep.next_step(0.0)), refusal) == ""
+    assert keep.refusal is refusal
+    assert keep.next_step(9.0) is None
+    keep = keeper()
+    registered(keep)
+    keep.failed(5.0, call(keep.next_step(5.0)), NotFound("unknown"))
+    keep.succeeded(5.0, call(keep.next_step(5.0)), [])
+    assert "trying again" in keep.failed(5.0, call(keep.next_step(5.0)), refusal)
+    assert keep.refusal is None
+    assert call(keep.next_step(9.0)).method == "Discovery.Register"
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), RemoteError(-32029, "full"), RemoteError(-32000, "busy")])
+def test_a_registration_that_a_later_try_may_mend_is_repeated(error: MinikubeError) -> None:
+    keep = keeper()
+    assert "trying again" in keep.failed(0.0, call(keep.next_step(0.0)), error)
+    assert call(keep.next_step(9.0)).method == "Discovery.Register"
 
 
 def test_a_registry_that_is_away_is_tried_again_and_the_reason_kept() -> None:

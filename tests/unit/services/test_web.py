@@ -5,6 +5,7 @@ import socket
 
 import pytest
 import trio
+import trio.testing
 
 from services import web
 from services.web import HttpError, Reply, Request, Routes
@@ -58,6 +59,20 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         client = await shop.client()
         await client.send("".join(f"GET /echo/{n} HTTP/1.1\r\nHost: x\r\n\r\n" for n in range(20)))
         assert [(await client.answer())[2] for _ in range(20)] == [[str(n), ""] for n in range(20)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("blank", ["\r\n", "\r\n\r\n\n"])
+async def test_empty_lines_before_a_request_are_ignored(blank: str, together: bool) -> None:
+    """RFC 9112 §2.2: old clients send one after a body."""
+    parts = [blank, "PUT /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", blank]
+    parts.append("GET /echo/y HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with open_service(ROUTES) as shop:
+        client = await shop.client()
+        for part in ["".join(parts)] if together else parts:
+            await client.send(part)
+            await trio.testing.wait_all_tasks_blocked()
+        assert [(await client.answer())[2] for _ in range(2)] == [["x", "abc"], ["y", ""]]
 
 
 async def test_a_request_may_come_byte_by_byte() -> None:

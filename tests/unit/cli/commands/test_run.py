@@ -20,16 +20,20 @@ class Executed(Exception):
 
 
 @pytest.fixture
-def signals() -> Iterator[None]:
-    """Restore the dispositions that are reset before `execve`: a closed pipe would end the tests' process later."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+def signals_restored() -> Iterator[None]:
+    """Set the signal actions again that this process has lost to a program that never replaced it."""
+    ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
     yield
-    for number, disposition in kept.items():
-        signal.signal(number, disposition)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    for number, handler in handled.items():
+        signal.signal(number, handler)
 
 
+@pytest.mark.usefixtures("signals_restored")
 def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_command_line(
-    project: Path, monkeypatch: pytest.MonkeyPatch, signals: None
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = project / "docker"
     engine.write_text("#!/bin/sh\n")

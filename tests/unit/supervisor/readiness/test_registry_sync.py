@@ -92,9 +92,7 @@ class FakeRegistry:
         self.put(known, ChangeKind.GONE)
         return True
 
-    async def call(self, method: str, params: tuple[Any, ...]) -> bool:
-        assert method == "Discovery.Renew"
-        id_, state, output, incarnation = params
+    async def renew(self, id_: str, state: str = "", output: str = "", incarnation: int | None = None) -> bool:
         await self._reply(f"renew {state} {output}".strip())
         known = self.held.get(id_)
         if known is None or known.incarnation != incarnation:
