@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -98,3 +99,11 @@ def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {name for name in os.environ if name.startswith("MINIKUBE_") and not name.startswith("MINIKUBE_TEST_")}
     for name in (*ours, "REDIS_URL", "PORT", "HOST", "SERVICE_NAME", "INSTANCE_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _python_signals() -> Iterator[None]:
+    """Ignore PIPE and XFSZ again after each test, as Python does: what prepares a process for exec gives them their defaults."""
+    yield
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)

@@ -206,6 +206,7 @@ def test_prometheus_discovers_passing_instances_with_their_labels(small: Running
         ("describe web task", 0),
         ("get web", 0),
         ("instances", 0),
+        ("instances sleeper", 0),
         ("wait web --for healthy", 0),
         ("wait task --for completed", 0),
         ("wait broken --for exited", 0),
@@ -227,6 +228,7 @@ def test_prometheus_discovers_passing_instances_with_their_labels(small: Running
         ("stop nobody", 4),
         ("wait nobody", 4),
         ("get nobody", 4),
+        ("instances nobody", 4),
         ("deregister 00000000", 4),
         ("wait sleeper --for stopped --timeout 0s", 124),
     ],
@@ -238,6 +240,22 @@ def test_every_command_exits_with_its_code(words: str, code: int, small: Running
         assert done.stdout == ""
         assert done.stderr.startswith("minikube: ")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_start_says_what_has_come_of_it(small: Running) -> None:
+    small.run("stop", "sleeper")
+    assert small.run("start", "sleeper") == "sleeper started\n"
+    assert small.run("start", "sleeper") == "sleeper running already\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(("--until", "2020-01-01"), "no lines in this range of time"), (("--grep", "not-there"), "no line matches")],
+)
+def test_logs_without_a_line_say_so(small: Running, option: tuple[str, str], message: str) -> None:
+    done = small.command("logs", *option)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"minikube: {message}\n")
+    assert small.command("logs", *option, "--json").stdout == ""
 
 
 def test_the_settings_of_a_service_are_described(small: Running) -> None:

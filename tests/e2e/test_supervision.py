@@ -209,6 +209,23 @@ def test_a_supervisor_that_hangs_is_named_by_down_and_killed_by_down_now(tmp_pat
         small.run("ps", code=3)
 
 
+def test_discovery_comes_back_after_the_loss_of_redis_socket_and_of_the_registry(tmp_path: Path) -> None:
+    """The registry is started again without a Redis to read: nothing passes until Redis has a socket again."""
+    service = '[services.x]\ncommand = ["python3", "-m", "http.server", "${PORT}"]\nport = "auto"\nhealth = "/"\n'
+    with Small(tmp_path, service) as small:
+        small.up("--wait")
+        first, parts = small.instance("x"), {part.name: part for part in small.status().parts}
+        assert first is not None
+        (tmp_path / ".minikube" / "run" / "redis.sock").unlink()
+        os.kill(parts["registry"].pid, signal.SIGKILL)
+        eventually(lambda: all(part.restarts == 1 and part.is_well for part in small.status().parts))
+        eventually(lambda: (row := small.instance("x")) and row.check == "passing")
+        assert small.run("get", "x") == f"{first.address}\n"
+        assert small.pid("x") == first.pid, "the service goes on"
+        assert "its socket" in "".join(small.events("redis.down"))
+        small.run("down")
+
+
 def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -> None:
     with Small(tmp_path, "[services.x]\n" + READY) as small:
         small.up()

@@ -5,6 +5,7 @@ The registry is the one of --registry, else of MINIKUBE_REGISTRY, else of the pr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from minikube.addresses import split_host_port
-from minikube.cli.common import print_json, print_message, running_manifest
+from minikube.cli.common import manifest_path, print_json, print_message, running_manifest
 from minikube.cli.completion import complete_ids, complete_names
 from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
@@ -170,6 +171,9 @@ def instances_command(name: str | None, registry: str | None, manifest: str | No
 
     with open_registry(registry, manifest) as client:
         instances = client.instances(name)
+        is_known = not name or instances or (registry is None and _is_project_service(name, manifest))
+        if not is_known and name not in client.services():
+            raise NotFound(f"{name}: no such service — `minikube instances` lists all")
     if as_json:
         print_json(instances)
         return
@@ -189,6 +193,15 @@ def instances_command(name: str | None, registry: str | None, manifest: str | No
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in columns(head, rows, width=width, shrink=head.index("OUTPUT")):
         click.echo(line)
+
+
+def _is_project_service(name: str, manifest: str | None) -> bool:
+    """Return whether the running project has a service with this name, which may have no registered instance."""
+    from minikube.control.client.blocking import ControlClient, find_supervisor
+
+    with contextlib.suppress(MinikubeError), ControlClient(find_supervisor(manifest_path(manifest))) as client:
+        return any(service.name == name for service in client.status().services)
+    return False
 
 
 @dataclass(frozen=True)

@@ -125,14 +125,16 @@ def logs_command(options: LogsOptions) -> None:
     end = "the supervisor has ended"
     try:
         try:
-            _print_batches(_read_from_supervisor(path, options.names, query), options, reports_older)
+            printed = _print_batches(_read_from_supervisor(path, options.names, query), options, reports_older)
         except NothingRunning as nothing_running:
             end = "nothing is running: these lines are from the log files"
-            _print_batches(_read_from_files(path, options, query, nothing_running), options, reports_older)
+            printed = _print_batches(_read_from_files(path, options, query, nothing_running), options, reports_older)
     except UsageError as error:
         if str(error).startswith(("grep: ", "level: ")):  # the API's names of the options
             raise UsageError(f"--{error}") from None
         raise
+    if not printed and options.selects_lines() and not options.follow:
+        print_message("no line matches" if options.grep or options.level else "no lines in this range of time")
     if options.follow and not 0 < query.until <= time.time():
         print_message(end)
 
@@ -151,20 +153,23 @@ def _parse_tail(options: LogsOptions) -> int:
     return int(text)
 
 
-def _print_batches(log_batches: LogBatches, options: LogsOptions, reports_older: bool) -> None:
-    """Print log lines as text, or as JSON with `--json`.
+def _print_batches(log_batches: LogBatches, options: LogsOptions, reports_older: bool) -> bool:
+    """Print log lines as text, or as JSON with `--json`; return whether there were any.
 
     With `reports_older`, print only the last `TAIL_DEFAULT` lines, after a message where there are older ones.
     """
     from minikube.cli.render.log_printer import LogPrinter
 
     printer = LogPrinter(sys.stdout, log_batches.instances, timestamps=options.timestamps, prefix=not options.no_prefix)
+    printed = False
     for batch in _keep_last(log_batches.batches) if reports_older else log_batches.batches:
+        printed = printed or bool(batch)
         if options.as_json:
             print_json_lines(batch)
         else:
             printer.lines(batch)
     printer.end_line()
+    return printed
 
 
 def _keep_last(batches: Iterable[list[LogLine]]) -> Iterator[list[LogLine]]:

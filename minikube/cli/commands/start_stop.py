@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from minikube.errors import MinikubeError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
+    from minikube.model import InstanceView
 
 Request = Callable[["ControlClient", str], object]
 
@@ -26,8 +27,7 @@ def request_each(manifest: str | None, names: tuple[str, ...], done: str, reques
     is printed, and the others are still made.
     """
     with connect(manifest) as client:
-        for name in names:
-            client.service(name)  # raises NotFound
+        before = {name: client.service(name).instances for name in names}  # raises NotFound
         exit_code = 0
         for name in names:
             try:
@@ -39,10 +39,21 @@ def request_each(manifest: str | None, names: tuple[str, ...], done: str, reques
                 exit_code = error.exit_code
             else:
                 if not as_json:
-                    click.echo(f"{name} {done}")
+                    click.echo(f"{name} {describe_result(done, before[name], client.service(name).instances)}")
         if as_json:
             print_instances_json(client.status(), names)
         return exit_code
+
+
+def describe_result(done: str, before: Sequence[InstanceView], after: Sequence[InstanceView]) -> str:
+    """Return what a request has come to, by the instances before and after it: `done`, or in which state they are instead."""
+    if done in ("started", "restarted") and after:
+        if pending := [view for view in after if view.state == "pending"]:
+            count = "" if len(pending) == len(after) else f" ({len(pending)} of {len(after)})"
+            return f"pending{count}: {pending[0].reason}" if pending[0].reason else f"pending{count}"
+        if done == "started" and all(view.state in ("starting", "running") for view in before):
+            return "running already"
+    return done
 
 
 @click.command()

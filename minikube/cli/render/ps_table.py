@@ -122,11 +122,11 @@ def part_state(part: PartView) -> str:
 def why_not_ready(instance: InstanceView, now: float) -> str:
     """Return a line of text that says why an instance is not ready; empty while it is, or after a stop command.
 
-    For a task that ended with success, which is ready, the text says how it ended, and when its schedule starts it again.
+    For a task that ended with success, the text says only when its schedule starts it again.
     """
-    if is_ready(instance):
+    if is_ready(instance) and not is_completed(instance):
         return instance.reason
-    reasons = [instance.reason or (instance.exit if instance.state.has_ended else "")]
+    reasons = ["" if is_completed(instance) else instance.reason or (instance.exit if instance.state.has_ended else "")]
     if instance.state == "running" and instance.output and not instance.reason:
         reasons.append(instance.output.strip().partition("\n")[0])
     if instance.next_try > now and "next try" not in reasons[0]:

@@ -7,7 +7,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import LogSpec
-from minikube.project_dir import log_name
+from minikube.project_dir import REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.redis import prepare_redis_files
 from minikube.supervisor.backing.redis_data import TRUNCATED, last_words, mend_tail, way_out
 from minikube.supervisor.backing.redis_ping import ping_redis
@@ -61,6 +61,9 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
             return f"cannot be reached: {context.directory.parent} was moved or removed — move it back"
 
     def prepare() -> None:
+        if not (context.directory / REDIS_DATA_DIR).is_dir():
+            text = "the data of Redis was removed while it ran: it starts empty, and what was registered is put back"
+            context.store.event("redis.data_removed", text, "warning")
         prepare_redis_files(context.directory)
         if mended := mend_tail(context.directory):
             context.store.event("redis.data_mended", mended, "warning")

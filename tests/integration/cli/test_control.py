@@ -190,9 +190,9 @@ def test_unknown_names_exit_with_4_and_change_nothing(minikube: Run, supervisor:
 @pytest.mark.parametrize(
     ("arguments", "requests", "output"),
     [
-        (["start", "product"], [("start", "product")], "product started\n"),
+        (["start", "product"], [("start", "product")], "product running already\n"),
         (["stop", "product", "2"], [("stop", "product"), ("stop", "2")], "product stopped\n2 stopped\n"),
-        (["restart", "order"], [("restart", "order")], "order restarted\n"),
+        (["restart", "order"], [("restart", "order")], "order pending: waits for product\n"),
         (["kill", "order"], [("kill", "order", "KILL")], "order was sent signal KILL\n"),
         (["kill", "-s", "sighup", "order"], [("kill", "order", "HUP")], "order was sent signal HUP\n"),
         (

@@ -23,6 +23,7 @@ from minikube.supervisor.backing.startup import start_redis
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.process_table import ProcessTable
+from tests.eventually import eventually
 from tests.redis_server import server_command
 
 
@@ -138,10 +139,11 @@ def remove_directory(running: RunningRedis) -> None:
 
 def take_over(running: RunningRedis) -> None:
     """Another server takes the path, and clients would get its data."""
-    path = running.socket
-    path.unlink()
-    server = [server_command(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(running.directory)]
+    own = running.socket.parent / "other.sock"
+    server = [server_command(), "--port", "0", "--unixsocket", str(own), "--save", "", "--dir", str(running.directory)]
     strangers.append(subprocess.Popen(server, stdout=subprocess.DEVNULL))
+    eventually(own.exists)
+    own.replace(running.socket)  # at once: there is a socket at any time
 
 
 strangers: list["subprocess.Popen[bytes]"] = []
@@ -165,6 +167,19 @@ async def test_a_redis_whose_socket_is_gone_is_started_again_with_its_data(tmp_p
             stranger.kill()
             stranger.wait()
         strangers.clear()
+
+
+async def test_a_redis_whose_directory_was_removed_starts_empty_and_says_so(tmp_path: Path) -> None:
+    """As after `rm -rf .minikube`."""
+    async with running_redis(tmp_path) as running:
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        shutil.rmtree(running.directory / "run")
+        shutil.rmtree(running.directory / "redis")
+        (running.directory / "redis.sock").unlink()
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+        with running.client() as client:
+            client.set("stock", "7")
+        assert sum("it starts empty" in event for event in running.events) == 1, running.events
 
 
 async def test_a_redis_of_a_project_that_was_moved_keeps_running(tmp_path: Path) -> None:

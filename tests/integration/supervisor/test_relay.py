@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Network
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 
+from minikube.addresses import split_host_port
 from minikube.defaults import RELAY_SOURCE
 from minikube.supervisor.runtime.container import relay as relays
+from minikube.supervisor.runtime.container.network import ContainerNetwork, ProjectNetwork
 from minikube.supervisor.runtime.container.relay import Relay
 
 GATEWAY = "127.0.0.9"
@@ -142,3 +146,25 @@ async def test_a_server_that_cannot_tell_the_relay_from_its_user_is_not_connecte
             assert await client.receive_some() == b""
         assert connections == ["::1"]
         nursery.cancel_scope.cancel()
+
+
+async def test_containers_reach_the_registry_through_a_relay_that_it_can_tell() -> None:
+    sources = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        sources.append(stream.socket.getpeername()[0])
+        await stream.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, note, 0, host="127.0.0.1"))
+        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        client = cast(Any, SimpleNamespace(engine=SimpleNamespace(mark="m")))
+        network = ContainerNetwork("shop-net", GATEWAY, "127.0.0.0/8")
+        env = {"MINIKUBE_REGISTRY": "[::1]:5555", "REDIS_URL": "unix:///redis.sock"}
+        env = await ProjectNetwork(client, "shop", nursery).replace_loopback(network, env, lambda: address)
+        host, port = split_host_port(env["MINIKUBE_REGISTRY"])
+        assert host == GATEWAY
+        async with await connect(port, "127.0.0.5") as container:
+            assert await container.receive_some() == b""
+        nursery.cancel_scope.cancel()
+    assert sources == [RELAY_SOURCE]

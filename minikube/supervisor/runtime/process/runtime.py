@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
+from minikube.errors import StartError
 from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS
 from minikube.linux.credentials import Credentials, find_credentials, login_environment
@@ -59,7 +60,10 @@ class ProcessRuntime:
         base, credentials = dict(self._environment(spec)), Credentials()
         if spec.user or spec.group:
             # In a thread: the user database may be a directory service.
-            credentials = await trio.to_thread.run_sync(find_credentials, spec.name, spec.user, spec.group)
+            try:
+                credentials = await trio.to_thread.run_sync(find_credentials, spec.name, spec.user, spec.group)
+            except StartError as error:  # shown as the reason of the instance, which names the service already
+                raise StartError(str(error).removeprefix(f"{spec.name}: ")) from None
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
         env = instance_environment(base, spec, launch.id, spec.host, port, self._token(spec, launch.id), launch.replica)
         command = Command(

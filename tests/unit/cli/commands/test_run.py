@@ -1,22 +1,38 @@
 """`exec` and `shell`: in a container they become the engine's `exec`; and the advice for an instance that does not run."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from minikube.cli.commands import run
 from minikube.engine.command import container_name, project_mark
 from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.manifest import load_manifest
-from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.model import InstanceView, ProcessState, ServiceView, Snapshot
 
 
 class Executed(Exception):
     """Raised in place of `execve`, which does not return."""
 
 
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    """Set the signal actions again that this process has lost to a program that never replaced it."""
+    ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+    handled = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    for number, handler in handled.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
 def test_exec_in_a_container_becomes_the_engines_exec_with_no_value_on_its_command_line(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,3 +138,13 @@ def test_a_command_that_a_container_does_not_have_is_an_error_of_one_line(
         run.exec_command.main(["web", "no-such-program", "-x"], standalone_mode=False)
     assert exit.value.code == 127
     assert capsys.readouterr().err == "minikube: command not found in web's container: no-such-program\n"
+
+
+def test_exec_works_in_a_container_whose_pid_no_engine_tells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rootless Podman without control groups reports none."""
+    view = InstanceView("0badcafe", "web", "web", ProcessState.RUNNING)
+    services = (ServiceView("web", kind="container"), ServiceView("api"))
+    snapshot = Snapshot("shop", 1, 0.0, 0.0, "", 1, services=services, instances=(view,))
+    assert run._find_instance(snapshot, "web") is view
+    process = InstanceView("0badcaff", "api", "api", ProcessState.RUNNING)
+    assert run._find_instance(structs.replace(snapshot, instances=(process,)), "api") is None

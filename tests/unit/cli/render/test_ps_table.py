@@ -87,8 +87,8 @@ def test_names_and_reasons_are_shortened_on_a_terminal_only() -> None:
         (PRODUCT, ""),
         (InstanceView(id="1", service="s", name="s", state=ProcessState.STOPPED), ""),
         (InstanceView(id="1", service="s", name="s", state=ProcessState.FATAL, exit="exit 127"), "exit 127"),
-        (COMPLETED, "exit 0"),
-        (replace(COMPLETED, next_run=NOW + 9), "exit 0, next run in 9s"),
+        (COMPLETED, ""),
+        (replace(COMPLETED, next_run=NOW + 9), "next run in 9s"),
         (replace(COMPLETED, exit="exit 3", reason="exit 3"), "exit 3"),
         (
             InstanceView(

@@ -16,6 +16,8 @@ from minikube.project.run_claim import RunClaim
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.daemon import run, shutdown
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.readiness.registry_monitor import RegistryHealth
+from minikube.supervisor.reconcile.registry_events import RegistryEvents
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,27 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
         await run._main(plan, cast(Any, None), [(spec, cast(Any, None))] * 2, cast(Any, None), 0)
     claim.close()
     assert stopped == ["registry", "redis"]
+
+
+async def test_what_is_wrong_with_the_registry_is_shown_at_everything_that_rests_on_it() -> None:
+    reports: list[tuple[str, str, str]] = []
+    registry, redis = (
+        cast(Any, SimpleNamespace(report=lambda source, text, name=name: reports.append((name, source, text))))
+        for name in ("registry", "redis")
+    )
+    events, sync = RegistryEvents(StateStore("test"), {}), cast(Any, SimpleNamespace())
+    sync.set_lookup_problem = lambda text: reports.append(("instances", "", text))
+    health = RegistryHealth("its store is away", "no disk", "nothing was read")
+    run._show_registry_health(registry, redis, events, sync, health)
+    assert reports == [
+        ("registry", "status", "its store is away"),
+        ("redis", "registry", "the registry cannot use it: no disk"),
+        ("instances", "", "nothing was read"),
+    ]
+    assert events.lookup_problem == "nothing was read", "before the entries are shown again"
+    reports.clear()
+    run._show_registry_health(registry, None, events, sync, RegistryHealth())
+    assert [text for _, _, text in reports] == ["", ""]
 
 
 async def test_a_background_task_is_run_again_after_a_shortage_and_is_off_after_another_error(
