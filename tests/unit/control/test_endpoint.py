@@ -80,6 +80,13 @@ def test_another_users_project_is_refused_but_for_root(state: Path, monkeypatch:
     check_owner(run_of(RECORD, 65534), state)
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_token_file_that_others_can_read_is_refused(state: Path, mode: int) -> None:
+    (state / "token").chmod(mode)
+    with pytest.raises(MinikubeError, match="not a private file of user"):
+        read_token(state)
+
+
 def test_the_token_file_has_to_be_the_supervisors_users(state: Path, as_root: None) -> None:
     with pytest.raises(MinikubeError, match="not a private file of user nobody — remove it and start again"):
         read_token(state, 65534)
