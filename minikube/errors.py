@@ -47,7 +47,7 @@ class StartError(MinikubeError):
 
 
 class PortTaken(StartError):
-    """Another process listens on the port of an instance: a later start may succeed."""
+    """The address of an instance cannot be listened on, as its port is taken or its host is unknown: a later start may succeed."""
 
 
 class ResourceExhausted(StartError):

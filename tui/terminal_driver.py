@@ -6,12 +6,15 @@ It reads private names of Textual's: pyproject.toml pins Textual's minor version
 import codecs
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from rich.cells import cell_len
 from textual import events
 from textual._xterm_parser import XTermParser
+from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
@@ -39,6 +42,14 @@ class TerminalDriver(LinuxDriver):
 
     # Textual writes to the terminal from a thread with a bounded queue. The thread ends at the first write error, such as
     # a closed terminal; after that `write` and `close` would block on the full queue for ever.
+
+    def __init__(
+        self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        ignores_stop = signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        if ignores_stop:
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Textual sets a handler whatever was set before
 
     def write(self, data: str) -> None:
         """Queue `data` for the terminal, or drop it when the writing thread has ended."""

@@ -5,6 +5,7 @@
     manifest_commands/  commands that need nothing running
     lifecycle/          start a supervisor, wait for it, and end it
     execute             replace this process by a command of a service: `run`, `exec`, `shell`
+    init_process        runs the command line below PID 1, in a container
     options             click options that commands share, and how a command gets them as a struct
     standard_streams    stdout and stderr that any text can be printed to, whatever they are
     completion          shell completion of names
@@ -30,6 +31,12 @@ def main() -> "NoReturn":
     """Run the `minikube` command line of this process and exit with its exit code."""
     # Ctrl-C while modules are still being imported ends the program like any other Ctrl-C: silently, with 130.
     try:
+        import os
+
+        if os.getpid() == 1:
+            from minikube.cli.init_process import run_below_init
+
+            run_below_init()
         from minikube.cli import app
 
         app.main()

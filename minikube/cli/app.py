@@ -5,6 +5,7 @@ It refuses to show a traceback, also for an error that no code expects; MINIKUBE
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -149,7 +150,10 @@ def main() -> NoReturn:
         # While a shell completes words, an error message would be printed into the prompt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     prepare_streams(drop_output=sys.argv[1:2] != [] and sys.argv[1] in ACTS)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # There is nothing left to interrupt: Ctrl-C while the interpreter exits would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -130,6 +130,12 @@ def print_message(text: str) -> None:
     print(f"minikube: {printable(text)}", file=sys.stderr, flush=True)
 
 
+def dashboard_lack() -> str:
+    """Return why the terminal cannot show the dashboard, as the environment says; empty where it can."""
+    term = os.environ.get("TERM", "")
+    return "" if term not in ("", "dumb") else f"TERM is {term}" if term else "TERM is not set"
+
+
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural where needed: `1 service`, `2 services`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

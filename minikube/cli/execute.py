@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from minikube.cli.common import print_message
@@ -20,8 +21,6 @@ from minikube.cli.exit_codes import COMMAND_NOT_FOUND, NOT_EXECUTABLE
 from minikube.errors import MinikubeError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from minikube.linux.exec_context import ExecContext
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
@@ -90,7 +89,11 @@ def execute_in_container(
     for name in values:
         argv += ["--env", name]  # the value is in the engine's environment: other users can read a command line
     argv.append(container := container_name(manifest.name, engine.mark, instance.name))
-    if command and not _is_in_root(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
+    if (
+        command
+        and not (instance.pid and _is_in_root(instance.pid, command[0]))
+        and _is_missing(engine.program, container, command[0])
+    ):
         print_message(f"command not found in {instance.name}'s container: {command[0]}")
         sys.exit(COMMAND_NOT_FOUND)
     environment = {**client_environment(os.environ), **values}
@@ -175,6 +178,7 @@ def _replace_process(context: ExecContext, spec: ServiceSpec | None) -> NoReturn
     """
     # All before the user is changed, who may not be allowed to read this program's files.
     from minikube.linux.exec_context import ExecFailure, execute, set_attributes
+    from minikube.linux.program_file import explain_refusal
     from minikube.linux.rlimits import describe_excess, to_rlimits
     from minikube.linux.signal_actions import reset_signals
 
@@ -191,13 +195,11 @@ def _replace_process(context: ExecContext, spec: ServiceSpec | None) -> NoReturn
     except ExecFailure as failure:
         if spec is not None and failure.stage != "exec":
             excess = describe_excess(to_rlimits(spec.limits)) if failure.stage == "limit" else ""
-            file = f"{failure.path}: " if failure.path else ""
+            file = "working directory " if failure.stage == "directory" else ""
+            file += f"{failure.path}: " if failure.path else ""
             raise MinikubeError(f"{spec.name}: {excess or file + os.strerror(failure.errno).lower()}") from None
-        if failure.errno == errno.ENOENT and failure.path:
-            print_message(f"{name}: its #! line names no program")
-        elif failure.errno == errno.ENOENT:
+        if failure.errno == errno.ENOENT and not failure.path:
             print_message(f"command not found: {name} — install it, or give its path")
         else:
-            print_message(f"{name}: {os.strerror(failure.errno).lower()}")
-            sys.exit(NOT_EXECUTABLE)
-        sys.exit(COMMAND_NOT_FOUND)
+            print_message(f"cannot execute {name}: {explain_refusal(Path(failure.path or name), failure.errno)}")
+        sys.exit(COMMAND_NOT_FOUND if failure.errno == errno.ENOENT else NOT_EXECUTABLE)

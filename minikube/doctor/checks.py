@@ -20,7 +20,7 @@ from minikube.engine.command import find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
 from minikube.linux import cgroup, processes
 from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
-from minikube.linux.ports import is_free, port_owner
+from minikube.linux.ports import find_obstacle, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
@@ -153,16 +153,21 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
     for key, address, is_set in listeners:
         if not address.port:
             yield ok("port", f"{key}: any free one")
-        elif is_free(address.host, address.port):
+            continue
+        obstacle = find_obstacle(address.host, address.port)
+        if obstacle is None:
             yield ok("port", f"{key}: {address} is free")
+        elif obstacle.part == "host":
+            yield Finding("port", "fail", f"{key}: {obstacle.text}", f"set {key.rpartition('.')[0]}.host")
+        elif obstacle.lacks_right:
+            yield Finding("port", "warn", f"{key}: {obstacle.text}", f"set {key}{obstacle.remedy}")
+        # The owner is None for another user's process, unless root asks.
+        elif holders.have(address.port, port_owner(address.port)):
+            yield ok("port", f"{key}: {address} is this project's")
         else:
-            owner = port_owner(address.port)  # None for another user's process, unless root asks
-            if holders.have(address.port, owner):
-                yield ok("port", f"{key}: {address} is this project's")
-                continue
-            obstacle = f"{address} is taken by pid {owner[0]} ({owner[1]})" if owner else f"{address} is not available"
             advice = "a free one will be used" if not is_set else f"stop it, or set {key}"
-            yield Finding("port", "fail" if is_set else "warn", f"{key}: {obstacle}", advice)
+            found = obstacle.text.replace(f"port {address.port}", str(address))
+            yield Finding("port", "fail" if is_set else "warn", f"{key}: {found}", advice)
 
 
 def _project_dir(directory: Path) -> Finding:

@@ -7,7 +7,8 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from minikube.errors import PortTaken
 from minikube.linux.processes import command_name
@@ -26,11 +27,49 @@ def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
         if last and last not in used and is_free(spec.host, last):
             return last
         return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
-    if spec.port and not is_free(spec.host, spec.port):
-        owner = port_owner(spec.port)
-        holder = f"pid {owner[0]} ({owner[1]})" if owner else "another process"
-        raise PortTaken(f"port {spec.port} is taken by {holder} — set services.{spec.name}.port or stop it")
+    obstacle = find_obstacle(spec.host, spec.port) if spec.port else None
+    # The right that this process lacks, the program may have: file capabilities, setuid, sudo.
+    if obstacle is not None and not obstacle.lacks_right:
+        raise PortTaken(f"{obstacle.text} — set services.{spec.name}.{obstacle.part}{obstacle.remedy}")
     return spec.port
+
+
+class Obstacle(NamedTuple):
+    """Why an address cannot be listened on."""
+
+    text: str
+    part: str
+    """The part of the address that has to change: `host` or `port`."""
+    remedy: str = ""
+    """What helps besides, to be appended."""
+    lacks_right: bool = False
+    """Whether only a right of this process is missing."""
+
+
+def find_obstacle(
+    host: str, port: int, describe: Callable[[int, str], str] = lambda pid, name: name
+) -> Obstacle | None:
+    """Return why this process cannot listen on an address; None where it can.
+
+    `describe` returns the words for the process, by pid and name, that has the port. Raises OSError where no descriptor is left
+    to find it out.
+    """
+    try:
+        error = bind_error(host, port)
+    except (socket.gaierror, UnicodeError) as unknown:  # UnicodeError: a label that is longer than 63 characters
+        return Obstacle(f"host {host} cannot be resolved ({getattr(unknown, 'strerror', 'no host name')})", "host")
+    if error is None:
+        return None
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Obstacle(f"{host} is no address of this machine", "host")
+    if error.errno == errno.EACCES:
+        who = "only root and programs with the capability cap_net_bind_service may listen"
+        return Obstacle(f"{who} on port {port}", "port", ", or give the right", lacks_right=True)
+    if error.errno != errno.EADDRINUSE:
+        raise error
+    owner = port_owner(port)
+    holder = f"pid {owner[0]} ({describe(*owner)})" if owner else "another process"
+    return Obstacle(f"port {port} is taken by {holder}", "port", " or stop it")
 
 
 def is_free(host: str, port: int) -> bool:
@@ -74,7 +113,16 @@ def _any_free(host: str, used: frozenset[int]) -> int:
     """Return a free port that the kernel chooses."""
     while True:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-            sock.bind((host, 0))
+            try:
+                sock.bind((host, 0))
+            except (socket.gaierror, UnicodeError) as error:
+                raise PortTaken(
+                    f"host {host} cannot be resolved ({getattr(error, 'strerror', 'no host name')})"
+                ) from None
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                raise PortTaken(f"{host} is no address of this machine") from None
             port = int(sock.getsockname()[1])
         if port not in used:
             return port

@@ -58,7 +58,7 @@ class RenderContext(NamedTuple):
 
 
 COLUMNS = (
-    Column("name", "SERVICE", 14, max_width=34),
+    Column("name", "SERVICE", 14, drop_order=-1, max_width=34),
     Column("state", "STATE", 10),
     Column("check", "CHECK", 10, drop_order=1),
     Column("last", "AGO", 4, drop_order=6, align_right=True),

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -67,27 +68,45 @@ KEYS = (
 LEFT_WIDTH = 53
 """Terminal cells for the keys; the symbols are to the right of them."""
 
+TWO_COLUMNS_WIDTH = 78
+"""From this terminal width on, the symbols are beside the keys."""
+
 
 class HelpScreen(Dialog[None]):
-    """The help page: keys on the left, symbols of states on the right."""
+    """The help page: keys and the symbols of states."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,enter", "dismiss", "Back"),
         Binding("j,down", "scroll(1)", show=False),
         Binding("k,up", "scroll(-1)", show=False),
+        Binding("space,pagedown,ctrl+d,ctrl+f", "scroll_page(1)", show=False),
+        Binding("pageup,ctrl+u,ctrl+b", "scroll_page(-1)", show=False),
+        Binding("g,home", "scroll_page(-1000)", show=False),
+        Binding("G,end", "scroll_page(1000)", show=False),
     ]
 
     def compose(self) -> ComposeResult:
         """Lay out the page in a scrollable box."""
-        with VerticalScroll(id="help"):
-            yield Static(self._page())
+        with VerticalScroll(id="help") as box:
+            box.border_subtitle = "Esc: back · Space: next page"
+            yield Static(self._page(self.app.size.width))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lay the page out for the new width."""
+        super().on_resize(event)
+        self.query_one(Static).update(self._page(event.size.width))
 
     def action_scroll(self, by: int) -> None:
         """Scroll by `by` lines, on a terminal that is smaller than the page."""
         self.query_one("#help", VerticalScroll).scroll_relative(y=by, animate=False)
 
-    def _page(self) -> Text:
-        """Return the text of the page: two columns."""
+    def action_scroll_page(self, by: int) -> None:
+        """Scroll by `by` screenfuls."""
+        box = self.query_one("#help", VerticalScroll)
+        box.scroll_relative(y=by * max(1, box.scrollable_content_region.height - 1), animate=False)
+
+    def _page(self, width: int) -> Text:
+        """Return the text of the page: two columns, or one below the other on a terminal that is too narrow."""
         styles = styles_for(self.app)
         left: list[Text] = []
         for title, keys in KEYS:
@@ -100,6 +119,8 @@ class HelpScreen(Dialog[None]):
         right += [Text(), Text("table", styles["head"])]
         symbols = ("⟳ command running", "▾ ▸ open, folded", "◉ marked")
         right += [Text(f"  {words}", styles["plain"]) for words in symbols]
+        if width < TWO_COLUMNS_WIDTH:
+            return Text("\n").join([*left, Text(), *right])
         page = Text()
         for number in range(max(len(left), len(right))):
             line = left[number] if number < len(left) else Text()

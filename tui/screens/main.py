@@ -44,6 +44,12 @@ TABS = ("events", "logs", "details")
 WIDE_COLUMNS = 130
 """From this terminal width on, the details are shown beside the pane."""
 
+SHORT_LINES = 12
+"""Below this terminal height, the table and the pane are shown one at a time."""
+
+TINY_LINES = 7
+"""Below this terminal height, the lines at the top and bottom are not shown."""
+
 FOLLOW_DELAY_S = 0.12
 """Seconds between selecting a row and opening its logs: moving the cursor through the table must not open each log."""
 
@@ -277,8 +283,10 @@ class MainScreen(Screen[None]):
             self._reason.show(line)
 
     def on_resize(self, event: textual_events.Resize) -> None:
-        """Show the details beside the pane when the terminal is wide enough."""
+        """Show the details beside the pane when the terminal is wide enough, and only the most important on a small one."""
         self.set_class(event.size.width >= WIDE_COLUMNS, "-wide")
+        self.set_class(event.size.height < SHORT_LINES, "-short")
+        self.set_class(event.size.height < TINY_LINES, "-tiny")
         self._show_details()
 
     def _show_tab_bar(self) -> None:

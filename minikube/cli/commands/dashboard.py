@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from minikube.cli.common import running_manifest
+from minikube.cli.common import dashboard_lack, running_manifest
 from minikube.cli.exit_codes import INTERRUPTED
 from minikube.cli.options import existing_manifest_argument
 from minikube.errors import UsageError
@@ -20,6 +20,8 @@ def dashboard_command(manifest: str | None) -> int:
 
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal — use `minikube ps` and `minikube logs -f` without one")
+    if lack := dashboard_lack():
+        raise UsageError(f"{lack}, and the dashboard needs control sequences — set TERM, or use `minikube ps -w`")
     path = running_manifest(manifest)
     endpoint = find_supervisor(path)
     # An error at the start is one line here; the dashboard shows those that come later.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_path, print_message
+from minikube.cli.common import dashboard_lack, manifest_path, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
@@ -49,9 +49,13 @@ class UpOptions:
     """A service, or empty."""
 
     def wants_dashboard(self) -> bool:
-        """Return whether to show the dashboard: stdout is a terminal, and no option asks for another output."""
+        """Return whether to show the dashboard: stdout is a terminal that can show it, and no option asks for another output."""
         plain = self.detach or self.plain or bool(self.exit_with)
-        return not plain and sys.stdout.isatty() and sys.stdin.isatty()
+        if plain or not (sys.stdout.isatty() and sys.stdin.isatty()):
+            return False
+        if lack := dashboard_lack():
+            print_message(f"{lack}: log lines are printed instead of the dashboard")
+        return not lack
 
 
 @click.command()

@@ -63,6 +63,8 @@ class DashboardProcess:
         self._on_fork = on_fork
         self._end_signal = 0
         """The signal by which the dashboard was told to exit; 0: none."""
+        self._can_stop = signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN and _has_job_control()
+        """Whether TSTP, which Ctrl-Z sends outside the dashboard, stops this process."""
         self._suspending = False
         """Whether this process got TSTP, which it passes on: the dashboard leaves the alternate screen before it stops."""
 
@@ -75,7 +77,7 @@ class DashboardProcess:
         """
         modes = TerminalModes(0, 2)
         read_end, write_end = os.pipe()
-        with _wakeups(self._suspend) as wakeup_fd:
+        with _wakeups(self._suspend if self._can_stop else None) as wakeup_fd:
             sys.stdout.flush()
             sys.stderr.flush()
             parent = os.getpid()
@@ -150,8 +152,9 @@ class DashboardProcess:
         message: dict[str, str] = {}
         try:
             signal.set_wakeup_fd(-1)
-            for number in (*FORWARDED_SIGNALS, signal.SIGCHLD, signal.SIGTSTP):
+            for number in (*FORWARDED_SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL if self._can_stop else signal.SIG_IGN)
             self._on_fork()
             processes.exit_with_parent(parent, signal.SIGHUP)
             from tui import DashboardError, run_dashboard
@@ -186,14 +189,14 @@ class DashboardProcess:
 
 
 @contextmanager
-def _wakeups(on_suspend: Callable[..., None]) -> Iterator[int]:
+def _wakeups(on_suspend: Callable[..., None] | None) -> Iterator[int]:
     """Return a descriptor that is readable after each signal, also after CHLD, until the `with` block ends.
 
-    `on_suspend` handles TSTP, unless it is ignored.
+    `on_suspend` handles TSTP; None: the signal's handler stays as it is.
     """
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     previous = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None)}
-    if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+    if on_suspend is not None:
         previous[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, on_suspend)
     previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     try:
@@ -204,6 +207,17 @@ def _wakeups(on_suspend: Callable[..., None]) -> Iterator[int]:
             signal.signal(number, handler)
         os.close(read_end)
         os.close(write_end)
+
+
+def _has_job_control() -> bool:
+    """Return whether the parent is a shell that continues this process after a stop."""
+    # As the kernel decides, which stops no process of an orphaned group with TSTP: the parent is in the same session, and in
+    # another group. Without it, Ctrl-Z would stop `exec minikube up` for ever.
+    try:
+        parent = os.getppid()
+        return os.getsid(parent) == os.getsid(0) and os.getpgid(parent) != os.getpgrp()
+    except OSError:
+        return False
 
 
 def _read_message(descriptor: int) -> dict[str, str]:

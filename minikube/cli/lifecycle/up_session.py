@@ -65,8 +65,10 @@ class UpSession:
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:
-        """Call `stop` for each INT, TERM and HUP until the `with` block ends."""
-        previous = {number: signal.signal(number, lambda number, _: self.stop(number)) for number in STOP_SIGNALS}
+        """Call `stop` for each INT, TERM and HUP until the `with` block ends, but for those that are ignored."""
+        # What is ignored when `up` starts stays so: HUP with `nohup`, INT where a script starts `up` in the background.
+        obeyed = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        previous = {number: signal.signal(number, lambda number, _: self.stop(number)) for number in obeyed}
         try:
             yield
         finally:

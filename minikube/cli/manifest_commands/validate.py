@@ -54,6 +54,6 @@ def _machine_warnings(manifest: Manifest) -> list[str]:
         except StartError as error:
             warnings.append(str(error))
         if not spec.cwd.is_dir():
-            why = "Not a directory" if spec.cwd.exists() else "No such file or directory"
-            warnings.append(f"{spec.name}: its directory {spec.cwd}: {why} — set services.{spec.name}.cwd")
+            why = "not a directory" if spec.cwd.exists() else "no such file or directory"
+            warnings.append(f"{spec.name}: its working directory {spec.cwd}: {why} — set services.{spec.name}.cwd")
     return warnings

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
 from minikube.errors import UsageError
 from minikube.redis_url import RedisUrl, parse_redis_url
@@ -91,7 +92,7 @@ class RedisConnector:
             connection = pool.make_connection()
         else:
             sentinel, service, db = self._sentinel
-            self._master = sentinel.discover_master(service)
+            self._master = self._discover_master(sentinel, service)
             host, port = self._master
             connection = Connection(host=host, port=port, db=db, **self._credentials, **options)  # type: ignore[no-untyped-call]
         connection.connect()
@@ -107,6 +108,19 @@ class RedisConnector:
             return bool(sentinel.discover_master(service) != self._master)
         except (RedisError, OSError):
             return False
+
+    def _discover_master(self, sentinel: Any, service: str) -> tuple[str, int]:
+        """Return the address of the master that the sentinels name. Raises MasterNotFoundError, or OSError."""
+        try:
+            host, port = sentinel.discover_master(service)
+        except MasterNotFoundError as error:
+            # The client's own text is the representation of its objects, one for each sentinel that it could not ask.
+            silent = str(error).count("<redis.client.Redis(")
+            text = f"the sentinels know no master {service!r} that is up"
+            if silent >= len(sentinel.sentinels):
+                text = f"no sentinel of the master {service!r} answers"
+            raise MasterNotFoundError(text) from None
+        return str(host), int(port)
 
     def _open_sentinel(self, parts: RedisUrl) -> tuple[Any, str, int]:
         """Return the sentinels, the service and the number of the database; keep user and password."""

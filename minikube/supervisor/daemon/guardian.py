@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from minikube.errors import StartError
 from minikube.linux import cgroup, processes
+from minikube.linux.proc_mount import ensure_own_proc
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import user_name
@@ -51,6 +52,7 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
 
     Call it before any thread is started (a fork copies only the calling thread) and before large modules are imported.
     """
+    ensure_own_proc()
     directory = project_dir(manifest)
     _check_owner(directory)
     try:

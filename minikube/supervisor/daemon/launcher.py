@@ -11,7 +11,7 @@ from pathlib import Path
 from minikube.engine.leftovers import remove_leftovers
 from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes
-from minikube.linux.ports import bind_error, port_owner
+from minikube.linux.ports import find_obstacle
 from minikube.manifest import HostPort
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
@@ -125,27 +125,15 @@ def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str
     """
     if not wanted.port:
         return wanted
-    try:
-        obstacle = _describe_obstacle(wanted)
-    except socket.gaierror as error:
-        raise StartError(f"{key}: cannot resolve {wanted.host}: {error.strerror} — set {key}.listen") from None
-    if not obstacle:
+    obstacle = find_obstacle(wanted.host, wanted.port, _describe_process)
+    if obstacle is None:
         return wanted
+    if obstacle.part == "host" or obstacle.lacks_right:
+        raise StartError(f"{key}: {obstacle.text} — set {key}.listen{obstacle.remedy}")
     if is_set:
-        raise StartError(
-            f'{key}: port {wanted.port} is {obstacle} — stop it, or set {key}.listen (to "auto": a free one)'
-        )
-    warnings.append(f"{key}: port {wanted.port} is {obstacle}, so a free one is used — set {key}.listen to choose")
+        raise StartError(f'{key}: {obstacle.text} — stop it, or set {key}.listen (to "auto": a free one)')
+    warnings.append(f"{key}: {obstacle.text}, so a free one is used — set {key}.listen to choose")
     return HostPort(wanted.host, 0)
-
-
-def _describe_obstacle(address: HostPort) -> str:
-    """Return a text that says why no socket can listen on `address`; empty where one can."""
-    error = bind_error(address.host, address.port)
-    if error is None:
-        return ""
-    owner = port_owner(address.port)
-    return f"taken by pid {owner[0]} ({_describe_process(*owner)})" if owner else f"not available ({error.strerror})"
 
 
 def _describe_process(pid: int, name: str) -> str:

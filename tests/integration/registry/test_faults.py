@@ -274,7 +274,8 @@ def test_a_lookup_before_redis_was_read_is_unavailable_and_not_not_found(redis_s
     try:
         client = registry.start().client()
         refused(client, "Get", "product")
-        assert client.call("Status")["Store"]["State"] == "down"
+        store = client.call("Status")["Store"]
+        assert (store["State"], store["Loaded"]) == ("down", False), "by this the supervisor knows that lookups fail"
         redis_server.start()
         eventually(lambda: store_is(client, "ok"))
         assert client.get("product") == 0

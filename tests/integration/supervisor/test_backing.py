@@ -10,10 +10,13 @@ import pytest
 import trio
 
 from minikube.control.state_store import StateStore
+from minikube.errors import StartError
+from minikube.linux import processes
 from minikube.logs.collector import LogCollector
 from minikube.manifest import LogSpec
 from minikube.supervisor.backing.service import BackingService
-from minikube.supervisor.backing.spec import BackingSpec, backing_command
+from minikube.supervisor.backing.spec import BackingSpec, backing_command, begin_process
+from minikube.supervisor.runtime.process.fork_client import execute_server
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -122,6 +125,52 @@ async def test_a_start_is_retried_after_a_shortage_of_descriptors(
             nursery.cancel_scope.cancel()
     assert downs(store)[0] == "redis ended: signal KILL — starting it again"
     assert "Too many open files" in downs(store)[1]
+
+
+async def test_a_first_process_that_has_died_before_the_service_runs_is_started_again(
+    tmp_path: Path, subreaper: None
+) -> None:
+    """The registry is requested before trio runs, and its service runs only when Redis answers, which may take seconds."""
+
+    async def wait_ready(process: Process) -> str:
+        await trio.lowlevel.checkpoint()
+        return "there"
+
+    store, log = StateStore("test"), LogCollector(tmp_path).open("registry", "registry", LogSpec())
+    (tmp_path / "once").touch()
+    script = "rm once && exit 3; exec sleep 600"
+    spec = BackingSpec("registry", ("sh", "-c", script), dict(os.environ), tmp_path, "there")
+    server = execute_server(1024)
+    start = begin_process(spec, server)
+    start.wait()
+    await soon(lambda: (stat := processes.read_stat(start.pid)) is not None and stat.state == "Z")
+    table = ProcessTable(None, server)
+    first = await table.adopt(start, backing_command(spec))
+    service = BackingService(spec, table, store, log, wait_ready)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(table.reap_children)
+            await first.exited.wait()
+            nursery.start_soon(service.run, first)
+            await service.ready.wait()
+            await soon(lambda: store.snapshot.parts[0].restarts == 1)
+            await service.stop()
+            nursery.cancel_scope.cancel()
+    table.close()
+    assert [event.message for event in store.events_since(0) if event.kind == "registry.down"] == [
+        "registry ended: exit 3 — starting it again"
+    ]
+
+
+async def test_a_first_process_whose_program_is_missing_is_an_error_that_names_it(
+    tmp_path: Path, subreaper: None
+) -> None:
+    server = execute_server(1024)
+    table = ProcessTable(None, server)
+    spec = BackingSpec("redis", ("/no/such/redis",), {}, tmp_path, "there")
+    with pytest.raises(StartError, match="command not found: /no/such/redis"):
+        await table.adopt(begin_process(spec, server), backing_command(spec))
+    table.close()
 
 
 def downs(store: StateStore) -> list[str]:

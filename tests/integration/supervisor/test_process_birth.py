@@ -7,7 +7,7 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import trio
 
 from minikube.errors import ResourceExhausted, StartError
 from minikube.linux import processes
+from minikube.linux.cgroup import Group
 from minikube.linux.credentials import Credentials
-from minikube.linux.exec_context import ExecFailure
+from minikube.linux.exec_context import ExecContext, ExecFailure
 from minikube.supervisor.runtime.pipes import collect
 from minikube.supervisor.runtime.process import fork_client
 from minikube.supervisor.runtime.process import process_table as table_module
-from minikube.supervisor.runtime.process.fork_client import ForkServer, execute_server
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ForkServerGone, ProcessStart, execute_server
 from minikube.supervisor.runtime.process.fork_exec import Command, exec_context
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -32,7 +33,7 @@ NUMBERS = itertools.count()
 WAYS: dict[str, dict[str, Any]] = {
     "spawned": {},
     "forked": {"rlimits": {"core": 0}},
-    "other user": {"credentials": Credentials(65534, 65534, ())},
+    "other user": {"credentials": Credentials(65534, 65534, (65534, 4242))},
 }
 """A fork server has two ways of starting a process; the second is for attributes that only the process itself can set."""
 
@@ -143,7 +144,7 @@ async def test_a_process_leads_a_session_and_has_its_directory_umask_and_user(
     assert pid == session == str(process.pid)
     assert (directory, umask) == (str(tmp_path), "0027")
     credentials = way.get("credentials")
-    ids = ("65534", "65534") if credentials else (str(os.getuid()), " ".join(map(str, _own_groups())))
+    ids = ("65534", "65534 4242") if credentials else (str(os.getuid()), " ".join(map(str, _own_groups())))
     assert (user, groups) == ids
 
 
@@ -236,6 +237,33 @@ async def test_the_exit_of_each_short_process_is_noticed(process_table: ProcessT
             for number in range(60):
                 nursery.start_soon(run_once, number)
     assert sorted(codes) == sorted(f"exit {number}" for number in range(60))
+
+
+async def test_the_exit_of_a_process_whose_start_is_not_known_yet_is_kept(
+    subreaper: None, nursery: trio.Nursery
+) -> None:
+    """Until then the process looks like a dead orphan. Exits of other processes are noticed meanwhile."""
+
+    class LateTable(ProcessTable):
+        async def _start(self, command: Command, group: Group | None) -> ProcessStart:
+            start = await super()._start(command, group)
+            if command.argv[0] != "sleep":
+                await soon(lambda: (stat := processes.read_stat(start.pid)) is not None and stat.state == "Z")
+                sleeper.send_signal(signal.SIGKILL)
+                with trio.fail_after(30):
+                    await sleeper.exited.wait()
+                self.reap()
+            return start
+
+    table = LateTable()
+    nursery.start_soon(table.reap_children)
+    sleeper = await table.start(command("sleep", "600"))
+    process = await table.start(command("sh", "-c", "exit 7"))
+    with trio.fail_after(30):
+        assert str(await process.wait_exit()) == "exit 7"
+    for ended in (sleeper, process):
+        table.forget(ended)
+    table.close()
 
 
 async def test_an_environment_of_a_megabyte_reaches_the_process(process_table: ProcessTable) -> None:
@@ -381,6 +409,31 @@ def _is_marked(pid: int) -> bool:
         return False
 
 
+async def test_a_process_that_a_killed_fork_server_did_not_tell_of_is_killed_before_the_next_try(
+    process_table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untold: list[int] = []
+    request = ForkServer.request
+
+    async def request_untold(self: ForkServer, context: ExecContext, may_use_reserve: bool) -> ProcessStart:
+        start = await request(self, context, may_use_reserve)
+        if untold:
+            return start
+        with trio.fail_after(30):
+            await trio.lowlevel.wait_readable(start.status)
+        start.wait()
+        untold.append(start.pid)
+        await soon(lambda: start.pid in processes.adopted_children(os.getpid()))
+        start.close()
+        raise ForkServerGone
+
+    monkeypatch.setattr(ForkServer, "request", request_untold)
+    process = await process_table.start(command("sleep", "600"))
+    assert process.pid not in untold
+    assert processes.read_stat(untold[0]) is None
+    await end(process_table, process)
+
+
 async def test_a_fork_server_that_hangs_is_replaced(
     process_table: ProcessTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,12 +444,21 @@ async def test_a_fork_server_that_hangs_is_replaced(
         os.kill(pid, signal.SIGSTOP)
     for module in (fork_client, table_module):
         monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.7)
+    isolated: list[bool] = []
+    request = ForkServer.request
+
+    def spy(self: ForkServer, context: ExecContext, may_use_reserve: bool) -> Awaitable[ProcessStart]:
+        isolated.append(context.is_isolated)
+        return request(self, context, may_use_reserve)
+
+    monkeypatch.setattr(ForkServer, "request", spy)
     while True:
         try:
             second = await process_table.start(command("sleep", "600"))
             break
         except ResourceExhausted:  # the new one takes longer than that on a busy machine
             await trio.sleep(0.1)
+    assert isolated[:2] == [False, True], "the directory or program it hangs at must not stop other starts"
     assert first.exit is None
     await soon(lambda: not any(stat.is_alive for pid in hung if (stat := processes.read_stat(pid))))
     await end(process_table, first, second)

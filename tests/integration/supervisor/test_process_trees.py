@@ -146,7 +146,9 @@ async def test_a_helpers_whole_tree_is_killed_at_its_timeout_and_its_output_is_k
     mark = f"7{os.getpid()}"
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(groups, nursery, tmp_path)
-        process = await supervisor.start("sleep", "600")
+        process = await supervisor.start("sleep", "600", limits={"nofile": 77})
+        ran = await process.run(("sh", "-c", "ulimit -n"), 5.0)
+        assert ran.output == "77\n", "a helper has the limits of its instance"
         script = f"echo asked; setsid sleep {mark} & sleep {mark}"
         ran = await process.run(("sh", "-c", script), 0.5)
         assert (ran.exit, ran.output) == (None, "asked\n")
@@ -230,6 +232,24 @@ async def test_a_process_that_was_seen_in_a_tree_still_belongs_to_it_after_leavi
         await soon(lambda: processes.read_stat(hidden) is None)  # reaped
         supervisor.process_table.note_owners({})
         assert hidden not in supervisor.process_table.seen
+        process.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("groups", ["groups"], indirect=True)
+async def test_a_tree_is_killed_by_its_control_group_at_once(
+    groups: ProjectGroups, subreaper: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal for each process comes too late for trees that fork faster than they are walked."""
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        process = await supervisor.start("sh", "-c", "trap '' TERM; sleep 600 & sleep 600 & echo grown; wait")
+        await trio.lowlevel.wait_readable(process.stdout)
+        monkeypatch.setattr(processes, "kill_all", lambda pids: [])
+        with trio.fail_after(30):
+            killed = await process.end(signal.SIGKILL, 0.0)
+            await process.exited.wait()
+        assert len(killed) == 3
         process.close()
         nursery.cancel_scope.cancel()
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from minikube.errors import PortTaken
-from minikube.linux.ports import choose_port, is_free
+from minikube.linux.ports import choose_port, find_obstacle, is_free
 from minikube.manifest import ServiceSpec
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
@@ -46,3 +46,36 @@ def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert not is_free("nowhere.invalid", 80)
+
+
+@pytest.mark.parametrize("port", ["auto", 8080])
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("192.0.2.7", "192.0.2.7 is no address of this machine"),
+        ("2001:db8::7", "2001:db8::7 is no address of this machine"),
+        ("nowhere.invalid", "host nowhere.invalid cannot be resolved"),
+        ("a" * 70, "cannot be resolved"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_said_to_be_so(host: str, words: str, port: int | str) -> None:
+    """And not that the port is taken."""
+    spec = replace(SPEC, host=host, port=0 if port == "auto" else 8080, auto_port=port == "auto")
+    with pytest.raises(PortTaken, match=words):
+        choose_port(spec, 0, frozenset())
+
+
+def test_a_port_that_only_a_privileged_program_may_listen_on_does_not_keep_it_from_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The program may have the right, by file capabilities or setuid."""
+
+    class Socket(socket.socket):
+        def bind(self, address: object, /) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    assert choose_port(replace(SPEC, port=80), 0, frozenset()) == 80
+    obstacle = find_obstacle("127.0.0.1", 80)
+    assert obstacle is not None
+    assert "cap_net_bind_service may listen on port 80" in obstacle.text

@@ -1,4 +1,4 @@
-"""A command to start, what its process gets, and the error for a start that failed. Pure.
+"""A command to start, what its process gets, and the error for a start that failed.
 
 It refuses to start the command: the fork server does (`fork_client`).
 """
@@ -14,6 +14,7 @@ from minikube.errors import ResourceExhausted, StartError
 from minikube.linux.cgroup import Group
 from minikube.linux.credentials import Credentials
 from minikube.linux.exec_context import ExecContext, ExecFailure
+from minikube.linux.program_file import explain_refusal
 from minikube.linux.rlimits import describe_excess, to_rlimits
 from minikube.supervisor.runtime.failures import SHORTAGES
 
@@ -65,13 +66,11 @@ def start_error(command: Command, failure: ExecFailure) -> StartError:
     if failure.errno in SHORTAGES:
         return ResourceExhausted(f"cannot start {program}: {reason} — trying again")
     if failure.stage == "directory":
-        return StartError(f"cannot start {program}: its directory {command.cwd}: {reason} — set cwd")
+        return StartError(
+            f"cannot start {program}: its working directory {command.cwd}: {reason.lower()} — create it or set cwd"
+        )
     if failure.stage != "exec":
         return StartError(f"cannot start {program}: {failure}")
-    if failure.errno == errno.ENOENT and failure.path:
-        return StartError(f"{failure.path}: its #! line names no program — correct it or install the interpreter")
-    if failure.errno == errno.ENOENT:
+    if failure.errno == errno.ENOENT and not failure.path:
         return StartError(f"command not found: {program} — install it or set command")
-    if failure.errno == errno.ENOEXEC:
-        return StartError(f"{program} is neither a program nor a script with a #! line")
-    return StartError(f"cannot execute {program}: {reason}")
+    return StartError(f"cannot execute {program}: {explain_refusal(command.cwd / failure.path, failure.errno)}")

@@ -41,7 +41,7 @@ def test_validate_reports_what_up_would_refuse_on_this_machine(
     assert run(["validate"]) == 0
     user, directory = capsys.readouterr().err.splitlines()
     assert user.startswith("minikube: warning: web: there is no user nobody-here here")
-    assert directory.endswith("supervisor.toml: Not a directory — set services.web.cwd")
+    assert directory.endswith("supervisor.toml: not a directory — set services.web.cwd")
     (project / "supervisor.toml").write_text('[services.web]\ncomand = "x"\n')
     assert run(["validate"]) == 2
     (only,) = capsys.readouterr().err.splitlines()
