@@ -98,6 +98,12 @@ if [ ! -e @LOADER@ ]; then
     say "this system has no glibc (@LOADER@ is missing), and this file needs it - install the wheel with the Python here"
     exit 1
 fi
+have=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+have=${have#glibc }
+if [ -n "$have" ] && [ "$(printf '%s\n' @GLIBC@ "$have" | sort -V | head -n 1)" != @GLIBC@ ]; then
+    say "this system has glibc $have, and this file needs @GLIBC@ or newer - install the wheel with the Python here"
+    exit 1
+fi
 if ! { [ -n "$cache" ] && prepare "$cache"; }; then
     if [ -n "${MINIKUBE_CACHE-}" ]; then
         say "MINIKUBE_CACHE: cannot write to $cache, or it belongs to another user - name a directory of your own"
@@ -125,8 +131,10 @@ if [ "${found%% *}" != "$sum" ]; then
     exit 1
 fi
 rm -rf "$new"
-if ! { mkdir "$new" && tail -c "+$skip" "$0" | tar -xz --no-same-owner --no-same-permissions -C "$new"; }; then
-    say "cannot unpack into $cache - make room there, or set MINIKUBE_CACHE to another directory"
+# the first line of tar says why; on a full disk there is a line for each file
+if ! why=$({ mkdir "$new" && tail -c "+$skip" "$0" | tar -xz --no-same-owner --no-same-permissions -C "$new"; } 2>&1); then
+    why=$(printf '%s' "$why" | head -n 1)
+    say "cannot unpack into $cache (${why##*: }) - make room there, or set MINIKUBE_CACHE to another directory"
     exit 1
 fi
 if ! why=$("$new/bin/python3" -I -c '' 2>&1); then

@@ -89,7 +89,11 @@ def execute_in_container(
     for name in values:
         argv += ["--env", name]  # the value is in the engine's environment: other users can read a command line
     argv.append(container := container_name(manifest.name, engine.mark, instance.name))
-    if command and not _is_in_root(instance.pid, command[0]) and _is_missing(engine.program, container, command[0]):
+    if (
+        command
+        and not (instance.pid and _is_in_root(instance.pid, command[0]))
+        and _is_missing(engine.program, container, command[0])
+    ):
         print_message(f"command not found in {instance.name}'s container: {command[0]}")
         sys.exit(COMMAND_NOT_FOUND)
     environment = {**client_environment(os.environ), **values}

@@ -128,6 +128,21 @@ class InstanceLog:
         """Replace the secrets that are masked in new lines."""
         self._mask = SecretMask(secrets)
 
+    def hide_secrets(self, text: str, *, limit: int = 0) -> str:
+        """Return a text about the instance, such as the output of its check, with the secrets masked.
+
+        `limit` is the number of bytes to which the beginning of the text was cut off, perhaps inside a secret; 0 for a whole
+        text.
+        """
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            data = text.encode("utf-8", "replace")
+        masked = self._mask.apply(data)
+        if limit and len(data) >= limit:
+            masked = masked[max(self._mask.longest - 1, 0) :]
+        return masked.decode("utf-8", "replace") if masked is not data else text
+
     def expect(self, pattern: str, on_match: Callable[[], object]) -> None:
         """Call `on_match` once, at the next line that matches the RE2 pattern. A new call replaces the previous one."""
         self._awaited, self._on_match = compile_pattern(pattern), on_match

@@ -37,8 +37,8 @@ MAX_FILES = 4_096
 """1,024 connections of clients, as many probes, the connections kept between probes, and some to spare."""
 
 
-def run(config: RegistryConfig) -> None:
-    """Serve until a signal stops it. Raises UsageError or StartError when it cannot start."""
+def run(config: RegistryConfig) -> bool:
+    """Serve until a signal stops it; return whether that was Ctrl-C. Raises UsageError or StartError when it cannot start."""
     if is_exposed(config.listen, config.token, config.tls):
         raise UsageError(
             f"--listen: {config.listen} is beyond loopback, which needs a token and TLS"
@@ -48,7 +48,7 @@ def run(config: RegistryConfig) -> None:
         raise UsageError(f"--metrics: {config.metrics} is beyond loopback, where it has no TLS — use 127.0.0.1")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="registry: %(message)s")
     _raise_file_limit()
-    trio.run(_main, config)
+    return trio.run(_main, config)
 
 
 def _raise_file_limit() -> None:
@@ -59,10 +59,12 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _main(config: RegistryConfig) -> None:
+async def _main(config: RegistryConfig) -> bool:
+    """Run the registry until a signal ends it; return whether that was Ctrl-C."""
     tls = _server_tls(config)
+    received: list[int] = []
     async with open_background_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope, received)
         node_id = config.node or os.urandom(4).hex()
         store = RedisGateway(config.redis_url, config.prefix, node_id)
         earlier_run = EarlierRun.parse(config.run, os.uname().nodename)
@@ -88,6 +90,7 @@ async def _main(config: RegistryConfig) -> None:
         LOGGER.info("store %s, node %s", mask_url(config.redis_url), node.id)
         await trio.sleep_forever()
     store.stop()
+    return received == [signal.SIGINT]
 
 
 async def _start_serving(
@@ -127,9 +130,11 @@ async def _freeze_after_load(node: RegistryNode) -> None:
     gc.freeze()
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-        async for _ in received:
+async def _stop_on_signal(scope: trio.CancelScope, received: list[int]) -> None:
+    """Cancel `scope` at the first signal, which is appended to `received`."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            received.append(number)
             scope.cancel()
             return
 

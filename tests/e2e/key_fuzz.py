@@ -71,7 +71,7 @@ def fuzz(directory: Path, seconds: float, seed: int) -> Iterator[str]:
                 screen.send(b"\x1b[201~")  # a paste may be open
                 screen.read(0.5)
                 screen.send(b"\x03")
-                screen.read(15)
+                screen.wait_exit()
             code = screen.process.poll()
             if code not in (0, 130):
                 text = screen.output[-1500:].decode("utf-8", "replace")

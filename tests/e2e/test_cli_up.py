@@ -99,3 +99,16 @@ def test_everything_ends_when_up_is_killed(first_project: Path) -> None:
     up.wait()
     up.stdout.close()
     eventually(lambda: not pids_of(first_project), what="no process of the project is alive")
+
+
+def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(first_project: Path) -> None:
+    minikube("up", "-d")
+    for words in ("registry --listen 127.0.0.1:0 --redis unix:///nowhere.sock", "logs -f", "ps -w --json"):
+        command = [*MINIKUBE, *words.split()]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert running.stdout is not None
+        assert running.stdout.readline()  # it runs
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=PATIENCE_S)
+        assert (words, running.returncode) == (words, 130)
+        assert "Traceback" not in err

@@ -4,6 +4,7 @@ The payload here is a shell script in place of the interpreter. The end-to-end t
 """
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -113,6 +114,41 @@ def test_a_system_without_glibc_is_reported_in_one_line(
     assert errors.startswith("minikube: this system has no glibc (/lib64/no-such-loader.so is missing)")
     assert errors.count("\n") == 1
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_older_glibc_is_reported_in_one_line_before_anything_is_unpacked(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.999"))
+    newer = write(tmp_path / "newer", program.read_bytes()[binary.HEAD_BYTES :])
+    _, errors = run(newer, code=1, MINIKUBE_CACHE=tmp_path / "cache")
+    assert re.fullmatch(r"minikube: this system has glibc 2\.\d+, and this file needs 2\.999 or newer - .*\n", errors)
+    assert not (tmp_path / "cache").exists()
+
+
+@AS_ROOT
+def test_a_full_disk_is_reported_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    for number in range(200):
+        (tree / "bin" / str(number)).write_bytes(os.urandom(8_192))
+    program = write(tmp_path / "large", binary.packed(tree))
+    (cache := tmp_path / "cache").mkdir()
+    script = 'mount -t tmpfs -o size=256k,mode=0700 none "$1" && "$0"; code=$?; ls -A "$1" | wc -l; exit $code'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, program, cache],
+        env={"PATH": os.environ["PATH"], "MINIKUBE_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    if "unshare failed" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no mount namespace can be made here")
+    assert done.stderr == (
+        f"minikube: cannot unpack into {cache} (No space left on device)"
+        " - make room there, or set MINIKUBE_CACHE to another directory\n"
+    )
+    assert (done.returncode, done.stdout.strip()) == (1, "0")
 
 
 @AS_ROOT

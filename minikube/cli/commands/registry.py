@@ -16,6 +16,7 @@ import click
 
 from minikube.cli.commands.discovery import open_registry, registry_option
 from minikube.cli.common import print_json, print_message
+from minikube.cli.exit_codes import INTERRUPTED
 from minikube.cli.options import json_option, optional, parse_address_option, pass_options
 from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.errors import NotFound, UsageError
@@ -117,14 +118,14 @@ class RegistryOptions:
     help="Accept only clients that show a certificate signed by this one (PEM).",
 )
 @pass_options(RegistryOptions)
-def registry_command(options: RegistryOptions) -> None:
+def registry_command(options: RegistryOptions) -> int:
     """Run a registry without a project, on any Redis.
 
     Its token is MINIKUBE_REGISTRY_TOKEN in the environment; no option takes it, because other users can read command
     lines. `registry token` makes tokens with fewer rights.
     """
     if click.get_current_context().invoked_subcommand:
-        return
+        return 0
     from minikube.manifest.values import parse_allowed_check
     from minikube.registry.config import RegistryConfig
 
@@ -147,7 +148,7 @@ def registry_command(options: RegistryOptions) -> None:
     )
     from minikube.registry.main import run
 
-    run(config)
+    return INTERRUPTED if run(config) else 0
 
 
 @click.group()

@@ -223,5 +223,7 @@ def _find_instance(snapshot: Snapshot, name: str) -> InstanceView | None:
     matching = [view for view in snapshot.instances if name in (view.service, view.name, view.id)]
     if not matching and all(service.name != name for service in snapshot.services):
         raise NotFound(f"{name}: no such service or instance — `minikube ps` lists them")
-    running = [view for view in matching if view.pid]
+    # A container may have no known pid: a rootless engine without control groups reports none.
+    containers = {service.name for service in snapshot.services if service.kind == "container"}
+    running = [view for view in matching if view.pid or (view.service in containers and view.state.has_process)]
     return min(running, key=lambda view: view.check != "passing", default=None)

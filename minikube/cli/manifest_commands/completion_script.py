@@ -4,6 +4,9 @@ import click
 
 from minikube.errors import MinikubeError
 
+FISH_ERASE = 'complete --do-complete "minikube " >/dev/null 2>&1; complete --erase --command minikube\n'
+"""fish has completions for Kubernetes' minikube, and loads them late, in addition to ours: load them now, then erase them."""
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -21,4 +24,4 @@ def completion_command(shell: str) -> None:
         script = script_class(root, {}, "minikube", "_MINIKUBE_COMPLETE").source()
     except RuntimeError as error:
         raise MinikubeError(f"completion: {error}") from None
-    click.echo(script)
+    click.echo(FISH_ERASE + script if shell == "fish" else script)

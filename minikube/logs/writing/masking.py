@@ -44,7 +44,8 @@ class SecretMask:
         lines = (line for secret in secrets for line in secret.splitlines())
         found = {line.encode("utf-8", "surrogateescape") for line in lines if len(line) >= SHORTEST_SECRET}
         self._secrets = tuple(sorted(found))
-        self._longest = max(map(len, self._secrets), default=0)
+        self.longest = max(map(len, self._secrets), default=0)
+        """The length of the longest secret in bytes."""
 
     def apply(self, data: bytes) -> bytes:
         """Return `data` with every secret masked. Secrets that overlap become one mask, so that no part of one remains."""
@@ -70,7 +71,7 @@ class SecretMask:
         if not self._secrets:
             return end
         text = _without_sequences(data[:end])
-        tail = text.data[-self._longest :]
+        tail = text.data[-self.longest :]
         held = max((_begun(secret, tail) for secret in self._secrets), default=0)
         if not held:
             return end

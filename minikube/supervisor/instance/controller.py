@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import trio
+from msgspec.structs import replace
 
 from minikube.clock import steady_time
 from minikube.logs.instance_log import InstanceLog
@@ -482,7 +483,12 @@ class InstanceController:
 
     def event(self, kind: str, text: str, level: str = "info") -> None:
         """Record an event of the instance; `text` follows the name of the instance."""
-        self._store.event(kind, f"{self.name} {text}", level, service=self.spec.name, instance=self.name)
+        text = f"{self.name} {self._hide_secrets(text)}"
+        self._store.event(kind, text, level, service=self.spec.name, instance=self.name)
+
+    def _hide_secrets(self, text: str) -> str:
+        """Return a text for users with the secrets of the instance masked: outputs of checks and reasons may have some."""
+        return self._log.hide_secrets(text) if self._log is not None else text
 
     def _set_waiting(self, reason: str) -> None:
         self._set_state(lifecycle.on_waiting(self.state, reason))
@@ -505,12 +511,13 @@ class InstanceController:
         if self.process is not None:
             process = RunningProcess(self.process.pid, self.start_time.steady, self.is_outdated)
         scheduled = bool(self.spec.schedule) and not self.desired.suspended
+        check = self.readiness.summary if self.readiness else CheckSummary()
         self._store.put_instances(
             instance_view(
                 InstanceDescription(self.id, self.name, self.spec, self.host, self.port, self.index),
                 self.state,
-                self.readiness.summary if self.readiness else CheckSummary(),
-                self.not_ready_reason,
+                replace(check, output=self._hide_secrets(check.output)) if check.output else check,
+                self._hide_secrets(self.not_ready_reason),
                 process,
                 since=self.state_since,
                 last_lines=self.last_lines,

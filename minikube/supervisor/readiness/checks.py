@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 
 import trio
+from msgspec.structs import replace
 
 from minikube.errors import ResourceExhausted, StartError
 from minikube.health.prober import Prober
@@ -17,7 +18,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import HealthSpec
 from minikube.supervisor.readiness.registration import InstanceDescription, is_local_check
 from minikube.supervisor.readiness.thresholds import ProbeStatus, new_probe_status, update_probe_status
-from minikube.supervisor.runtime.interface import Running
+from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, Running
 
 HEALTHY_AFTER_S = 1.0
 """How long an instance without a check must live before it counts as healthy."""
@@ -43,6 +44,7 @@ class InstanceChecks:
     ) -> None:
         self._instance = instance
         self._running = running
+        self._log = log
         self._prober = prober
         self._on_probe = on_probe
         self._on_healthy = on_healthy
@@ -71,6 +73,7 @@ class InstanceChecks:
         status = new_probe_status(self.probed, trio.current_time())
         while status.due < float("inf"):
             result = await self._probe(self.probed, status.due)
+            result = replace(result, output=self._log.hide_secrets(result.output))
             now, jitter = trio.current_time(), random.random()
             status = update_probe_status(status, result, self.probed, started=self._started, now=now, jitter=jitter)
             self._on_probe(status, result)
@@ -106,7 +109,7 @@ class InstanceChecks:
             return ProbeResult(Outcome.UNKNOWN, f"check command: {error}", began, trio.current_time())
         except StartError as error:
             return ProbeResult(Outcome.FAIL, f"check command: {error}", began, trio.current_time())
-        printed = result.output.strip()
+        printed = self._log.hide_secrets(result.output, limit=OUTPUT_LIMIT).strip()
         if result.exit is None:
             outcome, text = Outcome.TIMEOUT, f"check command: no end within {health.timeout:g} s"
         elif result.exit.clean:

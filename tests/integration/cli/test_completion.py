@@ -148,3 +148,25 @@ async def test_a_name_with_terminal_escapes_is_not_offered(project: Path) -> Non
     async with running(project) as server:
         server.store.put_instances(InstanceView("dddddddd", "product", "pr\x1b[31m", ProcessState.RUNNING))
         await wait_offered("bash", "minikube logs p", project, ["product"])
+
+
+@pytest.mark.parametrize("order", ["foreign first", "ours first"])
+def test_in_fish_ours_take_the_place_of_those_of_kubernetes(
+    order: str, project: Path, need: Callable[[str], str]
+) -> None:
+    fish = need("fish")
+    foreign = project / ".config" / "fish" / "completions" / "minikube.fish"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text('complete -c minikube -f -a "tunnel addons"\n')
+    load = 'complete -C "minikube " >/dev/null; ' if order == "foreign first" else ""
+    done = subprocess.run(
+        [fish, "-c", f'{load}minikube completion fish | source; complete -C "minikube "'],
+        cwd=project,
+        env={"PATH": f"{HERE}:{os.environ['PATH']}", "HOME": str(project)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    offered = {line.partition("\t")[0] for line in done.stdout.splitlines()}
+    assert "up" in offered
+    assert not offered & {"tunnel", "addons"}

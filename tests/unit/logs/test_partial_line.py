@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.manifest import LogSpec
 from minikube.model import LogLine
 from tests.eventually import soon
-from tests.unit.logs.log_of import capture_in, read, reader_of
+from tests.unit.logs.log_of import Directly, capture_in, read, reader_of
 
 Found = list[tuple[str, bool]]
 
@@ -89,6 +90,27 @@ def test_the_query_of_a_follower_holds_for_incomplete_lines(tmp_path: Path) -> N
         follower.close()
 
 
+def test_an_incomplete_line_is_taken_back_before_its_line_is_written(tmp_path: Path) -> None:
+    """A reader that looks between both would show it again after the whole line."""
+    steps: list[str] = []
+
+    class Noting(Directly):
+        def put(self, log: InstanceLog, data: bytes) -> None:
+            steps.append("write")
+
+        def call(self, log: InstanceLog, work: Callable[[], object]) -> None:
+            steps.append("show")
+
+    log = capture_in(tmp_path, writer=Noting())
+    log.feed("stdout", b"half")
+    log.show_partial("stdout")
+    log.feed("stdout", b" and half\n")
+    log.feed("stderr", b"half")
+    log.show_partial("stderr")
+    log.finish("stderr")
+    assert steps == ["show", "show", "write"] * 2
+
+
 @pytest.mark.parametrize("cut", range(1, 9))
 def test_a_secret_is_masked_in_an_incomplete_line_and_its_completion(tmp_path: Path, cut: int) -> None:
     """Also in colours, and where the line is cut because it is long."""
@@ -109,6 +131,15 @@ def test_a_secret_is_masked_in_an_incomplete_line_and_its_completion(tmp_path: P
     follower.close()
     assert b"hunter" not in log.path.read_bytes()
     assert b"er22" not in log.path.read_bytes()
+
+
+@pytest.mark.parametrize("begun", range(1, 8))
+def test_a_line_that_is_cut_because_it_is_long_is_not_cut_inside_a_secret(tmp_path: Path, begun: int) -> None:
+    log = capture_in(tmp_path, secrets=["hunter22"])
+    log.feed("stdout", b"x" * (2 * LINE_LIMIT - begun) + b"hunter22"[:begun])
+    log.feed("stdout", b"hunter22"[begun:] + b"\n")
+    lines = read([reader_of(log)], LogQuery(tail=ALL_LINES))
+    assert "".join(lines) == "x" * (2 * LINE_LIMIT - begun) + "***"
 
 
 def test_output_that_may_always_go_on_as_a_secret_is_held_back_in_bounded_memory(tmp_path: Path) -> None:

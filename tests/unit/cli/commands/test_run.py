@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from minikube.cli.commands import run
 from minikube.engine.command import container_name, project_mark
 from minikube.errors import MinikubeError, NothingRunning, UsageError
 from minikube.manifest import load_manifest
-from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.model import InstanceView, ProcessState, ServiceView, Snapshot
 
 
 class Executed(Exception):
@@ -137,3 +138,13 @@ def test_a_command_that_a_container_does_not_have_is_an_error_of_one_line(
         run.exec_command.main(["web", "no-such-program", "-x"], standalone_mode=False)
     assert exit.value.code == 127
     assert capsys.readouterr().err == "minikube: command not found in web's container: no-such-program\n"
+
+
+def test_exec_works_in_a_container_whose_pid_no_engine_tells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rootless Podman without control groups reports none."""
+    view = InstanceView("0badcafe", "web", "web", ProcessState.RUNNING)
+    services = (ServiceView("web", kind="container"), ServiceView("api"))
+    snapshot = Snapshot("shop", 1, 0.0, 0.0, "", 1, services=services, instances=(view,))
+    assert run._find_instance(snapshot, "web") is view
+    process = InstanceView("0badcaff", "api", "api", ProcessState.RUNNING)
+    assert run._find_instance(structs.replace(snapshot, instances=(process,)), "api") is None

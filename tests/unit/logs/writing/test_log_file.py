@@ -49,6 +49,14 @@ def replace_by_link(path: Path) -> None:
     path.symlink_to("/dev/null")
 
 
+def replace_by_link_to_file(path: Path) -> None:
+    """Nothing may be written into another program's file."""
+    path.unlink()
+    target = path.with_name("precious")
+    target.touch(0o400)
+    path.symlink_to(target)
+
+
 def replace_by_loop(path: Path) -> None:
     path.unlink()
     path.symlink_to(path.name)
@@ -83,6 +91,7 @@ CHANGES = [
     rotate_as_logrotate,
     replace_by_file,
     replace_by_link,
+    replace_by_link_to_file,
     replace_by_loop,
     replace_by_directory,
     replace_by_fifo,
@@ -120,6 +129,7 @@ def test_a_log_that_is_taken_away_goes_on_at_its_path_and_followers_go_on_with_i
     assert read([reader_of(log)], ALL)[-2:] == ["after", "and on"]
     assert log.path.stat().st_mode & 0o077 == log.path.parent.stat().st_mode & 0o077 == 0
     assert (log.dropped, log.file_changes, log.file.written) == (0, 1, 3)
+    assert all(file.stat().st_size == 0 for file in log.path.parent.glob("precious"))
     [(event, text)] = notices
     assert event == "logs.file_changed"
     assert text.startswith("a: a.log was re")
@@ -301,6 +311,14 @@ def test_lines_of_a_failed_write_are_counted_exactly(
         f"a: output is not kept: {error} ({log.path})",
         f"a: output is kept again; {dropped} lines dropped: {error}",
     ]
+
+
+def test_lines_between_two_tries_of_a_failed_disk_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    log = capture_in(tmp_path / "logs")
+    log.feed("stdout", b"lost\n" * 3)
+    log.feed("stdout", b"lost\n" * 4)
+    assert (log.dropped, log.write_error) == (7, "Not a directory")
 
 
 def test_an_error_that_no_code_expects_ends_neither_the_writing_thread_nor_other_logs(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class FakeLog:
         self.masked: tuple[str, ...] = ()
         self.inserted: list[str] = []
 
+    def hide_secrets(self, text: str, *, limit: int = 0) -> str:
+        return text
+
     def insert(self, text: str) -> None:
         self.inserted.append(text)
 
