@@ -21,10 +21,12 @@ health.shell = 'echo "$MINIKUBE_REDIS_URL $REDIS_URL $PORT" > check-$REPLICA; te
 stop.command = "python 'echo stopped $1 $HOME >> stopped' ${REPLICA}"
 
 [services.lines]
+env_file = "notes.env"
 shell = '''
 cd sub
 count=$(ls | wc -l)
 echo "$count ${count} file" | tr a-z A-Z && ${MINIKUBE_PYTHON} -c "import minikube; print('sdk')"
+echo $NOTE
 exec sleep 1000
 '''
 stop.shell = "echo lines-$$ | cut -d- -f1 >> stopped"
@@ -51,6 +53,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtHome]:
     python.chmod(0o755)
     (directory / "sub").mkdir()
     (directory / "sub" / "one").touch()
+    (directory / "notes.env").write_text("NOTE=every value of such a file is a secret\n")
     (directory / ".env").write_text(f"\ufeffREDIS_URL={APPLICATIONS_REDIS}\nPORT=3000\nHOST=0.0.0.0\nif true; then\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
@@ -88,8 +91,8 @@ def test_the_redis_of_the_application_is_not_the_projects(small: AtHome) -> None
 
 
 def test_the_lines_of_shell_have_pipes_and_variables_and_our_interpreter_the_sdk(small: AtHome) -> None:
-    lines = eventually(lambda: len(found := small.lines("lines")) > 1 and found)
-    assert lines == ["1 1 FILE", "sdk"]
+    lines = eventually(lambda: len(found := small.lines("lines")) > 2 and found)
+    assert lines == ["1 1 FILE", "sdk", "***"]
 
 
 def test_stop_commands_and_shells_run_before_the_signal(small: AtHome) -> None:

@@ -178,4 +178,5 @@ def test_masking_a_long_line_takes_milliseconds(text: str) -> None:
 
 @pytest.mark.parametrize("before", ["x=", "-", "1", "a.b-c+", "'", "("])
 def test_a_password_is_masked_whatever_stands_before_the_scheme(before: str) -> None:
-    assert mask_url(f"{before}http://u:hunter2@h") == f"{before}http://u:***@h"
+    for scheme in ("http", "s3", "x-"):
+        assert mask_url(f"{before}{scheme}://u:hunter2@h") == f"{before}{scheme}://u:***@h"

@@ -44,10 +44,13 @@ def parse_volume(text: str) -> spec.VolumeSpec:
     return spec.VolumeSpec(source, match["target"], match["mode"] == "ro")
 
 
-def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec:
+def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
     if not volume.is_path:
         return volume
-    source = (key.reading.directory / Path(volume.source).expanduser()).resolve()
+    try:
+        source = (key.reading.directory / Path(volume.source).expanduser()).resolve()
+    except RuntimeError:
+        return key.fail(f'expected a path, got "{volume.source}", and there is no such user')
     return spec.VolumeSpec(str(source), volume.target, volume.read_only)
 
 

@@ -122,6 +122,9 @@ def test_no_damaged_value_ends_the_registry_and_writes_go_on(redis_server: Redis
             eventually(partial(_is_taken, client, again), what=f"a write after damage to {what}")
             assert client.get("product") == service.port
             eventually(lambda: not detail(client), what=f"Redis is well after damage to {what}")
+        node = client.call("Status")["Node"]
+        eventually(lambda: str(admin.hget("{minikube}:nodes", node)).isdigit(), what="it counts its heartbeats again")
+        assert detail(client) == ""
         assert registry.process is not None
         assert registry.process.poll() is None
         for damage in VALUES.values():

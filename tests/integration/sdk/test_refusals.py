@@ -77,3 +77,25 @@ def test_a_first_registration_that_is_refused_ends_the_block_with_the_reason(
         serves(NEVER_S, "web", 8080, address=f"127.0.0.1:{registry.port}", **{"health": "ttl", **options})
     assert time.monotonic() - began < NEVER_S / 2
     assert [entry["Uuid"] for entry in client.call("Instances", "web")] == ["theirs"]
+
+
+async def test_a_program_that_is_cancelled_while_it_is_refused_stays_cancelled(registry: Registry) -> None:
+    """On asyncio the refusal does not replace the cancellation of another task's."""
+
+    async def main() -> None:
+        async def serve() -> None:
+            body = asyncio.current_task()
+            assert body is not None
+            async with aio.registered(
+                "web", 8080, address=f"127.0.0.1:{registry.port}", health="http://192.0.2.1/"
+            ) as keeper:
+                while not keeper.refusal:
+                    await asyncio.sleep(0)
+                body.cancel()
+                await asyncio.sleep(NEVER_S)
+
+        task = asyncio.create_task(serve())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await trio.to_thread.run_sync(asyncio.run, main())

@@ -104,6 +104,14 @@ def test_deep_nesting_is_refused(depth: int, pair: tuple[str, str]) -> None:
     assert "nested deeper than 64" in answer["error"]["message"]
 
 
+@pytest.mark.parametrize(("depth", "kind"), [(63, Request), (64, InvalidRequest)])
+@pytest.mark.parametrize("pair", [(b"[", b"]"), (b'{"a":', b"}")])
+def test_the_limit_of_nesting_is_exact(depth: int, kind: type, pair: tuple[bytes, bytes]) -> None:
+    """The request itself is the first of the 64 levels."""
+    params = pair[0] * depth + (b"1" if pair[0] != b"[" else b"") + pair[1] * depth
+    assert type(decode_request(b'{"method":"a","params":' + params + b',"id":1}')) is kind
+
+
 def test_nesting_up_to_the_limit_is_accepted() -> None:
     deep = "[" * 62 + "1" + "]" * 62
     assert request(b'{"method":"a","params":[' + deep.encode() + b"]}").method == "a"

@@ -127,6 +127,8 @@ def test_the_redis_of_an_application_does_not_choose_the_projects(tmp_path: Path
     env = manifest.services["x"].env
     assert {name: template_text(value) for name, value in env.items()} == {"REDIS_URL": "redis://:p$$1@dotenv:1/3"}
     assert load_manifest(path, {"REDIS_URL": "redis://shell:1"}).services["x"].env["REDIS_URL"] == "redis://shell:1"
+    write(tmp_path, SERVICE + 'env = { REDIS_URL = "redis://own:1" }\n')
+    assert load_manifest(path, {}).services["x"].env == {"REDIS_URL": "redis://own:1"}
     write(tmp_path, SERVICE + 'env_file = "x.env"\n')
     write(tmp_path, "REDIS_URL=redis://file:1\n", "x.env")
     x = load_manifest(path, {}).services["x"]

@@ -422,3 +422,8 @@ def test_a_pattern_that_cannot_be_watched_is_an_error(pattern: str, reason: str)
 @pytest.mark.parametrize("pattern", ["src/[ab]*.py", "!x[!0-9]", "a\\ b", "**/x", "~/src", "["])
 def test_any_other_pattern_is_taken(pattern: str) -> None:
     assert build(services(x={"watch": [pattern]}))[1] == []
+
+
+def test_a_volume_in_the_home_of_an_unknown_user_is_an_error() -> None:
+    (problem,) = build({"services": {"x": {"image": "i", "volumes": ["~nobody-here/x:/d"]}}})[1]
+    assert problem == 'services.x.volumes[0]: expected a path, got "~nobody-here/x", and there is no such user'

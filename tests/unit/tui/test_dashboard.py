@@ -4,10 +4,11 @@ import time
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from minikube.model import CheckState, Event, InstanceView, PartView, ProcessState, ServiceView, Usage
+from minikube.model import CheckState, Event, InstanceView, LogLine, PartView, ProcessState, ServiceView, Usage
 from tests.eventually import PATIENCE_S
 from tests.unit.tui.fake_project import (
     LARGE,
@@ -21,7 +22,7 @@ from tests.unit.tui.fake_project import (
 )
 from tui.app import Dashboard
 from tui.connection.interface import Command
-from tui.connection.messages import ConnectionChanged, SnapshotReceived
+from tui.connection.messages import ConnectionChanged, LogLinesReceived, LogsEnded, SnapshotReceived
 from tui.render.columns import RenderContext, render_cell
 from tui.render.rows import Row, build_rows, count_instances
 from tui.render.theme import Styles
@@ -300,6 +301,49 @@ def test_logs_of_the_selected_service_are_followed_in_bounded_memory() -> None:
         await pilot.press("w", "t", "v", "v")
         await wait_idle(pilot)
         await wait_for(app, pilot, "nothing matches")
+
+    run_dashboard(steps, snapshot=shop())
+
+
+def test_lines_of_logs_that_are_not_followed_any_more_are_left_out() -> None:
+    """They, and their end, may have been on their way when another service was selected."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_idle(pilot)
+        await pilot.press("l")
+        await wait_idle(pilot)
+        request = connection.followed[-1][0]
+        line = LogLine(1.0, "product", "product", "stdout", "an earlier line")
+        connection.post(
+            LogLinesReceived(request - 1, [line], restarted=True), LogsEnded(request - 1, "the earlier end")
+        )
+        connection.send_logs("a line")
+        await wait_for(app, pilot, "a line")
+        assert [entry.text for entry in app._main.logs.entries] == ["a line"]
+
+    run_dashboard(steps, snapshot=shop())
+
+
+def test_a_line_takes_the_place_of_the_incomplete_one_before_it() -> None:
+    """Of the same instance and stream, also where both come together, and where the view shows matches only."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_idle(pilot)
+        await pilot.press("l")
+        await wait_idle(pilot)
+        request = connection.followed[-1][0]
+
+        def line(text: str, stream: str = "stdout", *, partial: bool = False) -> LogLine:
+            return LogLine(1.0, "product", "product", stream, text, partial=partial or UNSET)
+
+        connection.post(LogLinesReceived(request, [line("Pass", partial=True), line("other", "stderr")]))
+        await wait_for(app, pilot, "Pass")
+        connection.post(LogLinesReceived(request, [line("Password: ", partial=True), line("Password: x")]))
+        await wait_for(app, pilot, "Password: x")
+        connection.post(LogLinesReceived(request, [line("and another")]))
+        await wait_for(app, pilot, "and another")
+        assert [entry.text for entry in app._main.logs.entries] == ["other", "Password: x", "and another"]
+        assert sum("Pass" in text for text in screen_text(app)) == 1
 
     run_dashboard(steps, snapshot=shop())
 

@@ -249,3 +249,11 @@ def test_cached_lists_are_the_records_in_order() -> None:
     catalog.apply(Entry(catalog.revision + 1, ChangeKind.GONE, catalog.records["c"]))
     assert same()
     assert [instance.uuid for instance in listed(catalog)] == ["a", "b"]
+
+
+def test_the_output_of_an_earlier_registrations_probe_is_not_shown_for_the_next_one() -> None:
+    catalog = loaded()
+    put(catalog, record("a"))
+    catalog.record_probe("a", 12.5, "200 OK of the process that has ended")
+    put(catalog, record("a"))  # the same id and address, as another incarnation
+    assert [instance.output for instance in listed(catalog)] == [""]
