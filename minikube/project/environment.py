@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     import ssl
 
 
-def is_single_binary() -> bool:
-    """Return whether the interpreter is that of the single binary, which has a marker file, see `binary.py`."""
-    return Path(sys.prefix, "minikube.bundle").is_file()
-
-
 def service_path(environ: Mapping[str, str]) -> str:
     """Return PATH with the programs of this interpreter last: `python` is the user's where there is one.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minikube.linux import cgroup, processes
+from minikube.project.run_lookup import supervisors_started_in
 from minikube.project_dir import PROCESSES_FILE, PROJECT_DIR, REDIS_SOCKET, is_copied, origin, write_json
 
 PROJECT_ENV = "MINIKUBE_STATE"
@@ -77,10 +78,13 @@ def find_orphans(project_dir: Path) -> list[int]:
     for stat in processes.scan_processes():
         if not stat.is_alive or stat.pid in protected:
             continue
-        if stat.session in sessions or processes.environment(stat.pid).get(PROJECT_ENV) == str(project_dir):
+        if stat.session in sessions or _project_of(stat.pid) == str(project_dir):
             found.add(stat.pid)
     # Also descendants without the variable, for example those that were started with an empty environment.
     found.update(processes.descendants(found))
+    if found:
+        # A project whose directory was moved away still runs with the path that this project has now.
+        protected.update(processes.descendants(supervisors_started_in(project_dir)))
     # Some may have ended during the walk.
     return [pid for pid in found - protected if (last := processes.read_stat(pid)) is not None and last.is_alive]
 
@@ -123,6 +127,15 @@ def _recorded_processes(project_dir: Path) -> list[tuple[int, int]]:
         # After a reboot all recorded pids and start times belong to other processes. A copied record names the original's.
         if found["boot"] != processes.boot_id() or is_copied(found, project_dir):
             return []
-        return [(int(pid), int(started)) for pid, started in found["processes"]]
+        recorded = [(int(pid), int(started)) for pid, started in found["processes"]]
+        if not found.get("directory_id"):
+            # An older version's record does not tell whether it was copied; the processes' environment does.
+            recorded = [one for one in recorded if _project_of(one[0]) in ("", str(project_dir))]
+        return recorded
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _project_of(pid: int) -> str:
+    """Return the path of the `.minikube` whose run started a process; empty where its environment does not tell."""
+    return processes.environment(pid).get(PROJECT_ENV, "")

@@ -79,6 +79,20 @@ def find_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
     return None
 
 
+def supervisors_started_in(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> list[int]:
+    """Return the pids of supervisors elsewhere that were started with this `.minikube`, before their project was moved away."""
+    end, own_name, found = time.monotonic() + timeout, run_name(directory.parent), []
+    for name in listed_names():
+        listener = connect(name) if name != own_name else None
+        if listener is None:
+            continue
+        with listener.sock, contextlib.suppress(ConnectionError):
+            record, _ = _receive(listener, end - time.monotonic())
+            if record is not None and record.started_in == str(directory):
+                found.append(listener.pid or record.pid)
+    return found
+
+
 def user_name(uid: int) -> str:
     """Return the name of a user for messages; the number where it has none."""
     import pwd

@@ -21,7 +21,8 @@ OUTPUT = "registered by an earlier run of this project, and not confirmed yet"
 
 
 class EarlierRun:
-    """Finds the instances that the supervisor of a project registered, or had registered, before `since` (Unix seconds)."""
+    """Finds the instances that the supervisor of a project registered, or had registered, before `since` (Unix seconds;
+    infinity for the first registry of a run)."""
 
     def __init__(self, project: str = "", since: float = 0.0) -> None:
         self._project = project

@@ -8,12 +8,14 @@
     operations/      what is done to the project
     lifecycle        start it, see that nothing is left, start it again
     project, service the manifest, the command `minikube`, and the program of every service
+    shifted_clock/   the clock of the project's processes
     processes        births, deaths by pidfd, and what is left
     guests           services that this program registers itself
     dashboard        the dashboard on a terminal of its own
     flood            a hostile client of another user
     registry_client  the registry's RPC, without the SDK's repetitions
     observers        lookups, the watch, the shown state, memory and descriptors
+    log_follower     whether a follower of the log gets each line
     settling, views  whether everything is well and all views agree (`views` is pure)
     model            what must be true, and what a fault excuses (pure)
     report           the table and the JSON line

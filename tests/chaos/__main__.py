@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 
 from tests.chaos import namespaces
-from tests.chaos.log import RunLog, read_steps, step_record
+from tests.chaos.log import RunLog, read_findings, read_steps, step_record
 from tests.chaos.operations import WEIGHTS
 from tests.chaos.report import Result, json_line, table
 from tests.chaos.runner import Plan, run_plan
@@ -78,25 +78,28 @@ def run_outside(arguments: Sequence[str]) -> int:
 
 
 def run_shrink(options: argparse.Namespace) -> int:
-    """Run shorter and shorter scripts, and print the shortest that fails."""
+    """Run shorter and shorter scripts, and write the shortest that breaks a promise of the same kind beside the log."""
     header, steps = read_steps(options.shrink)
+    kinds = read_findings(options.shrink)
+    target = options.shrink.with_suffix(".shortest.jsonl")
     with tempfile.TemporaryDirectory(prefix="minikube-chaos-shrink-") as place:
         path, log = Path(place, "script.jsonl"), Path(place, "log.jsonl")
 
         def fails(script: Sequence[Step]) -> bool:
             lines = [header, *({"record": "step", "step": step_record(step)} for step in script)]
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            arguments = ["--replay", str(path), "--log", str(log), "--patience", str(options.patience)]
-            command = [sys.executable, "-m", "tests.chaos", *arguments]
-            failed = subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 1
-            print(f"{len(script)} steps: {'broken' if failed else 'kept'}", flush=True)
+            arguments = ["--replay", str(path), "--log", str(log), "--patience", str(header["patience"])]
+            subprocess.run([sys.executable, "-m", "tests.chaos", *arguments], stdout=subprocess.DEVNULL)
+            found = read_findings(log)
+            print(f"{len(script)} steps: {', '.join(sorted(found)) or 'nothing broken'}", flush=True)
+            if failed := bool(found & kinds):
+                shutil.copy(log, target)
             return failed
 
+        if not fails(steps):
+            print(f"{options.shrink}: nothing of {', '.join(sorted(kinds)) or 'nothing'} is broken in a replay")
+            return 0
         found = shrink([step for step in steps if step.op != SETTLE], fails)
-        fails(found)
-        print(log.read_text().splitlines()[-1])
-        target = options.shrink.with_suffix(".shortest.jsonl")
-        shutil.copy(path, target)
     print(f"{len(found)} of {len(steps)} steps: {', '.join(step.op for step in found)}\n{target}")
     return 1
 

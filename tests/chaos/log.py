@@ -55,3 +55,9 @@ def read_steps(path: Path) -> tuple[dict[str, Any], list[Step]]:
 def step_record(step: Step) -> dict[str, Any]:
     """Return a step as it stands in the log."""
     return asdict(step)
+
+
+def read_findings(path: Path) -> set[str]:
+    """Return the kinds of findings in a log."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {record["kind"] for record in records if record["record"] == "finding"}

@@ -19,12 +19,14 @@ BIRTH_S = 0.5
 class Kind(StrEnum):
     """The kinds of findings: the columns of the report."""
 
+    SLOW = "slow pushes"
     LOST = "lost registrations"
     FALSE_REMOVAL = "false removals"
     WRONG_ADDRESS = "wrong addresses, fresh"
     STALE_ADDRESS = "wrong addresses, stale"
     SHOWN_WELL = "shown well and was not"
     DISAGREEMENT = "views that disagree"
+    LOST_OUTPUT = "lost output"
     UNEXPECTED_END = "unexpected ends"
     SURVIVOR = "survivors"
     HANG = "hangs"
@@ -40,6 +42,7 @@ class Allowance(StrEnum):
     REMOVAL = "entries are removed or fail"
     STALE = "addresses of ended processes are found"
     REPLACED = "another address is found"
+    LOST_LINES = "lines of the writer are lost"
     SILENCE = "the registry does not answer"
     NO_CONTROL = "the control API does not answer, or shows old states"
 
@@ -118,6 +121,8 @@ class Bounds:
     """The longest times of the contract, in seconds, multiplied by the patience with a slow machine."""
 
     patience: float = 1.0
+    push: float = 0.1
+    """From the end of a process until watchers are told: half of all ends at least."""
     stale: float = 1.0
     """From the end of a process until its address is found no more."""
     grace: float = 3.0

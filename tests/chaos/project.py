@@ -14,6 +14,7 @@ from tests.untraced import untraced
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("service.py")
+SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")
 REGISTRY_PORT = 5555
 CONTROL_PORT = 5556
 """In a network namespace of its own nothing else has them."""
@@ -86,6 +87,8 @@ SERVICES = (
     Service("flood", "flood", (), port=""),
     Service("tick", "task", ('schedule = "every 3s"', 'restart = "never"'), port="", is_task=True),
 )
+WRITER = "flood"
+"""The service that numbers its lines."""
 BY_NAME = {service.name: service for service in SERVICES}
 
 
@@ -103,12 +106,18 @@ class Project:
         self.replicas = {service.name: service.replicas for service in SERVICES}
         self.edits: dict[str, int] = {}
         """How often the environment of a service was changed."""
-        self.environment = {**untraced(), "PYTHONPATH": str(ROOT)}
+        self._clock = directory.parent / "clock"
+        path = f"{SHIFTED_CLOCK}:{ROOT}"
+        self.environment = {**untraced(), "PYTHONPATH": path, "CHAOS_CLOCK": str(self._clock)}
         self._births = births
+
+    async def set_clock(self, offset: str) -> None:
+        """Set the clock of the project's processes that many seconds off the machine's."""
+        await trio.Path(self._clock).write_text(offset)
 
     def text(self) -> str:
         """Return the manifest with the present numbers of replicas."""
-        shared = f'CHAOS_BIRTHS = "{self._births}", PYTHONPATH = "{ROOT}"'
+        shared = f'CHAOS_BIRTHS = "{self._births}"'
         tables = [
             f"{service.toml(self.replicas[service.name])}\n"
             f'env = {{ {shared}, EDIT = "{self.edits.get(service.name, 0)}" }}'

@@ -32,6 +32,7 @@ class Result:
     findings: Sequence[Finding] = ()
     acknowledged: int = 0
     lookups: int = 0
+    repeated_lines: int = 0
     pushed_s: Sequence[float] = ()
     """From the death of an instance until the registry pushed it."""
     back_s: Sequence[float] = ()
@@ -56,7 +57,9 @@ def summarize(run: RunContext) -> Result:
         if one.mib > GROWTH_MIB or one.descriptors > GROWTH_DESCRIPTORS:
             run.find(Kind.GROWTH, f"{one.part} grew by {one.mib:.0f} MiB and {one.descriptors} descriptors")
     pushed, back = push_times(run.history, run.changes)
-    return Result(run.operations, run.findings, run.acknowledged, run.lookups, pushed, back, growth)
+    if (median := percentile(pushed, 0.5)) > run.bounds["push"]:
+        run.find(Kind.SLOW, f"half of the {len(pushed)} ends were pushed only after {median:.2f} s or more")
+    return Result(run.operations, run.findings, run.acknowledged, run.lookups, run.repeated_lines, pushed, back, growth)
 
 
 def push_times(history: History, changes: Iterable[Change]) -> tuple[list[float], list[float]]:
@@ -107,6 +110,7 @@ def table(result: Result) -> str:
     """Return the table that a run prints."""
     rows = [(name, str(count)) for name, count in sorted(result.operations.items())]
     rows += [("acknowledged registrations", str(result.acknowledged)), ("lookups", str(result.lookups))]
+    rows += [("repeated log lines", str(result.repeated_lines))]
     rows += [(kind, str(count)) for kind, count in result.counts.items()]
     for name, values in (("death to push", result.pushed_s), ("death to back again", result.back_s)):
         if values:
@@ -136,6 +140,7 @@ def json_line(result: Result, **extra: Any) -> str:
             "operations": result.operations,
             "acknowledged": result.acknowledged,
             "lookups": result.lookups,
+            "repeated_lines": result.repeated_lines,
             **result.counts,
             **figures,
             "growth": [asdict(one) for one in result.growth],

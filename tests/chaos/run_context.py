@@ -54,6 +54,8 @@ class RunContext:
     """Acknowledged registrations of this program itself, by id."""
     acknowledged: int = 0
     lookups: int = 0
+    repeated_lines: int = 0
+    """Lines that a follower of a log got twice."""
     parts: dict[str, Process] = field(default_factory=dict)
     """The newest process of `supervisor`, `guardian`, `redis` and `registry`."""
     stopped: dict[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from tests.chaos import guests, observers, settling
+from tests.chaos import guests, log_follower, observers, settling
 from tests.chaos.lifecycle import start, wait_nothing_left
 from tests.chaos.log import RunLog, step_record
 from tests.chaos.model import Allowance, Bounds, Kind
@@ -69,6 +69,7 @@ async def _run_steps(run: RunContext, plan: Plan, on_settled: Callable[[], None]
             observers.measure_usage,
             observers.judge,
             guests.run_guests,
+            log_follower.follow_log,
         ):
             nursery.start_soon(observer, run)
         unsettled = 0 if await settling.settle(run) else UNSETTLED_MOST

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from minikube.defaults import REDIS_ENV, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
 from minikube.manifest import HostPort, Manifest, has_ipv4_loopback, is_loopback
 from minikube.supervisor.backing.spec import BackingSpec
@@ -32,7 +34,7 @@ def registry_spec(
     # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env[REDIS_ENV] = redis_url
-    # The same for each process of this run: a registry that is started again must not withdraw this run's instances.
+    # The same for each later process of this run: a registry that is started again must not withdraw this run's instances.
     env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
     env[SUPERVISOR_TOKEN_ENV] = secret
     if is_loopback(listen.host) and not has_ipv4_loopback(listen.host):
@@ -40,3 +42,12 @@ def registry_spec(
     if settings.token:
         env[TOKEN_ENV] = settings.token
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))
+
+
+def first_start(spec: BackingSpec) -> BackingSpec:
+    """Return the spec for the first registry of a run: no entry of this project is of this run yet.
+
+    Times do not tell that where the clock was set back since the earlier run.
+    """
+    directory = spec.env[REGISTRY_RUN_ENV].partition(" ")[2]
+    return structs.replace(spec, env={**spec.env, REGISTRY_RUN_ENV: f"inf {directory}"})

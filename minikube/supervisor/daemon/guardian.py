@@ -57,6 +57,8 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
     _check_owner(directory)
     try:
         for needed in (directory, log_dir(directory)):
+            if os.path.lexists(needed) and not needed.is_dir():
+                raise StartError(f"{needed}: is no directory — move it away")
             needed.mkdir(mode=0o700, exist_ok=True)
         directory.chmod(0o700)
     except OSError as error:

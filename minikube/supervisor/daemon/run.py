@@ -314,6 +314,7 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         registry="",
         manifest=str(plan.manifest.path.absolute()),
         **origin(plan.project_dir),
+        started_in=str(plan.project_dir),
         version=minikube.__version__,
     )
 

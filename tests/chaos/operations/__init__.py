@@ -9,12 +9,13 @@
     entries    entries of services that another user replaces or removes
     load       floods, and descriptors that run out
     viewers    the dashboard
+    clock      the clock of the project's processes
 
 An operation writes down what it is about to allow before it acts, and returns the name of its target; it raises `NoTarget` where
 there is none. What must be true all the same is decided by `tests.chaos.model`, not here.
 """
 
-from tests.chaos.operations import commands, entries, files, load, manifest, processes, store, viewers
+from tests.chaos.operations import clock, commands, entries, files, load, manifest, processes, store, viewers
 from tests.chaos.operations.table import OPERATIONS, WEIGHTS, NoTarget, Operation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "WEIGHTS",
     "NoTarget",
     "Operation",
+    "clock",
     "commands",
     "entries",
     "files",

@@ -9,27 +9,25 @@ import trio
 from tests.chaos.lifecycle import wait_registry
 from tests.chaos.model import Allowance, Kind
 from tests.chaos.operations.store import wait_restored
-from tests.chaos.operations.table import NoTarget, choose, operation
-from tests.chaos.project import SERVICES, CommandFailed
+from tests.chaos.operations.table import NoTarget, operation
+from tests.chaos.project import WRITER, CommandFailed
 from tests.chaos.run_context import RunContext
 from tests.chaos.script import Step
 from tests.chaos.settling import scan_logs
 
-WRITERS = tuple(service.name for service in SERVICES if service.kind == "flood")
-"""Services that write all the time: their lines show whether a log goes on."""
 AGAIN_S = 10.0
 """A removed file is noticed in that time."""
 RETRY_S = 0.2
 
 
-async def wait_writing(run: RunContext, name: str) -> None:
-    """Wait until lines that the service writes now are in its log file."""
-    path = run.own_log_dir / f"{name}.log"
+async def wait_writing(run: RunContext) -> None:
+    """Wait until lines that the writer writes now are in its log file."""
+    path = run.own_log_dir / f"{WRITER}.log"
     deadline = run.now() + AGAIN_S * run.bounds.patience
     first = _size(path)
     while (size := _size(path)) in (first, 0):
         if run.now() > deadline:
-            run.find(Kind.FAILED, f"{path.name} was removed, and what {name} writes is in no file")
+            run.find(Kind.FAILED, f"{path.name} was removed, and what {WRITER} writes is in no file")
             return
         first = min(first, size)
         await trio.sleep(RETRY_S)
@@ -58,10 +56,9 @@ async def wait_commands(run: RunContext, what: str) -> None:
 @operation("remove.log")
 async def remove_log(run: RunContext, step: Step) -> str:
     """Remove one log file: what is written from then on is in a new one."""
-    name = choose(step, WRITERS)
-    (run.own_log_dir / f"{name}.log").unlink()
-    await wait_writing(run, name)
-    return name
+    (run.own_log_dir / f"{WRITER}.log").unlink()
+    await wait_writing(run)
+    return WRITER
 
 
 @operation("remove.logs")
@@ -69,7 +66,7 @@ async def remove_logs(run: RunContext, step: Step) -> str:
     """Remove the directory of the logs."""
     scan_logs(run)
     shutil.rmtree(run.own_log_dir)
-    await wait_writing(run, choose(step, WRITERS))
+    await wait_writing(run)
     return "logs"
 
 
@@ -118,5 +115,5 @@ async def remove_project_dir(run: RunContext, step: Step) -> str:
         await wait_commands(run, ".minikube")
         await wait_registry(run, writes=True)
     await wait_restored(run)
-    await wait_writing(run, choose(step, WRITERS))
+    await wait_writing(run)
     return ".minikube"

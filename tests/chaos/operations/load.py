@@ -11,7 +11,7 @@ from tests.chaos.lifecycle import wait_registry
 from tests.chaos.model import Allowance
 from tests.chaos.operations.table import choose, choose_process, held, operation, sleep_held, wait_part
 from tests.chaos.processes import send_signal
-from tests.chaos.project import CONTROL_PORT, REGISTRY_PORT
+from tests.chaos.project import CONTROL_PORT, REGISTRY_PORT, WRITER
 from tests.chaos.run_context import RunContext
 from tests.chaos.script import Step
 
@@ -23,7 +23,7 @@ PORTS = (REGISTRY_PORT, CONTROL_PORT)
 @operation("flood.log")
 async def flood_log(run: RunContext, step: Step) -> str:
     """Let a service write 20,000 lines at once."""
-    process = await choose_process(run, step, "main", service="flood")
+    process = await choose_process(run, step, "main", service=WRITER)
     send_signal(run, process, signal.SIGUSR1)
     return f"{process.service} {process.pid}"
 
@@ -79,5 +79,5 @@ async def supervisor_descriptors(run: RunContext, step: Step) -> str:
     """Let the supervisor have no descriptors left while an instance dies: it is started again afterwards."""
     process = await choose_process(run, step, "main")
     send_signal(run, process, signal.SIGKILL)
-    target = await _no_descriptors(run, step, "supervisor", Allowance.NO_CONTROL)
+    target = await _no_descriptors(run, step, "supervisor", Allowance.NO_CONTROL, Allowance.LOST_LINES)
     return f"{target}, {process.service} killed"

@@ -122,7 +122,7 @@ async def no_memory(run: RunContext, step: Step) -> str:
 async def full_disk(run: RunContext, step: Step) -> str:
     """Fill the project's disk for a while: lookups go on, nothing ends."""
     filler = run.project.directory / "filler"
-    with run.allow("*", Allowance.STALE):
+    with run.allow("*", Allowance.STALE, Allowance.LOST_LINES):
         try:
             await trio.to_thread.run_sync(_fill, filler)
             await sleep_held(step, 0.5, 6)

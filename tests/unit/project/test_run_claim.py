@@ -234,6 +234,7 @@ def test_a_user_who_must_not_run_the_project_cannot_keep_it_from_running(state: 
     with listener_of_nobody(run_name(state.parent)):
         assert find_run(state, timeout=0) is None
         claim, second = RunClaim(state), RunClaim(state)
+        assert claim.try_take(), "at once, not after a time-out"
         claim.take()
         assert (run := find_run(state, timeout=0)) is not None
         assert run.pid == os.getpid()

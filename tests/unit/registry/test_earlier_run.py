@@ -35,6 +35,13 @@ def test_only_entries_of_the_earlier_run_are_withdrawn(before: Record, after: Ch
     assert (found is before) == (before.instance.state is after)
 
 
+def test_the_first_registry_of_a_run_withdraws_entries_of_any_time() -> None:
+    """The clock may have been set back since the earlier run."""
+    later = replace(record(), instance=replace(record().instance, registered=1e12))
+    (found,) = EarlierRun.parse("inf /shop", "machine").withdraw([later])
+    assert found.instance.state is CheckState.STARTING
+
+
 def test_maintenance_stays_and_ends_in_a_state_that_does_not_pass() -> None:
     hidden = replace(record(state=CheckState.MAINTENANCE), state_after_maintenance=CheckState.PASSING)
     (found,) = EarlierRun.parse("100.000 /shop", "machine").withdraw([hidden])
