@@ -168,10 +168,17 @@ def test_the_incomplete_line_of_a_killed_supervisor_is_kept_by_the_next(tmp_path
     assert not partial_path(log.path).exists()
 
 
-def test_an_incomplete_line_that_cannot_be_shown_is_kept_all_the_same(tmp_path: Path) -> None:
-    """Something stands where its file has to be: the line itself is not lost."""
+@pytest.mark.parametrize(
+    "obstruct",
+    [lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/full"), lambda path: os.mkfifo(path)],
+    ids=["directory", "link", "fifo"],
+)
+def test_an_incomplete_line_that_cannot_be_shown_is_kept_all_the_same(
+    tmp_path: Path, obstruct: Callable[[Path], object]
+) -> None:
+    """Something stands where its file has to be: the line itself is not lost, and nothing waits."""
     (tmp_path / "a.log.partial").mkdir()
-    (tmp_path / "a.log.partial.new").symlink_to("/dev/full")
+    obstruct(tmp_path / "a.log.partial.new")
     log = capture_in(tmp_path)
     log.feed("stdout", b"half")
     log.show_partial("stdout")
@@ -222,6 +229,7 @@ async def test_incomplete_lines_fill_no_memory_while_the_disk_hangs(
     limit = 100_000
     monkeypatch.setattr("minikube.logs.instance_log.PENDING_LIMIT", limit)
     monkeypatch.setattr("minikube.logs.instance_log.PARTIAL_S", 0.001)
+    monkeypatch.setattr("minikube.logs.instance_log.MAX_BLOCK_S", 0.0)
     collector = LogCollector(tmp_path)
     log = collector.open("a", "a", LogSpec())
     answers = threading.Event()

@@ -224,6 +224,21 @@ print(read([reader_of(log)], LogQuery(tail=-1)))
         ]
 
 
+def test_a_directory_that_may_not_be_written_is_the_reason_for_dropped_lines(as_root: None) -> None:
+    """And not that there is no such file."""
+    code = """
+import os, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+log = capture_in(place)
+log.feed("stdout", b"lost\\n")
+print(log.dropped, log.write_error)
+"""
+    with TemporaryDirectory() as name:  # pytest's own directories may not be entered
+        place = Path(name)
+        place.chmod(0o755)
+        assert _run(LIMITED + code, place) == "1 Permission denied\n"
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
