@@ -63,8 +63,8 @@ def find_obstacle(
     if error.errno == errno.EADDRNOTAVAIL:
         return Obstacle(f"{host} is no address of this machine", "host")
     if error.errno == errno.EACCES:
-        who = "only root and programs with the capability cap_net_bind_service may listen"
-        return Obstacle(f"{who} on port {port}", "port", ", or give the right", lacks_right=True)
+        allowed = "only root and programs with the capability cap_net_bind_service"
+        return Obstacle(f"{allowed} may listen on port {port}", "port", ", or give the right", lacks_right=True)
     if error.errno != errno.EADDRINUSE:
         raise error
     owner = port_owner(port)

@@ -1,7 +1,8 @@
-"""Who runs a project directory: the kernel's name for it, the claim on it, and how a command finds its supervisor."""
+"""The run of a project directory: its name in the kernel, the claim on it, and how a command finds its supervisor."""
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -75,6 +76,21 @@ def test_the_kernel_names_the_supervisor_whatever_becomes_of_its_files(state: Pa
     assert run is not None
     assert (run.pid, run.uid, run.token) == (os.getpid(), os.geteuid(), "secret")
     assert run.pids == [os.getpid(), os.getppid()]
+
+
+def test_a_supervisor_is_found_by_a_program_with_many_descriptors(state: Path, claim: RunClaim) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2_048), limits[1]))
+    answer(claim, record_of(state))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        run = find_run(state, timeout=5)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert run is not None
+    assert run.record == record_of(state)
 
 
 def test_a_directory_that_was_moved_keeps_its_supervisor_and_a_copy_has_none(state: Path, claim: RunClaim) -> None:
