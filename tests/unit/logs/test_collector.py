@@ -33,7 +33,7 @@ async def kept(collector: LogCollector, query: LogQuery) -> list[str]:
 
 
 async def test_a_follower_with_an_end_ends_although_nothing_is_written(tmp_path: Path) -> None:
-    """What is written until then is still shown, also if nobody wakes the follower."""
+    """What is written until then is still shown, also if no write wakes the follower."""
     collector = LogCollector(tmp_path)
     log = collector.open("a", "a", LogSpec())
     log.feed("stdout", b"first\n")

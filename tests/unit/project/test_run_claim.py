@@ -245,7 +245,7 @@ def listener_of_nobody(name: str) -> Iterator[int]:
         popen.stdin.close()
 
 
-def test_a_user_who_must_not_run_the_project_cannot_keep_it_from_running(state: Path, as_root: None) -> None:
+def test_a_user_that_must_not_run_the_project_cannot_keep_it_from_running(state: Path, as_root: None) -> None:
     """Any user can take the project's name, and listen there: such a listener is passed over."""
     with listener_of_nobody(run_name(state.parent)):
         assert find_run(state, timeout=0) is None
