@@ -167,7 +167,7 @@ def test_after_a_crash_of_its_dashboard_up_goes_on_with_log_lines_in_a_usable_te
         screen.close()
 
 
-@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("TERM", 0), ("close", None)])
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("TERM", 0), ("suspended", 0), ("KILL", -9), ("close", None)])
 def test_the_end_of_up_and_its_dashboard_ends_the_project(
     key: str, code: int | None, terminal: Terminal, tmp_path: Path
 ) -> None:
@@ -177,14 +177,20 @@ def test_the_end_of_up_and_its_dashboard_ends_the_project(
         supervisor = psutil.Process(int((tmp_path / ".minikube" / "lock").read_text()))
         helpers = [process for process in supervisor.children(recursive=True) if "sleep" in process.cmdline()]
         assert helpers
+        dashboard = dashboard_of(screen.process.pid)
+        if key == "suspended":
+            dashboard.suspend()
         if key == "close":
             screen.close()
-        elif key == "TERM":
+        elif key == "KILL":
+            screen.process.kill()
+        elif key in ("TERM", "suspended"):
             screen.process.terminate()
         else:
             screen.send(key.encode())
         assert screen.wait_exit() == code or code is None
-        assert not any(process.is_running() for process in (supervisor, *helpers))
+        _, alive = psutil.wait_procs([supervisor, *helpers, dashboard], timeout=30)
+        assert alive == []
         assert not (tmp_path / ".minikube" / "logs" / "dashboard.log").exists() or code is None
     finally:
         if key != "close":

@@ -1,5 +1,6 @@
 """A project is its directory: what becomes of it while it runs, and which commands still find and end it."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -18,6 +19,20 @@ X = "[services.x]\n" + READY
 NOBODY = 65534
 
 
+def remove(path: Path) -> None:
+    """Delete a directory as `rm -rf` does, again where the supervisor has made a file in it meanwhile."""
+    deleted = False
+    while not deleted:
+        try:
+            shutil.rmtree(path)
+            deleted = True
+        except FileNotFoundError:  # a temporary file of the supervisor's, or the directory itself
+            deleted = not path.exists()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+
+
 def gone(*pids: int) -> Callable[[], bool]:
     return lambda: not any(map(processes.is_alive, pids))
 
@@ -27,17 +42,19 @@ def test_a_deleted_state_directory_costs_no_process_and_every_command_works(tmp_
         small.up("--wait")
         pid, supervisor = small.pid("x"), small.status().pid
         state = tmp_path / ".minikube"
-        for damage in (shutil.rmtree, lambda path: path.rename(tmp_path / "old")):
+        for damage in (remove, lambda path: path.rename(tmp_path / "old")):
             damage(state)
             assert "is running already" in small.run("up", "-d", code=1)
             assert "running" in small.run("ps")
             assert (small.pid("x"), small.status().pid) == (pid, supervisor)
             eventually((state / "supervisor.json").exists, what="the record")
         assert small.until("x", "running").restarts == 0
-        assert small.events("project.restored") == [".minikube: removed or replaced, and made again"] * 2
+        said = small.events("project.restored")
+        assert len(said) >= 2
+        assert all(text.endswith(": removed or replaced, and made again") for text in said)
         small.run("restart", "x")
         pid = small.pid("x")
-        shutil.rmtree(state)
+        remove(state)
         assert small.run("down") == "stopped\n"
         assert gone(pid, supervisor)()
         small.run("ps", code=3)
@@ -134,7 +151,7 @@ def test_another_users_project_is_named_and_root_ends_it(
         assert "x restarted" in small.run("restart", "x")
         assert "(pid " in small.run("up", "-d", code=1)
         assert {path.stat().st_uid for path in state.rglob("*")} == {NOBODY}, "root's commands have left no file there"
-        shutil.rmtree(state)
+        remove(state)
         assert "running" in small.run("ps")
         assert {path.stat().st_uid for path in state.rglob("*")} == {NOBODY}
     finally:
@@ -158,7 +175,7 @@ def test_a_user_is_told_whose_project_runs_here(public: Path, as_root: None, nee
             assert f"{public}: a project of user root runs here (pid {pid}) — use it as that user: sudo -u root" in (
                 done.stderr
             )
-        shutil.rmtree(public / ".minikube")
+        remove(public / ".minikube")
         assert "a project of user root runs here" in as_nobody(public, "down", "--now").stderr
         assert small.status().pid == pid
         small.run("down")

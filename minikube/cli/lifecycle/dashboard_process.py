@@ -64,7 +64,7 @@ class DashboardProcess:
         self._end_signal = 0
         """The signal by which the dashboard was told to exit; 0: none."""
         self._can_stop = signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN and _has_job_control()
-        """Whether TSTP, which Ctrl-Z sends outside the dashboard, stops this process."""
+        """Whether this process stops with its dashboard: a shell can continue it."""
         self._suspending = False
         """Whether this process got TSTP, which it passes on: the dashboard leaves the alternate screen before it stops."""
 
@@ -123,7 +123,7 @@ class DashboardProcess:
             if pid and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
                 return status
             now = time.monotonic()
-            if pid and os.WIFSTOPPED(status):
+            if pid and os.WIFSTOPPED(status) and self._can_stop:
                 # The shell looks at this process, the leader of its job. `fg` continues both, `kill -CONT PID` only this one.
                 os.kill(os.getpid(), signal.SIGSTOP)
                 continue_at = time.monotonic() + CONTINUE_DELAY_S

@@ -307,3 +307,13 @@ def test_a_redis_whose_socket_is_gone_is_named(redis_server: RedisServer, servic
         with pytest.raises(RpcFailed, match=r"store unavailable: .*redis\.sock") as refused:
             again.call("Get", "product")
         assert refused.value.code == -32010, "it is not called not found"
+
+
+def test_a_write_that_finds_redis_emptied_is_done_after_the_restoration(
+    redis_server: RedisServer, service: Service
+) -> None:
+    with running(redis_server.url) as (_, client), redis_server.client() as admin:
+        client.call("Register", service.registration("product"))
+        admin.flushall()
+        client.call("Register", service.registration("order"))
+        assert len(admin.hvals("{minikube}:registrations")) == 2

@@ -163,3 +163,12 @@ def test_the_exit_code_is_that_of_the_service_of_exit_with(capsys: pytest.Captur
     session = UpSession(cast("SupervisorHandle", FakeHandle({}, [0])), Path("/p/supervisor.toml"), "tests")
     session.stop()
     assert session.wait_stopped() == 130
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)])
+def test_the_first_signal_decides_the_exit_code(number: signal.Signals, code: int) -> None:
+    session = make_session(FakeHandle({}, [0]))
+    with session.stop_on_signals():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert session.wait_stopped() == code
