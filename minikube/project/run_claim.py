@@ -84,11 +84,13 @@ class RunClaim:
     def add_name(self, root: Path) -> socket.socket | None:
         """Return a socket that listens at the name of another directory, which has taken the place of the project's.
 
-        None where another process has that name.
+        None where another process has that name, or the directory is gone again.
         """
+        if not (name := run_name(root)):
+            return None
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.bind(f"\0{run_name(root)}")
+            sock.bind(f"\0{name}")
             sock.listen(BACKLOG)
         except OSError:
             sock.close()

@@ -271,6 +271,17 @@ def test_the_owners_of_the_directory_may_be_its_supervisors_user(
         assert (run.pid, run.uid, run.record) == (pid, 65534, None)
 
 
+def test_a_directory_that_takes_the_projects_place_gets_its_name_and_one_that_is_gone_none(
+    tmp_path: Path, claim: RunClaim
+) -> None:
+    assert claim.add_name(tmp_path / "gone") is None
+    added = claim.add_name(tmp_path)
+    assert added is not None
+    with added:
+        assert run_name(tmp_path) in listed_names()
+        assert claim.add_name(tmp_path) is None
+
+
 def test_the_names_of_running_projects_are_listed(state: Path, claim: RunClaim) -> None:
     assert run_name(state.parent) in listed_names()
     claim.close()
