@@ -12,7 +12,6 @@ original. Standard library only, because every short command imports it. It refu
 import contextlib
 import json
 import os
-import select
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,7 +72,7 @@ def find_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
     if any(_is_run_of_path(other, directory.parent, end - time.monotonic()) for other in listed_names()):
         # The directory was deleted and made again, and so has another name. Its supervisor has taken that name now.
         return _ask_name(name, directory, timeout)
-    for other in listed_names(f"{name}/"):  # a user who must not run the project has its own name
+    for other in listed_names(f"{name}/"):  # a user that must not run the project has its own name
         if (run := _ask_name(other, directory, timeout)) is not None:
             return run
     return None
@@ -148,10 +147,13 @@ def _receive(listener: Listener, timeout: float) -> tuple[SupervisorRecord | Non
     data = b""
     with listener.sock as sock:
         while len(data) < ANSWER_LIMIT and not data.endswith(b"\n"):
-            readable, _, _ = select.select([sock], (), (), max(end - time.monotonic(), 0.0))
-            if not readable:
+            # Not `select`, which takes no descriptor above 1023.
+            sock.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                more = sock.recv(ANSWER_LIMIT)
+            except TimeoutError:
                 return None, ""
-            if not (more := sock.recv(ANSWER_LIMIT)):
+            if not more:
                 break
             data += more
     if not data:

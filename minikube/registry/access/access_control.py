@@ -76,7 +76,7 @@ class AccessControl:
     # ------------------------------------------------------------ callers
 
     def caller(self, connection: RpcConnection) -> Caller:
-        """Return who calls. Asks the kernel for the user, once for each connection."""
+        """Return the caller: its user and its credential. Asks the kernel for the user, once for each connection."""
         # Kept with the connection until its credential changes: made anew it would cost a renewal a third of its time.
         caller = connection.session
         if caller is None:
