@@ -244,7 +244,7 @@ def _files() -> Finding:
 
 
 def _watches(manifest: Manifest | None) -> Finding:
-    """Check both limits of inotify that hold for this user, and that an instance can be had now."""
+    """Check both limits of inotify that hold for this user, and that an inotify instance can be opened now."""
     watches, instances = watch_limit(), instance_limit()
     if watches is None or instances is None:
         return ok("watch", "inotify is not available: files are looked at every second")
