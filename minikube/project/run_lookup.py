@@ -187,4 +187,4 @@ def _is_of(record: SupervisorRecord, root: Path) -> bool:
         return not is_copied(asdict(record), root / PROJECT_DIR)
     # Written by an older version, which names only the manifest.
     original = Path(record.manifest).parent if record.manifest else root
-    return not original.exists() or directory_id(original) == directory_id(root)
+    return not os.path.exists(original) or directory_id(original) == directory_id(root)
