@@ -128,6 +128,9 @@ def _options(scheme: str, query: str) -> dict[str, str]:
     for name in given:
         if name in _TLS_OPTIONS and name not in known:
             raise ValueError(f"{name} is for rediss://, not for {scheme}://")
+        if name not in known and "@" in query:
+            # No parameter, but the end of a password, which has to stay unsaid.
+            raise ValueError("expected a host before the ? (in a password, ? is %3F)")
         if name not in known:
             raise ValueError(f"unknown parameter {name[:80]!r}, expected {', '.join(known)}")
     if given.get("ssl_cert_reqs", "none") not in ("none", "optional", "required"):

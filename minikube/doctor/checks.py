@@ -24,7 +24,8 @@ from minikube.linux.ports import find_obstacle, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
-from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir, read_supervisor_record
+from minikube.project.run_lookup import find_run
+from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
 
 MIN_FILES = 4_096
@@ -51,12 +52,13 @@ def run_checks(path: Path) -> Iterator[Finding]:
         )
     directory = project_dir(path)
     yield _redis(manifest, directory / REDIS_DATA_DIR)
+    own_pids = _own_pids(directory)
     snapshot = read_snapshot(path)
     yield from check_supervisor(snapshot)
     if manifest is not None:
         instances = snapshot.instances if isinstance(snapshot, Snapshot) else ()
-        yield from _ports(manifest, _port_holders(manifest, directory, instances))
-    yield _project_dir(directory)
+        yield from _ports(manifest, _port_holders(manifest, own_pids, instances))
+    yield _project_dir(directory, own_pids)
     yield _space(directory)
     yield _groups(manifest)
     yield _engine(manifest, directory)
@@ -96,13 +98,9 @@ def _redis(manifest: Manifest | None, data: Path) -> Finding:
 
 
 def _own_pids(directory: Path) -> set[int]:
-    """Return the pids of the project's supervisor and its descendants; empty if it does not run."""
-    record = read_supervisor_record(directory)
-    if record is None:
-        return set()
-    pid = record.pid
-    alive = processes.start_time(pid) == record.start_time and processes.boot_id() == record.boot_id
-    return {pid, *processes.descendants([pid])} if alive else set()
+    """Return the pids of the project's supervisor, its guardian and their descendants; empty if it does not run."""
+    run = find_run(directory)
+    return {*run.pids, *processes.descendants(run.pids)} if run is not None else set()
 
 
 class _PortHolders(Struct, frozen=True):
@@ -123,9 +121,8 @@ class _PortHolders(Struct, frozen=True):
         return port in self.published or (owner[0] in self.pids if owner else port in self.shared)
 
 
-def _port_holders(manifest: Manifest, directory: Path, instances: tuple[InstanceView, ...]) -> _PortHolders:
-    """Return the holders; `instances` are the project's, as its supervisor reports them."""
-    pids = _own_pids(directory)
+def _port_holders(manifest: Manifest, pids: set[int], instances: tuple[InstanceView, ...]) -> _PortHolders:
+    """Return the holders; `pids` are those of `_own_pids`, `instances` the project's, as its supervisor reports them."""
     containers = [
         instance
         for instance in (instances if pids else ())
@@ -170,8 +167,8 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
             yield Finding("port", "fail" if is_set else "warn", f"{key}: {found}", advice)
 
 
-def _project_dir(directory: Path) -> Finding:
-    if not directory.exists():
+def _project_dir(directory: Path, own_pids: set[int]) -> Finding:
+    if not os.path.exists(directory):
         is_writable = os.access(directory.parent, os.W_OK)
         found = f"{directory} does not exist yet"
         return (
@@ -179,11 +176,11 @@ def _project_dir(directory: Path) -> Finding:
         )
     if not os.access(directory, os.W_OK):
         return Finding("state", "fail", f"{directory} is not writable", f"chown -R {os.geteuid()} {directory}")
-    if (directory / SUPERVISOR_FILE).exists() and not _own_pids(directory):
+    if (directory / SUPERVISOR_FILE).exists() and not own_pids:
         return Finding(
             "state", "warn", f"{directory}: its supervisor was killed", "the next `minikube up` repairs that"
         )
-    if not _own_pids(directory) and (left := orphans.find_orphans(directory)):
+    if not own_pids and (left := orphans.find_orphans(directory)):
         pids = ", ".join(map(str, left[:5]))
         return Finding(
             "state",
@@ -191,12 +188,15 @@ def _project_dir(directory: Path) -> Finding:
             f"{directory}: processes of an earlier run are alive (pid {pids})",
             "`minikube up` kills them",
         )
-    return ok("state", f"{directory}: {'its supervisor runs' if _own_pids(directory) else 'nothing runs'}")
+    return ok("state", f"{directory}: {'its supervisor runs' if own_pids else 'nothing runs'}")
 
 
 def _space(directory: Path) -> Finding:
-    existing = directory if directory.exists() else directory.parent
-    free = shutil.disk_usage(existing).free
+    existing = directory if os.path.exists(directory) else directory.parent
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Finding("disk", "fail", f"{existing}: {(error.strerror or str(error)).lower()}", "make it accessible")
     found = f"{free // 2**20} MB free for logs and data in {existing}"
     return ok("disk", found) if free >= MIN_SPACE_BYTES else Finding("disk", "warn", found, "make room")
 
@@ -247,7 +247,7 @@ def _files() -> Finding:
 
 
 def _watches(manifest: Manifest | None) -> Finding:
-    """Check both limits of inotify that hold for this user, and that an instance can be had now."""
+    """Check both limits of inotify that hold for this user, and that an inotify instance can be opened now."""
     watches, instances = watch_limit(), instance_limit()
     if watches is None or instances is None:
         return ok("watch", "inotify is not available: files are looked at every second")

@@ -4,6 +4,7 @@
     exec_context   what a process has from its first instruction; its application between fork and exec
     program_file   why the kernel refused to execute a file
     signal_actions the default action for every signal
+    clone          fork into a control group
     proc_mount     a `/proc` that shows this pid namespace
     cgroup         control groups: whole trees by name, and limits on them
     rlimits        limits of one process (setrlimit)

@@ -194,11 +194,7 @@ def remove_all(project_dir: Path, name: str = "") -> bool:
     It removes the recorded groups, and groups called `name` beside this process' own. `name` (`group_name`) is needed only
     where the project directory may have been deleted.
     """
-    if not name:
-        try:
-            name = group_name(project_dir)
-        except OSError:
-            return True  # there is no such project
+    name = name or group_name(project_dir)
     removed = True
     for path in {*_recorded_groups(project_dir, name), *_nearby_groups(name)}:
         with contextlib.suppress(OSError):

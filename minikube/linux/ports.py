@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minikube.errors import PortTaken
 from minikube.linux.processes import command_name
@@ -23,15 +23,18 @@ def choose_port(spec: ServiceSpec, last: int, used: frozenset[int]) -> int:
     `last` is the port of the last start (0: none), `used` are the other instances' ports. Raises `PortTaken`, and OSError
     as `is_free` does. Where the port is taken before the instance listens on it, the start fails and is tried again.
     """
-    if spec.auto_port:
-        if last and last not in used and is_free(spec.host, last):
-            return last
-        return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
-    obstacle = find_obstacle(spec.host, spec.port) if spec.port else None
+    if not spec.port and not spec.auto_port:
+        return 0
+    # Port 0 for one that is chosen: it finds a host on which no port could be listened on.
+    obstacle = find_obstacle(spec.host, 0 if spec.auto_port else spec.port)
     # The right that this process lacks, the program may have: file capabilities, setuid, sudo.
     if obstacle is not None and not obstacle.lacks_right:
         raise PortTaken(f"{obstacle.text} — set services.{spec.name}.{obstacle.part}{obstacle.remedy}")
-    return spec.port
+    if not spec.auto_port:
+        return spec.port
+    if last and last not in used and is_free(spec.host, last):
+        return last
+    return _first_free(spec, used) if spec.port_range[0] else _any_free(spec.host, used)
 
 
 class Obstacle(NamedTuple):
@@ -56,16 +59,16 @@ def find_obstacle(
     """
     try:
         error = bind_error(host, port)
-    except (socket.gaierror, UnicodeError) as unknown:  # UnicodeError: a label that is longer than 63 characters
-        return Obstacle(f"host {host} cannot be resolved ({getattr(unknown, 'strerror', 'no host name')})", "host")
+    except socket.gaierror as unknown:
+        return Obstacle(f"host {host} cannot be resolved ({unknown.strerror})", "host")
     if error is None:
         return None
     if error.errno == errno.EADDRNOTAVAIL:
         return Obstacle(f"{host} is no address of this machine", "host")
     if error.errno == errno.EACCES:
-        who = "only root and programs with the capability cap_net_bind_service may listen"
-        return Obstacle(f"{who} on port {port}", "port", ", or give the right", lacks_right=True)
-    if error.errno != errno.EADDRINUSE:
+        allowed = "only root and programs with the capability cap_net_bind_service"
+        return Obstacle(f"{allowed} may listen on port {port}", "port", ", or give the right", lacks_right=True)
+    if error.errno != errno.EADDRINUSE or not port:
         raise error
     owner = port_owner(port)
     holder = f"pid {owner[0]} ({describe(*owner)})" if owner else "another process"
@@ -88,16 +91,25 @@ def bind_error(host: str, port: int) -> OSError | None:
 
     Raises `socket.gaierror` for an unknown host.
     """
-    # The first address only, as servers that take one address do.
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, address = _first_address(host, port)
     try:
-        with socket.socket(family, kind, protocol) as sock:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
             # As servers do: a port whose last connections are in TIME_WAIT is free.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
     except OSError as error:
         return error
     return None
+
+
+def _first_address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """Return the family and the address on which a server of this host listens. Raises `socket.gaierror`."""
+    try:
+        # The first address only, as servers that take one address do.
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except UnicodeError:  # a label that is longer than 63 characters
+        raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None
+    return family, address
 
 
 def _first_free(spec: ServiceSpec, used: frozenset[int]) -> int:
@@ -111,18 +123,10 @@ def _first_free(spec: ServiceSpec, used: frozenset[int]) -> int:
 
 def _any_free(host: str, used: frozenset[int]) -> int:
     """Return a free port that the kernel chooses."""
+    family, address = _first_address(host, 0)
     while True:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-            try:
-                sock.bind((host, 0))
-            except (socket.gaierror, UnicodeError) as error:
-                raise PortTaken(
-                    f"host {host} cannot be resolved ({getattr(error, 'strerror', 'no host name')})"
-                ) from None
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                raise PortTaken(f"{host} is no address of this machine") from None
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind(address)
             port = int(sock.getsockname()[1])
         if port not in used:
             return port

@@ -78,6 +78,16 @@ def count_lines(file: int, start: int) -> int:
     return count
 
 
+def offset_after(file: int, start: int, lines: int) -> int:
+    """Return the offset behind the next `lines` lines of a file from offset `start`."""
+    while lines > 0 and (data := os.pread(file, BLOCK, start)):
+        if data.count(b"\n") >= lines:
+            return start + len(data) - len(data.split(b"\n", lines)[-1])
+        start += len(data)
+        lines -= data.count(b"\n")
+    return start
+
+
 def _has_json(block: bytes) -> bool:
     """Return whether a line of the block may be JSON."""
     # A pattern may not match bytes of JSON: any character may be written as an escape.

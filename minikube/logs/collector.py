@@ -5,6 +5,7 @@ reader costs a descriptor and an offset for each instance, however slow it is.
 """
 
 import contextlib
+import errno
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -33,6 +34,9 @@ READERS = 8
 
 UNTIL_GRACE_S = 0.1
 """How long after `until` a follower goes on reading: lines of that time may be on their way to the disk."""
+
+CLEAR_TIMEOUT_S = 3.0
+"""How long `clear` waits for the disk: less than clients of the control API wait for a reply."""
 
 Result = TypeVar("Result")
 
@@ -109,7 +113,10 @@ class LogCollector:
         return self._removed | found
 
     async def clear(self, sources: Iterable[Source]) -> None:
-        """Remove the log files of instances; a log that is open goes on in a new file. Raises OSError."""
+        """Remove the log files of instances; a log that is open goes on in a new file. Raises OSError.
+
+        A disk that does not answer within `CLEAR_TIMEOUT_S` is an error, too. The files are removed as soon as it does.
+        """
         done = trio.Event()
         errors: list[OSError] = []
         wanted = list(sources)
@@ -125,7 +132,10 @@ class LogCollector:
             log = self.logs.get(source.instance)
             self.writer.call(log or _NoLog(), partial(clear, source, log))
         self.writer.call(_NoLog(), lambda: self._call_soon(done.set))
-        await done.wait()
+        with trio.move_on_after(CLEAR_TIMEOUT_S):
+            await done.wait()
+        if not done.is_set():
+            raise OSError(errno.ETIMEDOUT, "the disk does not answer yet", str(self.directory))
         if errors:
             raise errors[0]
 

@@ -182,7 +182,7 @@ def _seconds(stamp: str) -> float:
     head, minute = _minute
     if head != stamp[:17]:  # to parse it for each line would cost more than all other parsing
         # Not strptime, which imports a module at its first use: without descriptors that fails.
-        if stamp[16] != ":":
+        if stamp[16:17] != ":":
             raise ValueError(stamp)
         head, minute = stamp[:17], datetime.fromisoformat(stamp[:16]).replace(tzinfo=UTC).timestamp()
         _minute = (head, minute)

@@ -193,8 +193,11 @@ class InstanceLog:
             if self._shown.get(stream) is None or self._shown[stream] != self._partial[stream]:
                 self._partial_due[stream] = trio.current_time() + PARTIAL_S
         elif trio.current_time() >= self._partial_due[stream]:
-            self._partial_due[stream] = math.inf
-            self.show_partial(stream)
+            # A disk that hangs takes no incomplete lines either: one each time would fill the memory.
+            is_behind = self._is_behind()
+            self._partial_due[stream] = trio.current_time() + PARTIAL_S if is_behind else math.inf
+            if not is_behind:
+                self.show_partial(stream)
 
     def show_partial(self, stream: str) -> None:
         """Show the incomplete line of a stream to readers, without what may be the beginning of a secret."""
@@ -208,7 +211,7 @@ class InstanceLog:
             for stream, rest in self._shown.items()
             if (text := _without_open_character(self._mask.apply(rest[: self._mask.safe_end(rest)])))
         )
-        self._writer.call(self, lambda: self.file.show_partial(data))
+        self._writer.call(self, lambda: self.file.show_partial(data), len(data))
 
     def feed(self, stream: str, data: bytes) -> None:
         """Log bytes of a stream: complete lines are written to the file, the rest waits for its newline."""

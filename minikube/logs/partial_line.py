@@ -37,7 +37,8 @@ def write_partial(log: Path, data: bytes) -> None:
         path.unlink(missing_ok=True)
         return
     new = path.with_name(path.name + ".new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    # O_NONBLOCK: a FIFO in the place of the file would block the thread of all logs.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     file = os.open(new, flags, 0o600)
     try:
         os.write(file, data)

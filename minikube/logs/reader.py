@@ -23,10 +23,18 @@ from typing import NamedTuple, Protocol
 from msgspec.structs import replace
 
 from minikube.logs import levels
-from minikube.logs.blocks import BLOCK, blocks_backwards, count_lines, find_candidates, offset_of
+from minikube.logs.blocks import (
+    BLOCK,
+    blocks_backwards,
+    count_lines,
+    find_candidates,
+    offset_after,
+    offset_of,
+)
 from minikube.logs.file_format import OWN_STREAM, FileOrigin, Source, file_numbers, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
 from minikube.logs.query import ALL_LINES, LogQuery
+from minikube.logs.removed_file import RemovedFile
 from minikube.model import LogLine
 
 BATCH = 1_000
@@ -77,6 +85,8 @@ class LogReader:
         self._written = 0
         self._origin: FileOrigin | None = None
         """The origin of the file that is being read, once it is known."""
+        self._removed: RemovedFile | None = None
+        """The removed file whose last lines may be repeated in the file that is being read."""
         self._filter: LogFilter | None = None
         self._cancelled = False
         self._unreadable: list[str] = []
@@ -130,6 +140,7 @@ class LogReader:
 
     def close(self) -> None:
         """Close the files."""
+        self._close_removed()
         while self._files:
             os.close(self._files.pop())
 
@@ -210,6 +221,10 @@ class LogReader:
                     return []
                 if notice := self._notice(lost):
                     return notice
+            if self._removed is not None:
+                offset = self._removed.skip_repeated(self._files[-1], self._offset)
+                if offset != self._offset:
+                    self._move_to(offset)
             room = BLOCK
             if self._end is not None and len(self._files) == 1:
                 room = min(BLOCK, self._end - self._offset)
@@ -241,6 +256,7 @@ class LogReader:
                 return ""
         elif os.fstat(self._files[0]).st_size >= self._offset:
             return ""
+        self._origin = None
         self._move_to(0)
         return f"{self.source.path.name} was truncated, lines may be missing here"
 
@@ -387,7 +403,7 @@ class LogReader:
             return _lost_lines(self._origin.first - self._written) if self._origin else ""
 
     def _open_next(self) -> str | None:
-        """Close the current file and open the next newer one, if the current one was rotated.
+        """Close the current file and open the next newer one, if the current one was rotated or taken away.
 
         Return None if there is no newer file, else a text about lines that were removed before they could be read; empty if no
         lines were.
@@ -399,11 +415,40 @@ class LogReader:
             if following is None:
                 return None
             after = self._origin_of(following)
-        lost = self._lost(file, after) if number is None else ""
+        if os.fstat(file).st_size > self._offset:  # lines came between the last read and the rotation
+            os.close(following)
+            return ""
+        lost, begin = "", 0
+        if number is None:
+            lost, begin = self._pass_removed(file, after)
         self._close_oldest()
         self._files.append(following)
         self._origin = after
+        self._move_to(begin)
         return lost
+
+    def _pass_removed(self, file: int, after: FileOrigin | None) -> tuple[str, int]:
+        """Return a text about lines lost between a removed file and the next one, and the offset in that one to read from.
+
+        Lines that went into the removed file were written again to the next one: the reader skips them there.
+        """
+        lost, begin, repeated = "", 0, -1
+        if self._origin is not None and after is not None:
+            lines = self._origin.first + count_lines(file, self._origin.offset)
+            lost = _lost_lines(after.first - lines)
+            begin = after.offset  # before it is what an earlier run or another program wrote
+            repeated = offset_after(file, self._origin.offset, after.first - self._origin.first)
+        elif self._live is not None:
+            lost = "lines may have been removed before they could be shown"
+        if not lost:
+            self._close_removed()
+            self._removed = RemovedFile(file, repeated)
+        return lost, begin
+
+    def _close_removed(self) -> None:
+        if self._removed is not None:
+            self._removed.close()
+            self._removed = None
 
     def _following(self, file: int) -> tuple[int | None, int | None]:
         """Return the current number of an open file, and the descriptor of the next newer file.
@@ -413,7 +458,7 @@ class LogReader:
         inode = os.fstat(file).st_ino
         while True:
             number = self._number_of(inode)
-            wanted = number - 1 if number is not None else self._oldest()
+            wanted = number - 1 if number is not None else self._oldest_after(file)
             if wanted is None or wanted < 0:
                 return number, None
             try:
@@ -424,6 +469,27 @@ class LogReader:
             if self._number_of(inode) == number:
                 return number, following
             os.close(following)
+
+    def _oldest_after(self, file: int) -> int | None:
+        """Return the number of the oldest file that was begun after the open file `file`, which has no number any more."""
+        for number in reversed([*file_numbers(self.source.path, self.source.keep)]):
+            with contextlib.suppress(OSError):
+                other = self._open_file(number)
+                try:
+                    if self._is_after(other, file):
+                        return number
+                finally:
+                    os.close(other)
+        return None
+
+    def _is_after(self, other: int, file: int) -> bool:
+        """Return whether the file `other` was begun after `file`; both are open."""
+        origins = self._live.origins if self._live else ()
+        mine, its = self._origin or self._origin_of(file), self._origin_of(other)
+        if mine is not None:
+            return its is not None and (mine not in origins or origins.index(its) > origins.index(mine))
+        # Without origins by time, which other programs and clocks can change: what is equal may be newer.
+        return its is not None or _last_written(other) >= _last_written(file)
 
     def _number_of(self, inode: int) -> int | None:
         for number in file_numbers(self.source.path, self.source.keep):
@@ -441,12 +507,10 @@ class LogReader:
         origins = self._live.origins if self._live else ()
         return next((origin for origin in reversed(origins) if origin.inode == inode), None)
 
-    def _lost(self, file: int, after: FileOrigin | None) -> str:
-        """Return a text about lost lines between `file` and the file of origin `after`; empty if no line was lost."""
-        if self._origin is None or after is None:
-            return "lines may have been removed before they could be shown"
-        end = self._origin.first + count_lines(file, self._origin.offset)
-        return _lost_lines(after.first - end)
+
+def _last_written(file: int) -> tuple[int, float]:
+    """Return when an open file was last written, and the time of its first line."""
+    return os.fstat(file).st_mtime_ns, written_at(os.pread(file, 64, 0))
 
 
 def _own_level(line: LogLine) -> str:

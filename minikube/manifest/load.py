@@ -169,6 +169,5 @@ def _read_dotenv(path: Path, environ: Mapping[str, str], ignored: list[int]) -> 
     except UnicodeDecodeError:
         return {}, f"{shown}: expected UTF-8"
     except ValueError as error:
-        return {}, f"{shown}:{str(error).removeprefix('line ')}" if str(error).startswith(
-            "line "
-        ) else f"{shown}: {error}"
+        text = str(error)  # `line 2: expected …`, or without a line
+        return {}, f"{shown}:{text.removeprefix('line ')}" if text.startswith("line ") else f"{shown}: {text}"

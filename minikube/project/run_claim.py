@@ -81,14 +81,16 @@ class RunClaim:
         self._locks[1:] = [fresh]
         return True
 
-    def add_name(self, root: Path) -> "socket.socket | None":
+    def add_name(self, root: Path) -> socket.socket | None:
         """Return a socket that listens at the name of another directory, which has taken the place of the project's.
 
-        None where another process has that name.
+        None where another process has that name, or the directory is gone again.
         """
+        if not (name := run_name(root)):
+            return None
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.bind(f"\0{run_name(root)}")
+            sock.bind(f"\0{name}")
             sock.listen(BACKLOG)
         except OSError:
             sock.close()
@@ -104,7 +106,7 @@ class RunClaim:
                 os.ftruncate(lock, 0)
 
     def close(self) -> None:
-        """Give the claim up, as far as this process has it."""
+        """Close the socket and the lock file in this process; the claim ends when no process has them open."""
         self.socket.close()
         for descriptor in self._locks:
             os.close(descriptor)
@@ -126,7 +128,7 @@ class RunClaim:
         return False
 
     def _bind_other(self) -> bool:
-        """Take a name beside the project's own, which a user has who must not run the project; return whether that worked."""
+        """Take a name beside the project's own, where a user that must not run the project has that; return whether it worked."""
         with contextlib.suppress(OSError):
             self.socket.bind(f"\0{run_name(self._directory.parent)}/{os.getpid()}")
         return self.is_taken

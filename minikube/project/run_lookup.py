@@ -12,7 +12,6 @@ original. Standard library only, because every short command imports it. It refu
 import contextlib
 import json
 import os
-import select
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -55,7 +54,10 @@ class Run:
 
 
 def find_named_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
-    """Return what `find_run` does, but for a directory that was deleted and made again, and where a user has taken its name."""
+    """Return the run that the name or the record of a project directory leads to; None where there is none.
+
+    Unlike `find_run` it passes over a supervisor whose directory was deleted and made again, and one whose name another user has.
+    """
     name = run_name(directory.parent)
     return (_ask_name(name, directory, timeout) or _recorded_run(directory)) if name else None
 
@@ -73,7 +75,7 @@ def find_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
     if any(_is_run_of_path(other, directory.parent, end - time.monotonic()) for other in listed_names()):
         # The directory was deleted and made again, and so has another name. Its supervisor has taken that name now.
         return _ask_name(name, directory, timeout)
-    for other in listed_names(f"{name}/"):  # a user who must not run the project has its own name
+    for other in listed_names(f"{name}/"):  # a user that must not run the project has its own name
         if (run := _ask_name(other, directory, timeout)) is not None:
             return run
     return None
@@ -148,10 +150,13 @@ def _receive(listener: Listener, timeout: float) -> tuple[SupervisorRecord | Non
     data = b""
     with listener.sock as sock:
         while len(data) < ANSWER_LIMIT and not data.endswith(b"\n"):
-            readable, _, _ = select.select([sock], (), (), max(end - time.monotonic(), 0.0))
-            if not readable:
+            # Not `select`, which takes no descriptor above 1023.
+            sock.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                more = sock.recv(ANSWER_LIMIT)
+            except TimeoutError:
                 return None, ""
-            if not (more := sock.recv(ANSWER_LIMIT)):
+            if not more:
                 break
             data += more
     if not data:
@@ -182,4 +187,4 @@ def _is_of(record: SupervisorRecord, root: Path) -> bool:
         return not is_copied(asdict(record), root / PROJECT_DIR)
     # Written by an older version, which names only the manifest.
     original = Path(record.manifest).parent if record.manifest else root
-    return not original.exists() or directory_id(original) == directory_id(root)
+    return not os.path.exists(original) or directory_id(original) == directory_id(root)

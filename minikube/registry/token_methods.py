@@ -22,6 +22,7 @@ class TokenMethods:
         self._access = access
 
     async def authenticate(self, request: Request, connection: RpcConnection) -> Any:
+        """Accept the token of a connection and return True. Raises RpcError for a wrong token, Unavailable without the store."""
         (token,) = arguments(request.params, "Token", required=1)
         if not await self._access.authenticate(connection, as_type(token, str, "Token")):
             await trio.sleep(WRONG_TOKEN_DELAY_S)
@@ -29,6 +30,7 @@ class TokenMethods:
         return True
 
     async def create_token(self, request: Request, connection: RpcConnection) -> Any:
+        """Create a token with rights, and return its name and the token itself. Raises RpcError without the right to."""
         rights_argument, name_argument = arguments(request.params, "Rights", "Name", required=1)
         self._access.check_admin(connection)
         try:
@@ -39,6 +41,7 @@ class TokenMethods:
         return {"Name": name, "Token": token}
 
     async def tokens(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the names, rights and times of all stored tokens. Raises RpcError without the right to."""
         arguments(without_placeholder(request.params), "")
         self._access.check_admin(connection)
         await self._access.tokens.refresh()
@@ -46,6 +49,7 @@ class TokenMethods:
         return [{"Name": one.name, "Rights": one.rights.texts(), "Created": one.created} for one in stored]
 
     async def revoke_token(self, request: Request, connection: RpcConnection) -> Any:
+        """Revoke a token by name, also for connections that use it now. Raises RpcError without the right to."""
         (name,) = arguments(request.params, "Name", required=1)
         self._access.check_admin(connection)
         await self._access.tokens.revoke(as_type(name, str, "Name"))

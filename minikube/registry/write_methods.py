@@ -42,6 +42,7 @@ class WriteMethods:
         self._allow_checks = allow_checks
 
     async def register(self, request: Request, connection: RpcConnection) -> Any:
+        """Register an instance and return its id, after its first check or `FIRST_RESULT_TIMEOUT_S`. Raises RpcError."""
         record = as_record(request.params, self._allow_checks, lambda: secrets.token_hex(4), time.time())
         caller = self._access.caller(connection)
         await self._access.wait_reserved(caller)
@@ -56,6 +57,7 @@ class WriteMethods:
         return stored.id
 
     async def deregister(self, request: Request, connection: RpcConnection) -> Any:
+        """Remove an instance; return whether there was one. Raises RpcError if the caller may not."""
         id_argument, incarnation = arguments(request.params, "Id", "Incarnation", required=1)
         id_, number = as_type(id_argument, str, "Id"), as_incarnation(incarnation)
         if await self._find_record(id_) is None:  # another registry may have accepted it a moment ago
@@ -79,6 +81,7 @@ class WriteMethods:
         return True
 
     async def renew(self, request: Request, connection: RpcConnection) -> Any:
+        """Renew the lease of an instance, or report its state, and return True. Raises RpcError."""
         id_, state, output, incarnation = _renewal(request)
         record = await self._find_record(id_)
         if record is None:
@@ -98,6 +101,7 @@ class WriteMethods:
         return True
 
     async def maintenance(self, request: Request, connection: RpcConnection) -> Any:
+        """Begin or end the maintenance of an instance and return True. Raises RpcError."""
         id_argument, on, reason_argument = arguments(request.params, "Id", "On", "Reason", required=2)
         id_, is_on = as_type(id_argument, str, "Id"), as_type(on, bool, "On")
         reason = as_type(reason_argument or "", str, "Reason")

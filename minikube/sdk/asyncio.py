@@ -4,6 +4,7 @@
         await serve_forever()
 
 `registration` and `watch` decide what to send and when to try again; this module connects, sends and waits. No trio here.
+More than 400 lines in one piece: connection, calls, watches and registrations share the rules of closing and of forks.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What `minikube logs -f` prints of a service that numbers its lines: none is missing unless a notice says so."""
+"""What `minikube logs -f` prints of a service that numbers its lines: none comes twice, none is missing unless a notice says so."""
 
 import re
 import subprocess
@@ -20,8 +20,8 @@ RECEIVE_BYTES = 65_536
 
 
 class LineCounter:
-    """Finds the numbers that are missing among a writer's lines, which begin with 1. A follower begins anywhere; lines may come
-    twice, or a little late."""
+    """Finds the numbers that are missing among a writer's lines, which begin with 1, and counts those that come
+    twice. A follower begins anywhere; lines may come a little late."""
 
     def __init__(self) -> None:
         self.repeated = 0
@@ -29,10 +29,11 @@ class LineCounter:
         self._missing: dict[tuple[bytes, int], float] = {}
         """Since when a line of a writer is missing."""
         self._gap_allowed = True
+        self._is_first = True
 
     def restart(self) -> None:
-        """The follower begins again: the next line may have any number."""
-        self._gap_allowed = True
+        """The follower begins again: the next line may have any number, also one that came before."""
+        self._gap_allowed = self._is_first = True
 
     def feed(self, line: bytes, now: float) -> None:
         """Take a line. One without a number is a notice, which allows a gap."""
@@ -43,11 +44,12 @@ class LineCounter:
         number, writer = int(found[1]), found[2]
         last = self._last.get(writer, 0)
         if number <= last:
-            self.repeated += self._missing.pop((writer, number), None) is None
+            self.repeated += self._missing.pop((writer, number), None) is None and not self._is_first
+            self._is_first = False
             return
         if not self._gap_allowed:
             self._missing |= {(writer, missed): now for missed in range(last + 1, number)}
-        self._last[writer], self._gap_allowed = number, False
+        self._last[writer], self._gap_allowed, self._is_first = number, False, False
 
     def lost(self, now: float) -> list[tuple[str, float]]:
         """Return, once, which lines have not come in time, and since when."""
@@ -93,7 +95,9 @@ async def _read(run: RunContext, stdout: trio.abc.ReceiveStream, counter: LineCo
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 counter.feed(line, run.now())
-            run.repeated_lines = counter.repeated
+            if counter.repeated > run.repeated_lines:
+                again, run.repeated_lines = counter.repeated - run.repeated_lines, counter.repeated
+                run.find(Kind.REPEATED_OUTPUT, f"`logs -f` printed {again} lines twice")
             for missing, since in counter.lost(run.now()):
                 if not run.history.is_excused(Allowance.LOST_LINES, WRITER, since, since):
                     run.find(Kind.LOST_OUTPUT, f"`logs -f` lacks {missing}", since)

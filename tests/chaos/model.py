@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SHOWN_WELL = "shown well and was not"
     DISAGREEMENT = "views that disagree"
     LOST_OUTPUT = "lost output"
+    REPEATED_OUTPUT = "repeated output"
     UNEXPECTED_END = "unexpected ends"
     SURVIVOR = "survivors"
     HANG = "hangs"

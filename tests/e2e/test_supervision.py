@@ -288,7 +288,7 @@ def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path,
     (tmp_path / "own.py").write_text(
         "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
     )
-    own = 'command = ["python", "own.py"]\nport = "auto"\nregister = "self"\n'
+    own = 'command = ["${MINIKUBE_PYTHON}", "own.py"]\nport = "auto"\nregister = "self"\n'
     with Small(tmp_path, f"{tls}[services.web]\n{web}[services.own]\n{own}") as small:
         small.up("--wait")
         eventually(lambda: small.until("own", "running").check == "passing", what="one that registers itself")

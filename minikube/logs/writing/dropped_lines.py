@@ -50,6 +50,7 @@ class DroppedLines:
             with self._lock:
                 self._unreported += lines
             raise
-        if self._is_reported:
-            self._is_reported = False
+        with self._lock:
+            was_reported, self._is_reported = self._is_reported, False
+        if was_reported:
             self._notice(f"{self._name}: output is kept again; {text}")

@@ -191,7 +191,8 @@ class LogFile:
             try:
                 self._file = self._open_path()
             except OSError as error:
-                if error.errno not in SET_ASIDE_ERRORS:
+                # Where nothing stands there, it is the directory that refuses.
+                if error.errno not in SET_ASIDE_ERRORS or not os.path.lexists(self.path):
                     raise
                 self._set_aside()
                 self._file = self._open_path()

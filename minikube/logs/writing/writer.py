@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 SWEEP_S = 3600.0
 
@@ -24,6 +24,13 @@ class LogSink(Protocol):
         """Append complete lines to the file. Never raises."""
 
 
+class _Call(NamedTuple):
+    """Queued work, and the bytes that it holds in memory."""
+
+    work: Work
+    size: int
+
+
 class LogWriter:
     """Writes queued lines to the logs in a thread of its own.
 
@@ -35,7 +42,7 @@ class LogWriter:
         self._on_write = on_write
         self._sweep = sweep
         self._ready = threading.Condition()
-        self._queue: deque[tuple[LogSink, bytes | Work]] = deque()
+        self._queue: deque[tuple[LogSink, bytes | _Call]] = deque()
         self._closed = False
         self.pending = 0
         """Bytes of all logs that wait for the disk."""
@@ -50,10 +57,15 @@ class LogWriter:
             sink.pending += len(data)
             self._ready.notify()
 
-    def call(self, sink: LogSink, work: Work) -> None:
-        """Call `work` in the thread, after the lines of that log that are queued now; callable from any thread."""
+    def call(self, sink: LogSink, work: Work, size: int = 0) -> None:
+        """Call `work` in the thread, after the lines of that log that are queued now; callable from any thread.
+
+        `size` is the number of bytes that `work` holds; they count as pending until it was called.
+        """
         with self._ready:
-            self._queue.append((sink, work))
+            self._queue.append((sink, _Call(work, size)))
+            self.pending += size
+            sink.pending += size
             self._ready.notify()
 
     def close(self, timeout: float) -> None:
@@ -77,7 +89,7 @@ class LogWriter:
                 self._queue.clear()
                 if not items and self._closed:
                     return
-            by_log: dict[LogSink, list[bytes | Work]] = {}
+            by_log: dict[LogSink, list[bytes | _Call]] = {}
             for sink, item in items:
                 by_log.setdefault(sink, []).append(item)
             for sink, queued in by_log.items():
@@ -85,7 +97,7 @@ class LogWriter:
             if items:
                 _run_contained(self._on_write)
 
-    def _handle(self, sink: LogSink, items: list[bytes | Work]) -> None:
+    def _handle(self, sink: LogSink, items: list[bytes | _Call]) -> None:
         # One write(2) for all that one log has waiting: a round costs a system call for each log, not for each line.
         pieces: list[bytes] = []
         for item in items:
@@ -94,14 +106,17 @@ class LogWriter:
                 continue
             self._write(sink, pieces)
             pieces = []
-            _run_contained(item)
+            _run_contained(item.work)
+            self._release(sink, item.size)
         self._write(sink, pieces)
 
     def _write(self, sink: LogSink, pieces: list[bytes]) -> None:
         if not pieces:
             return
         _run_contained(lambda: sink.write(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
-        size = sum(map(len, pieces))
+        self._release(sink, sum(map(len, pieces)))
+
+    def _release(self, sink: LogSink, size: int) -> None:
         with self._ready:
             self.pending -= size
             sink.pending -= size

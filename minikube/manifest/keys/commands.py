@@ -70,7 +70,7 @@ def find_shell_syntax(text: str) -> str | None:
     return None
 
 
-def _unescaped(text: str) -> "list[tuple[int, str]]":
+def _unescaped(text: str) -> list[tuple[int, str]]:
     """Return the index of each character that no backslash escapes, with the quote that it is in: `"`, `'` or none."""
     found: list[tuple[int, str]] = []
     quote, at = "", 0

@@ -7,7 +7,8 @@ write to the store, a long poll) runs in a task of its own and replies when it i
 A line that is not JSON ends the connection: the calls before it are answered, and what follows it is dropped unread.
 
 Limits: while too many calls wait, or too many bytes are unsent, the rest of the input is not read, so that TCP holds the
-client back. A client that lets notifications pile up is disconnected.
+client back. A client that lets notifications pile up is disconnected. More than 400 lines in one piece: the waiting calls, the
+unsent output and the postponed input bound one another.
 """
 
 import logging

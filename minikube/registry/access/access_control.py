@@ -76,7 +76,7 @@ class AccessControl:
     # ------------------------------------------------------------ callers
 
     def caller(self, connection: RpcConnection) -> Caller:
-        """Return who calls. Asks the kernel for the user, once for each connection."""
+        """Return the caller: its user and its credential. Asks the kernel for the user, once for each connection."""
         # Kept with the connection until its credential changes: made anew it would cost a renewal a third of its time.
         caller = connection.session
         if caller is None:
@@ -180,7 +180,7 @@ class AccessControl:
         return reservation is not None and record.id in reservation.instances
 
     def is_ready(self, caller: Caller) -> bool:
-        """Return whether `wait_reserved` has nothing to wait for."""
+        """Return whether `wait_reserved` would return at once for this caller."""
         return caller.credential.is_supervisor or (self._is_reserved and self._is_known(caller))
 
     async def wait_reserved(self, caller: Caller) -> None:

@@ -6,7 +6,8 @@ scheduler refuses to mark an instance critical for results from before a pause o
 time-out while many instances stop answering together.
 
 An instance can be replaced or removed while its check is under way: after every wait, the result counts only if the very
-same `CheckTarget` is still this node's.
+same `CheckTarget` is still this node's. More than 400 lines in one piece: the heap, the targets and the checks under way change
+together.
 """
 
 import contextlib

@@ -4,7 +4,6 @@ It refuses to start the process (`spec.start_process`) and to wait for it (`star
 """
 
 import sys
-import time
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -34,8 +33,8 @@ def registry_spec(
     # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env[REDIS_ENV] = redis_url
-    # The same for each later process of this run: a registry that is started again must not withdraw this run's instances.
-    env[REGISTRY_RUN_ENV] = f"{time.time():.3f} {manifest.path.absolute().parent}"
+    # For the first process of a run: no entry of this project is of this run yet. See `later_start`.
+    env[REGISTRY_RUN_ENV] = f"inf {manifest.path.absolute().parent}"
     env[SUPERVISOR_TOKEN_ENV] = secret
     if is_loopback(listen.host) and not has_ipv4_loopback(listen.host):
         env[RELAY_ENV] = "1"
@@ -44,10 +43,10 @@ def registry_spec(
     return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))
 
 
-def first_start(spec: BackingSpec) -> BackingSpec:
-    """Return the spec for the first registry of a run: no entry of this project is of this run yet.
+def later_start(spec: BackingSpec) -> BackingSpec:
+    """Return the spec for the next process of a run in which a registry has listened: it takes every entry as it is stored.
 
-    Times do not tell that where the clock was set back since the earlier run.
+    The first process has withdrawn what an earlier run left. Times do not tell the runs apart where the clock was set.
     """
-    directory = spec.env[REGISTRY_RUN_ENV].partition(" ")[2]
-    return structs.replace(spec, env={**spec.env, REGISTRY_RUN_ENV: f"inf {directory}"})
+    env = {name: value for name, value in spec.env.items() if name != REGISTRY_RUN_ENV}
+    return structs.replace(spec, env=env)

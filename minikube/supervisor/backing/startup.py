@@ -12,6 +12,7 @@ from minikube.supervisor.backing.redis import prepare_redis_files
 from minikube.supervisor.backing.redis_data import TRUNCATED, last_words, mend_tail, way_out
 from minikube.supervisor.backing.redis_ping import ping_redis
 from minikube.supervisor.backing.redis_program import Writer, parse_version, record_writer
+from minikube.supervisor.backing.registry import later_start
 from minikube.supervisor.backing.service import BackingService, RestartNeeded
 from minikube.supervisor.backing.spec import BackingSpec, with_address
 from minikube.supervisor.context import RunContext
@@ -95,7 +96,7 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
         relay = next((line for line in reversed(log.last_lines) if RELAYS in line), "")
         context.relayed_registry = relay.rpartition(RELAYS)[2] or context.registry_address
         context.store.set_registry(context.registry_address)
-        service.spec = with_address(service.spec, context.registry_address)
+        service.spec = later_start(with_address(service.spec, context.registry_address))
         return context.registry_address
 
     service = BackingService(spec, context.process_table, context.store, log, wait_ready)

@@ -12,6 +12,7 @@ anything about services.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -156,6 +157,7 @@ def _run_supervisor(
         from minikube.supervisor.runtime.process.fork_client import fork_server
 
         server = fork_server()  # first: what is imported from here on is not copied with every child
+        gc.disable()  # until trio runs: a collection during the imports finds nothing, and all of them take 15 ms
 
         from minikube.supervisor.daemon.launcher import run
 

@@ -60,7 +60,7 @@ def _run(
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
     from minikube.supervisor.backing.redis_data import mend_tail
-    from minikube.supervisor.backing.registry import first_start, registry_spec
+    from minikube.supervisor.backing.registry import registry_spec
     from minikube.supervisor.backing.spec import BackingSpec, begin_process
     from minikube.supervisor.daemon.token_file import ensure_token
 
@@ -89,8 +89,7 @@ def _run(
     for spec in (redis, registry):
         if spec is not None:
             spec.env[orphans.PROJECT_ENV] = str(directory)
-            first = first_start(spec) if spec is registry else spec
-            started.append((spec, begin_process(first, fork_server)))
+            started.append((spec, begin_process(spec, fork_server)))
     # Only now: trio and the rest are imported while Redis and the registry start.
     from minikube.supervisor.daemon.log import configure_logging
     from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor

@@ -5,6 +5,7 @@
 It refuses to decide anything about services: `reconcile` does.
 """
 
+import gc
 import logging
 import os
 import socket
@@ -122,6 +123,8 @@ def run_supervisor(
     in this order. `sock` is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises
     `MinikubeError` without the exception group of a nursery.
     """
+    gc.freeze()
+    gc.enable()
     try:
         return trio.run(_main, plan, fork_server, started, sock, guardian_pipe)
     except ExceptionGroup as group:

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from minikube.doctor import checks, running
 from minikube.errors import Unavailable
 from minikube.model import CheckState, InstanceView, PartView, ProcessState, Snapshot
 from minikube.project import orphans
+from minikube.project.run_claim import RunClaim
 from tests.eventually import eventually
 from tests.ports import free_ports
 from tests.redis_server import RedisServer
@@ -196,3 +199,33 @@ def test_containers_need_an_engine_that_answers(
     assert findings(capsys, 1)["containers"]["advice"] == "start docker"
     program.write_text("#!/bin/sh\necho 27.0\n")
     assert findings(capsys, 0)["containers"]["found"] == f"{program} 27.0"
+
+
+def test_the_processes_of_a_project_that_runs_are_its_own_whatever_became_of_its_files(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where `.minikube` was emptied: they are not taken for those of an earlier run."""
+    state = project / ".minikube"
+    state.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        service = f'[services.x]\ncommand = "run"\nport = {taken.getsockname()[1]}\n'
+        (project / "supervisor.toml").write_text(SERVICES + service)
+        claim = RunClaim(state)
+        claim.take()
+
+        def close_connections() -> None:
+            with suppress(OSError):
+                while True:
+                    claim.socket.accept()[0].close()
+
+        thread = threading.Thread(target=close_connections)
+        thread.start()
+        mark = {**os.environ, orphans.PROJECT_ENV: str(state)}
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=mark) as instance:
+            found = findings(capsys, 1)
+            instance.communicate(b"\n")
+        claim.stop_listening()
+        thread.join()
+        claim.close()
+    assert found["state"]["found"] == f"{state}: its supervisor runs"
+    assert found["port"]["found"].endswith("is this project's")

@@ -1,53 +1,123 @@
 """The processes that an earlier run left are killed, and no other one. Real processes."""
 
+import json
 import os
+import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from minikube.linux import processes
 from minikube.project import orphans
+from minikube.project.run_claim import RunClaim
+from minikube.project_dir import SupervisorRecord, origin
+
+Popen = subprocess.Popen[bytes]
 
 
 @pytest.fixture
-def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(["sleep", "600"], env={}, start_new_session=True) as process:
-        yield process
-        process.kill()
+def state(tmp_path: Path) -> Path:
+    directory = tmp_path / "project" / ".minikube"
+    directory.mkdir(parents=True)
+    return directory
 
 
-def test_a_recorded_process_is_killed_with_its_session(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
-    orphans.record_processes(tmp_path, [(sleeper.pid, processes.start_time(sleeper.pid))])
-    assert orphans.find_orphans(tmp_path) == [sleeper.pid]
-    assert orphans.kill_orphans(tmp_path) == [sleeper.pid]
-    assert sleeper.wait(30) == -9
-    assert not (tmp_path / "processes.json").exists()
+@pytest.fixture
+def left(state: Path) -> Iterator[Popen]:
+    """A process that a run of the project has started, and that tells nothing about it."""
+    with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]}, start_new_session=True) as found:
+        yield found
+        found.kill()
 
 
-@pytest.mark.parametrize("recorded", ["another start time", "another boot"])
-def test_a_process_that_has_the_pid_of_a_recorded_one_now_is_left_alone(
-    tmp_path: Path, sleeper: "subprocess.Popen[bytes]", recorded: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = processes.start_time(sleeper.pid)
-    with monkeypatch.context() as before:
-        if recorded == "another boot":
-            before.setattr(processes, "boot_id", lambda: "an earlier one")
-        else:
-            started -= 1
-        orphans.record_processes(tmp_path, [(sleeper.pid, started)])
-    assert orphans.find_orphans(tmp_path) == []
-    assert orphans.kill_orphans(tmp_path) == []
-    assert sleeper.poll() is None
+def record(state: Path, popen: Popen, **changes: object) -> None:
+    """Write the record of a run that has started a process; `changes` are keys with other values."""
+    identity = [popen.pid, processes.start_time(popen.pid)]
+    content = {"boot": processes.boot_id(), "processes": [identity], **origin(state), **changes}
+    (state / "processes.json").write_text(json.dumps(content))
+
+
+def test_a_recorded_process_is_found_and_killed(state: Path, left: Popen) -> None:
+    record(state, left)
+    assert orphans.find_orphans(state) == [left.pid]
+    assert orphans.kill_orphans(state) == [left.pid]
+    assert left.wait(5) == -9
+    assert not (state / "processes.json").exists()
+
+
+def test_a_pid_that_another_process_has_now_is_left_alone(state: Path, left: Popen) -> None:
+    """The start time of the record is another one, or the record is from before a reboot."""
+    for changes in ({"processes": [[left.pid, 1]]}, {"processes": [[left.pid, 0]]}, {"boot": "before"}):
+        record(state, left, **changes)
+        assert orphans.kill_orphans(state) == [], changes
+    assert left.poll() is None
 
 
 def test_a_process_with_the_projects_directory_in_its_environment_is_an_orphan_and_this_one_is_not(
-    tmp_path: Path,
+    state: Path,
 ) -> None:
-    env = {orphans.PROJECT_ENV: str(tmp_path)}
+    env = {orphans.PROJECT_ENV: str(state)}
     with subprocess.Popen(["/bin/sleep", "600"], env=env, start_new_session=True) as process:
-        assert orphans.find_orphans(tmp_path) == [process.pid]
-        assert os.getpid() not in orphans.find_orphans(tmp_path)
-        orphans.kill_orphans(tmp_path)
+        assert orphans.find_orphans(state) == [process.pid]
+        assert os.getpid() not in orphans.find_orphans(state)
+        orphans.kill_orphans(state)
         process.wait(30)
+
+
+def test_a_copied_record_names_no_process_of_this_project(state: Path, left: Popen) -> None:
+    record(state, left)
+    copy = shutil.copytree(state.parent, state.parent.with_name("copy")) / ".minikube"
+    assert orphans.kill_orphans(copy) == []
+    assert left.poll() is None
+    shutil.copytree(state.parent, state.parent.with_name("other"))
+    shutil.rmtree(state.parent)
+    other = state.parent.with_name("other") / ".minikube"
+    assert orphans.find_orphans(other) == [left.pid], "the original is gone: it was moved to another disk"
+
+
+def test_an_older_versions_record_that_was_copied_names_none_either(state: Path) -> None:
+    env = {"PATH": os.environ["PATH"], orphans.PROJECT_ENV: str(state)}
+    with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as popen:
+        record(state, popen, directory_id="", directory="")
+        copy = shutil.copytree(state.parent, state.parent.with_name("copy")) / ".minikube"
+        assert orphans.kill_orphans(copy) == []
+        assert orphans.find_orphans(state) == [popen.pid]
+        popen.kill()
+
+
+def test_processes_of_a_project_that_was_moved_away_and_still_runs_are_left_alone(state: Path) -> None:
+    """Another project has its old path now; this process is the supervisor of the one that was moved."""
+    claim = RunClaim(state)
+    claim.take()
+    record = SupervisorRecord(os.getpid(), 1, None, "", "", "", "", started_in=str(state))
+
+    def answer() -> None:
+        sock, _ = claim.socket.accept()
+        with sock:
+            sock.sendall(json.dumps({"record": asdict(record)}).encode() + b"\n")
+
+    threading.Thread(target=answer, daemon=True).start()
+    root = state.parent
+    root.rename(root.with_name("moved"))
+    state.mkdir(parents=True)
+    env = {"PATH": os.environ["PATH"], orphans.PROJECT_ENV: str(state)}
+    with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as popen:
+        assert orphans.find_orphans(state) == []
+        claim.close()
+        assert orphans.find_orphans(state) == [popen.pid]
+        popen.kill()
+
+
+def test_a_copied_link_to_a_redis_socket_leaves_the_originals_socket(state: Path) -> None:
+    (state / "run").mkdir()
+    (state / "run" / "redis.sock").touch()
+    (state / "redis.sock").symlink_to(state / "run" / "redis.sock")
+    copy = shutil.copytree(state.parent, state.parent.with_name("copy"), symlinks=True) / ".minikube"
+    orphans.remove_redis_socket(copy)
+    assert (state / "run" / "redis.sock").exists()
+    orphans.remove_redis_socket(state)
+    assert not (state / "run").exists()

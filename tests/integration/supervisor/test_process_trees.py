@@ -247,7 +247,7 @@ async def test_a_tree_is_killed_by_its_control_group_at_once(
         await trio.lowlevel.wait_readable(process.stdout)
         monkeypatch.setattr(processes, "kill_all", lambda pids: [])
         with trio.fail_after(30):
-            killed = await process.end(signal.SIGKILL, 0.0)
+            killed = await process.end(signal.SIGTERM, 0.0)
             await process.exited.wait()
         assert len(killed) == 3
         process.close()

@@ -30,7 +30,9 @@ def register(address: str, source: str = "") -> Any:
         return json.loads(sock.makefile("rb").readline())["error"]
 
 
-async def test_what_comes_through_a_relay_is_not_this_users(redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_what_comes_through_a_relay_is_not_this_users(
+    redis_server: RedisServer, tmp_path: Path, process_table: ProcessTable
+) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -38,7 +40,7 @@ async def test_what_comes_through_a_relay_is_not_this_users(redis_server: RedisS
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     manifest = load_manifest(tmp_path / "supervisor.toml")
     spec = registry_spec(manifest, HostPort("::1", 0), redis_server.url, "", {**os.environ, **untraced()})
-    context = RunContext(tmp_path, LaunchOptions(), StateStore("test"), ProcessTable(), spec.address)
+    context = RunContext(tmp_path, LaunchOptions(), StateStore("test"), process_table, spec.address)
     service = registry_service(spec, context)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.run, None)

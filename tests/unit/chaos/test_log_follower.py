@@ -33,6 +33,11 @@ def test_a_follower_that_begins_again_begins_anywhere() -> None:
     counter.feed(b"line 90 of 3", 0)
     counter.feed(b"line 92 of 3", 1)
     assert counter.lost(9) == [("lines 91 to 91 of pid 3", 1)]
+    counter.restart()
+    counter.feed(b"line 92 of 3", 10)
+    assert counter.repeated == 0, "the last line, with which it begins"
+    counter.feed(b"line 92 of 3", 10)
+    assert counter.repeated == 1
 
 
 @given(st.permutations(range(1, 9)), st.lists(st.integers(1, 8)))

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -48,7 +49,12 @@ def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) 
     assert not is_free("nowhere.invalid", 80)
 
 
-@pytest.mark.parametrize("port", ["auto", 8080])
+@pytest.mark.parametrize("last", [0, 8001], ids=["first start", "second start"])
+@pytest.mark.parametrize(
+    "port",
+    [{"auto_port": True}, {"auto_port": True, "port_range": (8000, 8002)}, {"port": 8080}],
+    ids=["auto", "range", "fixed"],
+)
 @pytest.mark.parametrize(
     ("host", "words"),
     [
@@ -58,11 +64,12 @@ def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) 
         ("a" * 70, "cannot be resolved"),
     ],
 )
-def test_a_host_that_is_not_this_machine_is_said_to_be_so(host: str, words: str, port: int | str) -> None:
+def test_a_host_that_is_not_this_machine_is_said_to_be_so(
+    host: str, words: str, port: dict[str, Any], last: int
+) -> None:
     """And not that the port is taken."""
-    spec = replace(SPEC, host=host, port=0 if port == "auto" else 8080, auto_port=port == "auto")
-    with pytest.raises(PortTaken, match=words):
-        choose_port(spec, 0, frozenset())
+    with pytest.raises(PortTaken, match=rf"{words}.* — set services\.x\.host"):
+        choose_port(replace(SPEC, host=host, **port), last, frozenset())
 
 
 def test_a_port_that_only_a_privileged_program_may_listen_on_does_not_keep_it_from_its_start(

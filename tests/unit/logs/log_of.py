@@ -29,7 +29,7 @@ class Directly:
         if not self.stuck:
             self.flush()
 
-    def call(self, log: InstanceLog, work: Callable[[], object]) -> None:
+    def call(self, log: InstanceLog, work: Callable[[], object], size: int = 0) -> None:
         work()
 
     def flush(self) -> None:

@@ -1,17 +1,21 @@
 """The logs of a run: followers that end when they should, and logs that are forgotten with their instances."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from minikube.logs.collector import LogCollector
 from minikube.logs.file_format import Source
+from minikube.logs.follower import LogFollower
 from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.manifest import LogSpec
 from tests.eventually import soon
+from tests.unit.logs.log_of import capture_in, reader_of
 
 
 def open_files(directory: Path) -> list[str]:
@@ -33,7 +37,7 @@ async def kept(collector: LogCollector, query: LogQuery) -> list[str]:
 
 
 async def test_a_follower_with_an_end_ends_although_nothing_is_written(tmp_path: Path) -> None:
-    """What is written until then is still shown, also if nobody wakes the follower."""
+    """What is written until then is still shown, also if no write wakes the follower."""
     collector = LogCollector(tmp_path)
     log = collector.open("a", "a", LogSpec())
     log.feed("stdout", b"first\n")
@@ -112,3 +116,55 @@ async def test_logs_are_cleared_after_what_was_read_before_and_others_are_kept(t
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     collector.writer.close(10.0)
+
+
+async def test_clearing_logs_on_a_disk_that_hangs_is_an_error_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minikube.logs.collector.CLEAR_TIMEOUT_S", 0.05)
+    collector = LogCollector(tmp_path)
+    log = collector.open("a", "a", LogSpec())
+    answers = threading.Event()
+    collector.writer.call(log, answers.wait)
+    log.feed("stdout", b"before\n")
+    with trio.fail_after(10), pytest.raises(OSError, match="the disk does not answer yet"):
+        await collector.clear([collector.sources()["a"]])
+    answers.set()
+    log.feed("stdout", b"after\n")
+    collector.writer.close(10.0)
+    assert log.path.read_bytes().endswith(b"stdout after\n")
+    assert b"before" not in log.path.read_bytes()
+
+
+def test_a_follower_that_is_closed_while_a_read_ends_closes_its_files(tmp_path: Path) -> None:
+    log = capture_in(tmp_path)
+    log.feed("stdout", b"one\n")
+    log.file.close()
+    follower = LogFollower(lambda _: log.file, LogQuery(follow=True))
+
+    class ClosedMeanwhile:
+        """A lock that is still held when another thread calls `close`."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            thread = threading.Thread(target=follower.close)
+            thread.start()
+            thread.join()
+            self.lock.release()
+
+        def acquire(self, *, blocking: bool) -> bool:
+            return self.lock.acquire(blocking=blocking)
+
+        def release(self) -> None:
+            self.lock.release()
+
+    list(follower.backlog([reader_of(log).source]))
+    assert open_files(tmp_path) == ["a.log"]
+    follower._lock = ClosedMeanwhile()  # type: ignore[assignment]
+    follower.new_lines([reader_of(log).source])
+    assert open_files(tmp_path) == []

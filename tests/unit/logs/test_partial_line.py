@@ -1,6 +1,7 @@
 """Lines that wait for their newline: shown after a moment, masked, and completed in place."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_an_incomplete_line_is_taken_back_before_its_line_is_written(tmp_path: P
         def put(self, log: InstanceLog, data: bytes) -> None:
             steps.append("write")
 
-        def call(self, log: InstanceLog, work: Callable[[], object]) -> None:
+        def call(self, log: InstanceLog, work: Callable[[], object], size: int = 0) -> None:
             steps.append("show")
 
     log = capture_in(tmp_path, writer=Noting())
@@ -167,10 +168,17 @@ def test_the_incomplete_line_of_a_killed_supervisor_is_kept_by_the_next(tmp_path
     assert not partial_path(log.path).exists()
 
 
-def test_an_incomplete_line_that_cannot_be_shown_is_kept_all_the_same(tmp_path: Path) -> None:
-    """Something stands where its file has to be: the line itself is not lost."""
+@pytest.mark.parametrize(
+    "obstruct",
+    [lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/full"), lambda path: os.mkfifo(path)],
+    ids=["directory", "link", "fifo"],
+)
+def test_an_incomplete_line_that_cannot_be_shown_is_kept_all_the_same(
+    tmp_path: Path, obstruct: Callable[[Path], object]
+) -> None:
+    """Something stands where its file has to be: the line itself is not lost, and nothing waits."""
     (tmp_path / "a.log.partial").mkdir()
-    (tmp_path / "a.log.partial.new").symlink_to("/dev/full")
+    obstruct(tmp_path / "a.log.partial.new")
     log = capture_in(tmp_path)
     log.feed("stdout", b"half")
     log.show_partial("stdout")
@@ -212,3 +220,36 @@ async def test_output_is_shown_after_a_moment_of_silence_and_while_it_never_ends
         nursery.cancel_scope.cancel()
     os.close(read_end)
     collector.writer.close(10.0)
+
+
+async def test_incomplete_lines_fill_no_memory_while_the_disk_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A progress bar goes on for hours meanwhile. Afterwards, its last state is shown."""
+    limit = 100_000
+    monkeypatch.setattr("minikube.logs.instance_log.PENDING_LIMIT", limit)
+    monkeypatch.setattr("minikube.logs.instance_log.PARTIAL_S", 0.001)
+    monkeypatch.setattr("minikube.logs.instance_log.MAX_BLOCK_S", 0.0)
+    collector = LogCollector(tmp_path)
+    log = collector.open("a", "a", LogSpec())
+    answers = threading.Event()
+    collector.writer.call(log, answers.wait)
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.read, read_end, "stdout")
+        os.write(write_end, b"x" * 20_000)
+        while log.pending <= limit:
+            os.write(write_end, b".")
+            await trio.sleep(0.001)
+        for _ in range(50):
+            os.write(write_end, b".")
+            await trio.sleep(0.001)
+        assert collector.writer.pending == log.pending <= limit + 21_000
+        os.write(write_end, b"last")
+        answers.set()
+        await soon(lambda: partial_path(log.path).exists() and b"last" in partial_path(log.path).read_bytes())
+        os.close(write_end)
+    os.close(read_end)
+    collector.writer.close(10.0)
+    assert log.pending == collector.writer.pending == 0

@@ -60,7 +60,11 @@ def test_a_line_comes_back_as_it_was_written(tmp_path: Path, style: str, clock: 
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{}", b'{"time":1}', b"no stamp", b"2026-11-24T00:16:00.123456Z", b"\x00\xff" * 20]
+    "raw",
+    [
+        *(b"", b"{}", b'{"time":1}', b"no stamp", b"2026-11-24T00:16:00.123456Z", b"\x00\xff" * 20),
+        b'{"time":"2026","stream":"stdout","line":"another program\'s"}',
+    ],
 )
 def test_what_is_no_line_of_ours_is_left_out(raw: bytes) -> None:
     assert parse_line(raw, "s", "s") is None

@@ -1,7 +1,8 @@
-"""Who runs a project directory: the kernel's name for it, the claim on it, and how a command finds its supervisor."""
+"""The run of a project directory: its name in the kernel, the claim on it, and how a command finds its supervisor."""
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -77,6 +78,21 @@ def test_the_kernel_names_the_supervisor_whatever_becomes_of_its_files(state: Pa
     assert run.pids == [os.getpid(), os.getppid()]
 
 
+def test_a_supervisor_is_found_by_a_program_with_many_descriptors(state: Path, claim: RunClaim) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2_048), limits[1]))
+    answer(claim, record_of(state))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        run = find_run(state, timeout=5)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert run is not None
+    assert run.record == record_of(state)
+
+
 def test_a_directory_that_was_moved_keeps_its_supervisor_and_a_copy_has_none(state: Path, claim: RunClaim) -> None:
     write_supervisor_record(state, record_of(state))
     copy = shutil.copytree(state.parent, state.parent.with_name("copy"))
@@ -125,6 +141,13 @@ def test_an_older_versions_record_is_believed_unless_its_manifest_is_elsewhere(s
     assert find_run(state) is not None
     copy = shutil.copytree(state.parent, tmp_path / "copy")
     assert find_run(copy / ".minikube") is None
+
+
+def test_an_older_versions_record_may_name_a_directory_that_may_not_be_entered(
+    state: Path, tmp_path: Path, as_nobody: None
+) -> None:
+    record = replace(record_of(state), manifest=str(tmp_path / "x" / "supervisor.toml"), directory="", directory_id="")
+    assert run_lookup._is_of(record, Path("/"))
 
 
 def test_a_record_whose_directory_is_gone_was_moved_to_another_disk(state: Path) -> None:
@@ -229,7 +252,7 @@ def listener_of_nobody(name: str) -> Iterator[int]:
         popen.stdin.close()
 
 
-def test_a_user_who_must_not_run_the_project_cannot_keep_it_from_running(state: Path, as_root: None) -> None:
+def test_a_user_that_must_not_run_the_project_cannot_keep_it_from_running(state: Path, as_root: None) -> None:
     """Any user can take the project's name, and listen there: such a listener is passed over."""
     with listener_of_nobody(run_name(state.parent)):
         assert find_run(state, timeout=0) is None
@@ -253,6 +276,17 @@ def test_the_owners_of_the_directory_may_be_its_supervisors_user(
         run = find_run(state, timeout=0)
         assert run is not None
         assert (run.pid, run.uid, run.record) == (pid, 65534, None)
+
+
+def test_a_directory_that_takes_the_projects_place_gets_its_name_and_one_that_is_gone_none(
+    tmp_path: Path, claim: RunClaim
+) -> None:
+    assert claim.add_name(tmp_path / "gone") is None
+    added = claim.add_name(tmp_path)
+    assert added is not None
+    with added:
+        assert run_name(tmp_path) in listed_names()
+        assert claim.add_name(tmp_path) is None
 
 
 def test_the_names_of_running_projects_are_listed(state: Path, claim: RunClaim) -> None:

@@ -59,7 +59,7 @@ class ProcessTable:
         """`fork_server` creates the processes; None: one is started when it is needed, as after its death."""
         self._groups = groups
         self._stale_groups: list[Group] = []
-        """Groups that could not be removed yet, because their last processes are still dying."""
+        """Groups of ended processes, which are removed after the next start, or when their last processes have died."""
         self._processes: dict[int, Process] = {}
         self._seen: dict[int, tuple[int, str]] = {}
         """Pid → start time and owner of tree members found earlier: an orphan may have left its session since."""
@@ -180,10 +180,12 @@ class ProcessTable:
         return process
 
     def forget(self, process: Process) -> None:
-        """Remove an exited process whose tree has been ended; close its descriptors and remove its control group."""
+        """Remove an exited process whose tree has been ended; close its descriptors."""
         self._processes.pop(process.pid, None)
         process.close()
-        self._remove_group(process.group)
+        if process.group is not None:
+            # Removed after the next start: that takes the kernel some milliseconds, and a restart mostly follows.
+            self._stale_groups.append(process.group)
 
     def _remove_group(self, group: Group | None) -> None:
         candidates = [*self._stale_groups, *([group] if group else [])]

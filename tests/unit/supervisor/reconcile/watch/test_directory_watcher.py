@@ -120,11 +120,13 @@ async def test_a_directory_that_is_replaced_by_another_one_is_followed_to_its_pa
         (tmp_path / "next").rename(tmp_path / "src")
 
     async with watching(tmp_path, "src") as supervisor:
-        swap()
-        await soon(lambda: supervisor.restarts or True)
+        await supervisor.expect("a", swap)
         await supervisor.expect("a", write(tmp_path / "src" / "deep" / "new.py", "1"))
         await supervisor.expect("a", write(tmp_path / "src" / "deep" / "a.py", "2"))
         write(tmp_path / "before" / "deep" / "a.py", "3")()
+        write(tmp_path / "other" / "b.py")()
+        await soon(lambda: "b" in supervisor.restarts)
+        assert supervisor.restarts == ["b"]
 
 
 async def test_a_directory_that_comes_later_is_watched_from_then_on(tmp_path: Path) -> None:
