@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from minikube.supervisor.runtime.process import process_table as table_module
-from minikube.supervisor.runtime.process.fork_client import ForkServer, ForkServerGone, ProcessStart
+from minikube.supervisor.runtime.process.fork_client import ForkServer, ForkServerGone, ProcessStart, execute_server
 from minikube.supervisor.runtime.process.fork_exec import Command, exec_context
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
@@ -94,7 +94,12 @@ async def test_starts_that_time_out_together_kill_the_fork_server_that_hangs_and
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # nothing ever reads
     hung = ForkServer(here, 0)
     killed: list[ForkServer] = []
-    monkeypatch.setattr(ForkServer, "kill", lambda self: (killed.append(self), self.close()))
+
+    def note_kill(self: ForkServer) -> None:
+        killed.append(self)
+        self.close()
+
+    monkeypatch.setattr(ForkServer, "kill", note_kill)
     monkeypatch.setattr(table_module, "ANSWER_TIMEOUT_S", 0.2)
     process_table._fork_server = hung
     opened: list[ForkServer] = []
@@ -104,7 +109,6 @@ async def test_starts_that_time_out_together_kill_the_fork_server_that_hangs_and
         opened.append(execute_server(soft_limit))
         return opened[-1]
 
-    execute_server = table_module.execute_server
     monkeypatch.setattr(table_module, "execute_server", open_server)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
