@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from minikube.errors import ResourceExhausted
 from minikube.linux.exec_context import ExecContext, ExecFailure
-from minikube.supervisor.runtime.process.fork_server import IN_FILE, MESSAGE_BYTES, PID, serve
+from minikube.supervisor.runtime.process.fork_server import IN_FILE, JOIN, MESSAGE_BYTES, PID, serve
 
 if TYPE_CHECKING:
     import trio
@@ -111,6 +111,10 @@ class ForkServer:
         finally:
             _close_all(descriptors)
         return start
+
+    def join_group(self, directory: bytes) -> None:
+        """Request that the fork server joins the control group of the next start, which then is faster. Raises OSError."""
+        self._sock.send(JOIN + directory, socket.MSG_DONTWAIT)
 
     async def request(self, context: ExecContext, may_use_reserve: bool) -> ProcessStart:
         """Request a process; return its start, which has not completed.
