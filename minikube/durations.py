@@ -43,11 +43,12 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse_moment(text: str, now: float) -> float:
-    """Return the Unix seconds of a past point in time. Raises ValueError.
+def parse_moment(text: str, now: float, *, ahead: bool = False) -> float:
+    """Return the Unix seconds of a point in time. Raises ValueError.
 
-    `"5m"` is that long before `now`, `"14:30"` is today, or yesterday if today's is later than `now`. ISO 8601 is accepted to
-    the day, minute or second, with a space or a T, in local time without a zone; and Unix seconds such as `"1795530000.5"`.
+    `"5m"` is that long before `now`. `"14:30"` is today's; where that is later than `now`, it is yesterday's, or with `ahead`
+    still today's. ISO 8601 is accepted to the day, minute or second, with a space or a T, in local time without a zone; and
+    Unix seconds such as `"1795530000.5"`.
     """
     if len(text) <= _LONGEST_MOMENT:
         if _UNIX.fullmatch(text):
@@ -57,7 +58,7 @@ def parse_moment(text: str, now: float) -> float:
         with contextlib.suppress(ValueError):
             today = datetime.fromtimestamp(now)
             moment = datetime.combine(today, clock.fromisoformat(text))
-            return (moment if moment.timestamp() <= now else moment - timedelta(days=1)).timestamp()
+            return (moment if ahead or moment.timestamp() <= now else moment - timedelta(days=1)).timestamp()
         with contextlib.suppress(ValueError, OverflowError):
             return datetime.fromisoformat(text).timestamp()
     raise ValueError(f"expected {MOMENT_FORM}")

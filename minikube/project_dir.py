@@ -64,7 +64,7 @@ def directory_id(directory: Path) -> str:
 
 
 def origin(directory: Path) -> dict[str, Any]:
-    """Return what a record in a project directory says of its place, so that a copy of it elsewhere is known as one."""
+    """Return the keys of a record that name the project directory it was written for: `is_copied` compares them."""
     return {"directory": str(directory.parent), "directory_id": directory_id(directory.parent)}
 
 

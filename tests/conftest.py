@@ -67,6 +67,14 @@ def as_root() -> None:
 
 
 @pytest.fixture
+def as_nobody(as_root: None) -> Iterator[None]:
+    """The test runs as a user that may not enter pytest's own directories."""
+    os.seteuid(65_534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path, need: Callable[[str], str], as_root: None) -> Iterator[Path]:
     """A file system of 2 MB."""
     place = tmp_path / "disk"

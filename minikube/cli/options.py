@@ -138,13 +138,16 @@ def parse_duration_option(_: click.Context, parameter: click.Parameter, text: st
 
 
 def parse_time_option(_: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Return the Unix time of `5m` (ago), `14:30` or a date. Raises click's usage error, which names the option."""
+    """Return the Unix time of `5m` (ago), `14:30` or a date. Raises click's usage error, which names the option.
+
+    A time of day is today's for `--until`, for other options the last one.
+    """
     import time
 
     from minikube.durations import parse_moment
 
     try:
-        return parse_moment(text, time.time())
+        return parse_moment(text, time.time(), ahead=parameter.name == "until")
     except ValueError as error:
         raise click.BadParameter(f"{error}, got {text!r}", param_hint=parameter.opts[-1]) from None
 

@@ -9,7 +9,7 @@ import msgspec
 from minikube.durations import parse_moment
 from minikube.errors import UsageError
 from minikube.manifest.validate import MAX_REPLICAS
-from minikube.net.http_server import Request
+from minikube.net.http_messages import Request
 from minikube.text import printable
 
 MAX_WAIT_S = 60.0
@@ -101,9 +101,12 @@ def seconds(query: dict[str, str], name: str) -> float:
 
 
 def moment(query: dict[str, str], name: str) -> float:
-    """Return the point in time in the parameter `name` as Unix seconds; 0 if it is not given. Raise `UsageError`."""
+    """Return the point in time in the parameter `name` as Unix seconds; 0 if it is not given. Raise `UsageError`.
+
+    A time of day is today's for `until`, otherwise the last one.
+    """
     try:
-        return parse_moment(query[name], time.time()) if query.get(name) else 0.0
+        return parse_moment(query[name], time.time(), ahead=name == "until") if query.get(name) else 0.0
     except ValueError as error:
         raise UsageError(f"{name}: {error}, not {shorten(query[name])}") from None
 

@@ -168,7 +168,7 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
 
 
 def _project_dir(directory: Path, own_pids: set[int]) -> Finding:
-    if not directory.exists():
+    if not os.path.exists(directory):
         is_writable = os.access(directory.parent, os.W_OK)
         found = f"{directory} does not exist yet"
         return (
@@ -192,8 +192,11 @@ def _project_dir(directory: Path, own_pids: set[int]) -> Finding:
 
 
 def _space(directory: Path) -> Finding:
-    existing = directory if directory.exists() else directory.parent
-    free = shutil.disk_usage(existing).free
+    existing = directory if os.path.exists(directory) else directory.parent
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Finding("disk", "fail", f"{existing}: {(error.strerror or str(error)).lower()}", "make it accessible")
     found = f"{free // 2**20} MB free for logs and data in {existing}"
     return ok("disk", found) if free >= MIN_SPACE_BYTES else Finding("disk", "warn", found, "make room")
 
@@ -244,7 +247,7 @@ def _files() -> Finding:
 
 
 def _watches(manifest: Manifest | None) -> Finding:
-    """Check both limits of inotify that hold for this user, and that an instance can be had now."""
+    """Check both limits of inotify that hold for this user, and that an inotify instance can be opened now."""
     watches, instances = watch_limit(), instance_limit()
     if watches is None or instances is None:
         return ok("watch", "inotify is not available: files are looked at every second")

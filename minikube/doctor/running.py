@@ -19,7 +19,7 @@ START_ADVICE = "start it, or remove redis.url to have one started"
 
 
 def read_snapshot(path: Path) -> Snapshot | MinikubeError | None:
-    """Return the state of the project that runs the manifest, None where none runs, or the error where it does not answer."""
+    """Return the snapshot of the supervisor that runs a manifest; None where none runs, the error where it does not answer."""
     try:
         with ControlClient(find_supervisor(path), timeout=QUESTION_TIMEOUT_S) as client:
             return client.status()
@@ -30,7 +30,7 @@ def read_snapshot(path: Path) -> Snapshot | MinikubeError | None:
 
 
 def check_supervisor(snapshot: Snapshot | MinikubeError | None) -> list[Finding]:
-    """Return a finding for the supervisor that runs, and one for each of its backing services; none where none runs."""
+    """Return a finding for the supervisor and one for each of its backing services; an empty list where no supervisor runs."""
     if snapshot is None:
         return []
     if isinstance(snapshot, MinikubeError):
@@ -49,7 +49,7 @@ def _check_part(part: PartView) -> Finding:
 
 
 def check_external_redis(url: str) -> Finding:
-    """Return whether the Redis of `redis.url`, or the master that its sentinels name, answers PING."""
+    """Return a finding: whether the Redis of `redis.url`, or the master that its sentinels name, answers PING."""
     # Late: redis-py takes 0.15 s to import.
     from redis.exceptions import NoPermissionError, RedisError
 

@@ -103,8 +103,9 @@ def bind_error(host: str, port: int) -> OSError | None:
 
 
 def _first_address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """Return the address that a server binds which takes one address. Raises `socket.gaierror`."""
+    """Return the family and the address on which a server of this host listens. Raises `socket.gaierror`."""
     try:
+        # The first address only, as servers that take one address do.
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError:  # a label that is longer than 63 characters
         raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None

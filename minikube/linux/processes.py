@@ -59,7 +59,10 @@ def become_subreaper() -> None:
 
 
 def exit_with_parent(parent: int, number: signal.Signals) -> None:
-    """Get the signal `number` when the thread that forked this process ends; at once where `parent`, its process, has ended."""
+    """Ask the kernel to send this process the signal `number` when the thread that forked it ends.
+
+    Where that thread's process `parent` has ended already, the signal is sent at once.
+    """
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
@@ -97,7 +100,7 @@ def scan_processes() -> Iterator[ProcessStat]:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether there is such a process and it is no zombie."""
+    """Return whether the process `pid` exists and is no zombie."""
     found = read_stat(pid) if pid > 0 else None
     return found is not None and found.is_alive
 

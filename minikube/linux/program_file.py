@@ -14,7 +14,7 @@ LINE_BYTES = 256
 
 def explain_refusal(path: Path, number: int) -> str:
     """Return why the kernel refused to execute a file, with the error `number`, and what to do."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises PermissionError
         return "it is a directory — set command"
     if number == errno.EACCES:
         return "permission denied — make it executable (chmod +x), and its directories readable for the service's user"

@@ -1,4 +1,4 @@
-"""What signals do to this process and, through exec, to the program that replaces it (signal(7)).
+"""Reset the actions of all signals, before this process is replaced by another program (signal(7)).
 
 A signal that is ignored stays ignored through exec; a handler does not. Standard library only.
 """

@@ -70,19 +70,22 @@ class LogFollower:
         return [line for line in lines if self._filter.selects(line)]
 
     def _run_locked(self, work: Callable[[], Result]) -> Result | None:
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 return None if self._closed else work()
-            finally:
-                if self._closed:
-                    self._close_readers()
+        finally:
+            self._close_if_over()
 
     def close(self) -> None:
         """Close the files. If another thread is reading, it closes them at the end of its read."""
         self._closed = True
         for reader in tuple(self._readers.values()):
             reader.cancel()
-        if self._lock.acquire(blocking=False):
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        # Called after each release of the lock, and not before it: `close` could come in between, and no thread would close.
+        if self._closed and self._lock.acquire(blocking=False):
             self._close_readers()
             self._lock.release()
 

@@ -106,7 +106,7 @@ class RunClaim:
                 os.ftruncate(lock, 0)
 
     def close(self) -> None:
-        """Give the claim up, as far as this process has it."""
+        """Close the socket and the lock file in this process; the claim ends when no process has them open."""
         self.socket.close()
         for descriptor in self._locks:
             os.close(descriptor)

@@ -54,7 +54,10 @@ class Run:
 
 
 def find_named_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
-    """Return what `find_run` does, but for a directory that was deleted and made again, and where a user has taken its name."""
+    """Return the run that the name or the record of a project directory leads to; None where there is none.
+
+    Unlike `find_run` it passes over a supervisor whose directory was deleted and made again, and one whose name another user has.
+    """
     name = run_name(directory.parent)
     return (_ask_name(name, directory, timeout) or _recorded_run(directory)) if name else None
 
@@ -184,4 +187,4 @@ def _is_of(record: SupervisorRecord, root: Path) -> bool:
         return not is_copied(asdict(record), root / PROJECT_DIR)
     # Written by an older version, which names only the manifest.
     original = Path(record.manifest).parent if record.manifest else root
-    return not original.exists() or directory_id(original) == directory_id(root)
+    return not os.path.exists(original) or directory_id(original) == directory_id(root)

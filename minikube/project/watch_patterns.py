@@ -66,7 +66,7 @@ def _rule(pattern: str, directory: Path) -> Rule:
     literal = next((index for index, part in enumerate(parts) if _GLOB.search(part)), len(parts))
     base = Path(os.path.normpath(directory / Path("/".join(parts[:literal])).expanduser()))
     rest = "/".join(parts[literal:])
-    if not rest and not base.is_dir():
+    if not rest and not os.path.isdir(base):  # Path.is_dir raises PermissionError
         base, rest = base.parent, base.name
     return Rule(base, GitIgnoreSpec.from_lines([f"/{rest or '**'}"]), negated, not rest or "/" in rest or "**" in rest)
 
@@ -124,7 +124,7 @@ class IgnoreRules:
     def _repository(self, base: Path) -> Path:
         """Return the root of the repository that `base` is in, or `base` itself."""
         if base not in self._repositories:
-            roots = (directory for directory in (base, *base.parents) if (directory / ".git").exists())
+            roots = (directory for directory in (base, *base.parents) if os.path.exists(directory / ".git"))
             self._repositories[base] = next(roots, base)
         return self._repositories[base]
 
@@ -144,7 +144,7 @@ def _parse_tolerantly(lines: list[str]) -> GitIgnoreSpec:
 def directories(rules: Iterable[Rule], ignored: IgnoreRules) -> Iterator[Path]:
     """Yield every directory in which a file could match; some may come twice."""
     for rule in rules:
-        if rule.negated or not rule.base.is_dir():
+        if rule.negated or not os.path.isdir(rule.base):
             continue
         yield rule.base
         if rule.deep:

@@ -57,6 +57,17 @@ def output_until(process: "subprocess.Popen[bytes]", text: str) -> str:
     return "".join(lines)
 
 
+def test_a_detached_project_keeps_no_descriptor_of_the_command_that_started_it(tmp_path: Path) -> None:
+    """A script that holds a lock or a pipe open while it calls `up -d` gets its end when the script ends."""
+    read_end, write_end = os.pipe()
+    with Small(tmp_path, '[services.a]\ncommand = ["sleep", "1000"]\n') as small, open(read_end, "rb") as reader:
+        command = [*MINIKUBE, "up", "-d"]
+        subprocess.run(command, cwd=small.directory, env=untraced(), pass_fds=(write_end,), check=True)
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        assert reader.read(1) == b""
+
+
 def test_what_was_ignored_when_up_was_started_stays_ignored_by_it_and_not_by_services(tmp_path: Path, up: Up) -> None:
     """With `nohup`, and where a script starts it in the background. TERM still ends it."""
     ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)

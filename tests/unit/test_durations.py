@@ -170,6 +170,11 @@ def test_a_moment_is_read_as_people_write_it(text: str, moment: float) -> None:
     assert parse_moment(text, NOW) == moment
 
 
+def test_a_time_of_day_that_is_still_to_come_is_todays_where_it_may_lie_ahead() -> None:
+    assert parse_moment("14:31", NOW, ahead=True) == NOW + 45
+    assert parse_moment("14:30", NOW, ahead=True) == NOW - 15
+
+
 @pytest.mark.parametrize("text", ["", "soon", "5", "25:00", "2026-13-01", "0001-01-01", "9" * 40, "-5m"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a moment such as"):

@@ -1,4 +1,4 @@
-"""What happens to output before and while it is written to disk; `instance_log` puts it together.
+"""Masking, queueing and writing of output: the parts of which `instance_log` consists.
 
     masking        secrets, replaced by ***
     writer         the thread in which the logs of all instances write

@@ -180,7 +180,7 @@ class AccessControl:
         return reservation is not None and record.id in reservation.instances
 
     def is_ready(self, caller: Caller) -> bool:
-        """Return whether `wait_reserved` has nothing to wait for."""
+        """Return whether `wait_reserved` would return at once for this caller."""
         return caller.credential.is_supervisor or (self._is_reserved and self._is_known(caller))
 
     async def wait_reserved(self, caller: Caller) -> None:

@@ -103,6 +103,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     os.setsid()
     _handle_signals()
     _leave_terminal(supervisor_log(directory))
+    _close_inherited_descriptors(sock.fileno())
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
     claim = RunClaim(directory)
@@ -180,6 +181,15 @@ def _leave_terminal(log: Path) -> None:
     os.close(out)
 
 
+def _close_inherited_descriptors(kept: int) -> None:
+    """Close all descriptors above stderr but `kept`: the caller of `up` may wait for the end of its files and locks."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor != kept:
+            with contextlib.suppress(OSError):  # the one that the listing itself used
+                os.close(descriptor)
+
+
 def _wait(supervisor: int) -> int:
     """Wait for the exit of the process `supervisor`, and reap orphans meanwhile.
 
@@ -211,7 +221,7 @@ def _remove_containers(directory: Path, status: int) -> None:
 
     Where the supervisor exited by itself, containers are removed too, unless the engine had not answered it.
     """
-    if (directory / CONTAINERS_FILE).exists():
+    if os.path.exists(directory / CONTAINERS_FILE):  # Path.exists raises PermissionError, which would end the guardian
         # Late: only projects with containers need it.
         from minikube.engine.leftovers import read_engine_record, remove_leftovers
 

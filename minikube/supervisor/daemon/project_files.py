@@ -109,7 +109,7 @@ class ProjectFiles:
                 self._failure = text
                 where = self.directory if error.filename is None else error.filename
                 advice = "commands find the project all the same"
-                if not self.directory.parent.exists():
+                if isinstance(error, FileNotFoundError) and not self.directory.parent.exists():
                     advice = "make it again, then `minikube down` there ends the project"
                 self._report("project.unwritable", f"{where}: cannot be made again: {text} — {advice}", "error")
             return
@@ -138,7 +138,7 @@ class ProjectFiles:
                 " — `minikube down` and `minikube up` there end that",
                 "warning",
             )
-        elif root.is_dir():
+        elif os.path.isdir(root):  # Path.is_dir raises PermissionError
             _check_own(root)
             fresh = _open_directory(root)
             os.close(self._root)

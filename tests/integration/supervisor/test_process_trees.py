@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,57 @@ def test_each_start_has_a_control_group_of_its_own(tmp_path: Path) -> None:
         process.wait()
     assert second.remove()
     remove_all(tmp_path)
+
+
+def is_alone(group: Group, pid: int) -> bool:
+    return group.members() == [pid]
+
+
+def unified_group(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1]
+
+
+async def test_the_fork_server_joins_the_group_of_the_next_start_and_leaves_it_with_that_start(
+    subreaper: None, tmp_path: Path
+) -> None:
+    """Processes with limits, and without groups, start as ever in the meantime. No group and no process stays behind."""
+    groups = ProjectGroups(tmp_path, ("pids",))
+    if (probe := groups.create("probe", {})) is None or not probe.unified:
+        pytest.skip("no control group can be made here")
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(groups, nursery, tmp_path)
+        table = supervisor.process_table
+
+        async def is_joined() -> Group:
+            await soon(lambda: table._next_group is not None and table._next_group.members())
+            assert table._next_group is not None
+            return table._next_group
+
+        started = [await supervisor.start("sleep", "600")]
+        for _ in range(3):
+            joined = await is_joined()
+            started.append(await supervisor.start("sleep", "600", limits={"pids": 50}))
+            assert table._next_group is joined
+            started.append(await supervisor.start("sleep", "600"))
+            pid = started[-1].pid
+            await soon(partial(is_alone, joined, pid))
+        joined = await is_joined()
+        table._groups = None
+        table._next_group = None
+        started.append(await supervisor.start("sleep", "600"))
+        # It is born outside the group, and so survives its end.
+        assert unified_group(started[-1].pid) == unified_group(os.getpid())
+        table._groups = groups
+        joined.kill()
+        await soon(joined.remove)
+        started.append(await supervisor.start("sleep", "600"))
+        await is_joined()
+        for process in started:
+            await process.end(signal.SIGKILL, 0.0)
+            await process.exited.wait()
+            process.close()
+        nursery.cancel_scope.cancel()
+    await soon(lambda: remove_all(tmp_path))
 
 
 def test_groups_are_removed_after_the_project_directory_was_deleted(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that the kernel refuses to execute: the message names what is wrong in the file."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -50,3 +51,7 @@ def test_other_files(tmp_path: Path) -> None:
     program.write_bytes(ours.replace(b"/ld-linux", b"/no-linux"))
     assert "built for another system" in refusal(program)
     assert explain_refusal(program, 5) == os.strerror(5)
+
+
+def test_a_program_in_a_directory_that_may_not_be_entered(tmp_path: Path, as_nobody: None) -> None:
+    assert "its directories readable for the service's user" in explain_refusal(tmp_path / "x", errno.EACCES)

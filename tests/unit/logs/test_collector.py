@@ -11,9 +11,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from minikube.logs.collector import LogCollector
 from minikube.logs.file_format import Source
+from minikube.logs.follower import LogFollower
 from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.manifest import LogSpec
 from tests.eventually import soon
+from tests.unit.logs.log_of import capture_in, reader_of
 
 
 def open_files(directory: Path) -> list[str]:
@@ -132,3 +134,37 @@ async def test_clearing_logs_on_a_disk_that_hangs_is_an_error_after_a_while(
     collector.writer.close(10.0)
     assert log.path.read_bytes().endswith(b"stdout after\n")
     assert b"before" not in log.path.read_bytes()
+
+
+def test_a_follower_that_is_closed_while_a_read_ends_closes_its_files(tmp_path: Path) -> None:
+    log = capture_in(tmp_path)
+    log.feed("stdout", b"one\n")
+    log.file.close()
+    follower = LogFollower(lambda _: log.file, LogQuery(follow=True))
+
+    class ClosedMeanwhile:
+        """A lock that is still held when another thread calls `close`."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            thread = threading.Thread(target=follower.close)
+            thread.start()
+            thread.join()
+            self.lock.release()
+
+        def acquire(self, *, blocking: bool) -> bool:
+            return self.lock.acquire(blocking=blocking)
+
+        def release(self) -> None:
+            self.lock.release()
+
+    list(follower.backlog([reader_of(log).source]))
+    assert open_files(tmp_path) == ["a.log"]
+    follower._lock = ClosedMeanwhile()  # type: ignore[assignment]
+    follower.new_lines([reader_of(log).source])
+    assert open_files(tmp_path) == []

@@ -143,6 +143,13 @@ def test_an_older_versions_record_is_believed_unless_its_manifest_is_elsewhere(s
     assert find_run(copy / ".minikube") is None
 
 
+def test_an_older_versions_record_may_name_a_directory_that_may_not_be_entered(
+    state: Path, tmp_path: Path, as_nobody: None
+) -> None:
+    record = replace(record_of(state), manifest=str(tmp_path / "x" / "supervisor.toml"), directory="", directory_id="")
+    assert run_lookup._is_of(record, Path("/"))
+
+
 def test_a_record_whose_directory_is_gone_was_moved_to_another_disk(state: Path) -> None:
     write_supervisor_record(state, replace(record_of(state), directory="/no/such/place", directory_id="1:1"))
     assert find_run(state) is not None

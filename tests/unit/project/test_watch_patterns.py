@@ -105,3 +105,10 @@ def test_files_of_other_tools_are_never_sources(tree: Path) -> None:
         (tree / name).touch()
     assert sources(tree, "src/*") == ["src/a.py", "src/a.txt"]
     assert not [name for name in sources(tree, "**") if "node_modules" in name or "minikube" in name]
+
+
+def test_a_pattern_in_a_directory_that_may_not_be_entered_names_nothing(tree: Path, as_nobody: None) -> None:
+    rules = parse_rules(["src", "lib/*.py"], tree)
+    ignored = IgnoreRules()
+    assert list(directories(rules, ignored)) == []
+    assert not ignored(tree / "src" / "a.py", tree / "src", is_dir=False)

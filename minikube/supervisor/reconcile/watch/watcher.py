@@ -6,6 +6,7 @@ together. A manifest that is wrong, or empty because an editor has written only 
 changes nothing. Imported only where files are watched.
 """
 
+import os
 from collections.abc import Awaitable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -117,8 +118,8 @@ class SourceWatcher:
             files = frozenset(path.absolute() for path in (manifest.path, manifest.directory / ".env", *env_files))
         self._ignored = IgnoreRules()
         roots = {path.parent for path in files}
-        found = {path for path in roots if path.is_dir()}
-        links = {path for path in files if path.is_symlink()}
+        found = {path for path in roots if os.path.isdir(path)}  # Path.is_dir raises PermissionError
+        links = {path for path in files if os.path.islink(path)}
         for service_rules in rules.values():
             sources = set(islice(directories(service_rules, self._ignored), MAX_DIRECTORIES))
             links.update(
@@ -189,7 +190,7 @@ class SourceWatcher:
                     nursery.start_soon(self._restart, name)
         # New and removed directories, and changed ignore rules, change the set of directories to watch.
         self._outdated = self._outdated or any(
-            path.name == IGNORE_FILE or path.is_dir() != (path in watched.paths.directories) for path in paths
+            path.name == IGNORE_FILE or os.path.isdir(path) != (path in watched.paths.directories) for path in paths
         )
 
     def _is_source(self, path: Path, rules: tuple[Rule, ...]) -> bool:
@@ -197,7 +198,7 @@ class SourceWatcher:
         base = base_of(path, rules)
         if base is None or path == base:  # a base is a directory, which may have been removed
             return False
-        return is_source(path, rules) and not path.is_dir() and not self._ignored(path, base)
+        return is_source(path, rules) and not os.path.isdir(path) and not self._ignored(path, base)
 
     async def _restart(self, name: str) -> None:
         """Rebuild and restart a service whose sources changed, unless a user stopped it; repeat for later changes."""

@@ -10,6 +10,7 @@ The supervisor has threads and raises its own limits. This process is forked bef
 that ran `up`, one thread, the default action for every signal, and no descriptor but its socket, and so has what it starts.
 It serves the requests that have arrived and exits: then the kernel makes the supervisor the parent of its children, which
 sees their exits itself. A standby, forked before the requests, goes on; it also does where the fork server is killed.
+While nothing is to be started, the fork server joins the control group of the next start, as that takes the kernel some time.
 `fork_client` is the other end. Standard library only. It refuses to remember its children and to wait for them.
 """
 
@@ -58,6 +59,10 @@ MESSAGE_BYTES = 65_536
 
 IN_FILE = b"\0"
 """The text of a longer request, whose `ExecContext` is in a file."""
+
+JOIN = b"\1"
+"""Before the path of a control group, which the process that serves joins while nothing is to be started: a request without
+descriptors. Its next start is in this group, and its last."""
 
 PID = "pid"
 """The first message on the status pipe of a start: `(PID, pid, "")`. The others are the fields of an `ExecFailure`."""
@@ -121,8 +126,10 @@ def _serve_requests(sock: socket.socket, serving: int) -> None:
     """Serve the first request and those that follow immediately. `serving` is open as long as this process serves."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    for number in range(MOST_REQUESTS):
-        poll.poll(LINGER_MS if number else None)
+    joined, served = b"", 0
+    # The group that was joined belongs to one start. This process exits, as leaving the group may take 15 ms.
+    while served < (1 if joined else MOST_REQUESTS):
+        poll.poll(LINGER_MS if served else None)
         # Not socket.recv_fds(), which ignores its flags: without CLOEXEC every program would inherit the descriptors.
         space = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
         try:
@@ -133,13 +140,21 @@ def _serve_requests(sock: socket.socket, serving: int) -> None:
         descriptors = [number for _, _, content in messages for number in array.array("i", content)]
         if not body:
             return
-        _start(body, descriptors, serving, is_alone=number < FORKED_REQUESTS)
+        if body.startswith(JOIN):
+            joined = body.removeprefix(JOIN)
+            _join_group(joined)
+            continue
+        _start(body, descriptors, serving, is_alone=served < FORKED_REQUESTS, joined=joined)
+        served += 1
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _start(body: bytes, descriptors: list[int], serving: int, is_alone: bool) -> None:
-    """Start one process, and tell the supervisor its pid or the failure. `is_alone`: few others are started with it."""
+def _start(body: bytes, descriptors: list[int], serving: int, is_alone: bool, joined: bytes = b"") -> None:
+    """Start one process, and tell the supervisor its pid or the failure.
+
+    `is_alone`: few others are started with it. `joined` is the control group that this process has joined for it.
+    """
     if not descriptors:
         return  # no descriptor was left for them: the supervisor sees the end of the status pipe
     status, *streams = descriptors
@@ -150,8 +165,10 @@ def _start(body: bytes, descriptors: list[int], serving: int, is_alone: bool) ->
         context = ExecContext(*marshal.loads(body))
         if len(streams) != (1 if context.tty else 2):
             raise ExecFailure("descriptors", errno.EMFILE)
-        if context.is_plain and not (context.cgroup and is_alone):
-            _tell(status, PID, _spawn(context, streams))
+        if joined and not context.cgroup:
+            _join_group(HOME_GROUP)
+        if context.is_plain and (context.cgroup == joined or not is_alone):
+            _tell(status, PID, _spawn(context, streams, joined))
         elif _fork(context.cgroup) == 0:
             os.close(serving)
             _run_child(context, status, streams)
@@ -165,11 +182,12 @@ def _start(body: bytes, descriptors: list[int], serving: int, is_alone: bool) ->
         _tell(status, "fork", errno.EINVAL)
 
 
-def _spawn(context: ExecContext, streams: list[int]) -> int:
+def _spawn(context: ExecContext, streams: list[int], joined: bytes) -> int:
     """Start a process that can inherit its attributes from this one; return its pid. Raises `ExecFailure` and OSError."""
-    stdin = open_silent_stdin()
+    stdin, moves = open_silent_stdin(), context.cgroup != joined
     try:
-        _join_group(context.cgroup)
+        if moves:
+            _join_group(context.cgroup)
         enter_directory(context.cwd)
         program = find_program(context.argv[0], context.env)
         try:
@@ -196,7 +214,7 @@ def _spawn(context: ExecContext, streams: list[int]) -> int:
     finally:
         os.close(stdin)
         os.chdir("/")
-        if context.cgroup:  # before the answer: from then on the whole group may be killed
+        if moves:  # before the answer: from then on the whole group may be killed
             _join_group(HOME_GROUP)
 
 

@@ -45,6 +45,11 @@ KILL_TIMEOUT_S = 5.0
 REQUEST_TRIES = 3
 """A start whose fork server was killed is requested again: of the standby, and of a new fork server."""
 
+IDLE_DELAY_S = 0.1
+"""How long nothing was started when the fork server joins the group of the next start: that takes it up to 15 ms."""
+
+KILL_RECHECK_S = 0.002
+
 HELPER_ENV = "MINIKUBE_HELPER"
 """In the environment of a helper command (a hook, a check): the owner of its tree. INSTANCE_ID there names the instance."""
 
@@ -66,6 +71,11 @@ class ProcessTable:
         self._external: dict[int, str] = {}
         """Pid → owner of processes that are no children of the supervisor: the first process of each container."""
         self._starting = 0
+        self._start_count = 0
+        self._has_started = trio.Event()
+        """Set, and replaced by a new event, at each start."""
+        self._next_group: Group | None = None
+        """The group that the fork server has joined for the next start without limits of its own."""
         self._fork_server = fork_server
         self._unanswered = trio.CapacityLimiter(MOST_REQUESTS)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -92,7 +102,7 @@ class ProcessTable:
         self._starting += 1
         group: Group | None = None
         try:
-            group = self._groups.create(command.owner, command.group_limits) if self._groups else None
+            group = self._take_group(command)
             with trio.CancelScope(shield=True):
                 start = await self._start(command, group)
             process = self._add(start, command.owner, group)
@@ -111,8 +121,47 @@ class ProcessTable:
             raise classify(error) from error
         finally:
             self._starting -= 1
+            self._start_count += 1
+            self._has_started.set()
+            self._has_started = trio.Event()
             self._remove_group(group)
             self.reap()  # the SIGCHLD of children that died meanwhile has come already
+
+    def _take_group(self, command: Command) -> Group | None:
+        if self._next_group is not None and not command.group_limits:
+            group, self._next_group = self._next_group, None
+            return group
+        return self._groups.create(command.owner, command.group_limits) if self._groups else None
+
+    async def _prepare_starts(self) -> NoReturn:
+        """Have the fork server join a group for the next start, whenever nothing was started for `IDLE_DELAY_S`."""
+        try:
+            while True:
+                await self._has_started.wait()
+                count = -1
+                while self._starting or count != self._start_count:
+                    count = self._start_count
+                    await trio.sleep(IDLE_DELAY_S)
+                self._prepare_start()
+        finally:
+            group, self._next_group = self._next_group, None
+            if group is not None:
+                group.kill()  # the fork server, of which the standby is left
+                with trio.move_on_after(KILL_TIMEOUT_S, shield=True):
+                    while not group.remove():
+                        await trio.sleep(KILL_RECHECK_S)
+
+    def _prepare_start(self) -> None:
+        server = self._fork_server
+        if self._next_group is None and self._groups is not None and server is not None and not server.is_gone:
+            group = None
+            # An OSError: the fork server has ended, or has other requests to serve, or no group can be made.
+            with contextlib.suppress(OSError):
+                group = self._groups.create("next", {})
+                if group is not None and group.unified is not None:
+                    server.join_group(os.fsencode(group.unified))
+                    self._next_group, group = group, None
+            self._remove_group(group)
 
     async def _start(self, command: Command, group: Group | None) -> ProcessStart:
         """Request the process and wait until it has executed its program. Raises OSError, ValueError and `ExecFailure`."""
@@ -121,11 +170,12 @@ class ProcessTable:
             start = None
             try:
                 async with self._unanswered:
-                    start = await self._open_fork_server().request(context, command.may_use_reserve)
+                    server = self._open_fork_server()
+                    start = await server.request(context, command.may_use_reserve)
                     with trio.move_on_after(ANSWER_TIMEOUT_S):
                         await _read_until(start, lambda start: start.pid > 0)
                 if start.status >= 0 and not start.pid:
-                    self._open_fork_server().kill()
+                    server.kill()  # not the one that another start may have opened since, which works
                     raise ForkServerGone
                 if start.is_lost:
                     raise ForkServerGone
@@ -233,11 +283,13 @@ class ProcessTable:
             process.set_exit(status)
 
     async def reap_children(self) -> NoReturn:
-        """Call `reap` for every SIGCHLD, until cancelled."""
+        """Call `reap` for every SIGCHLD, and prepare the next start, until cancelled."""
         with trio.open_signal_receiver(signal.SIGCHLD) as received:
-            self.reap()  # what died before the handler was set
-            async for _ in received:
-                self.reap()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._prepare_starts)
+                self.reap()  # what died before the handler was set
+                async for _ in received:
+                    self.reap()
         raise AssertionError
 
     async def end(self, owner: str, number: int, timeout: float) -> list[str]:

@@ -213,6 +213,14 @@ def test_another_users_directory_gets_no_token(kept: Kept, as_root: None) -> Non
     assert "belongs to user nobody" in kept.texts()[0]
 
 
+def test_a_project_directory_that_may_not_be_entered_any_more_is_said(kept: Kept, as_nobody: None) -> None:
+    kept.files.check()
+    kept.files.check()
+    assert kept.texts() == [
+        f"{kept.directory.parent}: cannot be made again: Permission denied — commands find the project all the same"
+    ]
+
+
 def test_a_project_directory_that_is_moved_is_followed(kept: Kept, tmp_path: Path) -> None:
     kept.directory.parent.rename(tmp_path / "elsewhere")
     kept.files.check()
