@@ -14,9 +14,11 @@ class ProcessExitWait:
     # A pidfd stays bound to its process: when the kernel reuses the pid, this does not wait for the wrong one.
 
     def __init__(self, pid: int) -> None:
+        """`pid` 0: no process, as for a guardian whose pid is not known."""
         self._pidfd: int | None = None
-        with contextlib.suppress(ProcessLookupError):
-            self._pidfd = os.pidfd_open(pid)
+        if pid > 0:
+            with contextlib.suppress(ProcessLookupError):
+                self._pidfd = os.pidfd_open(pid)
 
     def __enter__(self) -> ProcessExitWait:
         return self

@@ -4,6 +4,7 @@ The first processes (Redis and the registry) are requested before trio is import
 remember the children: `process_table` does.
 """
 
+import array
 import contextlib
 import io
 import marshal
@@ -13,11 +14,14 @@ import select
 import signal
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minikube.errors import ResourceExhausted
 from minikube.linux.exec_context import ExecContext, ExecFailure
 from minikube.supervisor.runtime.process.fork_server import IN_FILE, JOIN, MESSAGE_BYTES, PID, serve
+
+if TYPE_CHECKING:
+    import trio
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a fork server may take until the new process tells its pid, and the process until its exec. Normally: 2 ms."""
@@ -93,6 +97,8 @@ class ForkServer:
         """Whether it has ended, or was killed because it did not answer."""
         self._sock = sock
         self._group = group
+        self._writing: trio.Lock | None = None
+        """Held by the request that is being sent: trio lets one task only wait until a descriptor is writable."""
 
     def begin(self, context: ExecContext) -> ProcessStart:
         """Request a process, without trio; return its start, which has not completed. Raises OSError and ValueError."""
@@ -119,16 +125,18 @@ class ForkServer:
 
         start, descriptors = _open_pipes(may_use_reserve)
         try:
+            self._writing = self._writing or trio.Lock()
             with trio.move_on_after(ANSWER_TIMEOUT_S):
-                while True:
-                    try:
-                        self._send(context, descriptors)
-                        return start
-                    except BlockingIOError:  # other requests fill the buffer
-                        await trio.lowlevel.wait_writable(self._sock)
+                async with self._writing:
+                    while not self.is_gone:
+                        try:
+                            self._send(context, descriptors)
+                            return start
+                        except BlockingIOError:  # other requests fill the buffer
+                            await trio.lowlevel.wait_writable(self._sock)
             self.kill()
             raise ForkServerGone
-        except (BrokenPipeError, ConnectionError):
+        except (BrokenPipeError, ConnectionError, trio.ClosedResourceError):
             self.close()
             start.close()
             raise ForkServerGone from None
@@ -145,16 +153,21 @@ class ForkServer:
         fields: tuple[Any, ...] = tuple(context)
         body = marshal.dumps(fields)
         if len(body) <= MESSAGE_BYTES:
-            socket.send_fds(self._sock, [body], descriptors, socket.MSG_DONTWAIT)
+            self._send_message(body, descriptors)
             return
         # A message is sent whole or not at all, and so must fit into the socket's buffer. An environment may have megabytes.
         file = os.memfd_create("request")
         try:
             os.truncate(file, len(body))
             os.pwrite(file, body, 0)
-            socket.send_fds(self._sock, [IN_FILE], [*descriptors, file], socket.MSG_DONTWAIT)
+            self._send_message(IN_FILE, [*descriptors, file])
         finally:
             os.close(file)
+
+    def _send_message(self, text: bytes, descriptors: list[int]) -> None:
+        # Not socket.send_fds(), which ignores its flags in Python 3.11: a fork server that hangs would block the trio thread.
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        self._sock.sendmsg([text], [rights], socket.MSG_DONTWAIT)
 
     def kill(self) -> None:
         """Kill the fork server and its standby, which do not answer; the requests that they have not served are lost."""
@@ -168,6 +181,12 @@ class ForkServer:
     def close(self) -> None:
         """Close the connection: the fork server exits."""
         self.is_gone = True
+        if self._writing is not None and self._writing.locked():
+            import trio
+
+            trio.lowlevel.notify_closing(
+                self._sock
+            )  # its number may be the next fork server's, on which no other task waits
         self._sock.close()
 
 

@@ -172,11 +172,12 @@ class ProcessTable:
             start = None
             try:
                 async with self._unanswered:
-                    start = await self._open_fork_server().request(context, command.may_use_reserve)
+                    server = self._open_fork_server()
+                    start = await server.request(context, command.may_use_reserve)
                     with trio.move_on_after(ANSWER_TIMEOUT_S):
                         await _read_until(start, lambda start: start.pid > 0)
                 if start.status >= 0 and not start.pid:
-                    self._open_fork_server().kill()
+                    server.kill()  # not the one that another start may have opened since, which works
                     raise ForkServerGone
                 if start.is_lost:
                     raise ForkServerGone

@@ -20,3 +20,9 @@ def test_the_end_of_a_process_is_seen_without_reaping_it() -> None:
         os.waitpid(child, 0)
     with ProcessExitWait(child) as process_exit:
         assert process_exit.wait(0), "a pid without a process"
+
+
+def test_a_process_that_is_not_known_is_not_waited_for() -> None:
+    """A supervisor that hangs and has no record any more names no guardian: `down --now` kills it all the same."""
+    with ProcessExitWait(0) as process_exit:
+        assert process_exit.wait(0)
