@@ -166,7 +166,7 @@ class BackingService:
                 await trio.lowlevel.checkpoint()
                 with trio.CancelScope(shield=True):
                     await self._process_table.end(self.spec.name, signal.SIGKILL, 0.0)
-                # The last words say why it has ended.
+                # Its last lines say why it has ended.
                 with trio.move_on_after(DRAIN_TIMEOUT_S):
                     await drained.wait()
                 nursery.cancel_scope.cancel()

@@ -9,7 +9,7 @@ from minikube.errors import StartError
 from minikube.manifest import LogSpec
 from minikube.project_dir import REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.redis import prepare_redis_files
-from minikube.supervisor.backing.redis_data import TRUNCATED, last_words, mend_tail, way_out
+from minikube.supervisor.backing.redis_data import TRUNCATED, last_warnings, mend_tail, recovery_advice
 from minikube.supervisor.backing.redis_ping import ping_redis
 from minikube.supervisor.backing.redis_program import Writer, parse_version, record_writer
 from minikube.supervisor.backing.registry import later_start
@@ -19,7 +19,7 @@ from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.process.process import Process
 
 READY_TIMEOUT_S = 30.0
-PING_INTERVAL_S = 0.005
+READY_POLL_S = 0.005
 INFO_TIMEOUT_S = 1.0
 
 LISTENING = "listening on "
@@ -50,7 +50,7 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
         context.store.event("redis.data_mended", text, "warning")
 
     def explain(lines: tuple[str, ...]) -> tuple[str, str]:
-        return last_words(lines), way_out(context.directory, spec.argv[0])
+        return last_warnings(lines), recovery_advice(context.directory, spec.argv[0])
 
     async def ping(process: Process) -> str:
         try:
@@ -145,4 +145,4 @@ async def wait_redis(path: str) -> None:
                 # A server that still loads its data answers -LOADING.
                 if (await stream.receive_some(64)).startswith(b"+PONG"):
                     return
-        await trio.sleep(PING_INTERVAL_S)
+        await trio.sleep(READY_POLL_S)
