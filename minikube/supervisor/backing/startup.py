@@ -61,12 +61,13 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
                 raise
             return f"cannot be reached: {context.directory.parent} was moved or removed — move it back"
 
-    def prepare() -> None:
+    async def prepare() -> None:
         if not (context.directory / REDIS_DATA_DIR).is_dir():
             text = "the data of Redis was removed while it ran: it starts empty, and what was registered is put back"
             context.store.event("redis.data_removed", text, "warning")
         prepare_redis_files(context.directory)
-        if mended := mend_tail(context.directory):
+        # In a thread: a file that ends badly is read whole, and may have gigabytes.
+        if mended := await trio.to_thread.run_sync(mend_tail, context.directory):
             context.store.event("redis.data_mended", mended, "warning")
 
     log = context.logs.open("redis", "redis", LogSpec())
