@@ -42,7 +42,7 @@ from minikube.control.stream import Stream
 from minikube.errors import MinikubeError
 from minikube.logs.filter import LogFilter
 from minikube.logs.query import ALL_LINES, TAIL_DEFAULT, TAIL_MAX, LogQuery
-from minikube.net.http_server import Reply, Request, Response, StreamReply, error_reply
+from minikube.net.http_messages import Reply, Request, Response, StreamReply, error_reply
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from minikube.net.auth import reject_web_page, require_bearer_token
-from minikube.net.http_server import Reply, Request
+from minikube.net.http_messages import Reply, Request
 
 OPEN_PATHS = frozenset({"/health"})
 """Paths that need no token. They show any user of this machine that a server listens, nothing more."""

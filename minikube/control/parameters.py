@@ -9,7 +9,7 @@ import msgspec
 from minikube.durations import parse_moment
 from minikube.errors import UsageError
 from minikube.manifest.validate import MAX_REPLICAS
-from minikube.net.http_server import Request
+from minikube.net.http_messages import Request
 from minikube.text import printable
 
 MAX_WAIT_S = 60.0

@@ -10,7 +10,8 @@ from minikube.control.interface import ProjectCommands
 from minikube.control.state_store import StateStore
 from minikube.manifest.spec import HostPort
 from minikube.net.auth import allowed_hosts
-from minikube.net.http_server import HttpLimits, serve_http
+from minikube.net.http_messages import HttpLimits
+from minikube.net.http_server import serve_http
 from minikube.net.listen_errors import listen_error
 
 

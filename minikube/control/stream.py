@@ -8,7 +8,7 @@ import trio
 
 from minikube.control.encoding import EncodeCache, encode
 from minikube.control.state_store import StateStore
-from minikube.net.http_server import Reply, Request, Upgrade, error_reply
+from minikube.net.http_messages import Reply, Request, Upgrade, error_reply
 from minikube.net.websocket import open_frame_socket, reject_handshake, text_frame
 
 MAX_READERS = 256

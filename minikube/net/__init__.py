@@ -1,8 +1,8 @@
 """Servers and clients on sockets.
 
     rpc/           JSON-RPC over TCP: server and client
+    http_messages  requests, replies, clients and limits of the HTTP server
     http_server    an HTTP/1.1 server: one handler, bounded requests and replies, streams, upgrades
-    peers          shares of a server's connections: which one is closed when there is no room
     websocket      a server's websocket that only sends, over a connection of `http_server`
     auth           which HTTP requests are allowed: tokens, Host headers, no web pages
     peers          shares of a server's connections by user or address; which connection makes room for a new one

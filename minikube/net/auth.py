@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 from collections.abc import Collection
 
-from minikube.net.http_server import Reply, Request, error_reply
+from minikube.net.http_messages import Reply, Request, error_reply
 
 ANY_ADDRESS = "*"
 """An item of the set of allowed hosts that allows every IP address: an IP address cannot be rebound, unlike a DNS name."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from minikube.net.http_server import Reply, Request, error_reply
+from minikube.net.http_messages import Reply, Request, error_reply
 
 # wsproto is imported by the first handshake: a supervisor starts sooner and is smaller without it.
 if TYPE_CHECKING:

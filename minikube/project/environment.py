@@ -76,7 +76,7 @@ def redis_address(manifest: Manifest, project_dir: Path) -> str:
     if manifest.redis.url:
         return manifest.redis.url
     path = project_dir / REDIS_SOCKET
-    if path.is_symlink():  # see supervisor.backing.redis.prepare_socket_path
+    if os.path.islink(path):  # see supervisor.backing.redis.prepare_socket_path
         path = path.readlink()
     return f"unix://{quote(str(path))}"
 

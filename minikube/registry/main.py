@@ -16,6 +16,7 @@ import trio
 
 from minikube.defaults import TOKEN_ENV
 from minikube.errors import StartError, UsageError
+from minikube.linux.rlimits import grow_descriptor_table
 from minikube.manifest.spec import HostPort
 from minikube.manifest.values import is_exposed, is_loopback
 from minikube.net.background import open_background_nursery
@@ -57,6 +58,7 @@ def _raise_file_limit() -> None:
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    grow_descriptor_table()
 
 
 async def _main(config: RegistryConfig) -> bool:

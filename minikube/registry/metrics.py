@@ -12,7 +12,8 @@ import trio
 from minikube.metrics.counters import RegistryStatus
 from minikube.metrics.exposition import probe_families, registry_families, render
 from minikube.net.auth import allowed_hosts, reject_web_page, require_bearer_token
-from minikube.net.http_server import Reply, Request, Response, error_reply, serve_http
+from minikube.net.http_messages import Reply, Request, Response, error_reply
+from minikube.net.http_server import serve_http
 
 if TYPE_CHECKING:  # prometheus_client takes 30 ms to import: the first scrape does it
     from prometheus_client.metrics_core import Metric

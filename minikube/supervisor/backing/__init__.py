@@ -4,6 +4,7 @@
     redis       the command line, socket and directories of the embedded Redis
     redis_program  which server program runs, and which one wrote the data
     redis_data  mends the end of the append-only file; says how to go on where it cannot be read
+    redis_rescue  writes the data of a running Redis to disk again where its directory was removed
     registry    the command line and environment of the registry
     redis_ping  ask Redis whether it works, and whether its socket is still there
     service     keep one backing service running: show whether it works, restart it when it exits, stop it at the end

@@ -7,11 +7,12 @@ import trio
 
 from minikube.errors import StartError
 from minikube.manifest import LogSpec
-from minikube.project_dir import REDIS_DATA_DIR, log_name
+from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.redis import prepare_redis_files
 from minikube.supervisor.backing.redis_data import TRUNCATED, last_warnings, mend_tail, recovery_advice
 from minikube.supervisor.backing.redis_ping import ping_redis
 from minikube.supervisor.backing.redis_program import Writer, parse_version, record_writer
+from minikube.supervisor.backing.redis_rescue import RedisRescue, RescueFailed
 from minikube.supervisor.backing.registry import later_start
 from minikube.supervisor.backing.service import BackingService, RestartNeeded
 from minikube.supervisor.backing.spec import BackingSpec, with_address
@@ -21,6 +22,8 @@ from minikube.supervisor.runtime.process.process import Process
 READY_TIMEOUT_S = 30.0
 READY_POLL_S = 0.005
 INFO_TIMEOUT_S = 1.0
+REMOVAL_S = 0.1
+"""How long after its socket the data of Redis may be removed by the same command."""
 
 LISTENING = "listening on "
 """The words in the registry's log before its address."""
@@ -40,6 +43,7 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
     async def wait_ready(process: Process) -> str:
         log.expect(TRUNCATED, report_truncation)
         await wait_redis(path)
+        await rescue.connect(process.pid)
         if version := parse_version(await read_info(path)):
             record_writer(context.directory, Writer(spec.argv[0], version))
         return context.redis_url
@@ -53,13 +57,32 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
         return last_warnings(lines), recovery_advice(context.directory, spec.argv[0])
 
     async def ping(process: Process) -> str:
+        problem, restart = "", None
         try:
-            return await ping_redis(path, process.pid)
-        except RestartNeeded:
-            # Its data moved with the directory: a new process would begin without data.
-            if context.directory.parent.is_dir():
-                raise
-            return f"cannot be reached: {context.directory.parent} was moved or removed — move it back"
+            problem = await ping_redis(path, process.pid)
+        except RestartNeeded as error:
+            restart = error
+            await trio.sleep(REMOVAL_S)
+        if not problem and rescue.is_possible and rescue.is_data_gone():
+            return await write_data_again()
+        if restart is None:
+            return problem
+        # Its data moved with the directory: a new process would begin without data.
+        if context.directory.parent.is_dir():
+            raise restart
+        return f"cannot be reached: {context.directory.parent} was moved or removed — move it back"
+
+    async def write_data_again() -> str:
+        try:
+            aside = await rescue.write_data()
+        except RescueFailed as error:
+            return (
+                f"writes to removed files: its data directory {data} was removed, and cannot be written again: {error}"
+            )
+        more = f"; what stood there now is in {PROJECT_DIR}/{aside}" if aside else ""
+        text = f"the data directory of Redis was removed while it ran: all data was written again to {data}{more}"
+        context.store.event("redis.data_rescued", text, "warning")
+        raise RestartNeeded("is to use its new data directory")
 
     async def prepare() -> None:
         if not (context.directory / REDIS_DATA_DIR).is_dir():
@@ -70,8 +93,11 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
         if mended := await trio.to_thread.run_sync(mend_tail, context.directory):
             context.store.event("redis.data_mended", mended, "warning")
 
+    data = context.directory / REDIS_DATA_DIR
+    rescue = RedisRescue(path, context.directory)
     log = context.logs.open("redis", "redis", LogSpec())
     service = BackingService(spec, context.process_table, context.store, log, wait_ready, ping, prepare, explain)
+    nursery.start_soon(rescue.run)
     nursery.start_soon(service.run, first)
     await wait_ready_or_stop(context, service)
     return service

@@ -234,7 +234,7 @@ def _remove_containers(directory: Path, status: int) -> None:
 
     Where the supervisor exited by itself, containers are removed too, unless the engine had not answered it.
     """
-    if (directory / CONTAINERS_FILE).exists():
+    if os.path.exists(directory / CONTAINERS_FILE):  # Path.exists raises PermissionError, which would end the guardian
         # Late: only projects with containers need it.
         from minikube.engine.leftovers import read_engine_record, remove_leftovers
 

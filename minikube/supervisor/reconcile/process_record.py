@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import trio
 
-DELAY_S = 0.01
+DELAY_S = 0.05
 """All starts and exits within this time are written down together: one record for each of a hundred starts took longer than
-the starts. A process that is missing in the record is found by the project's directory in its environment."""
+the starts, as the replacement of a file takes 4 ms. A process that is missing in the record is found by the project's directory
+in its environment."""
 
 
 class ProcessRecord:

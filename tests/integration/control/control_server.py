@@ -14,7 +14,7 @@ from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, UsageError
 from minikube.logs.query import LogQuery
 from minikube.model import CheckState, Instance, InstanceView, LogLine, ProcessState, ServiceView
-from minikube.net.http_server import HttpLimits
+from minikube.net.http_messages import HttpLimits
 
 TOKEN = "ab" * 32
 

@@ -24,7 +24,7 @@ from minikube.control.state_store import StateStore
 from minikube.errors import NotFound, NothingRunning, RemoteError, StartError, Unavailable, UsageError
 from minikube.model import Address, CheckState, Event, Instance, LogLine, Snapshot
 from minikube.net.auth import allowed_hosts, parse_host_header
-from minikube.net.http_server import HttpLimits
+from minikube.net.http_messages import HttpLimits
 from tests.documents import section
 from tests.eventually import soon
 from tests.integration.control.control_server import TOKEN, ControlServer, RecordedCommands, instance, open_control

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 import trio
 
-from minikube.net.http_server import HttpLimits, Reply, Request, Response, StreamReply, serve_http
+from minikube.net.http_messages import HttpLimits, Reply, Request, Response, StreamReply
+from minikube.net.http_server import serve_http
 from tests.eventually import soon
 
 Address = tuple[str, int]

@@ -1,9 +1,11 @@
 """The embedded Redis is shown as well only while it works, and is started again where its socket is gone. A real Redis."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,17 +171,85 @@ async def test_a_redis_whose_socket_is_gone_is_started_again_with_its_data(tmp_p
         strangers.clear()
 
 
-async def test_a_redis_whose_directory_was_removed_starts_empty_and_says_so(tmp_path: Path) -> None:
-    """As after `rm -rf .minikube`."""
+def remove_all(running: RunningRedis) -> None:
+    shutil.rmtree(running.directory, ignore_errors=True)  # a log may be made again meanwhile
+
+
+def remove_data(running: RunningRedis) -> None:
+    shutil.rmtree(running.directory / "redis")
+
+
+def remove_content(running: RunningRedis) -> None:
+    shutil.rmtree(running.directory / "redis" / "appendonlydir")
+
+
+def move_data(running: RunningRedis) -> None:
+    (running.directory / "redis").rename(running.directory / "elsewhere")
+
+
+def put_back_a_copy(running: RunningRedis) -> None:
+    """It is older than what Redis has."""
+    shutil.copytree(running.directory / "redis", running.directory / "copy")
+    shutil.rmtree(running.directory / "redis")
+    (running.directory / "copy").rename(running.directory / "redis")
+
+
+@pytest.mark.parametrize("damage", [remove_all, remove_data, remove_content, move_data, put_back_a_copy])
+async def test_a_redis_whose_data_were_removed_keeps_each_acknowledged_write(tmp_path: Path, damage: Any) -> None:
+    """Its data are on disk again before it is started again, with all that was written until then. A client writes all the time."""
+    acknowledged = 0
+    damaged, over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        nonlocal acknowledged
+        with running.client() as client, contextlib.suppress(redis.ConnectionError):
+            client.set("before", "x" * 300_000, ex=1_000)
+            while not over.is_set():
+                client.incr("count")
+                acknowledged += 1
+                if acknowledged == 100:
+                    damage(running)
+                    damaged.set()
+
     async with running_redis(tmp_path) as running:
-        await running.wait(ProcessState.RUNNING, CheckState.PASSING)
-        shutil.rmtree(running.directory / "run")
-        shutil.rmtree(running.directory / "redis")
-        (running.directory / "redis.sock").unlink()
-        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+        first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, write)
+            second = await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+            over.set()
+        assert second.pid != first.pid
+        with running.client() as client:
+            assert acknowledged > 100
+            assert int(client.get("count") or 0) in (acknowledged, acknowledged + 1)
+            assert client.strlen("before") == 300_000
+            assert 0 < client.ttl("before") <= 1_000
+            client.set("after", "1")
+        [event] = [event for event in running.events if event.startswith("redis.data_rescued")]
+        assert f"all data was written again to {running.directory / 'redis'}" in event
+        assert not [event for event in running.events if "starts empty" in event], running.events
+        os.kill(second.pid, signal.SIGKILL)
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 2)
+        with running.client() as client:
+            assert client.exists("count", "before", "after") == 3
+    assert not list(running.directory.glob("*.rescued"))
+
+
+async def test_data_that_cannot_be_written_again_are_not_given_up(tmp_path: Path) -> None:
+    """The reason is shown, writes go on, and the next try writes the data."""
+    async with running_redis(tmp_path) as running:
+        first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
         with running.client() as client:
             client.set("stock", "7")
-        assert sum("it starts empty" in event for event in running.events) == 1, running.events
+            (running.directory / "redis.rescued").write_text("in the way")
+            remove_data(running)
+            hung = await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)
+            assert hung.pid == first.pid
+            assert hung.detail.endswith("was removed, and cannot be written again: File exists")
+            client.set("stock", "8")
+        (running.directory / "redis.rescued").unlink()
+        await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+        with running.client() as client:
+            assert client.get("stock") == b"8"
 
 
 async def test_a_redis_of_a_project_that_was_moved_keeps_running(tmp_path: Path) -> None:

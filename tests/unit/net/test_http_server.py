@@ -4,7 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair
 
-from minikube.net.http_server import HttpLimits, Reply, Request, error_reply, serve_connection
+from minikube.net.http_messages import HttpLimits, Reply, Request, error_reply
+from minikube.net.http_server import serve_connection
 
 BODY = b"x" * 1_000_000
 SEND_S = 1.0

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from minikube.net import http_server as http
 from minikube.net import websocket
-from minikube.net.http_server import HttpLimits, Request, Upgrade
+from minikube.net.http_messages import HttpLimits, Request, Upgrade
 from minikube.net.websocket import open_frame_socket
 
 HANDSHAKE = b"GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"

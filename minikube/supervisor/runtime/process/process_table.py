@@ -21,6 +21,7 @@ from minikube.errors import ResourceExhausted, StartError
 from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups
 from minikube.linux.exec_context import ExecFailure
+from minikube.linux.rlimits import grow_descriptor_table
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.fork_client import (
@@ -86,6 +87,7 @@ class ProcessTable:
         """Raise the supervisor's own limit on open files to the hard limit. Its children do not get it."""
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._file_limits[1], self._file_limits[1]))
+        grow_descriptor_table()
 
     def close(self) -> None:
         """End the fork server. No process can be started any more."""
