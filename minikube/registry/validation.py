@@ -277,6 +277,7 @@ _OTHER_ADDRESS = "use another address of the host"
 def _is_link_local(host: str) -> bool:
     """Return whether the host is an IPv4 link-local address, in any notation that the resolver takes."""
     host = host.rstrip(".")
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
