@@ -27,6 +27,8 @@ MAX_DEPTH = 20
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|-|:\?)(.*))?\}", re.DOTALL)
 
+_TOKEN = re.compile(r"\$\$|\$\{|\}")
+
 Warn = Callable[[str], object]
 Piece = tuple[str, bool]
 """A part of a result, and whether it is a reference that stays in place."""
@@ -80,17 +82,18 @@ class _Expansion:
         if depth > MAX_DEPTH:
             raise ValueError(f"expected at most {MAX_DEPTH} nested ${{…}}")
         pieces: list[Piece] = []
+        closings = _closings(text)
         at = 0
         while (dollar := text.find("$", at)) >= 0:
             pieces.append((text[at:dollar], False))
             if text.startswith("$$", dollar):
                 pieces.append(("$", False))
                 at = dollar + 2
-            elif (end := _closing(text, dollar)) > 0 and (match := _REFERENCE.fullmatch(text, dollar, end)):
+            elif match := _REFERENCE.fullmatch(text, dollar, closings.get(dollar, dollar)):
                 pieces += self._reference(match, depth)
-                at = end
+                at = match.end()
             else:
-                at = max(end, dollar + 1)
+                at = closings.get(dollar, dollar + 1)
                 pieces.append((text[dollar:at], False))
         pieces.append((text[at:], False))
         return pieces
@@ -118,20 +121,14 @@ class _Expansion:
         return f"${{{name}{operator}{rest}}}"
 
 
-def _closing(text: str, dollar: int) -> int:
-    """Return the index after the brace that closes the `${` at `dollar`, past nested `${…}`; -1 where there is none."""
-    depth, at = 0, dollar
-    while at < len(text):
-        if text.startswith("$$", at):
-            at += 2
-        elif text.startswith("${", at):
-            depth, at = depth + 1, at + 2
-        elif depth == 0:
-            return -1  # no `${`
-        elif text[at] == "}":
-            depth, at = depth - 1, at + 1
-            if depth == 0:
-                return at
-        else:
-            at += 1
-    return -1
+def _closings(text: str) -> dict[int, int]:
+    """Return, by the index of each `${` that is closed, the index after its closing brace."""
+    # One pass for all of them: a search for each would take minutes for a text of many open ones.
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for token in _TOKEN.finditer(text):
+        if token[0] == "${":
+            opened.append(token.start())
+        elif token[0] == "}" and opened:
+            found[opened.pop()] = token.end()
+    return found

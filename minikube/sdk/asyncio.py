@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
@@ -93,6 +94,8 @@ class _Connection:
         reader, writer = streams
         self.writer = writer
         self.address = address
+        self.lacks_token = False
+        """Whether the registry could not ask its store for the token, which must be presented again."""
         self._reader = reader
         self._socket = _Socket(writer)
         self._calls = protocol
@@ -200,6 +203,8 @@ class Registry(AsyncMethods):
                         connection = await self._connect(endpoint)
                         endpoint = connection.address
                         received = connection.received
+                        if connection.lacks_token and call.method not in requests.LOOKUPS:
+                            await self._authenticate_again(connection)
                         if not self._endpoints.several:
                             return await connection.call(call)
                         guard = asyncio.create_task(connection.leave_silent())
@@ -289,6 +294,7 @@ class Registry(AsyncMethods):
             async with asyncio.timeout(self._endpoints.connect_limit_s(CALL_TIMEOUT_S)):
                 try:
                     await connection.call(requests.authenticate(token))
+                    connection.lacks_token = False
                 except (RemoteError, Unavailable) as refusal:
                     if not may_omit_token(connection.address, refusal):
                         raise
@@ -296,9 +302,17 @@ class Registry(AsyncMethods):
                         await connection.call(requests.status())
                     except RemoteError:
                         raise refusal from None
-                    log_omitted_token(str(connection.address))
+                    connection.lacks_token = isinstance(refusal, Unavailable)
+                    if not connection.lacks_token:
+                        log_omitted_token(str(connection.address))
         except TimeoutError:
             raise ConnectionLost(f"{connection.address} does not answer") from None
+
+    async def _authenticate_again(self, connection: _Connection) -> None:
+        """Present the token that was left out for a while. Raises `Unavailable` where it still cannot be asked for."""
+        await self._authenticate(connection, connection.address.token)
+        if connection.lacks_token:
+            raise Unavailable(f"{connection.address} cannot ask its store for the token in {TOKEN_ENV}")
 
     @asynccontextmanager
     async def watch(self, name: str = "*") -> AsyncIterator[AsyncIterator[WatchSnapshot | Change]]:

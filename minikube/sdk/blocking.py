@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
+from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, RemoteError, Unavailable
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
@@ -83,6 +84,8 @@ class Registry(BlockingMethods):
                 if connection is None or connection.lost is not None:
                     connection = self._connect(endpoint, deadline)
                 endpoint = connection.address
+                if connection.lacks_token and call.method not in requests.LOOKUPS:
+                    _authenticate_again(connection, deadline)
                 return connection.call(call, deadline)
             except ConnectionLost as error:
                 attempts = attempts or Attempts(self._endpoints, deadline)
@@ -194,6 +197,7 @@ def _authenticate(connection: Connection, endpoint: RegistryAddress, deadline: f
     """Present the token. Go on without it where the registry needs none and `may_omit_token`. Raises `RemoteError`."""
     try:
         connection.call(requests.authenticate(endpoint.token), deadline)
+        connection.lacks_token = False
     except (RemoteError, Unavailable) as refusal:
         if not may_omit_token(endpoint, refusal):
             raise
@@ -201,7 +205,16 @@ def _authenticate(connection: Connection, endpoint: RegistryAddress, deadline: f
             connection.call(requests.status(), deadline)
         except RemoteError:
             raise refusal from None
-        log_omitted_token(str(endpoint))
+        connection.lacks_token = isinstance(refusal, Unavailable)
+        if not connection.lacks_token:
+            log_omitted_token(str(endpoint))
+
+
+def _authenticate_again(connection: Connection, deadline: float) -> None:
+    """Present the token that was left out for a while. Raises `Unavailable` where it still cannot be asked for."""
+    _authenticate(connection, connection.address, deadline)
+    if connection.lacks_token:
+        raise Unavailable(f"{connection.address} cannot ask its store for the token in {TOKEN_ENV}")
 
 
 class _WatchSocket:

@@ -78,6 +78,8 @@ class Connection:
         self.lost: Unavailable | None = None
         """Why the connection cannot be used any more."""
         self.local_name = sock.getsockname()
+        self.lacks_token = False
+        """Whether the registry could not ask its store for the token, which must be presented again."""
         self._calls = protocol
         self._leaves_silent = leaves_silent
         self._is_tls = hasattr(sock, "pending")

@@ -12,6 +12,10 @@ from minikube.model import Address, Instance, Registration
 T = TypeVar("T")
 
 
+LOOKUPS = frozenset(f"Discovery.{name}" for name in ("Get", "Instances", "Services", "Wait", "Status"))
+"""Methods that a registry answers without its store, and without a token."""
+
+
 class Call(Struct, Generic[T], frozen=True):
     """A call of one method of the registry. `kind` is the type of the result."""
 

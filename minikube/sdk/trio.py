@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Unpack
 
 import trio
 
+from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, RemoteError, Unavailable, UsageError
 from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
@@ -72,6 +73,8 @@ class _Connection(RpcClient):
         self.address = address
         self.socket = _socket_of(stream)
         self.local_name = self.socket.getsockname()
+        self.lacks_token = False
+        """Whether the registry could not ask its store for the token, which must be presented again."""
         self._protocol = protocol
         forks.add(self)
 
@@ -83,6 +86,7 @@ class _Connection(RpcClient):
         hello, test = requests.authenticate(self.address.token), requests.status()
         try:
             await self.call(hello.method, hello.params, timeout=seconds)
+            self.lacks_token = False
         except (RemoteError, Unavailable) as refusal:
             if not may_omit_token(self.address, refusal):
                 raise
@@ -90,7 +94,16 @@ class _Connection(RpcClient):
                 await self.call(test.method, test.params, timeout=seconds)
             except RemoteError:
                 raise refusal from None
-            log_omitted_token(str(self.address))
+            self.lacks_token = isinstance(refusal, Unavailable)
+            if not self.lacks_token:
+                log_omitted_token(str(self.address))
+
+    async def prepare(self, call: Call[Any], seconds: float) -> None:
+        """Present the token again where it was left out for a while. Raises `Unavailable` for a call that needs it."""
+        if self.lacks_token and call.method not in requests.LOOKUPS:
+            await self.authenticate(seconds)
+            if self.lacks_token:
+                raise Unavailable(f"{self.address} cannot ask its store for the token in {TOKEN_ENV}")
 
     async def leave_silent(self) -> None:
         """Close the connection when the registry gives no sign of life for `FAILOVER_S`."""
@@ -136,6 +149,7 @@ class Registry(AsyncMethods):
             try:
                 connection = await self._connect(endpoint, left)
                 endpoint = connection.address
+                await connection.prepare(call, max(deadline - trio.current_time(), 0.001))
                 left = max(deadline - trio.current_time(), 0.001)
                 if not self._endpoints.several:
                     return await _ask(connection, call, left)

@@ -42,9 +42,9 @@ def test_a_dotenv_file() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("A='open", "line 1: expected a closing '"),
-        ('A=1\nB="open\\"\n\n', 'line 2: expected a closing "'),
-        ("A='x' y", "line 1: expected nothing after the closing '"),
+        ("A='nonsense", "line 1: expected a closing '"),
+        ('A=1\nB="nonsense\\"\n\n', 'line 2: expected a closing "'),
+        ("A='x' nonsense", "line 1: expected nothing after the closing '"),
     ],
 )
 def test_a_wrong_dotenv_line_is_named_and_never_shown(text: str, message: str) -> None:

@@ -155,3 +155,9 @@ def test_what_an_instance_requires_and_does_not_have_is_an_error_at_its_start() 
 @given(st.text())
 def test_doubled_dollars_are_the_text_itself(text: str) -> None:
     assert interpolate(text.replace("$", "$$"), {}) == text
+
+
+@pytest.mark.timeout(10)
+def test_a_text_of_many_open_references_is_read_at_once() -> None:
+    text = "${" * 20_000
+    assert interpolate(text, {}) == text
