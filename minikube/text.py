@@ -1,7 +1,7 @@
 """Untrusted text made safe to show: control characters made visible, secrets masked. Pure."""
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
@@ -65,6 +65,16 @@ _URL_USER = re.compile(r"(?P<head>(?<=[A-Za-z0-9+.-])://[^\s/?#:@'\"]*):(?P<pass
 _URL_LONE_USER = re.compile(r"(?P<head>rediss?(\+sentinel)?://)(?P<password>[^\s/?#:'\"]+)@", re.IGNORECASE)
 _URL_REST = re.compile(r"://[^\s'\"]+")
 _URL_PARAMETER = re.compile(r"(?P<head>[?&](?P<name>[^=&?#]+)=)(?P<password>[^&]+)")
+
+
+_SETTING = re.compile(
+    r"(?<![\w?&-])(?P<head>--?(?P<option>[A-Za-z][\w-]*)(?:=|[ \t]+)|(?P<variable>[A-Za-z_]\w*)=)"
+    r"(?![-$]|[\"']\$)(?P<value>\"[^\"]*\"|'[^']*'|[^\s;|&'\"]+)"
+)
+"""An option with its value, or an assignment: `--name=value`, `--name value`, `NAME=value`."""
+_NO_SECRET_OPTION = re.compile(r"^no[_-]|[_-](file|path|dir|name|env|type|stdin)$", re.IGNORECASE)
+SHORTEST_SECRET = 4
+"""Shorter values of variables, such as `1`, are not searched in a command: they would hide much of it."""
 
 
 def is_hidden(match: re.Match[str]) -> bool:
@@ -155,3 +165,27 @@ def mask_env(env: Mapping[str, str], secret: Container[str] = ()) -> dict[str, s
         name: MASK if value and (name in secret or looks_secret(name)) else mask_url(value)
         for name, value in env.items()
     }
+
+
+def mask_command(words: Iterable[str], secrets: Iterable[str] = ()) -> str:
+    """Return a command to show, as one line: `secrets`, values of options such as `--password`, and passwords in URLs masked."""
+    shown = []
+    is_value = False
+    known = sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True)
+    for word in words:
+        masked = word
+        for secret in known:
+            masked = masked.replace(secret, MASK)
+        is_secret = is_value and not word.startswith(("-", "$"))
+        masked = MASK if is_secret else mask_url(_SETTING.sub(_masked_setting, masked))
+        is_value = word.startswith("-") and "=" not in word and " " not in word and _takes_secret(word.lstrip("-"))
+        shown.append(masked)
+    return " ".join(shown)
+
+
+def _takes_secret(option: str) -> bool:
+    return looks_secret(option) and not _NO_SECRET_OPTION.search(option)
+
+
+def _masked_setting(match: re.Match[str]) -> str:
+    return f"{match['head']}{MASK}" if _takes_secret(match["option"] or match["variable"]) else match[0]

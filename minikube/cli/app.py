@@ -68,7 +68,6 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 """By command: its module and its summary."""
 
-
 ACTS = {"up", "down", "apply", *SECTIONS["Change what runs"]}
 """The commands that go on, and succeed, although their output cannot be printed."""
 

@@ -176,7 +176,7 @@ def _replace_process(context: ExecContext, spec: ServiceSpec | None) -> NoReturn
 
     Raises MinikubeError when the user, directory or limits of the service cannot be used. `spec` is None in a container.
     """
-    # All before the user is changed, who may not be allowed to read this program's files.
+    # All imports before the user is changed: the new one may not be allowed to read this program's files.
     from minikube.linux.exec_context import ExecFailure, execute, set_attributes
     from minikube.linux.program_file import explain_refusal
     from minikube.linux.rlimits import describe_excess, to_rlimits

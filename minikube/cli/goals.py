@@ -40,7 +40,7 @@ def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[
     """Return a text for each instance that has not reached the goal, with the reason; empty when all have reached it.
 
     `names` select instances; without names, all are meant, except stopped ones of services that `up` did not start.
-    Raises MinikubeError when an instance cannot reach the goal any more.
+    Raises MinikubeError when an instance cannot reach the goal any more, and for a name of `names` with 0 replicas.
     """
     not_started = {service.name for service in snapshot.services if not service.chosen}
     selected = [
@@ -57,6 +57,14 @@ def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[
         for view in sorted(missing, key=lambda view: view.state == "pending"):
             if why := why_unreachable(snapshot, view):
                 raise MinikubeError("; ".join([why, *_describe_others(selected, missing, view, goal)]))
+        for service in snapshot.services:
+            if (
+                service.name in names
+                and not service.replicas
+                and not any(view.service == service.name for view in selected)
+            ):
+                scale = f"`minikube scale {service.name}=1` starts one"
+                raise MinikubeError(f"{service.name} has 0 replicas: no instance of it gets {goal} — {scale}")
     texts = [f"{view.name} is {_describe(view, goal)}" for view in missing]
     return texts if goal == "stopped" else texts + _describe_absent(snapshot, names, selected)
 
@@ -121,8 +129,7 @@ def _describe_absent(snapshot: Snapshot, names: tuple[str, ...], selected: list[
     texts = []
     for name in wanted:
         if not any(name in (view.service, view.name, view.id) for view in selected):
-            has_zero = name in services and not services[name].replicas
-            texts.append(f"{name} has no instance{' (0 replicas)' if has_zero else ''}")
+            texts.append(f"{name} has no instance")
     return texts
 
 

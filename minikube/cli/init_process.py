@@ -44,9 +44,8 @@ def _enter_foreground() -> None:
     """
     os.setpgid(0, 0)
     if sys.stdin is not None and sys.stdin.isatty():
-        before = signal.signal(
-            signal.SIGTTOU, signal.SIG_IGN
-        )  # a background group that calls tcsetpgrp is stopped otherwise
+        # A background group that calls tcsetpgrp is stopped otherwise.
+        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         with contextlib.suppress(OSError):
             os.tcsetpgrp(sys.stdin.fileno(), os.getpgrp())
         signal.signal(signal.SIGTTOU, before)

@@ -72,7 +72,10 @@ class Api:
             "/v1/status": {"GET": self._status},
             "/v1/sd": {"GET": self._service_discovery},
             "/v1/events": {"GET": self._events},
-            "/v1/logs": {"GET": lambda request: self._logs((), request), "DELETE": lambda r: self._clear_logs((), r)},
+            "/v1/logs": {
+                "GET": lambda request: self._logs((), request),
+                "DELETE": lambda request: self._clear_logs((), request),
+            },
             "/v1/stream": {"GET": self._open_stream},
             "/v1/apply": {"POST": self._apply},
             "/v1/shutdown": {"POST": self._shutdown},

@@ -133,7 +133,7 @@ class Observer:
                         self._findings.add(kind, f"{key}: {was.get(key)} is {now[kind].get(key)}")
 
     async def _snapshot(self) -> dict[str, Any]:
-        """Return what nobody but the project may change: entries, tokens, Redis hashes, processes."""
+        """Return what only the project may change: entries, tokens, Redis hashes, processes."""
         with trio.fail_after(LOOKUP_TIMEOUT_S * 2):
             client = LineClient(await trio.open_tcp_stream(*self._options.registry))
             try:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.text import looks_secret, mask_env, mask_url, printable, printable_line, secrets_in
+from minikube.text import looks_secret, mask_command, mask_env, mask_url, printable, printable_line, secrets_in
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -180,3 +180,22 @@ def test_masking_a_long_line_takes_milliseconds(text: str) -> None:
 def test_a_password_is_masked_whatever_stands_before_the_scheme(before: str) -> None:
     for scheme in ("http", "s3", "x-"):
         assert mask_url(f"{before}{scheme}://u:hunter2@h") == f"{before}{scheme}://u:***@h"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["run", "--password=hunter22", "--port=80"], "run --password=*** --port=80"),
+        (["run", "--db-password", "hun ter", "-v"], "run --db-password *** -v"),
+        (["run", "--token", "-v", "--api-key", "$KEY"], "run --token -v --api-key $KEY"),
+        (["run", "--token-file", "/run/token", "--no-auth", "x"], "run --token-file /run/token --no-auth x"),
+        (["x https://me:hunter22@host/p?token=abc&b=1"], "x https://me:***@host/p?token=***&b=1"),
+        (["TOKEN=abc run --password 'a b' --name b && echo"], "TOKEN=*** run --password *** --name b && echo"),
+        (['run --auth-token=${TOKEN} --secret "x y" z'], "run --auth-token=${TOKEN} --secret *** z"),
+        (["connect", "literal-value/1"], "connect ***/1"),
+        (["run --verbose --token abc -- x"], "run --verbose --token *** -- x"),
+        (["python", "-m", "keyring", "tokens"], "python -m keyring tokens"),
+    ],
+)
+def test_secrets_in_a_command_are_masked_and_all_else_is_shown(words: list[str], shown: str) -> None:
+    assert mask_command(words, ["literal-value", "1"]) == shown

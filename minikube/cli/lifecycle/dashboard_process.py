@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from minikube.cli.lifecycle.process_exit import describe_exit
 from minikube.cli.lifecycle.terminal_modes import TerminalModes
@@ -71,9 +71,8 @@ class DashboardProcess:
     def run(self) -> str:
         """Show the dashboard and return its answer: `quit`, `stop`, `detach` or `interrupt`.
 
-        Raises DashboardCrashed, with the terminal restored, when it ended in any other way
-        than by `end`. Call it on the main thread,
-        while this process has no other thread: a fork copies only the calling one.
+        Raises DashboardCrashed, with the terminal restored, when it ended in any other way than by `end`. Call it on the main
+        thread, while this process has no other thread: a fork copies only the calling one.
         """
         modes = TerminalModes(0, 2)
         read_end, write_end = os.pipe()
@@ -146,7 +145,7 @@ class DashboardProcess:
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup_fd, 4096)
 
-    def _run_child(self, write_end: int, parent: int) -> None:
+    def _run_child(self, write_end: int, parent: int) -> NoReturn:
         """Run the dashboard in the child process, write the message about its end, and exit."""
         code = 1
         message: dict[str, str] = {}

@@ -93,11 +93,9 @@ class LogPrinter:
         return f"{begin}{head}{self._painted(line, text)}{end}"
 
     def _painted(self, line: LogLine, text: str) -> str:
-        return (
-            paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
-            if self.colour
-            else text
-        )
+        if not self.colour:
+            return text
+        return paint(text, DIM if line.stream == OWN_NAME else LEVEL_COLOURS.get(line.level), True)
 
     def event(self, event: Event) -> None:
         """Print an event; where lines have no prefix, with its time."""

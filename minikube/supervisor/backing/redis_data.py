@@ -103,14 +103,14 @@ def _has_command(tail: bytes) -> bool:
     return any(_after_command(tail, found.start()) > found.start() for found in COMMAND.finditer(tail))
 
 
-def last_words(lines: tuple[str, ...]) -> str:
+def last_warnings(lines: tuple[str, ...]) -> str:
     """Return the last two warnings in the log of a Redis that has ended, else its last line; without their prefixes."""
     warnings = [line for line in lines if (found := LOG_PREFIX.match(line)) and found["level"] == "#"]
     telling = [line for line in warnings if "now ready to exit" not in line and "overcommit" not in line]
     return "; ".join(LOG_PREFIX.sub("", line).strip() for line in telling[-2:] or lines[-1:])
 
 
-def way_out(project_dir: Path, program: str) -> str:
+def recovery_advice(project_dir: Path, program: str) -> str:
     """Return what a user can do about a Redis that cannot load its data: use the program that wrote them, or begin without."""
     advice = ""
     data = f"{PROJECT_DIR}/{REDIS_DATA_DIR}"

@@ -54,7 +54,7 @@ class BackingService:
         log: InstanceLog,
         wait_ready: Callable[[Process], Awaitable[str]],
         ping: Callable[[Process], Awaitable[str]] | None = None,
-        prepare: Callable[[], object] = lambda: None,
+        prepare: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
         explain: Callable[[tuple[str, ...]], tuple[str, str]] | None = None,
     ) -> None:
         self.spec = spec
@@ -139,7 +139,7 @@ class BackingService:
             await self._finished.wait()
 
     async def _start(self) -> Process:
-        self._prepare()
+        await self._prepare()
         return await self._process_table.start(backing_command(self.spec))
 
     async def _run_process(self, process: Process) -> str:
@@ -166,7 +166,7 @@ class BackingService:
                 await trio.lowlevel.checkpoint()
                 with trio.CancelScope(shield=True):
                     await self._process_table.end(self.spec.name, signal.SIGKILL, 0.0)
-                # The last words say why it has ended.
+                # Its last lines say why it has ended.
                 with trio.move_on_after(DRAIN_TIMEOUT_S):
                     await drained.wait()
                 nursery.cancel_scope.cancel()

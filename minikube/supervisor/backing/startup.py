@@ -9,7 +9,7 @@ from minikube.errors import StartError
 from minikube.manifest import LogSpec
 from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.redis import prepare_redis_files
-from minikube.supervisor.backing.redis_data import TRUNCATED, last_words, mend_tail, way_out
+from minikube.supervisor.backing.redis_data import TRUNCATED, last_warnings, mend_tail, recovery_advice
 from minikube.supervisor.backing.redis_ping import ping_redis
 from minikube.supervisor.backing.redis_program import Writer, parse_version, record_writer
 from minikube.supervisor.backing.redis_rescue import RedisRescue, RescueFailed
@@ -20,7 +20,7 @@ from minikube.supervisor.context import RunContext
 from minikube.supervisor.runtime.process.process import Process
 
 READY_TIMEOUT_S = 30.0
-PING_INTERVAL_S = 0.005
+READY_POLL_S = 0.005
 INFO_TIMEOUT_S = 1.0
 REMOVAL_S = 0.1
 """How long after its socket the data of Redis may be removed by the same command."""
@@ -54,7 +54,7 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
         context.store.event("redis.data_mended", text, "warning")
 
     def explain(lines: tuple[str, ...]) -> tuple[str, str]:
-        return last_words(lines), way_out(context.directory, spec.argv[0])
+        return last_warnings(lines), recovery_advice(context.directory, spec.argv[0])
 
     async def ping(process: Process) -> str:
         problem, restart = "", None
@@ -84,12 +84,13 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
         context.store.event("redis.data_rescued", text, "warning")
         raise RestartNeeded("is to use its new data directory")
 
-    def prepare() -> None:
+    async def prepare() -> None:
         if not (context.directory / REDIS_DATA_DIR).is_dir():
             text = "the data of Redis was removed while it ran: it starts empty, and what was registered is put back"
             context.store.event("redis.data_removed", text, "warning")
         prepare_redis_files(context.directory)
-        if mended := mend_tail(context.directory):
+        # In a thread: a file that ends badly is read whole, and may have gigabytes.
+        if mended := await trio.to_thread.run_sync(mend_tail, context.directory):
             context.store.event("redis.data_mended", mended, "warning")
 
     data = context.directory / REDIS_DATA_DIR
@@ -171,4 +172,4 @@ async def wait_redis(path: str) -> None:
                 # A server that still loads its data answers -LOADING.
                 if (await stream.receive_some(64)).startswith(b"+PONG"):
                     return
-        await trio.sleep(PING_INTERVAL_S)
+        await trio.sleep(READY_POLL_S)

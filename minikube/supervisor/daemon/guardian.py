@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,8 +116,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
         # _exit: the handlers and buffers that this process has inherited are those of `up`.
         os._exit(_run_supervisor(manifest, options, sock, read_end, claim))
     os.close(read_end)
-    # A TERM for the guardian means the project.
-    signal.signal(signal.SIGTERM, lambda *_: processes.send_signal(supervisor, signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _forward_to(supervisor))  # a TERM for the guardian means the project
     status = _wait(supervisor)
     _kill_descendants()
     # Another run has the project where the supervisor was refused because of it.
@@ -145,6 +145,19 @@ def _handle_signals() -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _forward_to(child: int) -> Callable[[int, object], None]:
+    """Return a signal handler that sends the signal to the process `child`, or does nothing once that has ended."""
+    # By a pidfd: the guardian kills and cleans up for seconds after it has reaped the supervisor, whose pid may be another
+    # process' by then.
+    pidfd = os.pidfd_open(child)
+
+    def forward(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+
+    return forward
 
 
 def _run_supervisor(

@@ -62,7 +62,7 @@ class ProjectFiles:
         report: Report,
         log_descriptors: tuple[int, ...] = (1, 2),
     ) -> None:
-        """`log_descriptors` are those of the supervisor's log."""
+        """`log_descriptors` are those of the supervisor's log; empty: the log is not kept right."""
         self.directory = directory
         """The project's `.minikube`, where it is now."""
         self.record = record
@@ -220,19 +220,19 @@ class ProjectFiles:
 
     def _reopen_log(self) -> bool:
         """Write the supervisor's log into a new file where it was removed or replaced; return whether it was."""
+        if not self._log_descriptors:
+            return False
         path = supervisor_log(self.directory)
-        for descriptor in self._log_descriptors[:1]:
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False)):
-                    return False
-            if path.is_symlink():
-                path.unlink()
-            fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            for outdated in self._log_descriptors:
-                os.dup2(fresh, outdated)
-            os.close(fresh)
-            return True
-        return False
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._log_descriptors[0]), path.stat(follow_symlinks=False)):
+                return False
+        if path.is_symlink():
+            path.unlink()
+        fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        for outdated in self._log_descriptors:
+            os.dup2(fresh, outdated)
+        os.close(fresh)
+        return True
 
     # ------------------------------------------------------------ answers
 

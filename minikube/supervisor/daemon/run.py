@@ -338,7 +338,7 @@ async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.soc
 
 
 async def _watch_files(
-    reconciler: Reconciler, actions: ServiceActions, apply: "Callable[..., Awaitable[object]]"
+    reconciler: Reconciler, actions: ServiceActions, apply: Callable[..., Awaitable[object]]
 ) -> None:
     """Watch the sources of services, and the manifest with `up --watch`, until cancelled.
 

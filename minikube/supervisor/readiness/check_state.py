@@ -51,7 +51,7 @@ class CheckFacts(Struct, frozen=True):
         """The output of the probe that decides on the state."""
         if not self.own_output:
             return self.registry_output
-        # The registry's word counts where its state is the worse one: a lease that ran out, maintenance.
+        # The registry's output counts where its state is the worse one: a lease that ran out, maintenance.
         is_worse = self.registry is not None and merge_states(self.registry, self.own) is not self.own
         return self.registry_output if is_worse else self.own_output
 

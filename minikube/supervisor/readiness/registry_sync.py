@@ -2,7 +2,8 @@
 
 It registers `register = "supervisor"` instances, reports the results of checks that only the supervisor can make (`ttl:`),
 deregisters each instance whose process has ended, and corrects what differs after every reconnect, when another client has
-replaced an entry, and at every renewal. It tells the registry which names the manifest reserves. It starts and stops nothing.
+replaced an entry, and at every renewal. It tells the registry which names the manifest reserves. It starts and stops nothing. The
+file is past 400 lines because every request and every push of the watch reads and changes the same tables of one class.
 """
 
 import logging

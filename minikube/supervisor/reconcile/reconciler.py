@@ -34,7 +34,7 @@ from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.single import not_down
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
-from minikube.text import mask_url
+from minikube.text import mask_command, secrets_in
 
 
 class Reconciler:
@@ -142,7 +142,9 @@ class Reconciler:
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
         """Write the row of a service into the state store."""
-        command = " ".join(mask_url(part) for part in (spec.image, *_shown_command(spec)) if part)
+        env = {name: template_text(value) for name, value in spec.env.items()}
+        words = (part for part in (spec.image, *_shown_command(spec)) if part)
+        command = mask_command(words, (*secrets_in(env), *spec.file_env.values()))
         self.store.put_services(
             ServiceView(
                 name=spec.name,

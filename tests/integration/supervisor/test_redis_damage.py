@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from minikube.supervisor.backing.startup import start_redis
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.process_table import ProcessTable
+from tests.eventually import soon
 from tests.redis_server import RedisServer
 
 
@@ -88,6 +90,23 @@ async def test_zeros_at_the_end_are_moved_away_and_the_data_are_there(directory:
     assert writer.version.startswith("valkey ")
 
 
+async def test_a_restart_mends_the_file_in_a_thread(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that ends badly is read whole: reading gigabytes would stop the whole supervisor for seconds."""
+    mended_in: list[threading.Thread] = []
+
+    def note_thread(project_dir: Path) -> str:
+        mended_in.append(threading.current_thread())
+        return mend_tail(project_dir)
+
+    monkeypatch.setattr(startup, "mend_tail", note_thread)
+    async with started(directory, StateStore("p")) as service:
+        assert service._process is not None
+        service._process.send_signal(signal.SIGKILL)
+        with trio.fail_after(30):
+            await soon(lambda: bool(mended_in))
+    assert threading.main_thread() not in mended_in
+
+
 async def test_a_command_that_was_cut_is_said(directory: Path) -> None:
     with increment(directory).open("r+b") as file:
         file.truncate(increment(directory).stat().st_size - 4)
@@ -97,7 +116,7 @@ async def test_a_command_that_was_cut_is_said(directory: Path) -> None:
             assert "was incomplete, as after a power cut, and was cut" in texts(store, "redis.data_mended")[0]
 
 
-async def test_damage_before_commands_is_said_with_the_way_out_after_two_deaths(directory: Path) -> None:
+async def test_damage_before_commands_is_reported_with_advice_after_two_failed_starts(directory: Path) -> None:
     path = increment(directory)
     path.write_bytes(b"\0" * 32 + path.read_bytes())
     before = path.read_bytes()

@@ -121,10 +121,22 @@ def test_every_replica_has_to_reach_the_goal_and_each_missing_one_is_named_with_
     ]
 
 
+@pytest.mark.parametrize("goal", ["ready", "healthy", "started", "completed"])
+def test_a_named_service_with_0_replicas_is_an_error_at_once(goal: str) -> None:
+    empty = snapshot_of(services=(ServiceView("x"), ServiceView("y", replicas=0)))
+    with pytest.raises(
+        MinikubeError, match=f"^y has 0 replicas: no instance of it gets {goal} — `minikube scale y=1` starts"
+    ):
+        find_missing(empty, ("x", "y"), goal)
+    leaving = snapshot_of(instance(S.STOPPING, name="y"), services=(ServiceView("y", replicas=0),))
+    assert find_missing(leaving, ("y",), goal) == ["y is stopping"]
+
+
 def test_a_service_without_instances_is_missing_but_for_the_goals_stopped_and_gone() -> None:
     empty = snapshot_of(services=(ServiceView("x"), ServiceView("y", replicas=0), ServiceView("z", "external")))
     assert find_missing(empty, (), "ready") == ["x has no instance"]
-    assert find_missing(empty, ("y", "x-2"), "ready") == ["y has no instance (0 replicas)", "x-2 has no instance"]
+    assert find_missing(empty, ("x-2",), "ready") == ["x-2 has no instance"]
+    assert find_missing(empty, ("y",), "stopped") == []
     assert find_missing(empty, ("x",), "stopped") == []
     assert find_missing(empty, ("x",), "gone") == []
     assert find_missing(snapshot_of(instance(S.STOPPED)), ("x",), "gone") == ["x is stopped"]

@@ -186,7 +186,12 @@ class DirectoryWatcher:
         while True:
             await trio.lowlevel.wait_readable(self._inotify.file)
             async with self._lock:
-                changed, moved = self._assign(self._inotify.read())
+                events = self._inotify.read()
+                changed, moved = self._assign(events)
+                if any(event.mask & IN_Q_OVERFLOW for event in events):
+                    # Events were lost: everything may have changed. In a thread: there may be thousands of directories.
+                    changed |= await trio.to_thread.run_sync(files_in, tuple(self._directories))
+                    moved = True
             if changed or moved:
                 self._on_change(changed, moved)
 
@@ -195,10 +200,6 @@ class DirectoryWatcher:
         changed: set[Path] = set()
         moved = False
         for event in events:
-            if event.mask & IN_Q_OVERFLOW:
-                # Events were lost: everything may have changed.
-                changed.update(entry for path in self._directories for entry in files_in((path,)))
-                moved = True
             paths = self._by_watch.get(event.watch, set())
             if event.mask & GONE_EVENTS:
                 changed |= paths

@@ -38,7 +38,7 @@ MAX_WAIT_S = 2.0
 """Changes that do not pause (a build that keeps writing) are handled after this time all the same."""
 
 MAX_LINKS = 1_000
-"""Symbolic links are looked at one by one."""
+"""How many symbolic links of a service are followed: each is looked at every second."""
 
 MAX_DIRECTORIES = 20_000
 """A pattern that selects more is a mistake (`..`, a home directory); each directory costs the kernel about a kilobyte."""

@@ -184,9 +184,8 @@ class ForkServer:
         if self._writing is not None and self._writing.locked():
             import trio
 
-            trio.lowlevel.notify_closing(
-                self._sock
-            )  # its number may be the next fork server's, on which no other task waits
+            # Else a task would go on to wait on a number that may be the next fork server's by then.
+            trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
 
 

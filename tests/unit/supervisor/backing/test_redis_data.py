@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.errors import StartError
-from minikube.supervisor.backing.redis_data import find_end, last_words, mend_tail, way_out
+from minikube.supervisor.backing.redis_data import find_end, last_warnings, mend_tail, recovery_advice
 from minikube.supervisor.backing.redis_program import Writer, record_writer
 
 COMMANDS = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n#TS:1700000000\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"
@@ -107,20 +107,20 @@ LOG = (
     ],
 )
 def test_the_last_words_are_the_last_warning(lines: tuple[str, ...], words: str) -> None:
-    assert last_words(lines) == words
+    assert last_warnings(lines) == words
 
 
 def test_the_way_out_names_the_program_that_wrote_the_data(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
-    assert way_out(tmp_path, "/bin/true") == "", "there are no data"
+    assert recovery_advice(tmp_path, "/bin/true") == "", "there are no data"
     record_writer(tmp_path, Writer("/bin/true", "valkey 9.1.2"))
     without = "start without the data: mv .minikube/redis .minikube/redis.old"
-    assert way_out(tmp_path, "/bin/true") == without
-    assert way_out(tmp_path, "/bin/false") == (
+    assert recovery_advice(tmp_path, "/bin/true") == without
+    assert recovery_advice(tmp_path, "/bin/false") == (
         f"valkey 9.1.2 (/bin/true) wrote the data: set MINIKUBE_REDIS_SERVER=/bin/true; or {without}"
     )
     record_writer(tmp_path, Writer("/gone/redis", "redis 7.0.15"))
-    assert way_out(tmp_path, "/bin/false") == (
+    assert recovery_advice(tmp_path, "/bin/false") == (
         f"redis 7.0.15 (/gone/redis) wrote the data: install it and set MINIKUBE_REDIS_SERVER; or {without}"
     )
     assert os.listdir(tmp_path / "redis") == ["written-by.json"]

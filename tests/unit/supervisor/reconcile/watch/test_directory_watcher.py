@@ -3,7 +3,8 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,14 +187,25 @@ async def test_the_manifest_is_applied_whatever_happens_to_sources_and_to_itself
 
 
 async def test_events_that_the_kernel_dropped_are_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread: looking at thousands of directories would stop the whole supervisor for that long."""
     from minikube.linux.inotify import IN_Q_OVERFLOW, Inotify, InotifyEvent
 
+    looked_in: set[threading.Thread] = set()
+    files_in = directory_watcher.files_in
+
+    def note_thread(paths: Iterable[Path]) -> frozenset[Path]:
+        looked_in.add(threading.current_thread())
+        return files_in(paths)
+
+    monkeypatch.setattr(directory_watcher, "files_in", note_thread)
     write(tmp_path / "src" / "a.py")()
     read = Inotify.read
     monkeypatch.setattr(Inotify, "read", lambda self: read(self) and [InotifyEvent(-1, IN_Q_OVERFLOW, "")])
     async with watching(tmp_path, "src") as supervisor:
         await supervisor.expect("a", write(tmp_path / "src" / "a.py", "1"))
         monkeypatch.undo()
+    assert looked_in
+    assert threading.main_thread() not in looked_in
 
 
 LIMITED = """
