@@ -18,6 +18,7 @@ from minikube.project_dir import REDIS_DATA_DIR
 from minikube.supervisor.backing.redis_data import MANIFEST
 
 RESCUE_TIMEOUT_S = 60.0
+"""For all data; less than `PAUSE_MS`, so that no write is accepted and then missing."""
 PAUSE_MS = 70_000
 """How long writes are held back at most: until the process has ended, or the rescue has failed."""
 SPARES = 3
@@ -64,7 +65,7 @@ class RedisRescue:
         self._root = project_dir.parent.stat()
 
     async def run(self) -> NoReturn:
-        """Wait for the cancellation, and close the connections."""
+        """Close the connections when cancelled; until then do nothing."""
         try:
             await trio.sleep_forever()
         finally:
@@ -150,12 +151,14 @@ class _Replies:
         self.rest = b""
 
     async def more(self) -> bytes:
+        """Return the next bytes of the connection. Raises `RescueFailed` at its end."""
         data = await self.stream.receive_some(RECEIVE_BYTES)
         if not data:
             raise RescueFailed("it closed the connection")
         return bytes(data)
 
     async def line(self) -> bytes:
+        """Return the next line, without its end. Raises `RescueFailed` at the end of the connection."""
         while b"\n" not in self.rest:
             self.rest += await self.more()
         line, _, self.rest = self.rest.partition(b"\n")
@@ -163,7 +166,10 @@ class _Replies:
 
 
 async def _copy_data(replies: _Replies, path: Path) -> None:
-    """Write the data as Redis sends it to a replica: the file in which an append-only file may begin."""
+    """Write the data to the file `path` as Redis sends it to a replica: an append-only file may begin like that.
+
+    Raises `RescueFailed`, OSError and `trio.BrokenResourceError`.
+    """
     for command in SETTINGS:
         await replies.stream.send_all(command + b"\r\n")
         reply = await replies.line()

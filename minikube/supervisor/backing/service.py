@@ -4,6 +4,8 @@ A process that lives may hang, refuse, or have lost its socket. `ping` finds out
 they see. All that is shown of the service comes from here, by its row in the state store.
 """
 
+import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -204,6 +206,15 @@ class BackingService:
             self._show_running()
         # What another part has found out is to be seen by the ping as well.
         self._ping_soon.set()
+
+    def restart_hung(self, reason: str) -> None:
+        """Kill the process, which hangs and would not end by SIGTERM; a new one is started. Ignored until a process is ready."""
+        process = self._process
+        if process is None or not self.ready.is_set() or self._stopping.is_set():
+            return
+        self._restart_reason = reason
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
     def _show_running(self) -> None:
         # The ping's own reason first: it tells a process that is suspended from one that hangs.

@@ -253,7 +253,7 @@ async def _serve(
             services.start_soon(_watch_clock, store)
             await wait_ready_or_stop(context, registry)
             on_health = partial(_show_registry_health, registry, redis, events, registry_sync)
-            monitor = RegistryMonitor(client, store.event, on_health)
+            monitor = RegistryMonitor(client, store.event, on_health, registry.restart_hung)
             services.start_soon(_run_background, store, "watching the registry", monitor.run)
             # Not before the registry answers: the first tries would fail, and their retries come late.
             nursery.start_soon(registry_sync.run)

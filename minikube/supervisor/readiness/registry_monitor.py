@@ -1,7 +1,7 @@
 """Asks the registry for its status, and finds out whether it works: whether it answers, and whether it can use its store.
 
 It makes events of that, of mass failures of checks, and of what the registry refused. It refuses to restart the registry, and to
-show anything: `run` hands `RegistryHealth` to the parts that show it.
+show anything: `run` hands `RegistryHealth` to the parts that show it, and a registry that hangs to the service that restarts it.
 """
 
 import logging
@@ -23,6 +23,12 @@ STATUS_INTERVAL_S = 1.0
 
 UNRESPONSIVE_S = 4.0
 """How long the registry may leave its status unanswered before it counts as hung: a restart takes less."""
+
+HUNG_S = 10.0
+"""After so many further seconds a registry that never answered counts as hung for good, and is to be restarted."""
+
+HUNG_POLLS = 5
+"""So many requests must have failed, too: a supervisor that was suspended itself has asked none."""
 
 OnEvent = Callable[[str, str, str], object]
 """Called with the kind, text and level of an event."""
@@ -80,7 +86,15 @@ class RegistryMonitor:
     `on_health` is called with each `RegistryHealth` that differs from the one before; the first is that of a registry that is well.
     """
 
-    def __init__(self, registry: Registry, event: OnEvent, on_health: Callable[[RegistryHealth], object]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        event: OnEvent,
+        on_health: Callable[[RegistryHealth], object],
+        on_hung: Callable[[str], object] = lambda reason: None,
+    ) -> None:
+        """`on_hung` gets the reason for a restart of the registry, again after each `HUNG_S` without an answer."""
+        self._on_hung = on_hung
         self._registry = registry
         self._event = event
         self._on_health = on_health
@@ -91,7 +105,8 @@ class RegistryMonitor:
 
     async def run(self) -> NoReturn:
         """Poll the status until cancelled."""
-        answered = trio.current_time()
+        answered = asked = trio.current_time()
+        failures = 0
         while True:
             await trio.sleep(STATUS_INTERVAL_S)
             try:
@@ -100,8 +115,13 @@ class RegistryMonitor:
                 # A process that ended is an event of its own, and is running again before this one.
                 if trio.current_time() - answered >= UNRESPONSIVE_S:
                     self._on_silence(error)
+                failures += 1
+                if failures >= HUNG_POLLS and trio.current_time() - asked >= UNRESPONSIVE_S + HUNG_S:
+                    self._on_hung(f"does not answer for {trio.current_time() - answered:.0f} s")
+                    asked, failures = trio.current_time() - UNRESPONSIVE_S, 0
                 continue
-            answered = trio.current_time()
+            answered = asked = trio.current_time()
+            failures = 0
             try:
                 self._on_status(status)
             except (msgspec.ValidationError, KeyError, TypeError):

@@ -265,3 +265,17 @@ async def test_a_redis_of_a_project_that_was_moved_keeps_running(tmp_path: Path)
         )
         (tmp_path / "moved").rename(project)
         await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+
+
+async def test_a_process_that_hangs_is_killed_and_started_again_on_request(tmp_path: Path) -> None:
+    """As the supervisor does with its registry; Redis is the process here, which is only shown as hung by itself."""
+    async with running_redis(tmp_path) as running:
+        first = await running.wait(ProcessState.RUNNING, CheckState.PASSING)
+        os.kill(first.pid, signal.SIGSTOP)
+        running.backing.restart_hung("does not answer for 14 s")
+        second = await running.wait(ProcessState.RUNNING, CheckState.PASSING, 1)
+        assert second.pid != first.pid
+        assert running.events[-2:] == [
+            "redis.down: redis does not answer for 14 s — starting it again",
+            "redis.up: redis answers again",
+        ]

@@ -109,3 +109,25 @@ async def test_health_says_whether_the_registry_its_store_and_its_lookups_work(
         RegistryHealth("does not answer: not there", "no socket", "the registry does not answer"),
         RegistryHealth(),
     ]
+
+
+async def test_a_registry_that_hangs_is_handed_over_for_a_restart_again_and_again_and_one_that_answers_is_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    registry, hung = FakeRegistry(), list[float]()
+    watched = RegistryMonitor(
+        cast(Registry, registry), lambda *event: None, lambda _: None, lambda _: hung.append(trio.current_time())
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        await trio.sleep(60)
+        assert hung == []
+        began, registry.status = trio.current_time(), None
+        await trio.sleep(12)
+        assert hung == [], "a pause of that length is waited for"
+        await trio.sleep(14)
+        assert [round(at - began) for at in hung] == [14, 24]
+        registry.status = registry.healthy()
+        await trio.sleep(60)
+        assert len(hung) == 2
+        nursery.cancel_scope.cancel()
