@@ -159,6 +159,12 @@ class StateStore:
         await trio.lowlevel.checkpoint()
         return snapshot
 
+    async def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Wait until `predicate` holds; it is called after changes. Unlike `wait_for`, it makes no snapshots."""
+        while not predicate():
+            await self.wait_past(self._revision)
+        await trio.lowlevel.checkpoint()
+
     async def wait_past(self, revision: int) -> None:
         """Wait until the store's revision is above `revision`. Unlike `subscribe`, it returns at once after each change."""
         while self._revision <= revision:

@@ -173,11 +173,17 @@ class RegistryNode:
     # ------------------------------------------------------------ writes
 
     async def register(
-        self, record: Record, check_replace: ChangeCheck = lambda _: None, *, may_use_reserve: bool = False
+        self,
+        record: Record,
+        check_replace: ChangeCheck = lambda _: None,
+        *,
+        keeps_id: Callable[[Record], bool] = lambda _: False,
+        may_use_reserve: bool = False,
     ) -> Record:
         """Store `record` in place of one with the same id, or with the same name and address; then it takes that one's id.
 
-        `check_replace` may refuse the replacement. `may_use_reserve`: the record is of the supervisor's project.
+        `check_replace` may refuse the replacement. `keeps_id` returns whether the record keeps its own id in place of another
+        one with the same name and address. `may_use_reserve`: the record is of the supervisor's project.
         Raises Unavailable, and RpcError where there are too many registrations.
         """
         for _ in range(MAX_ATTEMPTS):
@@ -186,9 +192,11 @@ class RegistryNode:
             if holder is not None and holder != record.id:
                 replaced = self.catalog.records[holder]
                 check_replace(replaced)
-                if record.id in self.catalog.records:
+                known = self.catalog.records.get(record.id)
+                if known is not None:
                     # The id moves to an address that another record holds: that record is replaced as well.
-                    check_replace(self.catalog.records[record.id])
+                    check_replace(known)
+                if known is not None or keeps_id(replaced):
                     # Of this incarnation only: a later one may have another owner.
                     await self.remove(holder, replaced.instance.incarnation)
                     continue

@@ -47,10 +47,13 @@ class WriteMethods:
         caller = self._access.caller(connection)
         await self._access.wait_reserved(caller)
         record = replace(record, owner=self._access.check_registration(caller, record))
+        is_own = self._access.is_own_instance(record)
         stored = await self._node.register(
             record,
-            lambda old: self._access.check_change(caller, old, replaces=True),
-            may_use_reserve=caller.credential.is_supervisor or self._access.is_own_instance(record),
+            lambda old: self._access.check_replace(caller, record, old),
+            # The supervisor knows its instances by their ids.
+            keeps_id=lambda holder: is_own or self._access.outranks(record, holder),
+            may_use_reserve=caller.credential.is_supervisor or is_own,
         )
         self._order.end(request, connection)  # it has taken effect: later calls need not wait for its first check
         await self._checks.wait_first_result(stored.id, FIRST_RESULT_TIMEOUT_S)

@@ -24,6 +24,7 @@ from minikube.registry.access.policy import (
     Caller,
     Credential,
     ServiceReservation,
+    is_instance_owner,
     owner_of,
     refuse_change,
     refuse_registration,
@@ -218,6 +219,16 @@ class AccessControl:
         """Raise RpcError -32009 if the caller may not change the entry."""
         if reason := refuse_change(self._without_stale_token(caller), record, replaces=replaces):
             self._refuse(CONFLICT, reason)
+
+    def outranks(self, record: Record, stray: Record) -> bool:
+        """Return whether `record`, which an instance of the supervisor owns, takes its address from `stray`, which none owns."""
+        return is_instance_owner(record.owner) and not is_instance_owner(stray.owner)
+
+    def check_replace(self, caller: Caller, record: Record, old: Record) -> None:
+        """Raise RpcError -32009 if the caller may not register `record` in place of `old`."""
+        is_same_name = record.instance.name == old.instance.name
+        if not (is_same_name and self.outranks(record, old)):
+            self.check_change(caller, old, replaces=True)
 
     def check_admin(self, connection: RpcConnection) -> None:
         """Raise RpcError -32001 unless the caller may manage tokens: the registry's user, root, or an admin token."""

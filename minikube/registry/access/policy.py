@@ -176,5 +176,10 @@ def describe_owner(owner: str) -> str:
     return f"instance {rest}" if kind == "instance" else owner
 
 
+def is_instance_owner(owner: str) -> bool:
+    """Return whether an entry's owner is an instance of the supervisor, or a `minikube run` of its services."""
+    return owner.startswith("instance ")
+
+
 def _instance_owner(instance: TokenOwner) -> str:
     return f"instance {instance.id} of {instance.service}"

@@ -212,7 +212,7 @@ class InstanceController:
 
     async def wait_down(self) -> None:
         """Wait until the instance is down and its output has been read, or until a request starts it again."""
-        await self._store.wait_for(lambda _: self.is_down or self.desired.running)
+        await self._store.wait_until(lambda: self.is_down or self.desired.running)
         # The project may end right after the last instance: its last lines must have been logged by then.
         await self._output_drained.wait()
 

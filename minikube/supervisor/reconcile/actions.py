@@ -52,7 +52,7 @@ class ServiceActions:
         for controller in (*self._reconciler.unselected_dependencies(controllers), *controllers):
             controller.start()
         with trio.move_on_after(START_TIMEOUT_S):
-            await self._store.wait_for(lambda _: all(map(_has_left_stopped, controllers)))
+            await self._store.wait_until(lambda: all(map(_has_left_stopped, controllers)))
         await wait_started(controllers, self._store, "cannot be started")
 
     async def stop(self, name: str) -> None:
@@ -122,8 +122,8 @@ class ServiceActions:
         check_replicas(reconciler.specs[name], replicas, reconciler.specs)
         await reconciler.wait_removed(reconciler.resize(name, replicas))
         with trio.move_on_after(START_TIMEOUT_S):
-            await self._store.wait_for(
-                lambda _: all(
+            await self._store.wait_until(
+                lambda: all(
                     _has_left_stopped(controller) or not controller.desired.running
                     for controller in self._replicas.of(name)
                 )

@@ -265,7 +265,7 @@ class Reconciler:
             states[:] = [controller.state for controller in self.replicas.of(name)]
             return bool(states) and all(state.process_state.is_final for state in states)
 
-        await self.store.wait_for(lambda _: have_ended())
+        await self.store.wait_until(have_ended)
         return states
 
     async def stop_all(self) -> None:

@@ -192,6 +192,50 @@ def test_a_reserved_name_wants_the_token_of_its_instance(supervised: Registry, c
     )
 
 
+def _ids(client: Client, name: str) -> list[str]:
+    return [entry["Uuid"] for entry in client.call("Instances", name)]
+
+
+@pytest.mark.parametrize("with_id", [True, False])
+def test_an_instances_own_registration_replaces_a_stray_at_its_address(supervised: Registry, with_id: bool) -> None:
+    """It gets its own id: the supervisor knows its instance by that."""
+    stray = supervised.ready()
+    assert stray.call("Register", ttl("product", 7070, Uuid="stray")) == "stray"
+    own = with_token(supervised, instance_token(SECRET, "product", "product1"))
+    id = own.call("Register", ttl("product", 7070, **({"Uuid": "product1"} if with_id else {})))
+    assert id == "product1" if with_id else id != "stray"
+    assert _ids(own, "product") == [id]
+    refused(CONFLICT, stray.call, "Register", ttl("product", 7070, Uuid="stray"))
+
+
+def test_a_registration_with_an_instances_id_keeps_it_without_its_token(supervised: Registry) -> None:
+    client = supervised.ready()
+    client.call("Register", ttl("product", 7070, Uuid="stray"))
+    assert client.call("Register", ttl("product", 7070, Uuid="product1")) == "product1"
+    assert _ids(client, "product") == ["product1"]
+
+
+def test_an_instance_of_another_user_replaces_a_stray_of_the_registrys_user(
+    supervised: Registry, call_as: CallAs
+) -> None:
+    client = supervised.ready()
+    client.call("Register", ttl("job", 7171, Uuid="stray"))
+    own = ("Authenticate", instance_token(SECRET, "job", "job1"))
+    assert call_as(supervised, NOBODY, own, ("Register", ttl("job", 7171, Uuid="job1"))) == "job1"
+    assert _ids(client, "job") == ["job1"]
+
+
+def test_an_instance_replaces_no_other_instance(supervised: Registry) -> None:
+    both = {**RESERVED, "product": {**RESERVED["product"], "Instances": ["product1", "product2"]}}
+    with_token(supervised, SECRET).call("Reserve", both, True, True)
+    for number in (1, 2):
+        own = with_token(supervised, instance_token(SECRET, "product", f"product{number}"))
+        if number == 1:
+            assert own.call("Register", ttl("product", 7070, Uuid="product1")) == "product1"
+        else:
+            refused(CONFLICT, own.call, "Register", ttl("product", 7070, Uuid="product2"))
+
+
 def test_the_supervisor_registers_on_behalf_of_an_instance(supervised: Registry, call_as: CallAs) -> None:
     supervisor = with_token(supervised, SECRET)
     supervisor.call("Register", ttl("product", 7070, Uuid="product1"))

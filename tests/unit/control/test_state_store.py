@@ -355,3 +355,13 @@ async def test_ages_stay_right_when_the_clock_is_set_and_no_start_is_counted() -
     assert sum(store.counters.view.starts["web"].counts) == 1
     assert store.set_clock_shift(0.0)
     assert store.snapshot.instances[0].started == 1000.0
+
+
+async def test_wait_until_makes_no_snapshot(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = StateStore("test")
+    monkeypatch.setattr(StateStore, "snapshot", property(lambda _: pytest.fail("a snapshot is work for each row")))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.wait_until, lambda: store.revision >= 5)
+        for number in range(10):
+            store.event("test", str(number))
+            await trio.lowlevel.checkpoint()

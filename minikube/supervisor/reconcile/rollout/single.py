@@ -27,7 +27,7 @@ async def restart_instance(controller: InstanceController, store: StateStore) ->
         return not controller.desired.running or not (controller.desired.restart or stopping)
 
     with trio.move_on_after(stop_timeout(controller.spec.stop)) as deadline:
-        await store.wait_for(lambda _: has_ended())
+        await store.wait_until(has_ended)
     if deadline.cancelled_caught:
         raise StopTimeout(not_down(controller))
     if not controller.desired.running:
@@ -46,7 +46,7 @@ async def wait_started(controllers: Sequence[InstanceController], store: StateSt
 
     # When time is up, the start goes on: an image may take minutes, and that is no failure.
     with trio.move_on_after(WATCH_S):
-        await store.wait_for(lambda _: all(map(is_under_way, controllers)))
+        await store.wait_until(lambda: all(map(is_under_way, controllers)))
     for controller in controllers:
         if controller.state.process_state is ProcessState.FATAL:
             reason = controller.dependency_status.reason or "it is fatal"
@@ -59,7 +59,7 @@ async def wait_running(controller: InstanceController, store: StateStore) -> Non
     Raises `RolloutFailed` when it has ended without success.
     """
     with trio.move_on_after(WATCH_S):
-        await store.wait_for(lambda _: controller.state.process_state is not ProcessState.STARTING)
+        await store.wait_until(lambda: controller.state.process_state is not ProcessState.STARTING)
     state = controller.state
     if state.process_state.has_ended and controller.desired.running and not state.completed:
         reason = controller.dependency_status.reason
