@@ -325,7 +325,7 @@ def test_trio_a_child_that_leaves_the_block_raises_nothing(is_registered: bool) 
                 await soon(lambda: kept.registered)
             if pid := os.fork():
                 os.waitpid(pid, 0)  # noqa: ASYNC222 - short
-                os._exit(int(seen.read_bytes() != b"left"))
+                os._exit(int(seen.read_bytes() != b"left"))  # noqa: ASYNC240 - short
             signal.alarm(20)
             await trio.sleep(0.3 if is_registered else 0)
         return "left"
