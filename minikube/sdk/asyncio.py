@@ -20,6 +20,7 @@ from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change
 from minikube.sdk import forks, requests
+from minikube.sdk.http_probe import explain_silence, may_explain
 from minikube.sdk.methods import AsyncMethods
 from minikube.sdk.peer import (
     RegistryProtocol,
@@ -191,6 +192,14 @@ class Registry(AsyncMethods):
     async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
+        try:
+            return await self._send(call, timeout)
+        except Unavailable as error:
+            if self._tls or not may_explain(self._endpoints):
+                raise
+            raise await asyncio.to_thread(explain_silence, error, self._endpoints) from error.__cause__
+
+    async def _send(self, call: Call[T], timeout: float) -> T:
         loop = self._bind_loop()
         deadline = loop.time() + timeout + call.extra_s
         attempts: Attempts | None = None

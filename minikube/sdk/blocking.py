@@ -23,6 +23,7 @@ from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
+from minikube.sdk.http_probe import explain_silence, may_explain
 from minikube.sdk.methods import BlockingMethods
 from minikube.sdk.peer import RegistryProtocol, log_omitted_token, may_omit_token, version_problem
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
@@ -76,6 +77,14 @@ class Registry(BlockingMethods):
     def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
+        try:
+            return self._send(call, timeout)
+        except Unavailable as error:
+            if self._tls or not may_explain(self._endpoints):
+                raise
+            raise explain_silence(error, self._endpoints) from error.__cause__
+
+    def _send(self, call: Call[T], timeout: float) -> T:
         deadline = time.monotonic() + timeout + call.extra_s
         attempts: Attempts | None = None
         while True:
