@@ -70,16 +70,17 @@ class ProcessState(StrEnum):
 def normalize_host(host: str) -> str:
     """Return the canonical form of a host: the shortest form of an IP address, 127.0.0.1 for localhost, a name in lower case.
 
-    The registry stores hosts in this form.
+    An IPv4-mapped IPv6 address becomes the IPv4 address, which is the same endpoint. The registry stores hosts in this form.
     """
     import ipaddress  # late: a program that only looks services up does not need it
 
     if host.lower() in ("localhost", "localhost."):
         return "127.0.0.1"
     try:
-        return str(ipaddress.ip_address(host))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host.lower()
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Address(Struct, frozen=True):

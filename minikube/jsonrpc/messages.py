@@ -104,6 +104,9 @@ _encode = msgspec.json.Encoder().encode
 _SHORT_LINE_BYTES: Final = 2 * MAX_NESTING
 """Valid JSON of at most this length cannot exceed `MAX_NESTING`."""
 
+_DECODER_AT_END = "Input data was truncated"
+"""What msgspec says of a value without its end."""
+
 _match_json_start = re.compile(rb'[ \t\r]*(?:[\[{"\-0-9tfn]|\Z)').match
 
 
@@ -135,7 +138,8 @@ def _decode_with_checks(line: bytes) -> Message:
         line.decode("utf-8")
         value = _decode_any(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return NotJson(encode_error(None, PARSE_ERROR, f"parse error: {error}; the connection is closed"))
+        reason = "the line ends inside its JSON value" if str(error) == _DECODER_AT_END else error
+        return NotJson(encode_error(None, PARSE_ERROR, f"parse error: {reason}; the connection is closed"))
     except RecursionError:
         is_too_deep = True
     else:

@@ -41,7 +41,7 @@ LINGER_BYTES = 1_048_576
 MAX_REFUSED = 64
 """Refused connections, and those closed to make room, that are kept open until the client has read the error; further ones
 are closed at once."""
-SINGLE_HEADERS = frozenset({"authorization", "content-length", "host"})
+SINGLE_HEADERS = frozenset({"authorization", "content-length", "host", "origin"})
 """Headers that a request may have only once: client, proxy and server could disagree about which one counts."""
 
 _find_line_ends = re.compile(rb"(?:\r?\n)*").match

@@ -7,6 +7,7 @@ resolve host names, except `localhost`: a lookup would wait and may change.
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 """RFC 1123, section 2.1, and `_`, which the names of containers may have."""
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+# Clouds give out credentials at 169.254.169.254. IPv6 link-local addresses are reachable only with a zone, and stay allowed.
+_LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")
 MAX_TAGS = 64
 MAX_META = 64
 
@@ -189,7 +192,10 @@ def as_address(value: Address | str) -> Address:
         raise invalid(f"Addr.Port: expected 1 to 65535, got {value.Port}")
     if value.Zone and not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", value.Zone):
         raise invalid(f"Addr.Zone: expected an interface's name, got {value.Zone[:80]!r}")
-    return Address(_normalized_host(value.IP), value.Port, value.Zone)
+    host = _normalized_host(value.IP)
+    if value.Zone:
+        _check_zone(value.Zone, host)
+    return Address(host, value.Port, value.Zone)
 
 
 def check_target(check: str, address: Address, allow_checks: tuple[str, ...]) -> None:
@@ -210,6 +216,8 @@ def check_target(check: str, address: Address, allow_checks: tuple[str, ...]) ->
         raise invalid("HealthCheck: expected a port from 1 to 65535, got port 0")
     if parts.username is not None:
         raise invalid("HealthCheck: the URL must not contain a user or password")
+    if _is_link_local(host):
+        raise invalid(f"HealthCheck: {host} is a link-local address, which is never checked — {_OTHER_ADDRESS}")
     if is_same_host(host, address.IP) or any(_allows(pattern, host) for pattern in allow_checks):
         return
     raise invalid(
@@ -247,7 +255,7 @@ def _normalized_host(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        if ":" in host or re.fullmatch(r"[0-9.]+", host) or _parse_old_ipv4(host):
             raise invalid(f"Addr.IP: {host[:80]!r} is no IP address") from None
         if not _HOST_NAME.fullmatch(host):
             raise invalid(
@@ -258,7 +266,43 @@ def _normalized_host(host: str) -> str:
         # `0.0.0.0` is what a server listens on, and a usual mistake.
         if address.is_unspecified or address.is_multicast or address == _BROADCAST:
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
+        if _is_link_local(host):
+            raise invalid(f"Addr.IP: {host} is a link-local address — {_OTHER_ADDRESS}")
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
+
+
+_OTHER_ADDRESS = "use another address of the host"
+
+
+def _is_link_local(host: str) -> bool:
+    """Return whether the host is an IPv4 link-local address, in any notation that the resolver takes."""
+    host = host.rstrip(".")
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = _parse_old_ipv4(host)
+    return (getattr(address, "ipv4_mapped", None) or address) in _LINK_LOCAL
+
+
+def _parse_old_ipv4(host: str) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that inet_aton(3) reads, as the resolver does: `0xa9fea9fe`, `127.1`; None for a name."""
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def _check_zone(zone: str, host: str) -> None:
+    """Raise RpcError unless the host is an IPv6 address and this machine has the interface `zone`, a name or a number."""
+    if ":" not in host:
+        raise invalid(f"Addr.Zone: {zone} is given with {host}, but only IPv6 addresses have a zone — leave it out")
+    try:
+        known = {str(item) for pair in socket.if_nameindex() for item in pair}
+    except OSError:  # the system does not tell: any zone may be right
+        return
+    if zone not in known:
+        raise invalid(f"Addr.Zone: the registry's machine has no interface {zone} — see ip link")
 
 
 def is_same_host(host: str, other: str) -> bool:

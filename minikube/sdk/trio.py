@@ -169,6 +169,11 @@ class Registry(AsyncMethods):
         """Whether the registry gave the last reply from memory, because its store is unavailable."""
         return self._connection is not None and self._connection.stale
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process is a forked child of the one that opened the registry."""
+        return os.getpid() != self._process
+
     async def local_name(self) -> tuple[Any, ...]:
         """Return the local end of the connection to the registry, as getsockname(2) does. Raises `Unavailable`."""
         endpoint = self._endpoints.current
@@ -187,7 +192,7 @@ class Registry(AsyncMethods):
             await self._connection.closed.wait()
 
     async def _connect(self, endpoint: RegistryAddress, seconds: float) -> _Connection:
-        if os.getpid() != self._process:
+        if self.is_inherited:
             raise UsageError(
                 "this Registry was opened before the process was forked — open one in the child, with"
                 " minikube.open_registry() inside trio.run(), or use minikube.blocking there"
@@ -332,6 +337,8 @@ async def _keep_or_cancel(keeper: RegistrationKeeper, registry: Registry, block:
 
 async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
     while (step := keeper.next_step(trio.current_time())) is not None:
+        if registry.is_inherited:  # a forked child continues its parent's tasks; the entry is the parent's
+            await trio.sleep_forever()
         if isinstance(step, float):
             with trio.move_on_after(step):
                 await registry.wait_lost()
@@ -343,6 +350,8 @@ async def _keep(keeper: RegistrationKeeper, registry: Registry) -> None:
                 continue
             result = await registry.send(step)
         except MinikubeError as error:
+            if registry.is_inherited:  # the process was forked during the call
+                continue
             if problem := keeper.failed(trio.current_time(), step, error):
                 LOGGER.warning("%s", problem)
         else:

@@ -189,7 +189,7 @@ def place(shop: Project) -> Iterator[Project]:
     shop.manifest.write_text(before)
     shop.run("apply")
     for path in set(shop.directory.iterdir()) - files:
-        path.unlink()
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def type_line(shop: Project, line: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ FIRST_MANIFEST = """\
 name = "{name}"
 
 [services.web]
-command = "${{MINIKUBE_PYTHON}} -m http.server ${{PORT}} --bind ${{HOST}}"
+# A directory of its own: a file server of this one would show .minikube/token and .env to every user of the machine.
+command = "${{MINIKUBE_PYTHON}} -m http.server ${{PORT}} --bind ${{HOST}} --directory site"
 port = "auto"                          # a free port; or write a number
 health = "/"
 replicas = 2
@@ -23,6 +25,9 @@ replicas = 2
 command = ["${{MINIKUBE_PYTHON}}", "-u", "clock.py"]   # the Python of minikube, which has its SDK
 depends_on = ["web"]                   # is started when a replica of web passes its check
 """
+
+PAGE_FILE = "site/index.html"
+PAGE = "<!doctype html><title>web</title><p>Served by <code>minikube up</code>.\n"
 
 CLOCK_FILE = "clock.py"
 CLOCK = '''\
@@ -53,21 +58,31 @@ def init_command(directory: str) -> None:
     from minikube.manifest.load import default_name
 
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
-    manifest, clock = target / DEFAULT_FILE, target / CLOCK_FILE
-    for path in (manifest, clock):
+    manifest = target / DEFAULT_FILE
+    text = FIRST_MANIFEST.format(name=default_name(target.absolute()))
+    files = {manifest: text, target / CLOCK_FILE: CLOCK, target / PAGE_FILE: PAGE}
+    for path in files:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists already — nothing was written; move it away or use another directory")
-    written: list[Path] = []
-    try:
-        for path, text in ((manifest, FIRST_MANIFEST.format(name=default_name(target.absolute()))), (clock, CLOCK)):
-            with path.open("x") as file:
-                written.append(path)
-                file.write(text)
-    except Exception:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
+    _write_all(files)
     load_manifest(manifest)
     argument = "" if target == Path() else f" {manifest}"
-    click.echo(f"wrote {manifest} and {clock} — start them with: minikube up{argument}")
+    click.echo(f"wrote {', '.join(map(str, files))} — start them with: minikube up{argument}")
+
+
+def _write_all(files: dict[Path, str]) -> None:
+    """Write new files with the given texts, and the directories that they need; remove all of them where one fails."""
+    made: list[Path] = []
+    try:
+        for path, text in files.items():
+            missing = [parent for parent in path.parents if not parent.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.extend(reversed(missing))
+            with path.open("x") as file:
+                made.append(path)
+                file.write(text)
+    except Exception:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise

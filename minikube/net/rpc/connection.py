@@ -213,7 +213,7 @@ class ServerConnection(RpcConnection):
 
     def _handle_lines(self, lines: list[bytes]) -> None:
         """Decode the lines, and handle their messages or postpone them."""
-        if not_empty := list(filter(None, lines)):
+        if not_empty := list(filter(bytes.strip, lines)):
             self.has_received_line = True
             messages = list(map(decode_request, not_empty))
             if self._postponed:

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from minikube.model import Address
+from minikube.model import Address, normalize_host
 from minikube.project.registry_tokens import TokenOwner
 from minikube.registry.access.rights import Rights
 from minikube.registry.catalog.records import Record
-from minikube.registry.validation import is_same_host
 
 SUPERVISOR = "supervisor"
 REGISTRY_TOKEN = "registry.token"
@@ -97,7 +96,13 @@ class ServiceReservation(Struct, frozen=True, rename="pascal"):
         """Return whether an instance of the service may have the address, by the manifest."""
         if not self.port:
             return True
-        return address.Port == self.port and (self.host in ("0.0.0.0", "::") or is_same_host(self.host, address.IP))
+        # Not `is_same_host`: ::1 and 127.0.0.1 are two endpoints, at which two programs may listen.
+        host, _, zone = self.host.partition("%")
+        if host == "0.0.0.0":
+            is_host = ":" not in address.IP
+        else:
+            is_host = host == "::" or (normalize_host(host), zone) == (address.IP, address.Zone)
+        return address.Port == self.port and is_host
 
 
 Reservations = Mapping[str, ServiceReservation]

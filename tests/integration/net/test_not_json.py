@@ -26,7 +26,6 @@ STRANGERS = {
     "a preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + BODY,
     "a TLS hello": TLS_HELLO + b"\n" + BODY,
     "a word": b"hello\n" + BODY,
-    "spaces": b"  \n" + BODY,
     "broken JSON": b'{"method":"open",\n' + BODY,
     "two values in a line": b"{} {}\n" + BODY,
     "bytes that are no UTF-8": b'{"method":"\xff"}\n' + BODY,
@@ -146,3 +145,21 @@ async def test_a_last_line_that_was_cut_off_is_an_error() -> None:
         await client.stream.send_eof()
         (error,) = await answers(client)
         assert error["error"]["code"] == -32700
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \t\n", b"\r\n", b" \r\n"])
+async def test_a_line_of_white_space_is_skipped(blank: bytes) -> None:
+    async with serving(SampleService()) as address, raw(address) as client:
+        await client.stream.send_all(blank + (call_line("ready", 1) + "\n").encode() + blank + b"  ")
+        await client.stream.send_eof()
+        assert [line["id"] for line in await answers(client)] == [1]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize("cut", [b'{"method":"ready","id', b'[{"method":"ready"}', b'{"method":"re'])
+async def test_a_cut_line_gets_a_parse_error_in_plain_words(cut: bytes, end: bytes) -> None:
+    async with serving(SampleService()) as address, raw(address) as client:
+        await client.stream.send_all(cut + end)
+        await client.stream.send_eof()
+        (line,) = await answers(client)
+        assert line["error"]["message"] == "parse error: the line ends inside its JSON value; the connection is closed"

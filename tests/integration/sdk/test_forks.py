@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -310,4 +312,25 @@ def test_trio_a_child_that_leaves_the_block_leaves_the_entry(leave: Callable[[],
     with background() as running:
         ended_well(forked(lambda: trio.run(main, running.address)))
         assert running.registry.names() == ["web"]
+        assert "Discovery.Deregister" not in methods(running)
+
+
+@pytest.mark.parametrize("is_registered", [False, True])
+def test_trio_a_child_that_leaves_the_block_raises_nothing(is_registered: bool) -> None:
+    """Also when the fork came before the first registration, or while a renewal is due: the child has opened no registry."""
+
+    async def main(address: str) -> str:
+        async with minikube.registered("web", 80, address=address, health="ttl", lease="0.5s") as kept:
+            if is_registered:
+                await soon(lambda: kept.registered)
+            if pid := os.fork():
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - short
+                os._exit(int(seen.read_bytes() != b"left"))  # noqa: ASYNC240 - short
+            signal.alarm(20)
+            await trio.sleep(0.3 if is_registered else 0)
+        return "left"
+
+    with background() as running, tempfile.TemporaryDirectory() as folder:
+        seen = Path(folder, "seen")
+        ended_well(forked(lambda: seen.write_text(trio.run(main, running.address))))
         assert "Discovery.Deregister" not in methods(running)

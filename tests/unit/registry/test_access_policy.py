@@ -15,6 +15,7 @@ from minikube.registry.access.policy import (
 )
 from minikube.registry.access.rights import Rights, parse_rights
 from minikube.registry.catalog.records import Record
+from minikube.registry.validation import as_address
 
 NAMES = {"product": ServiceReservation(user=7, port=7070, instances=("one", "two"))}
 
@@ -142,3 +143,19 @@ def test_an_instances_token_names_its_instance_and_no_other_secret_makes_it() ->
     assert verify_instance_token("secret", token.replace("one", "two")) is None
     for text in ("", ":", "::", "product:one:", token[:-1], f"{token}0", "\udc80", command_token("secret")):
         assert verify_instance_token("secret", text) is None
+
+
+@pytest.mark.parametrize(
+    ("manifest", "same", "others"),
+    [
+        ("127.0.0.1", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"], ["::1", "127.0.0.2"]),
+        ("localhost", ["127.0.0.1"], ["::1"]),
+        ("::1", ["::1", "0:0:0:0:0:0:0:1"], ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1", "10.0.0.1"], ["::1"]),
+        ("::", ["127.0.0.1", "::1"], []),
+    ],
+)
+def test_an_address_of_the_manifest_is_one_endpoint(manifest: str, same: list[str], others: list[str]) -> None:
+    reservation = ServiceReservation(host=manifest, port=7070)
+    assert all(reservation.has_address(as_address(Address(host, 7070))) for host in same)
+    assert not any(reservation.has_address(as_address(Address(host, 7070))) for host in others)

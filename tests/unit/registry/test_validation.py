@@ -6,7 +6,7 @@ import pytest
 
 from minikube.jsonrpc.messages import RpcError
 from minikube.model import Address
-from minikube.registry.validation import arguments, as_address, as_incarnation, as_record
+from minikube.registry.validation import arguments, as_address, as_incarnation, as_record, check_target
 
 RENEW = ("Id", "State", "Output", "Incarnation")
 
@@ -84,3 +84,41 @@ def test_addresses_that_no_client_can_connect_to_are_refused(host: str, text: st
     for value in (f"{host}:80", Address(host, 80)):
         with pytest.raises(RpcError, match=text):
             as_address(value)
+
+
+LINK_LOCAL = ["169.254.169.254", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"]
+
+
+@pytest.mark.parametrize("host", LINK_LOCAL)
+def test_an_ipv4_link_local_address_is_registered_by_no_spelling(host: str) -> None:
+    for value in (f"{host}:80", Address(host.strip("[]"), 80)):
+        with pytest.raises(RpcError, match=r"Addr.IP: .* is a link-local address"):
+            as_address(value)
+
+
+@pytest.mark.parametrize("host", [*LINK_LOCAL, "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.169.254."])
+def test_an_ipv4_link_local_address_is_checked_by_no_spelling_and_no_setting(host: str) -> None:
+    """Also with `allow_checks`: a cloud's metadata service, which gives out credentials, has such an address."""
+    for allowed in (("*",), ("169.254.0.0/16",), (host,)):
+        with pytest.raises(RpcError, match=r"HealthCheck: .* is a link-local address"):
+            check_target(f"http://{host}/", as_address("127.0.0.1:80"), allowed)
+
+
+@pytest.mark.parametrize("host", ["0x7f000001", "0177.0.0.1", "0x7f.1"])
+def test_an_address_in_an_old_notation_is_no_host_name(host: str) -> None:
+    with pytest.raises(RpcError, match="is no IP address"):
+        as_address(f"{host}:80")
+
+
+def test_an_ipv4_address_has_one_spelling() -> None:
+    assert as_address("[::ffff:127.0.0.1]:7070") == as_address("[::ffff:7f00:1]:7070") == Address("127.0.0.1", 7070)
+
+
+def test_a_zone_is_one_of_an_ipv6_address_and_of_an_interface() -> None:
+    assert as_address("[fe80::1%lo]:80") == Address("fe80::1", 80, "lo")
+    for value in ("127.0.0.1%lo:80", Address("::ffff:127.0.0.1", 80, "lo"), Address("shop", 80, "lo")):
+        with pytest.raises(RpcError, match=r"Addr.Zone: .* only IPv6 addresses have a zone"):
+            as_address(value)
+    for zone in ("nope", "99999"):
+        with pytest.raises(RpcError, match=rf"Addr.Zone: the registry's machine has no interface {zone}"):
+            as_address(f"[fe80::1%{zone}]:80")
