@@ -42,18 +42,22 @@ def execute_on_host(
     none. `snapshot` is None where no supervisor runs. `variables` are texts `NAME=VALUE`. Raises MinikubeError when the
     user, directory or limits of the service cannot be used.
     """
+    from minikube.linux import processes
     from minikube.linux.credentials import find_credentials, login_environment
     from minikube.linux.rlimits import to_rlimits
     from minikube.manifest import fill_instance_variables
     from minikube.project.environment import instance_environment, project_environment, redis_address
-    from minikube.project.registry_tokens import RUN_PREFIX
+    from minikube.project.registry_tokens import run_token_id
     from minikube.project_dir import project_dir
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
     redis = redis_address(manifest, project_dir(manifest.path))
     base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
     id = instance.id if instance else secrets.token_hex(4)
-    token = _registry_token(project_dir(manifest.path), spec, instance.id if instance else RUN_PREFIX + id)
+    # exec(2) keeps the pid and the start time: by them the registry sees that the command has ended.
+    pid = os.getpid()
+    token_id = instance.id if instance else run_token_id(pid, processes.start_time(pid), id)
+    token = _registry_token(project_dir(manifest.path), spec, token_id)
     port, replica = _port(spec, instance), _replica(spec, instance)
     env = instance_environment(base, spec, id, spec.host, port, token, replica) | parse_variables(variables)
     try:

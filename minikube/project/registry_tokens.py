@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 RUN_PREFIX = "run."
-"""Marks the id in the token of a command that `minikube run` started: the supervisor has no instance with this id."""
+"""Marks the id in the token of a command that `minikube run` started: the supervisor has no instance with this id. The id of the
+command's process and its start time follow."""
 
 
 class TokenOwner(NamedTuple):
@@ -24,6 +25,20 @@ class TokenOwner(NamedTuple):
     def is_run(self) -> bool:
         """Whether the token was made for `minikube run`."""
         return self.id.startswith(RUN_PREFIX)
+
+    @property
+    def run_process(self) -> tuple[int, int]:
+        """The id of the process that `minikube run` became, and its start time; zeros where the token names none."""
+        pid, _, rest = self.id.removeprefix(RUN_PREFIX).partition(".")
+        start_time = rest.partition(".")[0]
+        if not (self.is_run and pid.isdecimal() and start_time.isdecimal()):
+            return 0, 0
+        return int(pid), int(start_time)
+
+
+def run_token_id(pid: int, start_time: int, id: str) -> str:
+    """Return the id for the token of a command that `minikube run` started as process `pid`."""
+    return f"{RUN_PREFIX}{pid}.{start_time}.{id}"
 
 
 def supervisor_token(control_token: str) -> str:

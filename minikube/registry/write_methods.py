@@ -43,10 +43,13 @@ class WriteMethods:
 
     async def register(self, request: Request, connection: RpcConnection) -> Any:
         """Register an instance and return its id, after its first check or `FIRST_RESULT_TIMEOUT_S`. Raises RpcError."""
-        record = as_record(request.params, self._allow_checks, lambda: secrets.token_hex(4), time.time())
+        new_id = secrets.token_hex(4)
+        record = as_record(request.params, self._allow_checks, lambda: new_id, time.time())
         caller = self._access.caller(connection)
         await self._access.wait_reserved(caller)
         record = replace(record, owner=self._access.check_registration(caller, record))
+        if record.id == new_id:  # the caller named none
+            record = self._with_instance_id(record, self._access.own_instance_id(caller, record))
         is_own = self._access.is_own_instance(record)
         stored = await self._node.register(
             record,
@@ -58,6 +61,13 @@ class WriteMethods:
         self._order.end(request, connection)  # it has taken effect: later calls need not wait for its first check
         await self._checks.wait_first_result(stored.id, FIRST_RESULT_TIMEOUT_S)
         return stored.id
+
+    def _with_instance_id(self, record: Record, id_: str) -> Record:
+        """Return the record under an instance's id, unless the id is empty or has an entry at another address: a second port."""
+        known = self._node.catalog.records.get(id_)
+        if not id_ or (known is not None and known.address_key != record.address_key):
+            return record
+        return replace(record, instance=replace(record.instance, uuid=id_))
 
     async def deregister(self, request: Request, connection: RpcConnection) -> Any:
         """Remove an instance; return whether there was one. Raises RpcError if the caller may not."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 from minikube.defaults import RELAY_SOURCE
 from minikube.errors import Unavailable
 from minikube.jsonrpc.messages import CONFLICT, UNAUTHORIZED, RpcError
+from minikube.linux.processes import read_stat
 from minikube.net.auth import is_token
 from minikube.net.rpc.interface import RpcConnection
 from minikube.project.registry_tokens import command_token, verify_instance_token
@@ -180,6 +181,13 @@ class AccessControl:
         reservation = self._reservations.get(record.instance.name)
         return reservation is not None and record.id in reservation.instances
 
+    def own_instance_id(self, caller: Caller, record: Record) -> str:
+        """Return the id of the supervisor's instance that registers `record` with its token; empty for other callers."""
+        instance, reservation = caller.credential.instance, self._reservations.get(record.instance.name)
+        if instance is None or reservation is None or instance.service != record.instance.name:
+            return ""
+        return instance.id if instance.id in reservation.instances else ""
+
     def is_ready(self, caller: Caller) -> bool:
         """Return whether `wait_reserved` would return at once for this caller."""
         return caller.credential.is_supervisor or (self._is_reserved and self._is_known(caller))
@@ -199,12 +207,16 @@ class AccessControl:
                     await self._reserved.wait()
 
     def _is_known(self, caller: Caller) -> bool:
-        """Return whether the caller's token is not one of an instance that the supervisor does not have (any more)."""
+        """Return whether the caller's token is of no instance, of one that the supervisor has, or of a `run` that goes on."""
         instance = caller.credential.instance
         if instance is None:
             return True
         reservation = self._reservations.get(instance.service)
-        return reservation is not None and (instance.is_run or instance.id in reservation.instances)
+        if reservation is None or not instance.is_run:
+            return reservation is not None and instance.id in reservation.instances
+        pid, start_time = instance.run_process
+        found = read_stat(pid) if pid else None
+        return found is not None and found.is_alive and found.start_time == start_time
 
     # ------------------------------------------------------------ decisions
 

@@ -12,7 +12,8 @@ import pytest
 import minikube
 from minikube import blocking
 from minikube.defaults import RELAY_SOURCE
-from minikube.project.registry_tokens import instance_token
+from minikube.linux import processes
+from minikube.project.registry_tokens import instance_token, run_token_id
 from tests.eventually import eventually
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed
 from tests.redis_server import RedisServer
@@ -203,9 +204,21 @@ def test_an_instances_own_registration_replaces_a_stray_at_its_address(supervise
     assert stray.call("Register", ttl("product", 7070, Uuid="stray")) == "stray"
     own = with_token(supervised, instance_token(SECRET, "product", "product1"))
     id = own.call("Register", ttl("product", 7070, **({"Uuid": "product1"} if with_id else {})))
-    assert id == "product1" if with_id else id != "stray"
+    assert id == "product1"
     assert _ids(own, "product") == [id]
     refused(CONFLICT, stray.call, "Register", ttl("product", 7070, Uuid="stray"))
+
+
+def test_an_instance_that_names_no_id_is_registered_under_its_own_and_a_second_port_under_another(
+    supervised: Registry,
+) -> None:
+    own = with_token(supervised, instance_token(SECRET, "product", "product1"))
+    assert own.call("Register", ttl("product", 7070)) == "product1"
+    second = own.call("Register", ttl("product", 7071))
+    assert second != "product1"
+    assert own.call("Register", ttl("product", 7070)) == "product1"
+    assert own.call("Register", ttl("product", 7071)) == second
+    assert sorted(_ids(own, "product")) == sorted(["product1", second])
 
 
 def test_a_registration_with_an_instances_id_keeps_it_without_its_token(supervised: Registry) -> None:
@@ -280,6 +293,22 @@ def test_the_token_of_a_removed_instance_gives_no_rights(supervised: Registry, c
     refused(UNAUTHORIZED, call_as, supervised, NOBODY, ("Authenticate", own), call)
     forged = own[:-1] + ("0" if own[-1] != "0" else "1")
     assert "the token is wrong" in refused(UNAUTHORIZED, call_as, supervised, NOBODY, ("Authenticate", forged))
+
+
+def test_the_token_of_a_run_ends_with_its_process(supervised: Registry) -> None:
+    """`minikube run` becomes the command: the pid and the start time in its token are the command's."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        start_time = processes.start_time(process.pid)
+        token = instance_token(SECRET, "job", run_token_id(process.pid, start_time, "abc"))
+        run = with_token(supervised, token)
+        assert run.call("Register", ttl("job", 7300, Uuid="abc")) == "abc"
+        other = instance_token(SECRET, "job", run_token_id(process.pid, start_time + 1, "abc"))
+        calls = [with_token(supervised, other), run]
+        process.kill()
+    for client in calls:  # an id that another process has now, and one that none has
+        entries = with_token(supervised, SECRET).call("Instances", "job")
+        assert [entry["Uuid"] for entry in entries] == ["abc"]
+        refused(CONFLICT, client.call, "Register", ttl("job", 7300, Uuid="abc"))
 
 
 def test_only_the_supervisor_reserves_names(supervised: Registry) -> None:
