@@ -10,11 +10,11 @@
     watch               the state machine of a watch over any number of connections
     session             the registries' addresses and credentials, which one is in use, retry delays
     peer                what is wrong with the other end: another protocol, TLS at one side only, an older version
-    http_probe          whether a peer that answers no call is an HTTP server
     local_address       the address to register for a service that listens on all addresses
     forks               keeps connections from being used by forked children
     tls                 the TLS context for a registry with TLS
 
-`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O; the three clients connect, send and wait. The SDK
+`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O, except a probe of a peer that never answers; the three clients
+connect, send and wait. The SDK
 refuses to import the supervisor, the registry or the control API.
 """

@@ -20,12 +20,13 @@ from minikube.jsonrpc.calls import ConnectionLost, result_of
 from minikube.jsonrpc.messages import ServerMessage
 from minikube.model import Address, Change
 from minikube.sdk import forks, requests
-from minikube.sdk.http_probe import explain_silence, may_explain
 from minikube.sdk.methods import AsyncMethods
 from minikube.sdk.peer import (
     RegistryProtocol,
     connect_problem,
+    explain_silence,
     log_omitted_token,
+    may_explain,
     may_omit_token,
     version_problem,
 )

@@ -23,9 +23,15 @@ from minikube.jsonrpc.calls import ConnectionLost
 from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
-from minikube.sdk.http_probe import explain_silence, may_explain
 from minikube.sdk.methods import BlockingMethods
-from minikube.sdk.peer import RegistryProtocol, log_omitted_token, may_omit_token, version_problem
+from minikube.sdk.peer import (
+    RegistryProtocol,
+    explain_silence,
+    log_omitted_token,
+    may_explain,
+    may_omit_token,
+    version_problem,
+)
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (

@@ -23,12 +23,13 @@ from minikube.net.background import open_background_nursery
 from minikube.net.rpc import client as rpc
 from minikube.net.rpc.client import RECEIVE_BYTES, RpcClient
 from minikube.sdk import forks, requests
-from minikube.sdk.http_probe import explain_silence, may_explain
 from minikube.sdk.methods import AsyncMethods
 from minikube.sdk.peer import (
     RegistryProtocol,
     connect_problem,
+    explain_silence,
     log_omitted_token,
+    may_explain,
     may_omit_token,
     version_problem,
 )
