@@ -142,3 +142,23 @@ def _describe(instance: InstanceView, goal: str) -> str:
     if not why and instance.check != "passing":
         why = instance.output.strip().partition("\n")[0]
     return f"{state} ({why})" if why else str(state)
+
+
+def summarize_missing(missing: list[str], goal: str) -> str:
+    """Return one line for the texts of `find_missing`: instances with the same reason together, the first `OTHERS_SHOWN + 1`."""
+    groups: dict[str, list[str]] = {}
+    for text in missing:
+        name, verb, why = text.partition(" is ")
+        groups.setdefault(why if verb else text, []).append(name if verb else "")
+    parts, described = [], 0
+    for why, names in list(groups.items())[: OTHERS_SHOWN + 1]:
+        described += len(names)
+        if len(names) == 1:
+            parts.append(f"{names[0]} is {why}" if names[0] else why)
+            continue
+        shown = ", ".join(names[:OTHERS_SHOWN])
+        rest = f" and {len(names) - OTHERS_SHOWN} more" if len(names) > OTHERS_SHOWN else ""
+        parts.append(f"{shown}{rest} are {why}")
+    if more := len(missing) - described:
+        parts.append(f"{more} more {'is' if more == 1 else 'are'} not {goal}")
+    return "; ".join(parts)

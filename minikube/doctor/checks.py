@@ -161,6 +161,8 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
         # The owner is None for another user's process, unless root asks.
         elif holders.have(address.port, port_owner(address.port)):
             yield ok("port", f"{key}: {address} is this project's")
+        elif not is_set and holders.pids:
+            yield ok("port", f"{key}: {address} is another program's, and this project uses a free one")
         else:
             advice = "a free one will be used" if not is_set else f"stop it, or set {key}"
             found = obstacle.text.replace(f"port {address.port}", str(address))

@@ -117,7 +117,13 @@ def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) 
     with one, two:
         for small in (one, two):
             small.path.write_text(f'[services.x]\n{SLEEP}port = "auto"\nhealth = {{ log = "never" }}\n')
-            small.up()
+            text = small.up()
+        [line] = [line for line in text.splitlines() if "is taken" in line]
+        assert "registry: port 5555 is taken" in line
+        assert line.count("a free one is used") == 2, "both ports in one line"
+        report = two.run("doctor")
+        assert "this project uses a free one" in report
+        assert "will be used" not in report
         assert one.status().registry != two.status().registry
         messages = [message for small in (one, two) for message in small.events("supervisor.port_changed")]
         assert any(": port 5555 is taken" in message and "a free one is used" in message for message in messages)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from minikube.cli.common import connect, print_instances_json, print_json, print_message
 from minikube.cli.exit_codes import TIMED_OUT
-from minikube.cli.goals import check_names, find_missing
+from minikube.cli.goals import check_names, find_missing, summarize_missing
 from minikube.errors import NothingRunning, Unavailable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def wait_for_goal(
             if as_json:
                 print_instances_json(client.status(), names)
             if missing:
-                print_message(f"waited {timeout:g}s: {'; '.join(missing)}")
+                print_message(f"waited {timeout:g}s: {summarize_missing(missing, goal)}")
                 return TIMED_OUT
     except NothingRunning:
         if goal != "gone":

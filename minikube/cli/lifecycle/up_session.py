@@ -58,6 +58,8 @@ class UpSession:
         """Whether the first stop request was Ctrl-C."""
         self._dashboard: DashboardProcess | None = None
         self._endpoint: Endpoint | None = None
+        self._warnings: tuple[str, ...] = ()
+        """What the supervisor found at its start: a port that another process has."""
         self._printer: LogPrinter | None = None
         self._event_thread: threading.Thread | None = None
         self._console_logs: ConsoleLogs | None = None
@@ -106,6 +108,7 @@ class UpSession:
 
         ready = reply["ready"]
         self._endpoint = make_endpoint(ready["control"], ready["token"], ready["pid"])
+        self._warnings = tuple(map(str, ready.get("warnings", ())))
         return True
 
     def detach(self, given_manifest: str, services: tuple[str, ...], timeout: float) -> int:
@@ -117,6 +120,8 @@ class UpSession:
 
         self._handle.detach()
         assert self._endpoint is not None
+        if self._warnings:  # without -d, they are printed as events
+            self._print_message("; ".join(self._warnings))
         argument = "" if given_manifest == DEFAULT_FILE else f" {given_manifest}"
         click.echo(
             f"running: control API {self._endpoint.url}"
@@ -129,6 +134,7 @@ class UpSession:
 
         When an instance fails or `timeout` seconds have passed, stop the project and return the exit code.
         """
+        from minikube.cli.goals import summarize_missing
         from minikube.cli.lifecycle.goal_wait import wait_until
         from minikube.control.client.blocking import ControlClient
 
@@ -148,7 +154,7 @@ class UpSession:
                     keep_waiting=lambda: not self._stop_requests,
                 )
                 if missing and not self._stop_requests:
-                    self._print_message(f"waited {timeout:g}s: {'; '.join(missing)}")
+                    self._print_message(f"waited {timeout:g}s: {summarize_missing(missing, 'ready')}")
                     code = TIMED_OUT
         except NothingRunning:
             return 0  # the supervisor has ended: wait_stopped reports how

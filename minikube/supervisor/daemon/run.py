@@ -259,7 +259,8 @@ async def _serve(
             nursery.start_soon(registry_sync.run)
             ready = replace(files.record, control=str(control), registry=context.registry_address)
             files.write_record(ready)
-            send_message(sock, {"ready": {"control": str(control), "token": token, "pid": os.getpid()}})
+            answer = {"control": str(control), "token": token, "pid": os.getpid(), "warnings": plan.warnings}
+            send_message(sock, {"ready": answer})
             store.set_phase("running")
             logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
             usage = partial(sample_usage, context.process_table, store)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from minikube.cli.goals import GOALS, find_missing
+from minikube.cli.goals import GOALS, find_missing, summarize_missing
 from minikube.errors import MinikubeError
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot
 
@@ -141,3 +141,17 @@ def test_a_service_without_instances_is_missing_but_for_the_goals_stopped_and_go
     assert find_missing(empty, ("x",), "gone") == []
     assert find_missing(snapshot_of(instance(S.STOPPED)), ("x",), "gone") == ["x is stopped"]
     assert find_missing(snapshot_of(services=()), (), "ready") == []
+
+
+def test_a_wait_that_ends_by_time_describes_equal_reasons_together_and_a_few_of_the_others() -> None:
+    assert summarize_missing(["x is pending (waits for db)"], "ready") == "x is pending (waits for db)"
+    assert summarize_missing(["a is pending", "y has no instance", "b is pending"], "ready") == (
+        "a, b are pending; y has no instance"
+    )
+    same = [f"x-{number} is pending (waits for db)" for number in range(300)]
+    others = [f"y-{number} is critical (exit {number})" for number in range(300)]
+    text = summarize_missing(same + others, "ready")
+    assert text == (
+        "x-0, x-1, x-2, x-3 and 296 more are pending (waits for db); y-0 is critical (exit 0); y-1 is critical (exit 1);"
+        " y-2 is critical (exit 2); y-3 is critical (exit 3); 296 more are not ready"
+    )
