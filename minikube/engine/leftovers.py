@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minikube.engine.command import Engine, client_environment
-from minikube.project_dir import CONTAINERS_FILE, is_copied, origin, write_json
+from minikube.project.run_name import is_of_other_directory
+from minikube.project_dir import CONTAINERS_FILE, origin, write_json
 from minikube.text import printable
 
 REMOVE_TIMEOUT_S = 10.0
@@ -55,7 +56,7 @@ def read_engine_record(project_dir: Path) -> tuple[Engine, EngineLeftovers] | No
     """Return the recorded engine and what it may still have of the project; None without a record or a damaged one."""
     try:
         found = json.loads((project_dir / CONTAINERS_FILE).read_text())
-        if is_copied(found, project_dir):
+        if is_of_other_directory(found, project_dir):
             return None  # its containers are those of the original
         engine = Engine(str(found["kind"]), str(found["program"]), str(found["mark"]))
         return engine, EngineLeftovers(engine.kind, tuple(map(str, found.get("left", ()))), bool(found.get("given_up")))

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minikube.linux import cgroup, processes
-from minikube.project.run_lookup import supervisors_started_in
-from minikube.project_dir import PROCESSES_FILE, PROJECT_DIR, REDIS_SOCKET, is_copied, origin, write_json
+from minikube.project.run_lookup import processes_of_other_runs
+from minikube.project.run_name import is_of_other_directory
+from minikube.project_dir import PROCESSES_FILE, PROJECT_DIR, REDIS_SOCKET, origin, write_json
 
 PROJECT_ENV = "MINIKUBE_STATE"
 """In the environment of every process of a run: the path of the project's `.minikube`."""
@@ -84,7 +85,7 @@ def find_orphans(project_dir: Path) -> list[int]:
     found.update(processes.descendants(found))
     if found:
         # A project whose directory was moved away still runs with the path that this project has now.
-        protected.update(processes.descendants(supervisors_started_in(project_dir)))
+        protected.update(processes_of_other_runs(project_dir))
     # Some may have ended during the walk.
     return [pid for pid in found - protected if (last := processes.read_stat(pid)) is not None and last.is_alive]
 
@@ -125,7 +126,7 @@ def _recorded_processes(project_dir: Path) -> list[tuple[int, int]]:
     try:
         found = json.loads((project_dir / PROCESSES_FILE).read_text())
         # After a reboot all recorded pids and start times belong to other processes. A copied record names the original's.
-        if found["boot"] != processes.boot_id() or is_copied(found, project_dir):
+        if found["boot"] != processes.boot_id() or is_of_other_directory(found, project_dir):
             return []
         recorded = [(int(pid), int(started)) for pid, started in found["processes"]]
         if not found.get("directory_id"):

@@ -17,12 +17,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from minikube.linux import processes
-from minikube.project.run_name import Listener, connect, is_trusted, listed_names, run_name
+from minikube.project.run_name import (
+    Listener,
+    connect,
+    is_of_other_directory,
+    is_trusted,
+    listed_names,
+    listener_pids,
+    run_name,
+)
 from minikube.project_dir import (
     PROJECT_DIR,
     SupervisorRecord,
     directory_id,
-    is_copied,
     parse_supervisor_record,
     read_supervisor_record,
 )
@@ -81,18 +88,16 @@ def find_run(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> Run | None:
     return None
 
 
-def supervisors_started_in(directory: Path, timeout: float = ANSWER_TIMEOUT_S) -> list[int]:
-    """Return the pids of supervisors elsewhere that were started with this `.minikube`, before their project was moved away."""
-    end, own_name, found = time.monotonic() + timeout, run_name(directory.parent), []
-    for name in listed_names():
-        listener = connect(name) if name != own_name else None
-        if listener is None:
-            continue
-        with listener.sock, contextlib.suppress(ConnectionError):
-            record, _ = _receive(listener, end - time.monotonic())
-            if record is not None and record.started_in == str(directory):
-                found.append(listener.pid or record.pid)
-    return found
+def processes_of_other_runs(directory: Path) -> list[int]:
+    """Return the pids of the living supervisors of all other projects, of their guardians, and of all their descendants."""
+    own = run_name(directory.parent)
+    others = [name for name in listed_names() if name != own]
+    roots = {pid for pid in listener_pids(others) if pid}  # not asked: a supervisor that hangs has processes, too
+    for pid in list(roots):
+        stat = processes.read_stat(pid)
+        if stat is not None and stat.parent == stat.session:  # its guardian; a dead guardian's child has another parent
+            roots.add(stat.parent)
+    return [*roots, *processes.descendants(roots)]
 
 
 def user_name(uid: int) -> str:
@@ -184,7 +189,7 @@ def _recorded_run(directory: Path) -> Run | None:
 def _is_of(record: SupervisorRecord, root: Path) -> bool:
     """Return whether a record that lies in the project directory `root` is about it, and was not copied there."""
     if record.directory_id:
-        return not is_copied(asdict(record), root / PROJECT_DIR)
+        return not is_of_other_directory(asdict(record), root / PROJECT_DIR)
     # Written by an older version, which names only the manifest.
     original = Path(record.manifest).parent if record.manifest else root
     return not os.path.exists(original) or directory_id(original) == directory_id(root)

@@ -12,10 +12,12 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from minikube.project_dir import PROJECT_DIR, directory_id
+from minikube.linux import processes
+from minikube.project_dir import PROJECT_DIR, directory_id, is_copied
 
 PREFIX = "minikube/"
 PROC_UNIX_SOCKETS = Path("/proc/net/unix")
@@ -82,3 +84,43 @@ def listed_names(prefix: str = PREFIX) -> list[str]:
     start = f"@{prefix}".encode()
     found = {line.split()[-1] for line in lines if start in line}
     return sorted(os.fsdecode(name[1:]) for name in found if name.startswith(start))
+
+
+def is_of_other_directory(found: Mapping[str, object], directory: Path) -> bool:
+    """Return whether a record in `directory`, a project's `.minikube`, was copied there from another directory that exists.
+
+    Unlike `is_copied` it also finds an original that was moved, for as long as its supervisor lives.
+    """
+    if is_copied(found, directory):
+        return True
+    recorded = str(found.get("directory_id", ""))
+    if not recorded or recorded == directory_id(directory.parent):
+        return False
+    name = f"{PREFIX}{recorded}"
+    return any(_keeps_directory(pid, recorded) for pid in listener_pids([name, *listed_names(f"{name}/")]))
+
+
+def listener_pids(names: Iterable[str]) -> list[int]:
+    """Return the pids of the living supervisors at some names; 0 for one in another pid namespace."""
+    found = []
+    for name in names:
+        if (listener := connect(name)) is not None:
+            listener.sock.close()
+            if not listener.pid or processes.is_alive(listener.pid):  # else only its guardian is alive
+                found.append(listener.pid)
+    return found
+
+
+def _keeps_directory(supervisor: int, recorded: str) -> bool:
+    """Return False where the directory that the process `supervisor` has open, with the id `recorded`, was deleted.
+
+    So it is after a move to another file system, which copies and deletes.
+    """
+    paths = []
+    with contextlib.suppress(OSError):  # another user's process, or one in another pid namespace
+        for link in Path(f"/proc/{supervisor}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found = link.stat()
+                if f"{found.st_dev}:{found.st_ino}" == recorded:
+                    paths.append(f"/proc/{supervisor}/root{link.readlink()}")
+    return not paths or any(directory_id(Path(path)) == recorded for path in paths)

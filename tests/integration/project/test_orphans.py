@@ -4,16 +4,18 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from minikube.engine.command import Engine
+from minikube.engine.leftovers import read_engine_record, record_engine
 from minikube.linux import processes
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
+from minikube.project.run_lookup import find_run
 from minikube.project_dir import SupervisorRecord, origin
 
 Popen = subprocess.Popen[bytes]
@@ -90,17 +92,9 @@ def test_an_older_versions_record_that_was_copied_names_none_either(state: Path)
 
 
 def test_processes_of_a_project_that_was_moved_away_and_still_runs_are_left_alone(state: Path) -> None:
-    """Another project has its old path now; this process is the supervisor of the one that was moved."""
+    """Another project has its old path now. The supervisor is this process, which does not answer, as one that hangs."""
     claim = RunClaim(state)
     claim.take()
-    record = SupervisorRecord(os.getpid(), 1, None, "", "", "", "", started_in=str(state))
-
-    def answer() -> None:
-        sock, _ = claim.socket.accept()
-        with sock:
-            sock.sendall(json.dumps({"record": asdict(record)}).encode() + b"\n")
-
-    threading.Thread(target=answer, daemon=True).start()
     root = state.parent
     root.rename(root.with_name("moved"))
     state.mkdir(parents=True)
@@ -110,6 +104,32 @@ def test_processes_of_a_project_that_was_moved_away_and_still_runs_are_left_alon
         claim.close()
         assert orphans.find_orphans(state) == [popen.pid]
         popen.kill()
+
+
+def test_a_copy_of_a_project_that_was_moved_has_no_part_in_its_run(state: Path, left: Popen) -> None:
+    """The records in the copy name a path that is gone. The supervisor of the moved project is this process."""
+    claim = RunClaim(state)
+    claim.take()
+    record(state, left)
+    own = SupervisorRecord(os.getpid(), 1, None, "", "127.0.0.1:1", "", "", **origin(state))
+    (state / "supervisor.json").write_text(json.dumps(asdict(own)))
+    record_engine(state, Engine("docker", "docker", "mark"))
+    moved = state.parent.rename(state.parent.with_name("moved"))
+    copy = shutil.copytree(moved, state.parent.with_name("copy")) / ".minikube"
+    descriptor = os.open(moved, os.O_PATH)
+    try:
+        assert find_run(copy) is None
+        assert orphans.kill_orphans(copy) == []
+        assert read_engine_record(copy) is None
+        assert left.poll() is None
+        assert (run := find_run(moved / ".minikube")) is not None
+        assert run.pid == os.getpid()
+        shutil.copytree(moved, state.parent.with_name("disk"))
+        shutil.rmtree(moved)
+        assert find_run(state.parent.with_name("disk") / ".minikube") is not None, "it was moved to another disk"
+    finally:
+        os.close(descriptor)
+        claim.close()
 
 
 def test_a_copied_link_to_a_redis_socket_leaves_the_originals_socket(state: Path) -> None:
