@@ -68,7 +68,8 @@ def one_line(error: BaseException) -> str:
     text = _SCRIPT_TRACE.sub("", " ".join(str(error).split())) or type(error).__name__
     if isinstance(error, OutOfMemoryError) and not text.startswith("OOM"):
         text = f"OOM {text}"  # redis-py cuts the code off
-    return text[:300]
+    advice = " — raise maxmemory in Redis, or free memory there" if text.startswith("OOM") else ""
+    return text[:300] + advice
 
 
 def _outcome(reply: Any) -> WriteOutcome:

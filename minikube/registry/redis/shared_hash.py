@@ -58,7 +58,10 @@ class SharedHash:
                 return self._run_once(command, arguments)
             except (RedisError, OSError) as error:
                 self._disconnect()
-                raise Unavailable(f"store unavailable: {self._key}: {one_line(error)}") from None
+                reason = one_line(error)
+                if reason.startswith("WRONGTYPE"):
+                    reason = f"another program has written it, it is no hash — remove it: redis-cli DEL '{self._key}'"
+                raise Unavailable(f"store unavailable: {self._key}: {reason}") from None
 
     def _run_once(self, command: str, arguments: tuple[str, ...]) -> "list[bytes]":
         if self._connection is None:

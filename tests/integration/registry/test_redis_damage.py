@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from minikube.errors import Unavailable
+from minikube.registry.redis.shared_hash import SharedHash
 from tests.eventually import eventually
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed, Service, services
 from tests.ports import free_port
@@ -206,7 +208,26 @@ def test_a_user_with_the_least_rights_is_enough(tmp_path: Path, service: Service
             assert again.call("Deregister", id_) is True
 
 
-OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
+OUT_OF_MEMORY = (
+    "OOM command not allowed when used memory > 'maxmemory'. — raise maxmemory in Redis, or free memory there"
+)
+
+
+@pytest.mark.parametrize("kind", ["string", "list"])
+def test_a_key_of_another_program_in_place_of_the_tokens_is_named_with_what_to_do(
+    redis_server: RedisServer, kind: str
+) -> None:
+    tokens = SharedHash(redis_server.url, "{minikube}", "tokens")
+    told = r"\{minikube\}:tokens: another program has written it, .* remove it: redis-cli DEL '\{minikube\}:tokens'"
+    with redis_server.client() as admin:
+        admin.flushall()
+        admin.set("{minikube}:tokens", "x") if kind == "string" else admin.rpush("{minikube}:tokens", "x")
+        with pytest.raises(Unavailable, match=told):
+            tokens.read()
+        with pytest.raises(Unavailable, match=told):
+            tokens.put({"a": "b"})
+        admin.delete("{minikube}:tokens")
+        assert tokens.read() == {}
 
 
 def test_a_redis_without_memory_answers_lookups_also_after_a_restart(

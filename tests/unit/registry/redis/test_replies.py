@@ -62,7 +62,7 @@ def test_a_refused_wait_fails_all_writes_and_is_raised() -> None:
         (ResponseError("MISCONF no\r\n  disk"), "MISCONF no disk"),
         (
             OutOfMemoryError("command not allowed when used memory > 'maxmemory'. script: on @user_script:4."),
-            "OOM command not allowed when used memory > 'maxmemory'.",
+            "OOM command not allowed when used memory > 'maxmemory'. — raise maxmemory in Redis, or free memory there",
         ),
         (
             ResponseError(f"WRONGTYPE the wrong kind of value script: {'0a' * 20}, on @user_script:12."),
@@ -72,7 +72,7 @@ def test_a_refused_wait_fails_all_writes_and_is_raised() -> None:
             ResponseError(
                 f"Error running script (call to f_{'0a' * 20}): @user_script:4: @user_script: 4: -OOM command not allowed"
             ),
-            "OOM command not allowed",
+            "OOM command not allowed — raise maxmemory in Redis, or free memory there",
         ),
         (ValueError(), "ValueError"),
     ],
