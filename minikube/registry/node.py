@@ -6,8 +6,8 @@ the writes of other nodes do. The node refuses to know RPC (`service`) and to pr
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import trio
@@ -210,10 +210,9 @@ class RegistryNode:
                 if old is not None:
                     check_replace(old)
                 new = target if old is None else _merge_registration(old, target)
-                # Registrations under way at the same time may pass the bound by a few.
-                self._check_limits(old, new, may_use_reserve)
-                if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
-                    return stored
+                with self._reserve_room(old, new, may_use_reserve):
+                    if stored := await self._commit(Write(ChangeKind.PUT, new, old.revision if old else 0, old)):
+                        return stored
             finally:
                 self._end_write_turn(target.id)
         raise Unavailable(f"{record.instance.name}: others keep changing this entry; try again")
@@ -249,13 +248,19 @@ class RegistryNode:
         else:
             del self._writers[id_]
 
-    def _check_limits(self, old: Record | None, new: Record, may_use_reserve: bool) -> None:
-        """Raise RpcError for one registration too many, or one too large for the room that is left."""
-        is_more = old is None or old.owner != new.owner
-        growth = json_size(new) - (json_size(old) if old else 0)
+    @contextmanager
+    def _reserve_room(self, old: Record | None, new: Record, may_use_reserve: bool) -> Iterator[None]:
+        """Count a registration as under way until it is stored or has failed.
+
+        Raises RpcError for one registration too many, or one too large for the room that is left.
+        """
+        entries = int(old is None or old.owner != new.owner)
+        size = json_size(new) - (json_size(old) if old else 0)
         usage = self.catalog.usage
-        if reason := usage.refuse_growth(new.owner, int(is_more), growth, may_use_reserve=may_use_reserve):
+        if reason := usage.refuse_growth(new.owner, entries, size, may_use_reserve=may_use_reserve):
             raise RpcError(LIMIT_EXCEEDED, f"{new.instance.name}: {reason}")
+        with usage.under_way(new.owner, entries, max(size, 0)):
+            yield
 
     async def update(self, id_: str, incarnation: int, change: RecordChange) -> Record | None:
         """Change the record of this incarnation and return it; None if it was replaced or removed. Raises Unavailable."""

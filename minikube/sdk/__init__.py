@@ -14,6 +14,7 @@
     forks               keeps connections from being used by forked children
     tls                 the TLS context for a registry with TLS
 
-`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O; the three clients connect, send and wait. The SDK
+`requests`, `registration`, `watch`, `session` and `peer` decide and do no I/O, except a probe
+of a peer that never answers; the three clients connect, send and wait. The SDK
 refuses to import the supervisor, the registry or the control API.
 """

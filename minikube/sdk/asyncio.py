@@ -24,7 +24,9 @@ from minikube.sdk.methods import AsyncMethods
 from minikube.sdk.peer import (
     RegistryProtocol,
     connect_problem,
+    explain_silence,
     log_omitted_token,
+    may_explain,
     may_omit_token,
     version_problem,
 )
@@ -191,6 +193,14 @@ class Registry(AsyncMethods):
     async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
+        try:
+            return await self._send(call, timeout)
+        except Unavailable as error:
+            if self._tls or not may_explain(self._endpoints):
+                raise
+            raise await asyncio.to_thread(explain_silence, error, self._endpoints) from error.__cause__
+
+    async def _send(self, call: Call[T], timeout: float) -> T:
         loop = self._bind_loop()
         deadline = loop.time() + timeout + call.extra_s
         attempts: Attempts | None = None

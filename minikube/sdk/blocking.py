@@ -24,7 +24,14 @@ from minikube.model import Address, Change
 from minikube.sdk import forks, requests
 from minikube.sdk.blocking_connection import RECEIVE_BYTES, Connection, open_socket, seconds_until
 from minikube.sdk.methods import BlockingMethods
-from minikube.sdk.peer import RegistryProtocol, log_omitted_token, may_omit_token, version_problem
+from minikube.sdk.peer import (
+    RegistryProtocol,
+    explain_silence,
+    log_omitted_token,
+    may_explain,
+    may_omit_token,
+    version_problem,
+)
 from minikube.sdk.registration import LEAVE_S, RegisterOptions, RegistrationKeeper, make_registration
 from minikube.sdk.requests import Call, WatchSnapshot
 from minikube.sdk.session import (
@@ -76,6 +83,14 @@ class Registry(BlockingMethods):
     def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
+        try:
+            return self._send(call, timeout)
+        except Unavailable as error:
+            if self._tls or not may_explain(self._endpoints):
+                raise
+            raise explain_silence(error, self._endpoints) from error.__cause__
+
+    def _send(self, call: Call[T], timeout: float) -> T:
         deadline = time.monotonic() + timeout + call.extra_s
         attempts: Attempts | None = None
         while True:

@@ -137,8 +137,8 @@ class Connection:
         except TimeoutError:
             if self._receives == receives:
                 # Not a byte has come: the connection may be dead, and the next call opens another.
-                self.give_up(ConnectionLost(f"{call.method}: no answer in time"))
-            raise Unavailable(f"{call.method}: no answer in time") from None
+                self.give_up(ConnectionLost(f"{call.method}: no answer from {self.address} in time"))
+            raise Unavailable(f"{call.method}: no answer from {self.address} in time") from None
         except OSError as error:
             self.give_up(self._lost_error(call.method, error))
             raise self._reason() from error

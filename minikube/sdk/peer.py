@@ -1,4 +1,7 @@
-"""What is wrong with the other end of a connection: another protocol, TLS on one side only, another version. No I/O."""
+"""What is wrong with the other end of a connection: another protocol, TLS on one side only, another version.
+
+No I/O, except `explain_silence`.
+"""
 
 import logging
 import os
@@ -11,7 +14,7 @@ from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, TOKEN_ENV
 from minikube.errors import RemoteError, Unavailable
 from minikube.jsonrpc.calls import ClientProtocol, ConnectionLost
 from minikube.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND, UNAUTHORIZED, ServerMessage
-from minikube.sdk.session import NoAnswer, NotARegistry, RegistryAddress
+from minikube.sdk.session import Endpoints, NoAnswer, NotARegistry, RegistryAddress
 
 LOGGER = logging.getLogger("minikube")
 
@@ -26,6 +29,9 @@ NO_ANSWER_TLS: Final = (
 _TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")
 """An alert or a handshake record of TLS."""
 _GREETING_BYTES: Final = 60
+
+PROBE_TIMEOUT_S: Final = 0.5
+"""For the connection, and again for the first bytes: a call that failed takes at most 1 s longer."""
 
 
 class RegistryProtocol(ClientProtocol):
@@ -83,6 +89,27 @@ def describe_greeting(data: bytes) -> str:
     if data.startswith(b"SSH-"):
         return f"it is an SSH server ({shown})"
     return f"it sends {shown}"
+
+
+def explain_silence(error: Unavailable, endpoints: Endpoints) -> Unavailable:
+    """Return the error to raise for a call that failed with `error`: one that says so if the peer is an HTTP server."""
+    # A server of HTTP waits for the rest of the headers: it takes a call for their first line.
+    # This blocks for a moment: in trio and asyncio it runs in a thread.
+    address = endpoints.current
+    try:
+        with socket.create_connection((address.host, address.port), timeout=PROBE_TIMEOUT_S) as probe:
+            probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            greeting = probe.recv(256)
+    except OSError:
+        return error
+    if not greeting.startswith(b"HTTP/"):
+        return error
+    return Unavailable(f"{address} is not a registry: {describe_greeting(greeting)}")
+
+
+def may_explain(endpoints: Endpoints) -> bool:
+    """Return whether `explain_silence` may find something: a registry that has answered before is none of another kind."""
+    return not (endpoints.answered or endpoints.several or endpoints.current.ca)
 
 
 def connect_problem(where: str, cause: BaseException, seconds: float) -> ConnectionLost:

@@ -27,7 +27,9 @@ from minikube.sdk.methods import AsyncMethods
 from minikube.sdk.peer import (
     RegistryProtocol,
     connect_problem,
+    explain_silence,
     log_omitted_token,
+    may_explain,
     may_omit_token,
     version_problem,
 )
@@ -69,7 +71,7 @@ class _Connection(RpcClient):
     """An open connection, and the registry at its other end."""
 
     def __init__(self, stream: trio.abc.Stream, address: RegistryAddress, protocol: RegistryProtocol) -> None:
-        super().__init__(stream)
+        super().__init__(stream, str(address))
         self.address = address
         self.socket = _socket_of(stream)
         self.local_name = self.socket.getsockname()
@@ -141,6 +143,14 @@ class Registry(AsyncMethods):
     async def send(self, call: Call[T], timeout: float = CALL_TIMEOUT_S) -> T:
         """Send a call and return its result; connect, and repeat the call when the connection was lost, until `timeout` seconds
         are over."""
+        try:
+            return await self._send(call, timeout)
+        except Unavailable as error:
+            if self._tls or not may_explain(self._endpoints):
+                raise
+            raise await trio.to_thread.run_sync(explain_silence, error, self._endpoints) from error.__cause__
+
+    async def _send(self, call: Call[T], timeout: float) -> T:
         deadline = trio.current_time() + timeout + call.extra_s
         attempts: Attempts | None = None
         while True:

@@ -19,12 +19,14 @@ RECEIVE_BYTES: Final = 65_536
 class RpcClient:
     """An open connection to an RPC server. Any number of tasks may call at the same time; one task runs `read`."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, peer: str = "the server") -> None:
+        """`peer` names the server in errors."""
         self.closed = trio.Event()
         """Set when the connection is closed, by either side."""
         self.received = 0
         """Number of receives so far. If it did not grow during a call that timed out, the connection may be dead."""
         self._stream = stream
+        self._peer = peer
         self._protocol = ClientProtocol()
         self._replies: dict[int, ServerMessage] = {}
         self._waiting: dict[int, trio.Event] = {}
@@ -46,7 +48,7 @@ class RpcClient:
                 await self._send(line)
                 await arrived.wait()
         except trio.TooSlowError:
-            raise Unavailable(f"{method}: no answer within {timeout:g} s") from None
+            raise Unavailable(f"{method}: no answer from {self._peer} within {timeout:g} s") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._protocol.lost_error(f"{method}: the connection was lost") from None
         finally:

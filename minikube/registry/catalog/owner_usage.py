@@ -5,6 +5,9 @@ have half of the room, and an eighth is kept for the supervisor and the instance
 entries only: nothing is removed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 MAX_REGISTRATIONS = 20_000
 MAX_BYTES = 33_554_432
 """Of all registrations as JSON."""
@@ -22,6 +25,9 @@ class OwnerUsage:
     def __init__(self) -> None:
         self._entries: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
+        # What is being written: without it, calls at the same time would each find the room that is left for one.
+        self._pending: dict[str, tuple[int, int]] = {}
+        self._pending_entries = self._pending_bytes = 0
         self.total_entries = 0
         self.total_bytes = 0
         """The size of all records as JSON."""
@@ -34,24 +40,44 @@ class OwnerUsage:
         """Count an entry of `size` bytes as removed."""
         self._count(owner, -1, -size)
 
+    @contextmanager
+    def under_way(self, owner: str, entries: int, size: int) -> Iterator[None]:
+        """Count entries that are being written in `refuse_growth`, until the block ends."""
+        self._count_pending(owner, entries, size)
+        try:
+            yield
+        finally:
+            self._count_pending(owner, -entries, -size)
+
     def refuse_growth(self, owner: str, entries: int, size: int, *, may_use_reserve: bool) -> str:
         """Return why the owner may not have so many more entries and bytes; empty if it may, or if it asks for none."""
         kept = 0.0 if may_use_reserve else RESERVE
+        pending_entries, pending_bytes = self._pending.get(owner, (0, 0))
         if entries > 0:
             most = int(MAX_REGISTRATIONS * (1 - kept))
-            if self.total_entries + entries > most:
-                return f"{self.total_entries} instances are registered, {most} are the most — {_FEWER}"
+            total = self.total_entries + self._pending_entries
+            if total + entries > most:
+                return f"{total} instances are registered, {most} are the most — {_FEWER}"
             most = int(MAX_REGISTRATIONS * SHARE)
-            if not may_use_reserve and self._entries.get(owner, 0) + entries > most:
-                return f"{_name(owner)} has {self._entries[owner]} entries, {most} are the most of one owner — {_FEWER}"
+            own = self._entries.get(owner, 0) + pending_entries
+            if not may_use_reserve and own + entries > most:
+                return f"{_name(owner)} has {own} entries, {most} are the most of one owner — {_FEWER}"
         if size > 0:
             most = int(MAX_BYTES * (1 - kept))
-            if self.total_bytes + size > most:
+            if self.total_bytes + self._pending_bytes + size > most:
                 return f"all registrations together would have over {most} bytes — {_SMALLER}"
             most = int(MAX_BYTES * SHARE)
-            if not may_use_reserve and self._bytes.get(owner, 0) + size > most:
+            if not may_use_reserve and self._bytes.get(owner, 0) + pending_bytes + size > most:
                 return f"the entries of {_name(owner)} would have over {most} bytes — {_SMALLER}"
         return ""
+
+    def _count_pending(self, owner: str, entries: int, size: int) -> None:
+        self._pending_entries += entries
+        self._pending_bytes += size
+        own = self._pending.get(owner, (0, 0))
+        self._pending[owner] = now = (own[0] + entries, own[1] + size)
+        if now == (0, 0):
+            del self._pending[owner]
 
     def _count(self, owner: str, entries: int, size: int) -> None:
         self.total_entries += entries

@@ -229,7 +229,9 @@ class BackingService:
         self._show_running()
         name = self.spec.name
         if self._restarts:
-            self._store.event(f"{name}.up", f"{name} answers again")
+            # It accepts connections. What its status said before the restart, a store that is away, is not over by that.
+            text = "runs again, but does not work in full yet" if "status" in self._problems else "answers again"
+            self._store.event(f"{name}.up", f"{name} {text}")
         if self._ping is None:
             return
         while True:

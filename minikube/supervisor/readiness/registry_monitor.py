@@ -164,6 +164,8 @@ class RegistryMonitor:
         elif before and not problem:
             self._event("registry.store_changed", "the registry's store is back", "info")
         lookups = "" if store.loaded or not problem else f"the registry has not read its store: {problem}"
+        if before and lookups and not self._health.lookups:  # it was restarted meanwhile
+            self._event("registry.store_changed", f"the registry's store is still away: {problem} — {effect}", "error")
         self._set_health(
             RegistryHealth(f"its store is away: {problem} — {effect}" if problem else "", problem, lookups)
         )

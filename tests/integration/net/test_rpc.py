@@ -419,7 +419,7 @@ async def test_an_exception_of_the_block_is_not_wrapped_in_a_group() -> None:
 
 async def test_a_call_without_a_reply_in_time_is_unavailable_and_the_connection_goes_on() -> None:
     async with serving(SampleService()) as address, open_rpc(*address) as connection:
-        with pytest.raises(Unavailable, match="no answer within"):
+        with pytest.raises(Unavailable, match="no answer from the server within"):
             await connection.call("wait", ["g"], timeout=0.05)
         await connection.call("open", ["g"])
         assert await connection.call("ready") == "ready"

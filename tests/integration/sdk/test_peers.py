@@ -239,3 +239,76 @@ def test_a_watch_of_no_registry_says_so_once(watches: Callable[[str], None], cap
         thread.join(30)
         assert not thread.is_alive(), "it has got its snapshot from the registry that came"
     assert caplog.text.count("it is an HTTP server") == 1
+
+
+@contextmanager
+def waiting_for_headers(*, is_http: bool) -> Iterator[str]:
+    """A server that answers with the status line of HTTP once it has read an empty line, or never."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        received = b""
+        async for data in stream:
+            received += data
+            if is_http and b"\r\n\r\n" in received:
+                await stream.send_all(b"HTTP/1.0 200 OK\r\n\r\n")
+                return
+
+    async def main() -> None:
+        with scope:
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            places.append(listeners[0].socket.getsockname()[1])
+            tokens.append(trio.lowlevel.current_trio_token())
+            started.set()
+            await trio.serve_listeners(serve, listeners)
+
+    places: list[int] = []
+    tokens: list[trio.lowlevel.TrioToken] = []
+    scope, started = trio.CancelScope(), threading.Event()
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    assert started.wait(10)
+    yield f"127.0.0.1:{places[0]}"
+    tokens[0].run_sync_soon(scope.cancel)
+    thread.join()
+
+
+def silent_blocking(address: str, token: str) -> None:
+    with blocking.open_registry(address, token=token) as registry:
+        registry.call("Discovery.Status", (), 0.2)
+
+
+def silent_trio(address: str, token: str) -> None:
+    async def main() -> None:
+        async with minikube.open_registry(address, token=token) as registry:
+            await registry.call("Discovery.Status", (), 0.2)
+
+    trio.run(main)
+
+
+def silent_asyncio(address: str, token: str) -> None:
+    async def main() -> None:
+        async with aio.open_registry(address, token=token) as registry:
+            await registry.call("Discovery.Status", (), 0.2)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("token", ["", "secret"])
+@pytest.mark.parametrize("call", [silent_blocking, silent_trio, silent_asyncio])
+def test_an_http_server_that_waits_for_more_lines_is_named(call: Callable[[str, str], None], token: str) -> None:
+    with waiting_for_headers(is_http=True) as address:
+        with pytest.raises(
+            minikube.Unavailable, match=r"is not a registry: it is an HTTP server \('HTTP/1.0 "
+        ) as caught:
+            call(address, token)
+        assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [silent_blocking, silent_trio, silent_asyncio])
+def test_a_server_that_never_answers_is_named_with_its_address(call: Callable[[str, str], None]) -> None:
+    with (
+        waiting_for_headers(is_http=False) as address,
+        pytest.raises(minikube.Unavailable, match="no answer") as caught,
+    ):
+        call(address, "")
+    assert address in str(caught.value)

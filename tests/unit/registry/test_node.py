@@ -97,6 +97,38 @@ async def test_one_owner_may_have_half_of_the_entries(monkeypatch: pytest.Monkey
         await node.register(record(6, owner="user 1"))
 
 
+async def test_registrations_at_the_same_time_do_not_pass_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are being written count, and one that failed counts no more."""
+    monkeypatch.setattr(owner_usage, "MAX_REGISTRATIONS", 8)
+    refused: list[int] = []
+
+    async def register(number: int) -> None:
+        try:
+            await node.register(record(number, owner="user 1"))
+        except RpcError:
+            refused.append(number)
+
+    async with open_node() as node:
+        store = node.store
+        assert isinstance(store, MemoryStore)
+        store.may_commit = trio.Event()
+        with trio.CancelScope() as cancelled:
+            async with trio.open_nursery() as nursery:
+                for number in range(1, 8):
+                    nursery.start_soon(register, number)
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(refused) == 3
+                cancelled.cancel()
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 8):
+                nursery.start_soon(register, number)
+            await trio.testing.wait_all_tasks_blocked()
+            store.may_commit.set()
+        assert (len(node.catalog.records), len(refused)) == (4, 6)
+        assert await node.remove(next(iter(node.catalog.records)))
+        await node.register(record(8, owner="user 1"))
+
+
 async def test_an_eighth_of_the_room_is_kept_for_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner_usage, "MAX_REGISTRATIONS", 8)
     async with open_node() as node:

@@ -66,6 +66,21 @@ async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) 
     ]
 
 
+async def test_a_restart_while_the_store_is_away_makes_an_event(autojump_clock: trio.testing.MockClock) -> None:
+    """The registry that was restarted answers, but has read nothing: lookups fail, which they did not before."""
+    registry, events = FakeRegistry(), list[tuple[str, str, str]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(monitor(registry, events).run)
+        for loaded in (True, False, False):
+            registry.status = registry.healthy("down", "it hangs", loaded=loaded)
+            await trio.sleep(3 * STATUS_INTERVAL_S)
+        nursery.cancel_scope.cancel()
+    assert [text for _, text, _ in events] == [
+        "the registry's store is away: it hangs — lookups go on from memory",
+        "the registry's store is still away: it hangs — lookups fail until it was read",
+    ]
+
+
 async def test_a_registry_that_does_not_answer_is_one_event(autojump_clock: trio.testing.MockClock) -> None:
     registry, events = FakeRegistry(), list[tuple[str, str, str]]()
     async with trio.open_nursery() as nursery:
