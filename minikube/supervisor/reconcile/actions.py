@@ -4,12 +4,14 @@ A name is that of a service, that of an instance (`product-2`), or the id of an 
 impossible requests raise `UsageError`; nothing was changed then. `instance` starts and stops each instance.
 """
 
+import os
 from collections.abc import Sequence
 
 import trio
 
 from minikube.errors import NotFound, UsageError
 from minikube.linux.processes import signal_number
+from minikube.manifest import ServiceSpec
 from minikube.manifest.validate import check_replicas
 from minikube.model import ProcessState
 from minikube.supervisor.instance.controller import InstanceController
@@ -20,6 +22,9 @@ from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_
 
 START_TIMEOUT_S = 30.0
 """How long a start waits until the instances have left the state `stopped`."""
+
+DIRECTORY_TIMEOUT_S = 1.0
+"""For a look at a working directory, whose file system may hang."""
 
 
 class ServiceActions:
@@ -83,12 +88,13 @@ class ServiceActions:
         """Replace the processes of `controllers`, which are all of one service, as a roll-out.
 
         Raises `RolloutFailed` when an instance does not become ready again; before anything is stopped where a
-        dependency of the service is not met and will not be.
+        dependency of the service is not met and will not be, or its working directory is gone.
         """
         if not controllers:
             return
         # Checked before the first stop: an old process that runs is better than none.
-        if blocked := self._replicas.blocked_dependency(controllers[0].spec):
+        spec = controllers[0].spec
+        if blocked := self._replicas.blocked_dependency(spec) or await _missing_directory(spec):
             name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
             raise RolloutFailed(f"{name}: not restarted, because it could not start again: {blocked}")
         if len(controllers) == 1:
@@ -152,3 +158,18 @@ class ServiceActions:
 
 def _has_left_stopped(controller: InstanceController) -> bool:
     return controller.state.process_state is not ProcessState.STOPPED
+
+
+async def _missing_directory(spec: ServiceSpec) -> str:
+    """Return why a process cannot be started in the working directory of a service that is gone; empty where it is there."""
+    if spec.runtime != "process":
+        return ""
+    with trio.move_on_after(DIRECTORY_TIMEOUT_S):
+        try:
+            await trio.to_thread.run_sync(os.stat, spec.cwd, abandon_on_cancel=True)
+        except (FileNotFoundError, NotADirectoryError):
+            advice = "move it back, or, where the whole project was moved, `minikube down` and `minikube up` there"
+            return f"its working directory {spec.cwd} was moved or removed — {advice}"
+        except OSError:
+            pass  # the service's user may be able to enter it
+    return ""

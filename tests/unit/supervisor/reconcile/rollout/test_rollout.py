@@ -19,7 +19,7 @@ from minikube.supervisor.context import RunContext
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
-from minikube.supervisor.reconcile.errors import StopTimeout
+from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.plan import Replica, Step, next_step
@@ -299,4 +299,24 @@ async def test_what_is_asked_of_a_service_without_replicas_says_that_it_has_none
         with pytest.raises(UsageError, match="web: has no instance, as it has 0 replicas — `minikube scale web=1`"):
             await getattr(project.actions, act)("web")
         await project.actions.stop("web")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_a_restart_is_refused_before_the_stop_where_the_working_directory_is_gone(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, replicas: int
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    write(root, 0, replicas)
+    async with trio.open_nursery() as nursery:
+        project = Project(root, nursery)
+        await trio.sleep(3)
+        autojump_clock.autojump_threshold = 30.0  # the look at the directory takes real time, in a thread
+        before = project.alive()
+        root.rename(tmp_path / "moved")
+        with pytest.raises(RolloutFailed, match=f"not restarted, .* its working directory {root} was moved or removed"):
+            await project.actions.restart("web")
+        assert project.alive() == before
+        assert all(len(started) == 1 for started in project.running.values())
         nursery.cancel_scope.cancel()
