@@ -32,13 +32,13 @@ listen = "127.0.0.1:{control}"
 
 SHOP = """
 [services.product]
-command = ["python", "-m", "services.product"]
+command = ["${{MINIKUBE_PYTHON}}", "-m", "services.product"]
 cwd = "{root}"
 port = "auto"
 health = "/health"
 register = "self"
 [services.order]
-command = ["python", "-m", "services.order"]
+command = ["${{MINIKUBE_PYTHON}}", "-m", "services.order"]
 cwd = "{root}"
 port = "auto"
 health = "/health"
@@ -54,7 +54,7 @@ replicas = {count}
 
 VICTIMS = """
 [services.victim]
-command = ["python", "-m", "http.server", "--bind", "127.0.0.1", "${{PORT}}"]
+command = ["${{MINIKUBE_PYTHON}}", "-m", "http.server", "--bind", "127.0.0.1", "${{PORT}}"]
 port = "auto"
 replicas = {count}
 health = {{ http = "/", interval = "5s" }}

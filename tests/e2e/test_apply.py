@@ -24,7 +24,7 @@ env = {{ MODE = "a", API_TOKEN = "hunter2" }}
 """
 WEB = """
 [services.web]
-command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
+command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]
 port = "auto"
 health = { http = "/", interval = "1s" }
 tags = ["blue"]
@@ -134,7 +134,7 @@ def test_what_a_process_can_follow_it_follows_and_is_found_all_the_time(tmp_path
 
 def test_two_services_may_swap_their_ports(tmp_path: Path) -> None:
     one, two = free_ports(2)
-    server = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    server = 'command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
     with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
         small.up("--wait")
         small.write(f"[services.a]\n{server}port = {two}\n[services.b]\n{server}port = {one}\n")
@@ -223,7 +223,7 @@ def test_changed_sources_restart_a_service_and_ignored_ones_do_not(tmp_path: Pat
 
 def test_what_was_stopped_by_hand_stays_so_though_another_takes_its_port(tmp_path: Path) -> None:
     one, two = free_ports(2)
-    server = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
+    server = 'command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\n'
     with Small(tmp_path, f"[services.a]\n{server}port = {one}\n[services.b]\n{server}port = {two}\n") as small:
         small.up("--wait")
         small.run("stop", "b")

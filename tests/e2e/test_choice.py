@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.e2e.small import MINIKUBE, READY, SLEEP, Small
 from tests.eventually import eventually
 
+SERVER = '["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]'
 SERVICES = f"""
 [services.db]
 {READY}
@@ -138,9 +139,7 @@ def test_two_projects_without_chosen_ports_run_at_the_same_time(tmp_path: Path) 
 
 def test_each_of_two_projects_registers_its_services_in_its_own_registry(tmp_path: Path) -> None:
     one, two = Small(tmp_path_of(tmp_path, "one")), Small(tmp_path_of(tmp_path, "two"))
-    server = (
-        'command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\nhealth = "/"\n'
-    )
+    server = f'command = {SERVER}\nport = "auto"\nhealth = "/"\n'
     with one, two:
         for small in (one, two):
             small.path.write_text(f"[services.web]\n{server}")
@@ -156,7 +155,7 @@ def tmp_path_of(parent: Path, name: str) -> Path:
 
 
 def test_a_registry_on_a_free_port_is_found_and_keeps_its_port_after_a_restart(tmp_path: Path) -> None:
-    service = '[services.web]\ncommand = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "${HOST}"]\nport = "auto"\n'
+    service = f'[services.web]\ncommand = {SERVER}\nport = "auto"\n'
     with Small(tmp_path, service) as small:
         small.up("--wait")
         address = small.run("get", "web").strip()

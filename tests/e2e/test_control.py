@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 tags = ["v1"]
 meta = { team = "shop" }
@@ -32,7 +32,7 @@ command = ["true"]
 restart = "never"
 
 [services.broken]
-command = ["python", "-c", "print('cannot read its settings'); raise SystemExit(3)"]
+command = ["${MINIKUBE_PYTHON}", "-c", "print('cannot read its settings'); raise SystemExit(3)"]
 restart = { limit = 1 }
 """
 

@@ -19,7 +19,10 @@ HOSTILE = "\x1b]0;owned\x07 \u202egnp.exe \x9b31m"
 
 EXTRA = f"""
 [services.secretive]
-command = ["python", "-u", "-c", "import sys, time; print(sys.argv[1].encode().decode('unicode_escape')); time.sleep(600)"]
+command = [
+    "${{MINIKUBE_PYTHON}}", "-u", "-c",
+    "import sys, time; print(sys.argv[1].encode().decode('unicode_escape')); time.sleep(600)",
+]
 args = ['{HOSTILE.encode("unicode_escape").decode()}']
 env = {{ DB_PASSWORD = "{SECRETS["env"]}", PLAIN = "shown" }}
 env_file = ["secret.env"]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(180)
 
 OTHERS = """
 [services.files]
-command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = "/"
 """

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVICES = """
 [services.web]
-command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { http = "/", interval = "200ms", timeout = "300ms", restart_after = 2 }
 stop = { timeout = "300ms" }
 
 [services.gate]
-command = ["python", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
+command = ["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"]
 port = "auto"
 health = { command = ["sh", "-c", "cat open"], interval = "100ms" }
 
@@ -250,7 +250,8 @@ def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -
 def test_an_entry_of_a_killed_run_is_removed_when_its_service_was_removed(tmp_path: Path) -> None:
     """Redis has kept the entry, and another service answers at the same address."""
     port = free_port()
-    web = f'command = ["python", "-S", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]\nport = {port}\nhealth = "/"\n'
+    command = f'["${{MINIKUBE_PYTHON}}", "-S", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]'
+    web = f'command = {command}\nport = {port}\nhealth = "/"\n'
     with Small(tmp_path, f"[services.before]\n{web}") as small:
         small.up("--wait")
         pid = small.status().pid
@@ -284,7 +285,8 @@ def test_down_stops_a_supervisor_that_is_still_starting(tmp_path: Path) -> None:
 def test_a_registry_with_tls_serves_the_project_and_its_commands(tmp_path: Path, need: Callable[[str], str]) -> None:
     make_certificates(tmp_path, need("openssl"))
     tls = '[registry.tls]\ncert = "cert.pem"\nkey = "key.pem"\nca = "cert.pem"\n'
-    web = 'command = ["python", "-S", "-m", "http.server", "${PORT}", "-b", "${HOST}"]\nport = "auto"\nhealth = { tcp = true }\n'
+    command = '["${MINIKUBE_PYTHON}", "-S", "-m", "http.server", "${PORT}", "-b", "${HOST}"]'
+    web = f'command = {command}\nport = "auto"\nhealth = {{ tcp = true }}\n'
     (tmp_path / "own.py").write_text(
         "import time\nfrom minikube import blocking\nwith blocking.registered(health='ttl'):\n    time.sleep(1000)\n"
     )

@@ -92,7 +92,7 @@ class boxed(running):
         for name in () if anew else ("product", "order"):
             text = text.replace(f"[services.{name}]", f'[services.{name}]\nimage = "{built.tags[name]}"')
         for name in processes:
-            words = f'command = ["python", "-m", "services.{name}"]\ncwd = "{ROOT}"\nruntime = "process"'
+            words = f'command = ["${{MINIKUBE_PYTHON}}", "-m", "services.{name}"]\ncwd = "{ROOT}"\nruntime = "process"'
             text = text.replace(f"[services.{name}]", f"[services.{name}]\n{words}")
         for name in ("registry", "control"):
             text += f'\n[{name}]\nlisten = "127.0.0.1:{self.ports[name]}"\n'
