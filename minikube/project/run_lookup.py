@@ -47,6 +47,7 @@ class Run:
     """A supervisor that is alive and runs the project directory in question."""
 
     pid: int
+    """0: the supervisor is in a pid namespace that this process cannot see."""
     uid: int
     record: SupervisorRecord | None
     """None: it is starting, or it neither answers nor has a record in the project directory."""
@@ -55,8 +56,12 @@ class Run:
 
     @property
     def pids(self) -> list[int]:
-        """The pids of the supervisor and, where it is known, of its guardian, in the order in which they end."""
-        guardian = self.record.guardian_pid if self.record is not None else 0
+        """The pids of the supervisor and, where it is known, of its guardian, in the order in which they end.
+
+        Empty for a supervisor in a pid namespace that this process cannot see.
+        """
+        # A record that names another pid was written in another pid namespace: its pids are other processes' here.
+        guardian = self.record.guardian_pid if self.record is not None and self.record.pid == self.pid else 0
         return [pid for pid in (self.pid, guardian) if pid > 0]
 
 
@@ -128,8 +133,7 @@ def _ask_name(name: str, directory: Path, timeout: float, tries: int = CLOSED_TR
     if record is None:
         found = read_supervisor_record(directory)
         record = found if found is not None and found.pid == listener.pid else None
-    pid = listener.pid or (record.pid if record is not None else 0)
-    return Run(pid, listener.uid, record, token)
+    return Run(listener.pid, listener.uid, record, token)
 
 
 def _is_run_of_path(name: str, root: Path, timeout: float) -> bool:

@@ -88,6 +88,17 @@ def _end_one_off_commands(manifest: Path) -> bool:
     return bool(ended)
 
 
+def _has_ended(exits: list[ProcessExitWait], manifest: Path) -> bool:
+    """Wait `POLL_S` seconds for each of the processes at most; return whether all have ended.
+
+    Without processes, which are in a pid namespace that cannot be seen from here, the name of the run in the kernel tells it.
+    """
+    if exits:
+        return all(process_exit.wait(POLL_S) for process_exit in exits)
+    time.sleep(POLL_S)
+    return find_run(project_dir(manifest)) is None
+
+
 def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoint, timeout: float | None) -> int:
     """Wait until the project's processes (`exits`) have ended; return the exit code.
 
@@ -99,7 +110,7 @@ def _wait_stopped(manifest: Path, exits: list[ProcessExitWait], endpoint: Endpoi
     interrupted = False
     while True:
         try:
-            if all(process_exit.wait(POLL_S) for process_exit in exits):
+            if _has_ended(exits, manifest):
                 return report_stopped(manifest) or (INTERRUPTED if interrupted else 0)
         except KeyboardInterrupt:
             interrupted = True

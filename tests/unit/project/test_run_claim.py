@@ -19,7 +19,7 @@ from minikube.errors import StartError
 from minikube.linux import processes
 from minikube.project import run_lookup
 from minikube.project.run_claim import RunClaim
-from minikube.project.run_lookup import find_run
+from minikube.project.run_lookup import Run, find_run
 from minikube.project.run_name import connect, listed_names, run_name
 from minikube.project_dir import LOCK_FILE, SupervisorRecord, directory_id, write_supervisor_record
 
@@ -76,6 +76,15 @@ def test_the_kernel_names_the_supervisor_whatever_becomes_of_its_files(state: Pa
     assert run is not None
     assert (run.pid, run.uid, run.token) == (os.getpid(), os.geteuid(), "secret")
     assert run.pids == [os.getpid(), os.getppid()]
+
+
+def test_the_pids_of_a_record_from_another_pid_namespace_are_not_used(state: Path, claim: RunClaim) -> None:
+    """They are those of other processes here, which a command would wait for or kill."""
+    answer(claim, replace(record_of(state), pid=2, guardian_pid=1))
+    run = find_run(state, timeout=5)
+    assert run is not None
+    assert run.pids == [os.getpid()]
+    assert Run(0, run.uid, run.record).pids == []
 
 
 def test_a_supervisor_is_found_by_a_program_with_many_descriptors(state: Path, claim: RunClaim) -> None:
