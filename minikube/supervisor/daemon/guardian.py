@@ -180,7 +180,8 @@ def _run_supervisor(
         import logging
 
         logging.getLogger(__name__).critical("the supervisor failed", exc_info=True)
-        send_message(sock, {"error": f"the supervisor failed: {error!r} — see {SUPERVISOR_LOG_NAME}", "exit_code": 1})
+        reason = str(error) if isinstance(error, OSError) else repr(error)  # only the text of an OSError names the file
+        send_message(sock, {"error": f"the supervisor failed: {reason} — see {SUPERVISOR_LOG_NAME}", "exit_code": 1})
         return 1
 
 
