@@ -101,6 +101,7 @@ def test_nobody_changes_what_is_the_projects_and_each_try_is_an_event(project: P
 
 
 def test_a_stranger_who_tries_everything_changes_nothing(project: Project) -> None:
+    eventually(lambda: entries(project, "mine"), what="mine is registered")
     ports = [f"--{name}=127.0.0.1:{project.ports[name]}" for name in ("registry", "control")]
     # Not as `nobody`: as the user of `mine` that one may change its entry.
     options = [*ports, "--project", str(project.directory), "--uid=65533", "--minutes=0.04", "--slow-ms=5000"]
