@@ -125,7 +125,8 @@ def _is_in_root(pid: int, program: str) -> bool:
 
     path = processes.environment(pid).get("PATH") or os.defpath
     directories = ("",) if "/" in program else path.split(":")
-    return any(os.path.lexists(f"/proc/{pid}/root/{directory}/{program}") for directory in directories)
+    root = Path("/proc", str(pid), "root")
+    return any(os.path.lexists(f"{root}/{directory}/{program}") for directory in directories)
 
 
 def _is_missing(engine: str, container: str, program: str) -> bool:
