@@ -30,15 +30,6 @@ RESERVED: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
 def supervised(redis_server: RedisServer) -> Iterator[Registry]:
     """A registry of a supervisor, which has reserved the names `product` and `job`."""
     made = Registry(redis_server.url, MINIKUBE_SUPERVISOR_TOKEN=SECRET)

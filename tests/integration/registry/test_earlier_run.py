@@ -2,24 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from minikube.project.ids import instance_id, project_key
 from tests.eventually import eventually
 from tests.integration.registry.registry_process import Client, Registry, services
 from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 def start_run(registry: Registry, directory: Path) -> Client:

@@ -20,15 +20,6 @@ STORE_UNAVAILABLE = -32010
 
 
 @pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
 def client(registry: Registry) -> Client:
     return registry.ready()
 

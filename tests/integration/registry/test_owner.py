@@ -11,18 +11,8 @@ from minikube.model import Address, Registration
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed, Service, services
-from tests.redis_server import RedisServer
 
 ID = "0badcafe"
-
-
-@pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 @pytest.fixture

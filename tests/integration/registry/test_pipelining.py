@@ -2,24 +2,13 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed
-from tests.redis_server import RedisServer
 
 TRIES = 40
-
-
-@pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 @pytest.fixture

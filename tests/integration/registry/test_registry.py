@@ -15,15 +15,6 @@ QUICK = {"Interval": "200ms", "Timeout": "5s"}
 
 
 @pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
 def client(registry: Registry) -> Client:
     return registry.ready()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,16 +11,6 @@ import trio
 import minikube
 from minikube import aio, blocking
 from tests.integration.registry.registry_process import Registry
-from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def registry(redis_server: RedisServer) -> Iterator[Registry]:
-    made = Registry(redis_server.url)
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 def trio_serves(seconds: float, *args: Any, **options: Any) -> None:
