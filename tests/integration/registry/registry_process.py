@@ -131,6 +131,23 @@ class Registry:
         self.kill()
 
 
+@contextmanager
+def running(url: str, *, ready: bool = True) -> Iterator[tuple[Registry, Client]]:
+    """Yield a registry that was started on the Redis at `url`, and a client: one that has waited for the store with `ready`."""
+    registry = Registry(url)
+    try:
+        registry.start()
+        yield registry, registry.ready() if ready else registry.client()
+    finally:
+        registry.close()
+
+
+def store_detail(client: Client) -> str:
+    """Return why Redis cannot be used; empty while it can."""
+    store = client.call("Status")["Store"]
+    return "" if store["State"] == "ok" else str(store["Detail"])
+
+
 class Service:
     """An HTTP server in a thread: `status` is its response, `hang` makes it answer nothing until `release`."""
 

@@ -3,7 +3,6 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -22,12 +21,6 @@ STORE_UNAVAILABLE = -32010
 @pytest.fixture
 def client(registry: Registry) -> Client:
     return registry.ready()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (started,):
-        yield started
 
 
 def refused(client: Client, method: str, *params: object) -> float:

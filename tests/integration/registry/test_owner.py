@@ -1,6 +1,6 @@
 """The owner of an entry is the truth: its next renewal puts right what another client replaced or removed."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,12 +18,6 @@ ID = "0badcafe"
 @pytest.fixture
 def client(registry: Registry) -> Client:
     return registry.ready()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (started,):
-        yield started
 
 
 def entry(client: Client, id_: str = ID) -> dict[str, Any]:

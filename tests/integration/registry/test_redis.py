@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from minikube.registry.redis.commands import RedisCommands
 from minikube.registry.redis.connect import RedisConnector
 from tests.certificates import make_certificates
 from tests.eventually import eventually
-from tests.integration.registry.registry_process import Client, Registry, RpcFailed, Service, services
+from tests.integration.registry.registry_process import Client, RpcFailed, Service, running, services, store_detail
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.tls_front import tls_front
@@ -22,28 +22,6 @@ from tests.tls_front import tls_front
 STORE_UNAVAILABLE = -32010
 SENTINEL_S = 90
 """Sentinels look for replicas every 10 s, and try a failover again after some seconds."""
-
-
-@contextmanager
-def running(url: str, *, ready: bool = True) -> Iterator[tuple[Registry, Client]]:
-    registry = Registry(url)
-    try:
-        registry.start()
-        yield registry, registry.ready() if ready else registry.client()
-    finally:
-        registry.close()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (started,):
-        yield started
-
-
-def detail(client: Client) -> str:
-    """Return why Redis cannot be used; empty while it can."""
-    store = client.call("Status")["Store"]
-    return "" if store["State"] == "ok" else str(store["Detail"])
 
 
 def is_refused(client: Client, registration: Mapping[str, object]) -> bool:
@@ -72,14 +50,14 @@ def test_a_full_disk_stops_writes_only(small_disk: Path, service: Service) -> No
         kept = service.registration("order", Meta={"more": "x" * 1000})
         eventually(lambda: is_refused(client, kept), what="a write is refused")
         assert client.get("product") == service.port
-        assert "MISCONF" in eventually(lambda: detail(client))
+        assert "MISCONF" in eventually(lambda: store_detail(client))
         filler.unlink()
-        eventually(lambda: not detail(client), what="Redis takes writes again")
+        eventually(lambda: not store_detail(client), what="Redis takes writes again")
         client.call("Register", kept)
         assert client.get("order") == service.port
         server.kill()
         server.start()
-        eventually(lambda: not detail(client))
+        eventually(lambda: not store_detail(client))
         assert client.state(id_) == "passing"
 
 
@@ -90,11 +68,11 @@ def test_a_password_set_later_is_named_as_the_reason_and_recovered_from(
         id_ = client.call("Register", service.registration("product"))
         admin.config_set("requirepass", "other")
         admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        eventually(lambda: "uthentication" in detail(client), what="the reason")
+        eventually(lambda: "uthentication" in store_detail(client), what="the reason")
         assert is_refused(client, service.registration("order"))
         assert client.get("product") == service.port
         admin.config_set("requirepass", "")
-        eventually(lambda: not detail(client))
+        eventually(lambda: not store_detail(client))
         assert client.state(id_) == "passing"
 
 
@@ -109,11 +87,11 @@ def test_a_foreign_value_under_a_key_of_the_registry_is_named(
             both.set(f"{{minikube}}:{key}", "foreign")
             both.execute()
         eventually(lambda: is_refused(client, service.registration("order")))
-        assert f"{{minikube}}:{key}" in eventually(lambda: detail(client))
-        assert "delete it" in detail(client)
+        assert f"{{minikube}}:{key}" in eventually(lambda: store_detail(client))
+        assert "delete it" in store_detail(client)
         assert client.get("product") == service.port
         admin.delete(f"{{minikube}}:{key}")
-        eventually(lambda: not detail(client))
+        eventually(lambda: not store_detail(client))
         client.call("Register", service.registration("order"))
         assert client.get("order") == service.port
         assert client.state(id_) == "passing"
@@ -142,7 +120,7 @@ def test_a_unix_socket_with_user_and_password(locked_redis: RedisServer, service
         assert client.get("product") == service.port
     wrong = locked_redis.url.replace("p%3Aw", "wrong")
     with running(wrong, ready=False) as (_, client):
-        reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+        reason = eventually(lambda: store_detail(client) if store_detail(client) != "connecting" else "")
         assert "invalid username-password pair" in reason
         assert "wrong" not in reason
         assert is_refused(client, service.registration("product"))
@@ -158,7 +136,7 @@ def test_tls_with_user_and_password(
             client.call("Register", service.registration("product"))
             assert client.get("product") == service.port
         with running(base, ready=False) as (_, client):
-            reason = eventually(lambda: detail(client) if detail(client) != "connecting" else "")
+            reason = eventually(lambda: store_detail(client) if store_detail(client) != "connecting" else "")
             assert "certificate verify failed" in reason
             assert "p%3Aw" not in reason
 
@@ -314,7 +292,7 @@ def test_a_failover_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         sentinels.replica.pause()
         assert not register(), "a write that only the master has is not acknowledged"
         sentinels.replica.resume()
-        eventually(lambda: not detail(client))
+        eventually(lambda: not store_detail(client))
         eventually(register)
         sentinels.master.kill()
         while register():  # a write that is under way when the master dies may still be answered

@@ -3,8 +3,8 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,12 @@ import pytest
 from minikube.errors import Unavailable
 from minikube.registry.redis.shared_hash import SharedHash
 from tests.eventually import eventually
-from tests.integration.registry.registry_process import Client, Registry, RpcFailed, Service, services
+from tests.integration.registry.registry_process import Client, RpcFailed, Service, running, services, store_detail
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 KEY = "{minikube}:instance:product:0badcafe"
 REPAIRED_S = 5.0
-
-
-@contextmanager
-def running(url: str, *, ready: bool = True) -> Iterator[tuple[Registry, Client]]:
-    registry = Registry(url)
-    try:
-        registry.start()
-        yield registry, registry.ready() if ready else registry.client()
-    finally:
-        registry.close()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (started,):
-        yield started
-
-
-def detail(client: Client) -> str:
-    """Return why Redis cannot be used; empty while it can."""
-    store = client.call("Status")["Store"]
-    return "" if store["State"] == "ok" else str(store["Detail"])
 
 
 def dump(admin: Any) -> dict[str, Any]:
@@ -123,10 +101,10 @@ def test_no_damaged_value_ends_the_registry_and_writes_go_on(redis_server: Redis
             again = service.registration("order", Tags=[str(number)], Uuid="order")
             eventually(partial(_is_taken, client, again), what=f"a write after damage to {what}")
             assert client.get("product") == service.port
-            eventually(lambda: not detail(client), what=f"Redis is well after damage to {what}")
+            eventually(lambda: not store_detail(client), what=f"Redis is well after damage to {what}")
         node = client.call("Status")["Node"]
         eventually(lambda: str(admin.hget("{minikube}:nodes", node)).isdigit(), what="it counts its heartbeats again")
-        assert detail(client) == ""
+        assert store_detail(client) == ""
         assert registry.process is not None
         assert registry.process.poll() is None
         for damage in VALUES.values():
@@ -201,7 +179,7 @@ def test_a_user_with_the_least_rights_is_enough(tmp_path: Path, service: Service
             eventually(lambda: admin.exists(KEY), REPAIRED_S, what="the hash is written again")
             admin.flushall()
             eventually(lambda: admin.exists(KEY), REPAIRED_S, what="everything is restored")
-            eventually(lambda: not detail(client))
+            eventually(lambda: not store_detail(client))
             registry.kill()
             again = registry.start().ready()
             assert again.get("product") == service.port
@@ -237,20 +215,20 @@ def test_a_redis_without_memory_answers_lookups_also_after_a_restart(
         id_ = client.call("Register", service.registration("product"))
         admin.config_set("maxmemory-policy", "noeviction")
         admin.config_set("maxmemory", "1")
-        eventually(lambda: detail(client) == OUT_OF_MEMORY, what="the reason is told as Redis tells it")
+        eventually(lambda: store_detail(client) == OUT_OF_MEMORY, what="the reason is told as Redis tells it")
         with pytest.raises(RpcFailed, match="store unavailable: OOM command not allowed") as refused:
             client.call("Register", service.registration("order"))
         assert refused.value.code == -32010
         registry.kill()
         again = registry.start().client()
         assert again.get("product") == service.port
-        eventually(lambda: detail(again) == OUT_OF_MEMORY)
+        eventually(lambda: store_detail(again) == OUT_OF_MEMORY)
         assert again.call("Status")["Stale"] is True
         with pytest.raises(RpcFailed, match="store unavailable: OOM command not allowed"):
             again.call("Register", service.registration("order"))
         assert again.get("product") == service.port
         admin.config_set("maxmemory", "0")
-        eventually(lambda: not detail(again), what="Redis takes writes again")
+        eventually(lambda: not store_detail(again), what="Redis takes writes again")
         assert again.call("Maintenance", id_, True, "") is True
 
 
@@ -265,15 +243,15 @@ def test_a_full_disk_answers_lookups_also_after_a_restart(small_disk: Path, serv
         def reason() -> str:
             with contextlib.suppress(RpcFailed):
                 client.call("Register", service.registration("order", Meta={"more": "x" * 1000}))
-            return detail(client)
+            return store_detail(client)
 
         eventually(lambda: reason().startswith("MISCONF"))
         registry.kill()
         again = registry.start().client()
         assert again.get("product") == service.port
-        eventually(lambda: detail(again).startswith("MISCONF"))
+        eventually(lambda: store_detail(again).startswith("MISCONF"))
         filler.unlink()
-        eventually(lambda: not detail(again), what="Redis takes writes again")
+        eventually(lambda: not store_detail(again), what="Redis takes writes again")
 
 
 def test_a_read_only_replica_answers_lookups(tmp_path: Path, service: Service) -> None:
@@ -289,12 +267,12 @@ def test_a_read_only_replica_answers_lookups(tmp_path: Path, service: Service) -
             eventually(lambda: admin.exists("{minikube}:registrations"), what="the replica has the data")
             with running(replica.url, ready=False) as (_, client):
                 assert client.get("product") == service.port
-                eventually(lambda: "read only replica" in detail(client) and "script" not in detail(client))
+                eventually(lambda: "read only replica" in store_detail(client) and "script" not in store_detail(client))
                 with running(master.url) as (_, other), services(1) as (late,):
                     other.call("Register", late.registration("order"))
                     eventually(lambda: client.get("order") == late.port, what="the replica's changes are followed")
                 admin.execute_command("REPLICAOF", "NO", "ONE")
-                eventually(lambda: not detail(client), what="it is a master by now")
+                eventually(lambda: not store_detail(client), what="it is a master by now")
                 assert writer.ping()
                 client.call("Register", service.registration("job"))
 
@@ -304,7 +282,7 @@ def test_a_redis_that_hangs_is_noticed_within_seconds(redis_server: RedisServer,
         client.call("Register", service.registration("product"))
         redis_server.pause()
         try:
-            reason = eventually(lambda: detail(client), 5, what="the hang is noticed")
+            reason = eventually(lambda: store_detail(client), 5, what="the hang is noticed")
             assert "Redis did not answer within 1.5 s" in reason
             status = client.call("Status")
             assert status["Stale"] is True
@@ -312,7 +290,7 @@ def test_a_redis_that_hangs_is_noticed_within_seconds(redis_server: RedisServer,
             assert client.read()["stale"] is True
         finally:
             redis_server.resume()
-        eventually(lambda: not detail(client), 5, what="it answers again")
+        eventually(lambda: not store_detail(client), 5, what="it answers again")
 
 
 def test_a_redis_whose_socket_is_gone_is_named(redis_server: RedisServer, service: Service) -> None:
@@ -323,7 +301,9 @@ def test_a_redis_whose_socket_is_gone_is_named(redis_server: RedisServer, servic
         assert client.call("Register", service.registration("order"))
         registry.kill()
         again = registry.start().client()
-        reason = eventually(lambda: detail(again) if detail(again) != "connecting" else "", 5, what="the reason")
+        reason = eventually(
+            lambda: store_detail(again) if store_detail(again) != "connecting" else "", 5, what="the reason"
+        )
         assert str(redis_server.socket) in reason
         with pytest.raises(RpcFailed, match=r"store unavailable: .*redis\.sock") as refused:
             again.call("Get", "product")

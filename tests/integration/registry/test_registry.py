@@ -30,12 +30,6 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             made.close()
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (started,):
-        yield started
-
-
 def test_a_registration_is_discoverable_when_its_call_returns(
     client: Client, service: Service, redis_server: RedisServer
 ) -> None:

@@ -17,7 +17,7 @@ import minikube
 from minikube import aio, blocking
 from tests.certificates import Certificates, make_certificates
 from tests.eventually import eventually, soon
-from tests.integration.registry.registry_process import Service, services
+from tests.integration.registry.registry_process import Service
 from tests.redis_server import RedisServer
 
 TOKEN = "a-token-of-the-tests"
@@ -57,12 +57,6 @@ def secured(
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with services(1) as (made,):
-        yield made
 
 
 def test_every_flavour_of_the_sdk_connects(secured: Secured, service: Service) -> None:
