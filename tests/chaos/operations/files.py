@@ -73,19 +73,21 @@ async def remove_logs(run: RunContext, step: Step) -> str:
 @operation("remove.token")
 async def remove_token(run: RunContext, step: Step) -> str:
     """Remove the token: commands and instances that start later work."""
-    with run.allow("*", Allowance.NO_CONTROL):
-        (run.project.state / "token").unlink()
-        await wait_commands(run, "token")
-    return "token"
+    return await _remove_file(run, "token")
 
 
 @operation("remove.record")
 async def remove_record(run: RunContext, step: Step) -> str:
     """Remove the record by which commands find the supervisor."""
+    return await _remove_file(run, "supervisor.json")
+
+
+async def _remove_file(run: RunContext, name: str) -> str:
+    """Remove a file of the project directory, wait until commands work, and return its name."""
     with run.allow("*", Allowance.NO_CONTROL):
-        (run.project.state / "supervisor.json").unlink()
-        await wait_commands(run, "supervisor.json")
-    return "supervisor.json"
+        (run.project.state / name).unlink()
+        await wait_commands(run, name)
+    return name
 
 
 @operation("remove.redis-socket")
