@@ -8,6 +8,8 @@
     registry    the command line and environment of the registry
     redis_ping  ask Redis whether it works, and whether its socket is still there
     service     keep one backing service running: show whether it works, restart it when it exits, stop it at the end
+    program     what differs between the two: when a process is ready, whether it works, why it ended
+    embedded_redis  the embedded Redis as such a program
     startup     create both from their specs, and wait until they answer
 
 Both processes are started before the supervisor imports trio, because `up` waits for them; so `spec`, `redis` and `registry`

@@ -1,6 +1,6 @@
 """Ask the embedded Redis whether it works, by a new connection to its socket: a removed socket is noticed, too.
 
-It refuses to wait for a Redis that starts (`startup.wait_redis`), and to restart one (`service`).
+It refuses to wait for a Redis that starts (`embedded_redis.wait_redis`), and to restart one (`service`).
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import struct
 import trio
 
 from minikube.linux.processes import read_stat
-from minikube.supervisor.backing.service import RestartNeeded
+from minikube.supervisor.backing.program import RestartNeeded
 from minikube.text import printable
 
 PING_TIMEOUT_S = 3.0

@@ -1,13 +1,12 @@
 """Keep one backing service running: show its state and whether it works, restart it when its process exits, stop it at the end.
 
-A process that lives may hang, refuse, or have lost its socket. `ping` finds out, and other parts of the supervisor `report` what
+A process that lives may hang, refuse, or have lost its socket. A ping finds out, and other parts of the supervisor `report` what
 they see. All that is shown of the service comes from here, by its row in the state store.
 """
 
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
 
 import trio
 import trio.lowlevel
@@ -17,6 +16,7 @@ from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.model import CheckState, PartView, ProcessState
+from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
 from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, backing_command, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.runtime.process.process import Process
@@ -35,17 +35,10 @@ RETRY_INTERVAL_S = 1.0
 """The interval of pings of a service that does not work."""
 
 
-class RestartNeeded(Exception):
-    """Raised by a ping: only a new process can serve again. The text says why; it follows the name of the service."""
-
-
 class BackingService:
     """Keeps the embedded Redis or the registry running: starts a new process whenever the process exits before `stop`.
 
-    `wait_ready` is called for each process. It waits until the process answers, and returns the service's address. `ping`
-    returns why a process that was ready does not work, in one line; empty: it works. `prepare` makes the files that a
-    process needs; it is called before each start but the first, and may raise `StartError`. `explain` gets the last lines of the
-    log of a process that ended before it was ready; it returns the reason in them, and what a user can do about it.
+    `program` knows when a process is ready, and whether it works.
     """
 
     def __init__(
@@ -54,10 +47,7 @@ class BackingService:
         process_table: ProcessTable,
         store: StateStore,
         log: InstanceLog,
-        wait_ready: Callable[[Process], Awaitable[str]],
-        ping: Callable[[Process], Awaitable[str]] | None = None,
-        prepare: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
-        explain: Callable[[tuple[str, ...]], tuple[str, str]] | None = None,
+        program: BackingProgram,
     ) -> None:
         self.spec = spec
         self.ready = trio.Event()
@@ -66,12 +56,9 @@ class BackingService:
         self._process_table = process_table
         self._store = store
         self._log = log
-        self._wait_ready = wait_ready
-        self._ping = ping
-        self._prepare = prepare
-        self._explain = explain
+        self._program = program
         self.failed = trio.Event()
-        """Set when processes have ended twice with the same reason before they were ready; only with `explain`."""
+        """Set when processes have ended twice with the same reason before they were ready; and the program knows what to do."""
         self.failure = ""
         """That reason, and what a user can do about it."""
         self._process: Process | None = None
@@ -106,8 +93,8 @@ class BackingService:
                 adopted, first = first, None
                 process = adopted or await self._start()
                 reason = await self._run_process(process) or f"ended: {process.exit}"
-                if self._explain is not None and not self._was_ready:
-                    words, advice = self._explain(self._log.last_lines)
+                if not self._was_ready:
+                    words, advice = self._program.explain(self._log.last_lines)
                     reason += f": {words}" if words else ""
             except StartError as error:
                 reason = f"did not start: {error}"
@@ -141,7 +128,7 @@ class BackingService:
             await self._finished.wait()
 
     async def _start(self) -> Process:
-        await self._prepare()
+        await self._program.prepare()
         return await self._process_table.start(backing_command(self.spec))
 
     async def _run_process(self, process: Process) -> str:
@@ -223,7 +210,8 @@ class BackingService:
 
     async def _observe(self, process: Process) -> None:
         """Wait until `process` is ready, then ping it. Where only a new process can help, set `_restart_reason` and end it."""
-        self.address = await self._wait_ready(process)
+        self.address = await self._program.wait_ready(process)
+        self.spec = self._program.next_spec(self.spec, self.address)
         self._was_ready = True
         self.ready.set()
         self._show_running()
@@ -232,14 +220,12 @@ class BackingService:
             # It accepts connections. What its status said before the restart, a store that is away, is not over by that.
             text = "runs again, but does not work in full yet" if "status" in self._problems else "answers again"
             self._store.event(f"{name}.up", f"{name} {text}")
-        if self._ping is None:
-            return
-        while True:
+        while self._program.is_pinged:
             self._ping_soon = trio.Event()
             with trio.move_on_after(RETRY_INTERVAL_S if "ping" in self._problems else PING_INTERVAL_S):
                 await self._ping_soon.wait()
             try:
-                problem = await self._ping(process)
+                problem = await self._program.ping(process)
             except RestartNeeded as error:
                 if self._stopping.is_set():
                     return

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from minikube.errors import StartError
 from minikube.linux import processes
 from minikube.logs.collector import LogCollector
 from minikube.manifest import LogSpec
+from minikube.supervisor.backing.program import BackingProgram
 from minikube.supervisor.backing.service import BackingService
 from minikube.supervisor.backing.spec import BackingSpec, backing_command, begin_process
 from minikube.supervisor.runtime.process.fork_client import execute_server
@@ -49,6 +51,16 @@ class SlowTable(ProcessTable):
         return self.started[-1]
 
 
+class Program(BackingProgram):
+    """A program whose processes are ready when a function of the test says so."""
+
+    def __init__(self, ready: Callable[[Process], Awaitable[str]]) -> None:
+        self._ready = ready
+
+    async def wait_ready(self, process: Process) -> str:
+        return await self._ready(process)
+
+
 async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path, subreaper: None) -> None:
     async def never_ready(process: Process) -> str:
         await trio.sleep_forever()
@@ -56,7 +68,7 @@ async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path, su
 
     process_table, log = SlowTable(), LogCollector(tmp_path).open("redis", "redis", LogSpec())
     spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    service = BackingService(spec, process_table, StateStore("test"), log, never_ready)
+    service = BackingService(spec, process_table, StateStore("test"), log, Program(never_ready))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process_table.reap_children)
@@ -83,7 +95,7 @@ async def test_ready_belongs_to_the_process_that_runs(tmp_path: Path, process_ta
         return "there"
 
     spec = BackingSpec("redis", ("sh", "-c", SCRIPT), dict(os.environ), tmp_path, "there")
-    service = BackingService(spec, process_table, StateStore("test"), log, wait_ready)
+    service = BackingService(spec, process_table, StateStore("test"), log, Program(wait_ready))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.run, None)
@@ -110,7 +122,7 @@ async def test_a_start_is_retried_after_a_shortage_of_descriptors(
 
     store, log = StateStore("test"), LogCollector(tmp_path).open("redis", "redis", LogSpec())
     spec = BackingSpec("redis", ("sleep", "600"), dict(os.environ), tmp_path, "there")
-    service = BackingService(spec, process_table, store, log, wait_ready)
+    service = BackingService(spec, process_table, store, log, Program(wait_ready))
     with monkeypatch.context() as scarce, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             first = await process_table.start(backing_command(spec))
@@ -146,7 +158,7 @@ async def test_a_first_process_that_has_died_before_the_service_runs_is_started_
     await soon(lambda: (stat := processes.read_stat(start.pid)) is not None and stat.state == "Z")
     table = ProcessTable(None, server)
     first = await table.adopt(start, backing_command(spec))
-    service = BackingService(spec, table, store, log, wait_ready)
+    service = BackingService(spec, table, store, log, Program(wait_ready))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(table.reap_children)

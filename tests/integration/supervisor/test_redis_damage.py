@@ -13,7 +13,7 @@ import trio
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
-from minikube.supervisor.backing import startup
+from minikube.supervisor.backing import embedded_redis
 from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.redis_data import mend_tail
 from minikube.supervisor.backing.redis_program import read_writer
@@ -98,7 +98,7 @@ async def test_a_restart_mends_the_file_in_a_thread(directory: Path, monkeypatch
         mended_in.append(threading.current_thread())
         return mend_tail(project_dir)
 
-    monkeypatch.setattr(startup, "mend_tail", note_thread)
+    monkeypatch.setattr(embedded_redis, "mend_tail", note_thread)
     async with started(directory, StateStore("p")) as service:
         assert service._process is not None
         service._process.send_signal(signal.SIGKILL)
@@ -147,5 +147,5 @@ async def test_data_of_another_program_name_that_program(directory: Path) -> Non
 
 
 async def test_a_reply_to_info_is_read_whole_and_none_where_no_server_is(redis_server: RedisServer) -> None:
-    assert "redis_version:" in await startup.read_info(str(redis_server.socket))
-    assert await startup.read_info("/no/such/socket") == ""
+    assert "redis_version:" in await embedded_redis.read_info(str(redis_server.socket))
+    assert await embedded_redis.read_info("/no/such/socket") == ""
