@@ -7,6 +7,7 @@ refuses to decide anything about services.
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minikube.engine.leftovers import remove_leftovers
 from minikube.errors import MinikubeError, StartError
@@ -20,6 +21,10 @@ from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.text import printable
+
+if TYPE_CHECKING:
+    from minikube.supervisor.backing.spec import BackingSpec
+    from minikube.supervisor.daemon.launch_plan import LaunchPlan
 
 
 def run(
@@ -36,7 +41,17 @@ def run(
     run is kept out for as long as the supervisor or the guardian has it. `fork_server` starts the processes.
     """
     try:
-        return _run(manifest_path, options, sock, guardian_pipe, claim, fork_server)
+        plan = _prepare(manifest_path, options, claim)
+        started = _begin_backing_services(plan, fork_server)
+        # Only now: trio and the rest are imported while Redis and the registry start.
+        from minikube.supervisor.daemon.log import configure_logging
+        from minikube.supervisor.daemon.run import run_supervisor
+
+        configure_logging(os.environ)
+        try:
+            return run_supervisor(plan, fork_server, started, sock, guardian_pipe)
+        finally:
+            claim.close()
     except MinikubeError as error:
         import logging
 
@@ -48,20 +63,14 @@ def run(
         return error.exit_code
 
 
-def _run(
-    manifest_path: Path,
-    options: LaunchOptions,
-    sock: socket.socket,
-    guardian_pipe: int,
-    claim: RunClaim,
-    fork_server: ForkServer,
-) -> int:
+def _prepare(manifest_path: Path, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
+    """Take the claim, end what an earlier run left, and return the plan of this run. Raises `MinikubeError`."""
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
     from minikube.supervisor.backing.redis import redis_spec
     from minikube.supervisor.backing.redis_data import mend_tail
     from minikube.supervisor.backing.registry import registry_spec
-    from minikube.supervisor.backing.spec import BackingSpec, begin_process
+    from minikube.supervisor.daemon.launch_plan import LaunchPlan
     from minikube.supervisor.daemon.token_file import ensure_token
 
     manifest = load_manifest(manifest_path)
@@ -85,36 +94,34 @@ def _run(
     token = ensure_token(directory)
     secret = supervisor_token(token)
     registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
-    started: list[tuple[BackingSpec, ProcessStart]] = []
-    for spec in (redis, registry):
-        if spec is not None:
-            spec.env[orphans.PROJECT_ENV] = str(directory)
-            started.append((spec, begin_process(spec, fork_server)))
-    # Only now: trio and the rest are imported while Redis and the registry start.
-    from minikube.supervisor.daemon.log import configure_logging
-    from minikube.supervisor.daemon.run import LaunchPlan, run_supervisor
+    return LaunchPlan(
+        manifest=manifest,
+        options=options,
+        project_dir=directory,
+        claim=claim,
+        redis=redis,
+        registry=registry,
+        token=token,
+        registry_secret=secret,
+        control=control,
+        killed=killed,
+        removed=removed,
+        not_removed=not_removed,
+        mended=mended,
+        warnings=tuple(warnings),
+    )
 
-    configure_logging(os.environ)
-    try:
-        plan = LaunchPlan(
-            manifest,
-            options,
-            directory,
-            claim,
-            redis,
-            registry,
-            token,
-            secret,
-            control,
-            killed,
-            removed,
-            not_removed,
-            mended,
-            tuple(warnings),
-        )
-        return run_supervisor(plan, fork_server, started, sock, guardian_pipe)
-    finally:
-        claim.close()
+
+def _begin_backing_services(plan: "LaunchPlan", fork_server: ForkServer) -> "list[tuple[BackingSpec, ProcessStart]]":
+    """Request the processes of the embedded Redis, if the plan has one, and of the registry; return their starts."""
+    from minikube.supervisor.backing.spec import begin_process
+
+    started: list[tuple[BackingSpec, ProcessStart]] = []
+    for spec in (plan.redis, plan.registry):
+        if spec is not None:
+            spec.env[orphans.PROJECT_ENV] = str(plan.project_dir)
+            started.append((spec, begin_process(spec, fork_server)))
+    return started
 
 
 def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:

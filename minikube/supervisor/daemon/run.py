@@ -14,27 +14,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 import trio
-from msgspec import Struct
 
 import minikube
 from minikube.clock import clock_shift
 from minikube.control.server import serve_control
 from minikube.control.state_store import StateStore
 from minikube.durations import format_duration
-from minikube.engine.leftovers import EngineLeftovers
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS, ProjectGroups
-from minikube.manifest import HostPort, Manifest
+from minikube.manifest import HostPort
 from minikube.model import Instance
 from minikube.project import orphans
 from minikube.project.environment import registry_tls
 from minikube.project.ids import is_replica
-from minikube.project.run_claim import RunClaim
 from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
@@ -43,10 +39,10 @@ from minikube.supervisor.backing.startup import registry_service, start_redis, w
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import shutdown
 from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.daemon.launch_plan import LaunchPlan
 from minikube.supervisor.daemon.project_files import ProjectFiles
 from minikube.supervisor.daemon.run_server import keep_project_files
 from minikube.supervisor.instance.lifecycle import worst_exit
-from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_monitor import RegistryHealth, RegistryMonitor
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.readiness.reservations import Reservations, make_reservations
@@ -79,35 +75,6 @@ LAST_DELTA_S = 0.06
 """A little more than one interval of the stream, so that its readers see the end before the connection closes."""
 
 LOG_CLOSE_TIMEOUT_S = 5.0
-
-
-class LaunchPlan(Struct, frozen=True):
-    """The launcher's input to `run_supervisor`: manifest, options, addresses, and the results of the clean-up before it."""
-
-    manifest: Manifest
-    options: LaunchOptions
-    project_dir: Path
-    claim: RunClaim
-    """The claim on the project directory, which is taken."""
-    redis: BackingSpec | None
-    """The embedded Redis; None where the manifest sets `redis.url`."""
-    registry: BackingSpec
-    token: str
-    """The project's secret, and the bearer token of the control API."""
-    registry_secret: str
-    """The supervisor token, which the registry has and from which the tokens of instances are derived."""
-    control: HostPort
-    """Where the control API listens; port 0: any free one."""
-    killed: list[int]
-    """The pids of orphans of an earlier run that were killed."""
-    removed: list[str]
-    """The containers of an earlier run that were removed."""
-    not_removed: EngineLeftovers | None = None
-    """The containers and networks that could not be removed, because the engine does not answer."""
-    mended: str = ""
-    """A message about a mended append-only file of Redis; empty where it was whole."""
-    warnings: tuple[str, ...] = ()
-    """Messages about default ports that were taken, so that others are used."""
 
 
 Started = list[tuple[BackingSpec, ProcessStart]]
@@ -268,15 +235,20 @@ async def _serve(
             if context.options.exit_with:
                 services.start_soon(_stop_with_service, reconciler, context.options.exit_with, sock)
             await context.stop_requested.wait()
-            began = time.monotonic()
-            immediately = " immediately" if context.immediate_stop_requested.is_set() else ""
-            logger.info("stopping all services%s", immediately)
-            store.event("supervisor.stopping", f"stopping everything{immediately}")
-            await reconciler.stop_all()
-            store.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
+            await _stop_services(context, reconciler)
             services.cancel_scope.cancel()
         await trio.sleep(LAST_DELTA_S)
         nursery.cancel_scope.cancel()
+
+
+async def _stop_services(context: RunContext, reconciler: Reconciler) -> None:
+    """Stop all services, with events at the begin and at the end."""
+    began = time.monotonic()
+    immediately = " immediately" if context.immediate_stop_requested.is_set() else ""
+    logger.info("stopping all services%s", immediately)
+    context.store.event("supervisor.stopping", f"stopping everything{immediately}")
+    await reconciler.stop_all()
+    context.store.event("supervisor.stopped", f"all services stopped after {time.monotonic() - began:.1f} s")
 
 
 def _show_registry_health(

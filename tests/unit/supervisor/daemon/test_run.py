@@ -15,6 +15,7 @@ from minikube.manifest import HostPort, load_manifest
 from minikube.project.run_claim import RunClaim
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.daemon import run, shutdown
+from minikube.supervisor.daemon.launch_plan import LaunchPlan
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_monitor import RegistryHealth
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
@@ -84,7 +85,7 @@ async def test_an_error_of_the_supervisor_still_stops_the_registry_before_redis(
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = "x"\n')
     spec = BackingSpec("redis", ("true",), {}, tmp_path, "there")
     claim = RunClaim(tmp_path)
-    plan = run.LaunchPlan(
+    plan = LaunchPlan(
         load_manifest(tmp_path / "supervisor.toml"),
         LaunchOptions(),
         tmp_path,
