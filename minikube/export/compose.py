@@ -185,30 +185,7 @@ def _host_path(plan: ExportPlan, path: Path) -> str:
 def _service(plan: ExportPlan, workload: Workload) -> Tree:
     """Return the Compose service of a workload."""
     spec = workload.spec
-    key = f"services.{spec.name}"
-    tree: Tree = {"image": workload.image}
-    if spec.build:
-        build = {
-            "context": _host_path(plan, spec.build.context),
-            "dockerfile": spec.build.dockerfile,
-            "target": spec.build.target,
-        }
-        tree["build"] = {name: value for name, value in build.items() if value}
-        if spec.build.args:
-            tree["build"]["args"] = {name: _escape_dollars(value) for name, value in spec.build.args.items()}
-        tree["pull_policy"] = "build" if spec.pull != "always" else "always"
-    elif spec.runtime == "container":
-        tree["pull_policy"] = spec.pull
-    words = {
-        "command": [_replace_instance_id(word, spec.name) for word in workload.command],
-        "working_dir": spec.workdir,
-        "user": ":".join(part for part in (spec.user, spec.group) if part),
-        "init": spec.init,
-        "profiles": list(spec.profiles),
-    }
-    tree |= {name: value for name, value in words.items() if value}
-    if spec.group and not spec.user:
-        tree["user"] = f"0:{spec.group}"
+    tree = _image(plan, workload) | _process(workload)
     if spec.env_file:
         tree["env_file"] = [_host_path(plan, path) for path in spec.env_file]
     tree["environment"] = _environment(plan, workload)
@@ -235,14 +212,56 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     tree["logging"] = {"driver": "local", "options": size}
     if spec.schedule:
         tree["profiles"] = ["schedule"]
-        plan.add_note(
-            f"{key}.schedule", f"Compose has no schedules — let cron run: docker compose run --rm {spec.name}"
-        )
+    _add_notes(plan, workload)
+    return tree
+
+
+def _image(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return where the image of a workload comes from."""
+    spec = workload.spec
+    tree: Tree = {"image": workload.image}
+    if spec.build:
+        build = {
+            "context": _host_path(plan, spec.build.context),
+            "dockerfile": spec.build.dockerfile,
+            "target": spec.build.target,
+        }
+        tree["build"] = {name: value for name, value in build.items() if value}
+        if spec.build.args:
+            tree["build"]["args"] = {name: _escape_dollars(value) for name, value in spec.build.args.items()}
+        tree["pull_policy"] = "build" if spec.pull != "always" else "always"
+    elif spec.runtime == "container":
+        tree["pull_policy"] = spec.pull
+    return tree
+
+
+def _process(workload: Workload) -> Tree:
+    """Return the command of a workload, and the directory, user and profiles with which it runs."""
+    spec = workload.spec
+    words = {
+        "command": [_replace_instance_id(word, spec.name) for word in workload.command],
+        "working_dir": spec.workdir,
+        "user": ":".join(part for part in (spec.user, spec.group) if part),
+        "init": spec.init,
+        "profiles": list(spec.profiles),
+    }
+    tree = {name: value for name, value in words.items() if value}
+    if spec.group and not spec.user:
+        tree["user"] = f"0:{spec.group}"
+    return tree
+
+
+def _add_notes(plan: ExportPlan, workload: Workload) -> None:
+    """Note what of a workload Compose cannot have."""
+    spec = workload.spec
+    key = f"services.{spec.name}"
+    if spec.schedule:
+        advice = f"let cron run: docker compose run --rm {spec.name}"
+        plan.add_note(f"{key}.schedule", f"Compose has no schedules — {advice}")
     if spec.watch:
         plan.add_note(f"{key}.watch", "is not carried over — see `develop.watch` in Compose's manual")
     if uses_instance_id(workload):
         plan.add_note(key, "uses ${INSTANCE_ID}, which Compose does not have — the service's name is used instead")
-    return tree
 
 
 def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
