@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from minikube.logs.file_format import Source
 from minikube.logs.filter import LogFilter
+from minikube.logs.merged import read_backlog, read_new
 from minikube.logs.partial_line import PartialLines
 from minikube.logs.query import LogQuery
-from minikube.logs.reader import LiveLog, LogReader, read_backlog, read_new
+from minikube.logs.reader import LiveLog, LogReader
 from minikube.model import LogLine
 
 Result = TypeVar("Result")

@@ -1,8 +1,4 @@
-"""Log files read back: the files of one instance as one sequence of lines, and several instances merged by time. No trio.
-
-    LogReader      one instance: finds a position in the past and reads on from it, across rotations
-    read_backlog   the lines that a query selects and that are on disk, in batches
-    read_new       the lines that were written since
+"""Log files read back: the files of one instance as one sequence of lines, across rotations. No trio.
 
 A reader holds its files open, so that a file that is rotated away is still read to its end. Lines that were removed before
 they could be read are reported by a line in stream `minikube`. It refuses to write, and holds no more than a block of a file.
@@ -14,10 +10,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from heapq import merge
-from itertools import islice, repeat
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -33,11 +27,9 @@ from minikube.logs.blocks import (
 )
 from minikube.logs.file_format import OWN_STREAM, FileOrigin, Source, file_numbers, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
-from minikube.logs.query import ALL_LINES, LogQuery
 from minikube.logs.removed_file import RemovedFile
 from minikube.model import LogLine
 
-BATCH = 1_000
 STREAMS = ("stdout", "stderr")
 
 
@@ -520,43 +512,3 @@ def _own_level(line: LogLine) -> str:
 def _lost_lines(lines: int) -> str:
     subject = "1 line was" if lines == 1 else f"{lines} lines were"
     return f"{subject} removed before they could be shown" if lines > 0 else ""
-
-
-def read_backlog(readers: Sequence[LogReader], query: LogQuery, log_filter: LogFilter) -> Iterator[list[LogLine]]:
-    """Open the readers and yield the selected existing lines of all, in batches and in order of time."""
-    for reader in readers:
-        reader.set_filter(log_filter)
-        reader.open()
-    if query.tail == ALL_LINES:
-        for reader in readers:
-            reader.seek_time(query.since)
-    else:
-        _seek_tail(readers, query)
-    selected = merge(*(reader.lines() for reader in readers), key=lambda line: line.time)
-    while batch := list(islice(selected, BATCH)):
-        yield batch
-
-
-def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
-    """Set each reader to its first line that is among the last `tail` selected lines of all readers together."""
-    positions = {number: reader.end for number, reader in enumerate(readers)}
-    runs = [zip(reader.backwards(query.since), repeat(number), strict=False) for number, reader in enumerate(readers)]
-    left = query.tail
-    if left > 0:
-        for (_, position), number in merge(*runs, key=lambda item: -item[0][0].time):
-            positions[number] = position
-            left -= 1
-            if not left:
-                break
-    for number, reader in enumerate(readers):
-        reader.seek(positions[number])
-
-
-def read_new(readers: Iterable[LogReader], log_filter: LogFilter) -> list[LogLine] | None:
-    """Return the selected lines since the last read in order of time, at most a block of each reader; None if there are none."""
-    found = []
-    for reader in readers:
-        reader.set_filter(log_filter)
-        found += reader.read_new()
-    found.sort(key=lambda line: line.time)
-    return found or None

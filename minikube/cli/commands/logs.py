@@ -203,8 +203,9 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
     """
     from minikube.cli.kept_logs import find_kept_logs
     from minikube.logs.filter import LogFilter
+    from minikube.logs.merged import read_backlog
     from minikube.logs.partial_line import read_partial
-    from minikube.logs.reader import LogReader, read_backlog
+    from minikube.logs.reader import LogReader
 
     log_filter = LogFilter(query)
     selected = find_kept_logs(path, options.names, nothing_running)

@@ -7,8 +7,9 @@ from typing import cast
 from minikube.logs.file_format import Source
 from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import InstanceLog
+from minikube.logs.merged import read_backlog
 from minikube.logs.query import LogQuery
-from minikube.logs.reader import LogReader, read_backlog
+from minikube.logs.reader import LogReader
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 

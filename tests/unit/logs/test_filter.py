@@ -17,8 +17,9 @@ from minikube.logs.blocks import blocks_backwards
 from minikube.logs.file_format import Source, encode_lines, parse_line, rotated
 from minikube.logs.filter import LogFilter
 from minikube.logs.levels import LEVELS, at_least, level_of, parse_level, search_pattern
+from minikube.logs.merged import read_backlog
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import LogReader, read_backlog
+from minikube.logs.reader import LogReader
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 

@@ -14,8 +14,8 @@ from minikube.logs.blocks import BLOCK
 from minikube.logs.file_format import encode_lines, kept_sources, parse_line, rotated, written_at
 from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import LINE_LIMIT, PENDING_LIMIT, InstanceLog
+from minikube.logs.merged import read_backlog, read_new
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import read_backlog, read_new
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.model import LogLine

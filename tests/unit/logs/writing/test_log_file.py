@@ -15,8 +15,8 @@ import pytest
 from minikube.logs.file_format import rotated
 from minikube.logs.filter import LogFilter
 from minikube.logs.instance_log import InstanceLog
+from minikube.logs.merged import read_backlog, read_new
 from minikube.logs.query import ALL_LINES, LogQuery
-from minikube.logs.reader import read_backlog, read_new
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from tests.eventually import eventually
