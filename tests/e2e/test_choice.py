@@ -39,7 +39,7 @@ def test_profiles_decide_which_services_start_and_others_can_be_started_later(tm
         small.up("--wait")
         assert {name for name, state in small.states().items() if state == "running"} == {"db", "api"}
         assert re.search(r"^debug +stopped .* not started by `up`", small.run("ps"), re.MULTILINE)
-        assert re.match("debug (started|pending: waiting for mock)", small.run("start", "debug"))
+        assert "debug started" in small.run("start", "debug")
         assert small.pid("debug")
         assert small.pid("mock"), "what it needs is started with it"
         small.run("down")

@@ -23,6 +23,9 @@ from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_
 START_TIMEOUT_S = 30.0
 """How long a start waits until the instances have left the state `stopped`."""
 
+DEPENDENCY_TIMEOUT_S = 5.0
+"""How long a start waits in addition for dependencies that it has started itself."""
+
 DIRECTORY_TIMEOUT_S = 1.0
 """For a look at a working directory, whose file system may hang."""
 
@@ -50,14 +53,20 @@ class ServiceActions:
     async def start(self, name: str) -> None:
         """Start instances and their dependencies; return when each is starting or waits for a dependency or an image.
 
+        Instances that wait for dependencies which this call starts are given `DEPENDENCY_TIMEOUT_S` to start as well.
+
         Raises `RolloutFailed` when an instance becomes `fatal` immediately, and `UsageError` for a service without replicas.
         """
         self._check_running()
         controllers = self._find_instances(name)
-        for controller in (*self._reconciler.unselected_dependencies(controllers), *controllers):
+        dependencies = self._reconciler.unselected_dependencies(controllers)
+        for controller in (*dependencies, *controllers):
             controller.start()
         with trio.move_on_after(START_TIMEOUT_S):
             await self._store.wait_until(lambda: all(map(_has_left_stopped, controllers)))
+        if dependencies:
+            with trio.move_on_after(DEPENDENCY_TIMEOUT_S):
+                await self._store.wait_until(lambda: not any(map(_is_pending, controllers)))
         await wait_started(controllers, self._store, "cannot be started")
 
     async def stop(self, name: str) -> None:
@@ -154,6 +163,10 @@ class ServiceActions:
         """Raise `UsageError` where a stop of the project was requested."""
         if self._reconciler.stop_requested.is_set():
             raise UsageError("the project is stopping; nothing was started")
+
+
+def _is_pending(controller: InstanceController) -> bool:
+    return controller.state.process_state is ProcessState.PENDING
 
 
 def _has_left_stopped(controller: InstanceController) -> bool:
