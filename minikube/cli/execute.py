@@ -52,7 +52,8 @@ def execute_on_host(
 
     registry = snapshot.registry if snapshot else str(manifest.registry.listen)
     redis = redis_address(manifest, project_dir(manifest.path))
-    base = project_environment(manifest, os.environ, registry, redis) | login_environment(spec.user)
+    user = spec.user or _project_user(project_dir(manifest.path))
+    base = project_environment(manifest, os.environ, registry, redis) | login_environment(user)
     id = instance.id if instance else secrets.token_hex(4)
     # exec(2) keeps the pid and the start time: by them the registry sees that the command has ended.
     pid = os.getpid()
@@ -64,7 +65,7 @@ def execute_on_host(
         argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.argv)
     except ValueError as error:  # `${PORT:?message}` without a port
         raise MinikubeError(f"{spec.name}: {error}") from None
-    credentials = find_credentials(spec.name, spec.user, spec.group)
+    credentials = find_credentials(spec.name, user, spec.group)
     context = _context(argv, env, str(spec.cwd))._replace(
         umask=spec.umask,
         rlimits=tuple((name, number, *pair) for name, number, pair in to_rlimits(spec.limits)),
@@ -73,6 +74,18 @@ def execute_on_host(
         groups=credentials.groups,
     )
     _replace_process(context, spec)
+
+
+def _project_user(directory: Path) -> str:
+    """Return the user and group that a project belongs to, as `1000:1000`, where root uses another user's; empty otherwise.
+
+    `directory` is the project's `.minikube`. Its services run as that user, and files that root made would be in their way.
+    """
+    try:
+        found = directory.stat()
+    except OSError:
+        return ""
+    return f"{found.st_uid}:{found.st_gid}" if os.geteuid() == 0 and found.st_uid != 0 else ""
 
 
 def execute_in_container(

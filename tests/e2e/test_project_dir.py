@@ -150,6 +150,9 @@ def test_another_users_project_is_named_and_root_ends_it(
         assert "running" in small.run("ps")
         assert "x restarted" in small.run("restart", "x")
         assert "(pid " in small.run("up", "-d", code=1)
+        for command in ("exec", "run"):
+            ids = small.run(command, "x", "--", "sh", "-c", "id -u; id -g; echo $USER").split()
+            assert ids == [str(NOBODY), str(NOBODY), "nobody"], "as the service runs"
         assert {path.stat().st_uid for path in state.rglob("*")} == {NOBODY}, "root's commands have left no file there"
         remove(state)
         assert "running" in small.run("ps")
