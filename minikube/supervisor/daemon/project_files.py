@@ -40,6 +40,8 @@ KEPT_FILES = (PROCESSES_FILE, CONTAINERS_FILE, CGROUPS_FILE)
 
 KEPT_LIMIT = 1024 * 1024
 
+READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
 DELETED = " (deleted)"
 """How `/proc` marks the path of an open directory that was deleted (proc(5))."""
 
@@ -215,7 +217,8 @@ class ProjectFiles:
                 else:
                     self._kept.pop(name, None)  # removed by the module that writes it
             elif found != identity:
-                with contextlib.suppress(OSError), path.open("rb") as file:
+                # NONBLOCK: a FIFO in its place would hold the trio thread.
+                with contextlib.suppress(OSError), open(os.open(path, READ_FLAGS), "rb") as file:
                     self._kept[name] = (found, file.read(KEPT_LIMIT))
 
     def _reopen_log(self) -> bool:
@@ -226,9 +229,11 @@ class ProjectFiles:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(self._log_descriptors[0]), path.stat(follow_symlinks=False)):
                 return False
-        if path.is_symlink():
+        if path.is_symlink() or path.is_fifo():
             path.unlink()
-        fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fresh = os.open(
+            path, os.O_WRONLY | os.O_NONBLOCK | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         for outdated in self._log_descriptors:
             os.dup2(fresh, outdated)
         os.close(fresh)

@@ -124,7 +124,7 @@ class RegistryMonitor:
             failures = 0
             try:
                 self._on_status(status)
-            except (msgspec.ValidationError, KeyError, TypeError):
+            except (msgspec.ValidationError, KeyError, TypeError, ValueError):
                 logger.debug("the registry has another version: its status is %r", status)
 
     def _on_silence(self, error: MinikubeError) -> None:

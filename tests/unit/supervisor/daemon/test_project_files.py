@@ -309,3 +309,14 @@ def test_a_name_that_another_process_has_is_not_taken_twice(kept: Kept, tmp_path
     assert other.add_name(kept.directory.parent) is None
     assert run_name(kept.directory.parent)
     other.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["processes.json", "logs/supervisor.log"])
+def test_a_pipe_in_the_place_of_a_file_blocks_nothing(kept: Kept, name: str) -> None:
+    path = kept.directory / name
+    path.unlink()
+    os.mkfifo(path)
+    kept.files.check()
+    assert os.write(kept.log, b"line\n")
+    assert name != "logs/supervisor.log" or path.read_text() == "line\n"

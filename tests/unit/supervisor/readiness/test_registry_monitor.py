@@ -50,6 +50,7 @@ async def test_each_change_is_one_event(autojump_clock: trio.testing.MockClock) 
             None,
             registry.healthy("down", "no disk"),
             {"Version": "another"},
+            registry.healthy() | {"Refused": "many"},
             registry.healthy(),
             registry.healthy(since=7.0, failure="3 of 4 fell silent"),
             registry.healthy(since=7.0, failure="3 of 4 fell silent"),
