@@ -6,6 +6,7 @@ damage: only a user can decide that they are to be lost. Imports no trio.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -52,14 +53,27 @@ def mend_tail(project_dir: Path) -> str:
     tail = content[end:]
     if not tail or len(tail) > TAIL_LIMIT or _has_command(tail):
         return ""
-    kept = data / f"{path.name}.tail-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        kept.write_bytes(tail)
+        kept = _save_tail(data, path.name, tail)
         os.truncate(path, end)
     except OSError as error:
         raise StartError(f"redis: cannot mend {path.name}: {error.strerror}") from None
-    shown = f"{PROJECT_DIR}/{REDIS_DATA_DIR}/{kept.name}"
+    shown = f"{PROJECT_DIR}/{REDIS_DATA_DIR}/{kept}"
     return f"redis: the last {len(tail)} bytes of {path.name} were no commands, as after a power cut: moved to {shown}"
+
+
+def _save_tail(data: Path, name: str, tail: bytes) -> str:
+    """Write the tail of the file `name` to a new file in the directory `data`, and onto the disk; return that file's name."""
+    stem = f"{name}.tail-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        kept = stem if number == 1 else f"{stem}-{number}"
+        with contextlib.suppress(FileExistsError), (data / kept).open("xb") as file:
+            file.write(tail)
+            file.flush()
+            # Before the file is cut: after another power cut, one of the two has the tail.
+            os.fsync(file.fileno())
+            return kept
+    raise AssertionError
 
 
 def _is_suspicious(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The end of an append-only file after a power cut: what is moved away, what is left to Redis, what only a user can decide."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def test_what_is_no_command_at_the_end_is_moved_to_a_file(tmp_path: Path, tail: 
         f" moved to .minikube/redis/{kept.name}"
     )
     assert mend_tail(tmp_path) == ""
+
+
+def test_each_of_two_repairs_in_one_second_keeps_its_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20261128-120000")
+    for tail in (b"first", b"second"):
+        write_data(tmp_path, COMMANDS + tail)
+        assert mend_tail(tmp_path)
+    assert sorted(kept.read_bytes() for kept in (tmp_path / "redis").glob(f"{INCREMENT}.tail-*")) == [
+        b"first",
+        b"second",
+    ]
 
 
 @pytest.mark.parametrize(
