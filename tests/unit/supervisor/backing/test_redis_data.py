@@ -63,8 +63,9 @@ def test_what_is_no_command_at_the_end_is_moved_to_a_file(tmp_path: Path, tail: 
 
 def test_each_of_two_repairs_in_one_second_keeps_its_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda _: "20261128-120000")
+    path = write_data(tmp_path, b"")
     for tail in (b"first", b"second"):
-        write_data(tmp_path, COMMANDS + tail)
+        path.write_bytes(COMMANDS + tail)
         assert mend_tail(tmp_path)
     assert sorted(kept.read_bytes() for kept in (tmp_path / "redis").glob(f"{INCREMENT}.tail-*")) == [
         b"first",
