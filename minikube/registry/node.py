@@ -203,7 +203,7 @@ class RegistryNode:
                 target = replace(record, instance=replace(record.instance, uuid=holder))
             await self._wait_write_turn(target.id)
             try:
-                # Another call may have changed who holds the address while this one waited for its turn.
+                # Another call may have changed the holder of the address while this one waited for its turn.
                 if self._address_holder(record) not in (None, target.id):
                     continue
                 old = self.catalog.records.get(target.id)
