@@ -1,7 +1,7 @@
 """Answers of the supervisor at the name of its project (`project.run_name`): how commands find it, whatever its files are like.
 
-Each connection gets one line of JSON, the record and, for the supervisor's user and root, the token; then it is closed. It refuses to read
-anything from a connection.
+Each connection gets one line of JSON, the record and, for the supervisor's user and root, the token; then it is closed. It
+refuses to read anything from a connection.
 """
 
 import errno
