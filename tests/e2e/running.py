@@ -20,6 +20,7 @@ import redis
 
 from minikube import WatchSnapshot, blocking
 from minikube.model import Change, ChangeKind
+from minikube.project.redis_socket import find_redis_socket
 from tests.eventually import eventually
 from tests.ports import free_ports
 from tests.untraced import UNTRACED, untraced
@@ -142,7 +143,7 @@ class Project:
         return http(self.ports[service], path, method, body)
 
     def redis(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self.directory / ".minikube" / "redis.sock"), decode_responses=True)
+        return redis.Redis(unix_socket_path=str(find_redis_socket(self.directory / ".minikube")), decode_responses=True)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this project's supervisor started, itself included: what carries the project's mark, and what

@@ -61,23 +61,29 @@ def test_a_deleted_state_directory_costs_no_process_and_every_command_works(tmp_
         small.up("--wait")
 
 
-def test_a_copy_of_a_running_project_is_a_project_of_its_own(tmp_path: Path) -> None:
-    """Its records name the processes of the original, which `ps`, `down` and `up` in the copy leave alone."""
-    first = tmp_path / "first"
+def test_a_copy_of_a_running_project_is_a_project_of_its_own(any_length: Path) -> None:
+    """Its records name the processes and Redis of the original, which `ps`, `run`, `down` and `up` in the copy leave alone."""
+    first = any_length / "first"
     first.mkdir()
     with Small(first, X) as small:
         small.up("--wait")
         pid = small.pid("x")
-        shutil.copytree(first, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
-        with Small(tmp_path / "copy", X) as copy:
+        shutil.copytree(first, any_length / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
+        address = small.run("run", "x", "--", "sh", "-c", "echo $REDIS_URL")
+        socket = Path(address.strip().removeprefix("unix://"))
+        with Small(any_length / "copy", X) as copy:
+            assert copy.run("run", "x", "--", "sh", "-c", "echo $REDIS_URL") != address
             assert "nothing is running" in copy.run("ps", code=3)
             copy.run("down", code=3)
             copy.up("--wait")
             assert copy.pid("x") != pid
             assert small.pid("x") == pid
             copy.run("down")
-        assert (first / ".minikube" / "redis.sock").resolve().is_socket()
+        assert (first / ".minikube" / "redis.sock").resolve() == socket.resolve()
+        assert socket.is_socket()
         assert small.pid("x") == pid
+        small.run("down")
+        assert not socket.parent.exists()
 
 
 def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(tmp_path: Path) -> None:
