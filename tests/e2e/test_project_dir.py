@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minikube.linux import processes
+from minikube.project.redis_socket import find_redis_socket
 from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.untraced import untraced
@@ -86,21 +87,23 @@ def test_a_copy_of_a_running_project_is_a_project_of_its_own(any_length: Path) -
         assert not socket.parent.exists()
 
 
-def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(tmp_path: Path) -> None:
-    before = tmp_path / "before"
+def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(any_length: Path) -> None:
+    before = any_length / "before"
     before.mkdir()
     with Small(before, X) as small:
         small.up("--wait")
         pid = small.pid("x")
-        small.directory = before.rename(tmp_path / "after")
+        socket = find_redis_socket(before / ".minikube")
+        small.directory = before.rename(any_length / "after")
         small.path = small.directory / "supervisor.toml"
         assert small.pid("x") == pid
         (moved,) = small.events("project.moved")
-        assert f"moved to {tmp_path}/after" in moved
+        assert f"moved to {any_length}/after" in moved
         assert "is running already" in small.run("up", "-d", code=1)
         assert small.run("down") == "stopped\n"
         assert gone(pid)()
         assert not before.exists()
+        assert not socket.parent.exists()
 
 
 def test_a_directory_that_was_deleted_and_cloned_again_still_has_its_project(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_a_moved_project_has_its_socket_and_a_new_one_at_its_path_has_another(st
     identity = find_redis_socket(state).stat().st_ino
     moved = state.parent.rename(state.parent.with_name("moved")) / ".minikube"
     assert find_redis_socket(moved).stat().st_ino == identity
+    assert (moved / "redis.sock").stat().st_ino == identity, "people find it as well"
     state.mkdir(mode=0o700, parents=True)
     assert serve(state) != find_redis_socket(moved)
     remove_redis_socket(state)
