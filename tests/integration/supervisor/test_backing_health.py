@@ -17,7 +17,7 @@ import trio
 
 from minikube.control.state_store import StateStore
 from minikube.model import CheckState, PartView, ProcessState
-from minikube.project.redis_socket import find_redis_socket
+from minikube.project.redis_socket import find_redis_socket, remove_redis_socket
 from minikube.supervisor.backing import redis_ping, service
 from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.service import BackingService
@@ -88,6 +88,7 @@ async def running_redis(project: Path) -> AsyncIterator[RunningRedis]:
             with trio.CancelScope(shield=True):
                 await backing.stop()
                 nursery.cancel_scope.cancel()
+            remove_redis_socket(directory)
     table.close()
     context.logs.writer.close(5.0)
 

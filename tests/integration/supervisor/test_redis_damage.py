@@ -13,7 +13,7 @@ import trio
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
-from minikube.project.redis_socket import find_redis_socket
+from minikube.project.redis_socket import find_redis_socket, remove_redis_socket
 from minikube.supervisor.backing import embedded_redis
 from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.redis_data import mend_tail
@@ -49,6 +49,7 @@ async def started(directory: Path, store: StateStore) -> AsyncIterator[BackingSe
     finally:
         table.close()
         context.logs.writer.close(5.0)
+        remove_redis_socket(directory)
 
 
 @pytest.fixture(autouse=True)
