@@ -22,6 +22,7 @@ import redis
 
 from minikube import WatchSnapshot, blocking
 from minikube.model import Change, ChangeKind
+from minikube.project.redis_socket import find_redis_socket
 from tests.eventually import eventually
 from tests.ports import free_ports
 from tests.untraced import UNTRACED, untraced
@@ -170,7 +171,7 @@ class Project:
         assert sold == {order["order_id"] for order in orders if order["product_id"] == product}, "the orders written"
 
     def redis(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self.directory / ".minikube" / "redis.sock"), decode_responses=True)
+        return redis.Redis(unix_socket_path=str(find_redis_socket(self.directory / ".minikube")), decode_responses=True)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this project's supervisor started, itself included: what carries the project's mark, and what
