@@ -46,6 +46,7 @@ from minikube.registry.checks.mass_failures import MassFailureMonitor
 from minikube.registry.checks.target import CheckTarget
 from minikube.registry.checks.transitions import set_output, set_state
 from minikube.registry.node import RegistryNode
+from minikube.registry.refused_addresses import refusal
 
 LOGGER = logging.getLogger("minikube.registry")
 
@@ -78,7 +79,7 @@ class CheckScheduler:
         """Whether the last probe could not be made: only the first of several is logged."""
         self.probes = ProbeCounters()
         self._node = node
-        self._prober = Prober()
+        self._prober = Prober(refusal=refusal)
         self._rate = ProbeRateLimiter()
         self._targets: dict[str, CheckTarget] = {}
         self._heap: list[tuple[float, int, CheckTarget]] = []
