@@ -7,7 +7,6 @@ A process of its own (`minikube registry`); several registries on one Redis agre
     write_methods  the methods that change instances
     token_methods  the methods about tokens and reserved names
     validation     check the parameters of calls and turn them into records (pure)
-    refused_addresses  the addresses that are never probed (pure)
     subscriptions  `Discovery.Watch`: the watches of each connection
     metrics        `GET /metrics` of a registry that runs alone
     node           one registry node: reads from the catalog, writes through Redis into the catalog

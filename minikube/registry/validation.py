@@ -17,12 +17,12 @@ import msgspec
 
 from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
+from minikube.health.refused_addresses import is_no_host, parse_old_ipv4, refusal
 from minikube.health.state import ProbeSettings
 from minikube.jsonrpc.messages import INVALID_PARAMS, Params, RpcError
 from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, normalize_host
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.catalog.records import Record
-from minikube.registry.refused_addresses import is_no_host, parse_old_ipv4, refusal
 
 _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")

@@ -25,6 +25,7 @@ from minikube.errors import Unavailable
 from minikube.health.pause import TICK_S, PauseDetector
 from minikube.health.prober import Prober
 from minikube.health.rate_limit import ProbeRateLimiter
+from minikube.health.refused_addresses import refusal
 from minikube.health.state import (
     NEVER,
     Health,
@@ -46,7 +47,6 @@ from minikube.registry.checks.mass_failures import MassFailureMonitor
 from minikube.registry.checks.target import CheckTarget
 from minikube.registry.checks.transitions import set_output, set_state
 from minikube.registry.node import RegistryNode
-from minikube.registry.refused_addresses import refusal
 
 LOGGER = logging.getLogger("minikube.registry")
 

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from minikube.health.prober import Prober
+from minikube.health.refused_addresses import refusal
 from minikube.health.state import MAX_OUTPUT_BYTES, Outcome
-from minikube.registry.refused_addresses import refusal
 from tests.ports import free_port
 
 Behaviour = Callable[[trio.SocketStream], Awaitable[None]]

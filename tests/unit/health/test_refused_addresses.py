@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.registry.refused_addresses import refusal
+from minikube.health.refused_addresses import refusal
 
 LINK_LOCAL = [
     *(
