@@ -145,21 +145,6 @@ def test_a_lookup_behind_a_registration_and_a_removal_in_one_write_sees_them(cli
         assert "no instance is registered" in str(answers[3])
 
 
-def test_a_lookup_that_comes_after_the_write_before_it_has_begun_sees_it_too(client: Client) -> None:
-    """The same calls in two writes: the lookup alone is what the fast path takes."""
-    for number in range(TRIES):
-        client.call("Register", leased("one", 7000 + number))
-        removal, lookup = (
-            json.dumps({"method": f"Discovery.{method}", "params": [param], "id": 5}, separators=(",", ":"))
-            for method, param in (("Deregister", "one"), ("Get", "job"))
-        )
-        client.sock.sendall(f"{removal}\n".encode())
-        client.sock.sendall(f"{lookup}\n".encode())
-        removed, found = client.read(), client.read()
-        assert removed["result"] is True
-        assert "no instance is registered" in str(found["error"])
-
-
 def test_lists_and_watches_behind_a_change_in_one_write_see_it(client: Client) -> None:
     answers = send(
         client,

@@ -114,6 +114,8 @@ def test_the_end_of_the_stream_ends_the_last_line(sent: list[bytes]) -> None:
 class Waiting(Recorder):
     """A service whose calls all wait, with large answers; it records which have ended."""
 
+    notifying_methods = frozenset({"b"})
+
     def __init__(self) -> None:
         super().__init__()
         self.ended: set[Any] = set()
@@ -165,9 +167,12 @@ async def test_the_service_hears_of_the_end_of_each_call_of_a_closed_connection(
 
 
 async def test_the_service_hears_of_the_end_of_the_calls_that_a_refused_batch_drops() -> None:
-    service = Waiting()
+    service, calls = Waiting(), waiting_calls(6, 0)
+    for late in calls[3:]:  # one after another, and the first of them is too much
+        late["method"] = "b"
     async with trio.open_nursery() as nursery:
         connection = ServerConnection(service, TaskServer(nursery), RpcLimits(backlog=2_000), "127.0.0.1:1")
-        connection.feed(json.dumps(waiting_calls(20, 0)).encode() + b"\n")
+        connection.feed(json.dumps(calls).encode() + b"\n")
     assert b"-32000" in connection.take_output()
-    assert service.ended == set(range(20))
+    assert len(service.executed) == 4
+    assert service.ended == set(range(6))

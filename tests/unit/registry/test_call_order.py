@@ -253,7 +253,8 @@ async def test_a_read_waits_a_second_at_most(autojump_clock: trio.abc.Clock) -> 
     read = call("Get", "job")
     assert order.add_read(read, connection)
     began = trio.current_time()
-    assert not await order.wait_turn(read, connection)
+    with trio.fail_after(60):
+        assert not await order.wait_turn(read, connection)
     assert trio.current_time() - began == module.READ_WAIT_S
 
 
