@@ -33,6 +33,8 @@ class Result:
     acknowledged: int = 0
     lookups: int = 0
     repeated_lines: int = 0
+    engine: str = ""
+    """The version of the container engine; empty where none is installed."""
     pushed_s: Sequence[float] = ()
     """From the death of an instance until the registry pushed it."""
     back_s: Sequence[float] = ()
@@ -59,7 +61,17 @@ def summarize(run: RunContext) -> Result:
     pushed, back = push_times(run.history, run.changes)
     if (median := percentile(pushed, 0.5)) > run.bounds["push"]:
         run.find(Kind.SLOW, f"half of the {len(pushed)} ends were pushed only after {median:.2f} s or more")
-    return Result(run.operations, run.findings, run.acknowledged, run.lookups, run.repeated_lines, pushed, back, growth)
+    return Result(
+        run.operations,
+        run.findings,
+        run.acknowledged,
+        run.lookups,
+        run.repeated_lines,
+        run.engine.version if run.engine is not None else "",
+        pushed,
+        back,
+        growth,
+    )
 
 
 def push_times(history: History, changes: Iterable[Change]) -> tuple[list[float], list[float]]:
@@ -111,6 +123,7 @@ def table(result: Result) -> str:
     rows = [(name, str(count)) for name, count in sorted(result.operations.items())]
     rows += [("acknowledged registrations", str(result.acknowledged)), ("lookups", str(result.lookups))]
     rows += [("repeated log lines", str(result.repeated_lines))]
+    rows += [("container engine", result.engine or "not installed: no service in a container")]
     rows += [(kind, str(count)) for kind, count in result.counts.items()]
     for name, values in (("death to push", result.pushed_s), ("death to back again", result.back_s)):
         if values:
@@ -141,6 +154,7 @@ def json_line(result: Result, **extra: Any) -> str:
             "acknowledged": result.acknowledged,
             "lookups": result.lookups,
             "repeated_lines": result.repeated_lines,
+            "engine": result.engine,
             **result.counts,
             **figures,
             "growth": [asdict(one) for one in result.growth],
