@@ -10,12 +10,20 @@ import trio
 from minikube.control.client.blocking import ControlClient, find_supervisor
 from minikube.model import Snapshot
 from minikube.project_dir import SupervisorRecord, project_dir, read_supervisor_record
+from minikube.supervisor.backing.redis_program import PROGRAM_ENV, find_redis
 from tests.chaos import engine
 from tests.untraced import untraced
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("service.py")
 SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")
+FAKETIME = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
+"""What moves the clock of Redis; empty where it is not installed."""
+REDIS_SCRIPT = """\
+#!/bin/sh
+export LD_PRELOAD="{library}" FAKETIME_TIMESTAMP_FILE="{clock}" FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1
+exec "{redis}" "$@"
+"""
 REGISTRY_PORT = 5555
 CONTROL_PORT = 5556
 """In a network namespace of its own nothing else has them."""
@@ -137,6 +145,12 @@ class Project:
             "DOCKER_HOST": engine.engine_host(directory.parent / "engine"),
         }
         self._births = births
+        if FAKETIME:
+            redis = directory.parent / "redis-server"
+            redis.write_text(REDIS_SCRIPT.format(library=FAKETIME, clock=self._clock, redis=find_redis(os.environ)))
+            redis.chmod(0o755)
+            self.environment[PROGRAM_ENV] = str(redis)
+        self._clock.write_text("+0")
 
     async def set_clock(self, offset: str) -> None:
         """Set the clock of the project's processes that many seconds off the machine's."""

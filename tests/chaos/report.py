@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.chaos.model import Allowance, Finding, History, Kind, percentile
+from tests.chaos.project import FAKETIME
 from tests.chaos.run_context import Change, RunContext
 
 MIB = 1024 * 1024
@@ -35,6 +36,8 @@ class Result:
     repeated_lines: int = 0
     engine: str = ""
     """The version of the container engine; empty where none is installed."""
+    redis_clock: bool = True
+    """Whether the clock of Redis was moved, too."""
     pushed_s: Sequence[float] = ()
     """From the death of an instance until the registry pushed it."""
     back_s: Sequence[float] = ()
@@ -68,6 +71,7 @@ def summarize(run: RunContext) -> Result:
         run.lookups,
         run.repeated_lines,
         run.engine.version if run.engine is not None else "",
+        bool(FAKETIME),
         pushed,
         back,
         growth,
@@ -124,6 +128,7 @@ def table(result: Result) -> str:
     rows += [("acknowledged registrations", str(result.acknowledged)), ("lookups", str(result.lookups))]
     rows += [("repeated log lines", str(result.repeated_lines))]
     rows += [("container engine", result.engine or "not installed: no service in a container")]
+    rows += [("clock of Redis", "moved" if result.redis_clock else "not moved: libfaketime is not installed")]
     rows += [(kind, str(count)) for kind, count in result.counts.items()]
     for name, values in (("death to push", result.pushed_s), ("death to back again", result.back_s)):
         if values:
@@ -155,6 +160,7 @@ def json_line(result: Result, **extra: Any) -> str:
             "lookups": result.lookups,
             "repeated_lines": result.repeated_lines,
             "engine": result.engine,
+            "redis_clock": result.redis_clock,
             **result.counts,
             **figures,
             "growth": [asdict(one) for one in result.growth],

@@ -60,5 +60,12 @@ def test_the_table_says_whether_containers_took_part(engine: str, shown: str) ->
     assert json.loads(json_line(result))["engine"] == engine
 
 
+@pytest.mark.parametrize(("moved", "shown"), [(True, "moved"), (False, "not moved: libfaketime is not installed")])
+def test_the_table_says_whether_the_clock_of_redis_was_moved(moved: bool, shown: str) -> None:
+    result = Result({}, redis_clock=moved)
+    assert f"clock of Redis              {shown}" in table(result)
+    assert json.loads(json_line(result))["redis_clock"] is moved
+
+
 def test_a_run_without_a_finding_has_passed() -> None:
     assert Result({}).passed
