@@ -99,7 +99,7 @@ def serve(sock: socket.socket) -> NoReturn:
         _warm_up()
         _serve_requests(sock, write_end)
         break
-    # Not os._exit: what wraps it after each fork, as a measurement of coverage does, would run once for each fork server before.
+    # Not os._exit, which a measurement of coverage wraps to save what it has found: it would do so at the end of each start.
     posix._exit(0)
 
 
