@@ -97,7 +97,7 @@ CONTAINER_SERVICES = (
     Service("container", "idle", (HTTP,), in_container=True),
     Service(NETWORKED, "idle", (RESTARTED, 'network = "project"'), port="7074", is_restarted=True, in_container=True),
 )
-SERVICES = (
+SERVICES: tuple[Service, ...] = (
     Service("migrate", "task", ('restart = "never"',), port="", is_task=True),
     Service("trio", "trio", (HTTP,), 2, register="self", depends_on=('migrate = "completed"',)),
     Service("asyncio", "asyncio", (HTTP,), port="7071", register="self"),

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -288,7 +289,7 @@ def test_a_disk_that_is_too_slow_drops_lines_and_reports_how_many(tmp_path: Path
 
 @pytest.mark.parametrize("style", ["plain", "json"])
 def test_the_notice_of_dropped_lines_is_not_later_than_the_line_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: str
+    tmp_path: Path, style: Literal["plain", "json"]
 ) -> None:
     """Readers sort lines by time, so that a later notice would be shown after lines that came after the gap."""
     writer = Directly()
