@@ -119,6 +119,7 @@ async def _main(
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event)
+    process_table.explain_missing = files.explain_missing
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
@@ -296,7 +297,6 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         registry="",
         manifest=str(plan.manifest.path.absolute()),
         **origin(plan.project_dir),
-        started_in=str(plan.project_dir),
         version=minikube.__version__,
     )
 
