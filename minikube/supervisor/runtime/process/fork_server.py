@@ -146,7 +146,8 @@ def _serve_requests(sock: socket.socket, serving: int) -> None:
             joined = body.removeprefix(JOIN)
             _join_group(joined)
             continue
-        _start(body, descriptors, serving, is_alone=served < FORKED_REQUESTS, joined=joined)
+        is_alone = served < FORKED_REQUESTS and not poll.poll(0)
+        _start(body, descriptors, serving, is_alone=is_alone, joined=joined)
         served += 1
         for descriptor in descriptors:
             os.close(descriptor)
