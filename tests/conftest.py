@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,19 @@ def small_disk(tmp_path: Path, need: Callable[[str], str], as_root: None) -> Ite
         pytest.skip(f"cannot mount: {done.stderr.strip()}")
     yield place
     subprocess.run([need("umount"), "-l", place], check=True)
+
+
+@pytest.fixture(params=["short path", "long path"])
+def any_length(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A directory in which a unix socket has room for its path, and one in which it has none, wherever pytest's own is."""
+    if request.param == "short path":
+        place = Path(tempfile.mkdtemp(prefix="mk", dir="/tmp"))
+        yield place
+        shutil.rmtree(place)
+    else:
+        place = tmp_path / ("x" * 100)
+        place.mkdir()
+        yield place
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@
     run_lookup         which supervisor runs a project directory
     run_claim          the right to run a project directory, which one supervisor has at a time
     run_name           the name in the kernel by which both find each other
+    redis_socket       the place of the embedded Redis' socket, and its removal
     orphans            find and kill processes that an earlier run left
     watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 

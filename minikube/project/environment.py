@@ -13,7 +13,7 @@ from urllib.parse import quote
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.errors import StartError, UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill_instance_variables
-from minikube.project_dir import REDIS_SOCKET
+from minikube.project.redis_socket import find_redis_socket
 
 if TYPE_CHECKING:
     import ssl
@@ -75,10 +75,7 @@ def redis_address(manifest: Manifest, project_dir: Path) -> str:
     """Return the URL of the project's Redis: the manifest's, or the embedded server's socket, whether it runs or not."""
     if manifest.redis.url:
         return manifest.redis.url
-    path = project_dir / REDIS_SOCKET
-    if os.path.islink(path):  # see supervisor.backing.redis.prepare_socket_path
-        path = path.readlink()
-    return f"unix://{quote(str(path))}"
+    return f"unix://{quote(str(find_redis_socket(project_dir)))}"
 
 
 def instance_environment(

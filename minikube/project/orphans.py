@@ -16,7 +16,7 @@ from pathlib import Path
 from minikube.linux import cgroup, processes
 from minikube.project.run_lookup import processes_of_other_runs
 from minikube.project.run_name import is_of_other_directory
-from minikube.project_dir import PROCESSES_FILE, PROJECT_DIR, REDIS_SOCKET, origin, write_json
+from minikube.project_dir import PROCESSES_FILE, origin, write_json
 
 PROJECT_ENV = "MINIKUBE_STATE"
 """In the environment of every process of a run: the path of the project's `.minikube`."""
@@ -54,20 +54,6 @@ def kill_orphans(project_dir: Path) -> list[int]:
     forget_processes(project_dir)
     cgroup.remove_all(project_dir)
     return list(killed)
-
-
-def remove_redis_socket(project_dir: Path) -> None:
-    """Remove the socket of an embedded Redis that has ended, its directory, and the link to it."""
-    link = project_dir / REDIS_SOCKET
-    with contextlib.suppress(OSError):  # each step fails where an earlier cleanup has removed it
-        real = link.readlink()
-        link.unlink()
-        if real.parent.parent != project_dir and PROJECT_DIR in real.parts:
-            return  # the link was copied from another project, whose Redis it names
-        real.unlink(missing_ok=True)
-        real.parent.rmdir()
-        if real.parent.parent != project_dir:  # the private temporary directory of a long path
-            real.parent.parent.rmdir()
 
 
 def find_orphans(project_dir: Path) -> list[int]:

@@ -8,6 +8,7 @@ import redis
 import trio
 
 from minikube.model import Instance
+from minikube.project.redis_socket import find_redis_socket
 from tests.chaos import views
 from tests.chaos.model import Kind
 from tests.chaos.registry_client import Refused, call_once
@@ -20,7 +21,9 @@ RETRY_S = 0.2
 
 def redis_client(run: RunContext) -> "redis.Redis":
     """Return a client of the project's private Redis."""
-    return redis.Redis(unix_socket_path=str(run.project.state / "redis.sock"), decode_responses=True, socket_timeout=3)
+    return redis.Redis(
+        unix_socket_path=str(find_redis_socket(run.project.state)), decode_responses=True, socket_timeout=3
+    )
 
 
 def read_hashes(run: RunContext) -> dict[str, dict[str, str]]:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import redis
 import trio
 
+from minikube.project.redis_socket import find_redis_socket
 from tests.chaos.intruder import Address, intrude
 
 LOOKUP_EVERY_S = 0.02
@@ -156,7 +157,7 @@ class Observer:
 
 def _read_project(project: Path, control: Address) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the instances' Redis hashes, and of each row of `ps` what only the project changes."""
-    with redis.Redis(unix_socket_path=str(project / ".minikube/redis.sock"), decode_responses=True) as store:
+    with redis.Redis(unix_socket_path=str(find_redis_socket(project / ".minikube")), decode_responses=True) as store:
         hashes = {key: store.hgetall(key) for key in store.scan_iter("*:instance:*", count=1000)}
     token = (project / ".minikube/token").read_text().strip()
     url = f"http://{control.host}:{control.port}/v1/status"

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ import redis
 
 from minikube import WatchSnapshot, blocking
 from minikube.model import Change, ChangeKind
+from minikube.project.redis_socket import find_redis_socket
 from tests.eventually import eventually
 from tests.ports import free_ports
 from tests.untraced import UNTRACED, untraced
@@ -138,11 +141,37 @@ class Project:
     def found(self, name: str) -> bool:
         return self.rpc("Discovery.Get", name)["error"] is None
 
-    def http(self, service: str, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
-        return http(self.ports[service], path, method, body)
+    def http(self, service: str, path: str, method: str = "GET", body: bytes | None = None, *, key: str = "") -> Answer:
+        return http(self.ports[service], path, method, body, key)
+
+    def buy(self, product: str) -> Answer:
+        """Purchase one item as the documentation of the shop says; return the answer that is neither 503 nor 504.
+
+        After a 503 nothing was done, so the purchase is repeated. After a 504 the outcome is not known: the purchase is
+        repeated with the key that the answer names, which takes nothing twice.
+        """
+        key = ""
+        while (answer := self.http("order", f"/purchase/{product}", "POST", key=key)).status in (503, 504):
+            if answer.status == 504:
+                named = re.search(r"Idempotency-Key: (\S+)$", answer.body["error"])
+                assert named, answer
+                assert key in ("", named[1]), answer
+                key = named[1]
+            time.sleep(0.05)
+        return answer
+
+    def assert_sold(self, product: str, quantity: int, answers: list[Answer]) -> None:
+        """Assert that `answers` sold this quantity, each item by an order of its own, and that the rest are 409."""
+        sold = {answer.body["order_id"] for answer in answers if answer.status == 200}
+        statuses = Counter(answer.status for answer in answers)
+        assert statuses == {200: quantity, 409: len(answers) - quantity}, statuses
+        assert len(sold) == quantity, "two purchases got the same order"
+        assert self.http("product", f"/product/{product}").body["quantity"] == 0
+        orders = self.http("order", "/orders").body
+        assert sold == {order["order_id"] for order in orders if order["product_id"] == product}, "the orders written"
 
     def redis(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self.directory / ".minikube" / "redis.sock"), decode_responses=True)
+        return redis.Redis(unix_socket_path=str(find_redis_socket(self.directory / ".minikube")), decode_responses=True)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this project's supervisor started, itself included: what carries the project's mark, and what
@@ -159,9 +188,12 @@ class Project:
         return own
 
 
-def http(port: int, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
-    """Send one request on a connection of its own, and return the reply, also that of an HTTP error."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, method=method)
+def http(port: int, path: str, method: str = "GET", body: bytes | None = None, key: str = "") -> Answer:
+    """Send one request on a connection of its own, and return the reply, also that of an HTTP error.
+
+    `key` is an `Idempotency-Key`, if any."""
+    headers = {"Idempotency-Key": key} if key else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers, method=method)
     try:
         reply = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:

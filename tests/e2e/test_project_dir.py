@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minikube.linux import processes
+from minikube.project.redis_socket import find_redis_socket
 from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.untraced import untraced
@@ -61,40 +62,48 @@ def test_a_deleted_state_directory_costs_no_process_and_every_command_works(tmp_
         small.up("--wait")
 
 
-def test_a_copy_of_a_running_project_is_a_project_of_its_own(tmp_path: Path) -> None:
-    """Its records name the processes of the original, which `ps`, `down` and `up` in the copy leave alone."""
-    first = tmp_path / "first"
+def test_a_copy_of_a_running_project_is_a_project_of_its_own(any_length: Path) -> None:
+    """Its records name the processes and Redis of the original, which `ps`, `run`, `down` and `up` in the copy leave alone."""
+    first = any_length / "first"
     first.mkdir()
     with Small(first, X) as small:
         small.up("--wait")
         pid = small.pid("x")
-        shutil.copytree(first, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
-        with Small(tmp_path / "copy", X) as copy:
+        shutil.copytree(first, any_length / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
+        address = small.run("run", "x", "--", "sh", "-c", "echo $REDIS_URL")
+        socket = Path(address.strip().removeprefix("unix://"))
+        with Small(any_length / "copy", X) as copy:
+            assert copy.run("run", "x", "--", "sh", "-c", "echo $REDIS_URL") != address
             assert "nothing is running" in copy.run("ps", code=3)
             copy.run("down", code=3)
             copy.up("--wait")
             assert copy.pid("x") != pid
             assert small.pid("x") == pid
             copy.run("down")
-        assert (first / ".minikube" / "redis.sock").resolve().is_socket()
+        assert (first / ".minikube" / "redis.sock").resolve() == socket.resolve()
+        assert socket.is_socket()
         assert small.pid("x") == pid
+        small.run("down")
+        assert not socket.parent.exists()
 
 
-def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(tmp_path: Path) -> None:
-    before = tmp_path / "before"
+def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(any_length: Path) -> None:
+    before = any_length / "before"
     before.mkdir()
     with Small(before, X) as small:
         small.up("--wait")
         pid = small.pid("x")
-        small.directory = before.rename(tmp_path / "after")
+        socket = find_redis_socket(before / ".minikube")
+        small.directory = before.rename(any_length / "after")
         small.path = small.directory / "supervisor.toml"
         assert small.pid("x") == pid
         (moved,) = small.events("project.moved")
-        assert f"moved to {tmp_path}/after" in moved
+        assert f"moved to {any_length}/after" in moved
         assert "is running already" in small.run("up", "-d", code=1)
         assert small.run("down") == "stopped\n"
         assert gone(pid)()
         assert not before.exists()
+        assert not socket.parent.exists()
 
 
 def test_a_directory_that_was_deleted_and_cloned_again_still_has_its_project(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from minikube.project.redis_socket import find_redis_socket
 from tests.certificates import make_certificates
 from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
+
 
 SERVICES = """
 [services.web]
@@ -216,7 +218,7 @@ def test_discovery_comes_back_after_the_loss_of_redis_socket_and_of_the_registry
         small.up("--wait")
         first, parts = small.instance("x"), {part.name: part for part in small.status().parts}
         assert first is not None
-        (tmp_path / ".minikube" / "run" / "redis.sock").unlink()
+        find_redis_socket(tmp_path / ".minikube").unlink()
         os.kill(parts["registry"].pid, signal.SIGKILL)
         eventually(lambda: all(part.restarts == 1 and part.is_well for part in small.status().parts))
         eventually(lambda: (row := small.instance("x")) and row.check == "passing")

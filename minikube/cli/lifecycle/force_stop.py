@@ -115,12 +115,13 @@ def _end_leftovers(directory: Path) -> tuple[str, EngineLeftovers | None]:
     from minikube.engine.leftovers import remove_leftovers
     from minikube.linux import processes
     from minikube.project import orphans
+    from minikube.project.redis_socket import remove_redis_socket
 
     names = {pid: processes.describe(pid) for pid in orphans.find_orphans(directory)}
     pids = orphans.kill_orphans(directory)
     containers, remaining = remove_leftovers(directory)
     with contextlib.suppress(OSError):
         (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
-    orphans.remove_redis_socket(directory)
+    remove_redis_socket(directory)
     ended = [names.get(pid) or f"pid {pid}" for pid in pids] + [f"container {name}" for name in containers]
     return f"ended what an earlier run left: {', '.join(ended)}" if ended else "", remaining

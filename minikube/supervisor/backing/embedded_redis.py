@@ -1,10 +1,12 @@
 """The embedded Redis as a backing service's program: its pings, its data, and what its log says of a bad start."""
 
 import contextlib
+from pathlib import Path
 from urllib.parse import unquote
 
 import trio
 
+from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
@@ -36,6 +38,7 @@ class EmbeddedRedis(BackingProgram):
         self._log = log
         self._data = context.directory / REDIS_DATA_DIR
         self.rescue = RedisRescue(self._path, context.directory)
+        self._away = f"{context.directory.parent} was moved or removed — move it back"
 
     async def wait_ready(self, process: Process) -> str:
         """Wait until the server answers PING, and note which program has written the data; see `BackingProgram`."""
@@ -59,17 +62,18 @@ class EmbeddedRedis(BackingProgram):
         if restart is None:
             return problem
         # Its data moved with the directory: a new process would begin without data.
-        project = self._context.directory.parent
-        if project.is_dir():
-            raise restart
-        return f"cannot be reached: {project} was moved or removed — move it back"
+        if self.rescue.is_project_away():
+            return f"cannot be reached: {self._away}"
+        raise restart
 
     async def prepare(self) -> None:
         """Make directories and files of the server, and mend the end of its data; see `BackingProgram`."""
+        if self.rescue.is_project_away():
+            raise StartError(self._away)
         if not self._data.is_dir():
             text = "the data of Redis was removed while it ran: it starts empty, and what was registered is put back"
             self._context.store.event("redis.data_removed", text, "warning")
-        prepare_redis_files(self._context.directory)
+        prepare_redis_files(self._context.directory, Path(self._path))
         # In a thread: a file that ends badly is read whole, and may have gigabytes.
         if mended := await trio.to_thread.run_sync(mend_tail, self._context.directory):
             self._context.store.event("redis.data_mended", mended, "warning")

@@ -4,19 +4,15 @@ It refuses to start the server (`spec.start_process`) and to wait for it (`start
 """
 
 import os
-import tempfile
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
 from minikube.errors import StartError
-from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET, REDIS_SOCKET_DIR
+from minikube.project.redis_socket import is_private, new_redis_socket
+from minikube.project_dir import REDIS_DATA_DIR, REDIS_SOCKET
 from minikube.supervisor.backing.redis_program import find_redis
 from minikube.supervisor.backing.spec import BackingSpec
-
-SOCKET_PATH_LIMIT = 100
-"""In bytes: a socket address holds 108 (unix(7)), and Redis clients may append a suffix."""
 
 
 def redis_spec(project_dir: Path, environ: Mapping[str, str], wanted: str = "") -> BackingSpec:
@@ -24,7 +20,8 @@ def redis_spec(project_dir: Path, environ: Mapping[str, str], wanted: str = "") 
 
     `wanted` is `redis.server` of the manifest.
     """
-    path = prepare_redis_files(project_dir)
+    path = new_redis_socket(project_dir)
+    prepare_redis_files(project_dir, path)
     options = {
         "port": "0",
         "unixsocket": str(path),
@@ -43,8 +40,8 @@ def redis_spec(project_dir: Path, environ: Mapping[str, str], wanted: str = "") 
     return BackingSpec("redis", tuple(argv), env, project_dir, f"unix://{quote(str(path))}")
 
 
-def prepare_redis_files(project_dir: Path) -> Path:
-    """Make the data directory, and the directory and link of the socket; return the socket's path. Raises `StartError`.
+def prepare_redis_files(project_dir: Path, socket: Path) -> None:
+    """Make the data directory, the directory of the socket, and the link to the socket. Raises `StartError`.
 
     Before each start of Redis: a clean-up may have removed them while it ran.
     """
@@ -52,37 +49,29 @@ def prepare_redis_files(project_dir: Path) -> Path:
         # Not `parents`: a project's directory that was moved must not be made again where it was.
         project_dir.mkdir(mode=0o700, exist_ok=True)
         (project_dir / REDIS_DATA_DIR).mkdir(mode=0o700, exist_ok=True)
-        return prepare_socket_path(project_dir)
+        _prepare_socket_directory(project_dir, socket)
     except OSError as error:
         raise StartError(f"redis: cannot make {error.filename}: {error.strerror}") from None
 
 
-def prepare_socket_path(project_dir: Path) -> Path:
-    """Return the path of the socket on which Redis is to listen, and make `.minikube/redis.sock` a symbolic link to it.
-
-    The socket has a directory of its own, so that a container can be given that directory without the rest of
-    `.minikube/`. Where the path would be too long for a socket address, the directory is a private temporary one.
-    """
-    link, socket = project_dir / REDIS_SOCKET, project_dir / REDIS_SOCKET_DIR / REDIS_SOCKET
-    if len(os.fsencode(socket)) > SOCKET_PATH_LIMIT:
-        socket = _private_temporary_directory(project_dir) / REDIS_SOCKET_DIR / REDIS_SOCKET
-    socket.parent.mkdir(exist_ok=True)
-    socket.parent.chmod(0o755)
+def _prepare_socket_directory(project_dir: Path, socket: Path) -> None:
+    """Make the directory of the socket, and `.minikube/redis.sock` a symbolic link to it. Raises OSError and `StartError`."""
+    link, place = project_dir / REDIS_SOCKET, socket.parent
+    is_inside = place.parent == project_dir.resolve()
+    if not is_inside:
+        _make_private(place.parent)
+    if place.is_symlink():  # copied or made by hand: it leads to a directory that is not Redis'
+        place.unlink()
+    place.mkdir(exist_ok=True)
+    place.chmod(0o755)
     link.unlink(missing_ok=True)
-    link.symlink_to(socket)
-    return socket
+    # A relative link leads to the project's own Redis also after the directory was moved or copied.
+    link.symlink_to(Path(place.name, socket.name) if is_inside else socket)
 
 
-def _private_temporary_directory(project_dir: Path) -> Path:
-    """Return a temporary directory that only this user can enter, the same for each run of the project.
-
-    Raises `StartError` where another user owns it or can enter it.
-    """
-    digest = sha256(os.fsencode(project_dir)).hexdigest()[:12]
-    private = Path(tempfile.gettempdir(), f"minikube-{os.geteuid()}-{digest}")
+def _make_private(private: Path) -> None:
+    """Make a temporary directory that only this user can enter. Raises OSError, and `StartError` where it is another user's."""
     private.mkdir(mode=0o700, exist_ok=True)
     # Another user can create the path first, as a directory of their own or as a link: then the socket would be theirs.
-    found = private.stat(follow_symlinks=False)
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    if not is_private(private, os.geteuid()):
         raise StartError(f"redis: {private} is not a private directory of this user — remove it")
-    return private

@@ -61,8 +61,8 @@ class RedisRescue:
         self._spares: list[trio.SocketStream] = []
         self._process_dir = ""
         """The working directory of the process, as `/proc` has it; empty if that is not the data directory."""
-        # Where the directory of the project is moved, the data move with it.
-        self._root = project_dir.parent.stat()
+        # Open, so that it is known where the directory is moved: the data move with it.
+        self._root = os.open(project_dir.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     async def run(self) -> NoReturn:
         """Close the connections when cancelled; until then do nothing."""
@@ -70,6 +70,8 @@ class RedisRescue:
             await trio.sleep_forever()
         finally:
             self._close()
+            os.close(self._root)
+            self._root = -1
 
     async def connect(self, pid: int) -> None:
         """Open the connections to a new process. Those that fail are left out."""
@@ -103,8 +105,17 @@ class RedisRescue:
             return not _has_files(data) and not _has_files(data)  # files may be replaced between two looks
         with contextlib.suppress(OSError):
             root = self._project_dir.parent.stat()
-            return path.endswith(DELETED) or os.path.samestat(self._root, root)
+            return path.endswith(DELETED) or os.path.samestat(os.fstat(self._root), root)
         return False
+
+    def is_project_away(self) -> bool:
+        """Return whether the project directory is not at its path: it was moved (another may stand there now) or deleted."""
+        with contextlib.suppress(OSError):
+            root = self._project_dir.parent.stat()
+            # One that was deleted and made again is the project's: `daemon.project_files` takes it over.
+            was_deleted = os.readlink(f"/proc/self/fd/{self._root}").endswith(DELETED)
+            return not (was_deleted or os.path.samestat(os.fstat(self._root), root))
+        return True
 
     def _is_in_place(self) -> bool:
         with contextlib.suppress(OSError):

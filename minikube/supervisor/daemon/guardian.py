@@ -25,7 +25,7 @@ from typing import NoReturn
 from minikube.errors import StartError
 from minikube.linux import cgroup, processes
 from minikube.linux.proc_mount import ensure_own_proc
-from minikube.project import orphans
+from minikube.project.redis_socket import new_redis_socket, remove_redis_socket
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import user_name
 from minikube.project_dir import (
@@ -107,6 +107,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     _close_inherited_descriptors(sock.fileno())
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
+    redis_socket = new_redis_socket(directory)  # now: the directory may be moved
     claim = RunClaim(directory)
     # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
     read_end, write_end = os.pipe()
@@ -128,7 +129,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
         _remove_groups(directory, group_name)
         with contextlib.suppress(OSError):  # also where the directory is gone or cannot be written
             (directory / SUPERVISOR_FILE).unlink(missing_ok=True)
-        orphans.remove_redis_socket(directory)
+        remove_redis_socket(directory, redis_socket)
     send_message(sock, {"exit": status})
     os._exit(0)
 

@@ -15,7 +15,7 @@ from minikube.manifest import ServiceSpec
 from minikube.manifest.validate import check_replicas
 from minikube.model import ProcessState
 from minikube.supervisor.instance.controller import InstanceController
-from minikube.supervisor.reconcile.errors import RolloutFailed
+from minikube.supervisor.reconcile.errors import RolloutFailed, Superseded
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_running, wait_started
@@ -97,15 +97,20 @@ class ServiceActions:
         """Replace the processes of `controllers`, which are all of one service, as a roll-out.
 
         Raises `RolloutFailed` when an instance does not become ready again; before anything is stopped where a
-        dependency of the service is not met and will not be, or its working directory is gone.
+        dependency of the service is not met and will not be, or its working directory is gone. Raises `Superseded` when
+        the service is stopped meanwhile.
         """
         if not controllers:
             return
         # Checked before the first stop: an old process that runs is better than none.
         spec = controllers[0].spec
+        name = controllers[0].name if len(controllers) == 1 else spec.name
+        was_running = any(controller.desired.running for controller in controllers)
         if blocked := self._replicas.blocked_dependency(spec) or await _missing_directory(spec):
-            name = controllers[0].name if len(controllers) == 1 else controllers[0].spec.name
             raise RolloutFailed(f"{name}: not restarted, because it could not start again: {blocked}")
+        # A stop that came during the look at the directory is the later request.
+        if was_running and not any(controller.desired.running for controller in controllers):
+            raise Superseded(f"{name}: was stopped meanwhile")
         if len(controllers) == 1:
             await restart_instance(controllers[0], self._store)
         else:

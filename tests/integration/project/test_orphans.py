@@ -130,14 +130,3 @@ def test_a_copy_of_a_project_that_was_moved_has_no_part_in_its_run(state: Path, 
     finally:
         os.close(descriptor)
         claim.close()
-
-
-def test_a_copied_link_to_a_redis_socket_leaves_the_originals_socket(state: Path) -> None:
-    (state / "run").mkdir()
-    (state / "run" / "redis.sock").touch()
-    (state / "redis.sock").symlink_to(state / "run" / "redis.sock")
-    copy = shutil.copytree(state.parent, state.parent.with_name("copy"), symlinks=True) / ".minikube"
-    orphans.remove_redis_socket(copy)
-    assert (state / "run" / "redis.sock").exists()
-    orphans.remove_redis_socket(state)
-    assert not (state / "run").exists()

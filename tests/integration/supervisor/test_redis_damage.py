@@ -13,6 +13,7 @@ import trio
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
+from minikube.project.redis_socket import find_redis_socket, remove_redis_socket
 from minikube.supervisor.backing import embedded_redis
 from minikube.supervisor.backing.redis import redis_spec
 from minikube.supervisor.backing.redis_data import mend_tail
@@ -48,6 +49,7 @@ async def started(directory: Path, store: StateStore) -> AsyncIterator[BackingSe
     finally:
         table.close()
         context.logs.writer.close(5.0)
+        remove_redis_socket(directory)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,7 @@ async def test_zeros_at_the_end_are_moved_away_and_the_data_are_there(directory:
     with trio.fail_after(30):
         async with started(directory, store) as service:
             assert service.ready.is_set()
-            with redis.Redis(unix_socket_path=str(directory / "run" / "redis.sock")) as client:
+            with redis.Redis(unix_socket_path=str(find_redis_socket(directory))) as client:
                 assert client.get("stock") == b"10"
     writer = read_writer(directory / "redis")
     assert writer is not None

@@ -12,6 +12,7 @@ from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec, is_loopback
 from minikube.manifest.keys.containers import parse_volume
 from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
+from minikube.manifest.values import has_ipv4_loopback
 from tests.unit.manifest.test_parser import build
 
 RUN = {"command": "run"}
@@ -427,3 +428,11 @@ def test_any_other_pattern_is_taken(pattern: str) -> None:
 def test_a_volume_in_the_home_of_an_unknown_user_is_an_error() -> None:
     (problem,) = build({"services": {"x": {"image": "i", "volumes": ["~nobody-here/x:/d"]}}})[1]
     assert problem == 'services.x.volumes[0]: expected a path, got "~nobody-here/x", and there is no such user'
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("127.0.0.2", True), ("0.0.0.0", True), ("localhost", True), ("10.0.0.1", False), ("::1", False), ("shop", False)],
+)
+def test_a_server_is_reached_by_ipv4_over_loopback_at_its_addresses_and_at_all(host: str, reached: bool) -> None:
+    assert has_ipv4_loopback(host) is reached

@@ -11,7 +11,10 @@ from minikube.supervisor.instance.termination import stop_timeout
 from minikube.supervisor.reconcile.errors import RolloutFailed, StopTimeout, Superseded
 
 WATCH_S = 2.0
-"""How long a start is watched: a command that cannot be executed fails within this time."""
+"""How long a process that was started is watched: one that fails at once ends within this time."""
+
+START_TIMEOUT_S = 60.0
+"""How long a start may take until its process exists, on a machine that is busy with other things."""
 
 
 async def restart_instance(controller: InstanceController, store: StateStore) -> None:
@@ -36,21 +39,29 @@ async def restart_instance(controller: InstanceController, store: StateStore) ->
 
 
 async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
-    """Wait until each instance is started or waits for a dependency or an image, for `WATCH_S` at most.
+    """Wait until each instance is started, was stopped again, or waits for a dependency or an image.
 
-    Raises `RolloutFailed` when an instance is `fatal`; `failure` is a part of the message, such as "cannot be started".
+    Raises `RolloutFailed` when an instance is `fatal`, or not started `START_TIMEOUT_S` after the end of its old process;
+    `failure` is a part of the message, such as "cannot be started".
     """
-
-    def is_under_way(controller: InstanceController) -> bool:
-        return controller.state.process_state is not ProcessState.PENDING or bool(controller.state.reason)
-
-    # When time is up, the start goes on: an image may take minutes, and that is no failure.
-    with trio.move_on_after(WATCH_S):
-        await store.wait_until(lambda: all(map(is_under_way, controllers)))
+    seconds = START_TIMEOUT_S + max(stop_timeout(controller.spec.stop) for controller in controllers)
+    with trio.move_on_after(seconds):
+        await store.wait_until(lambda: all(map(_is_under_way, controllers)))
     for controller in controllers:
+        if not _is_under_way(controller):
+            late = f"its process was not started within {seconds:g} s, and the start goes on"
+            raise RolloutFailed(f"{controller.name} {failure}: {late} — see `minikube ps`")
         if controller.state.process_state is ProcessState.FATAL:
             reason = controller.dependency_status.reason or "it is fatal"
             raise RolloutFailed(f"{controller.name} {failure}: {reason} — see `minikube logs {controller.name}`")
+
+
+def _is_under_way(controller: InstanceController) -> bool:
+    """Return whether an instance need not be waited for: started, ended, not wanted any more, or waiting for something named."""
+    state = controller.state
+    if state.process_state is ProcessState.PENDING:
+        return bool(state.reason) or not controller.desired.running
+    return not (controller.desired.running and state.process_state in (ProcessState.STOPPED, ProcessState.STOPPING))
 
 
 async def wait_running(controller: InstanceController, store: StateStore) -> None:
