@@ -50,7 +50,8 @@ MOST_REQUESTS = 64
 """How many requests one fork server serves before it exits. The exits of what it has started are seen only then."""
 
 FORKED_REQUESTS = 8
-"""How many of them are forked into their control group: see `linux.clone`. After so many, moving this process pays off."""
+"""How many of them are forked into their control group, where no other one waits: see `linux.clone`. For many, moving this
+process into each group takes less time."""
 
 LINGER_MS = 2
 """How long it waits for another request before it exits."""
