@@ -121,8 +121,6 @@ class SupervisorRecord:
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT
     """Higher where older versions cannot use the record."""
-    started_in: str = ""
-    """The path of `.minikube` at the start, which the processes of the run have in their environment, also after a move."""
     ending: bool = False
     """Whether all services have stopped and the control API is closed: only told at the name of the run, never written."""
 
@@ -152,7 +150,6 @@ def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
         str(found.get("directory_id", "")),
         str(found.get("version", "")),
         int(found.get("format", 1)),
-        str(found.get("started_in", "")),
         bool(found.get("ending", False)),
     )
 

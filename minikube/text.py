@@ -33,24 +33,32 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 ASCII_SUBSTITUTES = {
     ord(symbol): sign
     for symbols, sign in (
-        ("─━—–╸╺▔↔", "-"),
-        ("│┃▎▏▕▊▌▐", "|"),
-        ("▁▄", "_"),
-        ("█▀", "#"),
-        ("●", "*"),
-        ("○◌◐", "o"),
+        ("─━═╌╍┄┅╴╶╸╺—–▔↔", "-"),
+        ("│┃║╎╏┆┇▎▏▕▊▌▐", "|"),
+        ("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛┣┫┳┻╋╔╗╚╝╠╣╦╩╬", "+"),
+        ("▁▂▃▄", "_"),
+        ("▅▆▇█▀■", "#"),
+        ("●◆", "*"),
+        ("○◌◐◑◒◔□◇", "o"),
         ("◉◈", "@"),
-        ("✓▾⇣↓", "v"),
+        ("✓▾▼⇣↓⧩", "v"),
         ("✗×", "x"),
         ("↻⟳", "r"),
-        ("▸→≥", ">"),
-        ("←≤", "<"),
+        ("▸►→≥", ">"),
+        ("←≤↵", "<"),
         ("⇄⏸", "="),
-        ("↑", "^"),
+        ("↑▲", "^"),
         ("“”", '"'),
         ("‘’", "'"),
         ("·…", "."),
+        ("±", "+"),
+        ("µ", "u"),
+        ("§", "S"),
         ("⚠", "!"),
+        ("⠋⠙⠇⠏", "\\"),
+        ("⠹⠸⠼", "|"),
+        ("⠴⠦⠧", "/"),
+        ("�", "?"),
     )
     for symbol in symbols
 }
@@ -169,8 +177,8 @@ def mask_env(env: Mapping[str, str], secret: Container[str] = ()) -> dict[str, s
     }
 
 
-def mask_command(words: Iterable[str], secrets: Iterable[str] = ()) -> str:
-    """Return a command to show, as one line: `secrets`, values of options such as `--password`, and passwords in URLs masked."""
+def mask_words(words: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
+    """Return the words of a command to show: `secrets`, values of options such as `--password`, and passwords in URLs masked."""
     shown = []
     is_value = False
     known = sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True)
@@ -182,7 +190,7 @@ def mask_command(words: Iterable[str], secrets: Iterable[str] = ()) -> str:
         masked = MASK if is_secret else mask_url(_SETTING.sub(_masked_setting, masked))
         is_value = word.startswith("-") and "=" not in word and " " not in word and _takes_secret(word.lstrip("-"))
         shown.append(masked)
-    return " ".join(shown)
+    return shown
 
 
 def _takes_secret(option: str) -> bool:

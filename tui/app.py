@@ -4,6 +4,7 @@ import asyncio
 import io
 import shlex
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, TypeVar
@@ -29,7 +30,7 @@ from tui.connection.messages import (
     LogsEnded,
     SnapshotReceived,
 )
-from tui.render.format import single_line
+from tui.render.format import format_duration, single_line
 from tui.render.rows import Row
 from tui.render.theme import THEME
 from tui.screens.confirm import Choice, ConfirmScreen
@@ -250,10 +251,17 @@ class Dashboard(App[str]):
         snapshot = self.state.snapshot
         name = snapshot.project if snapshot else "the project"
         running = sum(instance.pid > 0 for instance in snapshot.instances) if snapshot else 0
-        lines = [
-            f"{running} instance{'' if running == 1 else 's'} running",
-            "“Leave running” detaches: `minikube dashboard` comes back, `minikube down` stops.",
-        ]
+        count = f"{running} instance{'' if running == 1 else 's'} running"
+        lines = [count, "“Leave running” detaches: `minikube dashboard` comes back, `minikube down` stops."]
+        if self.state.connection in ("silent", "lost"):
+            age = format_duration(time.time() - self.state.heard)
+            detail = f": {self.state.connection_detail}" if self.state.connection_detail else ""
+            trouble = "does not answer" if self.state.connection == "silent" else "cannot be reached"
+            lines = [
+                f"The supervisor {trouble}{detail}",
+                f"{count} {age} ago",
+                "If the supervisor has ended, so have they.",
+            ]
         choices = [Choice("stop", "Stop everything", "s"), Choice("detach", "Leave running", "d")]
         dialog = ConfirmScreen(f"Quit {name}?", lines, choices)
         self._open(dialog, lambda result: self.exit(result) if result else None)

@@ -14,7 +14,7 @@ import click
 
 from minikube.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED
 from minikube.cli.standard_streams import output_failure, prepare_streams
-from minikube.errors import MinikubeError
+from minikube.errors import MinikubeError, UsageError
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Project": {
@@ -186,6 +186,11 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     except OSError as error:
+        from minikube.cli.common import working_directory_problem
+
+        if not error.filename and (problem := working_directory_problem()):
+            _print_error(problem)
+            return UsageError.exit_code
         file = "stdout" if error is output_failure() else error.filename
         _print_error(f"{file}: {_describe(error)}" if file else _describe(error))
         return 1

@@ -6,6 +6,7 @@ Results go to stdout, messages for people to stderr. It refuses to define option
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minikube.defaults import DEFAULT_FILE
+from minikube.errors import UsageError
 from minikube.project_dir import PROJECT_DIR
 
 if TYPE_CHECKING:
@@ -29,14 +31,31 @@ def manifest_path(given: str | None, timeout: float | None = None) -> Path:
     """
     if given and not os.path.isdir(given):
         return Path(given)
-    here = Path.cwd()
-    for directory in (Path(given),) if given else (here, *here.parents):
+    here = Path(given) if given else _working_directory()
+    for directory in (here,) if given else (here, *here.parents):
         found = _running_manifest(directory, timeout)
-        if found is None and (given or (directory / DEFAULT_FILE).is_file()):
+        if found is None and (given or os.path.isfile(directory / DEFAULT_FILE)):  # Path.is_file raises PermissionError
             found = directory / DEFAULT_FILE
         if found is not None:
-            return Path(found.name) if directory == here else found
+            return Path(found.name) if directory == here and not given else found
     return Path(DEFAULT_FILE)
+
+
+def _working_directory() -> Path:
+    """Return the working directory. Raises UsageError where no relative path can be used there."""
+    if problem := working_directory_problem():
+        raise UsageError(problem)
+    return Path.cwd()
+
+
+def working_directory_problem() -> str:
+    """Return why no relative path can be used here; empty where one can."""
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        why = "was removed" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()
+        return f"the working directory {why} — change to another one"
+    return "" if os.access(".", os.X_OK) else f"{here}: permission denied — change to a directory that you may enter"
 
 
 def running_manifest(given: str | None) -> Path:

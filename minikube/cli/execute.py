@@ -144,14 +144,12 @@ def _is_in_root(pid: int, program: str) -> bool:
 
 def _is_missing(engine: str, container: str, program: str) -> bool:
     """Return whether a shell in the container does not find `program`. False where the container has no shell."""
-    import subprocess
+    from minikube.engine.command import client_environment
+    from minikube.linux.commands import run_command
 
     argv = [engine, "exec", container, "/bin/sh", "-c", 'command -v "$1" || echo missing', "sh", program]
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ENGINE_TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and done.stdout == "missing\n"
+    result = run_command(argv, timeout=ENGINE_TIMEOUT_S, env=client_environment(os.environ))
+    return result.status == 0 and result.stdout == "missing\n"
 
 
 def _registry_token(directory: Path, spec: ServiceSpec, id: str) -> str:

@@ -39,24 +39,28 @@ def check_names(snapshot: Snapshot, names: tuple[str, ...]) -> None:
 def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[str]:
     """Return a text for each instance that has not reached the goal, with the reason; empty when all have reached it.
 
-    `names` select instances; without names, all are meant, except stopped ones of services that `up` did not start.
+    `names` select instances; without names, all of the project are meant, except stopped ones of services that `up` did not
+    start.
     Raises MinikubeError when an instance cannot reach the goal any more, and for a name of `names` with 0 replicas.
     """
     not_started = {service.name for service in snapshot.services if not service.chosen}
+    external = {service.name for service in snapshot.services if service.kind == "external"}
     selected = [
         view
         for view in snapshot.instances
         if {view.service, view.name, view.id} & set(names)
-        or (not names and not (view.service in not_started and view.state == "stopped"))
+        or not (names or view.service in external or (view.service in not_started and view.state == "stopped"))
     ]
     if goal == "gone":
         return [f"{view.name} is {view.state}" for view in selected]
     missing = [view for view in selected if not has_reached(view, goal)]
+    absent = _find_absent(snapshot, names, selected)
     if goal not in ("stopped", "exited"):
         # An instance that failed itself comes before those that wait for it: it is the cause.
         for view in sorted(missing, key=lambda view: view.state == "pending"):
             if why := why_unreachable(snapshot, view):
-                raise MinikubeError("; ".join([why, *_describe_others(selected, missing, view, goal)]))
+                counts = (len(selected) - len(missing), len(selected) + sum(number for number, _ in absent.values()))
+                raise MinikubeError("; ".join([why, *_describe_others(missing, view, goal, *counts)]))
         for service in snapshot.services:
             if (
                 service.name in names
@@ -66,7 +70,9 @@ def find_missing(snapshot: Snapshot, names: tuple[str, ...], goal: str) -> list[
                 scale = f"`minikube scale {service.name}=1` starts one"
                 raise MinikubeError(f"{service.name} has 0 replicas: no instance of it gets {goal} — {scale}")
     texts = [f"{view.name} is {_describe(view, goal)}" for view in missing]
-    return texts if goal == "stopped" else texts + _describe_absent(snapshot, names, selected)
+    return (
+        texts if goal == "stopped" else texts + [_describe_absent(name, *numbers) for name, numbers in absent.items()]
+    )
 
 
 def has_reached(instance: InstanceView, goal: str) -> bool:
@@ -103,34 +109,43 @@ def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:
 
 
 def _describe_others(
-    selected: list[InstanceView], missing: list[InstanceView], cause: InstanceView, goal: str
+    missing: list[InstanceView], cause: InstanceView, goal: str, reached: int, total: int
 ) -> list[str]:
-    """Return texts about the selected instances other than `cause`, which cannot reach the goal.
+    """Return texts about the instances other than `cause`, which cannot reach the goal.
 
-    A text each for the first `OTHERS_SHOWN` that are `missing` the goal, then the numbers of the rest.
+    A text each for the first `OTHERS_SHOWN` that are `missing` the goal, then the number of the rest, and how many of the `total`
+    that are waited for have `reached` it.
     """
     others = [view for view in missing if view is not cause]
     texts = [f"{view.name} is {_describe(view, goal)}" for view in others[:OTHERS_SHOWN]]
     if len(others) > OTHERS_SHOWN:
         texts.append(f"{len(others) - OTHERS_SHOWN} more are not {goal}")
-    if reached := len(selected) - len(missing):
-        texts.append(f"{reached} of {len(selected)} {'is' if reached == 1 else 'are'} {goal}")
+    if reached:
+        texts.append(f"{reached} of {total} {'is' if reached == 1 else 'are'} {goal}")
     return texts
 
 
-def _describe_absent(snapshot: Snapshot, names: tuple[str, ...], selected: list[InstanceView]) -> list[str]:
-    """Return a text for each name that has no instance. Without names, the services that `up` started are checked."""
+def _find_absent(
+    snapshot: Snapshot, names: tuple[str, ...], selected: list[InstanceView]
+) -> dict[str, tuple[int, int]]:
+    """Return by name how many instances do not exist yet, and how many do. Without names, of the services that `up` started."""
     services = {service.name: service for service in snapshot.services}
     wanted = names or tuple(
         service.name
         for service in services.values()
         if service.replicas and service.chosen and service.kind != "external"
     )
-    texts = []
+    absent = {}
     for name in wanted:
-        if not any(name in (view.service, view.name, view.id) for view in selected):
-            texts.append(f"{name} has no instance")
-    return texts
+        found = sum(name in (view.service, view.name, view.id) for view in selected)
+        needed = services[name].replicas if name in services else 1
+        if found < max(needed, 1):
+            absent[name] = (max(needed, 1) - found, found)
+    return absent
+
+
+def _describe_absent(name: str, absent: int, found: int) -> str:
+    return f"{name} has {found} of {found + absent} instances" if found else f"{name} has no instance"
 
 
 def _describe(instance: InstanceView, goal: str) -> str:

@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from msgspec import Struct
 
 from minikube.doctor.finding import Finding, ok
 from minikube.doctor.running import QUESTION_TIMEOUT_S, check_external_redis, check_supervisor, read_snapshot
-from minikube.engine.command import find_engine, is_unreachable
+from minikube.engine.command import client_environment, find_engine, is_unreachable
 from minikube.errors import ManifestError, MinikubeError
 from minikube.linux import cgroup, processes
+from minikube.linux.commands import run_command
 from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
 from minikube.linux.ports import find_obstacle, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
@@ -28,6 +28,7 @@ from minikube.project.run_lookup import find_run
 from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
 
+REDIS_ADVICE = "install valkey or redis, or set redis.url"
 MIN_FILES = 4_096
 MIN_WATCHES = 8_192
 MIN_SPACE_BYTES = 200 * 1024 * 1024
@@ -80,12 +81,13 @@ def _redis(manifest: Manifest | None, data: Path) -> Finding:
         return check_external_redis(manifest.redis.url)
     try:
         program = find_redis(os.environ, manifest.redis.server if manifest else "", data)
-        output = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S
-        ).stdout
-    except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
-        return Finding("redis", "fail", str(error), "install valkey or redis, or set redis.url")
-    version = next((word for word in output.split() if word.startswith("v=")), "v=?").removeprefix("v=")
+    except MinikubeError as error:
+        return Finding("redis", "fail", str(error), REDIS_ADVICE)
+    result = run_command([program, "--version"], timeout=QUESTION_TIMEOUT_S)
+    if result.status != 0:
+        reason = result.error or f"`--version` ended with exit code {result.status}"
+        return Finding("redis", "fail", f"{program}: {reason}", REDIS_ADVICE)
+    version = next((word for word in result.stdout.split() if word.startswith("v=")), "v=?").removeprefix("v=")
     found = f"{program} {version}, for a private Redis of this project"
     writer = read_writer(data)
     if writer is not None and (writer.program != program or not writer.version.endswith(f" {version}")):
@@ -228,12 +230,13 @@ def _engine(manifest: Manifest | None, directory: Path) -> Finding:
     try:
         engine = find_engine(wanted, directory, os.environ.get("PATH"))
         command = [engine.program, "version", "--format", "{{.Server.Version}}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S)
-        if not done.returncode and done.stdout.strip():
-            return ok("containers", f"{engine.program} {done.stdout.strip()}")
+        result = run_command(command, timeout=QUESTION_TIMEOUT_S, env=client_environment(os.environ))
+        if result.status == 0 and result.stdout.strip():
+            return ok("containers", f"{engine.program} {result.stdout.strip()}")
         found = f"{engine.program} is there, but its engine does not answer"
-        advice = f"start {engine.kind}" if is_unreachable(done.stderr) else done.stderr.strip().partition("\n")[0]
-    except (MinikubeError, OSError, subprocess.TimeoutExpired) as error:
+        reason = result.error or result.stderr.strip().partition("\n")[0]
+        advice = f"start {engine.kind}" if is_unreachable(result.stderr) else reason
+    except MinikubeError as error:
         found, _, advice = str(error).partition(" — ")
     if not needed:
         return ok("containers", f"{found}; no service needs one")

@@ -1,7 +1,7 @@
 """The program of a container engine: find it, name and label this project's containers, read its error messages.
 
 Docker, Podman and nerdctl are driven through their own command, so that contexts, remote hosts and rootless set-ups work as
-they do by hand. Standard library only, because the guardian imports it. It refuses to run the program: `leftovers` and
+they do by hand. Standard library only, because the guardian imports it. It refuses to run the program: `linux.commands` and
 `supervisor.runtime.container.client` do.
 """
 

@@ -7,13 +7,12 @@ it. It refuses to touch anything without that label.
 
 import json
 import os
-import subprocess
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from minikube.engine.command import Engine, client_environment
+from minikube.linux.commands import run_command, run_commands
 from minikube.project.run_name import is_of_other_directory
 from minikube.project_dir import CONTAINERS_FILE, origin, write_json
 from minikube.text import printable
@@ -98,7 +97,8 @@ def remove_labelled(engine: Engine, timeout: float) -> list[str] | None:
     names = listed.split()
     while names:
         batch, names = names[:PARALLEL_REMOVALS], names[PARALLEL_REMOVALS:]
-        _run_all(end, ([engine.program, "rm", *engine.remove_options, name] for name in batch))
+        removals = [[engine.program, "rm", *engine.remove_options, name] for name in batch]
+        run_commands(removals, timeout=_seconds_until(end), env=client_environment(os.environ))
     networks = _run(engine, end, "network", "ls", "--filter", f"label={engine.label}", "--format", "{{.Name}}")
     for name in (networks or "").split():
         _run(engine, end, "network", "rm", name)
@@ -109,28 +109,10 @@ def remove_labelled(engine: Engine, timeout: float) -> list[str] | None:
 
 def _run(engine: Engine, end: float, *arguments: str) -> str | None:
     """Return the output of an engine's command; None where it failed or still ran at `end`, a monotonic time."""
-    try:
-        done = subprocess.run(
-            [engine.program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=max(end - time.monotonic(), 0.1),
-            env=client_environment(os.environ),
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    argv = [engine.program, *arguments]
+    result = run_command(argv, timeout=_seconds_until(end), env=client_environment(os.environ))
+    return result.stdout.strip() if result.status == 0 else None
 
 
-def _run_all(end: float, commands: Iterable[list[str]]) -> None:
-    """Run commands side by side; kill those that still run at `end`, a monotonic time."""
-    null = subprocess.DEVNULL
-    started = [subprocess.Popen(command, stdin=null, stdout=null, stderr=null) for command in commands]
-    for process in started:
-        try:
-            process.wait(max(end - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _seconds_until(end: float) -> float:
+    return max(end - time.monotonic(), 0.1)

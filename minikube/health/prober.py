@@ -1,8 +1,8 @@
 """Probe one instance: an HTTP exchange or a TCP connect, with one deadline over the whole.
 
-It holds no policy: it returns a `ProbeResult` and raises nothing for what a service does. It does not follow redirects,
-reads at most 4 KiB of a response, and does not verify TLS certificates: a probe goes to the host that registered, by
-address, as kubelet's probes do.
+It holds no policy: it returns a `ProbeResult` and raises nothing for what a service does. Which addresses are never probed
+is an argument. It does not follow redirects, reads at most 4 KiB of a response, and does not verify TLS certificates: a probe
+goes to the host that registered, by address, as kubelet's probes do.
 """
 
 import errno
@@ -10,6 +10,8 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import trio
@@ -20,6 +22,16 @@ from minikube.health.state import Outcome, ProbeResult
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What is missing here, not at the instance: such a probe tells nothing about it."""
 
+NEXT_ADDRESS_S = 0.25
+"""When the next address of a host is tried as well, while one does not answer (RFC 8305, section 5)."""
+
+SocketAddress = tuple[socket.AddressFamily, Any]
+"""A family, and what `socket.connect` takes for it."""
+
+
+class RefusedTarget(Exception):
+    """The host has only addresses that are never probed; the text names one and says why."""
+
 
 class Prober:
     """Sends probes to URLs. Keeps up to `max_idle` connections open between probes, one for each URL.
@@ -28,7 +40,12 @@ class Prober:
     many instances are probed that new connections would fill the kernel's table of closed ones (TIME_WAIT).
     """
 
-    def __init__(self, max_idle: int = 0) -> None:
+    def __init__(self, max_idle: int = 0, refusal: Callable[[str], str] = lambda address: "") -> None:
+        """`refusal` returns why an IP address must not be connected to; empty if it may. It is asked at each connect.
+
+        A name may stand for another address at each probe, so a check of the URL alone would not do.
+        """
+        self._refusal = refusal
         self.max_idle = max_idle
         self._users: dict[str, int] = {}
         """How many instances have each URL, of those that are probed regularly."""
@@ -66,12 +83,15 @@ class Prober:
             if self.max_idle and url in self._users:
                 self._parsed[url] = parts
             if parts.scheme == "tcp":
-                stream = await _connect(parts, 0)
+                stream = await self._connect(parts, 0)
                 _close(stream)
                 return Outcome.PASS, "connected"
             return await self._probe_http(url, parts)
+        except RefusedTarget as error:
+            return Outcome.FAIL, str(error)
         except (OSError, ValueError, trio.BrokenResourceError, EOFError) as error:
-            outcome = Outcome.UNKNOWN if _errno(error) in OUT_OF_RESOURCES else Outcome.FAIL
+            is_short = isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
+            outcome = Outcome.UNKNOWN if is_short else Outcome.FAIL
             return outcome, _explain(error)
 
     async def _probe_http(self, url: str, parts: SplitResult) -> tuple[Outcome, str]:
@@ -83,11 +103,28 @@ class Prober:
             except (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # a server may close an idle connection: it is no failure, so probe again on a new one
         is_https = parts.scheme == "https"
-        stream: trio.abc.Stream = await _connect(parts, 443 if is_https else 80)
+        stream: trio.abc.Stream = await self._connect(parts, 443 if is_https else 80)
         if is_https:
             name = _host(parts).partition("%")[0]
             stream = trio.SSLStream(stream, self._tls_context(), server_hostname=name, https_compatible=True)
         return await self._exchange(url, stream, request)
+
+    async def _connect(self, parts: SplitResult, default_port: int) -> trio.SocketStream:
+        """Connect to the host of a URL, at an address that is not refused. Raises OSError and RefusedTarget."""
+        host, port = _host(parts), parts.port or default_port
+        if family := _family(host):
+            found: Sequence[SocketAddress] = [(family, (host, port))]
+        else:
+            resolved = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = [(family, address) for family, _, _, _, address in resolved]
+        reasons = [self._refusal(address[0].partition("%")[0]) for _, address in found]
+        allowed = [target for target, reason in zip(found, reasons, strict=True) if not reason]
+        if not allowed:
+            address, shown = found[0][1][0], f"{host[:80]} is " if found[0][1][0] != host else ""
+            raise RefusedTarget(f"not probed: {shown}{address}, {reasons[0]}")
+        if len(allowed) == 1:
+            return await _connect_ip(*allowed[0])
+        return await _connect_first(allowed)
 
     async def _exchange(self, url: str, stream: trio.abc.Stream, request: bytes) -> tuple[Outcome, str]:
         """Send the request and read the response; return the outcome and its text. Then keep the connection or close it."""
@@ -117,13 +154,6 @@ class Prober:
         return self._tls
 
 
-async def _connect(parts: SplitResult, default_port: int) -> trio.SocketStream:
-    host, port = _host(parts), parts.port or default_port
-    if family := _family(host):
-        return await _connect_ip(family, host, port)
-    return await trio.open_tcp_stream(host, port)
-
-
 def _family(host: str) -> socket.AddressFamily | None:
     """Return the family of an IP address without a zone; None for anything else."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,13 +164,46 @@ def _family(host: str) -> socket.AddressFamily | None:
     return family
 
 
-async def _connect_ip(family: socket.AddressFamily, host: str, port: int) -> trio.SocketStream:
+async def _connect_first(targets: Sequence[SocketAddress]) -> trio.SocketStream:
+    """Connect to the first of the addresses that answers. Raises OSError, the one of the first address, where none does."""
+    # Not `open_tcp_stream`: it would resolve the name once more, to other addresses than those that were allowed.
+    connected: list[trio.SocketStream] = []
+    errors: dict[int, OSError] = {}
+
+    async def attempt(number: int, failed: trio.Event) -> None:
+        try:
+            connected.append(await _connect_ip(*targets[number]))
+        except OSError as error:
+            errors[number] = error
+            failed.set()
+        else:
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(len(targets)):
+                failed = trio.Event()
+                nursery.start_soon(attempt, number, failed)
+                with trio.move_on_after(NEXT_ADDRESS_S):
+                    await failed.wait()
+    except BaseException:
+        for stream in connected:
+            _close(stream)
+        raise
+    if not connected:
+        raise errors[0]
+    for stream in connected[1:]:
+        _close(stream)
+    return connected[0]
+
+
+async def _connect_ip(family: socket.AddressFamily, address: Any) -> trio.SocketStream:
     """Connect to an IP address. Raises OSError."""
     # `open_tcp_stream` costs 50 µs more, a tenth of a registration: it asks the resolver and opens a nursery.
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        error = sock.connect_ex((host, port))
+        error = sock.connect_ex(address)
         if error == errno.EINPROGRESS:
             await trio.lowlevel.wait_writable(sock)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -180,27 +243,12 @@ def _request(parts: SplitResult, *, keep_alive: bool) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the first error of those that trio wraps in one without a number: those of all attempts to connect."""
-    while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
-        error = error.__cause__
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _errno(error: BaseException) -> int | None:
-    cause = _cause(error)
-    return cause.errno if isinstance(cause, OSError) else None
-
-
 def _explain(error: BaseException) -> str:
     """Return the reason of a failed probe in a few words: `connection refused`."""
     if isinstance(error, EOFError):
         return "the connection was closed before an answer"
-    cause = _cause(error)
-    if isinstance(cause, OSError) and cause.errno is not None:
-        if cause.errno == errno.ECONNREFUSED:
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ECONNREFUSED:
             return "connection refused"
-        return os.strerror(cause.errno) if cause.errno > 0 else str(cause)
-    return str(cause) or type(cause).__name__
+        return os.strerror(error.errno) if error.errno > 0 else str(error)
+    return str(error) or type(error).__name__

@@ -2,6 +2,7 @@
 
     processes      process trees, as `/proc` shows them; signals; orphans
     exec_context   what a process has from its first instruction; its application between fork and exec
+    commands       commands of other programs: start them, read their output, end them at a time-out
     program_file   why the kernel refused to execute a file
     signal_actions the default action for every signal
     clone          fork into a control group
@@ -13,7 +14,7 @@
     inotify        changes in directories, and the limits of watching them
     ports          free ports, and the process that has a port
 
-Everything returns immediately, and imports no trio. `processes`, `exec_context`, `signal_actions`, `cgroup` and `rlimits` are
-standard library only, because the guardian, the fork server and the short commands import them. The folder refuses to know
-instances and policies; of a service it takes the name and the settings that are read from the kernel.
+All but `commands` returns immediately, and nothing imports trio. `processes`, `commands`, `exec_context`, `signal_actions`,
+`cgroup` and `rlimits` are standard library only, because the guardian, the fork server and the short commands import them. The
+folder refuses to know instances and policies; of a service it takes the name and the settings that are read from the kernel.
 """

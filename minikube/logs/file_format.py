@@ -106,9 +106,12 @@ def service_of(instance: str, services: frozenset[str]) -> str:
     return head if instance not in services and number.isdecimal() and head in services else instance
 
 
-def encode_lines(stream: str, whole: bytes, style: str) -> bytes:
-    """Return complete lines of output in the format of the log file, with the current time. `style` is `plain` or `json`."""
-    now = time.time()
+def encode_lines(stream: str, whole: bytes, style: str, now: float = 0.0) -> bytes:
+    """Return complete lines of output in the format of the log file. `style` is `plain` or `json`.
+
+    Their time is `now` (Unix seconds; 0: the current time).
+    """
+    now = now or time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
     if style == "json":
         record = {"time": stamp, "stream": stream, "line": ""}

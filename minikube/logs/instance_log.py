@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from minikube.logs.file_format import OWN_STREAM, encode_lines
+from minikube.logs.file_format import OWN_STREAM, encode_lines, written_at
 from minikube.logs.writing.dropped_lines import NOTICE_S, DroppedLines
 from minikube.logs.writing.log_file import LogFile
 from minikube.logs.writing.masking import SecretMask
@@ -300,7 +300,8 @@ class InstanceLog:
         before = self.file.written
         try:
             if self.write_error:
-                self._drops.settle(self.write_error, self._append_notice)
+                # Readers sort by time: the notice must not be later than the line before which it stands.
+                self._drops.settle(self.write_error, lambda text: self._append_notice(text, written_at(data)))
                 before = self.file.written  # the notice is no line of the instance
             self.file.append(data)
             self.write_error = ""
@@ -311,8 +312,8 @@ class InstanceLog:
             self.file.close()
         self.file.write_count += 1
 
-    def _append_notice(self, text: str) -> None:
-        self.file.append(encode_lines(OWN_STREAM, text.encode() + b"\n", self.spec.format))
+    def _append_notice(self, text: str, moment: float) -> None:
+        self.file.append(encode_lines(OWN_STREAM, text.encode() + b"\n", self.spec.format, moment))
 
     def expire(self, now: float) -> None:
         """Rotate and remove files older than `max_age`; `now` is in Unix seconds."""

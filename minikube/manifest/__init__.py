@@ -12,6 +12,7 @@
     diagnostics  key paths, problems, warnings, "did you mean"
     locate       the line of a key in the file
     hints        words of other tools, for "did you mean"
+    masking      commands as they are shown, without secrets
     dump         a `Manifest` back to TOML: `minikube config`
 
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
@@ -19,6 +20,7 @@ It refuses to start anything and to resolve host or user names: whether this mac
 
 from minikube.manifest.interpolate import fill_instance_variables, template_text
 from minikube.manifest.load import load_manifest, schema_json
+from minikube.manifest.masking import shown_command
 from minikube.manifest.spec import (
     BuildSpec,
     Condition,
@@ -61,5 +63,6 @@ __all__ = [
     "parse_host_port",
     "parse_signal",
     "schema_json",
+    "shown_command",
     "template_text",
 ]

@@ -13,11 +13,15 @@ from msgspec import Struct
 
 from minikube.manifest.interpolate import escape_dollars
 from minikube.manifest.keys.containers import CONTAINER_KEYS
+from minikube.manifest.masking import masked_words
 from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 
 TEMPLATES = frozenset({"command", "shell", "env", "http"})
 """Keys whose strings are templates, as in the manifest; in all others a dollar is a dollar."""
+
+COMMANDS = frozenset({"command", "shell", "entrypoint"})
+"""Keys of a service, its check and its stop whose values are the words of a command."""
 
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command", "shell")
@@ -44,6 +48,10 @@ def dump_manifest(manifest: Manifest, *, defaults: bool = False) -> dict[str, An
 def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]:
     """Return the keys of one service as a dict for TOML or JSON. `defaults` is as for `dump_manifest`."""
     written = _table(spec, defaults)
+    for table in (written, written.get("health", {}), written.get("stop", {})):
+        for name in COMMANDS & table.keys():
+            shown = masked_words(spec, [table[name]] if isinstance(table[name], str) else table[name])
+            table[name] = shown[0] if isinstance(table[name], str) else shown
     keys = {name: written.pop(name) for name in FIRST if name in written} | written
     keys.pop("port", None)
     if spec.port or spec.auto_port:

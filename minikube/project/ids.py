@@ -3,16 +3,12 @@
 An instance has the same id at every start and in every run, so that the registry's entry of an earlier run is recognized.
 """
 
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from minikube.manifest.validate import MAX_REPLICAS
 
 ID_LENGTH = 8
-
-CACHED_SERVICES = 64
-"""The names whose ids are kept: about 100 KB each."""
 
 
 def project_key(machine: str, directory: Path) -> str:
@@ -28,13 +24,32 @@ def instance_id(project: str, service: str, index: int) -> str:
     return sha256(f"{project}\0{service}\0{index}".encode()).hexdigest()[:ID_LENGTH]
 
 
-def is_replica(project: str, service: str, id: str) -> bool:
-    """Return whether an id is that of any possible replica of the project's service."""
-    # The registry's other entries come here at each of their changes, in thousands: a name's ids are computed once.
-    return len(id) == ID_LENGTH and id in _replica_ids(project, service)
+class ReplicaIds:
+    """Recognizes the ids of all possible replicas of one project's services.
 
+    The ids of a name are computed once: 1,000 hashes, half a millisecond and 100 KB. Other programs may register any number
+    of names, so of the names that the caller does not know as the project's own only the first `max_others` are computed.
+    """
 
-@lru_cache(maxsize=CACHED_SERVICES)
-def _replica_ids(project: str, service: str) -> frozenset[str]:
-    """Return the ids of all possible replicas of a service."""
-    return frozenset(instance_id(project, service, index) for index in range(1, MAX_REPLICAS + 1))
+    def __init__(self, project: str, max_others: int) -> None:
+        self._project = project
+        self._max_others = max_others
+        self._ids: dict[str, frozenset[str]] = {}
+        self._others = 0
+
+    def has(self, service: str, id: str, *, is_own: bool = False) -> bool:
+        """Return whether an id is that of a replica. `is_own`: the project is known to have the service.
+
+        For a service that it is not known to have, an id may go unrecognized once there were too many such names.
+        """
+        if len(id) != ID_LENGTH:
+            return False
+        ids = self._ids.get(service)
+        if ids is None:
+            if not is_own:
+                if self._others >= self._max_others:
+                    return False
+                self._others += 1
+            numbers = range(1, MAX_REPLICAS + 1)
+            ids = self._ids[service] = frozenset(instance_id(self._project, service, number) for number in numbers)
+        return id in ids

@@ -10,7 +10,7 @@ A process of its own (`minikube registry`); several registries on one Redis agre
     subscriptions  `Discovery.Watch`: the watches of each connection
     metrics        `GET /metrics` of a registry that runs alone
     node           one registry node: reads from the catalog, writes through Redis into the catalog
-    call_order     let calls of one connection about the same instance take effect in their order
+    call_order     let the calls of one connection about the same instance or name take effect in their order
     call_counters  count calls by method, result and duration (pure)
     sharding       which node probes which instance (pure)
     earlier_run    find what an earlier run of the registry's project left (pure)

@@ -1,10 +1,16 @@
-"""The order of the calls that change instances: those of one connection that concern the same instance, one after the other.
+"""The order of the calls of one connection. For the trio thread.
+
+- Changes of one instance take effect one after the other. Those of different instances do not wait for each other: their
+  writes share round trips to Redis.
+- A read of a name takes effect after the changes of that name that came before it, and before those that come after it.
 
 Each such call runs in a task of its own, and trio starts tasks in any order. So a call takes its place while its line is
-read, and its task waits for the earlier calls with the same id, or the same name and address. Lookups take no place, and
-calls about different instances do not wait for each other: their writes share round trips to Redis.
+read, and its task waits for the earlier calls. A read takes no place while no change is under way on its connection, but for
+lists, which may take a while.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -12,133 +18,223 @@ import trio
 from minikube.jsonrpc.messages import Request, RpcError
 from minikube.model import Address
 from minikube.net.rpc.interface import RpcConnection
+from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.validation import as_address, named_params
 
 ORDERED_METHODS = frozenset(
     ("Discovery.Register", "Discovery.Deregister", "Discovery.Renew", "Discovery.Maintenance"),
 )
+LIST_METHODS = frozenset(("Discovery.Instances", "Discovery.Services"))
+READ_METHODS = LIST_METHODS | {"Discovery.Get", "Discovery.Wait", "Discovery.Watch"}
 
-UNSTARTED_S = 15.0
-"""How long a call waits for an earlier one that has not started: the server drops the calls of a batch that it refuses.
-Longer than `RpcLimits.stall_s`, within which a call that cannot start for a client that does not read ends."""
-
-PURGE_EVERY = 1_024
-"""After so many connections with calls, what closed ones have left is dropped."""
+READ_WAIT_S = 1.0
+"""How long a read waits for the changes before it. Redis that hangs is found out in 1.5 s, and a change fails after 2 s; the
+reads of its connection are answered from memory by then."""
 
 _ADDRESS_NAMES = {"ip": "IP", "port": "Port", "zone": "Zone"}
+
+# Keys of groups. No id and no `NAME ADDR` begins with a space.
+_ALL = " *"
+_UNKNOWN = " ?"
+"""The changes of instances that this registry does not know yet: they may have any name."""
+
+
+class _Group:
+    """Calls that need not wait for each other: one change of an instance; or changes of a name, or reads of it, in a row."""
+
+    __slots__ = ("before", "ended", "is_read", "place", "under_way")
+
+    def __init__(self, before: "_Group | None", place: "_Place") -> None:
+        self.before = before
+        """The group that must be over before these calls take effect; None where there is none, or it is over."""
+        self.place = place
+        """The first call of the group."""
+        self.is_read = place.is_read
+        self.under_way = 0
+        self.ended: trio.Event | None = None
+        """Made for the first call that waits: most groups have none behind them."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its calls and all before them have ended. A call may end out of turn: cancelled, dropped or too late."""
+        group: _Group | None = self
+        while group is not None and not group.under_way:
+            group = group.before
+        return group is None
+
+    async def wait_over(self) -> None:
+        """Wait until the group is over."""
+        group: _Group | None = self
+        while group is not None:
+            if group.under_way:
+                if group.ended is None:
+                    group.ended = trio.Event()
+                await group.ended.wait()
+            group = group.before
 
 
 class _Place:
     """The place of one call among those of its connection."""
 
-    __slots__ = ("earlier", "ended", "has_ended", "keys", "started")
+    __slots__ = ("groups", "instance_keys", "is_read", "name_keys")
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys = keys
-        self.earlier: tuple[_Place, ...] = ()
-        self.started = self.has_ended = False
-        self.ended: trio.Event | None = None
-        """Made for the first call that waits: most calls have none behind them."""
-
-    async def wait_ended(self) -> None:
-        """Wait until the call has ended; a call that has not started is waited for `UNSTARTED_S` long."""
-        if self.has_ended:
-            return
-        if self.ended is None:
-            self.ended = trio.Event()
-        with trio.move_on_after(UNSTARTED_S):
-            await self.ended.wait()
-        if self.started:
-            await self.ended.wait()
+    def __init__(self, instance_keys: set[str], name_keys: set[str], *, is_read: bool) -> None:
+        self.instance_keys = instance_keys
+        self.name_keys = name_keys
+        self.is_read = is_read
+        self.groups: list[tuple[str, _Group]] = []
 
 
 class _Places:
-    """The places of one connection: by request, and the last one of each key."""
+    """The places of one connection: by request, and the newest group of each key."""
 
-    __slots__ = ("by_request", "last")
+    __slots__ = ("by_request", "changes", "newest")
 
     def __init__(self) -> None:
         self.by_request: dict[int, _Place] = {}
-        self.last: dict[str, _Place] = {}
+        self.changes = 0
+        """How many of the calls change an instance."""
+        self.newest: dict[str, _Group] = {}
 
 
 class CallOrder:
-    """The calls under way of all connections. For the trio thread."""
+    """The calls under way of all connections. `find_name` returns the name of a known instance's id, None for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_name: Callable[[str], str | None]) -> None:
+        self.changing: set[RpcConnection] = set()
+        """The connections on which changes are under way: only there a read may have to wait."""
+        self._find_name = find_name
         self._connections: dict[RpcConnection, _Places] = {}
         """Those with calls under way. Not a `WeakKeyDictionary`, whose look-ups take a microsecond each."""
-        self._added = 0
 
-    def add(self, request: Request, connection: RpcConnection) -> None:
-        """Give a call its place after the earlier ones. Call it in the order in which the lines came."""
+    def add_change(self, request: Request, connection: RpcConnection) -> None:
+        """Give a call that changes an instance its place. Call it in the order in which the lines came."""
         if not (keys := instance_keys(request)):
             return
-        places = self._connections.get(connection)
-        if places is None:
-            places = self._connections[connection] = _Places()
-            self._added += 1
-            if self._added % PURGE_EVERY == 0:
-                self._drop_closed()
-        last = places.last
-        place = places.by_request[id(request)] = _Place(keys)
+        places = self._places_of(connection)
+        instances, names = set(keys), set()
+        if request.method == "Discovery.Register" and (name := _given_name(request)):
+            names.add(f" {name}")
         for key in keys:
-            earlier = last.get(key)
-            if earlier is not None and earlier not in place.earlier:
-                place.earlier += (earlier,)
-                # A registration without an id replaces the one at its address and takes its id: calls about that id
-                # come after both.
-                if earlier.keys != place.keys:
-                    place.keys = tuple({*place.keys, *earlier.keys})
-        for key in place.keys:
-            last[key] = place
+            if (earlier := places.newest.get(key)) is not None:
+                # A registration without an id replaces the one at its address and takes its id: calls about that id come
+                # after both. And what was registered on this connection a moment ago has a name.
+                instances |= earlier.place.instance_keys
+                names |= earlier.place.name_keys
+            elif (found := self._find_name(key)) is not None:
+                names.add(f" {found}")
+        place = _Place(instances, names or {_UNKNOWN}, is_read=False)
+        for key in instances:
+            _join(places, place, key, alone=True)
+        for key in (*place.name_keys, _ALL):
+            _join(places, place, key)
+        places.by_request[id(request)] = place
+        places.changes += 1
+        self.changing.add(connection)
+
+    def add_read(self, request: Request, connection: RpcConnection, *, always: bool = False) -> bool:
+        """Give a read its place if it must wait, or with `always` in any case; return whether it has one."""
+        name = read_name(request)
+        if not name or not (always or connection in self.changing):
+            return False
+        key = _ALL if name == ALL_NAMES else f" {name}"
+        places = self._places_of(connection)
+        waits_for_unknown = key != _ALL and _blocks_reads(places.newest.get(_UNKNOWN))
+        if not (always or waits_for_unknown or _blocks_reads(places.newest.get(key))):
+            return False
+        place = _Place(set(), set(), is_read=True)
+        _join(places, place, key)
+        if waits_for_unknown:
+            _join(places, place, _UNKNOWN)
+        places.by_request[id(request)] = place
+        return True
 
     def has_calls(self, id_: str, connection: RpcConnection) -> bool:
-        """Return whether calls of the connection about this instance are under way."""
+        """Return whether calls of the connection that change this instance are under way."""
         places = self._connections.get(connection)
-        return places is not None and id_ in places.last
+        return places is not None and id_ in places.newest
 
-    def start(self, request: Request, connection: RpcConnection) -> bool:
-        """Note that the call's task has started; return whether it must call `wait_turn`."""
+    def must_wait(self, request: Request, connection: RpcConnection) -> bool:
+        """Return whether the call must call `wait_turn` before it takes effect."""
+        place = self._place(request, connection)
+        return place is not None and any(group.before is not None for _, group in place.groups)
+
+    async def wait_turn(self, request: Request, connection: RpcConnection) -> bool:
+        """Wait until the earlier calls have taken effect. Return False for a read that has waited for too long."""
         place = self._place(request, connection)
         if place is None:
-            return False
-        place.started = True
-        return bool(place.earlier)
-
-    async def wait_turn(self, request: Request, connection: RpcConnection) -> None:
-        """Wait until the earlier calls about the same instance have taken effect."""
-        place = self._place(request, connection)
-        for earlier in place.earlier if place else ():
-            await earlier.wait_ended()
-        if place:
-            place.earlier = ()
+            return True
+        with trio.move_on_after(READ_WAIT_S if place.is_read else math.inf) as waited:
+            for _, group in place.groups:
+                if group.before is not None:
+                    await group.before.wait_over()
+                    group.before = None
+        return not waited.cancelled_caught
 
     def end(self, request: Request, connection: RpcConnection) -> None:
-        """Let the next call about the same instance take effect; a second call of this does nothing."""
+        """Let the calls behind this one take effect; a second call of this does nothing."""
         places = self._connections.get(connection)
         place = places.by_request.pop(id(request), None) if places else None
         if places is None or place is None:
             return
-        place.has_ended = True
-        if place.ended is not None:
-            place.ended.set()
-        place.earlier = ()
+        if not place.is_read:
+            places.changes -= 1
+            if not places.changes:
+                self.changing.discard(connection)
+        for key, group in place.groups:
+            group.under_way -= 1
+            if group.under_way:
+                continue
+            if group.ended is not None:
+                group.ended.set()
+            if group.is_over and places.newest.get(key) is group:
+                del places.newest[key]
         if not places.by_request:
             del self._connections[connection]
-            return
-        for key in place.keys:
-            if places.last.get(key) is place:
-                del places.last[key]
 
     def _place(self, request: Request, connection: RpcConnection) -> _Place | None:
         places = self._connections.get(connection)
         return places.by_request.get(id(request)) if places else None
 
-    def _drop_closed(self) -> None:
-        """Drop what closed connections have left: calls that the server dropped with a refused batch."""
-        for connection in [connection for connection in self._connections if connection.closed.is_set()]:
-            del self._connections[connection]
+    def _places_of(self, connection: RpcConnection) -> _Places:
+        places = self._connections.get(connection)
+        if places is None:
+            places = self._connections[connection] = _Places()
+        return places
+
+
+def _join(places: _Places, place: _Place, key: str, *, alone: bool = False) -> None:
+    """Add a call to the newest group of a key, or with `alone`, or where that one is of the other kind, to a new group."""
+    group = places.newest.get(key)
+    if group is None or alone or not group.under_way or group.is_read != place.is_read:
+        before = None if group is None or group.is_over else group
+        group = places.newest[key] = _Group(before, place)
+    group.under_way += 1
+    place.groups.append((key, group))
+
+
+def _blocks_reads(newest: _Group | None) -> bool:
+    """Return whether a read must wait that comes behind this group."""
+    if newest is not None and newest.is_read and newest.under_way:
+        newest = newest.before
+    return newest is not None and not newest.is_over
+
+
+def read_name(request: Request) -> str:
+    """Return the name that a read asks for, `*` for all; empty if its params are wrong."""
+    if request.method == "Discovery.Services":
+        return ALL_NAMES
+    params = request.params
+    name = params[0] if type(params) is list and params and type(params[0]) is str else _given_name(request)
+    return name or (ALL_NAMES if request.method == "Discovery.Instances" else "")
+
+
+def _given_name(request: Request) -> str:
+    """Return the value of `Name` among the params by name; empty if there is none."""
+    for key, value in (named_params(request.params) or {}).items():
+        if str(key).lower() == "name" and isinstance(value, str):
+            return value
+    return ""
 
 
 def instance_keys(request: Request) -> tuple[str, ...]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from minikube.manifest.validate import MAX_REPLICAS
 from minikube.model import CheckState
-from minikube.project.ids import instance_id, project_key
+from minikube.project.ids import ReplicaIds, project_key
 from minikube.registry.catalog.records import Record
 
 MAX_NAMES = 500
-"""So many names are looked at: the ids of one name take a millisecond, and any client can register any number of names."""
+"""So many names are looked at: any client can register any number of names."""
 
 OUTPUT = "registered by an earlier run of this project, and not confirmed yet"
 
@@ -25,9 +24,8 @@ class EarlierRun:
     infinity for the first registry of a run)."""
 
     def __init__(self, project: str = "", since: float = 0.0) -> None:
-        self._project = project
         self._since = since
-        self._ids: dict[str, frozenset[str]] = {}
+        self._ids = ReplicaIds(project, MAX_NAMES)
 
     @staticmethod
     def parse(text: str, machine: str) -> "EarlierRun":
@@ -46,14 +44,7 @@ class EarlierRun:
         instance = record.instance
         if record.check_state is not CheckState.PASSING or instance.registered >= self._since:
             return False
-        ids = self._ids.get(instance.name)
-        if ids is None:
-            if len(self._ids) >= MAX_NAMES:
-                return False
-            numbers = range(1, MAX_REPLICAS + 1)
-            ids = frozenset(instance_id(self._project, instance.name, number) for number in numbers)
-            self._ids[instance.name] = ids
-        return record.id in ids
+        return self._ids.has(instance.name, record.id)
 
 
 def _withdrawn(record: Record) -> Record:

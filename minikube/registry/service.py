@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 import minikube
+from minikube.errors import Unavailable
 from minikube.jsonrpc.fast_get import FastGetMatcher, format_replies, format_reply
 from minikube.jsonrpc.messages import (
     METHOD_NOT_FOUND,
@@ -31,7 +32,7 @@ from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
-from minikube.registry.call_order import ORDERED_METHODS, CallOrder
+from minikube.registry.call_order import LIST_METHODS, ORDERED_METHODS, READ_METHODS, CallOrder
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -74,8 +75,10 @@ class DiscoveryService:
         # A list of thousands of instances takes milliseconds: one at a time, with other tasks in between.
         self._list_turn = trio.CapacityLimiter(1)
         self._calls = CallCounters()
-        self._order = CallOrder()
+        self._order = CallOrder(node.catalog.find_name)
+        self._changing = self._order.changing
         self.on_handled = self._calls.count_fast
+        self.on_ended = self._order.end
         self._writes = writes = WriteMethods(node, checks, access, self._order, config.allow_checks)
         tokens = TokenMethods(access)
         self._methods: dict[str, Method] = {
@@ -100,7 +103,8 @@ class DiscoveryService:
 
     def try_fast(self, data: bytes, connection: RpcConnection) -> bytes | None:
         """Return the replies if `data` consists only of lookups exactly as Go's client writes them; else None."""
-        if self._node.is_stale or (self._config.token and not connection.authenticated):
+        # A lookup behind a change of the same connection may have to wait for it.
+        if self._node.is_stale or connection in self._changing or (self._config.token and not connection.authenticated):
             return None
         began, count = time.perf_counter(), 1
         replies = self._node.catalog.replies
@@ -130,6 +134,8 @@ class DiscoveryService:
             return None
         if self._config.token and not connection.authenticated:
             return None
+        if connection in self._changing and request.method in READ_METHODS and self._add_read(request, connection):
+            return None
         if request.method == "Discovery.Get":
             params = request.params
             if type(params) is list and len(params) == 1 and type(params[0]) is str:
@@ -144,8 +150,16 @@ class DiscoveryService:
                 renewed = self._handle_now(request, connection, self._writes.try_renew)
                 if renewed is not None:
                     return renewed
-            self._order.add(request, connection)
+            self._order.add_change(request, connection)
+        elif request.method in LIST_METHODS:
+            self._add_read(request, connection, always=True)
         return None
+
+    def _add_read(self, request: Request, connection: RpcConnection, *, always: bool = False) -> bool:
+        """Give a read its place behind the changes of its connection, unless Redis is down: reads do not wait for it then."""
+        if self._node.is_stale and self._node.loaded.is_set():
+            return False
+        return self._order.add_read(request, connection, always=always)
 
     def _handle_now(
         self, request: Request, connection: RpcConnection, method: Callable[[Request, RpcConnection], Any]
@@ -175,8 +189,6 @@ class DiscoveryService:
             result = result_name(error)
             raise
         finally:
-            if request.method in ORDERED_METHODS:
-                self._order.end(request, connection)
             method = request.method if request.method in self._methods else UNKNOWN_METHOD
             self._calls.count(method, result, time.perf_counter() - began)
 
@@ -190,15 +202,19 @@ class DiscoveryService:
         if request.method not in _METHODS_WITHOUT_STORE and not self._node.loaded.is_set():
             await self._node.wait_loaded()
             await connection.wait_writable()  # many calls of this connection may have waited for the same moment
-        if request.method in ORDERED_METHODS and self._order.start(request, connection):
-            await self._order.wait_turn(request, connection)
+        in_turn = not self._order.must_wait(request, connection) or await self._order.wait_turn(request, connection)
         try:
             result = await method(request, connection)
         except RpcError as error:
+            if error.code == NOT_FOUND and not in_turn:
+                # The change that it did not wait for may be a registration.
+                raise Unavailable(
+                    "store unavailable: Redis has not taken an earlier change of this connection"
+                ) from None
             if error.code == NOT_FOUND and self._node.is_stale:
                 raise RpcError(NOT_FOUND, f"{error.message} (as far as is remembered: Redis is down)") from None
             raise
-        return mark_stale(encode_reply(request, result)) if self._node.is_stale else result
+        return mark_stale(encode_reply(request, result)) if self._node.is_stale or not in_turn else result
 
     # ------------------------------------------------------------ reading
 
@@ -283,6 +299,7 @@ class DiscoveryService:
         timeout = as_seconds(limit, "Timeout", 30.0, 0.0, MAX_WAIT_S)
         catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
         changed = trio.Event()
+        self._order.end(request, connection)  # from here on it sees every change, so those behind it need not wait
         unsubscribe = catalog.subscribe(name, lambda _: changed.set())
         try:
             # A revision beyond the catalog's is from another history: the caller must read anew, so it does not wait.

@@ -17,6 +17,7 @@ import msgspec
 
 from minikube.addresses import split_host_port
 from minikube.durations import parse_duration
+from minikube.health.refused_addresses import is_no_host, parse_old_ipv4, refusal
 from minikube.health.state import ProbeSettings
 from minikube.jsonrpc.messages import INVALID_PARAMS, Params, RpcError
 from minikube.model import NAME_PATTERN, Address, CheckState, Instance, Registration, normalize_host
@@ -30,9 +31,6 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 """RFC 1123, section 2.1, and `_`, which the names of containers may have."""
 
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-# Clouds give out credentials at 169.254.169.254. IPv6 link-local addresses are reachable only with a zone, and stay allowed.
-_LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")
 MAX_TAGS = 64
 MAX_META = 64
 
@@ -216,8 +214,8 @@ def check_target(check: str, address: Address, allow_checks: tuple[str, ...]) ->
         raise invalid("HealthCheck: expected a port from 1 to 65535, got port 0")
     if parts.username is not None:
         raise invalid("HealthCheck: the URL must not contain a user or password")
-    if _is_link_local(host):
-        raise invalid(f"HealthCheck: {host} is a link-local address, which is never checked — {_OTHER_ADDRESS}")
+    if reason := refusal(host):
+        raise invalid(f"HealthCheck: {host} is {reason}, which is never checked — {_OTHER_ADDRESS}")
     if is_same_host(host, address.IP) or any(_allows(pattern, host) for pattern in allow_checks):
         return
     raise invalid(
@@ -255,7 +253,7 @@ def _normalized_host(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if ":" in host or re.fullmatch(r"[0-9.]+", host) or _parse_old_ipv4(host):
+        if ":" in host or re.fullmatch(r"[0-9.]+", host) or parse_old_ipv4(host):
             raise invalid(f"Addr.IP: {host[:80]!r} is no IP address") from None
         if not _HOST_NAME.fullmatch(host):
             raise invalid(
@@ -264,33 +262,14 @@ def _normalized_host(host: str) -> str:
             ) from None
     else:
         # `0.0.0.0` is what a server listens on, and a usual mistake.
-        if address.is_unspecified or address.is_multicast or address == _BROADCAST:
+        if is_no_host(address):
             raise invalid(f"Addr.IP: clients cannot connect to {host} — register the address that clients are to use")
-        if _is_link_local(host):
-            raise invalid(f"Addr.IP: {host} is a link-local address — {_OTHER_ADDRESS}")
+        if reason := refusal(host):
+            raise invalid(f"Addr.IP: {host} is {reason} — {_OTHER_ADDRESS}")
     return normalize_host(host)  # `localhost` becomes an address: Go's client takes nothing else
 
 
 _OTHER_ADDRESS = "use another address of the host"
-
-
-def _is_link_local(host: str) -> bool:
-    """Return whether the host is an IPv4 link-local address, in any notation that the resolver takes."""
-    host = host.rstrip(".")
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        address = _parse_old_ipv4(host)
-    return (getattr(address, "ipv4_mapped", None) or address) in _LINK_LOCAL
-
-
-def _parse_old_ipv4(host: str) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that inet_aton(3) reads, as the resolver does: `0xa9fea9fe`, `127.1`; None for a name."""
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
 
 
 def _check_zone(zone: str, host: str) -> None:

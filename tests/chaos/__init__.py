@@ -9,6 +9,7 @@
     lifecycle        start it, see that nothing is left, start it again
     project, service the manifest, the command `minikube`, and the program of every service
     shifted_clock/   the clock of the project's processes
+    engine           a container engine of the run's own
     processes        births, deaths by pidfd, and what is left
     guests           services that this program registers itself
     dashboard        the dashboard on a terminal of its own

@@ -10,6 +10,7 @@ from tests.chaos.registry_client import Refused, call_once
 from tests.chaos.run_context import RunContext, until
 
 WAIT_S = 60.0
+ENGINE_POLL_S = 0.2
 ALL = (Allowance.END, Allowance.REMOVAL, Allowance.STALE, Allowance.SILENCE, Allowance.NO_CONTROL)
 
 
@@ -36,11 +37,17 @@ async def end_of_run(run: RunContext, end: Callable[[], object] | None, seconds:
 
 
 async def wait_nothing_left(run: RunContext, seconds: float) -> None:
-    """Wait until no process of the project lives; note as findings what does after `seconds`."""
+    """Wait until no process, container or network of the project is left; note as findings what is after `seconds`."""
     if not await until(lambda: not strangers(run), seconds):
         for text in strangers(run):
             run.find(Kind.SURVIVOR, f"alive {seconds:g} s after the end: {text}")
         await until(lambda: not strangers(run), WAIT_S)
+    if run.engine is not None:
+        deadline = run.now() + seconds
+        while (left := await run.engine.left()) and run.now() < deadline:
+            await trio.sleep(ENGINE_POLL_S)
+        for text in left:
+            run.find(Kind.SURVIVOR, f"the engine has {seconds:g} s after the end: {text}")
 
 
 async def wait_registry(run: RunContext, *, writes: bool = False) -> float:

@@ -6,13 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.chaos.engine import remove_cgroups
+
 SETUP = """
 ip link set lo up
 mount -t tmpfs -o size=256m,mode=0700 tmpfs "$0"
+mkdir "$0/engine"
+mount -t tmpfs -o size=512m,mode=0711 tmpfs "$0/engine"
+mount -t tmpfs -o mode=0755 tmpfs /run
 "$@"
 exit $?
 """
-"""The shell stays as process 1, and reaps what is left to it."""
+"""The shell stays as process 1, and reaps what is left to it. A container engine has a disk of its own, so that the project's can
+be full; and a `/run` of its own, because containerd has a fixed path there."""
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -29,4 +35,8 @@ def run_inside(directory: Path, arguments: Sequence[str]) -> int:
     inside = [sys.executable, "-m", "tests.chaos", "--inside", str(directory), *arguments]
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.run([*UNSHARE, "sh", "-ec", SETUP, str(directory), *inside], cwd=root, env=environment).returncode
+    try:
+        command = [*UNSHARE, "sh", "-ec", SETUP, str(directory), *inside]
+        return subprocess.run(command, cwd=root, env=environment).returncode
+    finally:
+        remove_cgroups(directory)

@@ -38,12 +38,19 @@ def _on_birth(run: RunContext, message: dict[str, object], descriptor: int) -> N
     process = Process(
         str(message["service"]),
         str(message["instance"]),
-        int(str(message["pid"])),
+        _read_pid(descriptor) or int(str(message["pid"])),
         int(str(message["port"])),
         float(str(message["at"])),
         str(message["role"]),
     )
     follow(run, process, descriptor)
+
+
+def _read_pid(descriptor: int) -> int:
+    """Return the pid here of a process that may know another one of itself, as in a container; 0 for one that has ended."""
+    lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    found = next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+    return max(found, 0)
 
 
 def follow(run: RunContext, process: Process, descriptor: int) -> None:
@@ -89,10 +96,11 @@ def send_signal(run: RunContext, process: Process, number: signal.Signals) -> No
 
 
 def strangers(run: RunContext) -> list[str]:
-    """Return pid and command line of all live processes in this pid namespace that are not this program's."""
+    """Return pid and command line of all live processes in this pid namespace that are not this program's or the engine's."""
     found = []
+    own_children = {os.getpid(), run.engine.pid if run.engine is not None else 0}
     for stat in scan_processes():
-        if stat.pid in run.own or not stat.is_alive or stat.parent == os.getpid():
+        if stat.pid in run.own or not stat.is_alive or stat.parent in own_children:
             continue
         command = b""
         with suppress(OSError):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.chaos.model import Allowance, Finding, History, Kind, percentile
+from tests.chaos.project import FAKETIME
 from tests.chaos.run_context import Change, RunContext
 
 MIB = 1024 * 1024
@@ -33,6 +34,10 @@ class Result:
     acknowledged: int = 0
     lookups: int = 0
     repeated_lines: int = 0
+    engine: str = ""
+    """The version of the container engine; empty where none is installed."""
+    redis_clock: bool = True
+    """Whether the clock of Redis was moved, too."""
     pushed_s: Sequence[float] = ()
     """From the death of an instance until the registry pushed it."""
     back_s: Sequence[float] = ()
@@ -59,7 +64,18 @@ def summarize(run: RunContext) -> Result:
     pushed, back = push_times(run.history, run.changes)
     if (median := percentile(pushed, 0.5)) > run.bounds["push"]:
         run.find(Kind.SLOW, f"half of the {len(pushed)} ends were pushed only after {median:.2f} s or more")
-    return Result(run.operations, run.findings, run.acknowledged, run.lookups, run.repeated_lines, pushed, back, growth)
+    return Result(
+        run.operations,
+        run.findings,
+        run.acknowledged,
+        run.lookups,
+        run.repeated_lines,
+        run.engine.version if run.engine is not None else "",
+        bool(FAKETIME),
+        pushed,
+        back,
+        growth,
+    )
 
 
 def push_times(history: History, changes: Iterable[Change]) -> tuple[list[float], list[float]]:
@@ -111,6 +127,8 @@ def table(result: Result) -> str:
     rows = [(name, str(count)) for name, count in sorted(result.operations.items())]
     rows += [("acknowledged registrations", str(result.acknowledged)), ("lookups", str(result.lookups))]
     rows += [("repeated log lines", str(result.repeated_lines))]
+    rows += [("container engine", result.engine or "not installed: no service in a container")]
+    rows += [("clock of Redis", "moved" if result.redis_clock else "not moved: libfaketime is not installed")]
     rows += [(kind, str(count)) for kind, count in result.counts.items()]
     for name, values in (("death to push", result.pushed_s), ("death to back again", result.back_s)):
         if values:
@@ -141,6 +159,8 @@ def json_line(result: Result, **extra: Any) -> str:
             "acknowledged": result.acknowledged,
             "lookups": result.lookups,
             "repeated_lines": result.repeated_lines,
+            "engine": result.engine,
+            "redis_clock": result.redis_clock,
             **result.counts,
             **figures,
             "growth": [asdict(one) for one in result.growth],

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from minikube.model import Instance, Snapshot
+from tests.chaos.engine import Engine
 from tests.chaos.log import RunLog
 from tests.chaos.model import Allowance, Bounds, Excuse, Finding, History, Kind, Process
 from tests.chaos.project import Project
@@ -43,6 +44,8 @@ class RunContext:
     log: RunLog
     bounds: Bounds
     nursery: trio.Nursery
+    engine: Engine | None = None
+    """The container engine; None where none is installed."""
     history: History = field(init=False)
     findings: list[Finding] = field(default_factory=list)
     operations: dict[str, int] = field(default_factory=dict)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import trio
 
-from tests.chaos import guests, log_follower, observers, settling
+from tests.chaos import engine, guests, log_follower, observers, settling
+from tests.chaos.engine import Engine, EngineFailed
 from tests.chaos.lifecycle import start, wait_nothing_left
 from tests.chaos.log import RunLog, step_record
 from tests.chaos.model import Allowance, Bounds, Kind
 from tests.chaos.operations import OPERATIONS, NoTarget
-from tests.chaos.processes import open_births, receive_births
+from tests.chaos.processes import open_births, receive_births, strangers
 from tests.chaos.project import CommandFailed, Project
 from tests.chaos.report import Result, summarize
-from tests.chaos.run_context import RunContext
+from tests.chaos.run_context import RunContext, until
 from tests.chaos.script import SETTLE, Step
 
 STEP_S = 240.0
@@ -49,14 +50,22 @@ async def _run_with(births: socket.socket, project: Project, plan: Plan, log: Ru
         nursery.start_soon(receive_births, run, births)
         first = run.excuse("*", *Allowance)
         try:
+            await _open_engine(run, plan)
             await _run_steps(run, plan, lambda: run.end(first))
-        except CommandFailed as error:
+        except (CommandFailed, EngineFailed) as error:
             run.find(Kind.FAILED, str(error))
         except trio.TooSlowError:
             run.find(Kind.HANG, "a command did not end")
         await _stop(run)
         nursery.cancel_scope.cancel()
     return summarize(run)
+
+
+async def _open_engine(run: RunContext, plan: Plan) -> None:
+    """Start a container engine where one is installed. Raises `EngineFailed`."""
+    if not engine.missing():
+        run.engine = Engine(plan.directory / "engine")
+        await run.engine.open()
 
 
 async def _run_steps(run: RunContext, plan: Plan, on_settled: Callable[[], None]) -> None:
@@ -98,7 +107,7 @@ async def _run_step(run: RunContext, step: Step) -> None:
             target = await OPERATIONS[step.op](run, step)
     except (NoTarget, OSError) as error:
         run.find(Kind.FAILED, f"{step.op} had no target: {error}")
-    except CommandFailed as error:
+    except (CommandFailed, EngineFailed) as error:
         run.find(Kind.FAILED, f"{step.op}: {error}")
     except trio.TooSlowError:
         run.find(Kind.HANG, f"{step.op} did not end")
@@ -117,4 +126,11 @@ async def _stop(run: RunContext) -> None:
         run.find(Kind.FAILED, str(error))
     except trio.TooSlowError:
         run.find(Kind.HANG, "down did not end")
-    await wait_nothing_left(run, run.bounds["survive"])
+    try:
+        await wait_nothing_left(run, run.bounds["survive"])
+    except (EngineFailed, trio.TooSlowError) as error:
+        run.find(Kind.FAILED, f"the engine does not tell what is left: {error}")
+    if run.engine is not None:
+        await run.engine.stop()
+        if not await until(lambda: not strangers(run), run.bounds["survive"]):
+            run.find(Kind.SURVIVOR, f"alive after the end of the engine: {', '.join(strangers(run))}")

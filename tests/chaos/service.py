@@ -140,7 +140,9 @@ def run_flood() -> NoReturn:
 
 
 def idle() -> NoReturn:
-    """Wait for a signal."""
+    """Wait for a signal. The first process of a container gets only those that it handles."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
         signal.pause()
 

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -124,9 +125,8 @@ def test_up_as_pid_1_reaps_orphans_and_ends_its_services(tmp_path: Path, up: Up,
         def states() -> list[str]:
             found = []
             for pid in below.read_text().split():
-                stat = Path(f"/proc/{pid}/stat")
-                if stat.exists():
-                    found.append(stat.read_text().rpartition(")")[2].split()[0])
+                with suppress(FileNotFoundError, ProcessLookupError):  # it was reaped meanwhile
+                    found.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
             return found
 
         eventually(lambda: len(states()) == 1 and "Z" not in states(), what="only the command line below PID 1")

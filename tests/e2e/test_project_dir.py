@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -100,6 +101,11 @@ def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(any_length:
         (moved,) = small.events("project.moved")
         assert f"moved to {any_length}/after" in moved
         assert "is running already" in small.run("up", "-d", code=1)
+        advice = f"the project was moved to {small.directory} — `minikube down` and `minikube up` there"
+        assert advice in small.run("restart", "x", code=1)
+        assert small.pid("x") == pid
+        os.kill(pid, signal.SIGKILL)  # an exit, and so a start without a request
+        eventually(lambda: advice in small.run("ps"))
         assert small.run("down") == "stopped\n"
         assert gone(pid)()
         assert not before.exists()

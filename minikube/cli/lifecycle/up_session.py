@@ -24,6 +24,7 @@ from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read
 from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NothingRunning
+from minikube.linux import processes
 from minikube.project_dir import log_dir, project_dir, supervisor_log
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ class UpSession:
             self._print_message(f"{error}; the project runs on")
             self._started = time.time()
             return self.print_logs((), 0.0, False, since_event=self._newest_event())
-        if answer == "detach":
+        # The dashboard may not have seen yet that the supervisor was killed.
+        if answer == "detach" and processes.is_alive(self._endpoint.pid):
             self._handle.detach()
             print_message("left running — `minikube dashboard` opens it again, `minikube down` ends it")
             return 0
@@ -230,7 +232,7 @@ class UpSession:
     def wait_stopped(self) -> int:
         """Wait until the supervisor has ended, and return the exit code; meanwhile print what the stop waits for.
 
-        Raises MinikubeError when the supervisor failed and no stop was requested.
+        Raises MinikubeError when the supervisor failed and no stop was requested, and when it was killed.
         """
         reported = time.monotonic()
         while (code := self._handle.wait_exit(POLL_S)) is None:
@@ -251,7 +253,8 @@ class UpSession:
         if leftovers is not None:
             self._print_message(f"stopped, but {leftovers}")
             return code or self._interrupt_code()
-        if code and not self._stop_requests:
+        # A stop never ends the supervisor by a signal: it was killed, before or after the request.
+        if code < 0 or (code and not self._stop_requests):
             log = supervisor_log(project_dir(self._manifest))
             raise MinikubeError(f"the supervisor ended ({describe_exit(code)}) — see {log}")
         self._print_message("stopped")

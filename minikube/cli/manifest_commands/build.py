@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -76,6 +75,7 @@ def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer:
     """Build the image of one service and print the engine's output; return why it failed, empty for a success."""
     from minikube.engine.arguments import build_arguments, image_name
     from minikube.engine.command import client_environment, error_line, is_unreachable
+    from minikube.linux.commands import run_command
     from minikube.model import LogLine
 
     assert spec.build is not None
@@ -83,22 +83,18 @@ def _build_image(engine: Engine, manifest: Manifest, spec: ServiceSpec, printer:
     arguments, env = build_arguments(engine, spec.build, tag, os.environ, no_cache=no_cache)
     printer.message(f"building {tag}")
     last_line = ""
-    with subprocess.Popen(
-        [engine.program, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**client_environment(os.environ), **env},
-    ) as client:
-        assert client.stdout is not None
-        for raw in client.stdout:
-            if line := raw.rstrip():
-                last_line = line
-                printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
-    if client.returncode:
-        hint = " — start it" if is_unreachable(last_line) else ""
-        return f"{spec.name}: build of {spec.build.context} failed: {error_line(last_line)}{hint}"
+
+    def print_line(line: str) -> None:
+        nonlocal last_line
+        if line := line.rstrip():
+            last_line = line
+            printer.line(LogLine(time.time(), spec.name, spec.name, "stdout", line))
+
+    environment = {**client_environment(os.environ), **env}
+    result = run_command([engine.program, *arguments], timeout=None, env=environment, on_line=print_line)
+    if result.status != 0:
+        reason = result.error or last_line
+        hint = " — start it" if is_unreachable(reason) else ""
+        return f"{spec.name}: build of {spec.build.context} failed: {error_line(reason)}{hint}"
     printer.message(f"built {tag}")
     return ""

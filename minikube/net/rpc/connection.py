@@ -274,6 +274,7 @@ class ServerConnection(RpcConnection):
         finally:
             self._add_waiting_calls(-1)
             self._scopes.discard(scope)
+            self._service.on_ended(request, self)
         if not request.is_notification and not self.closed.is_set():
             self._put(line)
         self._server.schedule_update(self)
@@ -361,7 +362,10 @@ class ServerConnection(RpcConnection):
 
         async def handle(index: int, request: Request) -> None:
             if not refused_size:
-                line = await self._reply_line(request)
+                try:
+                    line = await self._reply_line(request)
+                finally:
+                    self._service.on_ended(request, self)  # other calls of the batch may wait for it
                 replies[index] = b"" if request.is_notification else line
                 hold(len(replies[index]))
                 if refused_size:
@@ -384,6 +388,8 @@ class ServerConnection(RpcConnection):
             self._add_waiting_calls(-len(waiting) - len(notifying))
             self._held_by_batches -= held
             self._scopes.discard(batch_scope)
+            for _, request in (*waiting, *notifying):
+                self._service.on_ended(request, self)  # also those that were not handled
         if not self.closed.is_set():
             if refused_size:
                 self._put(batch_error_line(refused_size, limit))

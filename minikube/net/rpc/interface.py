@@ -88,6 +88,12 @@ class RpcService(Protocol):
         The result is never None: Go's client takes a null result for an error.
         """
 
+    def on_ended(self, request: Request, connection: RpcConnection) -> None:
+        """Record that a request for which `handle_sync` returned None has ended: it was handled, cancelled or dropped.
+
+        May be called more than once.
+        """
+
     def on_handled(self, count: int, seconds: float) -> None:
         """Record that `handle_sync` handled `count` requests, at least one, in `seconds` altogether."""
 

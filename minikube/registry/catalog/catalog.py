@@ -70,6 +70,11 @@ class Catalog:
         except KeyError:
             return None
 
+    def find_name(self, id_: str) -> str | None:
+        """Return the name of the instance with this id, None if there is none."""
+        record = self.records.get(id_)
+        return None if record is None else record.instance.name
+
     def instance(self, record: Record) -> Instance:
         """Return the record's instance with the output and time of this node's last check."""
         probe = self._last_probes.get(record.id)

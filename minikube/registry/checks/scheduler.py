@@ -25,6 +25,7 @@ from minikube.errors import Unavailable
 from minikube.health.pause import TICK_S, PauseDetector
 from minikube.health.prober import Prober
 from minikube.health.rate_limit import ProbeRateLimiter
+from minikube.health.refused_addresses import refusal
 from minikube.health.state import (
     NEVER,
     Health,
@@ -78,7 +79,7 @@ class CheckScheduler:
         """Whether the last probe could not be made: only the first of several is logged."""
         self.probes = ProbeCounters()
         self._node = node
-        self._prober = Prober()
+        self._prober = Prober(refusal=refusal)
         self._rate = ProbeRateLimiter()
         self._targets: dict[str, CheckTarget] = {}
         self._heap: list[tuple[float, int, CheckTarget]] = []

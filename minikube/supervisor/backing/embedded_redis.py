@@ -39,7 +39,8 @@ class EmbeddedRedis(BackingProgram):
         self._log = log
         self._data = context.directory / REDIS_DATA_DIR
         self.rescue = RedisRescue(self._path, context.directory)
-        self._away = f"{context.directory.parent} was moved or removed — move it back"
+        advice = "move it back, or `minikube down` and `minikube up` where it is now"
+        self._away = f"{context.directory.parent} was moved or removed — {advice}"
 
     async def wait_ready(self, process: Process) -> str:
         """Wait until the server answers PING, and note which program has written the data; see `BackingProgram`."""

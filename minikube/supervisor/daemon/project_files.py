@@ -79,6 +79,8 @@ class ProjectFiles:
         self._written: dict[str, Identity | None] = {TOKEN_FILE: _identity(directory / TOKEN_FILE)}
         """By file: what identifies the content that this process has written."""
         self._kept: dict[str, tuple[Identity | None, bytes]] = {}
+        self._old_roots: list[Path] = []
+        """Where the project directory was before it was moved."""
         self._place = _open_directory(directory)
         self._failure = ""
 
@@ -133,11 +135,12 @@ class ProjectFiles:
         path = os.readlink(f"/proc/self/fd/{self._root}")
         if not path.endswith(DELETED):
             moved = Path(path)
+            self._old_roots.append(root)
             self._use_root(moved)
             self._report(
                 "project.moved",
-                f"the project directory was moved to {moved}: commands work there, but services keep the old path"
-                " — `minikube down` and `minikube up` there end that",
+                f"the project directory was moved to {moved}: commands work there, but what runs keeps the old path and cannot"
+                " be restarted — `minikube down` and `minikube up` there",
                 "warning",
             )
         elif os.path.isdir(root):  # Path.is_dir raises PermissionError
@@ -161,6 +164,14 @@ class ProjectFiles:
         self.record = replace(self.record, manifest=str(manifest), **origin(self.directory))
         if SUPERVISOR_FILE in self._written:
             self._written[SUPERVISOR_FILE] = None
+
+    def explain_missing(self, path: Path) -> str:
+        """Return that the project was moved, and what to do, where `path` is in it at its old place; otherwise empty."""
+        self.check()
+        root = self.directory.parent
+        if not any(path.is_relative_to(old) for old in self._old_roots if old != root):
+            return ""
+        return f"the project was moved to {root} — `minikube down` and `minikube up` there, or move it back"
 
     # ------------------------------------------------------------ files
 

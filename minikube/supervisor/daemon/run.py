@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -26,11 +26,11 @@ from minikube.durations import format_duration
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS, ProjectGroups
-from minikube.manifest import HostPort
+from minikube.manifest import HostPort, ServiceSpec
 from minikube.model import Instance
 from minikube.project import orphans
 from minikube.project.environment import registry_tls
-from minikube.project.ids import is_replica
+from minikube.project.ids import ReplicaIds
 from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
@@ -67,6 +67,9 @@ FOLLOWER_TIMEOUT_S = 3.0
 
 CLOCK_POLL_S = 1.0
 """How often the wall clock is compared with one that is never set."""
+
+MAX_REMOVED_SERVICES = 100
+"""How many names that the manifest does not have are looked at: earlier runs may have left entries of removed services."""
 
 TASK_RETRY_S = 5.0
 """The delay before a background task is started again that failed because of a shortage of the machine."""
@@ -116,6 +119,7 @@ async def _main(
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event)
+    process_table.explain_missing = files.explain_missing
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
@@ -171,11 +175,6 @@ def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:
         store.event("supervisor.port_changed", warning, "warning")
 
 
-def _is_leftover(project: str, replicas: ReplicaSet, entry: Instance) -> bool:
-    """Return whether the registry entry `entry` is a replica that an earlier run registered and this run does not have."""
-    return entry.uuid not in replicas.by_id and is_replica(project, entry.name, entry.uuid)
-
-
 async def _serve(
     plan: LaunchPlan,
     context: RunContext,
@@ -194,12 +193,20 @@ async def _serve(
     opened = open_registry(context.registry_address, token=plan.registry_secret, tls=tls)
     async with opened as client, trio.open_nursery() as nursery:
         events = RegistryEvents(store, replicas.by_id)
-        is_leftover = partial(_is_leftover, context.project_key, replicas)
+        replica_ids = ReplicaIds(context.project_key, MAX_REMOVED_SERVICES)
         reconciler: Reconciler | None = None
 
+        def specs() -> Mapping[str, ServiceSpec]:
+            return reconciler.specs if reconciler else plan.manifest.services
+
+        def is_leftover(entry: Instance) -> bool:
+            """Return whether an earlier run registered the entry, of a replica that this run does not have."""
+            # Called at each change of each entry of the registry, also of other programs' entries.
+            is_known = entry.uuid in replicas.by_id
+            return not is_known and replica_ids.has(entry.name, entry.uuid, is_own=entry.name in specs())
+
         def reservations() -> Reservations:
-            specs = reconciler.specs if reconciler else plan.manifest.services
-            return make_reservations(specs, ((controller.spec, controller.id) for controller in replicas.all))
+            return make_reservations(specs(), ((controller.spec, controller.id) for controller in replicas.all))
 
         registry_sync = RegistrySync(
             client, nursery, events.on_entry, events.on_rejected, is_leftover, events.on_replaced, reservations
@@ -290,7 +297,6 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         registry="",
         manifest=str(plan.manifest.path.absolute()),
         **origin(plan.project_dir),
-        started_in=str(plan.project_dir),
         version=minikube.__version__,
     )
 

@@ -7,6 +7,7 @@ from minikube.model import Address, CheckState, Instance, InstanceView, ProcessS
 from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness.check_state import CheckSummary
 from minikube.supervisor.readiness.registration import InstanceDescription
+from minikube.text import mask_url
 
 OUTDATED = "runs as the manifest was before — `minikube apply` restarts it"
 
@@ -94,7 +95,7 @@ def external_instance_view(entry: Instance, lookup_problem: str = "") -> Instanc
         check_since=entry.since,
         checked=entry.checked,
         address=str(entry.addr),
-        health=entry.health_check,
+        health=mask_url(entry.health_check),
         started=entry.registered,
         since=entry.registered,
     )

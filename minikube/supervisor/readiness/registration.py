@@ -5,8 +5,9 @@ Nothing is probed or registered here.
 
 from msgspec import Struct
 
-from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, template_text
+from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, shown_command
 from minikube.model import Address, Instance, Registration, normalize_host
+from minikube.text import mask_url
 
 LEASE_S = 15.0
 """How long the registry keeps a reported check result that is not repeated."""
@@ -58,13 +59,13 @@ class InstanceDescription(Struct, frozen=True):
 
     @property
     def check_text(self) -> str:
-        """The check as users see it: a URL, a command, or a log pattern; empty for an instance without a check."""
+        """The check as users see it, without secrets: a URL, a command, or a log pattern; empty for an instance without a check."""
         health = self.spec.health
         if health is not None and health.kind == "command":
-            return template_text(health.shell or " ".join(health.command))
+            return shown_command(self.spec, (health.shell,) if health.shell else health.command)
         if health is not None and health.kind == "log":
             return f"log {health.log!r}"
-        return self.check_url if self.port or (health and "://" in health.http) else ""
+        return mask_url(self.check_url) if self.port or (health and "://" in health.http) else ""
 
     @property
     def registration(self) -> Registration | None:

@@ -5,7 +5,8 @@ impossible requests raise `UsageError`; nothing was changed then. `instance` sta
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import trio
 
@@ -38,6 +39,7 @@ class ServiceActions:
         self._replicas = reconciler.replicas
         self._store = reconciler.store
         self._rollouts = rollouts
+        self._explain_missing = reconciler.context.process_table.explain_missing
 
     def find(self, name: str) -> list[InstanceController]:
         """Return the instances of the service `name`, or the one instance with that name or id.
@@ -106,7 +108,7 @@ class ServiceActions:
         spec = controllers[0].spec
         name = controllers[0].name if len(controllers) == 1 else spec.name
         was_running = any(controller.desired.running for controller in controllers)
-        if blocked := self._replicas.blocked_dependency(spec) or await _missing_directory(spec):
+        if blocked := self._replicas.blocked_dependency(spec) or await _missing_directory(spec, self._explain_missing):
             raise RolloutFailed(f"{name}: not restarted, because it could not start again: {blocked}")
         # A stop that came during the look at the directory is the later request.
         if was_running and not any(controller.desired.running for controller in controllers):
@@ -178,16 +180,18 @@ def _has_left_stopped(controller: InstanceController) -> bool:
     return controller.state.process_state is not ProcessState.STOPPED
 
 
-async def _missing_directory(spec: ServiceSpec) -> str:
-    """Return why a process cannot be started in the working directory of a service that is gone; empty where it is there."""
+async def _missing_directory(spec: ServiceSpec, explain_missing: Callable[[Path], str]) -> str:
+    """Return why a process cannot be started in the working directory of a service that is gone; empty where it is there.
+
+    `explain_missing` is `ProcessTable.explain_missing`.
+    """
     if spec.runtime != "process":
         return ""
     with trio.move_on_after(DIRECTORY_TIMEOUT_S):
         try:
             await trio.to_thread.run_sync(os.stat, spec.cwd, abandon_on_cancel=True)
         except (FileNotFoundError, NotADirectoryError):
-            advice = "move it back, or, where the whole project was moved, `minikube down` and `minikube up` there"
-            return f"its working directory {spec.cwd} was moved or removed — {advice}"
+            return explain_missing(spec.cwd) or f"its working directory {spec.cwd} was moved or removed — move it back"
         except OSError:
             pass  # the service's user may be able to enter it
     return ""

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
-from minikube.manifest import Manifest, ServiceSpec, template_text
+from minikube.manifest import Manifest, ServiceSpec, shown_command
 from minikube.model import ServiceView
 from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
@@ -34,7 +34,6 @@ from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.single import not_down
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S
-from minikube.text import mask_command, secrets_in
 
 
 class Reconciler:
@@ -142,14 +141,12 @@ class Reconciler:
 
     def _publish(self, spec: ServiceSpec, replicas: int) -> None:
         """Write the row of a service into the state store."""
-        env = {name: template_text(value) for name, value in spec.env.items()}
-        words = (part for part in (spec.image, *_shown_command(spec)) if part)
-        command = mask_command(words, (*secrets_in(env), *spec.file_env.values()))
+        words = (spec.image, *((spec.shell,) if spec.shell else spec.command))
         self.store.put_services(
             ServiceView(
                 name=spec.name,
                 kind=spec.runtime,
-                command=command,
+                command=shown_command(spec, filter(None, words)),
                 replicas=replicas,
                 register=spec.register,
                 depends_on=dict(spec.depends_on),
@@ -316,11 +313,6 @@ class Reconciler:
 
     def _open_log(self, spec: ServiceSpec, name: str, secrets: tuple[str, ...]) -> InstanceLog:
         return self.context.logs.open(spec.name, name, spec.logs, secrets)
-
-
-def _shown_command(spec: ServiceSpec) -> tuple[str, ...]:
-    """Return the command of a service as users write it, without the shell that runs `shell`."""
-    return tuple(template_text(word) for word in ((spec.shell,) if spec.shell else spec.command))
 
 
 def _dependencies(specs: dict[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:

@@ -27,7 +27,7 @@ async def wait_writing(run: RunContext) -> None:
     first = _size(path)
     while (size := _size(path)) in (first, 0):
         if run.now() > deadline:
-            run.find(Kind.FAILED, f"{path.name} was removed, and what {WRITER} writes is in no file")
+            run.find(Kind.FAILED, f"what {WRITER} writes is not in {path.name}")
             return
         first = min(first, size)
         await trio.sleep(RETRY_S)

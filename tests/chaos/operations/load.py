@@ -23,7 +23,7 @@ PORTS = (REGISTRY_PORT, CONTROL_PORT)
 @operation("flood.log")
 async def flood_log(run: RunContext, step: Step) -> str:
     """Let a service write 20,000 lines at once."""
-    process = await choose_process(run, step, "main", service=WRITER)
+    process = await choose_process(run, step, "main", services=(WRITER,))
     send_signal(run, process, signal.SIGUSR1)
     return f"{process.service} {process.pid}"
 

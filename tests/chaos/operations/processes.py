@@ -1,11 +1,12 @@
 """Kill and stop processes of every kind."""
 
 import signal
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from tests.chaos.lifecycle import end_of_run, wait_registry
-from tests.chaos.model import Allowance, Kind
+from tests.chaos.model import Allowance, Kind, Process
 from tests.chaos.operations.table import choose_process, held, operation, wait_part
 from tests.chaos.processes import send_signal
 from tests.chaos.project import BY_NAME
@@ -75,18 +76,43 @@ async def kill_guardian(run: RunContext, step: Step) -> str:
 async def stop_instance(run: RunContext, step: Step) -> str:
     """Stop an instance for a while; a check that can see it does, in time."""
     process = await choose_process(run, step, "main")
+
+    async def stop() -> None:
+        send_signal(run, process, signal.SIGSTOP)
+
+    async def resume() -> None:
+        if process.died > run.now():
+            send_signal(run, process, signal.SIGCONT)
+
+    seconds = await hang(run, step, process, stop, resume)
+    return f"{process.service} {process.pid} for {seconds:.1f} s"
+
+
+async def hang(
+    run: RunContext,
+    step: Step,
+    process: Process,
+    stop: Callable[[], Awaitable[None]],
+    resume: Callable[[], Awaitable[None]],
+) -> float:
+    """Let an instance hang for a while, and return how long; note where a check that can see it does not, in time."""
     service = BY_NAME[process.service]
     seen_s = HANG_SEEN_S * run.bounds.patience
     seconds = held(step, 0.3, seen_s + 2)
-    with run.allow(service.name if service.hang_is_seen else "", Allowance.REMOVAL):
-        send_signal(run, process, signal.SIGSTOP)
+    allowed = [Allowance.REMOVAL] if service.hang_is_seen else []
+    allowed += [Allowance.END] if service.is_restarted else []
+    with run.allow(service.name, *allowed):
+        await stop()
         await trio.sleep(seconds)
-        if seconds > seen_s and service.is_registered and service.hang_is_seen and run.passes(process.instance):
+        is_judged = seconds > seen_s and service.is_registered and service.hang_is_seen
+        if is_judged and process.died > run.now() and run.passes(process.instance):
             run.find(Kind.SHOWN_WELL, f"{service.name} (pid {process.pid}) hung for {seconds:.1f} s and passed")
-        send_signal(run, process, signal.SIGCONT)
+        if is_judged and service.is_restarted and process.died > run.now():
+            run.find(Kind.HANG, f"{service.name} (pid {process.pid}) hung for {seconds:.1f} s and was not restarted")
+        await resume()
         if service.is_registered:
             await until(lambda: run.passes(process.instance), seen_s)
-    return f"{process.service} {process.pid} for {seconds:.1f} s"
+    return seconds
 
 
 async def _stop_part(run: RunContext, step: Step, name: str, *allowed: Allowance) -> str:

@@ -20,7 +20,7 @@ RETRY_S = 0.1
 FILL_BYTES = 1 << 20
 
 
-async def _on_redis(run: RunContext, act: Callable[["redis.Redis"], object]) -> None:
+async def on_redis(run: RunContext, act: Callable[["redis.Redis"], object]) -> None:
     """Do something with a client of the project's Redis. Raises `NoTarget` where Redis does not answer."""
 
     def in_thread() -> None:
@@ -65,7 +65,7 @@ async def wait_restored(run: RunContext) -> None:
 async def flush_all(run: RunContext, step: Step) -> str:
     """Empty Redis: everything is there again in time, and nothing is removed."""
     count = len(await _stored(run))
-    await _on_redis(run, lambda client: client.flushall())
+    await on_redis(run, lambda client: client.flushall())
     await wait_restored(run)
     return f"{count} hashes"
 
@@ -74,7 +74,7 @@ async def flush_all(run: RunContext, step: Step) -> str:
 async def delete_hash(run: RunContext, step: Step) -> str:
     """Delete one instance's hash."""
     key = await _choose_hash(run, step)
-    await _on_redis(run, lambda client: client.delete(key))
+    await on_redis(run, lambda client: client.delete(key))
     await wait_restored(run)
     return key
 
@@ -83,7 +83,7 @@ async def delete_hash(run: RunContext, step: Step) -> str:
 async def overwrite_hash(run: RunContext, step: Step) -> str:
     """Write another address into one instance's hash."""
     key = await _choose_hash(run, step)
-    await _on_redis(run, lambda client: client.hset(key, "addr", "127.0.0.1:9"))
+    await on_redis(run, lambda client: client.hset(key, "addr", "127.0.0.1:9"))
     await wait_restored(run)
     return key
 
@@ -92,7 +92,7 @@ async def overwrite_hash(run: RunContext, step: Step) -> str:
 async def wrong_type(run: RunContext, step: Step) -> str:
     """Replace one instance's hash by a string."""
     key = await _choose_hash(run, step)
-    await _on_redis(run, lambda client: client.set(key, "not a hash"))
+    await on_redis(run, lambda client: client.set(key, "not a hash"))
     await wait_restored(run)
     return key
 
@@ -102,7 +102,7 @@ async def delete_keys(run: RunContext, step: Step) -> str:
     """Delete one of the keys beside the hashes: registrations, addresses, change log, revision."""
     names = ("{minikube}:registrations", "{minikube}:addresses", "{minikube}:changes", "{minikube}:revision")
     key = choose(step, names)
-    await _on_redis(run, lambda client: client.delete(key))
+    await on_redis(run, lambda client: client.delete(key))
     await wait_restored(run)
     return key
 
@@ -111,9 +111,9 @@ async def delete_keys(run: RunContext, step: Step) -> str:
 async def no_memory(run: RunContext, step: Step) -> str:
     """Let Redis refuse all writes for want of memory, for a while: lookups go on."""
     with run.allow("*", Allowance.STALE):
-        await _on_redis(run, lambda client: client.config_set("maxmemory", "1"))
+        await on_redis(run, lambda client: client.config_set("maxmemory", "1"))
         await sleep_held(step, 0.5, 6)
-        await _on_redis(run, lambda client: client.config_set("maxmemory", "0"))
+        await on_redis(run, lambda client: client.config_set("maxmemory", "0"))
         await wait_registry(run, writes=True)
     return "maxmemory 1"
 

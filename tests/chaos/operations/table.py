@@ -1,6 +1,6 @@
 """The table of operations, and what they need to pick a target."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import trio
@@ -40,15 +40,11 @@ def choose(step: Step, candidates: Sequence[T]) -> T:
     return candidates[step.choice % len(candidates)]
 
 
-async def choose_process(run: RunContext, step: Step, *roles: str, service: str = "") -> Process:
-    """Wait for a live process of these roles (and this service), and return the one that the step picks. Raises `NoTarget`."""
+async def choose_process(run: RunContext, step: Step, *roles: str, services: Collection[str] = BY_NAME) -> Process:
+    """Wait for a live process of these roles and services, and return the one that the step picks. Raises `NoTarget`."""
 
     def find() -> list[Process]:
-        found = [
-            process
-            for process in run.history.alive(*roles)
-            if process.service in BY_NAME and service in ("", process.service)
-        ]
+        found = [process for process in run.history.alive(*roles) if process.service in services]
         return sorted(found, key=lambda process: (process.service, process.instance))
 
     await until(find, TARGET_S)

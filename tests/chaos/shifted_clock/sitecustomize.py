@@ -1,8 +1,8 @@
 """Give a Python process a wall clock that a file moves: `time.time()` is that of the machine and the seconds in CHAOS_CLOCK.
 
-Python imports this module by its name, where its directory is on the path. libfaketime 0.9.10 would move the clock of programs in
-other languages, too, but its `clock_nanosleep` fails with EINVAL for the absolute times that `time.sleep` asks for, and processes
-with threads stall.
+Python imports this module by its name, where its directory is on the path. Redis has libfaketime, which follows the same file.
+Python cannot have libfaketime 0.9.10: it moves the absolute times of `clock_nanosleep`, which `time.sleep` asks for, also with
+DONT_FAKE_MONOTONIC, so that `time.sleep` fails with EINVAL.
 """
 
 import os

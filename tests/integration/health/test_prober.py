@@ -2,15 +2,18 @@
 
 import ipaddress
 import resource
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from minikube.health.prober import Prober
+from minikube.health.refused_addresses import refusal
 from minikube.health.state import MAX_OUTPUT_BYTES, Outcome
 from tests.ports import free_port
 
@@ -275,3 +278,89 @@ async def test_an_address_with_a_zone_is_probed_and_the_zone_is_not_sent(percent
             assert result.outcome is Outcome.PASS, result.output
         nursery.cancel_scope.cancel()
     assert f"Host: [{address}]:{port}\r\n".encode() in requests[0]
+
+
+# ---------------------------------------------------------------- refused addresses
+
+
+class Names(trio.abc.HostnameResolver):
+    """A resolver with the addresses of `shop`: one list for each time that it is asked, the last one again and again."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        assert host == b"shop"
+        self.asked += 1
+        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [socket.getaddrinfo(one, port, type=socket.SOCK_STREAM)[0] for one in addresses]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Server]:
+    async with serving(responds(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("169.254.169.254", "a link-local address"),
+        ("::ffff:169.254.169.254", "a link-local address"),
+        ("fd00:ec2::254", "the address of a cloud's metadata service"),
+        ("0.0.0.0", "no address of a host"),
+        ("::", "no address of a host"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https", "tcp"])
+async def test_a_name_is_not_probed_at_an_address_that_is_refused(scheme: str, address: str, reason: str) -> None:
+    trio.socket.set_custom_hostname_resolver(Names([address]))
+    result = await Prober(refusal=refusal).probe(f"{scheme}://shop:80", 5)
+    assert result.outcome is Outcome.FAIL
+    assert result.output == f"not probed: shop is {address}, {reason}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "[::ffff:a9fe:a9fe]", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518"],
+)
+async def test_no_notation_of_a_refused_address_is_probed(host: str) -> None:
+    result = await Prober(refusal=refusal).probe(f"http://{host}:80/", 5)
+    assert result.outcome is Outcome.FAIL
+    assert result.output.startswith("not probed: ")
+    assert result.output.endswith(", a link-local address")
+
+
+async def test_a_name_is_judged_anew_at_each_probe_by_the_address_that_is_connected_to(shop: Server) -> None:
+    """DNS rebinding: the name is resolved once for each connection, and nothing resolves it between judging and connecting."""
+    names = Names(["127.0.0.1"], ["169.254.169.254"], ["127.0.0.1"])
+    trio.socket.set_custom_hostname_resolver(names)
+    prober = Prober(refusal=refusal)
+    outcomes = [(await prober.probe(f"http://shop:{shop.port}/", 5)).outcome for _ in range(3)]
+    assert outcomes == [Outcome.PASS, Outcome.FAIL, Outcome.PASS]
+    assert (names.asked, shop.connections) == (3, 2)
+
+
+async def test_a_host_with_a_refused_and_another_address_is_probed_at_the_other(shop: Server) -> None:
+    trio.socket.set_custom_hostname_resolver(Names(["169.254.169.254", "127.0.0.1"]))
+    result = await Prober(refusal=refusal).probe(f"tcp://shop:{shop.port}", 5)
+    assert result.outcome is Outcome.PASS
+
+
+async def test_the_addresses_of_a_host_are_tried_until_one_answers(shop: Server) -> None:
+    """The first refuses, or does not answer; where all refuse, that is the result."""
+    prober = Prober()
+    trio.socket.set_custom_hostname_resolver(Names(["127.0.0.2", "127.0.0.1"]))
+    assert (await prober.probe(f"tcp://shop:{shop.port}", 5)).outcome is Outcome.PASS
+    trio.socket.set_custom_hostname_resolver(Names(["127.0.0.2", "127.0.0.3"]))
+    result = await prober.probe(f"tcp://shop:{shop.port}", 5)
+    assert (result.outcome, result.output) == (Outcome.FAIL, "connection refused")
+    silent = ("127.0.0.4", shop.port)
+    with socket.create_server(silent, backlog=0), socket.create_connection(silent):  # its queue is full
+        trio.socket.set_custom_hostname_resolver(Names(["127.0.0.4", "127.0.0.1"]))
+        assert (await prober.probe(f"tcp://shop:{shop.port}", 5)).outcome is Outcome.PASS

@@ -27,6 +27,9 @@ class SampleService:
         self.ended = trio.Event()
         self.counted = 0
 
+    def on_ended(self, request: Request, connection: RpcConnection) -> None:
+        pass
+
     def on_handled(self, count: int, seconds: float) -> None:
         assert seconds >= 0
         self.counted += count

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.registry.registry_process import Client, Registry, RpcFailed
+from tests.redis_server import RedisServer
 
 TRIES = 40
 
@@ -28,7 +29,10 @@ def send(client: Client, *calls: tuple[str, Any], dialect: int = 1) -> dict[int,
         for number, (method, params) in enumerate(calls)
     ]
     client.sock.sendall("".join(f"{line}\n" for line in lines).encode())
-    answers = [client.read() for _ in calls]
+    answers: list[dict[str, Any]] = []
+    while len(answers) < len(calls):
+        if "id" in (line := client.read()):  # else it is a notification of a watch
+            answers.append(line)
     return {answer["id"]: answer.get("error") or answer.get("result") for answer in answers}
 
 
@@ -124,3 +128,67 @@ def test_a_leased_registration_is_one_write_and_passes_at_once(client: Client) -
     client.call("Register", leased("one"))
     assert client.state("one") == "passing"
     assert client.call("Status")["Revision"] == before + 1
+
+
+@pytest.mark.parametrize("dialect", [1, 2])
+def test_a_lookup_behind_a_registration_and_a_removal_in_one_write_sees_them(client: Client, dialect: int) -> None:
+    for number in range(TRIES):
+        answers = send(
+            client,
+            ("Register", [leased("one", 7000 + number)]),
+            ("Get", ["job"]),
+            ("Deregister", ["one"]),
+            ("Get", ["job"]),
+            dialect=dialect,
+        )
+        assert answers[1] == {"IP": "127.0.0.1", "Port": 7000 + number, "Zone": ""}
+        assert "no instance is registered" in str(answers[3])
+
+
+def test_lists_and_watches_behind_a_change_in_one_write_see_it(client: Client) -> None:
+    answers = send(
+        client,
+        ("Register", [leased("one")]),
+        ("Instances", ["job"]),
+        ("Instances", []),
+        ("Services", []),
+        ("Wait", ["job", 0, 5]),
+        ("Watch", ["job"]),
+        ("Maintenance", ["one", True]),
+        ("Instances", ["job"]),
+        dialect=2,
+    )
+    lists = [answers[1], answers[2], answers[4]["Instances"], answers[5]["Instances"]]
+    assert [[one["State"] for one in found] for found in lists] == [["passing"]] * 4
+    assert answers[3]["job"]["passing"] == 1
+    assert [one["State"] for one in answers[7]] == ["maintenance"]
+
+
+def test_no_read_waits_for_ever_for_a_write_that_hangs(
+    registry: Registry, client: Client, redis_server: RedisServer
+) -> None:
+    """Redis is stopped. Other connections' lookups, and those of other names, are answered at once; a lookup of the name that is
+    being written from memory, or with -32010 where there is nothing to remember."""
+    client.call("Register", leased("one", 7100))
+    client.call("Register", {**leased("two", 7200), "Name": "other"})
+    bystander = registry.client()
+    redis_server.pause()
+    try:
+        calls = [
+            ("Register", [leased("one", 7300)]),
+            ("Register", [{**leased("new", 7400), "Name": "new"}]),
+            ("Get", ["other"]),
+            ("Get", ["job"]),
+            ("Get", ["new"]),
+        ]
+        for number, (method, params) in enumerate(calls):
+            line = json.dumps({"jsonrpc": "2.0", "method": f"Discovery.{method}", "params": params, "id": number})
+            client.sock.sendall(f"{line}\n".encode())
+        at_once = client.read()
+        assert (at_once["id"], at_once["result"]["Port"]) == (2, 7200)
+        assert bystander.call("Get", "job")["Port"] == 7100
+        later = {answer["id"]: answer for answer in (client.read(), client.read())}
+        assert (later[3]["result"]["Port"], later[3]["stale"]) == (7100, True)
+        assert later[4]["error"]["code"] == -32010
+    finally:
+        redis_server.resume()

@@ -41,6 +41,9 @@ class FakeRegistry:
         self.silent = 0
         """How many watches more are not answered; until then nothing is."""
 
+    def on_ended(self, request: Request, connection: RpcConnection) -> None:
+        pass
+
     def on_handled(self, count: int, seconds: float) -> None:
         pass
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.chaos.model import Allowance, Bounds, Finding, History, Kind, Process
 from tests.chaos.report import Result, json_line, measure_growth, push_times, table
 from tests.chaos.run_context import Change
@@ -49,6 +51,20 @@ def test_each_kind_of_finding_is_counted_also_those_that_are_zero() -> None:
     read = json.loads(json_line(result, seed=4))
     assert (read["seed"], read["passed"], read["lost registrations"], read["hangs"]) == (4, False, 1, 0)
     assert read["death_to_push_s"] == {"n": 2, "p50": 0.002, "p99": 0.004}
+
+
+@pytest.mark.parametrize(("engine", "shown"), [("28.2.2", "28.2.2"), ("", "not installed: no service in a container")])
+def test_the_table_says_whether_containers_took_part(engine: str, shown: str) -> None:
+    result = Result({}, engine=engine)
+    assert f"container engine            {shown}" in table(result)
+    assert json.loads(json_line(result))["engine"] == engine
+
+
+@pytest.mark.parametrize(("moved", "shown"), [(True, "moved"), (False, "not moved: libfaketime is not installed")])
+def test_the_table_says_whether_the_clock_of_redis_was_moved(moved: bool, shown: str) -> None:
+    result = Result({}, redis_clock=moved)
+    assert f"clock of Redis              {shown}" in table(result)
+    assert json.loads(json_line(result))["redis_clock"] is moved
 
 
 def test_a_run_without_a_finding_has_passed() -> None:

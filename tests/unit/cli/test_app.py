@@ -257,3 +257,53 @@ def test_a_file_of_another_tool_in_place_of_a_manifest_is_told_so(
         (project / name).write_text("services:\n  web: x\n")
     assert run(["up", word]) == 2
     assert capsys.readouterr().err.startswith(f"minikube: {message}")
+
+
+REMOVED = "minikube: the working directory was removed — change to another one\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["validate"], ["ps"], ["up", "-d"], ["down"], ["init"], ["export", "compose"], ["doctor"]]
+)
+def test_a_working_directory_that_was_removed_is_a_usage_error_of_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "removed"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    place.rmdir()
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == REMOVED
+
+
+def test_an_absolute_path_needs_no_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "supervisor.toml").write_text(SERVICE)
+    place = tmp_path / "removed"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    place.rmdir()
+    assert run(["validate", "-m", str(tmp_path)]) == 0
+    assert run(["ps", "-m", str(tmp_path)]) == 3
+    assert "removed" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not enter a directory")
+@pytest.mark.parametrize("command", ["validate", "ps"])
+def test_a_working_directory_that_may_not_be_entered_is_a_usage_error_of_one_line(command: str, tmp_path: Path) -> None:
+    """A manifest above it is not used in its place."""
+    code = (
+        "import os, sys; from minikube.cli.app import run;"
+        "import minikube.cli.commands.ps, minikube.cli.manifest_commands.validate, minikube.manifest;"
+        "import minikube.control.client.blocking;"
+        "os.chdir(sys.argv[1]); os.setresuid(65534, 65534, 65534); sys.exit(run([sys.argv[2]]))"
+    )
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o700)
+    (tmp_path / "supervisor.toml").write_text(SERVICE)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place), command], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"minikube: {place}: permission denied — change to a directory that you may enter\n"

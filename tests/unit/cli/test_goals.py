@@ -103,6 +103,27 @@ def test_an_error_also_names_the_states_of_the_other_instances() -> None:
     ]
 
 
+def test_the_numbers_of_an_error_are_of_all_that_is_waited_for() -> None:
+    """A replica that does not exist yet counts; an instance of another program and one that `up` did not start do not."""
+    services = (
+        ServiceView("a"),
+        ServiceView("web", replicas=3),
+        ServiceView("task"),
+        ServiceView("other", "external"),
+        ServiceView("tool", chosen=False),
+    )
+    rows = [
+        instance(S.FATAL, name="a", reason="gone"),
+        instance(S.RUNNING, C.PASSING, name="web-1", service="web"),
+        instance(S.EXITED, name="task", exit="exit 0"),
+        instance(S.RUNNING, C.CRITICAL, name="other-1", service="other"),
+        instance(S.STOPPED, name="tool"),
+    ]
+    with pytest.raises(MinikubeError, match=r"^a is fatal: gone; 2 of 5 are ready$"):
+        find_missing(snapshot_of(*rows, services=services), (), "ready")
+    assert find_missing(snapshot_of(*rows[1:], services=services[1:]), (), "ready") == ["web has 1 of 3 instances"]
+
+
 def test_every_replica_has_to_reach_the_goal_and_each_missing_one_is_named_with_its_reason() -> None:
     rows = [
         instance(S.RUNNING, C.PASSING, name="x-1", service="x"),

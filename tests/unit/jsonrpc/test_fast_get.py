@@ -166,3 +166,18 @@ def test_the_fast_path_counts_its_calls_and_needs_the_token() -> None:
     assert discovery.try_fast(LOOKUP * 3, connection) is None
     connection.authenticated = True
     assert discovery.try_fast(LOOKUP * 3, connection) is not None
+
+
+def test_the_fast_path_is_left_while_a_change_of_the_same_connection_is_under_way() -> None:
+    connection, server, discovery = connect(DiscoveryService)
+    other = ServerConnection(discovery, server, RpcLimits(), "other")
+    change = Request("Discovery.Deregister", ["00000001"], 5)
+    assert discovery.handle_sync(change, connection) is None
+    assert discovery.try_fast(LOOKUP, connection) is None
+    assert discovery.try_fast(LOOKUP, other) is not None
+    connection.feed(LOOKUP)
+    assert (server.started, connection.unsent) == (1, 0), "the lookup waits for its turn"
+    connection.feed(LOOKUP.replace(b"product", b"order"))
+    assert b'"Port":3' in connection.take_output(), "a change of another name does not concern it"
+    discovery.on_ended(change, connection)
+    assert discovery.try_fast(LOOKUP, connection) is not None

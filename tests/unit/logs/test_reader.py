@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -284,6 +285,29 @@ def test_a_disk_that_is_too_slow_drops_lines_and_reports_how_many(tmp_path: Path
         " output is not kept",
         " output is kept again; 20000 lines dropped",
     ]
+
+
+@pytest.mark.parametrize("style", ["plain", "json"])
+def test_the_notice_of_dropped_lines_is_not_later_than_the_line_after_it(
+    tmp_path: Path, style: Literal["plain", "json"]
+) -> None:
+    """Readers sort lines by time, so that a later notice would be shown after lines that came after the gap."""
+    writer = Directly()
+    log = capture_in(tmp_path / "logs", spec=LogSpec(format=style), writer=writer)
+    (tmp_path / "logs").write_text("no directory")
+    log.feed("stdout", b"lost\n")
+    (tmp_path / "logs").unlink()
+    log._retry = 0.0
+    writer.stuck = True
+    log.feed("stdout", b"kept\n")
+    time.sleep(0.001)
+    writer.stuck = False
+    writer.flush()
+    notice, kept = (parse_line(raw, "a", "a") for raw in log.path.read_bytes().splitlines())
+    assert notice is not None
+    assert kept is not None
+    assert (notice.line, kept.line) == ("1 lines dropped: Not a directory", "kept")
+    assert notice.time <= kept.time
 
 
 def test_old_files_go_and_a_quiet_log_is_rotated_by_age(tmp_path: Path, clock: list[float]) -> None:

@@ -53,12 +53,16 @@ def test_no_secret_is_printed() -> None:
     raw = manifest_with(".env", {"API_KEY": "hunter2", "DB": "postgres://me:hunter2@h/db", "EMPTY_TOKEN": ""})
     raw["registry"] = {"token": "hunter2"}
     raw["redis"] = {"url": "redis://me:hunter2@h/0"}
-    raw["services"]["x"]["command"] = ["run", "redis://:hunter2@h"]
+    raw["services"]["x"] |= {
+        "command": ["run", "redis://:hunter2@h", "--password", "hunter3"],
+        "health": {"command": ["ask", "--token=hunter4"]},
+        "stop": {"shell": "quit -u me:hunter2 --password hunter5"},
+    }
     manifest, problems = build(raw)
     assert problems == []
     text = str(dump_manifest(manifest, defaults=True))
-    assert "hunter2" not in text
-    assert text.count("***") == 5
+    assert "hunter" not in text
+    assert text.count("***") == 9
 
 
 @given(st.floats(0, LONGEST_S / 2).map(lambda seconds: round(seconds, 3)))

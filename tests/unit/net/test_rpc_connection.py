@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
+import trio
+import trio.testing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -44,6 +47,9 @@ class Recorder:
 
     async def handle(self, request: Request, connection: RpcConnection) -> Any:
         raise AssertionError("no call waits")
+
+    def on_ended(self, request: Request, connection: RpcConnection) -> None:
+        pass
 
     def on_handled(self, count: int, seconds: float) -> None:
         pass
@@ -103,3 +109,70 @@ def test_replies_do_not_depend_on_the_pieces(sent: list[bytes], places: list[int
 def test_the_end_of_the_stream_ends_the_last_line(sent: list[bytes]) -> None:
     data = b"\n".join(sent)
     assert exchange([data]) == exchange([data + b"\n"])
+
+
+class Waiting(Recorder):
+    """A service whose calls all wait, with large answers; it records which have ended."""
+
+    notifying_methods = frozenset({"b"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: set[Any] = set()
+
+    def handle_sync(self, request: Request, connection: RpcConnection) -> bytes | None:
+        return None
+
+    async def handle(self, request: Request, connection: RpcConnection) -> Any:
+        self.executed.append(request.id)
+        await trio.sleep(request.params[0])  # type: ignore[index]
+        return "x" * 600
+
+    def on_ended(self, request: Request, connection: RpcConnection) -> None:
+        self.ended.add(request.id)
+
+
+class TaskServer(Server):
+    """A `ServerContext` that runs tasks in a nursery."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        self.nursery.start_soon(function, *args)
+
+
+def waiting_calls(count: int, seconds: float) -> list[dict[str, Any]]:
+    return [{"jsonrpc": "2.0", "method": "a", "params": [seconds], "id": id_} for id_ in range(count)]
+
+
+@pytest.mark.parametrize("is_batch", [True, False])
+@pytest.mark.parametrize("is_writable", [True, False])
+async def test_the_service_hears_of_the_end_of_each_call_of_a_closed_connection(
+    is_batch: bool, is_writable: bool
+) -> None:
+    """Also of those that were cancelled before they were handled, as the client does not read."""
+    service, calls = Waiting(), waiting_calls(20, 60)
+    async with trio.open_nursery() as nursery:
+        limits = RpcLimits() if is_writable else RpcLimits(unsent=-1)
+        connection = ServerConnection(service, TaskServer(nursery), limits, "127.0.0.1:1")
+        lines = [calls] if is_batch else calls
+        connection.feed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(service.executed) == (20 if is_writable else 0)
+        assert not service.ended
+        connection.on_closed()
+    # The other lines are not handled before the first reply is sent.
+    assert service.ended == set(range(20 if is_writable or is_batch else 1))
+
+
+async def test_the_service_hears_of_the_end_of_the_calls_that_a_refused_batch_drops() -> None:
+    service, calls = Waiting(), waiting_calls(6, 0)
+    for late in calls[3:]:  # one after another, and the first of them is too much
+        late["method"] = "b"
+    async with trio.open_nursery() as nursery:
+        connection = ServerConnection(service, TaskServer(nursery), RpcLimits(backlog=2_000), "127.0.0.1:1")
+        connection.feed(json.dumps(calls).encode() + b"\n")
+    assert b"-32000" in connection.take_output()
+    assert len(service.executed) == 4
+    assert service.ended == set(range(6))

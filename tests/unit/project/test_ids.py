@@ -4,27 +4,53 @@ import pytest
 
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.project import ids
-from minikube.project.ids import instance_id, is_replica
+from minikube.project.ids import ReplicaIds, instance_id
 
 
-def test_the_ids_of_all_possible_replicas_are_recognized_and_no_others() -> None:
-    assert is_replica("project", "web", instance_id("project", "web", 1))
-    assert is_replica("project", "web", instance_id("project", "web", MAX_REPLICAS))
-    assert not is_replica("project", "web", instance_id("project", "web", MAX_REPLICAS + 1))
-    assert not is_replica("project", "api", instance_id("project", "web", 1))
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """The ids that were computed."""
+    made: list[tuple[str, str, int]] = []
 
-
-def test_thousands_of_other_entries_of_a_name_cost_its_ids_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    def count(*arguments: object) -> str:
-        made.append(arguments)
-        return instance_id(*arguments)  # type: ignore[arg-type]
+    def count(project: str, service: str, index: int) -> str:
+        made.append((project, service, index))
+        return instance_id(project, service, index)
 
     monkeypatch.setattr(ids, "instance_id", count)
+    return made
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_the_ids_of_all_possible_replicas_are_recognized_and_no_others(is_own: bool) -> None:
+    known = ReplicaIds("project", 10)
+    assert known.has("web", instance_id("project", "web", 1), is_own=is_own)
+    assert known.has("web", instance_id("project", "web", MAX_REPLICAS), is_own=is_own)
+    assert not known.has("web", instance_id("project", "web", MAX_REPLICAS + 1), is_own=is_own)
+    assert not known.has("api", instance_id("project", "web", 1), is_own=is_own)
+    assert not known.has("web", instance_id("other", "web", 1), is_own=is_own)
+
+
+def test_thousands_of_other_entries_of_a_name_cost_its_ids_once(computed: list[object]) -> None:
+    known = ReplicaIds("project", 10)
     for number in range(10_000):
-        assert not is_replica("a flooded project", f"web-{number % 2}", f"longer-{number:08}")
-    assert made == []  # the length tells them apart
+        assert not known.has(f"web-{number % 2}", f"longer-{number:08}")
+    assert computed == []  # the length tells them apart
     for number in range(10_000):
-        is_replica("a flooded project", f"web-{number % 2}", f"{number:08x}")
-    assert len(made) == 2 * MAX_REPLICAS
+        known.has(f"web-{number % 2}", f"{number:08x}")
+    assert len(computed) == 2 * MAX_REPLICAS
+
+
+def test_thousands_of_other_names_cost_a_bounded_number_of_ids(computed: list[object]) -> None:
+    known = ReplicaIds("project", 3)
+    for _ in range(2):  # each entry changes again and again
+        for number in range(9_800):
+            known.has(f"foreign-{number}", f"{number:08x}")
+    assert len(computed) == 3 * MAX_REPLICAS
+
+
+def test_a_service_of_the_manifest_is_recognized_after_any_number_of_other_names() -> None:
+    known = ReplicaIds("project", 3)
+    for number in range(100):
+        known.has(f"foreign-{number}", f"{number:08x}")
+    assert known.has("web", instance_id("project", "web", 7), is_own=True)
+    assert not known.has("removed", instance_id("project", "removed", 1))

@@ -1,6 +1,7 @@
-"""Calls of one connection about the same instance take effect in the order in which they were sent."""
+"""Calls of one connection about the same instance or name take effect in the order in which they were sent."""
 
 import contextlib
+import json
 import os
 import random
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from minikube.jsonrpc.messages import Request, RpcError
 from minikube.model import ChangeKind
@@ -17,7 +19,7 @@ from minikube.net.rpc.interface import RpcConnection
 from minikube.registry import call_order as module
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.access.tokens import TokenTable
-from minikube.registry.call_order import CallOrder, instance_keys
+from minikube.registry.call_order import READ_METHODS, CallOrder, instance_keys
 from minikube.registry.catalog.records import Epoch, StoreSnapshot
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -72,6 +74,7 @@ class Connection:
     """A connection of the registry's own user that can always be written to."""
 
     authenticated = False
+    is_writable = True
     peer = Peer("127.0.0.1", os.geteuid())
 
     def __init__(self) -> None:
@@ -93,16 +96,31 @@ CALLS = st.one_of(
     st.builds(lambda id_: ("Deregister", [{"Id": id_}]), IDS),
     st.builds(lambda id_, on: ("Maintenance", [id_, on, "why"]), IDS, st.booleans()),
     st.builds(lambda id_, on: ("Maintenance", [{"uuid": id_, "on": on}]), IDS, st.booleans()),
+    st.just(("Get", ["job"])),
+    st.builds(lambda name: ("Instances", name), st.sampled_from([[], ["job"], [{"Name": "job"}]])),
+    st.just(("Services", [])),
 )  # fmt: skip
 
 
-async def final_state(calls: list[tuple[str, list[Any]]], seed: int, *, pipelined: bool) -> list[tuple[Any, ...]]:
-    """Return name, address, state and tags of the instances that are registered after the calls."""
+def shown(answer: Any) -> Any:
+    """Return what must not depend on the pipelining: of a list its instances without ids and revisions."""
+    if not isinstance(answer, Raw):
+        return answer
+    found = json.loads(bytes(answer))
+    return sorted((one["Addr"]["Port"], one["State"], one["Tags"]) for one in found) if type(found) is list else True
+
+
+async def run_calls(
+    calls: list[tuple[str, list[Any]]], seed: int, *, pipelined: bool
+) -> tuple[list[tuple[Any, ...]], dict[int, Any]]:
+    """Return address, state and tags of the instances that are registered after the calls, and the answers to the reads."""
     async with trio.open_nursery() as nursery:
         store = SlowStore(seed)
         store.node = node = RegistryNode("node", store, nursery)
         node.catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
         node.loaded.set()
+        node.is_stale = False
+        answers: dict[int, Any] = {}
         config = RegistryConfig()
         access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
         service = DiscoveryService(node, cast(CheckScheduler, NoChecks()), config, access)
@@ -110,76 +128,167 @@ async def final_state(calls: list[tuple[str, list[Any]]], seed: int, *, pipeline
 
         async def handle(request: Request) -> None:
             # A call about an instance that is not registered is refused, in both orders.
+            result = None
             with contextlib.suppress(RpcError):
-                await service.handle(request, connection)
+                result = await service.handle(request, connection)
+            if request.method in READ_METHODS:
+                answers[cast(int, request.id)] = shown(result)
+            service.on_ended(request, connection)
 
         requests = [Request(f"Discovery.{method}", params, number) for number, (method, params) in enumerate(calls)]
         async with trio.open_nursery() as tasks:
             for request in requests:
-                assert service.handle_sync(request, connection) is None
-                if pipelined:
+                if service.handle_sync(request, connection) is not None:
+                    answers[cast(int, request.id)] = True
+                elif pipelined:
                     tasks.start_soon(handle, request)
                 else:
                     await handle(request)
         records = sorted(node.catalog.records.values(), key=lambda record: record.address_key)
-        return [(record.address_key, record.instance.state, record.instance.tags) for record in records]
+        state = [(record.address_key, record.instance.state, record.instance.tags) for record in records]
+        return state, answers
 
 
 @given(st.lists(CALLS, min_size=2, max_size=8), st.integers(0, 1000))
 def test_pipelined_calls_end_as_the_same_calls_one_at_a_time(calls: list[tuple[str, list[Any]]], seed: int) -> None:
     async def both() -> None:
-        expected = await final_state(calls, seed, pipelined=False)
-        assert await final_state(calls, seed, pipelined=True) == expected
+        expected = await run_calls(calls, seed, pipelined=False)
+        assert await run_calls(calls, seed, pipelined=True) == expected
 
     trio.run(both)
 
 
+def order_of(known: dict[str, str] | None = None) -> tuple[CallOrder, RpcConnection]:
+    """Return an order for a registry that knows these instances (name by id), and a connection."""
+    return CallOrder((known or {}).get), cast(RpcConnection, Connection())
+
+
+def call(method: str, *params: Any) -> Request:
+    return Request(f"Discovery.{method}", list(params), 1)
+
+
+def registration(id_: str, name: str = "job") -> Request:
+    return call("Register", {"Name": name, "Addr": f"{name}:80", "HealthCheck": "ttl:", "Uuid": id_})
+
+
+async def waits(order: CallOrder, request: Request, connection: RpcConnection) -> bool:
+    """Return whether the turn of a call has not come yet."""
+    with trio.move_on_after(0.01) as scope:
+        if order.must_wait(request, connection):
+            await order.wait_turn(request, connection)
+    return scope.cancelled_caught
+
+
 async def test_calls_about_different_instances_do_not_wait_for_each_other() -> None:
-    order, connection = CallOrder(), cast(RpcConnection, Connection())
-    one, two = Request("Discovery.Renew", ["one"], 1), Request("Discovery.Renew", ["two"], 2)
-    again = Request("Discovery.Deregister", ["one"], 3)
+    order, connection = order_of()
+    one, two, again = call("Renew", "one"), call("Renew", "two"), call("Deregister", "one")
     for request in (one, two, again):
-        order.add(request, connection)
-    assert [order.start(request, connection) for request in (one, two, again)] == [False, False, True]
-    with trio.move_on_after(0.01) as waited:
-        await order.wait_turn(again, connection)
-    assert waited.cancelled_caught, "the first call about the instance has not ended"
+        order.add_change(request, connection)
+    assert [order.must_wait(request, connection) for request in (one, two, again)] == [False, False, True]
+    assert await waits(order, again, connection), "the first call about the instance has not ended"
     order.end(one, connection)
-    with trio.fail_after(1):
-        await order.wait_turn(again, connection)
+    assert not await waits(order, again, connection)
 
 
-async def test_a_call_that_the_server_dropped_does_not_block_later_ones_for_ever(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.abc.Clock
-) -> None:
-    monkeypatch.setattr(module, "UNSTARTED_S", 0.01)
-    order, connection = CallOrder(), cast(RpcConnection, Connection())
-    dropped, later = Request("Discovery.Renew", ["one"], 1), Request("Discovery.Renew", ["one"], 2)
-    order.add(dropped, connection)
-    order.add(later, connection)
-    with trio.fail_after(1):
-        await order.wait_turn(later, connection)
+@pytest.mark.parametrize(
+    ("change", "read", "is_behind"),
+    [
+        (registration("one"), call("Get", "job"), True),
+        (registration("one"), call("Get", {"Name": "job", "Tag": "x"}), True),
+        (registration("one"), call("Instances", "job"), True),
+        (registration("one"), call("Instances"), True),
+        (registration("one"), call("Services", {}), True),
+        (registration("one"), call("Watch", "*"), True),
+        (registration("one"), call("Wait", {"name": "job"}), True),
+        (registration("one"), call("Get", "other"), False),
+        (registration("one"), call("Watch", "other"), False),
+        (registration("one"), call("Get", 5), False),
+        (registration("known"), call("Get", "shop"), True),  # the id moves from one name to another
+        (call("Deregister", "known"), call("Get", "shop"), True),
+        (call("Renew", "known", "critical"), call("Wait", "shop"), True),
+        (call("Maintenance", {"Uuid": "known", "On": True}), call("Get", "shop"), True),
+        (call("Deregister", "known"), call("Get", "job"), False),
+        (call("Deregister", "elsewhere"), call("Get", "job"), True),  # another registry may know its name
+    ],
+)
+async def test_a_read_waits_for_the_changes_of_its_name(change: Request, read: Request, is_behind: bool) -> None:
+    order, connection = order_of({"known": "shop"})
+    order.add_change(change, connection)
+    assert order.add_read(read, connection) == is_behind
+    assert await waits(order, read, connection) == is_behind
+    order.end(change, connection)
+    assert not await waits(order, read, connection)
+    order.end(read, connection)
+    assert not order._connections
+    assert not order.changing
 
 
-async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
-    order, connection = CallOrder(), cast(RpcConnection, Connection())
-    for number in range(100):
-        params = [{"Name": "job", "Addr": f"127.0.0.1:{number % 3 + 1}", "HealthCheck": "ttl:", "Uuid": f"{number}"}]
-        request = Request("Discovery.Register", params, number)
-        order.add(request, connection)
-        assert not order.start(request, connection)
-        order.end(request, connection)
+async def test_a_read_waits_for_no_change_of_another_connection() -> None:
+    order, connection = order_of()
+    order.add_change(registration("one"), connection)
+    assert not order.add_read(call("Get", "job"), cast(RpcConnection, Connection()))
+
+
+async def test_a_change_waits_for_the_reads_of_its_name_before_it() -> None:
+    """Else a lookup could miss an instance that is deregistered only behind it."""
+    order, connection = order_of()
+    first, second, read, last = registration("one"), registration("two"), call("Get", "job"), call("Deregister", "one")
+    order.add_change(first, connection)
+    order.add_change(second, connection)
+    assert order.add_read(read, connection)
+    order.add_change(last, connection)
+    order.end(first, connection)
+    assert await waits(order, last, connection)
+    assert await waits(order, read, connection), "the second registration is under way"
+    order.end(second, connection)
+    assert not await waits(order, read, connection)
+    assert await waits(order, last, connection)
+    order.end(read, connection)
+    assert not await waits(order, last, connection)
+
+
+async def test_a_read_waits_a_second_at_most(autojump_clock: trio.abc.Clock) -> None:
+    order, connection = order_of()
+    order.add_change(registration("one"), connection)
+    read = call("Get", "job")
+    assert order.add_read(read, connection)
+    began = trio.current_time()
+    with trio.fail_after(60):
+        assert not await order.wait_turn(read, connection)
+    assert trio.current_time() - began == module.READ_WAIT_S
+
+
+async def test_a_call_that_was_dropped_lets_later_ones_wait_for_the_earlier_ones_only() -> None:
+    order, connection = order_of()
+    first, dropped, later, read = (
+        registration("one"),
+        call("Renew", "one", "x"),
+        call("Renew", "one", "x"),
+        call("Get", "job"),
+    )
+    for request in (first, dropped):
+        order.add_change(request, connection)
+    order.end(dropped, connection)
+    order.add_change(later, connection)
+    assert await waits(order, later, connection)
+    order.end(first, connection)
+    assert not await waits(order, later, connection)
+    order.end(later, connection)
+    assert not order.add_read(read, connection)
     assert not order._connections
 
 
-async def test_what_a_closed_connection_left_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PURGE_EVERY", 10)
-    order = CallOrder()
+async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
+    order, connection = order_of()
     for number in range(100):
-        connection = Connection()
-        order.add(Request("Discovery.Renew", ["one"], number), cast(RpcConnection, connection))
-        connection.closed.set()
-    assert len(order._connections) <= 10
+        params = {"Name": "job", "Addr": f"127.0.0.1:{number % 3 + 1}", "HealthCheck": "ttl:", "Uuid": f"{number}"}
+        request, read = call("Register", params), call("Instances", "job")
+        order.add_change(request, connection)
+        assert not order.must_wait(request, connection)
+        assert order.add_read(read, connection, always=True)
+        order.end(request, connection)
+        order.end(read, connection)
+    assert not order._connections
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,19 @@ def test_an_ipv4_link_local_address_is_checked_by_no_spelling_and_no_setting(hos
             check_target(f"http://{host}/", as_address("127.0.0.1:80"), allowed)
 
 
+@pytest.mark.parametrize("host", ["shop", "shop.example.org", "localhost"])
+def test_a_host_name_is_checked_by_its_name(host: str) -> None:
+    check_target(f"http://{host}/health", as_address(f"{host}:80"), ())
+    check_target(f"tcp://{host}:80", as_address("127.0.0.1:80"), ("*",))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "[fd00:ec2::254]", "[64:ff9b::a9fe:a9fe]"])
+def test_no_setting_allows_checks_of_other_refused_addresses(host: str) -> None:
+    for allowed in (("*",), (host.strip("[]"),)):
+        with pytest.raises(RpcError, match=r"HealthCheck: .*, which is never checked"):
+            check_target(f"http://{host}/", as_address("127.0.0.1:80"), allowed)
+
+
 @pytest.mark.parametrize("host", ["0x7f000001", "0177.0.0.1", "0x7f.1"])
 def test_an_address_in_an_old_notation_is_no_host_name(host: str) -> None:
     with pytest.raises(RpcError, match="is no IP address"):

@@ -22,7 +22,7 @@ from tests.unit.tui.fake_project import (
 )
 from tui.app import Dashboard
 from tui.connection.interface import Command
-from tui.connection.messages import ConnectionChanged, LogLinesReceived, LogsEnded, SnapshotReceived
+from tui.connection.messages import ConnectionChanged, ConnectionState, LogLinesReceived, LogsEnded, SnapshotReceived
 from tui.render.columns import RenderContext, render_cell
 from tui.render.rows import Row, build_rows, count_instances
 from tui.render.theme import Styles
@@ -243,6 +243,25 @@ def test_quitting_asks_the_owner_whether_to_stop_the_project(keys: tuple[str, ..
             await wait_idle(pilot)
 
     assert run_dashboard(steps, snapshot=shop(), owner=True) == answer
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble"), [("lost", "cannot be reached: closed"), ("silent", "does not answer: closed")]
+)
+def test_what_runs_is_no_news_where_the_supervisor_is_gone(state: ConnectionState, trouble: str) -> None:
+    """The question then says why, and of when the number is."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_idle(pilot)
+        connection.post(ConnectionChanged(state, "closed"))
+        await wait_idle(pilot)
+        await pilot.press("q")
+        await wait_idle(pilot)
+        await wait_for(app, pilot, trouble)
+        await wait_for(app, pilot, "4 instances running ")
+        await wait_for(app, pilot, "If the supervisor has ended, so have they.")
+
+    run_dashboard(steps, snapshot=shop(), owner=True)
 
 
 def test_quitting_a_dashboard_that_did_not_start_the_project_asks_nothing() -> None:

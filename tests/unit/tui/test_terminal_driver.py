@@ -6,6 +6,7 @@ from textual import events
 
 from minikube.text import ASCII_SUBSTITUTES
 from tests.e2e.key_fuzz import HOSTILE
+from tests.paths import ROOT
 from tui.terminal_driver import KeyDecoder, encodable
 
 
@@ -44,3 +45,10 @@ def test_what_the_encoding_lacks_is_shown_in_the_same_width(encoding: str, shown
 
 def test_the_substitutes_of_symbols_are_as_wide_as_the_symbols() -> None:
     assert [chr(symbol) for symbol, sign in ASCII_SUBSTITUTES.items() if cell_len(chr(symbol)) != cell_len(sign)] == []
+
+
+def test_each_symbol_that_the_program_prints_has_a_substitute() -> None:
+    """A tree, a table or a message is readable in any encoding, also with a symbol that is used for the first time."""
+    sources = [path.read_text() for path in (*ROOT.glob("minikube/**/*.py"), *ROOT.glob("tui/**/*.py"))]
+    symbols = {symbol for source in sources for symbol in set(source) if not symbol.isascii()}
+    assert {symbol for symbol in symbols if ord(symbol) not in ASCII_SUBSTITUTES} == set()

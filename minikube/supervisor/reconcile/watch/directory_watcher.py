@@ -5,6 +5,7 @@ Symbolic links, and the directories that patterns begin with, are looked at ever
 to another target nor a path to another directory. It refuses to filter paths: `watcher` does.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
@@ -26,6 +27,9 @@ from minikube.linux.inotify import (
 POLL_S = 1.0
 POLL_SHARE = 0.05
 """The most of a processor that looking at directories takes: it is done less often where it takes long."""
+
+SCAN_FROM = 32
+"""From so many changed paths in a directory on, it is listed instead of asking for each path."""
 
 Signature = tuple[int, ...]
 """Device, inode, time of the last change and size of what a path leads to; empty where there is nothing."""
@@ -219,6 +223,23 @@ def files_in(paths: Iterable[Path]) -> frozenset[Path]:
             found.update(path.iterdir())
         except OSError:
             continue  # it has been removed again
+    return frozenset(found)
+
+
+def directories_among(paths: Iterable[Path]) -> frozenset[Path]:
+    """Return those of the paths that are directories, or links to directories."""
+    by_parent: dict[str, dict[str, Path]] = {}
+    for path in paths:
+        parent, name = os.path.split(path)
+        by_parent.setdefault(parent, {})[name] = path
+    found: set[Path] = set()
+    for parent, changed in by_parent.items():
+        if len(changed) < SCAN_FROM:
+            found.update(path for path in changed.values() if os.path.isdir(path))
+            continue
+        # One look at the directory, which knows what its entries are, instead of a system call for each path.
+        with contextlib.suppress(OSError), os.scandir(parent) as entries:
+            found.update(changed[entry.name] for entry in entries if entry.name in changed and entry.is_dir())
     return frozenset(found)
 
 

@@ -24,13 +24,13 @@ import posix
 import resource
 import select
 import socket
-import subprocess
 import sys
 import traceback
 from typing import NoReturn
 
 from minikube.linux.cgroup import find_hierarchies
 from minikube.linux.clone import fork_into_cgroup
+from minikube.linux.commands import spawn
 from minikube.linux.exec_context import (
     ExecContext,
     ExecFailure,
@@ -100,7 +100,7 @@ def serve(sock: socket.socket) -> NoReturn:
         _warm_up()
         _serve_requests(sock, write_end)
         break
-    # Not os._exit: what wraps it after each fork, as a measurement of coverage does, would run once for each fork server before.
+    # Not os._exit, which a measurement of coverage wraps to save what it has found: it would do so at the end of each start.
     posix._exit(0)
 
 
@@ -195,19 +195,13 @@ def _spawn(context: ExecContext, streams: list[int], joined: bytes) -> int:
         enter_directory(context.cwd)
         program = find_program(context.argv[0], context.env)
         try:
-            # Without what would make subprocess fork: with vfork a start takes half the time. Not os.posix_spawn(), with which
-            # the C library ignores the two signals that it keeps for itself.
-            process = subprocess.Popen(
+            process = spawn(
                 context.argv,
-                executable=program,
-                env=context.env,
-                stdin=stdin,
-                stdout=streams[0],
-                stderr=streams[1],
+                context.env,
+                (stdin, streams[0], streams[1]),
+                program=program,
                 umask=context.umask,
-                start_new_session=True,
-                restore_signals=False,
-                close_fds=False,
+                close_descriptors=False,
             )
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOMEM):

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -71,6 +72,8 @@ class ProcessTable:
         """Pid → start time and owner of tree members found earlier: an orphan may have left its session since."""
         self._external: dict[int, str] = {}
         """Pid → owner of processes that are no children of the supervisor: the first process of each container."""
+        self.explain_missing: Callable[[Path], str] = lambda _: ""
+        """Returns why a directory of the project is not at its path any more, and what to do; empty where that is not known."""
         self._starting = 0
         self._start_count = 0
         self._has_started = trio.Event()
@@ -115,7 +118,7 @@ class ProcessTable:
             logger.debug("%s: started pid %d (%s)", command.owner, process.pid, command.argv[0])
             return process
         except ExecFailure as failure:
-            raise start_error(command, failure) from None
+            raise start_error(command, failure, self.explain_missing) from None
         except OSError as error:
             raise start_error(command, ExecFailure("descriptors", error.errno or errno.EIO)) from error
         except ValueError as error:

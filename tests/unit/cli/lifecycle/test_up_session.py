@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from msgspec import structs
 
+from minikube.cli.lifecycle.dashboard_process import DashboardProcess
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
@@ -38,6 +40,9 @@ class FakeHandle:
 
     def detach(self) -> None:
         self.sent.append("detach")
+
+    def close_in_child(self) -> None:
+        """Do nothing: no child is forked."""
 
 
 def make_session(handle: FakeHandle, path: Path = Path("/p/supervisor.toml")) -> UpSession:
@@ -75,6 +80,30 @@ def test_a_signal_before_the_supervisor_has_started_is_a_stop_and_no_error(capsy
 def test_an_end_without_a_request_is_an_error_that_names_the_log(code: int, text: str) -> None:
     with pytest.raises(MinikubeError, match=rf"ended \({text}\) — see /p/.minikube/logs/supervisor.log"):
         make_session(FakeHandle({}, [None, code])).wait_stopped()
+
+
+def test_a_supervisor_that_was_killed_is_never_said_to_have_stopped() -> None:
+    session = make_session(FakeHandle({}, [-9]))
+    session.stop(signal.SIGINT)
+    with pytest.raises(MinikubeError, match=r"the supervisor ended \(signal KILL\)"):
+        session.wait_stopped()
+
+
+@pytest.mark.parametrize("answer", ["stop", "detach", "quit"])
+def test_the_dashboards_end_after_the_supervisors_is_that_failure(
+    answer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No answer of the dashboard says that anything is left running, or has stopped as it should."""
+    monkeypatch.setattr(DashboardProcess, "run", lambda _: answer)
+    handle = FakeHandle({}, [-9])
+    session = make_session(handle)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    session._endpoint = Endpoint("127.0.0.1", 1, "", pid=ended.pid)
+    with pytest.raises(MinikubeError, match=r"the supervisor ended \(signal KILL\)"):
+        session.show_dashboard()
+    assert "detach" not in handle.sent
+    assert "left running" not in capsys.readouterr().err
 
 
 def test_a_stop_that_failed_is_a_failure() -> None:

@@ -444,3 +444,10 @@ async def test_renewals_and_registrations_do_not_fill_the_memory(clock: trio.tes
         assert story.states("lease-0", "lease-1", "lease-2") == {"passing"}
         await trio.sleep(2)
         assert story.states("lease-0", "lease-1", "lease-2") == {"critical"}, "each lease still ends in time"
+
+
+async def test_a_registry_probes_no_link_local_address() -> None:
+    async with trio.open_nursery() as nursery:
+        scheduler = CheckScheduler(cast(RegistryNode, MemoryNode(nursery)))
+        result = await scheduler._prober.probe("http://2852039166/", 5)
+    assert (result.outcome, result.output) == (FAIL, "not probed: 2852039166 is 169.254.169.254, a link-local address")

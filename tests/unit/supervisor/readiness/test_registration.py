@@ -10,7 +10,7 @@ from minikube.supervisor.readiness.registration import InstanceDescription
 
 
 def described(health: HealthSpec, **fields: Any) -> InstanceDescription:
-    spec = ServiceSpec("web", Path("/"), ("run",), health=health)
+    spec = ServiceSpec("web", Path("/"), ("run",), health=health, env={"DB_PASSWORD": "pa$$word"})
     return InstanceDescription("0badcafe", "web-2", spec, "127.0.0.1", 80, **fields)
 
 
@@ -24,6 +24,8 @@ def test_a_checks_url_knows_the_instance() -> None:
     [
         (HealthSpec("command", command=("sh", "-c", "echo $$HOME ${PORT}")), "sh -c echo $HOME ${PORT}"),
         (HealthSpec("command", shell="test -e $$X | cat"), "test -e $X | cat"),
+        (HealthSpec("command", command=("ask", "--token", "abcd", "pa$$word")), "ask --token *** ***"),
+        (HealthSpec("http", http="http://me:abcd@h/?token=x"), "http://me:***@h/?token=***"),
         (HealthSpec("log", log="a$"), "log 'a$'"),
     ],
 )

@@ -1,18 +1,23 @@
 """What follows from a saved file, with a supervisor that only notes what is asked of it."""
 
+import os
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.manifest import load_manifest
+from minikube.project.watch_patterns import parse_rules
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.desired_state import DesiredState
-from minikube.supervisor.reconcile.watch.watcher import SourceWatcher
+from minikube.supervisor.reconcile.watch.directory_watcher import WatchedPaths
+from minikube.supervisor.reconcile.watch.watcher import Changes, SourceWatcher, WatchedFiles
 from tests.eventually import soon
 
 
@@ -85,3 +90,36 @@ async def test_a_manifest_that_was_saved_before_it_was_watched_is_applied(tmp_pa
         await soon(lambda: supervisor.asked)
         nursery.cancel_scope.cancel()
     assert supervisor.asked == [("apply", True)]
+
+
+def test_a_burst_of_changes_costs_no_system_call_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kinds of many entries of one directory are read with the directory, and come out as for each alone."""
+    source = tmp_path / "src"
+    source.mkdir()
+    paths = [source / f"{number}.py" for number in range(1_000)]
+    for path in paths:
+        path.touch()
+    (source / "new").mkdir()
+    (source / "link").symlink_to("new")
+    removed = source / "removed.py"
+    supervisor = FakeSupervisor()
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watched = WatchedFiles(
+        {name: parse_rules(["src"], tmp_path) for name in "xy"}, paths=WatchedPaths(frozenset({source}))
+    )
+    asked: list[str] = []
+
+    def isdir(path: str | Path) -> bool:
+        asked.append(str(path))
+        return os.path.exists(path) and stat.S_ISDIR(os.stat(path).st_mode)
+
+    monkeypatch.setattr(os.path, "isdir", isdir)
+    burst = watcher._classify(frozenset([*paths, source / "new", source / "link", removed]), watched)
+    assert burst.sources == {name: {*paths, removed} for name in "xy"}
+    assert burst.is_outdated
+    assert asked == []
+    for few in ({source / "new"}, {source / "link"}):
+        assert watcher._classify(frozenset(few), watched) == Changes({"x": set(), "y": set()}, False, True)
+    assert watcher._classify(frozenset(paths[:2]), watched) == Changes(
+        {"x": {*paths[:2]}, "y": {*paths[:2]}}, False, False
+    )

@@ -1,0 +1,257 @@
+"""Commands of other programs that a short command or the guardian waits for, such as `docker ps`: start them, read them, end them.
+
+Each has a session of its own, /dev/null as stdin, and no descriptor but its streams. The signals that the user's shell has ignored
+stay ignored, so that `nohup minikube build` holds for the build, too; all others have their default action. Whatever ends the wait
+ends the whole group of the command: the time-out, an exception, Ctrl-C, or a signal that ends this process.
+
+Standard library only, because the guardian imports it. `spawn` is the one place that starts a program which does not replace this
+process. It refuses to serve trio tasks: for them, `supervisor.runtime` starts processes.
+"""
+
+import contextlib
+import os
+import select
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, NoReturn
+
+OUTPUT_LIMIT = 262_144
+"""How many bytes of each stream, and of a line, are kept; what follows is read and dropped."""
+
+READ_BYTES = 65_536
+END_GRACE_S = 0.5
+"""The time from TERM to KILL for a command that is given up. An engine's command cancels its build in it."""
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end this process. Those of the terminal do not reach a command in a session of its own."""
+
+
+class CommandResult(NamedTuple):
+    """How a command ended, and its output."""
+
+    status: int | None
+    """The exit code, or minus the number of a signal; None: it could not be started, or was ended at the time-out."""
+    stdout: str = ""
+    stderr: str = ""
+    error: str = ""
+    """Why there is no status, such as `no such file or directory`."""
+
+
+def spawn(
+    argv: Sequence[str | bytes],
+    env: Mapping[bytes, bytes] | Mapping[str, str],
+    streams: tuple[int, int, int],
+    *,
+    program: bytes | None = None,
+    umask: int = -1,
+    close_descriptors: bool = True,
+) -> "subprocess.Popen[bytes]":
+    """Start a program as the leader of a new session with these three streams. Raises OSError.
+
+    `close_descriptors` false: all descriptors of this process are closed at exec anyway.
+    """
+    # Without what would make subprocess fork: with vfork a start takes half the time. Not os.posix_spawn(), with which
+    # the C library ignores the two signals that it keeps for itself.
+    return subprocess.Popen(
+        argv,
+        executable=program,
+        env=env,
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        umask=umask,
+        start_new_session=True,
+        restore_signals=close_descriptors,  # the fork server has no action to restore
+        close_fds=close_descriptors,
+    )
+
+
+def run_command(
+    argv: Sequence[str],
+    *,
+    timeout: float | None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], object] | None = None,
+) -> CommandResult:
+    """Run a command until it exits, for `timeout` seconds at most (None: without a limit), and return its result.
+
+    With `on_line`, both streams go there line by line, and the result has no output.
+    """
+    return run_commands([argv], timeout=timeout, env=env, on_line=on_line)[0]
+
+
+def run_commands(
+    commands: Sequence[Sequence[str]],
+    *,
+    timeout: float | None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], object] | None = None,
+) -> list[CommandResult]:
+    """Run commands side by side until all have exited; return their results in order. See `run_command`."""
+    end = None if timeout is None else time.monotonic() + timeout
+    environment = dict(os.environ if env is None else env)
+    started: list[_Command] = []
+    with _raised_signals(), selectors.DefaultSelector() as selector:
+        try:
+            started.extend(_Command(argv, environment, selector, on_line) for argv in commands)
+            while any(command.runs for command in started):
+                events = selector.select(None if end is None else max(end - time.monotonic(), 0.0))
+                for key, _ in events:
+                    key.data()
+                if not events and end is not None and time.monotonic() >= end:
+                    break
+        finally:
+            _end(started)
+    return [command.result(f"did not end in {timeout or 0:g} s") for command in started]
+
+
+class _Command:
+    """A command that was started, and what was read of its output so far."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        selector: selectors.BaseSelector,
+        on_line: Callable[[str], object] | None,
+    ) -> None:
+        """Start the command. A failure is kept for the result."""
+        self.runs = False
+        """Whether the command has started and is not known to have exited."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._error = ""
+        self._selector = selector
+        self._on_line = on_line
+        self._output: dict[int, bytearray] = {}
+        """What was read, by the pipe: of stdout, then of stderr."""
+        self._pidfd = -1
+        streams = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+        try:
+            for _ in range(2 if on_line is None else 1):
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                streams.append(write_end)
+                os.set_blocking(read_end, False)
+                self._output[read_end] = bytearray()
+            self._process = spawn(argv, env, (streams[0], streams[1], streams[-1]))
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except (OSError, ValueError) as error:
+            self._error = (getattr(error, "strerror", None) or str(error)).lower()
+            return
+        finally:
+            for descriptor in streams:
+                os.close(descriptor)
+        self.runs = True
+        for pipe in self._output:
+            selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
+        selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+
+    def result(self, late: str) -> CommandResult:
+        """Return the result; `late` is the error of a command that had not exited when it was ended."""
+        if self._process is None or self._error or self.runs:
+            return CommandResult(None, error=self._error or late)
+        texts = [bytes(output).decode("utf-8", "replace") for output in self._output.values()]
+        return CommandResult(self._process.returncode, *(texts if self._on_line is None else ()))
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the group of the command, unless the command has exited by itself: what it left is to go on."""
+        if self._process is not None and (self.runs or self._error):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def wait_exit(self, timeout: float) -> None:
+        """Wait for the exit for up to `timeout` seconds, without reaping: the pid, which names the group, stays taken."""
+        if self.runs:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            poll.poll(timeout * 1000)
+
+    def close(self, timeout: float) -> None:
+        """Reap the command, and close what this process has open of it.
+
+        A process in uninterruptible sleep, which KILL does not end, is left behind after `timeout` seconds.
+        """
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        for descriptor in (*self._output, self._pidfd):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _read(self, pipe: int) -> bool:
+        """Read once from a pipe; return whether there may be more now."""
+        try:
+            data = os.read(pipe, READ_BYTES)
+        except BlockingIOError:
+            return False
+        output = self._output[pipe]
+        if self._on_line is None:
+            output += data[: OUTPUT_LIMIT - len(output)]
+        else:
+            output += data
+            *lines, rest = bytes(output).split(b"\n")
+            if rest and (not data or len(rest) > OUTPUT_LIMIT):
+                lines.append(rest)
+                rest = b""
+            output[:] = rest
+            for line in lines:
+                self._on_line(line.decode("utf-8", "replace"))
+        if not data:
+            self._selector.unregister(pipe)
+        return bool(data)
+
+    def _on_exit(self) -> None:
+        """Read the command's last words, but wait for no process that has inherited its pipes."""
+        self._selector.unregister(self._pidfd)
+        self.runs = False
+        for pipe in self._output:
+            if pipe in self._selector.get_map():
+                while self._read(pipe):
+                    pass
+            if pipe in self._selector.get_map():
+                self._selector.unregister(pipe)
+
+
+def _end(commands: Sequence[_Command]) -> None:
+    """End the commands that still run, with their groups, and reap them all."""
+    try:
+        for command in commands:
+            command.kill(signal.SIGTERM)
+        end = time.monotonic() + END_GRACE_S
+        for command in commands:
+            command.wait_exit(max(end - time.monotonic(), 0.0))
+    finally:  # also after another Ctrl-C
+        for command in commands:
+            command.kill(signal.SIGKILL)
+        for command in commands:
+            command.close(END_GRACE_S)
+
+
+class _Signalled(BaseException):
+    """A signal that ends this process has come. The argument is its number."""
+
+
+@contextlib.contextmanager
+def _raised_signals() -> Iterator[None]:
+    """Have signals that would end this process end the commands first."""
+
+    def raise_signal(number: int, _: object) -> NoReturn:
+        raise _Signalled(number)
+
+    is_main = threading.current_thread() is threading.main_thread()  # only there handlers can be set
+    taken = [number for number in ENDING_SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    try:
+        for number in taken:
+            signal.signal(number, raise_signal)
+        yield
+    except _Signalled as caught:
+        signal.signal(caught.args[0], signal.SIG_DFL)
+        os.kill(os.getpid(), caught.args[0])
+        raise
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
