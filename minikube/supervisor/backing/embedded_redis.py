@@ -8,6 +8,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
+from minikube.project import orphans
 from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
 from minikube.supervisor.backing.redis import prepare_redis_files
@@ -52,6 +53,8 @@ class EmbeddedRedis(BackingProgram):
 
     async def wait_ready(self, process: Process) -> str:
         """Wait until the server answers PING, and note which program has written the data; see `BackingProgram`."""
+        # Immediately: it overwrites its environment with its title, so that an orphan is found by the record only.
+        orphans.record_processes(self._context.directory, self._context.process_table.identities)
         self._log.expect(TRUNCATED, self._report_truncation)
         await wait_redis(self._path)
         await self.rescue.connect(process.pid)

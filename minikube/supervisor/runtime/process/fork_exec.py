@@ -5,6 +5,7 @@ It refuses to start the command: the fork server does (`fork_client`).
 
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from minikube.linux.exec_context import ExecContext, ExecFailure
 from minikube.linux.program_file import explain_refusal
 from minikube.linux.rlimits import describe_excess, to_rlimits
 from minikube.supervisor.runtime.failures import SHORTAGES
+
+ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Command(Struct, frozen=True):
@@ -43,7 +46,7 @@ def exec_context(command: Command, group: Group | None = None) -> ExecContext:
     credentials = command.credentials
     return ExecContext(
         tuple(os.fsencode(word) for word in command.argv),
-        {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()},
+        {name.encode(ENCODING, ERRORS): value.encode(ENCODING, ERRORS) for name, value in command.env.items()},
         os.path.abspath(os.fsencode(command.cwd)),  # the fork server is in the root directory
         command.umask,
         tuple((name, number, *pair) for name, number, pair in to_rlimits(command.rlimits)),

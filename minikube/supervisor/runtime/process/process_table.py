@@ -117,6 +117,7 @@ class ProcessTable:
             if group is not None and command.group_limits:
                 group.add(process.pid)  # it is there already, or else there is a warning
             group = None
+            self._reap_command(process)  # the SIGCHLD of its exit may have come already
             logger.debug("%s: started pid %d (%s)", command.owner, process.pid, command.argv[0])
             return process
         except ExecFailure as failure:
@@ -133,7 +134,8 @@ class ProcessTable:
             self._has_started.set()
             self._has_started = trio.Event()
             self._remove_group(group)
-            self.reap()  # the SIGCHLD of children that died meanwhile has come already
+            if not self._starting:
+                self.reap()  # orphans that died meanwhile; the SIGCHLD has come already
 
     def current_path(self, path: Path) -> Path:
         """Return where a path leads since the project was moved."""
