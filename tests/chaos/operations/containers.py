@@ -190,7 +190,7 @@ async def end_without_engine(run: RunContext, step: Step) -> str:
     await start(run)
     await wait_registry(run, writes=True)
     await _wait_well(run, "a start after the engine had hung")
-    if left := before & set((await engine.run("ps", "--all", "--quiet")).split()):
-        run.find(Kind.SURVIVOR, f"the engine has containers of an earlier run: {', '.join(left)}")
+    if old := before & set((await engine.run("ps", "--all", "--quiet")).split()):
+        run.find(Kind.SURVIVOR, f"the engine has containers of an earlier run: {', '.join(old)}")
     run.end(excuses)
     return f"{supervisor.pid}, {len(before)} containers"
