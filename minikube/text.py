@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
@@ -123,6 +124,7 @@ def printable_line(text: str) -> str:
     return "\t".join(_HIDDEN.sub(_visible, part) for part in _COLOUR.sub("", text).split("\t"))
 
 
+@lru_cache(1024)  # each start asks for each variable of its environment
 def looks_secret(name: str) -> bool:
     """Return whether a variable of this name probably holds a secret: `DB_PASSWORD`, `API_KEY`, `AUTH_TOKEN`."""
     return _SECRET_NAME.search(name) is not None

@@ -14,7 +14,7 @@ import trio
 
 from services.web import HttpError
 
-CONNECT_AFTER_S, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, THREADS_MAX = 0.15, 1.0, 2.0, 8
+CONNECT_AFTER_S, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, THREADS_MAX = 0.5, 1.0, 2.0, 8
 
 
 class StoreError(HttpError):
@@ -32,7 +32,7 @@ class Store:
 
     async def run(self) -> None:
         """Connect to Redis shortly after the start, so that the first request need not wait for it."""
-        # After the service's registration: importing redis-py takes CPU time that would delay it.
+        # After the registration of this service and of those that wait for it: importing redis-py takes CPU time.
         await trio.sleep(CONNECT_AFTER_S)
         with suppress(StoreError):  # `error` has the reason, which /health shows
             await self.script("return 1")

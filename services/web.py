@@ -5,10 +5,10 @@ Time limits: waiting for a request (the connection is closed), reading it (408),
 """
 
 import re
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -171,7 +171,11 @@ class _Connection:
     async def _send(self, status: int, body: bytes, more: tuple[tuple[str, str], ...]) -> None:
         """Send a reply; close the connection if the request was not read completely, or if the server stops."""
         close = self.server.stopping or self.http.their_state is not h11.DONE
-        headers = [("date", formatdate(usegmt=True)), ("content-type", "application/json"), *more]
+        headers = [
+            ("date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
+            ("content-type", "application/json"),
+            *more,
+        ]
         headers += [("content-length", str(len(body))), *([("connection", "close")] if close else [])]
         head = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
         events = [head, *([] if self.method == "HEAD" else [h11.Data(data=body)]), h11.EndOfMessage()]

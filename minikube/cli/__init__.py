@@ -31,8 +31,10 @@ def main() -> "NoReturn":
     """Run the `minikube` command line of this process and exit with its exit code."""
     # Ctrl-C while modules are still being imported ends the program like any other Ctrl-C: silently, with 130.
     try:
+        import gc
         import os
 
+        gc.disable()  # `app` enables it when the command is imported: a collection meanwhile takes time and finds nothing
         if os.getpid() == 1:
             from minikube.cli.init_process import run_below_init
 

@@ -3,6 +3,7 @@
 It refuses to show a traceback, also for an error that no code expects; MINIKUBE_DEBUG=1 shows it.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -86,6 +87,9 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"minikube.cli.{COMMANDS[cmd_name][0]}")
+        if not gc.isenabled():  # see `cli.main`
+            gc.freeze()
+            gc.enable()
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command

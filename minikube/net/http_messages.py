@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote
 
-import h11
 import msgspec
 import trio
 
@@ -159,13 +157,3 @@ class RequestRejected(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.reply = error_reply(status, message)
-
-
-def to_request(head: h11.Request, body: bytes, client: Client) -> Request:
-    """Return the request with this head and body. Raise `RequestRejected` for a target that is no path."""
-    target = head.target.decode("ascii", "replace")
-    if not target.startswith("/"):
-        raise RequestRejected(400, "the request target must be a path")
-    path, _, query = target.partition("?")
-    headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
-    return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body, client)

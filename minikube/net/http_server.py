@@ -10,9 +10,10 @@ previous one is sent, and to hold a request or a reply of unlimited size.
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import h11
 import trio
@@ -28,7 +29,6 @@ from minikube.net.http_messages import (
     StreamReply,
     Upgrade,
     error_reply,
-    to_request,
 )
 from minikube.net.peers import RoomMaker, closed_for_room
 
@@ -257,7 +257,7 @@ class _Connection:
             body += event.data
             if len(body) > limit:
                 raise RequestRejected(413, f"the body is over {limit} bytes")
-        return to_request(head, bytes(body), self._client)
+        return _to_request(head, bytes(body), self._client)
 
     def _reject_repeated_headers(self, head: h11.Request) -> None:
         """Raise `RequestRejected` for a header that is there twice and may be only once."""
@@ -385,9 +385,19 @@ class _Connection:
         await trio.aclose_forcefully(self._stream)
 
 
+def _to_request(head: h11.Request, body: bytes, client: Client) -> Request:
+    """Return the request with this head and body. Raise `RequestRejected` for a target that is no path."""
+    target = head.target.decode("ascii", "replace")
+    if not target.startswith("/"):
+        raise RequestRejected(400, "the request target must be a path")
+    path, _, query = target.partition("?")
+    headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
+    return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body, client)
+
+
 def _common_headers(content_type: str) -> list[tuple[str, str]]:
     return [
-        ("Date", formatdate(usegmt=True)),
+        ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
         ("Content-Type", content_type),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),

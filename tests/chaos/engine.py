@@ -25,6 +25,7 @@ STOP_S = 20.0
 COMMAND_S = 60.0
 POLL_S = 0.1
 LOG_BYTES = 2_000
+MOUNTS = Path("/proc/self/mounts")
 PYTHON = os.path.realpath(sys.executable)
 """The interpreter without its virtual environment: containers get its directory."""
 
@@ -170,7 +171,7 @@ def cgroup_name(directory: Path) -> str:
 
 def remove_cgroups(directory: Path) -> None:
     """Remove the control groups of the containers of the run in `directory`, which has ended."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in MOUNTS.read_text().splitlines():
         _, place, kind, *_ = line.split()
         top = Path(place, cgroup_name(directory))
         if kind.startswith("cgroup") and top.is_dir():

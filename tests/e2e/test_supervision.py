@@ -234,6 +234,10 @@ def test_down_kills_what_a_killed_guardian_and_supervisor_left(tmp_path: Path) -
         pid = small.pid("x")
         state = tmp_path / ".minikube"
         assert (state / "redis.sock").exists()
+        redis = next(part for part in small.status().parts if part.name == "redis")
+        os.kill(redis.pid, signal.SIGKILL)  # the next one is found, too
+        eventually(lambda: next(part for part in small.status().parts if part.name == "redis").restarts == 1)
+        eventually(lambda: all(part.is_well for part in small.status().parts))
         for key in ("guardian_pid", "pid"):
             record = json.loads((state / "supervisor.json").read_text())
             os.kill(record[key], signal.SIGSTOP)

@@ -61,6 +61,7 @@ def test_a_name_that_is_none_is_an_attribute_error() -> None:
         ("minikube", ["trio", "msgspec", "asyncio", "typing"]),
         ("minikube.blocking", ["trio", "asyncio"]),
         ("minikube.aio", ["trio"]),
+        ("minikube.registry.main", ["h11", "redis"]),
     ],
 )
 def test_what_is_not_used_is_not_loaded(module: str, absent: list[str]) -> None:

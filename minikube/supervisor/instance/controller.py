@@ -321,7 +321,8 @@ class InstanceController:
         self.event("instance.started", f"started, pid {process.pid}" if process.pid else "started")
         self._collaborators.record_processes()
         self.readiness.register()
-        self.on_registry_update(self._registry_sync.entry(self.id))
+        if entry := self._registry_sync.entry(self.id):
+            self.on_registry_update(entry)
 
     def _on_death(self) -> None:
         """Stop the checks and deregister the instance: its process is dead, although its exit code may not be known yet.

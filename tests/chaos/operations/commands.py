@@ -3,13 +3,14 @@
 from tests.chaos.lifecycle import end_of_run
 from tests.chaos.model import Allowance, Kind
 from tests.chaos.operations.table import choose, operation, sleep_held
-from tests.chaos.project import SERVICES
+from tests.chaos.project import CONTAINERS, SERVICES
 from tests.chaos.run_context import RunContext, until
 from tests.chaos.script import Step
 
 STEADY = tuple(service.name for service in SERVICES if not service.is_task)
 REGISTERED = tuple(service.name for service in SERVICES if service.is_registered)
 SCALED = tuple(service.name for service in SERVICES if service.port == '"auto"' and not service.depends_on)
+EXECUTED = ("http", "tcp", "tree", *CONTAINERS)
 REPLICAS_MOST = 5
 COMMANDED = (Allowance.END, Allowance.REMOVAL)
 
@@ -67,9 +68,9 @@ async def maintenance(run: RunContext, step: Step) -> str:
 
 @operation("command.exec")
 async def execute(run: RunContext, step: Step) -> str:
-    """Run a command beside an instance, and one with the environment of a service."""
-    name = choose(step, ("http", "tcp", "tree"))
-    for command in ("exec", "run"):
+    """Run a command beside an instance, and, but for containers, one with the environment of a service."""
+    name = choose(step, EXECUTED)
+    for command in ("exec",) if name in CONTAINERS else ("exec", "run"):
         text = await run.project.run(command, name, "--", "sh", "-c", "echo $SERVICE_NAME")
         if text != name:
             run.find(Kind.FAILED, f"`{command} {name}` printed {text!r}")

