@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import trio
+from msgspec.structs import replace
 
 from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
 from minikube.logs.follower import LogFollower
@@ -93,6 +94,15 @@ class LogCollector:
         log.spec = spec
         log.mask(secrets)
         return log
+
+    def move(self, directory: Path) -> None:
+        """Use the new path of the directory with all log files, which was moved."""
+        self.directory = directory
+        for log in self.logs.values():
+            log.file.path = directory / log.file.path.name
+        self._removed = {
+            name: replace(source, path=directory / source.path.name) for name, source in self._removed.items()
+        }
 
     def forget(self, instance: str) -> None:
         """Close the log of a removed instance. Its files stay, and its counts are added to the totals of its service."""

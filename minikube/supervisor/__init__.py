@@ -9,6 +9,7 @@
 
     context           shared by all parts during one run: directory, options, state store, process table, logs, addresses
     launch_options    the options of `up`
+    relocation        a move of the project's directory while it runs
     cancel_event      an event that can also cancel blocks of code
 
 Imports go down in this order. Decisions are pure modules that take states and a time and return what to do; the trio modules

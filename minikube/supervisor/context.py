@@ -13,6 +13,7 @@ from minikube.project.ids import project_key
 from minikube.project_dir import log_dir
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.launch_options import LaunchOptions
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 
@@ -54,6 +55,13 @@ class RunContext:
         if now:
             self.immediate_stop_requested.set()
         self.stop_requested.set()
+
+    def relocate(self, relocation: Relocation) -> None:
+        """Use the new place of the project directory, which was moved."""
+        self.process_table.relocations.append(relocation)
+        self.directory = relocation.path(self.directory)
+        self.redis_url = relocation.text(self.redis_url)
+        self.logs.move(log_dir(self.directory))
 
     def _on_log_notice(self, event: str, text: str, service: str, instance: str) -> None:
         self.store.event(event, text, "warning", service=service, instance=instance)

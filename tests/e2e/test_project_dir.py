@@ -7,11 +7,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from minikube.control.client.blocking import ControlClient
 from minikube.linux import processes
+from minikube.model import PartView
 from minikube.project.redis_socket import find_redis_socket
 from tests.e2e.small import MINIKUBE, READY, Small
 from tests.eventually import eventually
@@ -101,15 +104,56 @@ def test_a_project_directory_that_was_moved_is_ended_where_it_is_now(any_length:
         (moved,) = small.events("project.moved")
         assert f"moved to {any_length}/after" in moved
         assert "is running already" in small.run("up", "-d", code=1)
-        advice = f"the project was moved to {small.directory} — `minikube down` and `minikube up` there"
-        assert advice in small.run("restart", "x", code=1)
-        assert small.pid("x") == pid
-        os.kill(pid, signal.SIGKILL)  # an exit, and so a start without a request
-        eventually(lambda: advice in small.run("ps"))
         assert small.run("down") == "stopped\n"
         assert gone(pid)()
         assert not before.exists()
         assert not socket.parent.exists()
+
+
+TALKING = """
+[services.t]
+cwd = "src"
+command = ["sh", "-c", "env | grep REDIS_URL; i=0; while :; do i=$((i+1)); echo line $i at $(pwd -P); sleep 0.05; done"]
+"""
+
+
+def test_a_project_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
+    """No line is lost, lookups work again, a killed service, Redis and registry come back there, and nothing at the old place."""
+    (before := tmp_path / "before").mkdir()
+    (before / "src").mkdir()
+    with Small(before, TALKING) as small:
+        small.up("--wait")
+        pid = small.pid("t")
+        small.directory = before.rename(tmp_path / "after")
+        small.path = small.directory / "supervisor.toml"
+        before.mkdir()  # another directory takes its place
+        eventually(lambda: small.events("project.moved"))
+        small.run("restart", "t")
+        assert os.readlink(f"/proc/{small.pid('t')}/cwd") == str(tmp_path / "after" / "src")
+        assert processes.environment(small.pid("t"))["REDIS_URL"].startswith(f"unix://{tmp_path}/after/")
+        assert gone(pid)()
+        for name in ("redis", "registry"):
+            old = part_of(small, name).pid
+            os.kill(old, signal.SIGKILL)
+            eventually(partial(is_well_again, small, name, old))
+        numbers = [
+            int(line.split()[1])
+            for line in small.run("logs", "t", "--no-prefix").splitlines()
+            if line.startswith("line")
+        ]
+        assert numbers[: numbers.index(1, 1)] == list(range(1, numbers.index(1, 1) + 1)), "no line was lost"
+        small.run("apply")
+        assert small.run("down") == "stopped\n"
+        assert list(before.iterdir()) == []
+
+
+def is_well_again(small: Small, name: str, old: int) -> bool:
+    part = part_of(small, name)
+    return part.pid != old and part.is_well
+
+
+def part_of(small: Small, name: str) -> PartView:
+    return next(part for part in small.ask(ControlClient.status).parts if part.name == name)
 
 
 def test_a_directory_that_was_deleted_and_cloned_again_still_has_its_project(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class LogFile:
         self._file = -1
         self._identity = (0, 0)
         """Device and inode of the current file."""
+        self._root = (0, 0)
+        """Device and inode of the project's directory."""
         self._size = 0
         self._first_line_time = 0.0
         """When the first line of the present file was written (Unix seconds)."""
@@ -129,15 +131,27 @@ class LogFile:
         try:
             status = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
-            return f"{name} was removed or moved"
+            return "" if self._follow_project() else f"{name} was removed or moved"
         except OSError:
             return ""  # the open file can still be written
         if (status.st_dev, status.st_ino) != self._identity:
-            return f"{name} was replaced"
+            return "" if self._follow_project() else f"{name} was replaced"
         if status.st_size < self._size:
             self._on_truncated(status.st_size, before)
         self._size = status.st_size  # another program may have appended
         return ""
+
+    def _follow_project(self) -> bool:
+        """Use the new path of the file where the whole project was moved; return whether it was.
+
+        Nothing of the project is written at its old path, at which another one may stand.
+        """
+        with contextlib.suppress(OSError, IndexError):
+            path = Path(os.readlink(f"/proc/self/fd/{self._file}"))
+            if path.parts[-3:] == self.path.parts[-3:] and _root_identity(path) == self._root:
+                self.path = path
+                return True
+        return False
 
     def _on_truncated(self, size: int, before: int) -> None:
         self._first_line_time = time.time()
@@ -199,6 +213,8 @@ class LogFile:
             status = os.fstat(self._file)
             self._identity = (status.st_dev, status.st_ino)
             self._size = status.st_size
+            with contextlib.suppress(OSError, IndexError):
+                self._root = _root_identity(self.path)
             if self._size:
                 self._first_line_time = written_at(os.pread(self._file, 64, 0)) or status.st_mtime
                 if os.pread(self._file, 1, self._size - 1) != b"\n":
@@ -260,3 +276,9 @@ def remove_older(path: Path, then: float) -> None:
     with contextlib.suppress(OSError):
         if path.stat().st_mtime < then:
             path.unlink()
+
+
+def _root_identity(path: Path) -> tuple[int, int]:
+    """Return device and inode of the project's directory, in which a log is `.minikube/logs/NAME.log`."""
+    status = os.stat(path.parents[2])
+    return status.st_dev, status.st_ino

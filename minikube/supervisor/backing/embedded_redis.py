@@ -18,6 +18,7 @@ from minikube.supervisor.backing.redis_program import Writer, parse_version, rec
 from minikube.supervisor.backing.redis_rescue import RedisRescue, RescueFailed
 from minikube.supervisor.backing.spec import BackingSpec
 from minikube.supervisor.context import RunContext
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.process.process import Process
 
 READY_POLL_S = 0.005
@@ -39,8 +40,16 @@ class EmbeddedRedis(BackingProgram):
         self._log = log
         self._data = context.directory / REDIS_DATA_DIR
         self.rescue = RedisRescue(self._path, context.directory)
-        advice = "move it back, or `minikube down` and `minikube up` where it is now"
-        self._away = f"{context.directory.parent} was moved or removed — {advice}"
+
+    def relocate(self, relocation: Relocation) -> None:
+        """Use the new place of socket and data; see `BackingProgram`. The running server has moved with them."""
+        self._address, self._path = relocation.text(self._address), relocation.text(self._path)
+        self._data = relocation.path(self._data)
+        self.rescue.move(self._path, relocation.path(self._data.parent))
+
+    @property
+    def _away(self) -> str:
+        return f"{self._data.parents[1]} was moved or removed — move it back"
 
     async def wait_ready(self, process: Process) -> str:
         """Wait until the server answers PING, and note which program has written the data; see `BackingProgram`."""

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import trio
 
 from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.process.process import Process
 
 
@@ -40,6 +41,10 @@ class BackingProgram(ABC):
         `lines` are the last of its log.
         """
         return "", ""
+
+    def relocate(self, relocation: Relocation) -> None:
+        """Use the new place of the project directory, which was moved. By default nothing depends on it."""
+        return
 
     def next_spec(self, spec: BackingSpec, address: str) -> BackingSpec:
         """Return the spec of the next process, where the present one has `spec` and answers at `address`."""

@@ -64,6 +64,10 @@ class RedisRescue:
         # Open, so that it is known where the directory is moved: the data move with it.
         self._root = os.open(project_dir.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def move(self, path: str, project_dir: Path) -> None:
+        """Use the new paths of the socket and of `.minikube`: the project was moved, with the running server."""
+        self._path, self._project_dir = path, project_dir
+
     async def run(self) -> NoReturn:
         """Close the connections when cancelled; until then do nothing."""
         try:

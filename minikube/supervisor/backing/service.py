@@ -10,6 +10,7 @@ import signal
 
 import trio
 import trio.lowlevel
+from msgspec import structs
 
 from minikube.clock import steady_time
 from minikube.control.state_store import StateStore
@@ -19,6 +20,7 @@ from minikube.model import CheckState, PartView, ProcessState
 from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
 from minikube.supervisor.backing.spec import STABLE_S, BackingSpec, backing_command, retry_delay
 from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.process.process import Process
 from minikube.supervisor.runtime.process.process_table import KILL_TIMEOUT_S, ProcessTable
 from minikube.text import mask_url
@@ -126,6 +128,20 @@ class BackingService:
         # A process that is just being started is ended as soon as it runs: `_run_process` sees `_stopping`.
         with trio.move_on_after(STOP_TIMEOUT_S + KILL_TIMEOUT_S):
             await self._finished.wait()
+
+    def relocate(self, relocation: Relocation) -> None:
+        """Use the new place of the project directory, which was moved; the running process goes on."""
+        spec = self.spec
+        self.spec = structs.replace(
+            spec,
+            argv=tuple(map(relocation.text, spec.argv)),
+            env={name: relocation.text(value) for name, value in spec.env.items()},
+            cwd=relocation.path(spec.cwd),
+            address=relocation.text(spec.address),
+        )
+        self.address = relocation.text(self.address)
+        self._program.relocate(relocation)
+        self._ping_soon.set()
 
     async def _start(self) -> Process:
         await self._program.prepare()

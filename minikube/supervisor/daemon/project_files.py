@@ -63,8 +63,11 @@ class ProjectFiles:
         record: SupervisorRecord,
         report: Report,
         log_descriptors: tuple[int, ...] = (1, 2),
+        on_move: Callable[[Path, Path], object] = lambda old, new: None,
     ) -> None:
-        """`log_descriptors` are those of the supervisor's log; empty: the log is not kept right."""
+        """`on_move` gets the old and the new path of a project directory that was moved.
+
+        `log_descriptors` are those of the supervisor's log; empty: the log is not kept right."""
         self.directory = directory
         """The project's `.minikube`, where it is now."""
         self.record = record
@@ -74,13 +77,12 @@ class ProjectFiles:
         self._claim = claim
         self._report = report
         self._log_descriptors = log_descriptors
+        self._on_move = on_move
         # Open descriptors: the inode of a deleted directory would be given to the next one.
         self._root = _open_directory(directory.parent)
         self._written: dict[str, Identity | None] = {TOKEN_FILE: _identity(directory / TOKEN_FILE)}
         """By file: what identifies the content that this process has written."""
         self._kept: dict[str, tuple[Identity | None, bytes]] = {}
-        self._old_roots: list[Path] = []
-        """Where the project directory was before it was moved."""
         self._place = _open_directory(directory)
         self._failure = ""
 
@@ -135,12 +137,12 @@ class ProjectFiles:
         path = os.readlink(f"/proc/self/fd/{self._root}")
         if not path.endswith(DELETED):
             moved = Path(path)
-            self._old_roots.append(root)
             self._use_root(moved)
+            self._on_move(root, moved)
             self._report(
                 "project.moved",
-                f"the project directory was moved to {moved}: commands work there, but what runs keeps the old path and cannot"
-                " be restarted — `minikube down` and `minikube up` there",
+                f"the project directory was moved to {moved}: the project goes on there, but services that use its path have"
+                " the old one until their restart — `minikube restart`",
                 "warning",
             )
         elif os.path.isdir(root):  # Path.is_dir raises PermissionError
@@ -164,14 +166,6 @@ class ProjectFiles:
         self.record = replace(self.record, manifest=str(manifest), **origin(self.directory))
         if SUPERVISOR_FILE in self._written:
             self._written[SUPERVISOR_FILE] = None
-
-    def explain_missing(self, path: Path) -> str:
-        """Return that the project was moved, and what to do, where `path` is in it at its old place; otherwise empty."""
-        self.check()
-        root = self.directory.parent
-        if not any(path.is_relative_to(old) for old in self._old_roots if old != root):
-            return ""
-        return f"the project was moved to {root} — `minikube down` and `minikube up` there, or move it back"
 
     # ------------------------------------------------------------ files
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -55,6 +56,7 @@ from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.runtimes import Runtimes
 from minikube.supervisor.reconcile.schedule.scheduler import TaskScheduler
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -118,8 +120,18 @@ async def _main(
     context = RunContext(plan.project_dir, plan.options, store, process_table, plan.registry.address)
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
-    files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event)
-    process_table.explain_missing = files.explain_missing
+    backing: list[BackingService] = []
+
+    def follow_move(old: Path, new: Path) -> None:
+        relocation = Relocation(old, new)
+        has_moved_store = relocation.text(context.redis_url) != context.redis_url
+        context.relocate(relocation)
+        for service in backing:
+            service.relocate(relocation)
+            if service.spec.name == "registry" and has_moved_store:
+                service.restart_hung("is to use Redis at its new path")
+
+    files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event, on_move=follow_move)
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
@@ -128,7 +140,7 @@ async def _main(
             outer.start_soon(shutdown.obey_up, context, sock)
             outer.start_soon(shutdown.watch_guardian, context, guardian_pipe)
             outer.start_soon(keep_project_files, files, plan.claim.socket)
-            context.redis_url, backing = manifest.redis.url, []
+            context.redis_url = manifest.redis.url
             redis: BackingService | None = None
             if plan.redis is not None:
                 redis = await start_redis(plan.redis, context, outer, backing_processes.pop(0))

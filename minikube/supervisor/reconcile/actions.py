@@ -5,8 +5,7 @@ impossible requests raise `UsageError`; nothing was changed then. `instance` sta
 """
 
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import trio
 
@@ -39,7 +38,6 @@ class ServiceActions:
         self._replicas = reconciler.replicas
         self._store = reconciler.store
         self._rollouts = rollouts
-        self._explain_missing = reconciler.context.process_table.explain_missing
 
     def find(self, name: str) -> list[InstanceController]:
         """Return the instances of the service `name`, or the one instance with that name or id.
@@ -108,7 +106,7 @@ class ServiceActions:
         spec = controllers[0].spec
         name = controllers[0].name if len(controllers) == 1 else spec.name
         was_running = any(controller.desired.running for controller in controllers)
-        if blocked := self._replicas.blocked_dependency(spec) or await _missing_directory(spec, self._explain_missing):
+        if blocked := self._replicas.blocked_dependency(spec) or await self._missing_directory(spec):
             raise RolloutFailed(f"{name}: not restarted, because it could not start again: {blocked}")
         # A stop that came during the look at the directory is the later request.
         if was_running and not any(controller.desired.running for controller in controllers):
@@ -166,6 +164,20 @@ class ServiceActions:
             raise UsageError(f"{name}: has no instance, as it has 0 replicas — `minikube scale {name}=1` starts one")
         return found
 
+    async def _missing_directory(self, spec: ServiceSpec) -> str:
+        """Return why no process can be started in the working directory of a service: it is gone; empty where it is there."""
+        if spec.runtime != "process":
+            return ""
+        cwd = self._reconciler.context.process_table.current_path(spec.cwd)
+        with trio.move_on_after(DIRECTORY_TIMEOUT_S):
+            try:
+                await trio.to_thread.run_sync(os.stat, cwd, abandon_on_cancel=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return f"its working directory {cwd} was moved or removed — move it back, or make it again"
+            except OSError:
+                pass  # the service's user may be able to enter it
+        return ""
+
     def _check_running(self) -> None:
         """Raise `UsageError` where a stop of the project was requested."""
         if self._reconciler.stop_requested.is_set():
@@ -178,20 +190,3 @@ def _is_pending(controller: InstanceController) -> bool:
 
 def _has_left_stopped(controller: InstanceController) -> bool:
     return controller.state.process_state is not ProcessState.STOPPED
-
-
-async def _missing_directory(spec: ServiceSpec, explain_missing: Callable[[Path], str]) -> str:
-    """Return why a process cannot be started in the working directory of a service that is gone; empty where it is there.
-
-    `explain_missing` is `ProcessTable.explain_missing`.
-    """
-    if spec.runtime != "process":
-        return ""
-    with trio.move_on_after(DIRECTORY_TIMEOUT_S):
-        try:
-            await trio.to_thread.run_sync(os.stat, spec.cwd, abandon_on_cancel=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return explain_missing(spec.cwd) or f"its working directory {spec.cwd} was moved or removed — move it back"
-        except OSError:
-            pass  # the service's user may be able to enter it
-    return ""

@@ -68,8 +68,8 @@ class Reconciler:
         self._selected = self._select(manifest)
         """Names of the services that `up` starts."""
         self._next_runs: dict[str, float] = {}
-        process_table, directory = context.process_table, context.directory
-        record = ProcessRecord(lambda: orphans.record_processes(directory, process_table.identities), nursery)
+        process_table = context.process_table
+        record = ProcessRecord(lambda: orphans.record_processes(context.directory, process_table.identities), nursery)
         self._collaborators = Collaborators(
             store=context.store,
             registry_sync=registry_sync,

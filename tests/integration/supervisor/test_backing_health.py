@@ -268,7 +268,7 @@ async def test_a_redis_of_a_project_that_was_moved_keeps_running(any_length: Pat
         project.rename(moved)
         if another:
             project.mkdir()
-        away = f"{project} was moved or removed — move it back, or `minikube down` and `minikube up` where it is now"
+        away = f"{project} was moved or removed — move it back"
         if project in socket.parents:
             lost = await running.wait(ProcessState.RUNNING, CheckState.CRITICAL)
             assert (lost.pid, lost.detail) == (first.pid, f"cannot be reached: {away}")

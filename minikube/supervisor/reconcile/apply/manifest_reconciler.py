@@ -16,6 +16,7 @@ from msgspec import structs
 from minikube.control.client.messages import ApplyReply
 from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import Manifest, ServiceSpec, load_manifest
+from minikube.manifest.load import default_name
 from minikube.model import ProcessState
 from minikube.project.selection import check_dependencies
 from minikube.supervisor.instance.controller import InstanceController
@@ -75,7 +76,13 @@ class ManifestReconciler:
         reconciler = self._reconciler
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")
-        new = await trio.to_thread.run_sync(load_manifest, reconciler.manifest.path)
+        process_table = reconciler.context.process_table
+        path = process_table.current_path(reconciler.manifest.path)
+        new = await trio.to_thread.run_sync(load_manifest, path)
+        if process_table.relocations and new.name == default_name(path.parent):
+            new = structs.replace(
+                new, name=reconciler.manifest.name
+            )  # it is the name of the directory, which was moved
         if refuse_empty and reconciler.manifest.services and not new.services:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
         options = reconciler.context.options

@@ -6,7 +6,7 @@ It refuses to start the command: the fork server does (`fork_client`).
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -58,9 +58,7 @@ def exec_context(command: Command, group: Group | None = None) -> ExecContext:
     )
 
 
-def start_error(
-    command: Command, failure: ExecFailure, explain_missing: Callable[[Path], str] = lambda _: ""
-) -> StartError:
+def start_error(command: Command, failure: ExecFailure) -> StartError:
     """Return the error for a command that could not be started, in one line with advice.
 
     A shortage of memory, processes, descriptors or disk space is a `ResourceExhausted`, anything else a `StartError`.
@@ -70,8 +68,6 @@ def start_error(
         return StartError(describe_excess(to_rlimits(command.rlimits)) or f"cannot set limits.{failure.path}: {reason}")
     if failure.errno in SHORTAGES:
         return ResourceExhausted(f"cannot start {program}: {reason} — trying again")
-    if failure.stage == "directory" and failure.errno == errno.ENOENT and (why := explain_missing(command.cwd)):
-        return StartError(f"cannot start {program}: {why}")
     if failure.stage == "directory":
         return StartError(
             f"cannot start {program}: its working directory {command.cwd}: {reason.lower()} — create it or set cwd"

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import trio
+from msgspec import structs
 
 from minikube.errors import ResourceExhausted, StartError
 from minikube.linux import processes
 from minikube.linux.cgroup import Group, ProjectGroups
 from minikube.linux.exec_context import ExecFailure
 from minikube.linux.rlimits import grow_descriptor_table
+from minikube.supervisor.relocation import Relocation
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.failures import classify
 from minikube.supervisor.runtime.process.fork_client import (
@@ -72,8 +74,8 @@ class ProcessTable:
         """Pid → start time and owner of tree members found earlier: an orphan may have left its session since."""
         self._external: dict[int, str] = {}
         """Pid → owner of processes that are no children of the supervisor: the first process of each container."""
-        self.explain_missing: Callable[[Path], str] = lambda _: ""
-        """Returns why a directory of the project is not at its path any more, and what to do; empty where that is not known."""
+        self.relocations: list[Relocation] = []
+        """The moves of the project since the start: a command is started as if it had been written after them."""
         self._starting = 0
         self._start_count = 0
         self._has_started = trio.Event()
@@ -105,6 +107,7 @@ class ProcessTable:
         """
         # A child that is not in `_processes` yet must not be taken for a dead orphan: reap() leaves it.
         self._starting += 1
+        command = self._relocate(command)
         group: Group | None = None
         try:
             group = self._take_group(command)
@@ -118,7 +121,7 @@ class ProcessTable:
             logger.debug("%s: started pid %d (%s)", command.owner, process.pid, command.argv[0])
             return process
         except ExecFailure as failure:
-            raise start_error(command, failure, self.explain_missing) from None
+            raise start_error(command, failure) from None
         except OSError as error:
             raise start_error(command, ExecFailure("descriptors", error.errno or errno.EIO)) from error
         except ValueError as error:
@@ -133,6 +136,22 @@ class ProcessTable:
             self._remove_group(group)
             if not self._starting:
                 self.reap()  # orphans that died meanwhile; the SIGCHLD has come already
+
+    def current_path(self, path: Path) -> Path:
+        """Return where a path leads since the project was moved."""
+        for relocation in self.relocations:
+            path = relocation.path(path)
+        return path
+
+    def _relocate(self, command: Command) -> Command:
+        for relocation in self.relocations:
+            command = structs.replace(
+                command,
+                argv=tuple(map(relocation.text, command.argv)),
+                env={name: relocation.text(value) for name, value in command.env.items()},
+                cwd=relocation.path(command.cwd),
+            )
+        return command
 
     def _take_group(self, command: Command) -> Group | None:
         if self._next_group is not None and not command.group_limits:

@@ -478,6 +478,36 @@ def test_an_error_that_no_code_expects_ends_neither_the_writing_thread_nor_other
     assert broken.pending == writer.pending == 0
 
 
+@pytest.mark.parametrize("another", [False, True], ids=["", "another project at its path"])
+def test_a_log_whose_project_was_moved_goes_on_in_the_same_file(another: bool, tmp_path: Path) -> None:
+    """No line is lost, and nothing is written into another project at the old path."""
+    logs = tmp_path / "before" / ".minikube" / "logs"
+    logs.mkdir(parents=True)
+    log = capture_in(logs)
+    log.feed("stdout", b"first\n")
+    (tmp_path / "before").rename(tmp_path / "after")
+    if another:
+        logs.mkdir(parents=True)
+        (logs / log.path.name).write_text("another's\n")
+    log.feed("stdout", b"second\n")
+    assert log.path.is_relative_to(tmp_path / "after")
+    assert read([reader_of(log)], ALL) == ["first", "second"]
+    assert (log.file_changes, log.dropped) == (0, 0)
+    assert not another or [path.read_text() for path in logs.iterdir()] == ["another's\n"]
+
+
+def test_a_log_whose_state_directory_was_moved_begins_anew_in_its_place(tmp_path: Path) -> None:
+    logs = tmp_path / "project" / ".minikube" / "logs"
+    logs.mkdir(parents=True)
+    log = capture_in(logs)
+    log.feed("stdout", b"first\n")
+    (tmp_path / "trash").mkdir()
+    (tmp_path / "project" / ".minikube").rename(tmp_path / "trash" / ".minikube")
+    log.feed("stdout", b"second\n")
+    assert log.path.is_relative_to(logs)
+    assert log.path.exists()
+
+
 # ---------------------------------------------------------------- clearing
 
 

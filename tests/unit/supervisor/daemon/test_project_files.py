@@ -234,18 +234,6 @@ def test_a_project_directory_that_is_moved_is_followed(kept: Kept, tmp_path: Pat
     assert f"moved to {tmp_path}/elsewhere" in text
 
 
-def test_a_path_that_is_gone_since_a_move_is_explained_by_it(kept: Kept, tmp_path: Path) -> None:
-    """Also before the first check after the move, and not any more once the project is back."""
-    old, inside = kept.directory.parent, kept.directory.parent / "src"
-    assert kept.files.explain_missing(inside) == ""
-    old.rename(tmp_path / "elsewhere")
-    assert f"moved to {tmp_path}/elsewhere — `minikube down`" in kept.files.explain_missing(inside)
-    assert kept.files.explain_missing(tmp_path / "elsewhere" / "src") == ""
-    assert kept.files.explain_missing(tmp_path / "other") == ""
-    (tmp_path / "elsewhere").rename(old)
-    assert kept.files.explain_missing(inside) == ""
-
-
 def test_a_project_directory_that_is_deleted_and_made_again_is_taken_over(kept: Kept) -> None:
     """A new clone in the same place: its directory has another inode, and so another name."""
     root = kept.directory.parent

@@ -12,7 +12,8 @@ from minikube.manifest import load_manifest
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 
-CONTEXT = SimpleNamespace(options=LaunchOptions())
+TABLE = SimpleNamespace(current_path=lambda path: path, relocations=())
+CONTEXT = SimpleNamespace(options=LaunchOptions(), process_table=TABLE)
 
 
 async def test_an_emptied_manifest_is_refused_on_save_and_applied_on_request(tmp_path: Path) -> None:

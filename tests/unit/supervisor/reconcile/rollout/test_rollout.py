@@ -63,7 +63,7 @@ class Project:
     def __init__(self, directory: Path, nursery: trio.Nursery) -> None:
         self.fake = FakeRegistrySync()
         self.running: dict[str, list[tuple[FakeProcess, ServiceSpec]]] = {}
-        process_table: Any = SimpleNamespace(groups=None, identities=(), explain_missing=lambda _: "")
+        process_table: Any = SimpleNamespace(groups=None, identities=(), current_path=lambda path: path, relocations=())
         context = RunContext(directory, LaunchOptions(), self.fake.store, process_table, "127.0.0.1:1")
         context.logs = cast(
             Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC), forget=lambda name: None)
