@@ -42,7 +42,7 @@ _UNKNOWN = " ?"
 class _Group:
     """Calls that need not wait for each other: one change of an instance; or changes of a name, or reads of it, in a row."""
 
-    __slots__ = ("before", "ended", "is_read", "place", "under_way")
+    __slots__ = ("before", "ended", "is_closed", "is_read", "place", "under_way")
 
     def __init__(self, before: "_Group | None", place: "_Place") -> None:
         self.before = before
@@ -50,6 +50,9 @@ class _Group:
         self.place = place
         """The first call of the group."""
         self.is_read = place.is_read
+        self.is_closed = False
+        """Whether no later call may join, as it comes behind one that waits for this group: a read of all names where these
+        are changes, a change where they are reads of all names."""
         self.under_way = 0
         self.ended: trio.Event | None = None
         """Made for the first call that waits: most groups have none behind them."""
@@ -76,13 +79,17 @@ class _Group:
 class _Place:
     """The place of one call among those of its connection."""
 
-    __slots__ = ("groups", "instance_keys", "is_read", "name_keys")
+    __slots__ = ("groups", "instance_keys", "is_read", "name_keys", "others")
 
-    def __init__(self, instance_keys: set[str], name_keys: set[str], *, is_read: bool) -> None:
+    def __init__(
+        self, instance_keys: tuple[str, ...] = (), name_keys: tuple[str, ...] = (), *, is_read: bool = True
+    ) -> None:
         self.instance_keys = instance_keys
         self.name_keys = name_keys
         self.is_read = is_read
         self.groups: list[tuple[str, _Group]] = []
+        self.others: tuple[_Group, ...] = ()
+        """More groups that must be over before the call takes effect: changes of any name, or reads of all names."""
 
 
 class _Places:
@@ -109,25 +116,27 @@ class CallOrder:
 
     def add_change(self, request: Request, connection: RpcConnection) -> None:
         """Give a call that changes an instance its place. Call it in the order in which the lines came."""
-        if not (keys := instance_keys(request)):
+        instances, name = changed_keys(request)
+        if not instances:
             return
         places = self._places_of(connection)
-        instances, names = set(keys), set()
-        if request.method == "Discovery.Register" and (name := _given_name(request)):
-            names.add(f" {name}")
-        for key in keys:
+        names: tuple[str, ...] = (f" {name}",) if name else ()
+        for key in instances:
             if (earlier := places.newest.get(key)) is not None:
                 # A registration without an id replaces the one at its address and takes its id: calls about that id come
                 # after both. And what was registered on this connection a moment ago has a name.
-                instances |= earlier.place.instance_keys
-                names |= earlier.place.name_keys
-            elif (found := self._find_name(key)) is not None:
-                names.add(f" {found}")
-        place = _Place(instances, names or {_UNKNOWN}, is_read=False)
-        for key in instances:
+                instances += earlier.place.instance_keys
+                names += earlier.place.name_keys
+            elif (found := self._find_name(key)) is not None and found != name:
+                names += (f" {found}",)
+        place = _Place(_unique(instances), _unique(names) or (_UNKNOWN,), is_read=False)
+        for key in place.instance_keys:
             _join(places, place, key, alone=True)
-        for key in (*place.name_keys, _ALL):
+        for key in place.name_keys:
             _join(places, place, key)
+        if (reads := places.newest.get(_ALL)) is not None:
+            reads.is_closed = True
+            place.others = (reads,)
         places.by_request[id(request)] = place
         places.changes += 1
         self.changing.add(connection)
@@ -137,15 +146,22 @@ class CallOrder:
         name = read_name(request)
         if not name or not (always or connection in self.changing):
             return False
-        key = _ALL if name == ALL_NAMES else f" {name}"
         places = self._places_of(connection)
-        waits_for_unknown = key != _ALL and _blocks_reads(places.newest.get(_UNKNOWN))
-        if not (always or waits_for_unknown or _blocks_reads(places.newest.get(key))):
-            return False
-        place = _Place(set(), set(), is_read=True)
-        _join(places, place, key)
-        if waits_for_unknown:
-            _join(places, place, _UNKNOWN)
+        place, newest = _Place(), places.newest
+        if name == ALL_NAMES:
+            if not (always or places.changes):
+                return False
+            place.others = tuple(changes for group in newest.values() if (changes := _changes_before(group)))
+            for group in place.others:
+                group.is_closed = True
+            _join(places, place, _ALL)
+        else:
+            waits_for_unknown = _changes_before(newest.get(_UNKNOWN)) is not None
+            if not (always or waits_for_unknown or _changes_before(newest.get(f" {name}"))):
+                return False
+            _join(places, place, f" {name}")
+            if waits_for_unknown:
+                _join(places, place, _UNKNOWN)
         places.by_request[id(request)] = place
         return True
 
@@ -157,7 +173,7 @@ class CallOrder:
     def must_wait(self, request: Request, connection: RpcConnection) -> bool:
         """Return whether the call must call `wait_turn` before it takes effect."""
         place = self._place(request, connection)
-        return place is not None and any(group.before is not None for _, group in place.groups)
+        return place is not None and (bool(place.others) or any(group.before is not None for _, group in place.groups))
 
     async def wait_turn(self, request: Request, connection: RpcConnection) -> bool:
         """Wait until the earlier calls have taken effect. Return False for a read that has waited for too long."""
@@ -169,6 +185,8 @@ class CallOrder:
                 if group.before is not None:
                     await group.before.wait_over()
                     group.before = None
+            for group in place.others:
+                await group.wait_over()
         return not waited.cancelled_caught
 
     def end(self, request: Request, connection: RpcConnection) -> None:
@@ -187,7 +205,7 @@ class CallOrder:
                 continue
             if group.ended is not None:
                 group.ended.set()
-            if group.is_over and places.newest.get(key) is group:
+            if places.newest.get(key) is group and (group.before is None or group.is_over):
                 del places.newest[key]
         if not places.by_request:
             del self._connections[connection]
@@ -206,18 +224,23 @@ class CallOrder:
 def _join(places: _Places, place: _Place, key: str, *, alone: bool = False) -> None:
     """Add a call to the newest group of a key, or with `alone`, or where that one is of the other kind, to a new group."""
     group = places.newest.get(key)
-    if group is None or alone or not group.under_way or group.is_read != place.is_read:
-        before = None if group is None or group.is_over else group
-        group = places.newest[key] = _Group(before, place)
+    if group is None:  # most calls have none before them
+        group = places.newest[key] = _Group(None, place)
+    elif alone or group.is_closed or not group.under_way or group.is_read != place.is_read:
+        group = places.newest[key] = _Group(None if group.is_over else group, place)
     group.under_way += 1
     place.groups.append((key, group))
 
 
-def _blocks_reads(newest: _Group | None) -> bool:
-    """Return whether a read must wait that comes behind this group."""
+def _unique(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return keys if len(keys) < 2 else tuple(dict.fromkeys(keys))
+
+
+def _changes_before(newest: _Group | None) -> _Group | None:
+    """Return the group that a read behind the newest one of a key must wait for; None if it need not wait."""
     if newest is not None and newest.is_read and newest.under_way:
         newest = newest.before
-    return newest is not None and not newest.is_over
+    return None if newest is None or newest.is_over else newest
 
 
 def read_name(request: Request) -> str:
@@ -237,21 +260,25 @@ def _given_name(request: Request) -> str:
     return ""
 
 
-def instance_keys(request: Request) -> tuple[str, ...]:
-    """Return what the call says of the instance that it changes: its id, its `NAME ADDR`, or both; none if it is wrong."""
-    if request.method not in ORDERED_METHODS:
-        return ()
+def changed_keys(request: Request) -> tuple[tuple[str, ...], str]:
+    """Return what the call says of the instance that it changes: its id, its `NAME ADDR`, or both; and its name.
+
+    No keys for wrong params, and an empty name where the call gives none.
+    """
     params = request.params
     if type(params) is list and params and type(params[0]) is str:
-        return (params[0],)
+        return (params[0],), ""
     by_name = named_params(params)
     if by_name is None:
-        return ()
+        return (), ""
     given = {str(key).lower(): value for key, value in by_name.items()}
     keys = [value for name in ("id", "uuid") if isinstance(value := given.get(name), str) and value]
-    if request.method == "Discovery.Register" and (address := _address(given.get("addr"))) is not None:
-        keys.append(f"{given.get('name')} {address}")
-    return tuple(keys)
+    if request.method != "Discovery.Register":
+        return tuple(keys), ""
+    name = given.get("name")
+    if (address := _address(given.get("addr"))) is not None:
+        keys.append(f"{name} {address}")
+    return tuple(keys), name if isinstance(name, str) else ""
 
 
 def _address(value: Any) -> Address | None:

@@ -1,8 +1,18 @@
 """The registry's settings: one frozen struct, passed in. The bounds of its RPC server are in `minikube/net/rpc/types`."""
 
-from msgspec import Struct, field
+from collections.abc import Mapping
 
-from minikube.defaults import DEFAULT_REGISTRY, REDIS_ENV
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from minikube.defaults import (
+    DEFAULT_REGISTRY,
+    REDIS_ENV,
+    REGISTRY_RUN_ENV,
+    RELAY_ENV,
+    SUPERVISOR_TOKEN_ENV,
+    TOKEN_ENV,
+)
 from minikube.manifest.spec import HostPort, TlsSettings
 from minikube.manifest.values import parse_host_port
 
@@ -32,3 +42,14 @@ class RegistryConfig(Struct, frozen=True):
     """Whether to listen on a free port of 127.0.0.1 as well, for the relays of container networks (`RELAY_ENV`)."""
     run: str = ""
     """The project that the registry belongs to and the start of its run (`REGISTRY_RUN_ENV`); empty: none."""
+
+
+def with_environment(config: RegistryConfig, environ: Mapping[str, str]) -> RegistryConfig:
+    """Return the settings with those that only the environment has: tokens, and what a supervisor tells its registry."""
+    return replace(
+        config,
+        token=environ.get(TOKEN_ENV, ""),
+        supervisor_token=environ.get(SUPERVISOR_TOKEN_ENV, ""),
+        relay=environ.get(RELAY_ENV) == "1",
+        run=environ.get(REGISTRY_RUN_ENV, ""),
+    )

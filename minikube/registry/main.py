@@ -1,10 +1,18 @@
 """The registry's process: `run(config)` serves until TERM or Ctrl-C.
 
+The supervisor starts it with `python -m minikube.registry.main`: without the modules of the command line it listens a sixth
+sooner than `minikube registry`.
+
 It listens at once, also while Redis is down, and prints its address in one line on stdout; requests that arrive before Redis
 was read wait for that, up to a bound. It refuses to listen beyond loopback without a token and TLS.
 """
 
 import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until all modules are imported: a collection meanwhile takes time and finds nothing
+
+import json
 import logging
 import os
 import resource
@@ -13,19 +21,21 @@ import ssl
 import sys
 
 import trio
+from msgspec import convert
+from msgspec.structs import replace
 
-from minikube.defaults import TOKEN_ENV
-from minikube.errors import StartError, UsageError
+from minikube.defaults import REDIS_ENV, TOKEN_ENV
+from minikube.errors import MinikubeError, StartError, UsageError
 from minikube.linux.rlimits import grow_descriptor_table
 from minikube.manifest.spec import HostPort
-from minikube.manifest.values import is_exposed, is_loopback
+from minikube.manifest.values import is_exposed, is_loopback, parse_host_port
 from minikube.net.background import open_background_nursery
 from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.access.tokens import TokenTable
 from minikube.registry.checks.scheduler import CheckScheduler
-from minikube.registry.config import RegistryConfig
+from minikube.registry.config import RegistryConfig, with_environment
 from minikube.registry.earlier_run import EarlierRun
 from minikube.registry.node import RegistryNode
 from minikube.registry.redis.gateway import RedisGateway
@@ -153,3 +163,24 @@ def _server_tls(config: RegistryConfig) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"registry: tls: {error} — check cert, key and ca") from None
     return context
+
+
+def main(listen: str, settings: str) -> int:
+    """Serve on the address `listen` until a signal stops it; return the exit code.
+
+    `settings` is a `RegistryConfig` in JSON, without the address and what is taken from the environment.
+    """
+    given = convert(json.loads(settings), RegistryConfig, dec_hook=lambda path, value: path(value))
+    config = replace(given, listen=parse_host_port(listen), redis_url=os.environ[REDIS_ENV])
+    try:
+        run(with_environment(config, os.environ))
+    except MinikubeError as error:
+        print(f"registry: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
+    sys.exit(main(*sys.argv[1:]))

@@ -50,6 +50,9 @@ from minikube.registry.write_methods import WriteMethods
 
 MAX_WAIT_S = 300.0
 
+MAX_SHORT_LIST = 64
+"""Instances of a name that are listed without a task: 20 KB, some 50 µs where they have changed since the last list."""
+
 _METHODS_WITHOUT_STORE = {"Discovery.Status", "Discovery.Authenticate", "Discovery.Reserve"}
 
 Method = Callable[[Request, RpcConnection], Awaitable[Any]]
@@ -152,6 +155,10 @@ class DiscoveryService:
                     return renewed
             self._order.add_change(request, connection)
         elif request.method in LIST_METHODS:
+            if request.method == "Discovery.Instances" and self._node.loaded.is_set():
+                listed = self._handle_now(request, connection, self._try_instances)
+                if listed is not None:
+                    return listed
             self._add_read(request, connection, always=True)
         return None
 
@@ -230,9 +237,15 @@ class DiscoveryService:
         states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         raise RpcError(NOT_FOUND, f"{name}: no passing instance ({states})")
 
+    def _try_instances(self, request: Request, connection: RpcConnection) -> Any:
+        """Return the instances of a name that has few, else None. In a task of its own such a list would cost twice as much."""
+        name, catalog = _list_name(request), self._node.catalog
+        if name == ALL_NAMES or len(catalog.by_name.get(name, ())) > MAX_SHORT_LIST:
+            return None
+        return msgspec.Raw(catalog.instances_json(name, with_output=self._access.may_read_output(connection)))
+
     async def _instances(self, request: Request, connection: RpcConnection) -> Any:
-        (name_argument,) = arguments(request.params, "Name")
-        name = ALL_NAMES if name_argument in (None, "") else as_name(name_argument, allow_all=True)
+        name = _list_name(request)
         catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
         return await self._make_list(
             connection, lambda: msgspec.Raw(catalog.instances_json(name, with_output=with_output))
@@ -328,6 +341,12 @@ class DiscoveryService:
     async def _unwatch(self, request: Request, connection: RpcConnection) -> Any:
         (number,) = arguments(request.params, "Watch", required=1)
         return self._subscriptions.stop(connection, as_type(number, int, "Watch"))
+
+
+def _list_name(request: Request) -> str:
+    """Return the name that `Discovery.Instances` asks for, `*` for all. Raises RpcError."""
+    (name,) = arguments(request.params, "Name")
+    return ALL_NAMES if name in (None, "") else as_name(name, allow_all=True)
 
 
 def _asks_for_counters(request: Request) -> bool:

@@ -70,7 +70,7 @@ def owned(project: Project) -> dict[str, Any]:
 
 
 def registry(project: Project) -> psutil.Process:
-    (found,) = (process for process in project.processes() if "registry" in process.cmdline())
+    (found,) = (process for process in project.processes() if "minikube.registry.main" in process.cmdline())
     return found
 
 

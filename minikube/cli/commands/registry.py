@@ -18,7 +18,7 @@ from minikube.cli.commands.discovery import open_registry, registry_option
 from minikube.cli.common import print_json, print_message
 from minikube.cli.exit_codes import INTERRUPTED
 from minikube.cli.options import json_option, optional, parse_address_option, pass_options
-from minikube.defaults import DEFAULT_REGISTRY, REGISTRY_RUN_ENV, RELAY_ENV, SUPERVISOR_TOKEN_ENV, TOKEN_ENV
+from minikube.defaults import DEFAULT_REGISTRY
 from minikube.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def registry_command(options: RegistryOptions) -> int:
     if click.get_current_context().invoked_subcommand:
         return 0
     from minikube.manifest.values import parse_allowed_check
-    from minikube.registry.config import RegistryConfig
+    from minikube.registry.config import RegistryConfig, with_environment
 
     try:
         allow_checks = tuple(parse_allowed_check(item) for item in options.allow_checks)
@@ -137,18 +137,14 @@ def registry_command(options: RegistryOptions) -> int:
         listen=options.listen,
         redis_url=options.redis_url(),
         prefix=options.prefix,
-        token=os.environ.get(TOKEN_ENV, ""),
-        supervisor_token=os.environ.get(SUPERVISOR_TOKEN_ENV, ""),
         tls=options.tls(),
         allow_checks=allow_checks,
         node=options.node,
         metrics=options.metrics,
-        relay=os.environ.get(RELAY_ENV) == "1",
-        run=os.environ.get(REGISTRY_RUN_ENV, ""),
     )
     from minikube.registry.main import run
 
-    return INTERRUPTED if run(config) else 0
+    return INTERRUPTED if run(with_environment(config, os.environ)) else 0
 
 
 @click.group()

@@ -3,6 +3,7 @@
 It refuses to start the process (`spec.start_process`) and to wait for it (`startup`).
 """
 
+import json
 import sys
 from collections.abc import Mapping
 
@@ -23,13 +24,11 @@ def registry_spec(
     """
     settings = manifest.registry
     # -P or -I: a file in the project's directory, where the registry runs, must not be imported in place of a module.
-    argv = [sys.executable, "-I" if sys.flags.isolated else "-P", "-u", "-m", "minikube", "registry"]
-    argv += ["--listen", str(listen), "--prefix", manifest.redis.prefix]
-    for host in settings.allow_checks:
-        argv += ["--allow-checks", host]
-    if settings.tls:
-        argv += ["--tls-cert", str(settings.tls.cert), "--tls-key", str(settings.tls.key)]
-        argv += ["--tls-ca", str(settings.tls.ca)] if settings.tls.ca else []
+    mode = "-I" if sys.flags.isolated else "-P"
+    tls = structs.asdict(settings.tls) if settings.tls else None
+    config = {"prefix": manifest.redis.prefix, "allow_checks": settings.allow_checks, "tls": tls}
+    words = (str(listen), json.dumps(config, default=str))  # not msgspec's: a path may be no UTF-8
+    argv = (sys.executable, mode, "-u", "-m", "minikube.registry.main", *words)
     # Without the MINIKUBE_* variables of the shell that ran `up`: some are settings of a registry.
     env = {key: value for key, value in environ.items() if not key.startswith("MINIKUBE_")}
     env[REDIS_ENV] = redis_url
@@ -40,7 +39,7 @@ def registry_spec(
         env[RELAY_ENV] = "1"
     if settings.token:
         env[TOKEN_ENV] = settings.token
-    return BackingSpec("registry", tuple(argv), env, manifest.directory, str(listen))
+    return BackingSpec("registry", argv, env, manifest.directory, str(listen))
 
 
 def later_start(spec: BackingSpec) -> BackingSpec:

@@ -232,16 +232,19 @@ def _kill_descendants() -> None:
 
 
 def _remove_containers(directory: Path, status: int) -> None:
-    """Remove the containers that the supervisor could not remove because it was killed (`status` below 0).
+    """Kill and remove the containers that the supervisor could not remove because it was killed (`status` below 0).
 
     Where the supervisor exited by itself, containers are removed too, unless the engine had not answered it.
     """
     if os.path.exists(directory / CONTAINERS_FILE):  # Path.exists raises PermissionError, which would end the guardian
         # Late: only projects with containers need it.
         from minikube.engine.leftovers import read_engine_record, remove_leftovers
+        from minikube.project.orphans import kill_orphans
 
         record = read_engine_record(directory)
         if status < 0 or not (record and record[1].given_up):
+            # Processes of containers are no descendants of this one, and an engine that hangs ends none of them.
+            kill_orphans(directory)
             remove_leftovers(directory)
 
 

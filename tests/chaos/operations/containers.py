@@ -8,9 +8,10 @@ from typing import NamedTuple
 import trio
 
 from tests.chaos.engine import Engine, EngineFailed, missing
+from tests.chaos.lifecycle import ALL, start, wait_registry
 from tests.chaos.model import Allowance, Kind, Process
 from tests.chaos.operations.processes import hang
-from tests.chaos.operations.table import NoTarget, choose_process, held, operation, sleep_held
+from tests.chaos.operations.table import NoTarget, choose_process, held, operation, sleep_held, wait_part
 from tests.chaos.processes import send_signal
 from tests.chaos.project import CONTAINERS, NETWORKED
 from tests.chaos.run_context import RunContext, until
@@ -169,3 +170,27 @@ async def stop_engine(run: RunContext, step: Step) -> str:
         target.engine.resume()
     await _wait_well(run, "the engine went on")
     return f"{target.engine.pid} for {seconds:.1f} s{f', {target} killed' if is_killed else ''}"
+
+
+@operation("engine.stop-at-end", WEIGHT)
+async def end_without_engine(run: RunContext, step: Step) -> str:
+    """Kill the supervisor while the engine hangs: no process lives on, and the next start removes the old containers."""
+    engine, supervisor = _engine(run), await wait_part(run, "supervisor")
+    await _wait_well(run, "nothing")
+    before = set((await engine.run("ps", "--all", "--quiet")).split())
+    excuses = run.excuse("*", *ALL)
+    engine.suspend()
+    try:
+        send_signal(run, supervisor, signal.SIGKILL)
+        if not await until(lambda: not run.history.alive("main"), run.bounds["survive"]):
+            left = ", ".join(f"{one.service} (pid {one.pid})" for one in run.history.alive("main"))
+            run.find(Kind.SURVIVOR, f"alive after the kill of the supervisor while the engine hung: {left}")
+    finally:
+        engine.resume()
+    await start(run)
+    await wait_registry(run, writes=True)
+    await _wait_well(run, "a start after the engine had hung")
+    if old := before & set((await engine.run("ps", "--all", "--quiet")).split()):
+        run.find(Kind.SURVIVOR, f"the engine has containers of an earlier run: {', '.join(old)}")
+    run.end(excuses)
+    return f"{supervisor.pid}, {len(before)} containers"

@@ -1,10 +1,12 @@
 """The fast path for lookups: it matches only lookups, and replies with the same bytes as the slow path."""
 
+import json
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from minikube.model import Address, ChangeKind, CheckState, Instance
 from minikube.net.rpc.connection import ServerConnection
 from minikube.net.rpc.interface import RpcConnection
 from minikube.net.rpc.limits import RpcLimits
+from minikube.registry import service
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.access.tokens import TokenTable
 from minikube.registry.catalog.catalog import Catalog
@@ -131,7 +134,9 @@ def connect(
         instance = Instance(f"{number:08x}", name, Address("127.0.0.1", number), "ttl:", state, revision=number)
         catalog.apply(Entry(number, ChangeKind.PUT, Record(instance)))
     server = FakeServer()
-    node = cast(Any, SimpleNamespace(catalog=catalog, is_stale=stale))
+    loaded = trio.Event()
+    loaded.set()
+    node = cast(Any, SimpleNamespace(catalog=catalog, is_stale=stale, loaded=loaded))
     config = RegistryConfig(token=token)
     access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
     discovery = methods(node, cast(Any, None), config, access)
@@ -181,3 +186,15 @@ def test_the_fast_path_is_left_while_a_change_of_the_same_connection_is_under_wa
     assert b'"Port":3' in connection.take_output(), "a change of another name does not concern it"
     discovery.on_ended(change, connection)
     assert discovery.try_fast(LOOKUP, connection) is not None
+
+
+def test_a_short_list_is_answered_without_a_task_and_a_long_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, server, _ = connect(DiscoveryService)
+    line = b'{"method":"Discovery.Instances","params":["product"],"id":1}\n'
+    connection.feed(line)
+    assert server.started == 0
+    assert [one["Name"] for one in json.loads(connection.take_output())["result"]] == ["product"] * 2
+    monkeypatch.setattr(service, "MAX_SHORT_LIST", 1)
+    connection.feed(line)
+    connection.feed(line.replace(b'"product"', b""))
+    assert (server.started, connection.take_output()) == (2, b"")

@@ -19,7 +19,7 @@ from minikube.net.rpc.interface import RpcConnection
 from minikube.registry import call_order as module
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.access.tokens import TokenTable
-from minikube.registry.call_order import READ_METHODS, CallOrder, instance_keys
+from minikube.registry.call_order import READ_METHODS, CallOrder, changed_keys
 from minikube.registry.catalog.records import Epoch, StoreSnapshot
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -104,6 +104,10 @@ CALLS = st.one_of(
 
 def shown(answer: Any) -> Any:
     """Return what must not depend on the pipelining: of a list its instances without ids and revisions."""
+    if isinstance(answer, bytes):  # a whole line
+        line = json.loads(answer)
+        assert "stale" not in line, "it has waited for too long"
+        answer = Raw(json.dumps(line["result"]).encode())
     if not isinstance(answer, Raw):
         return answer
     found = json.loads(bytes(answer))
@@ -138,8 +142,8 @@ async def run_calls(
         requests = [Request(f"Discovery.{method}", params, number) for number, (method, params) in enumerate(calls)]
         async with trio.open_nursery() as tasks:
             for request in requests:
-                if service.handle_sync(request, connection) is not None:
-                    answers[cast(int, request.id)] = True
+                if (reply := service.handle_sync(request, connection)) is not None:
+                    answers[cast(int, request.id)] = shown(reply)
                 elif pipelined:
                     tasks.start_soon(handle, request)
                 else:
@@ -247,6 +251,41 @@ async def test_a_change_waits_for_the_reads_of_its_name_before_it() -> None:
     assert not await waits(order, last, connection)
 
 
+async def test_a_read_of_all_names_waits_for_no_change_behind_it() -> None:
+    order, connection = order_of()
+    first, read, last = registration("one"), call("Instances"), registration("two")
+    order.add_change(first, connection)
+    assert order.add_read(read, connection)
+    order.add_change(last, connection)
+    order.end(first, connection)
+    assert await waits(order, last, connection)
+    assert not await waits(order, read, connection)
+    order.end(read, connection)
+    assert not await waits(order, last, connection)
+
+
+async def test_a_read_of_all_names_waits_for_the_changes_that_another_read_waits_for() -> None:
+    order, connection = order_of()
+    change, lookup, services = registration("one"), call("Get", "job"), call("Services")
+    order.add_change(change, connection)
+    assert order.add_read(lookup, connection)
+    assert order.add_read(services, connection)
+    assert await waits(order, services, connection)
+    order.end(change, connection)
+    assert not await waits(order, services, connection)
+
+
+async def test_a_change_waits_for_no_read_of_all_names_behind_it() -> None:
+    order, connection = order_of()
+    first, change, last = call("Services"), registration("one"), call("Services")
+    assert order.add_read(first, connection, always=True)
+    order.add_change(change, connection)
+    assert order.add_read(last, connection, always=True)
+    order.end(first, connection)
+    assert await waits(order, last, connection)
+    assert not await waits(order, change, connection)
+
+
 async def test_a_read_waits_a_second_at_most(autojump_clock: trio.abc.Clock) -> None:
     order, connection = order_of()
     order.add_change(registration("one"), connection)
@@ -292,19 +331,21 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "params", "keys"),
+    ("method", "params", "keys", "name"),
     [
-        ("Renew", ["one", "passing"], ("one",)),
-        ("Renew", [{"Id": "one"}], ("one",)),
-        ("Maintenance", {"UUID": "one", "On": True}, ("one",)),
-        ("Register", [{"Name": "job", "Addr": "localhost:80", "Uuid": "one"}], ("one", "job 127.0.0.1:80")),
-        ("Register", {"name": "job", "addr": {"ip": "127.0.0.1", "PORT": 80}}, ("job 127.0.0.1:80",)),
-        ("Register", [{"Name": "job", "Addr": "nonsense"}], ()),
-        ("Register", [{"Name": "job", "Addr": {"IP": 5}}], ()),
-        ("Deregister", [None], ()),
-        ("Deregister", None, ()),
-        ("Get", ["one"], ()),
+        ("Renew", ["one", "passing"], ("one",), ""),
+        ("Renew", [{"Id": "one"}], ("one",), ""),
+        ("Maintenance", {"UUID": "one", "On": True}, ("one",), ""),
+        ("Register", [{"Name": "job", "Addr": "localhost:80", "Uuid": "one"}], ("one", "job 127.0.0.1:80"), "job"),
+        ("Register", {"name": "job", "addr": {"ip": "127.0.0.1", "PORT": 80}}, ("job 127.0.0.1:80",), "job"),
+        ("Register", [{"Name": "job", "Addr": "nonsense"}], (), "job"),
+        ("Register", [{"Name": "job", "Addr": {"IP": 5}}], (), "job"),
+        ("Register", [{"Name": 5, "Uuid": "one"}], ("one",), ""),
+        ("Deregister", [None], (), ""),
+        ("Deregister", None, (), ""),
     ],
 )
-def test_what_a_call_says_of_its_instance(method: str, params: Any, keys: tuple[str, ...]) -> None:
-    assert instance_keys(Request(f"Discovery.{method}", params, 1)) == keys
+def test_what_a_call_says_of_the_instance_that_it_changes(
+    method: str, params: Any, keys: tuple[str, ...], name: str
+) -> None:
+    assert changed_keys(Request(f"Discovery.{method}", params, 1)) == (keys, name)
