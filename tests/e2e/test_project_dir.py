@@ -129,6 +129,8 @@ def test_a_project_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
         before.mkdir()  # another directory takes its place
         eventually(lambda: small.events("project.moved"))
         assert small.status().manifest == str(small.path)
+        # It has the old path of Redis until it is started again, and reads it no more.
+        eventually(lambda: part_of(small, "registry").restarts and part_of(small, "registry").is_well)
         small.run("restart", "t")
         assert os.readlink(f"/proc/{small.pid('t')}/cwd") == str(tmp_path / "after" / "src")
         assert processes.environment(small.pid("t"))["REDIS_URL"].startswith(f"unix://{tmp_path}/after/")
