@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 ERROR_HANDLER = "minikube.escape"
+ASCII = "us_ascii_minikube"
+"""The encoding ASCII by another name."""
 
 
 class Output(io.FileIO):
@@ -64,6 +66,7 @@ def prepare_streams(*, drop_output: bool) -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             os.set_inheritable(descriptor, True)
     codecs.register_error(ERROR_HANDLER, _escape)
+    codecs.register(_find_ascii)
     if sys.stdin is None:
         sys.stdin = open(0)  # noqa: SIM115
     sys.stdout = _stream(1, getattr(sys.stdout, "encoding", None), _is_closed if drop_output else lambda _: True)
@@ -87,7 +90,24 @@ def _stream(descriptor: int, encoding: str | None, raised: "Callable[[OSError], 
     """Return a text stream for output to a descriptor."""
     output = Output(descriptor, raised)
     by_line = descriptor == 2 or output.isatty()
-    return io.TextIOWrapper(io.BufferedWriter(output), encoding or "utf-8", ERROR_HANDLER, line_buffering=by_line)
+    encoding = encoding or "utf-8"
+    # Under another name, as click writes UTF-8 into a stream with the encoding `ascii`, which it takes for an oversight.
+    encoding = ASCII if codecs.lookup(encoding).name == "ascii" else encoding
+    return io.TextIOWrapper(io.BufferedWriter(output), encoding, ERROR_HANDLER, line_buffering=by_line)
+
+
+def _find_ascii(name: str) -> "codecs.CodecInfo | None":
+    """Return the codec `ASCII`; None for other names."""
+    if name != ASCII:
+        return None
+    found = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        found.encode,
+        found.decode,
+        incrementalencoder=found.incrementalencoder,
+        incrementaldecoder=found.incrementaldecoder,
+        name=ASCII,
+    )
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

@@ -259,6 +259,13 @@ class StateStore:
             self._registry = address
             self._wake_waiters()
 
+    def set_manifest(self, path: str) -> None:
+        """Set the path of the manifest. It is in snapshots only, not in deltas."""
+        if path != self._manifest:
+            self._start_revision()
+            self._manifest = path
+            self._wake_waiters()
+
     def event(self, kind: str, message: str, level: str = "info", *, service: str = "", instance: str = "") -> Event:
         """Add an event with the next number and the current time, and return it. `message` is cut at 2,000 characters."""
         revision = self._start_revision()

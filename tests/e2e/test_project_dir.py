@@ -128,6 +128,7 @@ def test_a_project_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
         small.path = small.directory / "supervisor.toml"
         before.mkdir()  # another directory takes its place
         eventually(lambda: small.events("project.moved"))
+        assert small.status().manifest == str(small.path)
         small.run("restart", "t")
         assert os.readlink(f"/proc/{small.pid('t')}/cwd") == str(tmp_path / "after" / "src")
         assert processes.environment(small.pid("t"))["REDIS_URL"].startswith(f"unix://{tmp_path}/after/")
@@ -145,6 +146,7 @@ def test_a_project_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
         small.run("apply")
         assert small.run("down") == "stopped\n"
         assert list(before.iterdir()) == []
+        assert not (small.directory / ".minikube" / "run").exists(), "what a run removes at its end is removed there"
 
 
 def is_well_again(small: Small, name: str, old: int) -> bool:

@@ -141,6 +141,8 @@ class BackingService:
         )
         self.address = relocation.text(self.address)
         self._program.relocate(relocation)
+        if self._view.state is ProcessState.RUNNING:
+            self._show_running()
         self._ping_soon.set()
 
     async def _start(self) -> Process:

@@ -108,12 +108,14 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
     redis_socket = new_redis_socket(directory)  # now: the directory may be moved
+    root = os.open(directory.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     claim = RunClaim(directory)
     # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
     read_end, write_end = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
         os.close(write_end)
+        os.close(root)
         # _exit: the handlers and buffers that this process has inherited are those of `up`.
         os._exit(_run_supervisor(manifest, options, sock, read_end, claim))
     os.close(read_end)
@@ -122,6 +124,10 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     _kill_descendants()
     # Another run has the project where the supervisor was refused because of it.
     if claim.is_taken:
+        moved = _current_place(directory, root)
+        if redis_socket.is_relative_to(directory):
+            redis_socket = moved / redis_socket.relative_to(directory)
+        directory = moved
         # A supervisor that ended by itself has recorded the reason and removed its containers.
         if status < 0:
             record_run_end(directory, f"the supervisor was killed by signal {-status}")
@@ -132,6 +138,17 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
         remove_redis_socket(directory, redis_socket)
     send_message(sock, {"exit": status})
     os._exit(0)
+
+
+def _current_place(directory: Path, root: int) -> Path:
+    """Return where `.minikube` is now. `root` is the project directory, opened at the start: it may have been moved since."""
+    with contextlib.suppress(OSError):
+        if os.path.exists(directory.parent) and os.path.samestat(os.fstat(root), directory.parent.stat()):
+            return directory  # by the path that was given: it may lead through links
+        path = os.readlink(f"/proc/self/fd/{root}")
+        if os.path.isdir(path):  # not where it was deleted
+            return Path(path, directory.name)
+    return directory
 
 
 def _handle_signals() -> None:

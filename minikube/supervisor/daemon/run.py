@@ -126,6 +126,7 @@ async def _main(
         relocation = Relocation(old, new)
         has_moved_store = relocation.text(context.redis_url) != context.redis_url
         context.relocate(relocation)
+        store.set_manifest(str(process_table.current_path(manifest.path)))
         for service in backing:
             service.relocate(relocation)
             if service.spec.name == "registry" and has_moved_store:

@@ -95,13 +95,13 @@ def test_a_signal_that_ends_the_caller_ends_the_group_of_its_command(number: int
 
 def test_what_a_command_leaves_behind_neither_holds_it_up_nor_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    result = run_command(["sh", "-c", f"sleep 100 & echo $! > {file}; echo done"], timeout=PATIENCE_S)
-    pid = int(file.read_text())
-    try:
-        assert result == CommandResult(0, "done\n")
-        assert processes.is_alive(pid)
-    finally:
-        os.kill(pid, signal.SIGKILL)
+    result = run_command(
+        ["sh", "-c", f"(while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; sh -c 'echo $PPID > {file}') & echo done"],
+        timeout=None,
+    )
+    assert result == CommandResult(0, "done\n")
+    (tmp_path / "go").touch()
+    assert wait_pid(file)
 
 
 def test_output_is_bounded_and_a_command_that_writes_more_goes_on() -> None:

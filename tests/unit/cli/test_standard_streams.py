@@ -50,6 +50,16 @@ def test_what_the_encoding_lacks_is_an_ascii_sign_or_an_escape(encoding: str, tm
     assert "internal error" not in err
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "us-ascii:strict"])
+def test_a_tree_is_drawn_with_ascii_signs_where_the_encoding_has_no_others(encoding: str, tmp_path: Path) -> None:
+    """Nothing is written in another encoding than that of the stream."""
+    services = "".join(f'[services.{name}]\ncommand = "run"\n' for name in "abc")
+    dependencies = 'depends_on = { a = "started", b = "started" }\n'
+    (tmp_path / "supervisor.toml").write_text(services + dependencies)
+    code, out, _ = shell("minikube graph", tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (code, out) == (0, "c\n+- a (started)\n+- b (started)\n")
+
+
 @pytest.mark.parametrize("locale", ["C", "xx_YY.nonsense"])
 def test_a_locale_that_does_not_exist_or_has_no_encoding_is_no_error(locale: str, tmp_path: Path) -> None:
     env = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"}
