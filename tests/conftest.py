@@ -47,6 +47,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_configure() -> None:
+    """Give signals their default action where the run was started with them ignored: by `nohup`, or by `&` in a script.
+
+    Every process of a test would ignore them as well.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def need() -> Callable[[str], str]:
     """`need("go")` is the program's path. Without it the test is skipped."""

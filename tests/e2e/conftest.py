@@ -1,11 +1,38 @@
-"""What several end-to-end tests share: images that take a minute to make."""
+"""What several end-to-end tests share: images that take a minute to make, and which files count for coverage."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e import engine
 from tests.e2e.engine import Built
+from tests.untraced import TRACED
+
+UNMEASURED = (
+    "binary",
+    "choice",
+    "cli_up",
+    "control",
+    "docs",
+    "install",
+    "logs",
+    "project_dir",
+    "running_manifest",
+    "secrets",
+)
+"""Files whose commands run without coverage, which would make each `minikube up` take twice as long. Other files start, change
+and stop projects under coverage, and what the command line prints has its tests in tests/unit and tests/integration."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the programs of some files without coverage."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem.removeprefix("test_") in UNMEASURED:
+            for name in [name for name in os.environ if name.startswith(TRACED)]:
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

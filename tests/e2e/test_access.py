@@ -70,8 +70,15 @@ def owned(project: Project) -> dict[str, Any]:
 
 
 def registry(project: Project) -> psutil.Process:
-    (found,) = (process for process in project.processes() if "minikube.registry.main" in process.cmdline())
+    (found,) = (process for process in project.processes() if is_registry(process))
     return found
+
+
+def is_registry(process: psutil.Process) -> bool:
+    try:
+        return "minikube.registry.main" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def steal(project: Project) -> None:

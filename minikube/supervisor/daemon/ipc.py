@@ -9,6 +9,7 @@
 Standard library only, because the guardian imports it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -46,7 +47,8 @@ class SupervisorHandle:
         message = self._receive(timeout)
         if message is None:
             raise Unavailable(f"the supervisor is not ready after {timeout:g} s — see {SUPERVISOR_LOG_NAME}")
-        if "exit" in message:
+        if "exit" in message:  # it is sent once, and `wait_exit` returns it
+            self._record_exit(message)
             return {"error": f"the supervisor ended — see {SUPERVISOR_LOG_NAME}", "exit_code": 1}
         return message
 
@@ -79,9 +81,7 @@ class SupervisorHandle:
                 return None
             self.ended = message.get("ended", self.ended)
             if "exit" in message:
-                self._exit = int(message["exit"])
-                self._reap_guardian()
-                self._sock.close()
+                self._record_exit(message)
         return self._exit
 
     def _send(self, line: bytes) -> None:
@@ -108,11 +108,12 @@ class SupervisorHandle:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def _reap_guardian(self) -> None:
-        try:
+    def _record_exit(self, message: dict[str, Any]) -> None:
+        """Keep the exit code, reap the guardian and close the connection."""
+        self._exit = int(message["exit"])
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(self._guardian, 0)
-        except ChildProcessError:
-            return
+        self._sock.close()
 
 
 def send_message(sock: socket.socket, message: dict[str, Any]) -> None:

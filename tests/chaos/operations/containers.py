@@ -174,23 +174,30 @@ async def stop_engine(run: RunContext, step: Step) -> str:
 
 @operation("engine.stop-at-end", WEIGHT)
 async def end_without_engine(run: RunContext, step: Step) -> str:
-    """Kill the supervisor while the engine hangs: no process lives on, and the next start removes the old containers."""
+    """Kill the supervisor while the engine hangs or is dead: no process lives on, and the next start removes the containers."""
     engine, supervisor = _engine(run), await wait_part(run, "supervisor")
     await _wait_well(run, "nothing")
     before = set((await engine.run("ps", "--all", "--quiet")).split())
     excuses = run.excuse("*", *ALL)
-    engine.suspend()
+    is_dead = bool(step.choice % 2)
+    if is_dead:
+        await engine.kill()
+    else:
+        engine.suspend()
     try:
         send_signal(run, supervisor, signal.SIGKILL)
         if not await until(lambda: not run.history.alive("main"), run.bounds["survive"]):
             left = ", ".join(f"{one.service} (pid {one.pid})" for one in run.history.alive("main"))
-            run.find(Kind.SURVIVOR, f"alive after the kill of the supervisor while the engine hung: {left}")
+            run.find(Kind.SURVIVOR, f"alive after the kill of the supervisor without the engine: {left}")
     finally:
-        engine.resume()
+        if is_dead:
+            await engine.start()
+        else:
+            engine.resume()
     await start(run)
     await wait_registry(run, writes=True)
-    await _wait_well(run, "a start after the engine had hung")
+    await _wait_well(run, "a start after the engine was away")
     if old := before & set((await engine.run("ps", "--all", "--quiet")).split()):
         run.find(Kind.SURVIVOR, f"the engine has containers of an earlier run: {', '.join(old)}")
     run.end(excuses)
-    return f"{supervisor.pid}, {len(before)} containers"
+    return f"{supervisor.pid}, {len(before)} containers, the engine {'killed' if is_dead else 'stopped'}"
