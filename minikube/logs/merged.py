@@ -44,7 +44,7 @@ def _seek_tail(readers: Sequence[LogReader], query: LogQuery) -> None:
             if not left:
                 break
     for number, reader in enumerate(readers):
-        reader.seek(positions[number])
+        reader.seek(positions[number], query.since)
 
 
 def read_new(readers: Iterable[LogReader], log_filter: LogFilter) -> list[LogLine] | None:

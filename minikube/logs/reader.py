@@ -171,8 +171,12 @@ class LogReader:
             return log_filter.selects(line)
         return log_filter.selects(replace(line, level=_own_level(line)))
 
-    def seek(self, position: LogPosition) -> None:
-        """Set the position from which the next read continues."""
+    def seek(self, position: LogPosition, since: float = 0.0) -> None:
+        """Set the position from which the next read continues. Lines written before `since` (Unix seconds) are left out.
+
+        They also give no level to the lines that continue them.
+        """
+        self._floor = since
         while len(self._files) > position.file + 1:
             os.close(self._files.pop())
         self._move_to(position.offset)
@@ -186,11 +190,10 @@ class LogReader:
 
     def seek_time(self, since: float) -> None:
         """Set the position to the first line that was written at `since` (Unix seconds) or later."""
-        self._floor = since
         number = len(self._files) - 1
         while number > 0 and 0 < written_at(os.pread(self._files[number - 1], 64, 0)) < since:
             number -= 1
-        self.seek(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0))
+        self.seek(LogPosition(max(number, 0), offset_of(self._files[number], since) if self._files else 0), since)
 
     @property
     def end(self) -> LogPosition:

@@ -127,9 +127,13 @@ STACK = [
     ("stderr", b"  goes on"),
 ]
 
+OLD_STACK = [*[("stdout", b"error: a")] * 3, ("stderr", b"error: b"), ("stdout", b"\tgoes on")]
+
 
 # The line that goes on stands behind the place where reading begins, what it goes on from before.
 @example(texts=STACK, style="plain", cuts=set(), grep="", level="warning", since=0, until=0, size=64)
+# What it goes on from was written before `since`.
+@example(texts=OLD_STACK, style="plain", cuts=set(), grep="", level="warning", since=3, until=0, size=64)
 @settings(max_examples=250, deadline=None)
 @given(
     texts=st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "minikube"]), TEXTS), min_size=1, max_size=30),
