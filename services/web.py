@@ -172,6 +172,7 @@ class _Connection:
         """Send a reply; close the connection if the request was not read completely, or if the server stops."""
         close = self.server.stopping or self.http.their_state is not h11.DONE
         headers = [
+            # Not email.utils.formatdate: its import is a part of the time until the service answers.
             ("date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
             ("content-type", "application/json"),
             *more,

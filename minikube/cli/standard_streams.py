@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 ERROR_HANDLER = "minikube.escape"
-ASCII = "us_ascii_minikube"
-"""The encoding ASCII by another name."""
+ASCII = "ascii_escaped"
+"""The encoding ASCII by another name, which `doctor` prints."""
 
 
 class Output(io.FileIO):

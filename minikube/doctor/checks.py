@@ -272,7 +272,7 @@ def _terminal() -> Finding:
     if not sys.stdout.isatty():
         return ok("terminal", "none: log lines instead of the dashboard")
     size, term = shutil.get_terminal_size(), os.environ.get("TERM", "")
-    found = f"{term or 'no TERM'}, {size.columns}x{size.lines}, {sys.stdout.encoding.removesuffix('_minikube')}"
+    found = f"{term or 'no TERM'}, {size.columns}x{size.lines}, {sys.stdout.encoding}"
     checks: list[tuple[Callable[[], bool], str]] = [
         (lambda: term in ("", "dumb"), "set TERM, such as xterm-256color, or use `up --plain`"),
         (lambda: (sys.stdout.encoding or "").lower().replace("-", "") != "utf8", "set LANG to a UTF-8 locale"),

@@ -86,7 +86,8 @@ class ProjectGroups:
     """
 
     def __init__(self, project_dir: Path, limits: Iterable[str] = ()) -> None:
-        self._project_dir = project_dir
+        self.project_dir = project_dir
+        """Where the groups are recorded: the project's `.minikube`, which may be moved. Their name stays."""
         self._name = group_name(project_dir)
         self._unified: Path | None = None
         self._controllers: frozenset[str] = frozenset()
@@ -156,7 +157,7 @@ class ProjectGroups:
             if path.name == self._name and path not in self._recorded:
                 self._recorded.append(path)
                 with contextlib.suppress(OSError):
-                    (self._project_dir / CGROUPS_FILE).write_text("".join(f"{made}\n" for made in self._recorded))
+                    (self.project_dir / CGROUPS_FILE).write_text("".join(f"{made}\n" for made in self._recorded))
         return True
 
 

@@ -21,9 +21,13 @@ from functools import partial
 from typing import NamedTuple, NoReturn
 
 OUTPUT_LIMIT = 262_144
-"""How many bytes of each stream, and of a line, are kept; what follows is read and dropped."""
+"""How many bytes of each stream are kept: what follows is read and dropped. A longer line is passed on in parts."""
 
 READ_BYTES = 65_536
+
+LAST_BYTES = 1_048_576
+"""How many bytes of a stream are read after the exit: the most that a pipe holds (pipe-max-size, pipe(7))."""
+
 END_GRACE_S = 0.5
 """The time from TERM to KILL for a command that is given up. An engine's command cancels its build in it."""
 
@@ -96,14 +100,18 @@ def run_commands(
     end = None if timeout is None else time.monotonic() + timeout
     environment = dict(os.environ if env is None else env)
     started: list[_Command] = []
-    with _raised_signals(), selectors.DefaultSelector() as selector:
+    # poll, not epoll: it needs no descriptor, of which there may be none left.
+    with _raised_signals(), selectors.PollSelector() as selector:
         try:
-            started.extend(_Command(argv, environment, selector, on_line) for argv in commands)
+            for argv in commands:
+                # Added before it starts: a signal may come as soon as there is a process.
+                started.append(_Command(selector, on_line))
+                started[-1].start(argv, environment)
             while any(command.runs for command in started):
-                events = selector.select(None if end is None else max(end - time.monotonic(), 0.0))
-                for key, _ in events:
+                for key, _ in selector.select(None if end is None else max(end - time.monotonic(), 0.0)):
                     key.data()
-                if not events and end is not None and time.monotonic() >= end:
+                # Also where there was something to read: a command may write without end.
+                if end is not None and time.monotonic() >= end:
                     break
         finally:
             _end(started)
@@ -113,14 +121,7 @@ def run_commands(
 class _Command:
     """A command that was started, and what was read of its output so far."""
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        selector: selectors.BaseSelector,
-        on_line: Callable[[str], object] | None,
-    ) -> None:
-        """Start the command. A failure is kept for the result."""
+    def __init__(self, selector: selectors.BaseSelector, on_line: Callable[[str], object] | None) -> None:
         self.runs = False
         """Whether the command has started and is not known to have exited."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -130,25 +131,30 @@ class _Command:
         self._output: dict[int, bytearray] = {}
         """What was read, by the pipe: of stdout, then of stderr."""
         self._pidfd = -1
-        streams = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start the command. A failure is kept for the result."""
+        streams: list[int] = []
         try:
-            for _ in range(2 if on_line is None else 1):
+            streams.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            for _ in range(2 if self._on_line is None else 1):
                 read_end, write_end = os.pipe2(os.O_CLOEXEC)
                 streams.append(write_end)
-                os.set_blocking(read_end, False)
                 self._output[read_end] = bytearray()
+                os.set_blocking(read_end, False)
             self._process = spawn(argv, env, (streams[0], streams[1], streams[-1]))
+            self.runs = True
             self._pidfd = os.pidfd_open(self._process.pid)
         except (OSError, ValueError) as error:
             self._error = (getattr(error, "strerror", None) or str(error)).lower()
+            self.runs = False
             return
         finally:
             for descriptor in streams:
                 os.close(descriptor)
-        self.runs = True
         for pipe in self._output:
-            selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
-        selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+            self._selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
+        self._selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
 
     def result(self, late: str) -> CommandResult:
         """Return the result; `late` is the error of a command that had not exited when it was ended."""
@@ -182,12 +188,12 @@ class _Command:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _read(self, pipe: int) -> bool:
-        """Read once from a pipe; return whether there may be more now."""
+    def _read(self, pipe: int) -> int:
+        """Read once from a pipe; return the number of bytes, 0 where there are none now."""
         try:
             data = os.read(pipe, READ_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         output = self._output[pipe]
         if self._on_line is None:
             output += data[: OUTPUT_LIMIT - len(output)]
@@ -200,18 +206,21 @@ class _Command:
             output[:] = rest
             for line in lines:
                 self._on_line(line.decode("utf-8", "replace"))
-        if not data:
+        # `_on_exit` may have unregistered it in the same round of events.
+        if not data and pipe in self._selector.get_map():
             self._selector.unregister(pipe)
-        return bool(data)
+        return len(data)
 
     def _on_exit(self) -> None:
-        """Read the command's last words, but wait for no process that has inherited its pipes."""
+        """Read what the command has left in its pipes, but wait for no process that has inherited them."""
         self._selector.unregister(self._pidfd)
         self.runs = False
         for pipe in self._output:
             if pipe in self._selector.get_map():
-                while self._read(pipe):
-                    pass
+                # Bounded: such a process may write faster than this one reads.
+                left = LAST_BYTES
+                while left > 0 and (count := self._read(pipe)):
+                    left -= count
             if pipe in self._selector.get_map():
                 self._selector.unregister(pipe)
 

@@ -98,6 +98,7 @@ class LogCollector:
     def move(self, directory: Path) -> None:
         """Use the new path of the directory with all log files, which was moved."""
         self.directory = directory
+        # The writing thread may do the same at this moment: see `LogFile._follow_project`.
         for log in self.logs.values():
             log.file.path = directory / log.file.path.name
         self._removed = {

@@ -47,6 +47,8 @@ class RunContext:
         """Set when the whole project is to stop."""
         self.immediate_stop_requested = CancelEvent()
         """Set when no time is left for graceful stops: what still runs is killed."""
+        self.relocated = CancelEvent()
+        """Set, and replaced, when the project directory was moved."""
         self.engine_leftovers: EngineLeftovers | None = None
         """Containers and networks that the engine still has at the end."""
 
@@ -58,10 +60,13 @@ class RunContext:
 
     def relocate(self, relocation: Relocation) -> None:
         """Use the new place of the project directory, which was moved."""
-        self.process_table.relocations.append(relocation)
+        self.process_table.relocate(relocation)
         self.directory = relocation.path(self.directory)
         self.redis_url = relocation.text(self.redis_url)
         self.logs.move(log_dir(self.directory))
+        # Replaced before it is set: a task that wakes up waits for the next move.
+        relocated, self.relocated = self.relocated, CancelEvent()
+        relocated.set()
 
     def _on_log_notice(self, event: str, text: str, service: str, instance: str) -> None:
         self.store.event(event, text, "warning", service=service, instance=instance)

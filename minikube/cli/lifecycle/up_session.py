@@ -246,19 +246,21 @@ class UpSession:
         self._print_remaining_logs()
         found = read_engine_record(project_dir(self._manifest))
         leftovers = found[1] if found and found[1].given_up else None
+        more = f"; {leftovers}" if leftovers else ""
+        log = supervisor_log(project_dir(self._manifest))
+        # A stop never ends the supervisor by a signal: it was killed, before or after the request.
+        if code < 0:
+            raise MinikubeError(f"the supervisor ended ({describe_exit(code)}){more} — see {log}")
         if ended := self._handle.ended:
-            more = f"; {leftovers}" if leftovers else ""
             self._print_message(f"stopped, as {ended['service']} ended: {ended['how']}{more}")
             return int(ended["code"]) or code
         if leftovers is not None:
             self._print_message(f"stopped, but {leftovers}")
             return code or self._interrupt_code()
-        # A stop never ends the supervisor by a signal: it was killed, before or after the request.
-        if code < 0 or (code and not self._stop_requests):
-            log = supervisor_log(project_dir(self._manifest))
+        if code and not self._stop_requests:
             raise MinikubeError(f"the supervisor ended ({describe_exit(code)}) — see {log}")
         self._print_message("stopped")
-        return code if code > 0 else self._interrupt_code()
+        return code or self._interrupt_code()
 
     def _interrupt_code(self) -> int:
         """Return the exit code of a stop that a signal requested."""

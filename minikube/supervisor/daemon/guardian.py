@@ -108,6 +108,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     processes.become_subreaper()
     group_name = cgroup.group_name(directory)
     redis_socket = new_redis_socket(directory)  # now: the directory may be moved
+    real = directory.resolve()  # the socket's path leads through no links
     root = os.open(directory.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     claim = RunClaim(directory)
     # Nothing is ever written: the read end becomes readable when the guardian, which has the only write end, dies.
@@ -125,8 +126,8 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
     # Another run has the project where the supervisor was refused because of it.
     if claim.is_taken:
         moved = _current_place(directory, root)
-        if redis_socket.is_relative_to(directory):
-            redis_socket = moved / redis_socket.relative_to(directory)
+        if redis_socket.is_relative_to(real):
+            redis_socket = moved / redis_socket.relative_to(real)
         directory = moved
         # A supervisor that ended by itself has recorded the reason and removed its containers.
         if status < 0:

@@ -67,7 +67,9 @@ class ProjectFiles:
     ) -> None:
         """`on_move` gets the old and the new path of a project directory that was moved.
 
-        `log_descriptors` are those of the supervisor's log; empty: the log is not kept right."""
+        It is called twice where the path that was given leads through links: for that path, and for the one without links.
+        `log_descriptors` are those of the supervisor's log; empty: the log is not kept right.
+        """
         self.directory = directory
         """The project's `.minikube`, where it is now."""
         self.record = record
@@ -80,6 +82,8 @@ class ProjectFiles:
         self._on_move = on_move
         # Open descriptors: the inode of a deleted directory would be given to the next one.
         self._root = _open_directory(directory.parent)
+        self._real = Path(_path_of(self._root))
+        """The path of the project directory without links."""
         self._written: dict[str, Identity | None] = {TOKEN_FILE: _identity(directory / TOKEN_FILE)}
         """By file: what identifies the content that this process has written."""
         self._kept: dict[str, tuple[Identity | None, bytes]] = {}
@@ -130,31 +134,39 @@ class ProjectFiles:
 
     def _follow_root(self) -> None:
         """Find the project directory where it was moved or made again, and use it from now on. Raises OSError."""
-        root = self.directory.parent
+        root, is_in_place = self.directory.parent, False
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if os.path.samestat(os.fstat(self._root), root.stat()):
-                return
-        path = os.readlink(f"/proc/self/fd/{self._root}")
-        if not path.endswith(DELETED):
-            moved = Path(path)
-            self._use_root(moved)
-            self._on_move(root, moved)
+            is_in_place = os.path.samestat(os.fstat(self._root), root.stat())
+        path = _path_of(self._root)
+        if not is_in_place and path.endswith(DELETED):
+            self._take_over(root)
+            return
+        if not is_in_place:
+            self._use_root(Path(path))
+            if root != self._real:
+                self._on_move(root, Path(path))
+        # Also in place: a link in the given path may lead to the new place.
+        if path != str(self._real):
+            before, self._real = self._real, Path(path)
+            self._on_move(before, self._real)
             self._report(
                 "project.moved",
-                f"the project directory was moved to {moved}: the project goes on there, but services that use its path have"
+                f"the project directory was moved to {path}: the project goes on there, but services that use its path have"
                 " the old one until their restart — `minikube restart`",
                 "warning",
             )
-        elif os.path.isdir(root):  # Path.is_dir raises PermissionError
-            _check_own(root)
-            fresh = _open_directory(root)
-            os.close(self._root)
-            self._root = fresh
-            self._use_root(root)
-            if (sock := self._claim.add_name(root)) is not None:
-                self.new_names.append(sock)
-        else:
+
+    def _take_over(self, root: Path) -> None:
+        """Use a directory that was made in place of the deleted one. Raises OSError, also where there is none."""
+        if not os.path.isdir(root):  # Path.is_dir raises PermissionError
             raise FileNotFoundError(0, "the project directory was deleted", str(root))
+        _check_own(root)
+        fresh = _open_directory(root)
+        os.close(self._root)
+        self._root, self._real = fresh, Path(_path_of(fresh))
+        self._use_root(root)
+        if (sock := self._claim.add_name(root)) is not None:
+            self.new_names.append(sock)
 
     def _use_root(self, root: Path) -> None:
         old = self.directory.parent
@@ -254,6 +266,11 @@ class ProjectFiles:
 
 def _open_directory(path: Path) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _path_of(descriptor: int) -> str:
+    """Return the path of an open directory without links. Raises OSError."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def _identity(path: Path) -> Identity | None:

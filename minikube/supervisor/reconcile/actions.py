@@ -20,11 +20,8 @@ from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.rollout.rollout import Rollouts
 from minikube.supervisor.reconcile.rollout.single import restart_instance, wait_running, wait_started
 
-START_TIMEOUT_S = 30.0
-"""How long a start waits until the instances have left the state `stopped`."""
-
 DEPENDENCY_TIMEOUT_S = 5.0
-"""How long a start waits in addition for dependencies that it has started itself."""
+"""How long instances may wait for dependencies that the same request has started."""
 
 DIRECTORY_TIMEOUT_S = 1.0
 """For a look at a working directory, whose file system may hang."""
@@ -62,11 +59,9 @@ class ServiceActions:
         dependencies = self._reconciler.unselected_dependencies(controllers)
         for controller in (*dependencies, *controllers):
             controller.start()
-        with trio.move_on_after(START_TIMEOUT_S):
-            await self._store.wait_until(lambda: all(map(_has_left_stopped, controllers)))
         if dependencies:
             with trio.move_on_after(DEPENDENCY_TIMEOUT_S):
-                await self._store.wait_until(lambda: not any(map(_is_pending, controllers)))
+                await self._store.wait_until(lambda: not any(map(_is_to_start, controllers)))
         await wait_started(controllers, self._store, "cannot be started")
 
     async def stop(self, name: str) -> None:
@@ -132,22 +127,19 @@ class ServiceActions:
     async def scale(self, name: str, replicas: int) -> None:
         """Set the number of replicas of the service `name`.
 
-        Return when the surplus instances have ended and the new ones are starting. Raises `StopTimeout` when one does
-        not end.
+        Return when the surplus instances have ended, and each new one is starting or waits for a dependency or an image.
+        Raises `StopTimeout` when one does not end, and `RolloutFailed` when a new one is not started.
         """
         self._check_running()
         reconciler = self._reconciler
         if name not in reconciler.specs or name not in self._replicas:
             raise NotFound(f"{name}: no such service — `minikube ps` lists them")
         check_replicas(reconciler.specs[name], replicas, reconciler.specs)
-        await reconciler.wait_removed(reconciler.resize(name, replicas))
-        with trio.move_on_after(START_TIMEOUT_S):
-            await self._store.wait_until(
-                lambda: all(
-                    _has_left_stopped(controller) or not controller.desired.running
-                    for controller in self._replicas.of(name)
-                )
-            )
+        before = self._replicas.of(name)
+        surplus = reconciler.resize(name, replicas)
+        added = [controller for controller in self._replicas.of(name) if controller not in before]
+        await reconciler.wait_removed(surplus)
+        await wait_started(added, self._store, "cannot be started")
 
     async def set_maintenance(self, name: str, on: bool, reason: str = "") -> None:
         """Hide instances from lookups (`on`) or show them again; their processes go on. Raises `UsageError` if not registered."""
@@ -184,9 +176,6 @@ class ServiceActions:
             raise UsageError("the project is stopping; nothing was started")
 
 
-def _is_pending(controller: InstanceController) -> bool:
-    return controller.state.process_state is ProcessState.PENDING
-
-
-def _has_left_stopped(controller: InstanceController) -> bool:
-    return controller.state.process_state is not ProcessState.STOPPED
+def _is_to_start(controller: InstanceController) -> bool:
+    waits = controller.state.process_state in (ProcessState.STOPPED, ProcessState.PENDING)
+    return waits and controller.desired.running

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -118,12 +119,42 @@ def test_lines_of_both_streams_come_while_the_command_runs_also_one_without_an_e
     assert max(map(len, lines)) < OUTPUT_LIMIT + commands.READ_BYTES + 1
 
 
-def test_commands_run_side_by_side_and_one_that_cannot_start_hinders_no_other() -> None:
-    began = time.monotonic()
-    results = run_commands([["sleep", "0.3"], ["/nonexistent"], ["sh", "-c", "sleep 0.3; exit 7"]], timeout=PATIENCE_S)
-    assert [result.status for result in results] == [0, None, 7]
-    assert results[1].error == "no such file or directory"
-    assert time.monotonic() - began < 0.6
+def test_commands_run_side_by_side_and_one_that_cannot_start_hinders_no_other(tmp_path: Path) -> None:
+    """Each of the others waits for the other at a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    writes, reads = f"echo x > {tmp_path}/pipe", f"cat {tmp_path}/pipe; exit 7"
+    results = run_commands([["sh", "-c", writes], ["/nonexistent"], ["sh", "-c", reads]], timeout=PATIENCE_S)
+    assert results == [
+        CommandResult(0),
+        CommandResult(None, error="no such file or directory"),
+        CommandResult(7, "x\n"),
+    ]
+
+
+def test_a_command_that_writes_without_end_is_ended_at_the_time_out() -> None:
+    """There is always something to read then. Also what a command has left behind may write without end."""
+    assert run_command(["yes"], timeout=0.2) == CommandResult(None, error="did not end in 0.2 s")
+    left = run_command(["sh", "-c", "yes & echo done >&2"], timeout=PATIENCE_S)
+    assert (left.status, left.stderr) == (0, "done\n")
+
+
+def test_without_descriptors_the_result_says_so() -> None:
+    """Wherever they run out; the limit is raised until there are enough."""
+    before = os.listdir("/proc/self/fd")
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    results: list[CommandResult] = []
+    while not results or results[-1].status is None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + len(results), hard))
+        try:
+            results.append(run_command(["true"], timeout=PATIENCE_S))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {result.error for result in results[:-1]} == {"too many open files"}
+    assert len(results) > 5
+    assert results[-1] == CommandResult(0)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_no_descriptor_stays_open() -> None:

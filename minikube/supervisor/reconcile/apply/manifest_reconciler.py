@@ -80,9 +80,8 @@ class ManifestReconciler:
         path = process_table.current_path(reconciler.manifest.path)
         new = await trio.to_thread.run_sync(load_manifest, path)
         if process_table.relocations and new.name == default_name(path.parent):
-            new = structs.replace(
-                new, name=reconciler.manifest.name
-            )  # it is the name of the directory, which was moved
+            # The name is that of the directory, which was moved.
+            new = structs.replace(new, name=reconciler.manifest.name)
         if refuse_empty and reconciler.manifest.services and not new.services:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
         options = reconciler.context.options

@@ -14,7 +14,7 @@ WATCH_S = 2.0
 """How long a process that was started is watched: one that fails at once ends within this time."""
 
 START_TIMEOUT_S = 60.0
-"""How long a start may take until its process exists, on a machine that is busy with other things."""
+"""How long a start may take until there is a process: on a busy machine it takes seconds."""
 
 
 async def restart_instance(controller: InstanceController, store: StateStore) -> None:
@@ -41,10 +41,11 @@ async def restart_instance(controller: InstanceController, store: StateStore) ->
 async def wait_started(controllers: Sequence[InstanceController], store: StateStore, failure: str) -> None:
     """Wait until each instance is started, was stopped again, or waits for a dependency or an image.
 
-    Raises `RolloutFailed` when an instance is `fatal`, or not started `START_TIMEOUT_S` after the end of its old process;
-    `failure` is a part of the message, such as "cannot be started".
+    Raises `RolloutFailed` when an instance is `fatal`, or is not started within `START_TIMEOUT_S` and the time for its stop:
+    an old process may still be ending. `failure` is a part of the message, such as "cannot be started".
     """
-    seconds = START_TIMEOUT_S + max(stop_timeout(controller.spec.stop) for controller in controllers)
+    stops = (stop_timeout(controller.spec.stop) for controller in controllers)
+    seconds = START_TIMEOUT_S + max(stops, default=0.0)
     with trio.move_on_after(seconds):
         await store.wait_until(lambda: all(map(_is_under_way, controllers)))
     for controller in controllers:

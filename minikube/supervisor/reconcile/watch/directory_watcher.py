@@ -239,8 +239,15 @@ def directories_among(paths: Iterable[Path]) -> frozenset[Path]:
             continue
         # One look at the directory, which knows what its entries are, instead of a system call for each path.
         with contextlib.suppress(OSError), os.scandir(parent) as entries:
-            found.update(changed[entry.name] for entry in entries if entry.name in changed and entry.is_dir())
+            found.update(changed[entry.name] for entry in entries if entry.name in changed and _is_directory(entry))
     return frozenset(found)
+
+
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where this user may not look
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

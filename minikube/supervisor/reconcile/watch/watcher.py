@@ -7,10 +7,10 @@ changes nothing. Imported only where files are watched.
 """
 
 import os
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import trio
 from msgspec import Struct
@@ -27,6 +27,7 @@ from minikube.project.watch_patterns import (
     links_in,
     parse_rules,
 )
+from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import (
@@ -35,6 +36,7 @@ from minikube.supervisor.reconcile.watch.directory_watcher import (
     directories_among,
     files_in,
 )
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 QUIET_S = 0.15
 """Changes are handled when there was no other change for this long: then saving is complete."""
@@ -97,12 +99,14 @@ class SourceWatcher:
 
     async def run(self) -> None:
         """Watch files and act on changes until cancelled."""
-        is_first = True
+        is_first, moves = True, len(self._process_table.relocations)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow_manifest)
+            nursery.start_soon(self._follow, lambda: self._reconciler.manifest_adopted)
+            nursery.start_soon(self._follow, lambda: self._reconciler.context.relocated)
             nursery.start_soon(self._watcher.run)
             while True:
                 self._outdated = False
+                moves_before, moves = moves, len(self._process_table.relocations)
                 # A walk that is abandoned ends by itself: it is bounded.
                 watched = await trio.to_thread.run_sync(
                     self._find_files, self._reconciler.manifest, abandon_on_cancel=True
@@ -114,6 +118,8 @@ class SourceWatcher:
                     # A manifest that was saved after its load and before it was watched caused no event.
                     is_saved = await trio.to_thread.run_sync(self._is_manifest_saved)
                     missed = watched.manifest_files if is_saved else frozenset()
+                elif moves != moves_before:
+                    missed = frozenset()  # all directories are new by their paths only: nothing was saved
                 else:
                     # Files in a new directory may have been written before it was watched.
                     missed = await trio.to_thread.run_sync(files_in, added)
@@ -128,28 +134,22 @@ class SourceWatcher:
 
     def _find_files(self, manifest: Manifest) -> WatchedFiles:
         """Return the files and directories to watch for `manifest`. Runs in a thread, because it walks directories."""
-        specs = manifest.services.values()
-        rules = {spec.name: parse_rules(spec.watch, manifest.directory) for spec in specs if spec.watch}
+        specs, current_path = manifest.services.values(), self._process_table.current_path
+        directory = current_path(manifest.directory)
+        rules = {spec.name: parse_rules(spec.watch, directory) for spec in specs if spec.watch}
         files: frozenset[Path] = frozenset()
         if self._reconciler.context.options.watch:
             env_files = (path for spec in specs for path in spec.env_file)
-            files = frozenset(path.absolute() for path in (manifest.path, manifest.directory / ".env", *env_files))
+            read = (manifest.path, manifest.directory / ".env", *env_files)
+            files = frozenset(current_path(path.absolute()) for path in read)
         self._ignored = IgnoreRules()
         roots = {path.parent for path in files}
         found = {path for path in roots if os.path.isdir(path)}  # Path.is_dir raises PermissionError
         links = {path for path in files if os.path.islink(path)}
         for service_rules in rules.values():
             sources = set(islice(directories(service_rules, self._ignored), MAX_DIRECTORIES))
-            links.update(
-                islice(
-                    (
-                        link
-                        for link in links_in(sources)
-                        if self._is_source(link, service_rules) and not os.path.isdir(link)
-                    ),
-                    MAX_LINKS,
-                )
-            )
+            links_to_files = (link for link in links_in(sources) if not os.path.isdir(link))
+            links.update(islice((link for link in links_to_files if self._is_source(link, service_rules)), MAX_LINKS))
             found |= sources
             roots.update(rule.base for rule in service_rules if not rule.negated)
         paths = WatchedPaths(frozenset(found), frozenset(links), frozenset(roots))
@@ -157,7 +157,8 @@ class SourceWatcher:
 
     def _is_manifest_saved(self) -> bool:
         """Return whether a watched manifest on disk is another one than the adopted one, or wrong. Runs in a thread."""
-        if not self._reconciler.context.options.watch:
+        # After a move the paths in it differ, which is no save.
+        if not self._reconciler.context.options.watch or self._process_table.relocations:
             return False
         try:
             return load_manifest(self._reconciler.manifest.path) != self._reconciler.manifest
@@ -178,10 +179,17 @@ class SourceWatcher:
             self._changed |= paths
             self._wakeup.set()
 
-    async def _follow_manifest(self) -> None:
-        """Have the watched directories computed again whenever the reconciler adopts a manifest, until cancelled."""
+    @property
+    def _process_table(self) -> ProcessTable:
+        return self._reconciler.context.process_table
+
+    async def _follow(self, find_event: Callable[[], CancelEvent]) -> NoReturn:
+        """Have the watched directories computed again each time that an event is set, until cancelled.
+
+        `find_event` returns the present event: each is replaced when it is set.
+        """
         while True:
-            await self._reconciler.manifest_adopted.wait()
+            await find_event().wait()
             self._outdated = True
             self._wakeup.set()
 
@@ -256,7 +264,7 @@ class SourceWatcher:
     def _describe(self, paths: Iterable[Path]) -> str:
         """Return a text with the first of the changed paths, and how many more there are."""
         first, *rest = sorted(paths)
-        directory = self._reconciler.manifest.directory
+        directory = self._process_table.current_path(self._reconciler.manifest.directory)
         shown = first.relative_to(directory) if first.is_relative_to(directory) else first
         return f"{shown} and {len(rest)} more" if rest else str(shown)
 

@@ -67,7 +67,7 @@ class ContainerRuntime:
     ) -> None:
         self._process_table = process_table
         self._manifest = manifest
-        self._project_dir = project_dir
+        self._first_project_dir = project_dir
         self._backing_addresses = backing_addresses
         self._report_event = report_event
         self._port_allocator = port_allocator
@@ -179,6 +179,11 @@ class ContainerRuntime:
         with contextlib.suppress(OSError):  # a full disk: the record is there already, without the names
             record_engine(self._project_dir, client.engine, leftovers)
         return leftovers
+
+    @property
+    def _project_dir(self) -> Path:
+        """The project's `.minikube`, where it is now."""
+        return self._process_table.current_path(self._first_project_dir)
 
     @property
     def _may_have_something(self) -> bool:

@@ -19,6 +19,7 @@ from minikube.linux.program_file import explain_refusal
 from minikube.linux.rlimits import describe_excess, to_rlimits
 from minikube.supervisor.runtime.failures import SHORTAGES
 
+# For the environment, of which each start encodes every name and value: `os.fsencode` looks at the type of each, too.
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 

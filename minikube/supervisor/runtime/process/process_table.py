@@ -75,7 +75,7 @@ class ProcessTable:
         self._external: dict[int, str] = {}
         """Pid → owner of processes that are no children of the supervisor: the first process of each container."""
         self.relocations: list[Relocation] = []
-        """The moves of the project since the start: a command is started as if it had been written after them."""
+        """The moves of the project since the start: see `relocate`."""
         self._starting = 0
         self._start_count = 0
         self._has_started = trio.Event()
@@ -137,8 +137,14 @@ class ProcessTable:
             if not self._starting:
                 self.reap()  # orphans that died meanwhile; the SIGCHLD has come already
 
+    def relocate(self, relocation: Relocation) -> None:
+        """Start commands from now on as if they had been written after this move of the project; record groups there."""
+        self.relocations.append(relocation)
+        if self._groups is not None:
+            self._groups.project_dir = relocation.path(self._groups.project_dir)
+
     def current_path(self, path: Path) -> Path:
-        """Return where a path leads since the project was moved."""
+        """Return where a path leads after all moves of the project."""
         for relocation in self.relocations:
             path = relocation.path(path)
         return path

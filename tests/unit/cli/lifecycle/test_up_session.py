@@ -12,6 +12,8 @@ from msgspec import structs
 from minikube.cli.lifecycle.dashboard_process import DashboardProcess
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.control.client.blocking import ControlClient, Endpoint
+from minikube.engine.command import Engine
+from minikube.engine.leftovers import EngineLeftovers, record_engine
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 from minikube.model import InstanceView, ProcessState, Snapshot
 from minikube.supervisor.daemon.ipc import SupervisorHandle
@@ -86,6 +88,23 @@ def test_a_supervisor_that_was_killed_is_never_said_to_have_stopped() -> None:
     session = make_session(FakeHandle({}, [-9]))
     session.stop(signal.SIGINT)
     with pytest.raises(MinikubeError, match=r"the supervisor ended \(signal KILL\)"):
+        session.wait_stopped()
+
+
+@pytest.mark.parametrize("ended", [None, {"service": "tests", "how": "exit 0", "code": 0}])
+def test_a_supervisor_that_was_killed_is_a_failure_also_where_its_engine_still_has_containers(
+    ended: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    (tmp_path / ".minikube").mkdir()
+    engine, leftovers = Engine("docker", "/bin/docker", "mark"), EngineLeftovers("docker", ("web-1",), given_up=True)
+    record_engine(tmp_path / ".minikube", engine, leftovers)
+    handle = FakeHandle({}, [-9])
+    handle.ended = ended
+    session = make_session(handle, tmp_path / "supervisor.toml")
+    session.stop()
+    with pytest.raises(
+        MinikubeError, match=r"ended \(signal KILL\); docker did not answer and still has web-1 .* see "
+    ):
         session.wait_stopped()
 
 

@@ -38,9 +38,16 @@ class Kept:
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
         self.claim = RunClaim(self.directory)
         self.claim.take()
+        self.moves: list[tuple[Path, Path]] = []
         record = replace(RECORD, directory=str(root), manifest=str(root / "supervisor.toml"))
         self.files = ProjectFiles(
-            self.directory, self.claim, self.token, record, lambda *event: self.events.append(event), (self.log,)
+            self.directory,
+            self.claim,
+            self.token,
+            record,
+            lambda *event: self.events.append(event),
+            (self.log,),
+            on_move=lambda *paths: self.moves.append(paths),
         )
         self.files.write_record(record)
 
@@ -232,6 +239,29 @@ def test_a_project_directory_that_is_moved_is_followed(kept: Kept, tmp_path: Pat
     assert kept.files.record.directory == str(tmp_path / "elsewhere")
     (text,) = kept.texts()
     assert f"moved to {tmp_path}/elsewhere" in text
+    assert kept.moves == [(tmp_path / "project", tmp_path / "elsewhere")]
+
+
+@pytest.mark.parametrize("is_followed", [False, True], ids=["the link is stale", "the link leads to the new place"])
+def test_a_project_that_was_started_by_a_link_is_followed_from_both_of_its_paths(
+    tmp_path: Path, is_followed: bool
+) -> None:
+    """Its manifest names the link, its working directories and the socket of Redis have the path without links."""
+    real, link, after = tmp_path / "real", tmp_path / "link", tmp_path / "after"
+    real.mkdir()
+    link.symlink_to(real)
+    kept = Kept(link)
+    real.rename(after)
+    link.unlink()
+    if is_followed:
+        link.symlink_to(after)
+    kept.files.check()
+    kept.files.check()
+    assert kept.moves == [*([] if is_followed else [(link, after)]), (real, after)]
+    assert kept.files.directory == (link if is_followed else after) / ".minikube"
+    (text,) = kept.texts()
+    assert f"moved to {after}:" in text
+    kept.close()
 
 
 def test_a_project_directory_that_is_deleted_and_made_again_is_taken_over(kept: Kept) -> None:

@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minikube.errors import MinikubeError, UsageError
+from minikube.errors import MinikubeError, StartError, UsageError
 from minikube.manifest import ServiceSpec, load_manifest
 from minikube.model import ProcessState
 from minikube.supervisor.context import RunContext
@@ -300,6 +300,26 @@ async def test_what_is_asked_of_a_service_without_replicas_says_that_it_has_none
         with pytest.raises(UsageError, match="web: has no instance, as it has 0 replicas — `minikube scale web=1`"):
             await getattr(project.actions, act)("web")
         await project.actions.stop("web")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_scale_fails_where_a_new_instance_is_not_started(autojump_clock: object, tmp_path: Path) -> None:
+    """It says why, and does not return as if the instance were there. What fails already is not asked about."""
+    write(tmp_path, 0, 1)
+    async with trio.open_nursery() as nursery:
+        project = Project(tmp_path, nursery)
+        await trio.sleep(3)
+        project.fake.start_error = StartError("command not found: nosuch")
+        with pytest.raises(RolloutFailed, match="web-2 cannot be started: command not found: nosuch"):
+            await project.actions.scale("web", 2)
+        project.fake.start_error = None
+        await project.actions.scale("web", 3)
+        assert sorted(project.alive()) == ["web-1", "web-3"]
+        project.fake.start_delay = 200.0
+        with pytest.raises(
+            RolloutFailed, match=r"web-4 cannot be started: its process was not started within .* goes on"
+        ):
+            await project.actions.scale("web", 4)
         nursery.cancel_scope.cancel()
 
 

@@ -16,9 +16,14 @@ import trio
 from minikube.control.state_store import StateStore
 from minikube.manifest import load_manifest
 from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.reconcile.watch import directory_watcher
+from minikube.supervisor.reconcile.watch.directory_watcher import SCAN_FROM, WatchedPaths, directories_among
 from minikube.supervisor.reconcile.watch.watcher import SourceWatcher
+from minikube.supervisor.relocation import Relocation
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 from tests.eventually import soon
 
 
@@ -29,7 +34,9 @@ class Supervisor:
         self.store = StateStore("test")
         self.manifest = load_manifest(manifest)
         self.specs = self.manifest.services
-        self.context = SimpleNamespace(options=SimpleNamespace(watch=watch))
+        options = LaunchOptions(watch=watch)
+        self.context = RunContext(manifest.parent / ".minikube", options, self.store, ProcessTable(), "127.0.0.1:1")
+        self.watcher = SourceWatcher(self, self, self.apply)  # type: ignore[arg-type]
         self.manifest_adopted = CancelEvent()
         self.replicas = self
         self.restarts: list[str] = []
@@ -48,6 +55,10 @@ class Supervisor:
     async def apply(self, *, refuse_empty: bool) -> None:
         await trio.lowlevel.checkpoint()
         self.applied += 1
+
+    @property
+    def watched_paths(self) -> WatchedPaths:
+        return self.watcher._watcher._paths
 
     def events(self, kind: str) -> list[str]:
         return [event.message for event in self.store.events_since(0) if event.kind == kind]
@@ -80,13 +91,12 @@ async def watching(directory: Path, *patterns: str, watch: bool = False) -> Asyn
         manifest.write_text(text)
         (directory / "other").mkdir()
     supervisor = Supervisor(manifest, watch=watch)
-    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watcher.run)
-        await soon(lambda: watcher._watcher._paths.roots, what="the directories are watched")
+        nursery.start_soon(supervisor.watcher.run)
+        await soon(lambda: supervisor.watched_paths.roots, what="the directories are watched")
         yield supervisor
         # Whatever happened to the directories of `a`, those of `b` are still watched.
-        await supervisor.expect("b", (directory / "other" / "x").touch)
+        await supervisor.expect("b", (supervisor.context.directory.parent / "other" / "x").touch)
         assert "a" not in supervisor.restarts
         nursery.cancel_scope.cancel()
 
@@ -128,6 +138,27 @@ async def test_a_directory_that_is_replaced_by_another_one_is_followed_to_its_pa
         write(tmp_path / "other" / "b.py")()
         await soon(lambda: "b" in supervisor.restarts)
         assert supervisor.restarts == ["b"]
+
+
+async def test_files_are_watched_where_the_project_was_moved_to(tmp_path: Path) -> None:
+    """The move itself restarts nothing, nor does a file of another project at the old path."""
+    (project := tmp_path / "project").mkdir()
+    write(project / "src" / "a.py")()
+    async with watching(project, "src") as supervisor:
+        moved = project.rename(tmp_path / "moved")
+        supervisor.context.relocate(Relocation(project, moved))
+        await soon(lambda: moved / "src" in supervisor.watched_paths.roots)
+        await supervisor.expect("a", write(moved / "src" / "new.py", "1"))
+        assert supervisor.events("sources.changed") == ["a is restarted: src/new.py changed"]
+        write(project / "src" / "a.py", "2")()
+
+
+def test_a_link_that_leads_to_itself_hides_no_directory_that_is_listed_after_it(tmp_path: Path) -> None:
+    """Many changes in one directory are looked at by listing it, in no order that is known."""
+    for number in range(SCAN_FROM):
+        (tmp_path / f"loop{number}").symlink_to(f"loop{number}")
+        (tmp_path / f"new{number}").mkdir()
+    assert directories_among([*tmp_path.iterdir()]) == {*tmp_path.glob("new*")}
 
 
 async def test_a_directory_that_comes_later_is_watched_from_then_on(tmp_path: Path) -> None:

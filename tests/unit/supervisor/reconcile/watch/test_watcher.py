@@ -15,9 +15,12 @@ from minikube.errors import StartError
 from minikube.manifest import load_manifest
 from minikube.project.watch_patterns import parse_rules
 from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.reconcile.watch.directory_watcher import WatchedPaths
 from minikube.supervisor.reconcile.watch.watcher import Changes, SourceWatcher, WatchedFiles
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 from tests.eventually import soon
 
 
@@ -32,8 +35,8 @@ class FakeSupervisor:
         self.broken = True
         self.replicas = self
         self.built = trio.Event()
-        self.context: Any = None
-        self.manifest_adopted: Any = None
+        self.context = RunContext(Path("/shop/.minikube"), LaunchOptions(watch=True), self.store, ProcessTable(), "")
+        self.manifest_adopted = CancelEvent()
 
     def of(self, name: str) -> list[Any]:
         return [SimpleNamespace(desired=DesiredState())]
@@ -78,8 +81,6 @@ async def test_a_manifest_that_was_saved_before_it_was_watched_is_applied(tmp_pa
     path.write_text('[services.a]\ncommand = "sleep 9"\n')
     supervisor = FakeSupervisor()
     supervisor.manifest = load_manifest(path)
-    supervisor.context = SimpleNamespace(options=SimpleNamespace(watch=True))
-    supervisor.manifest_adopted = CancelEvent()
     watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
     assert not watcher._is_manifest_saved()
     path.write_text("[services.a")
