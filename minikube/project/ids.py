@@ -21,7 +21,7 @@ def project_key(machine: str, directory: Path) -> str:
 
 def instance_id(project: str, service: str, index: int) -> str:
     """Return the id of a replica, eight hex digits. `index` counts from 1."""
-    return sha256(f"{project}\0{service}\0{index}".encode()).hexdigest()[:ID_LENGTH]
+    return sha256(f"{project}\0{service}\0{index}".encode("utf-8", "surrogateescape")).hexdigest()[:ID_LENGTH]
 
 
 class ReplicaIds:

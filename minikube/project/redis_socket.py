@@ -24,11 +24,12 @@ def new_redis_socket(project_dir: Path) -> Path:
     """Return the path of the socket for a Redis of the project that starts now.
 
     The socket has a directory of its own, so that a container can be given that directory without the rest of
-    `.minikube/`. Where the path would be too long for a socket address, the directory is in a private temporary one.
+    `.minikube/`. Where the path would be too long for a socket address, or is no UTF-8, as the URLs are by which clients get it,
+    the directory is in a private temporary one.
     """
     # Resolved, so that each path to the project leads to the same place.
     socket = project_dir.resolve() / REDIS_SOCKET_DIR / REDIS_SOCKET
-    if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
+    if _is_usable(socket):
         return socket
     import tempfile  # slow, and rarely needed
 
@@ -82,6 +83,13 @@ def is_private(path: Path, owner: int) -> bool:
     """Return whether `path` is a directory of the user `owner` that no other user can enter. Raises OSError."""
     found = path.stat(follow_symlinks=False)
     return stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & 0o077
+
+
+def _is_usable(socket: Path) -> bool:
+    try:
+        return len(str(socket).encode()) <= SOCKET_PATH_LIMIT
+    except UnicodeEncodeError:
+        return False
 
 
 def _owner(project_dir: Path) -> int:

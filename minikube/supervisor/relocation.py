@@ -1,5 +1,6 @@
 """A move of the project's directory while it runs: what was written with its old path, as it is now. Pure."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ class Relocation(NamedTuple):
         """
         forms = (
             (r"(?:^|(?<=[\s:=,;'\"]))", str(self.old), str(self.new)),
-            (r"(?<=://)", quote(str(self.old)), quote(str(self.new))),
+            (r"(?<=://)", quote(os.fsencode(self.old)), quote(os.fsencode(self.new))),
         )
         for before, old, new in forms:
             text = re.sub(rf"{before}{re.escape(old)}(?=$|[/\s:,;'\"])", new.replace("\\", r"\\"), text)

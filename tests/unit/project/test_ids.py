@@ -1,10 +1,13 @@
 """Ids of instances are recognized in every run, at a cost that does not grow with the entries of other programs."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.project import ids
-from minikube.project.ids import ReplicaIds, instance_id
+from minikube.project.ids import ReplicaIds, instance_id, project_key
 
 
 @pytest.fixture
@@ -18,6 +21,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
 
     monkeypatch.setattr(ids, "instance_id", count)
     return made
+
+
+def test_a_project_in_a_directory_whose_path_is_no_utf8_has_ids_of_its_own() -> None:
+    first, second = (project_key("machine", Path(os.fsdecode(name))) for name in (b"/shop\xff", b"/shop\xfe"))
+    assert instance_id(first, "web", 1) != instance_id(second, "web", 1)
 
 
 @pytest.mark.parametrize("is_own", [True, False])

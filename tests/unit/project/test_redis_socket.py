@@ -122,3 +122,11 @@ def test_a_place_that_other_users_can_enter_is_refused(state: Path, temporary: P
         socket.parent.parent.chmod(0o711)
         with pytest.raises(StartError, match="not a private directory of this user — remove it"):
             prepare_redis_files(state, socket)
+
+
+def test_the_socket_of_a_project_whose_path_is_no_utf8_has_a_path_that_a_url_can_hold(
+    tmp_path: Path, temporary: Path
+) -> None:
+    (state := tmp_path / os.fsdecode(b"\xff") / ".minikube").mkdir(mode=0o700, parents=True)
+    assert temporary in serve(state).parents
+    assert temporary in find_redis_socket(state).parents

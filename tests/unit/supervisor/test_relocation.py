@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from minikube.engine.leftovers import read_engine_record
+from minikube.linux.cgroup import ProjectGroups
+from minikube.manifest import load_manifest
+from minikube.project_dir import CGROUPS_FILE
 from minikube.supervisor.relocation import Relocation
+from minikube.supervisor.runtime.container.runtime import ContainerRuntime
+from minikube.supervisor.runtime.port_allocator import PortAllocator
+from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 MOVE = Relocation(Path("/srv/my shop"), Path("/home/a"))
 
@@ -35,3 +42,37 @@ def test_a_path_in_the_project_moves_and_no_other() -> None:
 
 def test_a_backslash_in_the_new_path_stays_itself() -> None:
     assert Relocation(Path("/a"), Path(r"/b\1")).text("/a/x") == r"/b\1/x"
+
+
+def test_a_path_that_is_no_utf8_is_no_error() -> None:
+    """The supervisor would end, with all services, where the project was moved to such a path."""
+    move = Relocation(Path("/a"), Path("/b\udcff"))
+    assert move.text("/a/x") == "/b\udcff/x"
+    assert move.text("unix:///a/x") == "unix:///b%FF/x"
+
+
+def test_records_are_written_where_the_project_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the container engine and that of control groups, without which a killed supervisor's would be left."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / ".minikube").mkdir(parents=True)
+    (before / "supervisor.toml").write_text('[services.a]\ncommand = "a"\n')
+    (tmp_path / "docker").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    groups = ProjectGroups(before / ".minikube")
+    table = ProcessTable(groups)
+    containers = ContainerRuntime(
+        table,
+        load_manifest(before / "supervisor.toml"),
+        before / ".minikube",
+        lambda: ("", "", ""),
+        lambda text, level: None,
+        PortAllocator(),
+        lambda spec, id: "",
+    )
+    before.rename(after)
+    table.relocate(Relocation(before, after))
+    containers._open_client()
+    groups._mkdir(after / groups._name)
+    assert read_engine_record(after / ".minikube") is not None
+    assert (after / ".minikube" / CGROUPS_FILE).read_text().endswith(f"{after / groups._name}\n")
+    assert not before.exists()

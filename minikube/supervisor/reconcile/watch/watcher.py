@@ -7,6 +7,7 @@ changes nothing. Imported only where files are watched.
 """
 
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import (
     DirectoryWatcher,
     WatchedPaths,
+    changed_since,
     directories_among,
     files_in,
 )
@@ -43,6 +45,9 @@ QUIET_S = 0.15
 
 MAX_WAIT_S = 2.0
 """Changes that do not pause (a build that keeps writing) are handled after this time all the same."""
+
+MOVE_S = 2.0
+"""After a move of the project nothing is watched until it is noticed, within a second (`daemon.run_server`)."""
 
 MAX_LINKS = 1_000
 """How many symbolic links of a service are followed: each is looked at every second."""
@@ -84,7 +89,9 @@ class SourceWatcher:
     Belongs to the trio thread.
     """
 
-    def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
+    def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply, began: float) -> None:
+        """`began` is the wall-clock time from which on changed sources count, also before they are watched."""
+        self._began = began
         self._reconciler = reconciler
         self._actions = actions
         self._apply = apply
@@ -94,39 +101,32 @@ class SourceWatcher:
         self._wakeup = trio.Event()
         self._outdated = False
         """Whether the set of watched directories has to be computed again."""
+        self._moves: int | None = None
+        """How often the project had been moved when files were looked for; None: they have not been looked for yet."""
         self._restarting: dict[str, set[Path]] = {}
         """Service that is being restarted → the paths that have changed since its restart began."""
 
     async def run(self) -> None:
         """Watch files and act on changes until cancelled."""
-        is_first, moves = True, len(self._process_table.relocations)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, lambda: self._reconciler.manifest_adopted)
             nursery.start_soon(self._follow, lambda: self._reconciler.context.relocated)
             nursery.start_soon(self._watcher.run)
             while True:
                 self._outdated = False
-                moves_before, moves = moves, len(self._process_table.relocations)
+                manifest, moves = self._reconciler.manifest, len(self._process_table.relocations)
                 # A walk that is abandoned ends by itself: it is bounded.
-                watched = await trio.to_thread.run_sync(
-                    self._find_files, self._reconciler.manifest, abandon_on_cancel=True
-                )
+                watched = await trio.to_thread.run_sync(self._find_files, manifest, abandon_on_cancel=True)
                 if len(watched.paths.directories) >= MAX_DIRECTORIES:
                     self._report_too_many()
                 added = await self._watcher.update(watched.paths)
-                if is_first:
-                    # A manifest that was saved after its load and before it was watched caused no event.
-                    is_saved = await trio.to_thread.run_sync(self._is_manifest_saved)
-                    missed = watched.manifest_files if is_saved else frozenset()
-                elif moves != moves_before:
-                    missed = frozenset()  # all directories are new by their paths only: nothing was saved
-                else:
-                    # Files in a new directory may have been written before it was watched.
-                    missed = await trio.to_thread.run_sync(files_in, added)
-                self._on_change(missed, False)
-                is_first = False
+                self._on_change(await self._find_missed(watched, added, moves), False)
                 while not self._outdated:
                     paths = await self._next_changes()
+                    if self._reconciler.manifest is not manifest:
+                        # A path may have changed after the adoption: the new patterns decide, once they are watched.
+                        self._on_change(paths, True)
+                        break
                     changes = await trio.to_thread.run_sync(self._classify, paths, watched, abandon_on_cancel=True)
                     self._handle(changes, nursery)
 
@@ -154,6 +154,21 @@ class SourceWatcher:
             roots.update(rule.base for rule in service_rules if not rule.negated)
         paths = WatchedPaths(frozenset(found), frozenset(links), frozenset(roots))
         return WatchedFiles(rules, files, paths)
+
+    async def _find_missed(self, watched: WatchedFiles, added: frozenset[Path], moves: int) -> frozenset[Path]:
+        """Return the files that may have been saved before the directories `added` were watched.
+
+        `moves` is how often the project had been moved when they were looked for.
+        """
+        before, self._moves = self._moves, moves
+        if before is None:
+            # A manifest that was saved after its load and before it was watched caused no event.
+            is_saved = await trio.to_thread.run_sync(self._is_manifest_saved)
+            manifest_files = watched.manifest_files if is_saved else frozenset()
+            return manifest_files | await trio.to_thread.run_sync(changed_since, self._began, added)
+        if moves != before:  # all directories are new by their paths only
+            return await trio.to_thread.run_sync(changed_since, time.time() - MOVE_S, added)
+        return await trio.to_thread.run_sync(files_in, added)
 
     def _is_manifest_saved(self) -> bool:
         """Return whether a watched manifest on disk is another one than the adopted one, or wrong. Runs in a thread."""
@@ -263,7 +278,7 @@ class SourceWatcher:
 
     def _describe(self, paths: Iterable[Path]) -> str:
         """Return a text with the first of the changed paths, and how many more there are."""
-        first, *rest = sorted(paths)
+        first, *rest = sorted(map(self._process_table.current_path, paths))
         directory = self._process_table.current_path(self._reconciler.manifest.directory)
         shown = first.relative_to(directory) if first.is_relative_to(directory) else first
         return f"{shown} and {len(rest)} more" if rest else str(shown)

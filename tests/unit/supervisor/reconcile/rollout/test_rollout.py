@@ -314,7 +314,7 @@ async def test_a_scale_fails_where_a_new_instance_is_not_started(autojump_clock:
             await project.actions.scale("web", 2)
         project.fake.start_error = None
         await project.actions.scale("web", 3)
-        assert sorted(project.alive()) == ["web-1", "web-3"]
+        assert sorted(project.alive()) == ["web", "web-3"]
         project.fake.start_delay = 200.0
         with pytest.raises(
             RolloutFailed, match=r"web-4 cannot be started: its process was not started within .* goes on"
