@@ -45,7 +45,7 @@ class EmbeddedRedis(BackingProgram):
         """Use the new place of socket and data; see `BackingProgram`. The running server has moved with them."""
         self._address, self._path = relocation.text(self._address), relocation.text(self._path)
         self._data = relocation.path(self._data)
-        self.rescue.move(self._path, relocation.path(self._data.parent))
+        self.rescue.move(self._path, self._data.parent)
 
     @property
     def _away(self) -> str:

@@ -290,7 +290,7 @@ def test_an_absolute_path_needs_no_working_directory(
     assert "removed" not in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not enter a directory")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that may not enter a directory")
 @pytest.mark.parametrize("command", ["validate", "ps"])
 def test_a_working_directory_that_may_not_be_entered_is_a_usage_error_of_one_line(command: str, tmp_path: Path) -> None:
     """A manifest above it is not used in its place."""

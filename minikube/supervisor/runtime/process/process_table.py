@@ -3,7 +3,7 @@
 A process tree is a command and all its descendants, also orphans that have left its session. Where control groups are
 available, each tree has one. The supervisor is a child subreaper, so orphans become its children; their owner is found from
 earlier scans of `/proc`, from their session, and from INSTANCE_ID in their environment. It refuses to restart processes and
-to read output.
+to read output. More than 400 lines, because all that starts, ends or reaps a process uses the same table.
 """
 
 import contextlib
