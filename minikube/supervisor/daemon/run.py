@@ -337,11 +337,11 @@ async def _watch_files(
     Where nothing is to be watched, wait for the next manifest that the reconciler adopts.
     """
     while True:
-        adopted = reconciler.manifest_adopted
+        adopted, began = reconciler.manifest_adopted, time.time()
         if reconciler.context.options.watch or any(spec.watch for spec in reconciler.specs.values()):
             # Late and in a thread: the import takes 30 ms and some megabytes.
             watcher = await trio.to_thread.run_sync(import_module, "minikube.supervisor.reconcile.watch.watcher")
-            await watcher.SourceWatcher(reconciler, actions, apply).run()
+            await watcher.SourceWatcher(reconciler, actions, apply, began).run()
         await adopted.wait()
 
 

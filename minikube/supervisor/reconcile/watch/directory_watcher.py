@@ -8,6 +8,7 @@ to another target nor a path to another directory. It refuses to filter paths: `
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -223,6 +224,19 @@ def files_in(paths: Iterable[Path]) -> frozenset[Path]:
             found.update(path.iterdir())
         except OSError:
             continue  # it has been removed again
+    return frozenset(found)
+
+
+def changed_since(began: float, paths: Iterable[Path]) -> frozenset[Path]:
+    """Return the files directly in these directories that were changed between the wall-clock time `began` and now."""
+    found: set[Path] = set()
+    now = time.time()  # an unpacked file may have a time in the future
+    for path in paths:
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):  # it has been removed again
+                    if not entry.is_dir() and began <= entry.stat().st_mtime <= now:
+                        found.add(path / entry.name)
     return frozenset(found)
 
 

@@ -32,6 +32,7 @@ from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.watch.directory_watcher import (
     DirectoryWatcher,
     WatchedPaths,
+    changed_since,
     directories_among,
     files_in,
 )
@@ -82,7 +83,9 @@ class SourceWatcher:
     Belongs to the trio thread.
     """
 
-    def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply) -> None:
+    def __init__(self, reconciler: Reconciler, actions: ServiceActions, apply: Apply, began: float) -> None:
+        """`began` is the wall-clock time from which on changed sources count, also before they are watched."""
+        self._began = began
         self._reconciler = reconciler
         self._actions = actions
         self._apply = apply
@@ -103,10 +106,9 @@ class SourceWatcher:
             nursery.start_soon(self._watcher.run)
             while True:
                 self._outdated = False
+                manifest = self._reconciler.manifest
                 # A walk that is abandoned ends by itself: it is bounded.
-                watched = await trio.to_thread.run_sync(
-                    self._find_files, self._reconciler.manifest, abandon_on_cancel=True
-                )
+                watched = await trio.to_thread.run_sync(self._find_files, manifest, abandon_on_cancel=True)
                 if len(watched.paths.directories) >= MAX_DIRECTORIES:
                     self._report_too_many()
                 added = await self._watcher.update(watched.paths)
@@ -114,6 +116,7 @@ class SourceWatcher:
                     # A manifest that was saved after its load and before it was watched caused no event.
                     is_saved = await trio.to_thread.run_sync(self._is_manifest_saved)
                     missed = watched.manifest_files if is_saved else frozenset()
+                    missed |= await trio.to_thread.run_sync(changed_since, self._began, added)
                 else:
                     # Files in a new directory may have been written before it was watched.
                     missed = await trio.to_thread.run_sync(files_in, added)
@@ -121,6 +124,10 @@ class SourceWatcher:
                 is_first = False
                 while not self._outdated:
                     paths = await self._next_changes()
+                    if self._reconciler.manifest is not manifest:
+                        # A path may have changed after the adoption: the new patterns decide, once they are watched.
+                        self._on_change(paths, True)
+                        break
                     changes = await trio.to_thread.run_sync(self._classify, paths, watched, abandon_on_cancel=True)
                     self._handle(changes, nursery)
 

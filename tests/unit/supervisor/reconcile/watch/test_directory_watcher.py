@@ -1,5 +1,6 @@
 """Changes in real directories, as the watcher of sources learns of them: also of those that go, move and come back."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ async def watching(directory: Path, *patterns: str, watch: bool = False) -> Asyn
         manifest.write_text(text)
         (directory / "other").mkdir()
     supervisor = Supervisor(manifest, watch=watch)
-    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, math.inf)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)
         await soon(lambda: watcher._watcher._paths.roots, what="the directories are watched")

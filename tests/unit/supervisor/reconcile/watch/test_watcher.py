@@ -56,7 +56,7 @@ class FakeSupervisor:
 
 async def test_a_file_saved_while_a_build_failed_is_built_as_well() -> None:
     supervisor = FakeSupervisor()
-    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)  # type: ignore[arg-type]
     watcher._restarting["x"] = {Path("/shop/a.py")}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher._restart, "x")
@@ -69,7 +69,7 @@ async def test_a_file_saved_while_a_build_failed_is_built_as_well() -> None:
 
 async def test_a_saved_manifest_is_applied_and_refused_where_it_is_empty() -> None:
     supervisor = FakeSupervisor()
-    await SourceWatcher(supervisor, supervisor, supervisor.apply)._apply_manifest()  # type: ignore[arg-type]
+    await SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)._apply_manifest()  # type: ignore[arg-type]
     assert supervisor.asked == [("apply", True)]
 
 
@@ -80,7 +80,7 @@ async def test_a_manifest_that_was_saved_before_it_was_watched_is_applied(tmp_pa
     supervisor.manifest = load_manifest(path)
     supervisor.context = SimpleNamespace(options=SimpleNamespace(watch=True))
     supervisor.manifest_adopted = CancelEvent()
-    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)  # type: ignore[arg-type]
     assert not watcher._is_manifest_saved()
     path.write_text("[services.a")
     assert watcher._is_manifest_saved()
@@ -90,6 +90,53 @@ async def test_a_manifest_that_was_saved_before_it_was_watched_is_applied(tmp_pa
         await soon(lambda: supervisor.asked)
         nursery.cancel_scope.cancel()
     assert supervisor.asked == [("apply", True)]
+
+
+async def test_sources_saved_before_they_were_watched_restart_a_service_once_it_runs(tmp_path: Path) -> None:
+    """What was saved before the services were started does not."""
+    path, source = tmp_path / "supervisor.toml", tmp_path / "src"
+    source.mkdir()
+    path.write_text('[services.x]\ncommand = "sleep 9"\nwatch = ["src"]\n')
+    for name, saved in (("old", 1_000), ("new", 3_000), ("newer", 4_000), ("future", 99_000_000_000)):
+        (source / name).touch()
+        os.utime(source / name, (saved, saved))
+    supervisor = FakeSupervisor()
+    supervisor.manifest = load_manifest(path)
+    supervisor.context = SimpleNamespace(options=SimpleNamespace(watch=False))
+    supervisor.manifest_adopted = CancelEvent()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(SourceWatcher(supervisor, supervisor, supervisor.apply, 2_000.0).run)  # type: ignore[arg-type]
+        await soon(lambda: supervisor.store.events_since(0))
+        nursery.cancel_scope.cancel()
+    assert supervisor.store.events_since(0)[-1].message == "x is restarted: src/new and 1 more changed"
+
+
+async def test_a_change_right_after_another_manifest_was_adopted_is_judged_by_its_patterns(tmp_path: Path) -> None:
+    """Its patterns count from the adoption on, also before its directories are watched."""
+    path, source = tmp_path / "supervisor.toml", tmp_path / "src"
+    source.mkdir()
+
+    def load(patterns: str) -> Any:
+        path.write_text(f'[services.x]\ncommand = "sleep 9"\nwatch = [{patterns}]\n')
+        return load_manifest(path)
+
+    supervisor = FakeSupervisor()
+    supervisor.manifest = load('"src", "!src/*.txt"')
+    supervisor.context = SimpleNamespace(options=SimpleNamespace(watch=False))
+    supervisor.manifest_adopted = CancelEvent()
+    supervisor.broken = False
+    supervisor.built.set()
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        await soon(lambda: source in watcher._watcher._directories)
+        supervisor.manifest = load('"src"')
+        adopted, supervisor.manifest_adopted = supervisor.manifest_adopted, CancelEvent()
+        adopted.set()
+        (source / "a.txt").write_text("1")
+        await soon(lambda: supervisor.asked == ["build", "restart"])
+        nursery.cancel_scope.cancel()
+    assert "src/a.txt changed" in supervisor.store.events_since(0)[-1].message
 
 
 def test_a_burst_of_changes_costs_no_system_call_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +150,7 @@ def test_a_burst_of_changes_costs_no_system_call_for_each(tmp_path: Path, monkey
     (source / "link").symlink_to("new")
     removed = source / "removed.py"
     supervisor = FakeSupervisor()
-    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply)  # type: ignore[arg-type]
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)  # type: ignore[arg-type]
     watched = WatchedFiles(
         {name: parse_rules(["src"], tmp_path) for name in "xy"}, paths=WatchedPaths(frozenset({source}))
     )
