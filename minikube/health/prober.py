@@ -120,8 +120,9 @@ class Prober:
         reasons = [self._refusal(address[0].partition("%")[0]) for _, address in found]
         allowed = [target for target, reason in zip(found, reasons, strict=True) if not reason]
         if not allowed:
-            address, shown = found[0][1][0], f"{host[:80]} is " if found[0][1][0] != host else ""
-            raise RefusedTarget(f"not probed: {shown}{address}, {reasons[0]}")
+            address = found[0][1][0]
+            shown = address if address == host else f"{host[:80]} is {address}"
+            raise RefusedTarget(f"not probed: {shown}, {reasons[0]}")
         if len(allowed) == 1:
             return await _connect_ip(*allowed[0])
         return await _connect_first(allowed)

@@ -24,19 +24,14 @@ def refusal(host: str) -> str:
 
     It takes every notation that the resolver takes: `169.254.169.254`, `0xa9fea9fe`, `::ffff:169.254.169.254`.
     """
-    address = parse_ip(host)
+    address = _parse_ip(host)
     if address is None:
         return ""
-    if is_link_local(address):
+    if (_embedded_ipv4(address) or address) in _LINK_LOCAL:
         return "a link-local address"
     if address == _METADATA:
         return "the address of a cloud's metadata service"
     return "no address of a host" if is_no_host(address) else ""
-
-
-def is_link_local(address: IpAddress) -> bool:
-    """Return whether an address is an IPv4 link-local one, or an IPv6 one that leads to it."""
-    return (_embedded_ipv4(address) or address) in _LINK_LOCAL
 
 
 def is_no_host(address: IpAddress) -> bool:
@@ -45,7 +40,7 @@ def is_no_host(address: IpAddress) -> bool:
     return address.is_unspecified or address.is_multicast or address == _BROADCAST
 
 
-def parse_ip(host: str) -> IpAddress | None:
+def _parse_ip(host: str) -> IpAddress | None:
     """Return the address that a host is in any notation, without its zone; None for a name."""
     host = host.partition("%")[0].rstrip(".")
     try:

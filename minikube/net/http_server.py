@@ -10,7 +10,6 @@ previous one is sent, and to hold a request or a reply of unlimited size.
 
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from minikube.net.http_messages import (
     RequestRejected,
     StreamReply,
     Upgrade,
+    common_headers,
     error_reply,
 )
 from minikube.net.peers import RoomMaker, closed_for_room
@@ -307,7 +307,7 @@ class _Connection:
         """Send a reply in one piece. Do nothing if a response was sent already."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        headers = [*_common_headers(reply.content_type), *reply.headers, ("Content-Length", str(len(reply.body)))]
+        headers = [*common_headers(reply.content_type), *reply.headers, ("Content-Length", str(len(reply.body)))]
         if close:
             headers.append(("Connection", "close"))
             self._lingers = True
@@ -327,7 +327,7 @@ class _Connection:
         try:
             async with reply.open() as chunks, trio.open_nursery() as nursery:
                 is_head_sent = True
-                headers = [*_common_headers(reply.content_type), ("Connection", "close")]
+                headers = [*common_headers(reply.content_type), ("Connection", "close")]
                 await self._send(h11.Response(status_code=200, headers=headers))
                 if not self._is_head_request:
                     nursery.start_soon(self._cancel_when_closed, nursery.cancel_scope)
@@ -393,12 +393,3 @@ def _to_request(head: h11.Request, body: bytes, client: Client) -> Request:
     path, _, query = target.partition("?")
     headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
     return Request(head.method.decode("ascii"), unquote(path, errors="replace"), query, headers, body, client)
-
-
-def _common_headers(content_type: str) -> list[tuple[str, str]]:
-    return [
-        ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
-        ("Content-Type", content_type),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-    ]

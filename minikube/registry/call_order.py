@@ -5,8 +5,7 @@
 - A read of a name takes effect after the changes of that name that came before it, and before those that come after it.
 
 Each such call runs in a task of its own, and trio starts tasks in any order. So a call takes its place while its line is
-read, and its task waits for the earlier calls. A read takes no place while no change is under way on its connection, but for
-lists, which may take a while.
+read, and its task waits for the earlier calls. A read that is answered while its line is read takes no place.
 """
 
 import math
@@ -24,8 +23,9 @@ from minikube.registry.validation import as_address, named_params
 ORDERED_METHODS = frozenset(
     ("Discovery.Register", "Discovery.Deregister", "Discovery.Renew", "Discovery.Maintenance"),
 )
-LIST_METHODS = frozenset(("Discovery.Instances", "Discovery.Services"))
-READ_METHODS = LIST_METHODS | {"Discovery.Get", "Discovery.Wait", "Discovery.Watch"}
+READ_METHODS = frozenset(
+    ("Discovery.Get", "Discovery.Instances", "Discovery.Services", "Discovery.Wait", "Discovery.Watch"),
+)
 
 READ_WAIT_S = 1.0
 """How long a read waits for the changes before it. Redis that hangs is found out in 1.5 s, and a change fails after 2 s; the
@@ -33,10 +33,19 @@ reads of its connection are answered from memory by then."""
 
 _ADDRESS_NAMES = {"ip": "IP", "port": "Port", "zone": "Zone"}
 
-# Keys of groups. No id and no `NAME ADDR` begins with a space.
-_ALL = " *"
-_UNKNOWN = " ?"
-"""The changes of instances that this registry does not know yet: they may have any name."""
+MAX_KEYS = 8
+"""The most instances, and the most names, that a call takes over from the calls before it: with any number of them, the calls of
+one receive about one id at changing addresses would take seconds and tens of MB."""
+
+# Keys of groups: of an instance its id and `NAME ADDR`, of a name ` NAME`. These three are numbers, because clients choose ids
+# and names, also wrong ones: a call about ` *` must not wait for itself.
+_Key = str | int
+_ALL = 0
+"""The reads of all names."""
+_UNKNOWN = 1
+"""The changes of instances that this registry does not know yet, or of more than `MAX_KEYS` names: they may have any name."""
+_SERIAL = 2
+"""The changes of more than `MAX_KEYS` instances, and all changes behind them: these take effect one after the other."""
 
 
 class _Group:
@@ -82,12 +91,12 @@ class _Place:
     __slots__ = ("groups", "instance_keys", "is_read", "name_keys", "others")
 
     def __init__(
-        self, instance_keys: tuple[str, ...] = (), name_keys: tuple[str, ...] = (), *, is_read: bool = True
+        self, instance_keys: tuple[_Key, ...] = (), name_keys: tuple[_Key, ...] = (), *, is_read: bool = True
     ) -> None:
         self.instance_keys = instance_keys
         self.name_keys = name_keys
         self.is_read = is_read
-        self.groups: list[tuple[str, _Group]] = []
+        self.groups: list[tuple[_Key, _Group]] = []
         self.others: tuple[_Group, ...] = ()
         """More groups that must be over before the call takes effect: changes of any name, or reads of all names."""
 
@@ -101,7 +110,7 @@ class _Places:
         self.by_request: dict[int, _Place] = {}
         self.changes = 0
         """How many of the calls change an instance."""
-        self.newest: dict[str, _Group] = {}
+        self.newest: dict[_Key, _Group] = {}
 
 
 class CallOrder:
@@ -116,20 +125,11 @@ class CallOrder:
 
     def add_change(self, request: Request, connection: RpcConnection) -> None:
         """Give a call that changes an instance its place. Call it in the order in which the lines came."""
-        instances, name = changed_keys(request)
-        if not instances:
+        own, name = changed_keys(request)
+        if not own:
             return
         places = self._places_of(connection)
-        names: tuple[str, ...] = (f" {name}",) if name else ()
-        for key in instances:
-            if (earlier := places.newest.get(key)) is not None:
-                # A registration without an id replaces the one at its address and takes its id: calls about that id come
-                # after both. And what was registered on this connection a moment ago has a name.
-                instances += earlier.place.instance_keys
-                names += earlier.place.name_keys
-            elif (found := self._find_name(key)) is not None and found != name:
-                names += (f" {found}",)
-        place = _Place(_unique(instances), _unique(names) or (_UNKNOWN,), is_read=False)
+        place = self._place_of_change(places.newest, own, name)
         for key in place.instance_keys:
             _join(places, place, key, alone=True)
         for key in place.name_keys:
@@ -140,6 +140,25 @@ class CallOrder:
         places.by_request[id(request)] = place
         places.changes += 1
         self.changing.add(connection)
+
+    def _place_of_change(self, newest: dict[_Key, _Group], own: tuple[str, ...], name: str) -> _Place:
+        """Return a place for the change of an instance, given what the call says of it (`changed_keys`)."""
+        instances: tuple[_Key, ...] = own
+        names: tuple[_Key, ...] = (f" {name}",) if name else ()
+        for key in own:
+            if (earlier := newest.get(key)) is not None:
+                # A registration without an id replaces the one at its address and takes its id: calls about that id come
+                # after both. And what was registered on this connection a moment ago has a name.
+                instances += earlier.place.instance_keys
+                names += earlier.place.name_keys
+            elif (found := self._find_name(key)) is not None and found != name:
+                names += (f" {found}",)
+        instances, names = _unique(instances), _unique(names) or (_UNKNOWN,)
+        if len(instances) > MAX_KEYS or _SERIAL in newest:
+            instances = (*own, _SERIAL)
+        if len(names) > MAX_KEYS:
+            names = (*names[:MAX_KEYS], _UNKNOWN)
+        return _Place(instances, names, is_read=False)
 
     def add_read(self, request: Request, connection: RpcConnection, *, always: bool = False) -> bool:
         """Give a read its place if it must wait, or with `always` in any case; return whether it has one."""
@@ -168,7 +187,7 @@ class CallOrder:
     def has_calls(self, id_: str, connection: RpcConnection) -> bool:
         """Return whether calls of the connection that change this instance are under way."""
         places = self._connections.get(connection)
-        return places is not None and id_ in places.newest
+        return places is not None and (id_ in places.newest or _SERIAL in places.newest)
 
     def must_wait(self, request: Request, connection: RpcConnection) -> bool:
         """Return whether the call must call `wait_turn` before it takes effect."""
@@ -205,8 +224,10 @@ class CallOrder:
                 continue
             if group.ended is not None:
                 group.ended.set()
-            if places.newest.get(key) is group and (group.before is None or group.is_over):
+            # Not only the group of this call: those behind it may have ended before it, out of turn.
+            if (newest := places.newest.get(key)) is not None and newest.is_over:
                 del places.newest[key]
+        place.groups.clear()  # place and groups refer to each other: without the garbage collector they would stay
         if not places.by_request:
             del self._connections[connection]
 
@@ -221,7 +242,7 @@ class CallOrder:
         return places
 
 
-def _join(places: _Places, place: _Place, key: str, *, alone: bool = False) -> None:
+def _join(places: _Places, place: _Place, key: _Key, *, alone: bool = False) -> None:
     """Add a call to the newest group of a key, or with `alone`, or where that one is of the other kind, to a new group."""
     group = places.newest.get(key)
     if group is None:  # most calls have none before them
@@ -232,7 +253,7 @@ def _join(places: _Places, place: _Place, key: str, *, alone: bool = False) -> N
     place.groups.append((key, group))
 
 
-def _unique(keys: tuple[str, ...]) -> tuple[str, ...]:
+def _unique(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
     return keys if len(keys) < 2 else tuple(dict.fromkeys(keys))
 
 
@@ -286,7 +307,8 @@ def _address(value: Any) -> Address | None:
     if isinstance(value, dict):
         fields = {_ADDRESS_NAMES.get(str(key).lower(), ""): part for key, part in value.items()}
         host, port, zone = fields.get("IP"), fields.get("Port"), fields.get("Zone") or ""
-        if not (isinstance(host, str) and isinstance(port, int) and isinstance(zone, str)):
+        # `true` equals 1: `as_address` remembers addresses, and would return this one for that with port 1.
+        if not (isinstance(host, str) and type(port) is int and isinstance(zone, str)):
             return None
         value = Address(host, port, zone)
     if not isinstance(value, str | Address):

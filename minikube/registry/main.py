@@ -170,12 +170,13 @@ def main(listen: str, settings: str) -> int:
 
     `settings` is a `RegistryConfig` in JSON, without the address and what is taken from the environment.
     """
-    given = convert(json.loads(settings), RegistryConfig, dec_hook=lambda path, value: path(value))
+    # Not msgspec's decoder: a path may be no UTF-8, and stands in the JSON as lone surrogates.
+    given = convert(json.loads(settings), RegistryConfig, dec_hook=lambda kind, value: kind(value))
     config = replace(given, listen=parse_host_port(listen), redis_url=os.environ[REDIS_ENV])
     try:
         run(with_environment(config, os.environ))
     except MinikubeError as error:
-        print(f"registry: {error}", file=sys.stderr)
+        print(f"minikube: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

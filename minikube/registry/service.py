@@ -32,7 +32,7 @@ from minikube.metrics.counters import RegistryCounters, RegistryStatus
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.call_counters import OK, UNKNOWN_METHOD, CallCounters, result_name
-from minikube.registry.call_order import LIST_METHODS, ORDERED_METHODS, READ_METHODS, CallOrder
+from minikube.registry.call_order import ORDERED_METHODS, READ_METHODS, CallOrder
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
@@ -154,11 +154,12 @@ class DiscoveryService:
                 if renewed is not None:
                     return renewed
             self._order.add_change(request, connection)
-        elif request.method in LIST_METHODS:
-            if request.method == "Discovery.Instances" and self._node.loaded.is_set():
-                listed = self._handle_now(request, connection, self._try_instances)
-                if listed is not None:
-                    return listed
+        # Not for a notification: no limit counts its list, so that a receive of a thousand could take seconds.
+        elif request.method == "Discovery.Instances" and self._node.loaded.is_set() and not request.is_notification:
+            listed = self._handle_now(request, connection, self._try_instances)
+            if listed is not None:
+                return listed
+        if request.method in READ_METHODS:
             self._add_read(request, connection, always=True)
         return None
 
@@ -312,11 +313,11 @@ class DiscoveryService:
         timeout = as_seconds(limit, "Timeout", 30.0, 0.0, MAX_WAIT_S)
         catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
         changed = trio.Event()
-        self._order.end(request, connection)  # from here on it sees every change, so those behind it need not wait
         unsubscribe = catalog.subscribe(name, lambda _: changed.set())
         try:
             # A revision beyond the catalog's is from another history: the caller must read anew, so it does not wait.
             if catalog.name_revision(name) <= revision <= catalog.revision:
+                self._order.end(request, connection)  # the change that it waits for may come behind it
                 with trio.move_on_after(timeout):
                     await changed.wait()
         finally:
@@ -330,7 +331,7 @@ class DiscoveryService:
         )
 
     async def _watch(self, request: Request, connection: RpcConnection) -> Any:
-        """Start a watch that came before Redis was read; every other one is answered by `handle_sync`."""
+        """Start a watch that had to wait, for Redis to be read or for an earlier change; `handle_sync` starts all others."""
         # No await between here and the queueing of the result: `_HeldNotifications` relies on it.
         with_output = self._access.may_read_output(connection)
         return self._subscriptions.start_waited(request, connection, with_output=with_output)

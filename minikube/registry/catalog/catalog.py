@@ -151,10 +151,15 @@ class Catalog:
             self._apply(following)
 
     def apply_snapshot(self, snapshot: StoreSnapshot) -> None:
-        """Replace the catalog's content by the snapshot, and notify subscribers of every difference."""
+        """Replace the catalog's content by the snapshot, and notify subscribers of every difference.
+
+        An older snapshot of the catalog's own epoch changes nothing.
+        """
         # The first snapshot is no change: subscribers know nothing yet.
         is_first = not self.epoch
         is_same_epoch = snapshot.epoch == self.epoch
+        if is_same_epoch and not is_first and snapshot.revision < self.revision:
+            return  # changes that followed it arrived while it was read
         self.epoch = snapshot.epoch
         if is_first:
             self._load(snapshot)

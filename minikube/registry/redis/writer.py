@@ -50,6 +50,8 @@ AUDIT_RECORDS = 200
 AUDIT_PARTS = 4
 """Each heartbeat compares so many records with Redis, or a quarter of all: each one every 4 s at the latest."""
 
+NO_GAP = -1
+
 MAX_ATTEMPTS = 4
 MAX_SYNCHRONIZE_ATTEMPTS = 8
 
@@ -74,8 +76,8 @@ class Writer:
         """Whether Redis has taken a write on this connection."""
         self._clocks = (0.0, 0.0)
         """Redis' clock and this machine's monotonic one at the same moment, the last heartbeat."""
-        self._had_gap = False
-        """Whether the catalog waited for a missing entry at the last heartbeat."""
+        self._gap_revision = NO_GAP
+        """The catalog's revision at the last heartbeat if it waited for the entry after it."""
         self._has_foreign_key = False
         """One of the keys holds another program's value: Redis counts as down until that key is deleted."""
         self._epoch, self._revision = "", 0
@@ -218,18 +220,20 @@ class Writer:
         connection, bridge = self._connection, self._bridge
         assert connection is not None
         for _ in range(MAX_SYNCHRONIZE_ATTEMPTS):
+            # Before Redis is read: changes of other registries that come meanwhile would look lost in the snapshot.
+            dump = bridge.call(bridge.listener.dump)
             snapshot, unreadable = connection.read_snapshot()
             for line in unreadable:
                 LOGGER.warning("store: unreadable and left out: %s", line)
-            dump = bridge.call(bridge.listener.dump)
             if recovery.should_take_over(snapshot, dump):
                 unsaved = recovery.unsaved_writes(snapshot, dump)
                 bridge.call(partial(bridge.listener.on_snapshot, snapshot, unsaved))
                 bridge.applied_revision = max(bridge.applied_revision, snapshot.revision)
                 bridge.loaded.set()
                 self._epoch, self._revision = snapshot.epoch.id, snapshot.revision
-                self._had_gap = False
+                self._gap_revision = NO_GAP
                 return
+            dump = bridge.call(bridge.listener.dump)
             known = dump.position
             new = Epoch(max(snapshot.epoch.number, known.epoch.number) + 1, os.urandom(8).hex(), known.revision)
             # Whether this registry or another one restores it, the next turn reads the result.
@@ -257,10 +261,11 @@ class Writer:
         self._is_writable = True
         # Redis read its clock somewhere between sending and receiving: take the middle.
         self._clocks = (heartbeat.clock, (before + time.monotonic()) / 2)
-        # A gap at two heartbeats in a row: the missing entry is lost, not late.
-        if recovery.has_diverged(heartbeat, position) or (position.has_gap and self._had_gap):
+        # The same gap at two heartbeats in a row: the missing entry is lost, not late.
+        is_lost = position.has_gap and position.revision == self._gap_revision
+        self._gap_revision = position.revision if position.has_gap else NO_GAP
+        if is_lost or recovery.has_diverged(heartbeat, position):
             self._synchronize()
-        self._had_gap = position.has_gap
         bridge.report_state("ok")
         to_remove = bridge.call(partial(bridge.listener.on_heartbeat, heartbeat))
         if to_remove:

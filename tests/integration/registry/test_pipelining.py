@@ -192,3 +192,13 @@ def test_no_read_waits_for_ever_for_a_write_that_hangs(
         assert later[4]["error"]["code"] == -32010
     finally:
         redis_server.resume()
+
+
+def test_calls_with_a_wrong_name_or_id_are_answered(client: Client) -> None:
+    with pytest.raises(RpcFailed, match="Name: expected"):
+        client.call("Register", {**leased("one"), "Name": "*"})
+    with pytest.raises(RpcFailed, match="no such instance"):
+        client.call("Renew", " *")
+    assert client.call("Deregister", " *") is False
+    with pytest.raises(RpcFailed, match="Name: expected"):
+        client.call("Get", "?")

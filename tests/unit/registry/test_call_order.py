@@ -10,7 +10,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from minikube.jsonrpc.messages import Request, RpcError
 from minikube.model import ChangeKind
@@ -99,11 +99,14 @@ CALLS = st.one_of(
     st.just(("Get", ["job"])),
     st.builds(lambda name: ("Instances", name), st.sampled_from([[], ["job"], [{"Name": "job"}]])),
     st.just(("Services", [])),
+    st.just(("Wait", ["job", 1_000_000, 0])),  # it does not wait for a change: the revision is of another history
 )  # fmt: skip
 
 
 def shown(answer: Any) -> Any:
     """Return what must not depend on the pipelining: of a list its instances without ids and revisions."""
+    if isinstance(answer, dict) and "Revision" in answer:
+        answer = answer["Instances"]
     if isinstance(answer, bytes):  # a whole line
         line = json.loads(answer)
         assert "stale" not in line, "it has waited for too long"
@@ -114,23 +117,33 @@ def shown(answer: Any) -> Any:
     return sorted((one["Addr"]["Port"], one["State"], one["Tags"]) for one in found) if type(found) is list else True
 
 
+def make_node(store: SlowStore, nursery: trio.Nursery) -> RegistryNode:
+    store.node = node = RegistryNode("node", store, nursery)
+    node.catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
+    node.loaded.set()
+    node.is_stale = False
+    return node
+
+
+def make_service(node: RegistryNode) -> DiscoveryService:
+    config = RegistryConfig()
+    access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
+    return DiscoveryService(node, cast(CheckScheduler, NoChecks()), config, access)
+
+
 async def run_calls(
     calls: list[tuple[str, list[Any]]], seed: int, *, pipelined: bool
 ) -> tuple[list[tuple[Any, ...]], dict[int, Any]]:
     """Return address, state and tags of the instances that are registered after the calls, and the answers to the reads."""
     async with trio.open_nursery() as nursery:
         store = SlowStore(seed)
-        store.node = node = RegistryNode("node", store, nursery)
-        node.catalog.apply_snapshot(StoreSnapshot(Epoch(1, "first", 0), 0, "", (), (), 0))
-        node.loaded.set()
-        node.is_stale = False
+        node = make_node(store, nursery)
+        service, connection = make_service(node), cast(RpcConnection, Connection())
         answers: dict[int, Any] = {}
-        config = RegistryConfig()
-        access = AccessControl(config, TokenTable("redis://unused", "{minikube}"))
-        service = DiscoveryService(node, cast(CheckScheduler, NoChecks()), config, access)
-        connection = cast(RpcConnection, Connection())
 
         async def handle(request: Request) -> None:
+            for _ in range(store.random.randrange(6)):  # the client does not read
+                await trio.lowlevel.checkpoint()
             # A call about an instance that is not registered is refused, in both orders.
             result = None
             with contextlib.suppress(RpcError):
@@ -153,13 +166,27 @@ async def run_calls(
         return state, answers
 
 
-@given(st.lists(CALLS, min_size=2, max_size=8), st.integers(0, 1000))
-def test_pipelined_calls_end_as_the_same_calls_one_at_a_time(calls: list[tuple[str, list[Any]]], seed: int) -> None:
+@given(st.lists(CALLS, min_size=2, max_size=8), st.integers(0, 1000), st.sampled_from([1, 2, module.MAX_KEYS]))
+def test_pipelined_calls_end_as_the_same_calls_one_at_a_time(
+    calls: list[tuple[str, list[Any]]], seed: int, max_keys: int
+) -> None:
     async def both() -> None:
         expected = await run_calls(calls, seed, pipelined=False)
         assert await run_calls(calls, seed, pipelined=True) == expected
 
-    trio.run(both)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_KEYS", max_keys)
+        trio.run(both)
+
+
+async def test_a_notification_is_not_listed_for_while_its_line_is_read() -> None:
+    """No limit counts its list."""
+    async with trio.open_nursery() as nursery:
+        service, connection = make_service(make_node(SlowStore(0), nursery)), cast(RpcConnection, Connection())
+        ids = (1, UNSET)
+        requests = [Request("Discovery.Instances", ["job"], id_, "2.0") for id_ in ids]
+        answers = [service.handle_sync(request, connection) for request in requests]
+    assert answers == [b'{"jsonrpc":"2.0","id":1,"result":[]}\n', None]
 
 
 def order_of(known: dict[str, str] | None = None) -> tuple[CallOrder, RpcConnection]:
@@ -317,6 +344,62 @@ async def test_a_call_that_was_dropped_lets_later_ones_wait_for_the_earlier_ones
     assert not order._connections
 
 
+@pytest.mark.parametrize("text", [" *", " ?", "*", "?", " job", "job"])
+async def test_no_name_or_id_makes_a_call_wait_for_itself(text: str) -> None:
+    """Also not a wrong one, which the call refuses."""
+    order, connection = order_of()
+    for request in (
+        registration(text, text),
+        call("Renew", text),
+        call("Deregister", {"Id": text, "Uuid": f" {text}"}),
+    ):
+        order.add_change(request, connection)
+        assert not await waits(order, request, connection)
+        order.end(request, connection)
+    for request in (call("Get", text), call("Instances", text)):
+        assert order.add_read(request, connection, always=True)
+        assert not await waits(order, request, connection)
+        order.end(request, connection)
+    assert not order._connections
+
+
+async def test_the_places_of_many_calls_about_one_id_take_little_memory() -> None:
+    """Each of them may concern what all before it do; they still take effect one after the other."""
+    order, connection = order_of()
+    addresses = [{"Name": f"job-{n}", "Addr": f"h:{n}", "HealthCheck": "ttl:", "Uuid": "one"} for n in range(1, 200)]
+    calls = [call("Register", given) for given in addresses]
+    for request in calls:
+        order.add_change(request, connection)
+    groups = [len(place.groups) for place in order._connections[connection].by_request.values()]
+    assert max(groups) <= 2 * module.MAX_KEYS + 4
+    first, other = call("Register", {**addresses[0], "Uuid": ""}), registration("two")
+    for request in (first, other):
+        order.add_change(request, connection)
+    assert order.has_calls("one", connection)
+    for request in calls[:-1]:
+        order.end(request, connection)
+    assert await waits(order, first, connection)
+    assert order.add_read(call("Get", "elsewhere"), connection), "behind so many, any name may be concerned"
+    order.end(calls[-1], connection)
+    assert not await waits(order, first, connection)
+    assert await waits(order, other, connection), "behind so many, it cannot be known to concern another instance"
+    order.end(first, connection)
+    assert not await waits(order, other, connection)
+
+
+async def test_nothing_is_kept_of_a_call_that_ended_before_those_before_it() -> None:
+    order, connection = order_of()
+    first, dropped, elsewhere = registration("one"), call("Renew", "one"), registration("two", "shop")
+    for request in (first, dropped, elsewhere):
+        order.add_change(request, connection)
+    order.end(dropped, connection)
+    assert order.has_calls("one", connection)
+    order.end(first, connection)
+    assert not order.has_calls("one", connection)
+    assert not order.add_read(call("Get", "job"), connection)
+    assert set(order._connections[connection].newest) == {"two", "shop shop:80", " shop"}
+
+
 async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
     order, connection = order_of()
     for number in range(100):
@@ -340,6 +423,7 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
         ("Register", {"name": "job", "addr": {"ip": "127.0.0.1", "PORT": 80}}, ("job 127.0.0.1:80",), "job"),
         ("Register", [{"Name": "job", "Addr": "nonsense"}], (), "job"),
         ("Register", [{"Name": "job", "Addr": {"IP": 5}}], (), "job"),
+        ("Register", [{"Name": "job", "Addr": {"IP": "127.0.0.1", "Port": True}}], (), "job"),
         ("Register", [{"Name": 5, "Uuid": "one"}], ("one",), ""),
         ("Deregister", [None], (), ""),
         ("Deregister", None, (), ""),

@@ -191,6 +191,16 @@ def test_redis_trims_the_stream_by_the_mean_size_of_entries() -> None:
     assert last == change_log.MIN_STREAM_ENTRIES
 
 
+def test_an_older_snapshot_of_the_same_epoch_changes_nothing() -> None:
+    catalog = loaded()
+    first = put(catalog, record("a", port=1))
+    put(catalog, record("b", port=2))
+    changes: list[Change] = []
+    catalog.subscribe(ALL_NAMES, changes.append)
+    catalog.apply_snapshot(StoreSnapshot(FIRST, 1, "", (first,), (), 0))
+    assert (catalog.revision, [*catalog.records], changes) == (2, ["a", "b"], [])
+
+
 def test_a_subscriber_gets_changes_of_its_name_only() -> None:
     catalog = loaded()
     changes: list[Change] = []

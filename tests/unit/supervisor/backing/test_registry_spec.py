@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minikube.defaults import REGISTRY_RUN_ENV
+from minikube.defaults import REDIS_ENV, REGISTRY_RUN_ENV
+from minikube.errors import StartError
 from minikube.manifest import HostPort, load_manifest
 from minikube.registry import main as registry_main
 from minikube.registry.config import RegistryConfig
@@ -42,3 +43,16 @@ def test_a_registry_gets_the_settings_of_the_manifest(tmp_path: Path, monkeypatc
     assert (config.listen, config.redis_url, config.prefix) == (HostPort("::1", 8), "redis://r", "{x}")
     assert (config.token, config.supervisor_token, config.allow_checks) == ("t", "secret", ("10.0.0.0/8", "*"))
     assert (config.tls, config.run) == (manifest.registry.tls, f"inf {directory}")
+
+
+def test_a_registry_that_cannot_start_says_why_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: RegistryConfig) -> bool:
+        raise StartError(f"registry: cannot listen on {config.listen}: it is in use — stop what listens there")
+
+    monkeypatch.setattr(registry_main, "run", fail)
+    monkeypatch.setenv(REDIS_ENV, "redis://r")
+    assert registry_main.main("127.0.0.1:80", "{}") == StartError.exit_code
+    reason = "minikube: registry: cannot listen on 127.0.0.1:80: it is in use — stop what listens there\n"
+    assert capsys.readouterr() == ("", reason)
