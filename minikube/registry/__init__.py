@@ -15,7 +15,7 @@ A process of its own (`minikube registry`); several registries on one Redis agre
     sharding       which node probes which instance (pure)
     earlier_run    find what an earlier run of the registry's project left (pure)
     config         the registry's settings
-    access/        who may change what: callers, tokens and their rights, reserved names
+    access/        which caller may change what: callers, tokens and their rights, reserved names
     catalog/       the registry's memory: records, change log, lists, round robin (pure)
     checks/        schedule the health checks and store the states that they find
     redis/         Redis: two threads, Lua scripts, the stored form of records, recovery of lost data

@@ -35,7 +35,7 @@ _ADDRESS_NAMES = {"ip": "IP", "port": "Port", "zone": "Zone"}
 
 MAX_KEYS = 8
 """The most instances, and the most names, that a call takes over from the calls before it: with any number of them, the calls of
-one receive about one id at changing addresses would take seconds and tens of MB."""
+one batch about one id at changing addresses would take half a second and 40 MB."""
 
 # Keys of groups: of an instance its id and `NAME ADDR`, of a name ` NAME`. These three are numbers, because clients choose ids
 # and names, also wrong ones: a call about ` *` must not wait for itself.

@@ -1,4 +1,4 @@
-"""What `service` asks about callers: who calls, which names are reserved, what was refused. For the trio thread.
+"""What `service` asks about callers: their users and rights, which names are reserved, what was refused. For the trio thread.
 
 The user at the other end of a connection is asked of the kernel only for calls that need it: lookups never ask.
 """

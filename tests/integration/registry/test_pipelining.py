@@ -81,7 +81,7 @@ def test_registrations_of_one_address_without_an_id_are_one_instance(client: Cli
 
 def test_a_batch_takes_effect_in_its_order_too(client: Client) -> None:
     client.call("Register", leased("one"))
-    calls = [("Maintenance", ["one", True]), ("Maintenance", ["one", False])]
+    calls = [("Maintenance", ["one", True]), ("Get", ["job"]), ("Maintenance", ["one", False]), ("Get", ["job"])]
     for _ in range(TRIES):
         batch = [
             {"jsonrpc": "2.0", "method": f"Discovery.{method}", "params": params, "id": number}
@@ -89,7 +89,9 @@ def test_a_batch_takes_effect_in_its_order_too(client: Client) -> None:
         ]
         client.sock.sendall(json.dumps(batch).encode() + b"\n")
         answers: Any = client.read()
-        assert [answer["result"] for answer in answers] == [True, True]
+        assert [answers[0]["result"], answers[2]["result"]] == [True, True]
+        assert "no passing instance (1 maintenance)" in answers[1]["error"]["message"]
+        assert answers[3]["result"]["Port"] == 7100
         assert client.state("one") == "passing"
 
 

@@ -86,20 +86,22 @@ class Connection:
 
 
 IDS = st.sampled_from(["one", "two"])
+NAMES = st.sampled_from(["job", "shop"])
 CALLS = st.one_of(
     st.builds(
-        lambda id_, port, tag: ("Register", [{"Name": "job", "Addr": f"127.0.0.1:{port}", "HealthCheck": "ttl:",
-                                              "Tags": [str(tag)]} | ({"Uuid": id_} if id_ else {})]),
-        st.one_of(IDS, st.just("")), st.integers(1, 2), st.integers(0, 9),
+        lambda name, id_, port, tag: ("Register", [{"Name": name, "Addr": f"127.0.0.1:{port}", "HealthCheck": "ttl:",
+                                                    "Tags": [str(tag)]} | ({"Uuid": id_} if id_ else {})]),
+        NAMES, st.one_of(IDS, st.just("")), st.integers(1, 2), st.integers(0, 9),
     ),
     st.builds(lambda id_: ("Deregister", [id_]), IDS),
     st.builds(lambda id_: ("Deregister", [{"Id": id_}]), IDS),
     st.builds(lambda id_, on: ("Maintenance", [id_, on, "why"]), IDS, st.booleans()),
     st.builds(lambda id_, on: ("Maintenance", [{"uuid": id_, "on": on}]), IDS, st.booleans()),
-    st.just(("Get", ["job"])),
-    st.builds(lambda name: ("Instances", name), st.sampled_from([[], ["job"], [{"Name": "job"}]])),
+    st.builds(lambda name: ("Get", [name]), NAMES),
+    st.builds(lambda name: ("Instances", name), st.sampled_from([[], ["job"], ["shop"], [{"Name": "job"}]])),
     st.just(("Services", [])),
-    st.just(("Wait", ["job", 1_000_000, 0])),  # it does not wait for a change: the revision is of another history
+    # It does not wait for a change: the revision is of another history.
+    st.builds(lambda name: ("Wait", [name, 1_000_000, 0]), NAMES),
 )  # fmt: skip
 
 
@@ -114,7 +116,9 @@ def shown(answer: Any) -> Any:
     if not isinstance(answer, Raw):
         return answer
     found = json.loads(bytes(answer))
-    return sorted((one["Addr"]["Port"], one["State"], one["Tags"]) for one in found) if type(found) is list else True
+    if type(found) is not list:
+        return True
+    return sorted((one["Name"], one["Addr"]["Port"], one["State"], one["Tags"]) for one in found)
 
 
 def make_node(store: SlowStore, nursery: trio.Nursery) -> RegistryNode:
