@@ -69,6 +69,8 @@ class BackingService:
         """Why the service does not work, by the source of the report; empty while it works."""
         self._restart_reason = ""
         """Why the running process is ended so that a new one is started; empty while it is to run."""
+        self._restart_request = ""
+        """Why the newest process is of no use, whatever it does; empty once a start has begun after the request."""
         self._was_ready = False
         """Whether the newest process has answered."""
         self._ping_soon = trio.Event()
@@ -147,6 +149,7 @@ class BackingService:
 
     async def _start(self) -> Process:
         await self._program.prepare()
+        self._restart_request = ""  # this process gets the spec as it is now
         return await self._process_table.start(backing_command(self.spec))
 
     async def _run_process(self, process: Process) -> str:
@@ -160,6 +163,8 @@ class BackingService:
         self._show(ProcessState.STARTING, CheckState.STARTING)
         self._restart_reason = ""
         self._was_ready = False
+        if self._restart_request:
+            self._kill(self._restart_request)
         drained = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
@@ -214,12 +219,20 @@ class BackingService:
 
     def restart_hung(self, reason: str) -> None:
         """Kill the process, which hangs and would not end by SIGTERM; a new one is started. Ignored until a process is ready."""
-        process = self._process
-        if process is None or not self.ready.is_set() or self._stopping.is_set():
+        if self.ready.is_set():
+            self._kill(reason)
+
+    def restart(self, reason: str) -> None:
+        """Kill the process, because the spec has changed, also one that is not ready or is just being started."""
+        self._restart_request = reason
+        self._kill(reason)
+
+    def _kill(self, reason: str) -> None:
+        if self._process is None or self._stopping.is_set():
             return
         self._restart_reason = reason
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(self._process.pid, signal.SIGKILL)
 
     def _show_running(self) -> None:
         # The ping's own reason first: it tells a process that is suspended from one that hangs.

@@ -130,7 +130,7 @@ async def _main(
         for service in backing:
             service.relocate(relocation)
             if service.spec.name == "registry" and has_moved_store:
-                service.restart_hung("is to use Redis at its new path")
+                service.restart("is to use Redis at its new path")
 
     files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event, on_move=follow_move)
     try:

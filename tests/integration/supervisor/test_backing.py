@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec import structs
 
 from minikube.control.state_store import StateStore
 from minikube.errors import StartError
@@ -76,6 +77,40 @@ async def test_a_process_that_is_being_started_is_stopped_too(tmp_path: Path, su
             await process_table.starting.wait()
             await service.stop()
             assert [str(one.exit) for one in process_table.started] == ["signal TERM"]
+            nursery.cancel_scope.cancel()
+    process_table.close()
+
+
+@pytest.mark.parametrize("moment", ["is being started", "is not ready"])
+async def test_a_process_of_an_outdated_spec_is_replaced_before_it_is_ready(
+    tmp_path: Path, subreaper: None, moment: str
+) -> None:
+    """A registry that had the path of Redis from before a move of the project would never reach it."""
+    ready: list[Process] = []
+
+    async def never_ready(process: Process) -> str:
+        ready.append(process)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    process_table, store = SlowTable(), StateStore("test")
+    log = LogCollector(tmp_path).open("registry", "registry", LogSpec())
+    spec = BackingSpec("registry", ("sleep", "600"), dict(os.environ), tmp_path, "there")
+    service = BackingService(spec, process_table, store, log, Program(never_ready))
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process_table.reap_children)
+            nursery.start_soon(service.run, None)
+            await process_table.starting.wait()
+            if moment == "is not ready":
+                await soon(lambda: ready)
+            service.spec = structs.replace(spec, env={**spec.env, "STORE": "new"})
+            service.restart("is to use another path")
+            await soon(lambda: len(process_table.started) == 2 and ready and ready[-1] is process_table.started[1])
+            assert str(process_table.started[0].exit) == "signal KILL"
+            assert processes.environment(ready[-1].pid)["STORE"] == "new"
+            assert downs(store, "registry") == ["registry is to use another path — starting it again"]
+            await service.stop()
             nursery.cancel_scope.cancel()
     process_table.close()
 
@@ -185,5 +220,5 @@ async def test_a_first_process_whose_program_is_missing_is_an_error_that_names_i
     table.close()
 
 
-def downs(store: StateStore) -> list[str]:
-    return [event.message for event in store.events_since(0) if event.kind == "redis.down"]
+def downs(store: StateStore, name: str = "redis") -> list[str]:
+    return [event.message for event in store.events_since(0) if event.kind == f"{name}.down"]
